@@ -1,0 +1,501 @@
+//! An agent's part in one instance: it tells the instance's processes on its node what the register says of them.
+//!
+//! What a process has to be told follows from the record ([`super::duty`]); what is not in the record yet (the
+//! offer, the preparation) comes as a message of its own. The agent remembers the last answer of each process and
+//! repeats it; after a restart it knows nothing, asks the coordinator for the record and the processes for their
+//! answers, and gets the same ones. It restarts a dead owner by swap only, and only where the record permits.
+
+use super::duty::{Duty, duty, standing};
+use super::message::{FromAgent, Offer, Progress, ToAgent};
+use super::shim::{Generation, Order, Status};
+use crate::ids::{Incarnation, NodeId, OperationNumber, StartId};
+use crate::register::{Mode, Record, RecordOrder, Step};
+use paci::participant::{Answer, Call, Outcome, Side, Standing};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// What an agent is set to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Setting {
+    /// Which node this is.
+    pub node: NodeId,
+    /// Ask again for the record after this long, in milliseconds.
+    pub ask_ms: u32,
+    /// First wait before a dead owner is proposed for a restart, in milliseconds; it doubles with each restart.
+    pub restart_ms: u32,
+    /// Longest such wait, in milliseconds.
+    pub restart_ms_max: u32,
+}
+
+/// An agent's timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Timer {
+    /// Ask for the record again.
+    Ask,
+    /// Propose the restart of the dead owner (again).
+    Restart,
+}
+
+/// What a process says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum FromApp {
+    /// It opened a session, or opened it anew.
+    Hello,
+    /// It is ready for requests, or not: said by itself or seen by the readiness probe.
+    Ready(bool),
+    /// What it says to a move.
+    Offer(OperationNumber, Offer),
+    /// How far its copy has got.
+    Progress(OperationNumber, Progress),
+    /// Its answer to an upcall of this operation.
+    Answer(OperationNumber, Answer),
+}
+
+/// What a process is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ToApp {
+    /// The answer to its `Hello`.
+    Welcome(Standing, Incarnation),
+    /// An upcall.
+    Call(OperationNumber, Call),
+}
+
+/// What happens to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Input {
+    /// It starts and finds these processes in its node's directory.
+    Started {
+        /// This agent's generation.
+        generation: Generation,
+        /// Each process of this instance that was ever marked here, with its address.
+        found: Vec<(StartId, Status, SocketAddr)>,
+    },
+    /// The coordinator speaks.
+    Coordinator(ToAgent),
+    /// A shim reports its process; the address is the one the process was given.
+    Shim(StartId, Status, SocketAddr),
+    /// A process speaks.
+    App(StartId, FromApp),
+    /// The answer to [`Effect::Check`].
+    Checked(OperationNumber, StartId, bool),
+    /// A timer fired.
+    Timer(Timer),
+}
+
+/// What an agent wants done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Effect {
+    /// Tell the coordinator.
+    Coordinator(FromAgent),
+    /// Order a shim, starting one if there is none.
+    Shim(StartId, Generation, Order),
+    /// Tell a process.
+    App(StartId, ToApp),
+    /// Look whether a process could be started here (command, room); answer with [`Input::Checked`].
+    Check(OperationNumber, StartId),
+    /// Arm a timer.
+    SetTimer(Timer, u32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Life {
+    Spawning,
+    Running,
+    Ending,
+    Dead,
+}
+
+/// One process of the instance on this node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Process {
+    life: Life,
+    address: Option<SocketAddr>,
+    /// It has a session.
+    greeted: bool,
+    /// Its `Hello` waits for the register's word.
+    waiting: bool,
+    ready: bool,
+    /// Asked for outside the record.
+    wish: Option<Duty>,
+    /// The upcall it was told last.
+    asked: Option<Duty>,
+    /// What it answered to that.
+    answer: Option<Answer>,
+}
+
+impl Process {
+    fn new(life: Life, address: Option<SocketAddr>) -> Self {
+        let (greeted, waiting, ready) = (false, false, false);
+        Self { life, address, greeted, waiting, ready, wish: None, asked: None, answer: None }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Agent {
+    generation: Generation,
+    record: Option<Record>,
+    processes: BTreeMap<StartId, Process>,
+    /// The start id proposed for the restart of this record's dead owner.
+    proposal: Option<StartId>,
+    restarts: u32,
+    /// The restart timer runs. Hearing of the death again must not put it off.
+    restart_armed: bool,
+}
+
+impl Agent {
+    /// The record as last told.
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
+    /// Takes one input in. `fresh` is a start id never used before.
+    pub fn step(&mut self, setting: &Setting, input: Input, fresh: StartId, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Started { generation, found } => {
+                self.generation = generation;
+                for (start, status, address) in found {
+                    let life = match status {
+                        Status::Running => Life::Running,
+                        Status::Dead => Life::Dead,
+                        Status::Unstarted => continue,
+                    };
+                    self.processes.insert(start, Process::new(life, Some(address)));
+                    effects.push(Effect::Shim(start, generation, Order::Report));
+                }
+                self.ask(setting, effects);
+            }
+            Input::Coordinator(ToAgent::Own(record)) => self.own(setting, record, effects),
+            Input::Coordinator(ToAgent::Estimate { operation, start }) => {
+                self.wish(start, operation, Call::Estimate, effects);
+            }
+            Input::Coordinator(ToAgent::Prepare { operation, start, side, mode }) => {
+                self.prepare(operation, start, side, mode, effects);
+            }
+            Input::Coordinator(ToAgent::End { start, order, .. }) => self.end(start, order, effects),
+            Input::Shim(start, status, address) => self.shim(setting, start, status, address, effects),
+            Input::App(start, message) => self.app(start, message, effects),
+            Input::Checked(operation, start, fits) => effects.push(Effect::Coordinator(if fits {
+                FromAgent::Prepared { operation, start }
+            } else {
+                FromAgent::Failed { operation, start }
+            })),
+            Input::Timer(Timer::Ask) => {
+                if self.wants_record() {
+                    self.ask(setting, effects);
+                }
+            }
+            Input::Timer(Timer::Restart) => {
+                self.restart_armed = false;
+                self.propose(setting, fresh, effects);
+            }
+        }
+    }
+
+    /// Whether it has reason to ask for the record, again and again until it comes.
+    pub fn wants_record(&self) -> bool {
+        self.record.is_none() || self.processes.values().any(|process| process.waiting)
+    }
+
+    #[expect(clippy::unused_self, reason = "an agent asks for itself")]
+    fn ask(&self, setting: &Setting, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Coordinator(FromAgent::Ask));
+        effects.push(Effect::SetTimer(Timer::Ask, setting.ask_ms));
+    }
+
+    fn own(&mut self, setting: &Setting, record: Record, effects: &mut Vec<Effect>) {
+        if let Some(known) = &self.record {
+            if record.order() < known.order() {
+                return;
+            }
+            if record.order() > known.order() {
+                self.proposal = None;
+            }
+        }
+        self.record = Some(record.clone());
+        if record.owner.node == setting.node {
+            self.own_here(setting, &record, effects);
+        }
+        let starts: Vec<_> = self.processes.keys().copied().collect();
+        for start in starts {
+            self.welcome(start, effects);
+            self.forget_what_is_over(&record, start);
+            self.tell(start, effects);
+        }
+    }
+
+    /// Drops what a process was asked for an operation that has gone on since.
+    fn forget_what_is_over(&mut self, record: &Record, start: StartId) {
+        let Some(process) = self.processes.get_mut(&start) else { return };
+        let open = record.step() == Some(Step::Open);
+        let over = |duty: &Duty| {
+            duty.operation < record.last_operation || (duty.operation == record.last_operation && !open)
+        };
+        process.wish = process.wish.filter(|wish| !over(wish));
+        if process.asked.is_some_and(|asked| over(&asked) && duty(record, start) != Some(asked)) {
+            process.asked = None;
+            process.answer = None;
+        }
+    }
+
+    /// The register says that the owner is on this node.
+    fn own_here(&mut self, setting: &Setting, record: &Record, effects: &mut Vec<Effect>) {
+        let start = record.owner.start;
+        match self.processes.get(&start).map(|process| process.life) {
+            None if record.owner_is_to_be_started() => self.spawn(start, effects),
+            // A staging process of which there is no trace: see to it that it stays so, and say it is dead.
+            None => self.order_end(start, effects),
+            Some(Life::Spawning) => effects.push(Effect::Shim(start, self.generation, Order::Spawn)),
+            Some(Life::Running | Life::Ending) => {}
+            Some(Life::Dead) => {
+                effects.push(Effect::Coordinator(FromAgent::Dead { start }));
+                self.arm_restart(setting, effects);
+            }
+        }
+    }
+
+    fn spawn(&mut self, start: StartId, effects: &mut Vec<Effect>) {
+        self.processes.insert(start, Process::new(Life::Spawning, None));
+        effects.push(Effect::Shim(start, self.generation, Order::Spawn));
+    }
+
+    fn wish(&mut self, start: StartId, operation: OperationNumber, call: Call, effects: &mut Vec<Effect>) {
+        let wish = Duty { operation, call };
+        match self.processes.get_mut(&start) {
+            Some(process) if process.life == Life::Running => {
+                if process.wish.is_none_or(|known| known.operation <= operation) {
+                    process.wish = Some(wish);
+                }
+                self.tell(start, effects);
+            }
+            Some(process) if process.life == Life::Dead => {
+                effects.push(Effect::Coordinator(FromAgent::Dead { start }));
+            }
+            Some(process) => process.wish = Some(wish),
+            None => {}
+        }
+    }
+
+    fn prepare(
+        &mut self,
+        operation: OperationNumber,
+        start: StartId,
+        side: Side,
+        mode: Mode,
+        effects: &mut Vec<Effect>,
+    ) {
+        let late = self.record.as_ref().is_some_and(|record| {
+            record.last_operation > operation
+                || (record.last_operation == operation && record.step() != Some(Step::Open))
+        });
+        if late {
+            return;
+        }
+        match (side, mode) {
+            (Side::Target, Mode::Restart) => effects.push(Effect::Check(operation, start)),
+            (Side::Target, Mode::Handoff) => {
+                match self.processes.get(&start).map(|process| process.life) {
+                    None => self.spawn(start, effects),
+                    Some(Life::Spawning) => effects.push(Effect::Shim(start, self.generation, Order::Spawn)),
+                    Some(Life::Running | Life::Ending | Life::Dead) => {}
+                }
+                self.wish(start, operation, Call::Prepare(side), effects);
+            }
+            (Side::Source, Mode::Handoff | Mode::Restart) => {
+                self.wish(start, operation, Call::Prepare(side), effects);
+            }
+        }
+    }
+
+    fn end(&mut self, start: StartId, order: RecordOrder, effects: &mut Vec<Effect>) {
+        let owns_by_a_newer_record = self
+            .record
+            .as_ref()
+            .is_some_and(|record| record.owner.start == start && record.order() > order);
+        if owns_by_a_newer_record {
+            return;
+        }
+        match self.processes.get(&start).map(|process| process.life) {
+            Some(Life::Dead) => effects.push(Effect::Coordinator(FromAgent::Dead { start })),
+            Some(Life::Spawning | Life::Running | Life::Ending) | None => self.order_end(start, effects),
+        }
+    }
+
+    fn order_end(&mut self, start: StartId, effects: &mut Vec<Effect>) {
+        self.processes.entry(start).or_insert_with(|| Process::new(Life::Ending, None)).life = Life::Ending;
+        effects.push(Effect::Shim(start, self.generation, Order::End));
+    }
+
+    fn shim(
+        &mut self,
+        setting: &Setting,
+        start: StartId,
+        status: Status,
+        address: SocketAddr,
+        effects: &mut Vec<Effect>,
+    ) {
+        let generation = self.generation;
+        let process = match status {
+            Status::Unstarted => self.processes.get_mut(&start),
+            // One that an agent before this one ordered, and that was started since.
+            Status::Running | Status::Dead => {
+                Some(self.processes.entry(start).or_insert_with(|| Process::new(Life::Spawning, None)))
+            }
+        };
+        let Some(process) = process else { return };
+        process.address = Some(address);
+        match (status, process.life) {
+            (_, Life::Dead) => {}
+            (Status::Running, Life::Spawning | Life::Running) => {
+                process.life = Life::Running;
+                self.tell(start, effects);
+            }
+            // The order was lost with its shim.
+            (Status::Running | Status::Unstarted, Life::Ending) => {
+                effects.push(Effect::Shim(start, generation, Order::End));
+            }
+            (Status::Unstarted, Life::Spawning) => {
+                effects.push(Effect::Shim(start, generation, Order::Spawn));
+            }
+            (Status::Unstarted, Life::Running) => {}
+            (Status::Dead, Life::Spawning | Life::Running | Life::Ending) => {
+                *process = Process::new(Life::Dead, Some(address));
+                effects.push(Effect::Coordinator(FromAgent::Dead { start }));
+                self.arm_restart(setting, effects);
+            }
+        }
+    }
+
+    fn app(&mut self, start: StartId, message: FromApp, effects: &mut Vec<Effect>) {
+        let Some(process) = self.processes.get_mut(&start) else { return };
+        if process.life == Life::Dead {
+            return;
+        }
+        match message {
+            FromApp::Hello => {
+                process.greeted = true;
+                process.waiting = true;
+                process.asked = None;
+                process.answer = None;
+                self.welcome(start, effects);
+                self.tell(start, effects);
+            }
+            FromApp::Ready(ready) => {
+                process.ready = ready;
+                self.tell(start, effects);
+            }
+            FromApp::Offer(operation, offer) => {
+                effects.push(Effect::Coordinator(FromAgent::Offered { operation, offer }));
+            }
+            FromApp::Progress(operation, progress) => {
+                effects.push(Effect::Coordinator(FromAgent::Progressed { operation, progress }));
+            }
+            FromApp::Answer(operation, answer) => {
+                if process.asked.is_some_and(|asked| asked.operation == operation) {
+                    process.answer = Some(answer);
+                    self.tell(start, effects);
+                }
+            }
+        }
+    }
+
+    /// Answers a waiting `Hello`, once the register's word about the process is known.
+    fn welcome(&mut self, start: StartId, effects: &mut Vec<Effect>) {
+        let Some(process) = self.processes.get_mut(&start) else { return };
+        if !process.waiting {
+            return;
+        }
+        let staged = process.wish.is_some_and(|wish| wish.call == Call::Prepare(Side::Target));
+        let (standing, incarnation) = match &self.record {
+            Some(record) if record.names(start) => (standing(record, start), record.incarnation),
+            // The operation that prepares it is newer than the record.
+            Some(_) | None if staged => (Standing::Staging, Incarnation(0)),
+            Some(_) | None => {
+                effects.push(Effect::Coordinator(FromAgent::Ask));
+                return;
+            }
+        };
+        process.waiting = false;
+        effects.push(Effect::App(start, ToApp::Welcome(standing, incarnation)));
+    }
+
+    /// Tells a process what it has to be told, or passes on what it answered to that.
+    fn tell(&mut self, start: StartId, effects: &mut Vec<Effect>) {
+        let Some(process) = self.processes.get_mut(&start) else { return };
+        if process.life != Life::Running {
+            return;
+        }
+        let record = self.record.as_ref();
+        let by_record = record.and_then(|record| duty(record, start));
+        // A wish that is still there is newer than the record.
+        match process.wish.or(by_record) {
+            Some(duty) => {
+                if process.asked == Some(duty) {
+                    if let Some(answer) = process.answer.clone() {
+                        self.pass_on(start, duty, answer, effects);
+                    }
+                } else if process.greeted {
+                    process.asked = Some(duty);
+                    process.answer = None;
+                    effects.push(Effect::App(start, ToApp::Call(duty.operation, duty.call)));
+                }
+            }
+            None => {
+                if let (Some(record), true, Some(address)) = (record, process.ready, process.address)
+                    && record.owner.start == start
+                {
+                    let incarnation = record.incarnation;
+                    effects.push(Effect::Coordinator(FromAgent::Ready { start, incarnation, address }));
+                }
+            }
+        }
+    }
+
+    fn pass_on(&self, start: StartId, duty: Duty, answer: Answer, effects: &mut Vec<Effect>) {
+        let operation = duty.operation;
+        let message = match (answer, duty.call) {
+            (Answer::Prepared, _) => FromAgent::Prepared { operation, start },
+            (Answer::Sealed(sealed), _) => FromAgent::Sealed { operation, sealed },
+            (Answer::Blocked, _) => FromAgent::Blocked { operation },
+            (Answer::Loaded { held, stated }, _) => FromAgent::Loaded { operation, held, stated },
+            (Answer::Resumed, Call::Resume { incarnation, outcome: Outcome::Committed }) => {
+                let Some(address) = self.processes.get(&start).and_then(|process| process.address) else { return };
+                FromAgent::Ready { start, incarnation: Incarnation(incarnation), address }
+            }
+            (Answer::Resumed | Answer::Aborted, _) => FromAgent::Undone { operation, start },
+            (Answer::Serving, _) => FromAgent::Serving { operation, start },
+            // The offer itself comes in a message of its own.
+            (Answer::Estimated, _) => return,
+            (Answer::OperationClosed | Answer::Failed, _) => FromAgent::Failed { operation, start },
+        };
+        effects.push(Effect::Coordinator(message));
+    }
+
+    /// The record, if it names a dead owner that this agent may replace.
+    fn restartable(&self, setting: &Setting) -> Option<&Record> {
+        let record = self.record.as_ref()?;
+        let dead = self.processes.get(&record.owner.start).is_some_and(|process| process.life == Life::Dead);
+        (dead && record.owner.node == setting.node && record.agent_may_restart()).then_some(record)
+    }
+
+    fn arm_restart(&mut self, setting: &Setting, effects: &mut Vec<Effect>) {
+        if !self.restart_armed && self.restartable(setting).is_some() {
+            self.restart_armed = true;
+            let factor = 1_u32.checked_shl(self.restarts).unwrap_or(u32::MAX);
+            let wait_ms = setting.restart_ms.saturating_mul(factor).min(setting.restart_ms_max);
+            effects.push(Effect::SetTimer(Timer::Restart, wait_ms));
+        }
+    }
+
+    fn propose(&mut self, setting: &Setting, fresh: StartId, effects: &mut Vec<Effect>) {
+        let Some(expected) = self.restartable(setting).cloned() else { return };
+        let fresh = *self.proposal.get_or_insert_with(|| {
+            self.restarts = self.restarts.saturating_add(1);
+            fresh
+        });
+        effects.push(Effect::Coordinator(FromAgent::Propose { expected, fresh }));
+        self.restart_armed = true;
+        effects.push(Effect::SetTimer(Timer::Restart, setting.restart_ms_max));
+    }
+}

@@ -1,0 +1,41 @@
+//! Why a move was given up: kept in the journal, shown to people, never a string on the wire.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a move was rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum Cause {
+    /// Somebody asked for it.
+    #[error("cancelled")]
+    Cancelled,
+    /// The coordinator was restarted while nothing was sealed yet.
+    #[error("the controller was restarted before anything was sealed")]
+    Interrupted,
+    /// The application does not want to move.
+    #[error("the application refused to move")]
+    Refused,
+    /// The application asked to be left alone.
+    #[error("the application holds on to its place")]
+    Held,
+    /// A phase did not end within its budget.
+    #[error("the {0} phase did not end within its budget")]
+    Late(super::Phase),
+    /// The copy does not catch up with what changes.
+    #[error("the copy does not converge: the pause would not fit its budget")]
+    Diverging,
+    /// A guard did not end: somebody still works on the state.
+    #[error("the seal was blocked by a request that did not end")]
+    SealBlocked,
+    /// What the target loaded is not what the source sealed.
+    #[error("the digests of source and target differ")]
+    DigestMismatch,
+    /// The source's process died.
+    #[error("the source's process died")]
+    SourceDied,
+    /// The target's process died.
+    #[error("the target's process died")]
+    TargetDied,
+    /// One side could not go on: it refused a call, or the channel ended without its end record.
+    #[error("the {0} could not go on: its channel broke or it refused a call")]
+    Failed(super::Role),
+}

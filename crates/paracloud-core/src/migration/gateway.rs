@@ -1,0 +1,347 @@
+//! A gateway's part: where the requests of one instance go, and which of them wait.
+//!
+//! Safety does not rest here: a gateway may be stale, cut off or dead, and the source's refusal still holds. What
+//! rests here is that clients do not notice: requests are *parked* (held unread) while nobody may serve them, a
+//! request that was refused untouched is parked and sent again, and none is parked longer than its bound.
+
+use super::message::{FromGateway, ToGateway};
+use crate::ids::{Incarnation, StartId};
+use crate::register::{Record, RecordOrder, Step};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Where requests go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Route {
+    /// The owner's incarnation.
+    pub incarnation: Incarnation,
+    /// The owner's process: an address belongs to one.
+    pub start: StartId,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// What a coordinator tells a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Table {
+    /// Of the record it was made from.
+    pub order: RecordOrder,
+    /// Start nothing new; wait for what is outstanding.
+    pub parks: bool,
+    /// Where requests go, if anybody serves.
+    pub route: Option<Route>,
+}
+
+impl Table {
+    /// The table that follows from a record. With `waits`, the owner has not heard yet that it may serve.
+    pub fn of(record: &Record, waits: bool) -> Self {
+        let route = record.served.map(|address| Route {
+            incarnation: record.incarnation,
+            start: record.owner.start,
+            address,
+        });
+        let moving = matches!(record.step(), Some(Step::Sealing | Step::Switch | Step::Doomed));
+        Self { order: record.order(), parks: moving || waits || route.is_none(), route }
+    }
+
+    /// Of one record, the table that parks comes first.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        (self.order, !self.parks) > (other.order, !other.parks)
+    }
+}
+
+/// One request at a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Ticket(pub u32);
+
+/// What a gateway's machine is set to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Setting {
+    /// Longest wait of one request, in milliseconds.
+    pub parked_ms_max: u32,
+    /// Requests waiting at once; one more is answered 503.
+    pub parked_max: u32,
+    /// While requests wait, ask for a newer table this often, in milliseconds.
+    pub ask_ms: u32,
+}
+
+/// A gateway's timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Timer {
+    /// This request has waited as long as it may.
+    Bound(Ticket),
+    /// Ask for a newer table.
+    Ask,
+}
+
+/// How an attempt to forward a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Answer {
+    /// The application answered; its answer was passed on.
+    Replied,
+    /// Proved not applied: refused by a guard (421 with `Paci-Not-Applied`), or no byte could be sent.
+    NotApplied,
+    /// Refused, but the request can not be sent again: its body is no longer all here.
+    Spent,
+    /// A byte was sent and no answer came.
+    Lost,
+}
+
+/// What a gateway answers by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Failure {
+    /// 503, `outcome: not_applied`: nobody could serve it within the bound.
+    NotApplied,
+    /// 502, `outcome: unknown`: no answer came.
+    Unknown,
+    /// 503: too many requests wait already.
+    Full,
+}
+
+/// What happens to a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Input {
+    /// It starts, knowing nothing.
+    Started,
+    /// A request came.
+    Arrived(Ticket),
+    /// An attempt ended.
+    Answered(Ticket, Answer),
+    /// The client went away.
+    Left(Ticket),
+    /// The coordinator speaks.
+    Coordinator(ToGateway),
+    /// A timer fired.
+    Timer(Timer),
+}
+
+/// What a gateway wants done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Effect {
+    /// Send the request there; answer with [`Input::Answered`].
+    Forward(Ticket, Route),
+    /// Answer the client.
+    Fail(Ticket, Failure),
+    /// Tell the coordinator.
+    Coordinator(FromGateway),
+    /// Arm a timer.
+    SetTimer(Timer, u32),
+    /// Disarm a timer.
+    CancelTimer(Timer),
+    /// The request waits from now on (for the log of parked times).
+    Parked(Ticket),
+}
+
+/// A request that waits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Parked {
+    /// The route that refused it, if one did.
+    refused_by: Option<Route>,
+}
+
+/// A request that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Outstanding {
+    route: Route,
+    /// It had its one attempt at the bound.
+    last_attempt: bool,
+    /// It waited before.
+    waited: bool,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Gateway {
+    table: Option<Table>,
+    /// The last route it was ever given.
+    last_route: Option<Route>,
+    parked: BTreeMap<Ticket, Parked>,
+    outstanding: BTreeMap<Ticket, Outstanding>,
+    /// The coordinator waits to hear that nothing is outstanding.
+    owes_answer: bool,
+}
+
+impl Gateway {
+    /// Requests that wait.
+    pub fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// Requests that were sent and not answered.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    /// The table in force.
+    pub fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+
+    /// Takes one input in.
+    pub fn step(&mut self, setting: &Setting, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Started => self.ask(setting, effects),
+            Input::Arrived(ticket) => self.arrived(setting, ticket, effects),
+            Input::Answered(ticket, answer) => self.answered(setting, ticket, answer, effects),
+            Input::Left(ticket) => self.left(ticket, effects),
+            Input::Coordinator(ToGateway::Table(table)) => self.table_came(table, effects),
+            Input::Timer(Timer::Bound(ticket)) => self.bound(ticket, effects),
+            Input::Timer(Timer::Ask) => {
+                if self.wants_table() {
+                    self.ask(setting, effects);
+                }
+            }
+        }
+    }
+
+    /// Whether it has reason to ask for a newer table, again and again until one comes.
+    pub fn wants_table(&self) -> bool {
+        self.table.is_none() || !self.parked.is_empty()
+    }
+
+    #[expect(clippy::unused_self, reason = "a gateway asks for itself")]
+    fn ask(&self, setting: &Setting, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Coordinator(FromGateway::Ask));
+        effects.push(Effect::SetTimer(Timer::Ask, setting.ask_ms));
+    }
+
+    /// The route that may be used now.
+    fn open_route(&self) -> Option<Route> {
+        self.table.as_ref().filter(|table| !table.parks).and_then(|table| table.route)
+    }
+
+    fn arrived(&mut self, setting: &Setting, ticket: Ticket, effects: &mut Vec<Effect>) {
+        match self.open_route() {
+            Some(route) => self.forward(ticket, route, false, false, effects),
+            None if self.parked.len() >= setting.parked_max as usize => {
+                effects.push(Effect::Fail(ticket, Failure::Full));
+            }
+            None => self.park(setting, ticket, None, false, effects),
+        }
+    }
+
+    /// A request's bound runs from its first wait: it is not armed again when the request has to wait once more.
+    fn park(
+        &mut self,
+        setting: &Setting,
+        ticket: Ticket,
+        refused_by: Option<Route>,
+        waited: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        // Whoever was refused by the newest route there is asks at once, but one question is enough.
+        let news = refused_by.is_some_and(|route| {
+            self.open_route() == Some(route) && !self.parked.values().any(|it| it.refused_by == refused_by)
+        });
+        if news {
+            self.ask(setting, effects);
+        } else if self.parked.is_empty() {
+            effects.push(Effect::SetTimer(Timer::Ask, setting.ask_ms));
+        }
+        self.parked.insert(ticket, Parked { refused_by });
+        if !waited {
+            effects.push(Effect::Parked(ticket));
+            effects.push(Effect::SetTimer(Timer::Bound(ticket), setting.parked_ms_max));
+        }
+    }
+
+    fn forward(
+        &mut self,
+        ticket: Ticket,
+        route: Route,
+        last_attempt: bool,
+        waited: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.outstanding.insert(ticket, Outstanding { route, last_attempt, waited });
+        effects.push(Effect::Forward(ticket, route));
+    }
+
+    fn answered(&mut self, setting: &Setting, ticket: Ticket, answer: Answer, effects: &mut Vec<Effect>) {
+        let Some(sent) = self.outstanding.remove(&ticket) else { return };
+        let failure = match answer {
+            Answer::Replied => None,
+            Answer::Lost => Some(Failure::Unknown),
+            Answer::Spent => Some(Failure::NotApplied),
+            Answer::NotApplied if sent.last_attempt || self.parked.len() >= setting.parked_max as usize => {
+                Some(Failure::NotApplied)
+            }
+            Answer::NotApplied => {
+                match self.open_route() {
+                    // The route has changed meanwhile.
+                    Some(route) if route != sent.route => {
+                        self.forward(ticket, route, false, sent.waited, effects);
+                    }
+                    Some(_) | None => self.park(setting, ticket, Some(sent.route), sent.waited, effects),
+                }
+                return self.answer_if_quiet(effects);
+            }
+        };
+        if sent.waited {
+            effects.push(Effect::CancelTimer(Timer::Bound(ticket)));
+        }
+        effects.extend(failure.map(|failure| Effect::Fail(ticket, failure)));
+        self.answer_if_quiet(effects);
+    }
+
+    fn left(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
+        let parked = self.parked.remove(&ticket).is_some();
+        let waited = self.outstanding.remove(&ticket).is_some_and(|sent| sent.waited);
+        if parked || waited {
+            effects.push(Effect::CancelTimer(Timer::Bound(ticket)));
+        }
+        self.answer_if_quiet(effects);
+    }
+
+    fn table_came(&mut self, table: Table, effects: &mut Vec<Effect>) {
+        match &self.table {
+            Some(known) if *known == table => {}
+            // A late one.
+            Some(known) if !table.is_newer_than(known) => return,
+            Some(_) | None => {
+                self.last_route = table.route.or(self.last_route);
+                self.table = Some(table);
+            }
+        }
+        self.owes_answer = true;
+        if let Some(route) = self.open_route() {
+            let waiting: Vec<_> = self
+                .parked
+                .iter()
+                .filter(|(_, parked)| parked.refused_by != Some(route))
+                .map(|(ticket, _)| *ticket)
+                .collect();
+            for ticket in waiting {
+                self.parked.remove(&ticket);
+                self.forward(ticket, route, false, true, effects);
+            }
+        }
+        self.answer_if_quiet(effects);
+    }
+
+    /// The bound: one attempt on the last known route, and whoever is there decides.
+    fn bound(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
+        if let Some(sent) = self.outstanding.get_mut(&ticket) {
+            // It is on its way: that attempt is its last.
+            sent.last_attempt = true;
+            return self.answer_if_quiet(effects);
+        }
+        if self.parked.remove(&ticket).is_none() {
+            return;
+        }
+        match self.open_route().or(self.last_route) {
+            Some(route) => self.forward(ticket, route, true, true, effects),
+            None => effects.push(Effect::Fail(ticket, Failure::NotApplied)),
+        }
+    }
+
+    fn answer_if_quiet(&mut self, effects: &mut Vec<Effect>) {
+        let Some(table) = &self.table else { return };
+        let quiet = !table.parks || self.outstanding.values().all(|sent| sent.last_attempt);
+        if self.owes_answer && quiet {
+            self.owes_answer = false;
+            effects.push(Effect::Coordinator(FromGateway::Obeyed { order: table.order, parks: table.parks }));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Who promises what in a move, and what is on disk before it is said.
+//!
+//! One row a promise. The crash tests stop its maker at each of its points and kill everybody in turn; a shell calls
+//! its point by this name, so a promise that is in the code and not in this table cannot be tested, and one that is
+//! in the table and not in the code is found by a failpoint that never fires.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Who makes a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Maker {
+    /// The controller, for an instance.
+    Controller,
+    /// The agent of the source's node.
+    SourceAgent,
+    /// The agent of the target's node.
+    TargetAgent,
+    /// A gateway.
+    Gateway,
+    /// The shim of the target's process.
+    TargetShim,
+}
+
+/// Where in the making of a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Point {
+    /// Decided, and nothing is on disk.
+    BeforePersist,
+    /// On disk, and nobody was told.
+    AfterPersist,
+    /// Told.
+    AfterSend,
+}
+
+macro_rules! promises {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $maker:ident, $persists:literal;)+) => {
+        /// A promise of a move.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Promise { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Promise {
+            /// Every promise, in the order in which a move makes them.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+
+            /// Who makes it.
+            pub const fn maker(self) -> Maker {
+                match self { $(Self::$name => Maker::$maker),+ }
+            }
+
+            /// Whether something must be on disk before it is said.
+            pub const fn persists(self) -> bool {
+                match self { $(Self::$name => $persists),+ }
+            }
+
+            /// What it says.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+)),+ }
+            }
+        }
+    };
+}
+
+promises! {
+    /// A move has a number and a target. Persisted as `open` before the source is asked.
+    Open = "open", Controller, true;
+    /// A target's start id is used up. The marker is synced before the process is started.
+    Mark = "mark", TargetShim, true;
+    /// The target accepted, reserved room and joined the channel.
+    Prepared = "prepared", TargetAgent, false;
+    /// The source may be sealed. Persisted as `sealing` before gateways park and before `Seal`.
+    Seal = "seal", Controller, true;
+    /// This gateway starts nothing new, and nothing is outstanding.
+    Parked = "parked", Gateway, false;
+    /// The source's gate is closed, its guards ended, its last delta sent.
+    Sealed = "sealed", SourceAgent, false;
+    /// The target loaded everything up to the end record.
+    Loaded = "loaded", TargetAgent, false;
+    /// The target owns. Persisted as `switch` before anybody hears of it.
+    Commit = "commit", Controller, true;
+    /// The target took its identity and answers ready.
+    Ready = "ready", TargetAgent, false;
+    /// The target serves from now on. Persisted as `retire` before `Serve`, gateways and replies.
+    Serve = "serve", Controller, true;
+    /// The target's gate is open.
+    Serving = "serving", TargetAgent, false;
+    /// This gateway sends requests to the new route.
+    Released = "released", Gateway, false;
+    /// The process that is no longer needed is dead, proved by its shim.
+    Dead = "dead", SourceAgent, false;
+    /// The move is over. Persisted before it is reported.
+    Close = "close", Controller, true;
+    /// The move is off and the source owns on. Persisted as `undo` before the source hears it.
+    RollBack = "roll_back", Controller, true;
+    /// The source heard that the move is off, and serves.
+    Undone = "undone", SourceAgent, false;
+    /// The target will be ended unserved. Persisted as `doomed` before it is ended.
+    Doom = "doom", Controller, true;
+    /// The sealed source owns again, its target being dead and unserved. Persisted before the source hears it.
+    Promote = "promote", Controller, true;
+    /// A new process owns in the place of a dead one. Persisted before it is started.
+    Restart = "restart", Controller, true;
+}
+
+impl Promise {
+    /// The points at which its maker can be stopped.
+    pub const fn points(self) -> &'static [Point] {
+        if self.persists() {
+            &[Point::BeforePersist, Point::AfterPersist, Point::AfterSend]
+        } else {
+            &[Point::AfterSend]
+        }
+    }
+
+    /// The promise of a swap.
+    pub fn of_change(change: &crate::register::Change) -> Self {
+        use crate::register::Change;
+        match change {
+            Change::Open { .. } => Self::Open,
+            Change::Seal => Self::Seal,
+            Change::Commit => Self::Commit,
+            Change::Serve(_) => Self::Serve,
+            Change::Doom => Self::Doom,
+            Change::RollBack(_) => Self::RollBack,
+            Change::Promote => Self::Promote,
+            Change::Restart { .. } => Self::Restart,
+            Change::Close => Self::Close,
+        }
+    }
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BeforePersist => "before_persist",
+            Self::AfterPersist => "after_persist",
+            Self::AfterSend => "after_send",
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! The world the machines are tested in.
+//!
+//! [`world`] holds every party of one instance's moves; [`simulation`] drives it with virtual time, dice and faults;
+//! [`model`] drives it with every choice there is. Both run the machines of `paracloud-core` and `paci` themselves:
+//! there is no second description of the protocol.
+
+pub mod application;
+pub mod heal;
+pub mod ledger;
+pub mod model;
+pub mod world;
