@@ -1,0 +1,3 @@
+//! The control shell: register, journal, operations.
+
+pub mod store;
