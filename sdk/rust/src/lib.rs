@@ -1,0 +1,1 @@
+//! Makes a Rust program a participant of its cloud: guard, moved state, reply cache.
