@@ -1,0 +1,29 @@
+//! What the shells share of the machine they run on: the substrate `local`.
+//!
+//! | | |
+//! |---|---|
+//! | [`config`] | the resolved configuration of one cloud, read by every shell when it starts |
+//! | [`layout`] | where what lies in the cloud's directory |
+//! | [`link`], [`message`] | the lines that shells say to the controller, and it to them |
+//! | [`person`] | what a person's command says to the controller |
+//! | [`process`] | who a process is, across restarts of whoever looks after it |
+//! | [`trace`] | the log of a machine's inputs and effects, and its replay |
+//! | [`failpoint`] | where the crash tests stop a shell |
+//!
+//! Nothing here decides anything.
+
+pub mod config;
+pub mod failpoint;
+pub mod layout;
+pub mod link;
+pub mod message;
+pub mod person;
+pub mod process;
+pub mod trace;
+
+use paracloud_core::ids::StartId;
+
+/// A start id never used before: 64 random bits.
+pub fn fresh_start_id() -> StartId {
+    StartId(rand::random())
+}

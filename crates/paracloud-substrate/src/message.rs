@@ -1,0 +1,196 @@
+//! What is said on the controller's socket. The machines' own messages travel in envelopes that name the instance;
+//! beside them travel figures and texts for people, which decide nothing.
+
+use paci::finding::MoveEstimate;
+use paracloud_core::ids::{GatewayId, NodeId, OperationNumber, StartId};
+use paracloud_core::migration::message::{FromAgent, FromGateway, Offer, ToAgent, ToGateway};
+use paracloud_core::migration::shim::Generation;
+use paracloud_core::register::{Operation, Record};
+use serde::{Deserialize, Serialize};
+
+/// The first line on a connection: who dials.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Caller {
+    /// The agent of a node.
+    Agent {
+        /// Its node.
+        node: NodeId,
+        /// Which agent of the node; an older one is not listened to.
+        generation: Generation,
+        /// What the node knows of each instance it has heard of.
+        known: Vec<Known>,
+    },
+    /// A gateway.
+    Gateway {
+        /// Its number.
+        gateway: GatewayId,
+    },
+    /// A person's command, one a connection; see `person` in the controller.
+    Person,
+}
+
+/// What a node knows of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// The instance.
+    pub instance: String,
+    /// The newest record it heard of.
+    pub record: Option<Record>,
+    /// Its processes that are alive here, and whether each is sealed.
+    pub alive: Vec<(StartId, bool)>,
+}
+
+/// Controller → agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToAgentLine {
+    /// For the instance's machine.
+    Machine {
+        /// The instance.
+        instance: String,
+        /// What is said.
+        message: ToAgent,
+        /// The open operation, so that the source's agent knows where the channel leads.
+        operation: Option<Operation>,
+    },
+    /// Ask the owner what a move would cost, and change nothing.
+    Preview {
+        /// The instance.
+        instance: String,
+        /// Answered with this number.
+        question: u64,
+    },
+}
+
+/// Agent → controller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromAgentLine {
+    /// From the instance's machine.
+    Machine {
+        /// The instance.
+        instance: String,
+        /// What is said.
+        message: FromAgent,
+    },
+    /// For people.
+    Note {
+        /// The instance.
+        instance: String,
+        /// The operation it belongs to, if one.
+        operation: Option<OperationNumber>,
+        /// What there is to know.
+        note: Note,
+    },
+    /// The answer to `Preview`.
+    Previewed {
+        /// The question.
+        question: u64,
+        /// What the application said, or why it could not be asked.
+        answer: Result<Preview, String>,
+    },
+}
+
+/// What an application says of a move that is only thought of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    /// Whether it could be moved by handing over (`None`: it does not speak PaCI).
+    pub offer: Option<Offer>,
+    /// Its figures.
+    pub estimate: Option<MoveEstimate>,
+    /// Its reason, if it refused or holds.
+    pub reason: String,
+}
+
+/// Something for people to know of a move.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    /// The source's answer to `Estimate`.
+    Estimate(MoveEstimate),
+    /// Why the application refused or holds.
+    Reason(String),
+    /// Bytes that crossed the channel so far, counted by the agent that joins its ends.
+    Carried {
+        /// Bytes from source to target.
+        bytes: u64,
+    },
+    /// The source says how far it is.
+    Copying {
+        /// Records left.
+        remaining_records: u32,
+        /// The pause if it came now, in milliseconds.
+        predicted_pause_ms: u32,
+    },
+    /// Who kept a seal from completing.
+    Blocked {
+        /// The route that its guard is held for.
+        route: String,
+        /// How long it has been held, in milliseconds.
+        held_ms: u32,
+    },
+    /// A process could not be started, or ended by itself.
+    Ended {
+        /// Which one.
+        start: StartId,
+        /// Exit status or signal, as far as known.
+        how: String,
+    },
+    /// An application does not answer.
+    Unresponsive {
+        /// Which one.
+        start: StartId,
+        /// The upcall.
+        call: String,
+    },
+    /// An application broke the contract; what it said was refused.
+    Breach {
+        /// Which one.
+        start: StartId,
+        /// What it did.
+        what: String,
+    },
+    /// A side of a move failed.
+    Failure {
+        /// Which one.
+        start: StartId,
+        /// Its code.
+        code: String,
+        /// Its words.
+        message: String,
+    },
+}
+
+/// Controller → gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToGatewayLine {
+    /// The instance.
+    pub instance: String,
+    /// What is said.
+    pub message: ToGateway,
+}
+
+/// Gateway → controller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromGatewayLine {
+    /// From the instance's machine.
+    Machine {
+        /// The instance.
+        instance: String,
+        /// What is said.
+        message: FromGateway,
+    },
+    /// What clients saw of a pause: said once nothing waits any more.
+    Parked {
+        /// The instance.
+        instance: String,
+        /// Requests that waited.
+        requests: u32,
+        /// The longest time from the first request withheld to the first byte sent on, in microseconds.
+        parked_us_max: u64,
+        /// Requests that were answered 502 or 503 by the gateway since the last such line.
+        failed: u32,
+    },
+}

@@ -1,0 +1,220 @@
+//! What a person's command says to the controller, and what it hears: one request a connection, and one or more
+//! replies until the controller closes it.
+
+use crate::message::Preview;
+use paracloud_core::ids::{NodeId, OperationNumber};
+use paracloud_core::migration::Phase;
+use paracloud_core::register::{Mode, Record};
+use serde::{Deserialize, Serialize};
+
+/// The version of this protocol; a command of another one is refused.
+pub const VERSION: u32 = 1;
+
+/// What a person asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// How everything is: [`Reply::Status`].
+    Status,
+    /// Move an instance: [`Reply::Event`]s until it ended, if `wait`, then [`Reply::Outcome`].
+    Move {
+        /// The instance.
+        instance: String,
+        /// The target node; `None`: any other.
+        to: Option<NodeId>,
+        /// The person consents to a move that loses the state.
+        accept_loss: bool,
+        /// Stay and hear how it goes.
+        wait: bool,
+    },
+    /// Ask the application what a move would cost, and change nothing: [`Reply::Previewed`].
+    Preview {
+        /// The instance.
+        instance: String,
+        /// The target node; `None`: any other.
+        to: Option<NodeId>,
+    },
+    /// Give the open move up: [`Reply::Done`].
+    Cancel {
+        /// The instance.
+        instance: String,
+    },
+    /// The journal: [`Reply::Event`]s.
+    Events {
+        /// From this number on.
+        from: u64,
+        /// Stay and hear what happens.
+        follow: bool,
+    },
+    /// A person's word that a node will not come back: processes on it count as dead. [`Reply::Done`].
+    NodeLost {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+/// What a person hears.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// How everything is.
+    Status(Status),
+    /// Something that happened.
+    Event(Event),
+    /// How an operation ended.
+    Outcome(Outcome),
+    /// What a move would be.
+    Previewed {
+        /// How it would be done; `None`: it cannot be.
+        mode: Option<Mode>,
+        /// Where to.
+        to: NodeId,
+        /// What the application said.
+        preview: Preview,
+        /// What stands in the way, if something does.
+        obstacle: Option<String>,
+    },
+    /// It was done.
+    Done,
+    /// It was not: who, why, what next.
+    Refused(Refused),
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// A word for programs: `unknown_instance`, `busy`, `consent_needed`, …
+    pub code: String,
+    /// What is wrong, naming who.
+    pub message: String,
+    /// What to do.
+    pub next: String,
+}
+
+/// How everything is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Each instance.
+    pub instances: Vec<Instance>,
+    /// Each node and whether its agent is there.
+    pub nodes: Vec<Node>,
+    /// Each gateway and whether it is there.
+    pub gateways: Vec<(u32, bool)>,
+}
+
+/// How an instance is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its name.
+    pub name: String,
+    /// What the register says; `None`: not decided yet.
+    pub record: Option<Record>,
+    /// The phase of its open operation, or `idle`.
+    pub phase: Phase,
+    /// Why nothing can be decided, if so.
+    pub unknown: Option<String>,
+    /// It holds state that a restart would lose.
+    pub stateful: bool,
+    /// Milliseconds since its owner began to serve, as far as known.
+    pub age_ms: Option<u64>,
+}
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its number.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its agent is connected.
+    pub connected: bool,
+}
+
+/// One entry of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number; 0 if it is not kept (progress).
+    pub number: u64,
+    /// Milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// The instance.
+    pub instance: String,
+    /// The operation, if it belongs to one.
+    pub operation: Option<OperationNumber>,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// The register changed: the change in a word (`commit`), and the record after it.
+    Swapped {
+        /// The change, and its cause if it has one.
+        change: String,
+        /// The record after it.
+        record: Record,
+    },
+    /// A phase began.
+    Entered(Phase),
+    /// Something for people to know.
+    Note(crate::message::Note),
+    /// How far a copy is.
+    Progress(Progress),
+    /// What clients saw at one gateway.
+    Parked {
+        /// The gateway.
+        gateway: u32,
+        /// Requests that waited.
+        requests: u32,
+        /// Longest time from the first request withheld to the first byte sent on, in microseconds.
+        parked_us_max: u64,
+        /// Requests that the gateway itself answered 502 or 503.
+        failed: u32,
+    },
+}
+
+/// How far a copy is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes that crossed the channel.
+    pub carried_bytes: u64,
+    /// Bytes of state, as the application estimated.
+    pub state_bytes: Option<u64>,
+    /// Bytes a second, over the last second.
+    pub rate_bytes_per_s: u64,
+    /// Milliseconds until the copy is done, as far as known.
+    pub eta_ms: Option<u64>,
+    /// The pause if it came now, in milliseconds.
+    pub predicted_pause_ms: Option<u32>,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The instance.
+    pub instance: String,
+    /// The operation.
+    pub operation: OperationNumber,
+    /// It was committed.
+    pub committed: bool,
+    /// Why not, in words.
+    pub cause: Option<String>,
+    /// Where the instance is now.
+    pub node: NodeId,
+    /// Its incarnation now.
+    pub incarnation: u32,
+    /// Each phase and how long it took, in microseconds.
+    pub phases: Vec<(Phase, u64)>,
+    /// From the command to the end, in milliseconds.
+    pub total_ms: u64,
+    /// Bytes that crossed the channel.
+    pub carried_bytes: u64,
+    /// Requests that waited at gateways.
+    pub parked: u32,
+    /// Longest wait, in microseconds.
+    pub parked_us_max: u64,
+    /// Requests that gateways answered 502 or 503 themselves.
+    pub failed: u32,
+}

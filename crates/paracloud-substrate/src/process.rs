@@ -1,0 +1,151 @@
+//! Who a process is, for whoever did not start it: its pid, when it was started, and in which life of the machine.
+//! A pid alone may be somebody else by now.
+
+use procfs::process::Process;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// A process, known again after everybody who knew it was restarted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its process id.
+    pub pid: i32,
+    /// When it was started, in clock ticks since boot.
+    pub start_ticks: u64,
+    /// The life of the machine.
+    pub boot_id: String,
+}
+
+/// The longest chain of parents that is followed.
+const ANCESTORS_MAX: usize = 64;
+
+impl Identity {
+    /// A process that is there now.
+    ///
+    /// # Errors
+    /// There is none of this pid.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        let stat = Process::new(pid).and_then(|process| process.stat()).map_err(into_io)?;
+        Ok(Self { pid, start_ticks: stat.starttime, boot_id: boot_id()? })
+    }
+
+    /// This very process.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn own() -> io::Result<Self> {
+        Self::of(rustix::process::getpid().as_raw_nonzero().get())
+    }
+
+    /// Whether it is still there. A zombie is dead: it acts no more.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read; nothing is known then.
+    pub fn is_alive(&self) -> io::Result<bool> {
+        if boot_id()? != self.boot_id {
+            return Ok(false);
+        }
+        match Process::new(self.pid).and_then(|process| process.stat()) {
+            Ok(stat) => Ok(stat.starttime == self.start_ticks && !matches!(stat.state, 'Z' | 'X' | 'x')),
+            Err(procfs::ProcError::NotFound(_)) => Ok(false),
+            Err(error) => Err(into_io(error)),
+        }
+    }
+
+    /// A handle to it that can never mean another process; `None` if it is dead.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn open(&self) -> io::Result<Option<OwnedFd>> {
+        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
+        let handle = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(handle) => handle,
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // Looked at after the handle was opened: so the handle is this process's.
+        Ok(self.is_alive()?.then_some(handle))
+    }
+
+    /// Whether `pid` is this process, in its session, or a descendant of it.
+    pub fn covers(&self, pid: i32) -> bool {
+        let mut current = pid;
+        for _ in 0..ANCESTORS_MAX {
+            if current == self.pid {
+                return self.is_alive().unwrap_or(false);
+            }
+            let Ok(stat) = Process::new(current).and_then(|process| process.stat()) else { return false };
+            if stat.session == self.pid {
+                return true;
+            }
+            if stat.ppid <= 1 {
+                return false;
+            }
+            current = stat.ppid;
+        }
+        false
+    }
+}
+
+/// Sends a signal through a handle. A process that is gone has heard it.
+///
+/// # Errors
+/// As the system says.
+pub fn signal(handle: &OwnedFd, signal: Signal) -> io::Result<()> {
+    match pidfd_send_signal(handle, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+fn into_io(error: procfs::ProcError) -> io::Error {
+    match error {
+        procfs::ProcError::Io(error, _) => error,
+        procfs::ProcError::NotFound(_) => io::Error::from(io::ErrorKind::NotFound),
+        procfs::ProcError::PermissionDenied(_) => io::Error::from(io::ErrorKind::PermissionDenied),
+        other @ (procfs::ProcError::Incomplete(_)
+        | procfs::ProcError::Other(_)
+        | procfs::ProcError::InternalError(_)) => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_is_known_again_and_dead_when_it_ended() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let identity = Identity::of(i32::try_from(child.id()).unwrap()).unwrap();
+        assert!(identity.is_alive().unwrap());
+        assert!(Identity::own().unwrap().covers(identity.pid), "a child is covered by its parent");
+        let handle = identity.open().unwrap().unwrap();
+        signal(&handle, Signal::KILL).unwrap();
+        rustix::event::poll(
+            &mut [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)],
+            Some(&rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 }),
+        )
+        .unwrap();
+        assert!(!identity.is_alive().unwrap(), "not reaped yet, but dead");
+        child.wait().unwrap();
+        assert!(!identity.is_alive().unwrap());
+        assert!(identity.open().unwrap().is_none());
+    }
+
+    #[test]
+    fn another_process_of_the_same_pid_is_not_the_same() {
+        let mut other = Identity::own().unwrap();
+        other.start_ticks += 1;
+        assert!(!other.is_alive().unwrap());
+        let mut earlier = Identity::own().unwrap();
+        earlier.boot_id.clear();
+        assert!(!earlier.is_alive().unwrap());
+    }
+}
