@@ -197,6 +197,7 @@ impl Cloud {
             resend_ms: RESEND_MS,
             prepare_ms: budgets.prepare_ms,
             copy_ms: budgets.copy_ms,
+            drain_ms: app.drain_ms,
             park_ms: budgets.park_ms,
             seal_ms: budgets.seal_ms,
             switch_ms: budgets.switch_ms,

@@ -29,6 +29,8 @@ pub struct Setting {
     pub prepare_ms: u32,
     /// Budget of the copy phase, in milliseconds.
     pub copy_ms: u32,
+    /// How long uploads and streaming replies may go on before gateways park, in milliseconds; then they are cut.
+    pub drain_ms: u32,
     /// How long gateways may take to park, in milliseconds.
     pub park_ms: u32,
     /// How long the source may take to seal (or to stop) and the target to load the rest, in milliseconds.
@@ -148,6 +150,8 @@ struct Facts {
     target_prepared: bool,
     copy: Copy,
     converged: Option<bool>,
+    /// Gateways that no upload and no streaming reply is left at.
+    drained: BTreeSet<GatewayId>,
     sealed: Option<Sealed>,
     blocked: bool,
     loaded: Option<(Sealed, Sealed)>,
@@ -348,6 +352,11 @@ impl Coordinator {
     fn gateway(&mut self, gateway: GatewayId, message: &FromGateway, effects: &mut Vec<Effect>) {
         let Some(table) = self.table() else { return };
         match message {
+            FromGateway::Drained { order } => {
+                if *order == table.order {
+                    self.facts.drained.insert(gateway);
+                }
+            }
             FromGateway::Ask => effects.push(Effect::Gateway(gateway, ToGateway::Table(table))),
             FromGateway::Obeyed { order, parks } => {
                 if *order == table.order && *parks == table.parks {
@@ -444,6 +453,7 @@ impl Coordinator {
         let budget_ms = match phase {
             Phase::Offer | Phase::Prepare => setting.prepare_ms,
             Phase::Copy => setting.copy_ms,
+            Phase::Drain => setting.drain_ms,
             Phase::Park => setting.park_ms,
             Phase::Seal => setting.seal_ms,
             Phase::Switch => setting.switch_ms,
@@ -460,7 +470,7 @@ impl Coordinator {
             None if self.gateways_settled(setting) => self.start_or(record, Next::Wait(Phase::Idle)),
             None => self.start_or(record, Next::Wait(Phase::Release)),
             Some(operation) => match operation.step {
-                Step::Open => self.decide_open(operation),
+                Step::Open => self.decide_open(setting, operation),
                 Step::Sealing => match operation.mode {
                     Mode::Handoff => self.decide_sealing(setting, operation, fresh),
                     Mode::Restart => self.decide_stopping(setting, operation),
@@ -478,7 +488,7 @@ impl Coordinator {
         }
     }
 
-    fn decide_open(&self, operation: &Operation) -> Next {
+    fn decide_open(&self, setting: &Setting, operation: &Operation) -> Next {
         let facts = &self.facts;
         let give_up = |cause| Next::Swap(Change::RollBack(cause));
         if !facts.opened_here {
@@ -499,7 +509,7 @@ impl Coordinator {
         if facts.target_failed {
             return give_up(Cause::Failed(Role::Target));
         }
-        if facts.expired {
+        if facts.expired && self.phase != Phase::Drain {
             return give_up(Cause::Late(self.phase));
         }
         match facts.offer {
@@ -512,7 +522,13 @@ impl Coordinator {
             return Next::Wait(Phase::Prepare);
         }
         match (operation.mode, facts.converged) {
-            (Mode::Restart, _) | (Mode::Handoff, Some(true)) => Next::Swap(Change::Seal),
+            (Mode::Restart, _) | (Mode::Handoff, Some(true)) => {
+                // Who is still streaming when the budget is used up is cut.
+                let drained = setting.drain_ms == 0
+                    || setting.gateways.is_subset(&facts.drained)
+                    || (facts.expired && self.phase == Phase::Drain);
+                if drained { Next::Swap(Change::Seal) } else { Next::Wait(Phase::Drain) }
+            }
             (Mode::Handoff, Some(false)) => give_up(Cause::Diverging),
             (Mode::Handoff, None) => Next::Wait(Phase::Copy),
         }
@@ -687,6 +703,11 @@ impl Coordinator {
             )),
             Phase::Prepare => effects.push(prepare(operation.target, Side::Target)),
             Phase::Copy => effects.push(prepare(operation.source, Side::Source)),
+            Phase::Drain => {
+                let order = record.order();
+                let staying = setting.gateways.difference(&self.facts.drained);
+                effects.extend(staying.map(|gateway| Effect::Gateway(*gateway, ToGateway::Leave { order })));
+            }
             Phase::Seal if operation.mode == Mode::Restart => effects.push(end(operation.source)),
             Phase::Seal => {
                 effects.push(own(operation.source.node));

@@ -112,6 +112,8 @@ pub enum Input {
     Left(Ticket),
     /// The coordinator speaks.
     Coordinator(ToGateway),
+    /// The answer to [`Effect::Leave`]: no upload and no streaming reply is left.
+    Drained(RecordOrder),
     /// A timer fired.
     Timer(Timer),
 }
@@ -129,6 +131,9 @@ pub enum Effect {
     SetTimer(Timer, u32),
     /// Disarm a timer.
     CancelTimer(Timer),
+    /// Tell uploads and streaming replies to end; answer with [`Input::Drained`] when none is left. Those that are still
+    /// there when a table parks are cut.
+    Leave(RecordOrder),
     /// The request waits from now on (for the log of parked times).
     Parked(Ticket),
 }
@@ -186,6 +191,8 @@ impl Gateway {
             Input::Answered(ticket, answer) => self.answered(setting, ticket, answer, effects),
             Input::Left(ticket) => self.left(ticket, effects),
             Input::Coordinator(ToGateway::Table(table)) => self.table_came(table, effects),
+            Input::Coordinator(ToGateway::Leave { order }) => effects.push(Effect::Leave(order)),
+            Input::Drained(order) => effects.push(Effect::Coordinator(FromGateway::Drained { order })),
             Input::Timer(Timer::Bound(ticket)) => self.bound(ticket, effects),
             Input::Timer(Timer::Ask) => {
                 if self.wants_table() {

@@ -168,6 +168,11 @@ pub enum FromAgent {
 pub enum ToGateway {
     /// Where the instance's requests go, and whether to park them.
     Table(Table),
+    /// A park is near: uploads and streaming replies are to end. Answered when none is left.
+    Leave {
+        /// Order of the record that says so.
+        order: RecordOrder,
+    },
 }
 
 /// Gateway → coordinator.
@@ -181,5 +186,10 @@ pub enum FromGateway {
         order: RecordOrder,
         /// Whether it parks.
         parks: bool,
+    },
+    /// No upload and no streaming reply is left.
+    Drained {
+        /// Order of the record that asked for it.
+        order: RecordOrder,
     },
 }

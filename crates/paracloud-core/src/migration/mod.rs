@@ -6,6 +6,7 @@
 //!  offer     serves, is asked     –                     → source        its answer; silence is no consent
 //!  prepare   serves               started, STAGING      → source        ready, or nothing has happened
 //!  copy      serves and ships     loads                 → source        predicted pause fits its budget
+//!  drain     serves and ships     loads                 streams leave   none is left, or its budget
 //!            ── swap: open → sealing (the intent to seal) ──
 //!  park      serves what it has   caught up             park            nothing outstanding, or its budget
 //!  seal      gate closed, last    proves the digest     parked          digests equal, or roll back by swap
@@ -67,6 +68,8 @@ pub enum Phase {
     Prepare,
     /// State crosses while the source serves.
     Copy,
+    /// Uploads and streaming replies are told to leave.
+    Drain,
     /// Gateways stop forwarding.
     Park,
     /// The source closes its gate, or is stopped.
@@ -93,6 +96,7 @@ impl fmt::Display for Phase {
             Self::Offer => "offer",
             Self::Prepare => "prepare",
             Self::Copy => "copy",
+            Self::Drain => "drain",
             Self::Park => "park",
             Self::Seal => "seal",
             Self::Switch => "switch",
