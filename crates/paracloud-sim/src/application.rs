@@ -63,10 +63,10 @@ impl Application {
     }
 
     pub(crate) fn sealed(&self) -> Sealed {
-        let mut digest = vec![0; 16];
+        let mut digest = vec![0_u8; 16];
         for (request, times) in &self.state {
             if let Some(byte) = digest.get_mut(usize::from(request.0) % 16) {
-                *byte += times;
+                *byte = u8::wrapping_add(*byte, *times);
             }
         }
         Sealed { position: self.state.len() as u64, digest }

@@ -48,13 +48,15 @@ pub fn heal(
     world.converged()?;
     let acknowledged: BTreeSet<_> = world.ledger.standing(Standing::Acknowledged).collect();
     match world.gateways().zip(PROBES).find(|(_, probe)| !acknowledged.contains(&RequestId(*probe))) {
-        Some((gateway, _)) => Err(format!("all is at rest, but a write through {gateway} does not come through")),
+        Some((gateway, _)) => {
+            Err(format!("all is at rest, but a write through {gateway} does not come through"))
+        }
         None => Ok(()),
     }
 }
 
 /// The ids of the writes that are sent when all has come to rest.
-const PROBES: std::ops::Range<u8> = 200..250;
+const PROBES: std::ops::Range<u16> = 60_000..60_050;
 
 /// Rounds of repeating everything before a budget is taken to have run out.
 const ROUNDS_BEFORE_DEADLINES: u32 = 4;
@@ -65,7 +67,9 @@ fn next(
     armed: &mut Vec<(Party, Timer)>,
     deadlines_wait: &mut u32,
 ) -> Option<Action> {
-    if let Some(party) = world.parties().into_iter().find(|party| !matches!(party, Party::App(_)) && !world.is_up(*party)) {
+    if let Some(party) =
+        world.parties().into_iter().find(|party| !matches!(party, Party::App(_)) && !world.is_up(*party))
+    {
         return Some(Action::Restart(party));
     }
     if world.is_swapping() {
@@ -82,6 +86,7 @@ fn next(
     let is_deadline = |timer: &Timer| matches!(timer, Timer::Coordinator(coordinator::Timer::Deadline));
     let due = armed.iter().position(|(_, timer)| !is_deadline(timer) || *deadlines_wait == 0)?;
     let (party, timer) = armed.remove(due);
-    *deadlines_wait = if is_deadline(&timer) { ROUNDS_BEFORE_DEADLINES } else { deadlines_wait.saturating_sub(1) };
+    *deadlines_wait =
+        if is_deadline(&timer) { ROUNDS_BEFORE_DEADLINES } else { deadlines_wait.saturating_sub(1) };
     Some(Action::Fire(party, timer))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A write of a client. Those with an even id carry it as `Idempotency-Key`, so that sending it again is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u8);
+pub struct RequestId(pub u16);
 
 impl RequestId {
     /// Whether the application's reply cache knows it again.
@@ -34,8 +34,12 @@ pub enum Standing {
 pub struct Ledger {
     requests: BTreeMap<RequestId, Standing>,
     acknowledged: BTreeSet<RequestId>,
-    /// Applied by a process that died, and held by nobody else where it counts.
+    /// Those without a key that a process applied: nobody may apply them again.
+    applied_once: BTreeSet<RequestId>,
+    /// Held by an owner that died, when the next one had to start with nothing.
     lost_by_crash: BTreeSet<RequestId>,
+    /// The same, of an instance that is moved by a restart: nothing was to be carried over.
+    left_behind: BTreeSet<RequestId>,
     tickets: u32,
 }
 
@@ -43,9 +47,11 @@ impl Ledger {
     /// A ledger of `count` requests to be sent.
     pub fn new(count: u8) -> Self {
         Self {
-            requests: (0..count).map(|id| (RequestId(id), Standing::Unsent)).collect(),
+            requests: (0..count).map(|id| (RequestId(u16::from(id)), Standing::Unsent)).collect(),
             acknowledged: BTreeSet::new(),
+            applied_once: BTreeSet::new(),
             lost_by_crash: BTreeSet::new(),
+            left_behind: BTreeSet::new(),
             tickets: 0,
         }
     }
@@ -58,6 +64,21 @@ impl Ledger {
     /// Writes that died with a process of their owner.
     pub fn lost_by_crash(&self) -> usize {
         self.lost_by_crash.intersection(&self.acknowledged).count()
+    }
+
+    /// Acknowledged writes that a move by restart left behind.
+    pub fn left_behind(&self) -> usize {
+        self.left_behind.intersection(&self.acknowledged).count()
+    }
+
+    /// Writes that a client sent and that ended in some way or are still open.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether no client sent anything.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
     }
 
     pub(crate) fn send(&mut self, request: RequestId, _through: GatewayId) -> u32 {
@@ -86,8 +107,19 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn bury(&mut self, requests: impl Iterator<Item = RequestId>) {
-        self.lost_by_crash.extend(requests);
+    /// A process changed its state for a request. What is wrong with that, if anything is.
+    pub(crate) fn applied(&mut self, request: RequestId) -> Option<String> {
+        // It may have died with one owner and is held by the next.
+        self.lost_by_crash.remove(&request);
+        self.left_behind.remove(&request);
+        let again = !request.has_key() && !self.applied_once.insert(request);
+        again.then(|| format!("{request:?} has no key and was applied twice"))
+    }
+
+    /// An owner that held these died, and the next one starts with nothing.
+    pub(crate) fn bury(&mut self, held: BTreeSet<RequestId>, by_consent: bool) {
+        let grave = if by_consent { &mut self.left_behind } else { &mut self.lost_by_crash };
+        grave.extend(held);
     }
 
     /// What is wrong with the state of a process that serves.
@@ -95,9 +127,18 @@ impl Ledger {
         if let Some((request, times)) = state.iter().find(|(_, times)| **times > 1) {
             return Some(format!("{request:?} was applied {times} times"));
         }
+        let refused = self.standing(Standing::Refused);
+        if let Some(request) = refused.filter(|it| !it.has_key()).find(|it| self.applied_once.contains(it)) {
+            return Some(format!("{request:?} was called not applied, and is"));
+        }
+        let known = |request: &RequestId| {
+            state.contains_key(request)
+                || self.lost_by_crash.contains(request)
+                || self.left_behind.contains(request)
+        };
         self.acknowledged
             .iter()
-            .find(|request| !state.contains_key(request) && !self.lost_by_crash.contains(request))
+            .find(|request| !known(request))
             .map(|request| format!("acknowledged {request:?} is lost"))
     }
 }

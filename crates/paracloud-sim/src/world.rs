@@ -12,6 +12,7 @@ use crate::application::Application;
 use crate::ledger::{Ledger, RequestId};
 use paci::participant::Sealed;
 use paracloud_core::ids::{GatewayId, NodeId, Placement, StartId};
+use paracloud_core::machine::Machine;
 use paracloud_core::migration::agent::{self, Agent, FromApp, ToApp};
 use paracloud_core::migration::coordinator::{self, Command, Coordinator};
 use paracloud_core::migration::gateway::{self, Gateway, Route, Ticket};
@@ -138,6 +139,17 @@ pub(crate) struct Process {
     marking: bool,
     shim: Option<Shim>,
     pub(crate) app: Option<Application>,
+    /// What the program held when it died, for as long as the register may still build on it.
+    held: BTreeSet<RequestId>,
+}
+
+/// Something that waits for a party that is stalled, at its socket or in its pipe.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Waiting {
+    Agent(agent::Input),
+    Shim(shim::Input),
+    Call(ToApp),
+    ChannelFailed(u32),
 }
 
 /// The state channel of the open move.
@@ -174,6 +186,9 @@ pub struct World {
     gateways: BTreeMap<GatewayId, GatewayState>,
     pub(crate) processes: BTreeMap<StartId, Process>,
     channel: Option<Channel>,
+    /// Parties that are stopped: they handle nothing, and go on as they are when they wake.
+    stalled: BTreeSet<Party>,
+    waiting: Vec<(Party, Waiting)>,
     /// What clients did and saw.
     pub ledger: Ledger,
     next_start: u64,
@@ -201,7 +216,7 @@ impl World {
         disk.served = Some(address(first));
         let mut coordinator = Coordinator::default();
         let mut effects = Vec::new();
-        coordinator.step(
+        coordinator.take(
             &setting.coordinator,
             coordinator::Input::Recovered(disk.clone()),
             StartId(0),
@@ -216,6 +231,8 @@ impl World {
             gateways: BTreeMap::new(),
             processes: BTreeMap::new(),
             channel: None,
+            stalled: BTreeSet::new(),
+            waiting: Vec::new(),
             ledger: Ledger::new(requests),
             next_start: 2,
             sent: Vec::new(),
@@ -229,9 +246,15 @@ impl World {
         }
         let app = Application::serving(setting.mode, disk.incarnation.0);
         let mut running = Shim::default();
-        running.step(shim::Input::Started { marked: true, alive: true }, &mut Vec::new());
-        let process =
-            Process { node: first, marked: true, marking: false, shim: Some(running), app: Some(app) };
+        running.take(&(), shim::Input::Started { marked: true, alive: true }, StartId(0), &mut Vec::new());
+        let process = Process {
+            node: first,
+            marked: true,
+            marking: false,
+            shim: Some(running),
+            app: Some(app),
+            held: BTreeSet::new(),
+        };
         world.processes.insert(start, process);
         for node in &setting.coordinator.nodes {
             world.restart_agent(setting, *node);
@@ -239,9 +262,10 @@ impl World {
         let table = gateway::Table::of(&disk, false);
         for id in &setting.coordinator.gateways {
             let mut machine = Gateway::default();
-            machine.step(
+            machine.take(
                 &setting.gateway,
                 gateway::Input::Coordinator(ToGateway::Table(table.clone())),
+                StartId(0),
                 &mut Vec::new(),
             );
             let state = GatewayState { machine: Some(machine), life: 0, tickets: BTreeMap::new() };
@@ -314,7 +338,12 @@ impl World {
 
     /// A start whose marker waits for the disk.
     pub fn marking(&self) -> Option<StartId> {
-        self.processes.iter().find(|(_, process)| process.marking).map(|(start, _)| *start)
+        self.markings().next()
+    }
+
+    /// All starts whose marker waits for the disk.
+    pub fn markings(&self) -> impl Iterator<Item = StartId> + '_ {
+        self.processes.iter().filter(|(_, process)| process.marking).map(|(start, _)| *start)
     }
 
     /// Whether a party is up.
@@ -410,7 +439,8 @@ impl World {
                 let known = self.gateways.get(&id).and_then(|gateway| gateway.machine.as_ref()?.table());
                 known.is_some_and(|known| (table.order, !table.parks) < (known.order, !known.parks))
             }
-            (Message::FromGateway(FromGateway::Obeyed { order, .. }), _) => *order < self.disk.order(),
+            (Message::FromGateway(FromGateway::Obeyed { order, .. } | FromGateway::Drained { order }), _)
+            | (Message::ToGateway(ToGateway::Leave { order }), _) => *order < self.disk.order(),
             (
                 Message::ToAgent(_)
                 | Message::ToGateway(_)
@@ -457,9 +487,7 @@ impl World {
 
     /// One thing happens. What came of it is in `sent`, `timers` and `violations`.
     pub fn apply(&mut self, setting: &Setting, action: Action) {
-        self.sent.clear();
-        self.timers.clear();
-        self.entered.clear();
+        self.begin();
         match action {
             Action::Deliver(envelope) => {
                 if self.is_current(&envelope) {
@@ -498,7 +526,8 @@ impl World {
             Action::Command(command) => self.coordinate(setting, coordinator::Input::Command(command)),
             Action::Send(request, id) => {
                 let ticket = Ticket(self.ledger.send(request, id));
-                if let Some(gateway) = self.gateways.get_mut(&id).filter(|gateway| gateway.machine.is_some()) {
+                if let Some(gateway) = self.gateways.get_mut(&id).filter(|gateway| gateway.machine.is_some())
+                {
                     gateway.tickets.insert(ticket, request);
                     self.gateway(setting, id, gateway::Input::Arrived(ticket));
                 } else {
@@ -514,21 +543,89 @@ impl World {
         self.check();
     }
 
+    /// A party is stopped: until it wakes it handles nothing, and what it would have to handle waits. What reaches it
+    /// from other machines (and its timers) is for the driver to hold back.
+    pub fn stall(&mut self, party: Party) {
+        if self.is_up(party) {
+            self.stalled.insert(party);
+        }
+    }
+
+    /// Whether a party is stopped.
+    pub fn is_stalled(&self, party: Party) -> bool {
+        self.stalled.contains(&party)
+    }
+
+    /// Parties that are stopped.
+    pub fn stalled(&self) -> impl Iterator<Item = Party> + '_ {
+        self.stalled.iter().copied()
+    }
+
+    /// A stopped party goes on, with the state it had, and handles what has waited for it.
+    pub fn wake(&mut self, setting: &Setting, party: Party) {
+        self.begin();
+        if !self.stalled.remove(&party) {
+            return;
+        }
+        let (mine, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(of, _)| *of == party);
+        self.waiting = others;
+        for (_, what) in mine {
+            match (party, what) {
+                (Party::Agent(node), Waiting::Agent(input)) => self.agent(setting, node, input),
+                (Party::Shim(start), Waiting::Shim(input)) => self.shim(setting, start, input),
+                (Party::App(start), Waiting::Call(message)) => self.call(setting, start, message),
+                (Party::App(start), Waiting::ChannelFailed(operation)) => {
+                    self.channel_failed(setting, start, operation);
+                }
+                _ => {}
+            }
+        }
+        if let Party::App(start) = party {
+            self.hello(setting, start);
+            self.say_ready(setting, start);
+        }
+        self.check();
+    }
+
+    /// The request that did not end has ended: a seal that it blocked goes on.
+    pub fn unhog(&mut self, setting: &Setting, start: StartId) {
+        self.begin();
+        let Some(app) = self.processes.get_mut(&start).and_then(|process| process.app.as_mut()) else {
+            return;
+        };
+        app.hogged = false;
+        if let paci::participant::Phase::Blocked(operation) = *app.participant.phase() {
+            self.act(setting, start, vec![paci::participant::Act::Ship(operation)]);
+        }
+        self.check();
+    }
+
+    /// The connection that carries the state breaks.
+    pub fn cut_channel(&mut self, setting: &Setting) {
+        self.begin();
+        self.break_channel(setting);
+        self.check();
+    }
+
+    /// Whether state crosses, or could: both ends are joined and the connection holds.
+    pub fn has_channel(&self) -> bool {
+        self.channel.is_some_and(|channel| !channel.broken && channel.source.is_some())
+    }
+
+    fn begin(&mut self) {
+        self.sent.clear();
+        self.timers.clear();
+        self.entered.clear();
+    }
+
     fn persist(&mut self) -> Option<(Record, bool)> {
         let (expected, change, proposer) = self.pending.take()?;
         let swapped = self.disk.swap(&expected, &change, proposer);
         let applied = swapped.is_ok();
         if let Ok(record) = swapped {
-            self.disk = record;
-        }
-        // The owner died between answering ready and the register's `served`: the sealed source may no longer be
-        // promoted, so what the owner held died with it.
-        let served = matches!(change, Change::Serve(_)) && applied;
-        if served && !self.is_up(Party::App(self.disk.owner.start)) {
-            let source = self.disk.operation.as_ref().map(|operation| operation.source.start);
-            let app = source.and_then(|start| self.processes.get(&start)?.app.as_ref());
-            let held: Vec<_> = app.map(|app| app.state.keys().copied().collect()).unwrap_or_default();
-            self.ledger.bury(held.into_iter());
+            let before = std::mem::replace(&mut self.disk, record);
+            self.bury(&before, &change);
         }
         Some((self.disk.clone(), applied))
     }
@@ -553,7 +650,15 @@ impl World {
             }
             (Party::App(start), Message::Request(ticket, request, _)) => {
                 let answer = match self.processes.get_mut(&start).and_then(|process| process.app.as_mut()) {
-                    Some(app) => app.request(request),
+                    Some(app) => {
+                        let held = app.state.get(&request).copied();
+                        let answer = app.request(request);
+                        if answer == gateway::Answer::Replied && app.state.get(&request).copied() != held {
+                            let what = self.ledger.applied(request);
+                            what.into_iter().for_each(|what| self.broken("I2", what));
+                        }
+                        answer
+                    }
                     None => gateway::Answer::Lost,
                 };
                 self.send(Party::App(start), envelope.from, Message::Reply(ticket, request, answer));
@@ -582,7 +687,7 @@ impl World {
         let Some(machine) = &mut self.coordinator else { return };
         let mut effects = Vec::new();
         let fresh = StartId(self.next_start);
-        machine.step(&setting.coordinator, input, fresh, &mut effects);
+        machine.take(&setting.coordinator, input, fresh, &mut effects);
         for effect in effects {
             match effect {
                 coordinator::Effect::Swap { expected, change, proposer } => {
@@ -611,10 +716,15 @@ impl World {
     }
 
     fn agent(&mut self, setting: &Setting, node: NodeId, input: agent::Input) {
-        let Some(machine) = self.agents.get_mut(&node).and_then(|agent| agent.machine.as_mut()) else { return };
+        if self.waits(Party::Agent(node), || Waiting::Agent(input.clone())) {
+            return;
+        }
+        let Some(machine) = self.agents.get_mut(&node).and_then(|agent| agent.machine.as_mut()) else {
+            return;
+        };
         let mut effects = Vec::new();
         let fresh = StartId(self.next_start);
-        machine.step(&agent::Setting { node, ..setting.agent.clone() }, input, fresh, &mut effects);
+        machine.take(&agent::Setting { node, ..setting.agent.clone() }, input, fresh, &mut effects);
         for effect in effects {
             match effect {
                 agent::Effect::Coordinator(message) => {
@@ -627,16 +737,9 @@ impl World {
                     self.order(setting, node, start, generation, order);
                 }
                 agent::Effect::App(start, message) => {
-                    let app = self.processes.get_mut(&start).and_then(|process| process.app.as_mut());
-                    let acts = match (app, message) {
-                        (None, _) => continue,
-                        (Some(app), ToApp::Welcome(standing, incarnation)) => {
-                            app.participant.welcome(standing, incarnation.0)
-                        }
-                        (Some(app), ToApp::Call(operation, call)) => app.participant.call(operation.0, call),
-                    };
-                    self.act(setting, start, acts);
-                    self.say_ready(setting, start);
+                    if !self.waits(Party::App(start), || Waiting::Call(message)) {
+                        self.call(setting, start, message);
+                    }
                 }
                 agent::Effect::Check(operation, start) => {
                     self.agent(setting, node, agent::Input::Checked(operation, start, true));
@@ -648,11 +751,25 @@ impl World {
         }
     }
 
+    fn call(&mut self, setting: &Setting, start: StartId, message: ToApp) {
+        let Some(app) = self.processes.get_mut(&start).and_then(|process| process.app.as_mut()) else {
+            return;
+        };
+        let acts = match message {
+            ToApp::Welcome(standing, incarnation) => app.participant.welcome(standing, incarnation.0),
+            ToApp::Call(operation, call) => app.participant.call(operation.0, call),
+        };
+        self.act(setting, start, acts);
+        self.say_ready(setting, start);
+    }
+
     fn gateway(&mut self, setting: &Setting, id: GatewayId, input: gateway::Input) {
         let at_bound = matches!(input, gateway::Input::Timer(gateway::Timer::Bound(_)));
-        let Some(machine) = self.gateways.get_mut(&id).and_then(|gateway| gateway.machine.as_mut()) else { return };
+        let Some(machine) = self.gateways.get_mut(&id).and_then(|gateway| gateway.machine.as_mut()) else {
+            return;
+        };
         let mut effects = Vec::new();
-        machine.step(&setting.gateway, input, &mut effects);
+        machine.take(&setting.gateway, input, StartId(0), &mut effects);
         let parks = machine.table().is_some_and(|table| table.parks);
         for effect in effects {
             match effect {
@@ -694,35 +811,47 @@ impl World {
                 gateway::Effect::CancelTimer(timer) => {
                     self.timers.push((Party::Gateway(id), Timer::Gateway(timer), None));
                 }
+                gateway::Effect::Leave(order) => self.gateway(setting, id, gateway::Input::Drained(order)),
                 gateway::Effect::Parked(_) => {}
             }
         }
     }
 
     /// An agent orders a shim; where there is none, a new one adopts what it finds.
-    fn order(&mut self, setting: &Setting, node: NodeId, start: StartId, generation: Generation, order: Order) {
+    fn order(
+        &mut self,
+        setting: &Setting,
+        node: NodeId,
+        start: StartId,
+        generation: Generation,
+        order: Order,
+    ) {
         let process = self.processes.entry(start).or_insert(Process {
             node,
             marked: false,
             marking: false,
             shim: None,
             app: None,
+            held: BTreeSet::new(),
         });
         if process.shim.is_none() {
             let mut adopting = Shim::default();
             let found = shim::Input::Started { marked: process.marked, alive: process.app.is_some() };
-            adopting.step(found, &mut Vec::new());
+            adopting.take(&(), found, StartId(0), &mut Vec::new());
             process.shim = Some(adopting);
         }
         self.shim(setting, start, shim::Input::Ordered(generation, order));
     }
 
     fn shim(&mut self, setting: &Setting, start: StartId, input: shim::Input) {
+        if self.waits(Party::Shim(start), || Waiting::Shim(input)) {
+            return;
+        }
         let Some(process) = self.processes.get_mut(&start) else { return };
         let node = process.node;
         let Some(machine) = &mut process.shim else { return };
         let mut effects = Vec::new();
-        machine.step(input, &mut effects);
+        machine.take(&(), input, StartId(0), &mut effects);
         for effect in effects {
             match effect {
                 shim::Effect::Mark => {
@@ -762,7 +891,8 @@ impl World {
         let Some(process) = self.processes.get_mut(&start) else { return };
         let node = process.node;
         let Some(app) = &mut process.app else { return };
-        if self.agents.get(&node).is_none_or(|agent| agent.machine.is_none()) || app.connected {
+        let agent_is_up = self.agents.get(&node).is_some_and(|agent| agent.machine.is_some());
+        if !agent_is_up || app.connected || self.stalled.contains(&Party::App(start)) {
             return;
         }
         app.connected = true;
@@ -777,6 +907,9 @@ impl World {
         let Some(process) = self.processes.get_mut(&start) else { return };
         let node = process.node;
         let Some(app) = &mut process.app else { return };
+        if self.stalled.contains(&Party::App(start)) {
+            return;
+        }
         if app.connected && !app.said_ready && (app.participant.is_open() || !app.is_aware()) {
             app.said_ready = true;
             self.agent(setting, node, agent::Input::App(start, FromApp::Ready(true)));
@@ -844,7 +977,22 @@ impl World {
         }
     }
 
+    /// Keeps what a stalled party would have to handle now.
+    fn waits(&mut self, party: Party, what: impl FnOnce() -> Waiting) -> bool {
+        let stalled = self.stalled.contains(&party);
+        if stalled {
+            self.waiting.push((party, what()));
+        }
+        stalled
+    }
+
+    fn forget_waiting(&mut self, party: Party) {
+        self.stalled.remove(&party);
+        self.waiting.retain(|(of, _)| *of != party);
+    }
+
     fn crash(&mut self, setting: &Setting, party: Party) {
+        self.forget_waiting(party);
         match party {
             Party::Controller => {
                 self.coordinator = None;
@@ -889,28 +1037,34 @@ impl World {
     }
 
     fn end_app(&mut self, setting: &Setting, start: StartId) {
-        let Some(app) = self.processes.get_mut(&start).and_then(|process| process.app.take()) else { return };
-        self.bury(start, &app);
+        let named = self.disk.names(start);
+        let Some(process) = self.processes.get_mut(&start) else { return };
+        let Some(app) = process.app.take() else { return };
+        if named {
+            process.held = app.state.into_keys().collect();
+        }
+        self.forget_waiting(Party::App(start));
         if self.channel.is_some_and(|channel| channel.target == start || channel.source == Some(start)) {
             self.break_channel(setting);
         }
         self.shim(setting, start, shim::Input::Exited);
     }
 
-    /// What died with a process and is nowhere else, where it counts, is lost by crash, and may be.
-    fn bury(&mut self, start: StartId, app: &Application) {
-        let decided = self.disk.operation.as_ref().filter(|operation| {
-            matches!(operation.step, Step::Switch | Step::Doomed) && operation.mode == Mode::Handoff
-        });
-        let kept: BTreeSet<RequestId> = decided
-            .map(|operation| [operation.source.start, operation.target.start])
-            .into_iter()
-            .flatten()
-            .filter(|other| *other != start)
-            .filter_map(|other| self.processes.get(&other)?.app.as_ref())
-            .flat_map(|other| other.state.keys().copied())
-            .collect();
-        self.ledger.bury(app.state.keys().filter(|request| !kept.contains(request)).copied());
+    /// The register gives the instance to a process that starts with nothing. What its owner held when it died is
+    /// lost by that crash; or was left behind, where that is how the instance is moved. An owner that was replaced
+    /// though it lives is no crash, and what it held must not be missed.
+    fn bury(&mut self, before: &Record, change: &Change) {
+        let restarting = before.operation.as_ref().is_some_and(|operation| operation.mode == Mode::Restart);
+        let starts_empty =
+            matches!(change, Change::Restart { .. }) || (*change == Change::Commit && restarting);
+        if starts_empty {
+            let held = self.processes.get(&before.owner.start).map(|process| process.held.clone());
+            self.ledger.bury(held.unwrap_or_default(), restarting);
+        }
+        let disk = &self.disk;
+        for (_, process) in self.processes.iter_mut().filter(|(start, _)| !disk.names(**start)) {
+            process.held.clear();
+        }
     }
 
     fn break_channel(&mut self, setting: &Setting) {
@@ -922,10 +1076,16 @@ impl World {
         let operation = channel.operation;
         let ends = [Some(channel.target), channel.source];
         for start in ends.into_iter().flatten() {
-            let app = self.processes.get_mut(&start).and_then(|process| process.app.as_mut());
-            if let Some(acts) = app.map(|app| app.participant.channel_failed(operation)) {
-                self.act(setting, start, acts);
+            if !self.waits(Party::App(start), || Waiting::ChannelFailed(operation)) {
+                self.channel_failed(setting, start, operation);
             }
+        }
+    }
+
+    fn channel_failed(&mut self, setting: &Setting, start: StartId, operation: u32) {
+        let app = self.processes.get_mut(&start).and_then(|process| process.app.as_mut());
+        if let Some(acts) = app.map(|app| app.participant.channel_failed(operation)) {
+            self.act(setting, start, acts);
         }
     }
 
@@ -937,7 +1097,8 @@ impl World {
             }
             Party::Agent(node) => self.restart_agent(setting, node),
             Party::Gateway(id) => {
-                if let Some(gateway) = self.gateways.get_mut(&id).filter(|gateway| gateway.machine.is_none()) {
+                if let Some(gateway) = self.gateways.get_mut(&id).filter(|gateway| gateway.machine.is_none())
+                {
                     gateway.machine = Some(Gateway::default());
                     self.gateway(setting, id, gateway::Input::Started);
                 }
@@ -982,20 +1143,23 @@ impl World {
 
     /// The rules that must hold after every step.
     fn check(&mut self) {
-        let open: Vec<_> = self
+        let mut broken = Vec::new();
+        let mut open = self
             .processes
             .iter()
             .filter_map(|(start, process)| Some((*start, process.app.as_ref()?)))
-            .filter(|(_, app)| app.is_open())
-            .map(|(start, app)| (start, app.state.clone()))
-            .collect();
-        if let [(first, _), (second, _), ..] = open.as_slice() {
-            self.broken("I1", format!("{first} and {second} both have their gate open"));
+            .filter(|(_, app)| app.is_open());
+        let first = open.next();
+        if let (Some((first, _)), Some((second, _))) = (first, open.next()) {
+            broken.push(("I1", format!("{first} and {second} both have their gate open")));
         }
-        for (start, state) in open {
-            if let Some(what) = self.ledger.check(&state) {
-                self.broken("I2", format!("{start} serves, but {what}"));
-            }
+        if let Some((start, app)) = first
+            && let Some(what) = self.ledger.check(&app.state)
+        {
+            broken.push(("I2", format!("{start} serves, but {what}")));
+        }
+        for (rule, what) in broken {
+            self.broken(rule, what);
         }
     }
 
@@ -1011,8 +1175,12 @@ impl World {
         if self.disk.served.is_none() {
             return Err("the owner does not serve".to_owned());
         }
-        let alive: Vec<_> =
-            self.processes.iter().filter(|(_, process)| process.app.is_some()).map(|(start, _)| *start).collect();
+        let alive: Vec<_> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| process.app.is_some())
+            .map(|(start, _)| *start)
+            .collect();
         if alive != [self.disk.owner.start] {
             return Err(format!("alive are {alive:?}, the owner is {}", self.disk.owner.start));
         }
