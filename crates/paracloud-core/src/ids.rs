@@ -1,7 +1,8 @@
 //! The names the machines speak of. All are plain values: comparable, hashable, printable.
 
+use alloc::string::String;
+use core::fmt;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
@@ -63,7 +64,7 @@ impl fmt::Display for StartId {
 #[error("{0:?} is not a start id: want 16 hexadecimal digits")]
 pub struct NotAStartId(String);
 
-impl std::str::FromStr for StartId {
+impl core::str::FromStr for StartId {
     type Err = NotAStartId;
 
     fn from_str(text: &str) -> Result<Self, NotAStartId> {

@@ -6,8 +6,17 @@
 //! that must never repeat arrive with the input. The shells that run on real sockets, the simulation and the model
 //! checker drive this same code.
 //!
+//! The crate is built without the standard library: there is no clock, no file, no socket, no thread and no map with an
+//! order of its own to be had in it.
+//!
 //! Where to start reading: [`migration`] has the picture of a move and its invariants, [`register`] who owns, and
 //! [`migration::coordinator`] how a move is driven.
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod ids;
 pub mod machine;

@@ -2,6 +2,7 @@
 
 use crate::ids::StartId;
 use crate::migration::{agent, coordinator, gateway, shim};
+use alloc::vec::Vec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -66,7 +67,13 @@ impl Machine for gateway::Gateway {
     type Input = gateway::Input;
     type Effect = gateway::Effect;
 
-    fn take(&mut self, setting: &Self::Setting, input: Self::Input, _: StartId, effects: &mut Vec<Self::Effect>) {
+    fn take(
+        &mut self,
+        setting: &Self::Setting,
+        input: Self::Input,
+        _: StartId,
+        effects: &mut Vec<Self::Effect>,
+    ) {
         self.step(setting, input, effects);
     }
 }

@@ -18,8 +18,8 @@
 
 use crate::ids::{Incarnation, OperationNumber, Placement, StartId};
 use crate::migration::cause::Cause;
+use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 
 /// How an instance's state gets from source to target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -129,7 +129,9 @@ pub enum Proposer {
 }
 
 /// Why a change was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
 pub enum Refusal {
     /// The record is not (or no longer) the expected one.
     #[error("the record has changed: another swap came first")]

@@ -10,10 +10,11 @@ use super::message::{FromAgent, Offer, Progress, ToAgent};
 use super::shim::{Generation, Order, Status};
 use crate::ids::{Incarnation, NodeId, OperationNumber, StartId};
 use crate::register::{Mode, Record, RecordOrder, Step};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 use paci::participant::{Answer, Call, Outcome, Side, Standing};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 /// What an agent is set to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -309,10 +310,8 @@ impl Agent {
     }
 
     fn end(&mut self, start: StartId, order: RecordOrder, effects: &mut Vec<Effect>) {
-        let owns_by_a_newer_record = self
-            .record
-            .as_ref()
-            .is_some_and(|record| record.owner.start == start && record.order() > order);
+        let owns_by_a_newer_record =
+            self.record.as_ref().is_some_and(|record| record.owner.start == start && record.order() > order);
         if owns_by_a_newer_record {
             return;
         }
@@ -460,7 +459,9 @@ impl Agent {
             (Answer::Blocked, _) => FromAgent::Blocked { operation },
             (Answer::Loaded { held, stated }, _) => FromAgent::Loaded { operation, held, stated },
             (Answer::Resumed, Call::Resume { incarnation, outcome: Outcome::Committed }) => {
-                let Some(address) = self.processes.get(&start).and_then(|process| process.address) else { return };
+                let Some(address) = self.processes.get(&start).and_then(|process| process.address) else {
+                    return;
+                };
                 FromAgent::Ready { start, incarnation: Incarnation(incarnation), address }
             }
             (Answer::Resumed | Answer::Aborted, _) => FromAgent::Undone { operation, start },

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// Why a move was rolled back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
 pub enum Cause {
     /// Somebody asked for it.
     #[error("cancelled")]

@@ -65,6 +65,7 @@ impl Copy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     const BUDGET: Budget = Budget { pause_ms: 5, pause_ms_max: 50, stall_reports: 3, stall_reports_max: 8 };
 
@@ -72,7 +73,9 @@ mod tests {
         let mut copy = Copy::default();
         pauses_ms
             .iter()
-            .map(|&predicted_pause_ms| copy.judge(Progress { predicted_pause_ms, ..Progress::default() }, &BUDGET))
+            .map(|&predicted_pause_ms| {
+                copy.judge(Progress { predicted_pause_ms, ..Progress::default() }, &BUDGET)
+            })
             .collect()
     }
 

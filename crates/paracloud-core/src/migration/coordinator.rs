@@ -11,10 +11,11 @@ use super::message::{FromAgent, FromGateway, Offer, ToAgent, ToGateway};
 use super::{Phase, Role};
 use crate::ids::{GatewayId, Incarnation, NodeId, Placement, StartId};
 use crate::register::{Change, Mode, Operation, Proposer, Record, Step};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 use paci::participant::{Sealed, Side};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 /// What a coordinator is set to: who takes part, and how long each wait may last.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -58,7 +59,9 @@ pub enum Command {
 }
 
 /// Why a command was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
 pub enum Refused {
     /// The register has not been read yet.
     #[error("the register has not been read yet")]
@@ -282,7 +285,9 @@ impl Coordinator {
         let source = record.operation.as_ref().map(|operation| operation.source.start);
         match message {
             FromAgent::Ask => effects.push(Effect::Agent(node, ToAgent::Own(record.clone()))),
-            FromAgent::Offered { operation, offer } if open == Some(operation) => self.facts.offer = Some(offer),
+            FromAgent::Offered { operation, offer } if open == Some(operation) => {
+                self.facts.offer = Some(offer);
+            }
             FromAgent::Prepared { operation, start } if open == Some(operation) => {
                 if Some(start) != source {
                     self.facts.target_prepared = true;
@@ -295,7 +300,9 @@ impl Coordinator {
                     Verdict::GiveUp => self.facts.converged = self.facts.converged.or(Some(false)),
                 }
             }
-            FromAgent::Sealed { operation, sealed } if open == Some(operation) => self.facts.sealed = Some(sealed),
+            FromAgent::Sealed { operation, sealed } if open == Some(operation) => {
+                self.facts.sealed = Some(sealed);
+            }
             FromAgent::Blocked { operation } if open == Some(operation) => self.facts.blocked = true,
             FromAgent::Loaded { operation, held, stated } if open == Some(operation) => {
                 self.facts.loaded = Some((held, stated));
@@ -316,10 +323,14 @@ impl Coordinator {
                     self.facts.serving = true;
                 }
             }
-            FromAgent::Serving { operation, start } if open == Some(operation) && start == record.owner.start => {
+            FromAgent::Serving { operation, start }
+                if open == Some(operation) && start == record.owner.start =>
+            {
                 self.facts.serving = true;
             }
-            FromAgent::Undone { operation, start } if open == Some(operation) && start == record.owner.start => {
+            FromAgent::Undone { operation, start }
+                if open == Some(operation) && start == record.owner.start =>
+            {
                 self.facts.undone = true;
             }
             FromAgent::Dead { start } => {
@@ -385,7 +396,7 @@ impl Coordinator {
         if record.order() <= known.order() {
             return;
         }
-        let facts = std::mem::take(&mut self.facts);
+        let facts = core::mem::take(&mut self.facts);
         let same_operation = record.last_operation == known.last_operation;
         let closed = known.operation.is_some() && record.operation.is_none();
         self.facts = match record.step() {
@@ -398,7 +409,9 @@ impl Coordinator {
             None if closed && record.served == known.served => {
                 Facts { obeyed: facts.obeyed, gateways_over: facts.gateways_over, ..Facts::default() }
             }
-            Some(Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo) | None => Facts::default(),
+            Some(Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo) | None => {
+                Facts::default()
+            }
         };
         self.dead.retain(|start| record.names(*start));
         self.record = Some(record);

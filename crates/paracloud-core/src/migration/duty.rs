@@ -29,7 +29,9 @@ pub fn duty(record: &Record, start: StartId) -> Option<Duty> {
         Step::Sealing if start == operation.source.start => Call::Seal,
         // Asked again: has everything arrived?
         Step::Sealing if start == operation.target.start => Call::Prepare(Side::Target),
-        Step::Switch if start == record.owner.start => Call::Resume { incarnation, outcome: Outcome::Committed },
+        Step::Switch if start == record.owner.start => {
+            Call::Resume { incarnation, outcome: Outcome::Committed }
+        }
         Step::Retire if start == record.owner.start && start == operation.target.start => {
             Call::Serve { incarnation }
         }

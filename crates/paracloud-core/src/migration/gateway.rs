@@ -7,9 +7,10 @@
 use super::message::{FromGateway, ToGateway};
 use crate::ids::{Incarnation, StartId};
 use crate::register::{Record, RecordOrder, Step};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 /// Where requests go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -8,9 +8,9 @@
 use super::gateway::Table;
 use crate::ids::{Incarnation, OperationNumber, StartId};
 use crate::register::{Mode, Record, RecordOrder};
+use core::net::SocketAddr;
 use paci::participant::{Sealed, Side};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 
 /// Coordinator → agent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -51,8 +51,8 @@ pub mod message;
 pub mod promises;
 pub mod shim;
 
+use core::fmt;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// A phase of a move, by the name that a person says aloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

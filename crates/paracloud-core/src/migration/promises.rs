@@ -4,8 +4,8 @@
 //! its point by this name, so a promise that is in the code and not in this table cannot be tested, and one that is
 //! in the table and not in the code is found by a failpoint that never fires.
 
+use core::fmt;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// Who makes a promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

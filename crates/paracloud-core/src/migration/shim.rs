@@ -3,6 +3,7 @@
 //! A marker is synced before the process is started, so a start id that is marked is never started again, whoever
 //! dies in between; and an order from an agent that was replaced is refused by its generation.
 
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Counts the agents of a node: raised under a lock in the node's directory whenever one starts.
