@@ -4,6 +4,8 @@
 //! DIR/                          mode 0700: nobody else reaches a socket in it
 //!   cloud.json                  the configuration
 //!   up.lock                     held by `up` as long as it lives; its pid stands in it
+//!   up.shells                   who the shells of the last `up` are, so that the next one can end them
+//!   ending                      there while `up` ends: an agent that is told to stop then stops its instances
 //!   controller.sock             the controller listens here
 //!   controller/                 register and journal
 //!   n1/                         node 1
@@ -59,6 +61,17 @@ impl Layout {
     /// The lock of `up`.
     pub fn up_lock(&self) -> PathBuf {
         self.root.join("up.lock")
+    }
+
+    /// Who the shells of the last `up` are.
+    pub fn up_shells(&self) -> PathBuf {
+        self.root.join("up.shells")
+    }
+
+    /// There while `up` ends the cloud: an agent that is told to stop (SIGTERM) then stops its instances; without it
+    /// an agent leaves them running for its successor.
+    pub fn ending(&self) -> PathBuf {
+        self.root.join("ending")
     }
 
     /// Where the controller listens.
