@@ -3,9 +3,14 @@
 //! `cargo xtask ci` is what CI runs. Each command that shows something takes `--json`; its last line is then one
 //! object with `schema`, `commit`, `ok` and the fields of its own, and the exit status is 0 if and only if `ok`.
 
+mod ci;
+mod replay;
 mod report;
+mod wall;
 
 use clap::{Parser, Subcommand};
+use report::Report;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -16,8 +21,46 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    /// What CI runs: everything below in its short form, and all tests.
+    Ci,
+    /// Floors and purity of the crates.
+    Wall,
+    /// Feeds the logs of machines to the core again.
+    Replay {
+        /// Logs, or directories of them.
+        #[arg(required = true)]
+        logs: Vec<PathBuf>,
+        /// Last line: one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {}
+    match Arguments::parse().command {
+        Command::Ci => end(ci::run()),
+        Command::Wall => end(wall::check()),
+        Command::Replay { logs, json } => report(replay::run(&logs), json),
+    }
+}
+
+/// The end of a command that shows something.
+fn report(report: anyhow::Result<Report>, as_json: bool) -> ExitCode {
+    match report {
+        Ok(report) => report.finish(as_json),
+        Err(error) => end(Err(error)),
+    }
+}
+
+/// The end of a command that succeeds or says why not.
+#[expect(clippy::print_stderr, reason = "an error is printed once, here")]
+fn end(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
