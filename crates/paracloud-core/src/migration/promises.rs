@@ -137,7 +137,90 @@ impl Promise {
     }
 }
 
+macro_rules! victims {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {
+        /// Who can be killed while a promise is made.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Victim { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Victim {
+            /// Every victim.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+        }
+    };
+}
+
+victims! {
+    /// The controller.
+    Controller = "controller";
+    /// The agent of the source's node.
+    SourceAgent = "source_agent";
+    /// The agent of the target's node.
+    TargetAgent = "target_agent";
+    /// One gateway.
+    Gateway = "gateway";
+    /// The shim of the source's process.
+    SourceShim = "source_shim";
+    /// The shim of the target's process.
+    TargetShim = "target_shim";
+    /// The source's process.
+    SourceApplication = "source_application";
+    /// The target's process.
+    TargetApplication = "target_application";
+}
+
+impl Promise {
+    /// Why nobody can be killed in this cell: there is no such process then. `None`: the cell has a meaning.
+    pub fn struck(self, point: Point, victim: Victim) -> Option<&'static str> {
+        let target = matches!(victim, Victim::TargetShim | Victim::TargetApplication);
+        let source = matches!(victim, Victim::SourceShim | Victim::SourceApplication);
+        match self {
+            Self::Open if target => Some("the target is started after the promise `open`"),
+            Self::Mark if victim == Victim::TargetApplication && point != Point::AfterSend => {
+                Some("the program is started after its mark")
+            }
+            Self::Dead | Self::Close if source => Some("the source is dead when this is said"),
+            Self::Promote if target => Some("the target is dead when its source is promoted"),
+            Self::Restart if source => Some("the process to be replaced is dead"),
+            Self::Restart if target && point != Point::AfterSend => {
+                Some("the new process is started after this")
+            }
+            Self::Open
+            | Self::Mark
+            | Self::Prepared
+            | Self::Seal
+            | Self::Parked
+            | Self::Sealed
+            | Self::Loaded
+            | Self::Commit
+            | Self::Ready
+            | Self::Serve
+            | Self::Serving
+            | Self::Released
+            | Self::Dead
+            | Self::Close
+            | Self::RollBack
+            | Self::Undone
+            | Self::Doom
+            | Self::Promote
+            | Self::Restart => None,
+        }
+    }
+}
+
 impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Victim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
