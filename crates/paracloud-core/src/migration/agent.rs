@@ -168,8 +168,8 @@ impl Agent {
                 self.ask(setting, effects);
             }
             Input::Coordinator(ToAgent::Own(record)) => self.own(setting, record, effects),
-            Input::Coordinator(ToAgent::Estimate { operation, start }) => {
-                self.wish(start, operation, Call::Estimate, effects);
+            Input::Coordinator(ToAgent::Estimate { operation, start, mode }) => {
+                self.estimate(start, operation, mode, effects);
             }
             Input::Coordinator(ToAgent::Prepare { operation, start, side, mode }) => {
                 self.prepare(operation, start, side, mode, effects);
@@ -259,6 +259,18 @@ impl Agent {
     fn spawn(&mut self, start: StartId, effects: &mut Vec<Effect>) {
         self.processes.insert(start, Process::new(Life::Spawning, None));
         effects.push(Effect::Shim(start, self.generation, Order::Spawn));
+    }
+
+    fn estimate(&mut self, start: StartId, operation: OperationNumber, mode: Mode, effects: &mut Vec<Effect>) {
+        let process = self.processes.get(&start);
+        let silent = process.is_some_and(|process| process.life == Life::Running && !process.greeted);
+        if silent && mode == Mode::Restart {
+            // A program that knows nothing of moves cannot be asked. That it may be restarted was agreed with the
+            // user before the move was opened.
+            effects.push(Effect::Coordinator(FromAgent::Offered { operation, offer: Offer::Accept }));
+        } else {
+            self.wish(start, operation, Call::Estimate, effects);
+        }
     }
 
     fn wish(&mut self, start: StartId, operation: OperationNumber, call: Call, effects: &mut Vec<Effect>) {

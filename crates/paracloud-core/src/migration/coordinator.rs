@@ -712,7 +712,7 @@ impl Coordinator {
             Phase::Idle | Phase::Start => {}
             Phase::Offer => effects.push(Effect::Agent(
                 operation.source.node,
-                ToAgent::Estimate { operation: number, start: operation.source.start },
+                ToAgent::Estimate { operation: number, start: operation.source.start, mode: operation.mode },
             )),
             Phase::Prepare => effects.push(prepare(operation.target, Side::Target)),
             Phase::Copy => effects.push(prepare(operation.source, Side::Source)),

@@ -23,6 +23,8 @@ pub enum ToAgent {
         operation: OperationNumber,
         /// The source.
         start: StartId,
+        /// How it is to be moved.
+        mode: Mode,
     },
     /// Get one side ready. An agent of the target starts the process first.
     Prepare {
