@@ -225,8 +225,11 @@ impl Coordinator {
             Input::Gateway(gateway, message) => self.gateway(gateway, &message, effects),
             Input::Timer(Timer::Deadline) => self.facts.expired = true,
             Input::Timer(Timer::Resend) => {
-                if self.swapping.is_none() && self.phase != Phase::Idle {
-                    self.tell(setting, effects);
+                if self.phase != Phase::Idle {
+                    // While a swap is on its way nothing is said; if it is refused, the phase goes on as it was.
+                    if self.swapping.is_none() {
+                        self.tell(setting, effects);
+                    }
                     effects.push(Effect::SetTimer(Timer::Resend, setting.resend_ms));
                 }
             }
