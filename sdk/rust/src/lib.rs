@@ -1,1 +1,89 @@
-//! Makes a Rust program a participant of its cloud: guard, moved state, reply cache.
+//! Makes a Rust program a participant of its cloud: it can be moved while it serves, and nothing that it acknowledged is
+//! lost or applied twice.
+//!
+//! Three things do that, and a program uses as many of them as it needs:
+//!
+//! - **Containers** ([`state::Map`], [`state::Cell`]): a map that moves with the instance. It remembers what changes, so
+//!   that the state is copied while the program serves and the pause is only the rest.
+//! - **The guard** ([`Paci::layer`] for HTTP, [`Paci::enter`] for everything else): what a request holds while it touches
+//!   the state. A move waits for all guards; from then on every request is refused before any handler code runs, and the
+//!   cloud sends it to where the state went.
+//! - **The reply cache**: a request with an `Idempotency-Key` is applied once, however often it is sent, before or after
+//!   a move. It is in the layer; nothing needs to be done for it.
+//!
+//! Without a cloud (no `PACI_ENDPOINT` in the environment) all of it is a no-op, and the program runs as ever.
+//!
+//! # A counter that moves
+//!
+//! A plain hyper service whose `HashMap` became a [`state::Map`]:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+//! use paracloud_sdk::{Paci, http::RequestBody, state::Map};
+//! use tower::{Layer, service_fn};
+//!
+//! async fn count<B>(hits: Map, request: Request<RequestBody<B>>) -> Result<Response<Full<Bytes>>, std::io::Error> {
+//!     let path = request.uri().path().to_owned();
+//!     let counted = hits.transact(|txn| {
+//!         let before = txn.get(&path).and_then(|value| value.as_ref().try_into().ok().map(u64::from_be_bytes));
+//!         let now = before.unwrap_or(0) + 1;
+//!         txn.put(&path, now.to_be_bytes());
+//!         now
+//!     });
+//!     Ok(counted.map_or_else(|refused| refused.into_response(), |now| Response::new(Full::from(now.to_string()))))
+//! }
+//!
+//! async fn serve(listener: tokio::net::TcpListener) -> Result<(), Box<dyn std::error::Error>> {
+//!     let paci = Paci::from_env()?;
+//!     let hits = paci.map("hits")?;
+//!     paci.start().await?;
+//!     paci.ready();
+//!     let service = paci.layer().layer(service_fn(move |request| count(hits.clone(), request)));
+//!     loop {
+//!         let (stream, _) = listener.accept().await?;
+//!         let connection = hyper::server::conn::http1::Builder::new()
+//!             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()));
+//!         tokio::spawn(connection.with_upgrades());
+//!     }
+//! }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! #     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! #     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! #     let mut client = tokio::net::TcpStream::connect(listener.local_addr()?).await?;
+//! #     tokio::spawn(async move { serve(listener).await.map_err(|error| error.to_string()) });
+//! #     client.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await?;
+//! #     let mut answer = String::new();
+//! #     client.read_to_string(&mut answer).await?;
+//! #     assert!(answer.ends_with("\r\n\r\n1"), "{answer}");
+//! #     Ok(())
+//! # }
+//! ```
+//!
+//! # What a program must know
+//!
+//! - Every container and handler is named before [`Paci::start`]. Source and target must name the same containers.
+//! - While the gate is closed reads are refused as well as writes. A handler that the layer let in is never refused; code
+//!   outside of it gets [`Refused`], and a handler that must answer then says 503, `outcome: unknown`
+//!   ([`Refused::into_response`]).
+//! - A spawned task does not inherit the guard of who spawned it; it can be given it: [`Guard::scope`].
+//! - After an upgrade (a WebSocket) each message takes its own guard: [`Paci::enter`], then handle the message under
+//!   [`Guard::scope`] or [`Guard::run`], and answer before the guard is dropped.
+//! - Timers, connections to others and all other outward acts wait for [`Paci::serving`].
+
+mod gate;
+mod guard;
+mod handoff;
+pub mod http;
+mod program;
+mod session;
+pub mod state;
+mod sync;
+
+pub use guard::{Guard, Refused};
+pub use program::{Paci, StartError, UnderGuard};
+pub use session::agent::CallError;
+pub use session::hooks::{Draining, NotNow, Resuming, Stopping};
