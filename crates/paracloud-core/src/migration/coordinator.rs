@@ -210,6 +210,11 @@ impl Coordinator {
         self.phase
     }
 
+    /// Renames gateways in what is known of them. One to one: which number a gateway has decides nothing.
+    pub fn rename_gateways(&mut self, rename: impl Fn(GatewayId) -> GatewayId) {
+        self.facts.obeyed = core::mem::take(&mut self.facts.obeyed).into_iter().map(rename).collect();
+    }
+
     /// The record as last read.
     pub fn record(&self) -> Option<&Record> {
         self.record.as_ref()
@@ -318,7 +323,10 @@ impl Coordinator {
                 }
             }
             FromAgent::Ready { start, incarnation, address } => {
-                self.facts.ready = Some((start, incarnation, address));
+                // It counts once, for the owner that has not served yet.
+                if start == record.owner.start && incarnation == record.incarnation && record.served.is_none() {
+                    self.facts.ready = Some((start, incarnation, address));
+                }
                 // A program that knows nothing of moves is told nothing: that it runs is all there is to hear.
                 let unaware = record.operation.as_ref().is_some_and(|it| it.mode == Mode::Restart);
                 if unaware && start == record.owner.start && incarnation == record.incarnation {
