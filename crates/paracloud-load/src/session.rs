@@ -1,0 +1,269 @@
+//! What one WebSocket session knows: sequences of both directions, and what was lost or repeated of them.
+
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Messages of the client that wait for their acknowledgement: the bound of the server.
+pub(crate) const UNACKED_MAX: usize = 256;
+
+/// A session, whatever connection it uses.
+#[derive(Debug)]
+pub(crate) struct Session {
+    run: u64,
+    number: u16,
+    /// A session that the server has forgotten, as after a crash, begins anew under another id.
+    generation: u32,
+    /// Last sequence sent.
+    sent: u32,
+    /// Sequences sent and not acknowledged.
+    unacked: VecDeque<u32>,
+    /// Last sequence of the server's.
+    received: u32,
+    /// Messages acknowledged since [`Session::take_acknowledged`].
+    acknowledged: u64,
+    /// Over the texts sent, each with a newline.
+    crc32: crc32fast::Hasher,
+    pub(crate) faults: Faults,
+}
+
+/// Messages that did not cross once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    pub(crate) lost: u64,
+    pub(crate) repeated: u64,
+}
+
+/// A message of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum FromServer {
+    /// A message with its sequence.
+    Message { seq: u32, text: String },
+    /// All of the client's messages up to here are kept.
+    Ack { ack: u32 },
+}
+
+/// A message of the client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum ToServer {
+    Message { seq: u32, text: String },
+    Ack { ack: u32 },
+}
+
+/// What the server keeps of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) received: u32,
+    pub(crate) crc32: String,
+    pub(crate) sent: u32,
+}
+
+/// The server knows another history of the session: it has to begin anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Forgotten;
+
+impl Session {
+    pub(crate) fn new(run: u64, number: u16) -> Self {
+        Self {
+            run,
+            number,
+            generation: 0,
+            sent: 0,
+            unacked: VecDeque::new(),
+            received: 0,
+            acknowledged: 0,
+            crc32: crc32fast::Hasher::new(),
+            faults: Faults::default(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> String {
+        format!("{:016x}-{}-{}", self.run, self.number, self.generation)
+    }
+
+    /// Path and query of a connection.
+    pub(crate) fn target(&self) -> String {
+        format!("/ws?session={}&ack={}", self.id(), self.received)
+    }
+
+    /// The next message, if fewer than [`UNACKED_MAX`] wait.
+    pub(crate) fn next(&mut self) -> Option<ToServer> {
+        if self.unacked.len() >= UNACKED_MAX {
+            return None;
+        }
+        self.sent += 1;
+        self.unacked.push_back(self.sent);
+        let text = self.text(self.sent);
+        self.crc32.update(text.as_bytes());
+        self.crc32.update(b"\n");
+        Some(ToServer::Message { seq: self.sent, text })
+    }
+
+    /// The first message of the server on a connection: what it kept. What to send again.
+    pub(crate) fn resume(&mut self, kept: u32) -> Result<Vec<ToServer>, Forgotten> {
+        let acked = self.acked();
+        if kept < acked {
+            self.faults.lost += u64::from(acked - kept);
+            return Err(Forgotten);
+        }
+        self.ack(kept)?;
+        let again = self.unacked.iter().map(|seq| ToServer::Message { seq: *seq, text: self.text(*seq) });
+        Ok(again.collect())
+    }
+
+    /// All of the client's messages up to here are kept.
+    pub(crate) fn ack(&mut self, kept: u32) -> Result<(), Forgotten> {
+        if kept > self.sent {
+            self.faults.repeated += u64::from(kept - self.sent);
+            return Err(Forgotten);
+        }
+        while self.unacked.front().is_some_and(|seq| *seq <= kept) {
+            self.unacked.pop_front();
+            self.acknowledged += 1;
+        }
+        Ok(())
+    }
+
+    /// A message of the server: each of ours comes back once, in order.
+    pub(crate) fn receive(&mut self, seq: u32, text: &str) -> ToServer {
+        let next = self.received + 1;
+        if seq < next {
+            self.faults.repeated += 1;
+        } else {
+            self.faults.lost += u64::from(seq - next) + u64::from(text != self.text(seq));
+            self.received = seq;
+        }
+        ToServer::Ack { ack: self.received }
+    }
+
+    /// Everything was acknowledged, and everything has come back.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unacked.is_empty() && self.received >= self.sent
+    }
+
+    /// Compares with what the server keeps. `None`: it keeps nothing. Where the two differ the session begins anew, so
+    /// that a difference is counted once.
+    pub(crate) fn compare(&mut self, kept: Option<&Kept>) -> Result<(), Forgotten> {
+        let before = self.faults;
+        let (received, sent) = kept.map_or((0, 0), |kept| (kept.received, kept.sent));
+        let crc32 = format!("{:08x}", self.crc32.clone().finalize());
+        let is_other = received == self.sent && kept.is_some_and(|kept| kept.crc32 != crc32);
+        self.faults.lost += u64::from(self.sent.saturating_sub(received)) + u64::from(is_other);
+        self.faults.repeated += u64::from(received.saturating_sub(self.sent));
+        self.faults.lost += u64::from(self.received.saturating_sub(sent));
+        self.faults.repeated += u64::from(sent.saturating_sub(self.received));
+        if self.faults == before { Ok(()) } else { Err(Forgotten) }
+    }
+
+    /// Begins anew, under another id.
+    pub(crate) fn renew(&mut self) {
+        let Self { run, number, generation, acknowledged, faults, .. } = *self;
+        *self = Self { generation: generation + 1, acknowledged, faults, ..Self::new(run, number) };
+    }
+
+    /// Messages acknowledged since it was last asked.
+    pub(crate) fn take_acknowledged(&mut self) -> u64 {
+        std::mem::take(&mut self.acknowledged)
+    }
+
+    pub(crate) fn has_sent(&self) -> bool {
+        self.sent > 0
+    }
+
+    fn acked(&self) -> u32 {
+        self.unacked.front().map_or(self.sent, |first| first - 1)
+    }
+
+    fn text(&self, seq: u32) -> String {
+        format!("{} {seq}", self.id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(session: &mut Session, count: usize) {
+        (0..count).for_each(|_| drop(session.next().unwrap()));
+    }
+
+    fn echo(session: &mut Session, seq: u32) {
+        let text = session.text(seq);
+        session.receive(seq, &text);
+    }
+
+    fn kept(session: &Session) -> Kept {
+        let crc32 = format!("{:08x}", session.crc32.clone().finalize());
+        Kept { received: session.sent, crc32, sent: session.sent }
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_is_sent_again() {
+        let mut session = Session::new(1, 2);
+        sent(&mut session, 3);
+        session.ack(1).unwrap();
+        let again = session.resume(2).unwrap();
+        assert_eq!(again, [ToServer::Message { seq: 3, text: "0000000000000001-2-0 3".into() }]);
+        assert_eq!((session.faults.lost, session.faults.repeated), (0, 0));
+    }
+
+    #[test]
+    fn a_session_is_settled_when_every_message_was_kept_and_came_back_and_then_it_is_clean() {
+        let mut session = Session::new(1, 2);
+        sent(&mut session, 2);
+        session.ack(2).unwrap();
+        echo(&mut session, 1);
+        assert!(!session.is_settled());
+        echo(&mut session, 2);
+        assert!(session.is_settled());
+        session.compare(Some(&kept(&session))).unwrap();
+        assert_eq!(session.faults, Faults::default());
+    }
+
+    #[test]
+    fn a_message_of_the_server_that_is_missing_repeated_or_another_is_counted() {
+        let mut session = Session::new(1, 2);
+        sent(&mut session, 5);
+        echo(&mut session, 1);
+        echo(&mut session, 1);
+        echo(&mut session, 3);
+        session.receive(4, "another");
+        assert_eq!(session.faults, Faults { lost: 2, repeated: 1 });
+    }
+
+    #[test]
+    fn a_server_that_forgot_what_it_acknowledged_has_lost_it() {
+        let mut session = Session::new(1, 2);
+        sent(&mut session, 3);
+        session.ack(2).unwrap();
+        assert_eq!(session.resume(0), Err(Forgotten));
+        assert_eq!(session.faults, Faults { lost: 2, repeated: 0 });
+        session.renew();
+        assert_eq!(session.target(), "/ws?session=0000000000000001-2-1&ack=0");
+        assert_eq!(session.faults.lost, 2, "what was lost stays lost");
+    }
+
+    #[test]
+    fn a_server_that_kept_a_message_twice_or_not_at_all_is_found() {
+        let mut session = Session::new(1, 2);
+        sent(&mut session, 2);
+        let kept = kept(&session);
+        session.received = 2;
+        assert_eq!(session.compare(Some(&Kept { received: 3, ..kept.clone() })), Err(Forgotten));
+        assert_eq!(session.faults, Faults { lost: 0, repeated: 1 });
+        assert_eq!(session.compare(Some(&Kept { received: 1, ..kept.clone() })), Err(Forgotten));
+        assert_eq!(session.faults, Faults { lost: 1, repeated: 1 });
+        assert_eq!(session.compare(Some(&Kept { crc32: "00000000".into(), ..kept })), Err(Forgotten));
+        assert_eq!(session.faults, Faults { lost: 2, repeated: 1 });
+    }
+
+    #[test]
+    fn messages_have_the_form_that_the_server_reads() {
+        let ack: FromServer = serde_json::from_str(r#"{"ack":3}"#).unwrap();
+        assert_eq!(ack, FromServer::Ack { ack: 3 });
+        let message: FromServer = serde_json::from_str(r#"{"seq":1,"text":"a"}"#).unwrap();
+        assert_eq!(message, FromServer::Message { seq: 1, text: "a".into() });
+        assert_eq!(serde_json::to_string(&ToServer::Ack { ack: 3 }).unwrap(), r#"{"ack":3}"#);
+    }
+}
