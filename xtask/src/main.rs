@@ -3,9 +3,13 @@
 //! `cargo xtask ci` is what CI runs. Each command that shows something takes `--json`; its last line is then one
 //! object with `schema`, `commit`, `ok` and the fields of its own, and the exit status is 0 if and only if `ok`.
 
+mod bench;
 mod ci;
+mod crash;
 mod replay;
 mod report;
+mod rig;
+mod sim;
 mod wall;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +30,13 @@ enum Command {
     Ci,
     /// Floors and purity of the crates.
     Wall,
+    /// The machines under virtual time, dice and faults: many seeds, or one replayed.
+    Sim(sim::Sim),
+    /// Real processes under load, killed and stopped at every promise.
+    Crash(crash::Options),
+    /// Figures, each beside its control.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Feeds the logs of machines to the core again.
     Replay {
         /// Logs, or directories of them.
@@ -41,6 +52,9 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Ci => end(ci::run()),
         Command::Wall => end(wall::check()),
+        Command::Sim(arguments) => sim::sim(&arguments),
+        Command::Crash(options) => report(crash::run(&options), options.json),
+        Command::Bench(what) => report(bench::run(&what), what.is_json()),
         Command::Replay { logs, json } => report(replay::run(&logs), json),
     }
 }

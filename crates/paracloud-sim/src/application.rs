@@ -62,6 +62,11 @@ impl Application {
         Answer::Replied
     }
 
+    /// A fault of the program itself: a request that it holds is applied once more.
+    pub(crate) fn apply_again(&mut self) -> Option<()> {
+        self.state.values_mut().next().map(|times| *times += 1)
+    }
+
     pub(crate) fn sealed(&self) -> Sealed {
         let mut digest = vec![0_u8; 16];
         for (request, times) in &self.state {

@@ -8,4 +8,5 @@ pub mod application;
 pub mod heal;
 pub mod ledger;
 pub mod model;
+pub mod simulation;
 pub mod world;

@@ -371,6 +371,33 @@ impl World {
         parties
     }
 
+    /// The types of the machines in this world, as its own fields have them.
+    pub fn machines(&self) -> [&'static str; 5] {
+        fn of<M>(_: Option<&M>) -> &'static str {
+            std::any::type_name::<M>()
+        }
+        let process = self.processes.values().next();
+        [
+            of(self.coordinator.as_ref()),
+            of(self.agents.values().next().and_then(|agent| agent.machine.as_ref())),
+            of(self.gateways.values().next().and_then(|gateway| gateway.machine.as_ref())),
+            of(process.and_then(|process| process.shim.as_ref())),
+            of(process.and_then(|process| process.app.as_ref()).map(|app| &app.participant)),
+        ]
+    }
+
+    /// Requests that wait at a gateway.
+    pub fn parked(&self, id: GatewayId) -> usize {
+        self.gateways.get(&id).and_then(|gateway| gateway.machine.as_ref()).map_or(0, Gateway::parked)
+    }
+
+    /// Processes on a node that live, or whose marker is being written.
+    pub fn processes_on(&self, node: NodeId) -> impl Iterator<Item = StartId> + '_ {
+        let here =
+            move |process: &Process| process.node == node && (process.app.is_some() || process.marking);
+        self.processes.iter().filter(move |(_, process)| here(process)).map(|(start, _)| *start)
+    }
+
     /// The side of the open move (or of the settled instance) that a process is on.
     pub fn is_target(&self, start: StartId) -> bool {
         self.disk.operation.as_ref().is_some_and(|operation| operation.target.start == start)
@@ -381,7 +408,8 @@ impl World {
         self.processes.get(&start).map(|process| process.node)
     }
 
-    fn life(&self, party: Party) -> u8 {
+    /// Which life a party lives: it counts deaths.
+    pub fn life(&self, party: Party) -> u8 {
         match party {
             Party::Controller => self.controller_life,
             Party::Agent(node) => self.agents.get(&node).map_or(0, |agent| agent.life),
@@ -601,6 +629,23 @@ impl World {
         self.check();
     }
 
+    /// A client goes away before it is answered: it does not know what became of its request.
+    pub fn leave(&mut self, setting: &Setting, id: GatewayId, ticket: Ticket) {
+        self.begin();
+        let Some(request) = self.gateways.get_mut(&id).and_then(|gateway| gateway.tickets.remove(&ticket))
+        else {
+            return;
+        };
+        self.ledger.unknown(request);
+        self.gateway(setting, id, gateway::Input::Left(ticket));
+        self.check();
+    }
+
+    /// Requests at a gateway that were not answered.
+    pub fn open_tickets(&self, id: GatewayId) -> impl Iterator<Item = Ticket> + '_ {
+        self.gateways.get(&id).into_iter().flat_map(|gateway| gateway.tickets.keys().copied())
+    }
+
     /// The connection that carries the state breaks.
     pub fn cut_channel(&mut self, setting: &Setting) {
         self.begin();
@@ -664,7 +709,11 @@ impl World {
                 self.send(Party::App(start), envelope.from, Message::Reply(ticket, request, answer));
             }
             (Party::Gateway(id), Message::Reply(ticket, request, answer)) => {
-                if answer == gateway::Answer::Replied {
+                let answered = answer == gateway::Answer::Replied;
+                // A client that left has not seen it.
+                let waited = answered
+                    && self.gateways.get_mut(&id).is_some_and(|it| it.tickets.remove(&ticket).is_some());
+                if waited {
                     self.ledger.acknowledged(request);
                 }
                 self.gateway(setting, id, gateway::Input::Answered(ticket, answer));
@@ -1040,11 +1089,15 @@ impl World {
         let named = self.disk.names(start);
         let Some(process) = self.processes.get_mut(&start) else { return };
         let Some(app) = process.app.take() else { return };
+        let has_shipped = matches!(app.participant.phase(), paci::participant::Phase::Sealed(..));
         if named {
             process.held = app.state.into_keys().collect();
         }
         self.forget_waiting(Party::App(start));
-        if self.channel.is_some_and(|channel| channel.target == start || channel.source == Some(start)) {
+        // What a source has sent up to its end record arrives without it.
+        let ends =
+            self.channel.is_some_and(|channel| channel.target == start || channel.source == Some(start));
+        if ends && !has_shipped {
             self.break_channel(setting);
         }
         self.shim(setting, start, shim::Input::Exited);

@@ -1,0 +1,162 @@
+//! `cargo xtask sim`: many seeds, or one of them line by line.
+
+use crate::report::Report;
+use clap::Args;
+use paracloud_sim::simulation::coverage::{Cell, Coverage};
+use paracloud_sim::simulation::{Run, run};
+use serde_json::json;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Last transitions that are shown of a run that broke a rule.
+const TRANSITIONS_SHOWN_MAX: usize = 60;
+/// Runs of which they are shown.
+const RUNS_SHOWN_MAX: usize = 3;
+
+/// Runs the machines in a simulated world with faults, and checks that no promise is broken.
+#[derive(Args)]
+pub(crate) struct Sim {
+    /// How many seeds are run.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Runs this one alone and prints every transition: time in ms, party, what happened, phase, record.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: u64,
+    /// Prints the hits of every cell, and why others are struck out.
+    #[arg(long)]
+    cells: bool,
+    /// The last line is one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What all runs together showed.
+#[derive(Default)]
+struct Sum {
+    coverage: Coverage,
+    bad: Vec<Run>,
+    violations: usize,
+    unconverged: usize,
+    lost_by_crash: usize,
+    left_behind: usize,
+    damaged_refused: u64,
+    writes: usize,
+    commits: u64,
+    steps: usize,
+}
+
+impl Sum {
+    fn add(&mut self, run: Run) {
+        self.coverage.add(&run.coverage);
+        self.violations += run.violations.len();
+        self.unconverged += usize::from(run.unconverged.is_some());
+        self.lost_by_crash += run.lost_by_crash;
+        self.left_behind += run.left_behind;
+        self.damaged_refused += u64::from(run.damaged_refused);
+        self.writes += run.writes;
+        self.commits += u64::from(run.commits);
+        self.steps += run.steps;
+        if !run.is_clean() {
+            self.bad.push(run);
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]
+pub(crate) fn sim(arguments: &Sim) -> ExitCode {
+    let sum = match arguments.seed {
+        Some(seed) => {
+            let traced = run(seed, true);
+            traced.trace.iter().for_each(|line| println!("{line}"));
+            let mut sum = Sum::default();
+            sum.add(traced);
+            sum
+        }
+        None => many(arguments),
+    };
+    let one = arguments.seed.is_some();
+    let mut bad: Vec<_> = sum.bad.iter().collect();
+    bad.sort_by_key(|run| run.seed);
+    for (count, it) in bad.iter().enumerate() {
+        show(it, !one && count < RUNS_SHOWN_MAX);
+    }
+    // One run alone cannot try everything.
+    let (missing, unexpected) =
+        if one { (Vec::new(), Vec::new()) } else { (sum.coverage.missing(), sum.coverage.unexpected()) };
+    missing.iter().for_each(|cell| println!("never hit: {cell}"));
+    unexpected.iter().for_each(|cell| println!("hit though struck out: {cell}"));
+    if arguments.cells {
+        for cell in Cell::all() {
+            match cell.struck() {
+                Some(reason) => println!("{cell}: struck out, {reason}"),
+                None => println!("{cell}: {}", sum.coverage.hits(cell)),
+            }
+        }
+    }
+    let broken = sum.violations + sum.unconverged;
+    let covered = missing.is_empty() && unexpected.is_empty();
+    Report {
+        schema: "sim/1",
+        ok: broken == 0 && covered,
+        fields: json!({
+            "seeds": if one { 1 } else { arguments.seeds },
+            "violations": sum.violations,
+            "unconverged": sum.unconverged,
+            "cells": Cell::meant().len(),
+            "cells_zero": missing.len(),
+            "cells_zero_first": missing.first().map(ToString::to_string),
+            "cells_struck": Cell::all().count() - Cell::meant().len(),
+            "lost_by_crash": sum.lost_by_crash,
+            "left_behind": sum.left_behind,
+            "damaged_refused": sum.damaged_refused,
+            "writes": sum.writes,
+            "commits": sum.commits,
+            "steps": sum.steps,
+        }),
+    }
+    .finish(arguments.json)
+}
+
+fn many(arguments: &Sim) -> Sum {
+    let sum = Mutex::new(Sum::default());
+    let next = AtomicU64::new(arguments.from);
+    let end = arguments.from.saturating_add(arguments.seeds);
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let run = run(seed, false);
+                    sum.lock().unwrap_or_else(PoisonError::into_inner).add(run);
+                }
+            });
+        }
+    });
+    sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is wrong with a run; and, run again, what happened last.
+#[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]
+fn show(bad: &Run, with_transitions: bool) {
+    if with_transitions {
+        let trace = run(bad.seed, true).trace;
+        let last = trace.len().saturating_sub(TRANSITIONS_SHOWN_MAX);
+        trace.iter().skip(last).for_each(|line| println!("{line}"));
+    }
+    for violation in &bad.violations {
+        println!("seed {}: {}: {}", bad.seed, violation.rule, violation.what);
+    }
+    if let Some(why) = &bad.unconverged {
+        println!("seed {}: {why}", bad.seed);
+    }
+}
