@@ -3,12 +3,9 @@
 //! `cargo xtask ci` is what CI runs. Each command that shows something takes `--json`; its last line is then one
 //! object with `schema`, `commit`, `ok` and the fields of its own, and the exit status is 0 if and only if `ok`.
 
-mod bench;
 mod ci;
-mod crash;
 mod replay;
 mod report;
-mod rig;
 mod sim;
 mod wall;
 
@@ -32,11 +29,6 @@ enum Command {
     Wall,
     /// The machines under virtual time, dice and faults: many seeds, or one replayed.
     Sim(sim::Sim),
-    /// Real processes under load, killed and stopped at every promise.
-    Crash(crash::Options),
-    /// Figures, each beside its control.
-    #[command(subcommand)]
-    Bench(bench::Bench),
     /// Feeds the logs of machines to the core again.
     Replay {
         /// Logs, or directories of them.
@@ -53,8 +45,6 @@ fn main() -> ExitCode {
         Command::Ci => end(ci::run()),
         Command::Wall => end(wall::check()),
         Command::Sim(arguments) => sim::sim(&arguments),
-        Command::Crash(options) => report(crash::run(&options), options.json),
-        Command::Bench(what) => report(bench::run(&what), what.is_json()),
         Command::Replay { logs, json } => report(replay::run(&logs), json),
     }
 }
