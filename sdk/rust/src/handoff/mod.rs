@@ -54,3 +54,6 @@ pub(crate) enum HandoffError {
     #[error("the operation was given up")]
     Forgotten,
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;

@@ -159,13 +159,15 @@ impl Driver {
                 tracing::warn!(operation, %code, message, "the handoff failed");
                 self.channel_failed(operation, code, &message);
             }
-            Event::Guards(operation, Ok(())) => {
-                if let Some((of, copy)) = &self.copy
-                    && *of == operation
-                {
-                    copy.ship();
+            Event::Guards(operation, Ok(())) => match (&self.failure, &self.copy) {
+                // The copy has failed while the program served: there is nobody who could ship.
+                (Some((of, code, message)), _) if *of == operation => {
+                    let (code, message) = (*code, message.clone());
+                    self.channel_failed(operation, code, &message);
                 }
-            }
+                (_, Some((of, copy))) if *of == operation => copy.ship(),
+                _ => {}
+            },
             Event::Guards(operation, Err(blocked)) => {
                 self.blocked = Some(blocked);
                 let acts = self.participant.blocked(operation);
@@ -572,7 +574,9 @@ impl Driver {
             }
             participant::Answer::OperationClosed => to(Verdict::Refuse).because(AnswerCode::OperationClosed),
             participant::Answer::Failed => match &self.failure {
-                Some((of, code, message)) if *of == operation => {
+                Some((of, code, message))
+                    if *of == operation && matches!(kind, Kind::Prepare | Kind::Seal) =>
+                {
                     to(Verdict::Failed).because(*code).saying(message)
                 }
                 Some(_) | None => to(Verdict::Failed).because(AnswerCode::WrongPhase),

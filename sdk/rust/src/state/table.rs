@@ -157,12 +157,15 @@ impl Table {
         write(&self.shards[shard]).copy(take)
     }
 
-    /// Gives what changed in a shard to `take` until that has enough. Whether there was no more.
-    pub(crate) fn drain(&self, shard: usize, take: impl FnMut(Taken<'_>) -> bool) -> bool {
+    /// Gives what a copy has not met or what changed behind it to `take` until that has enough. Whether there was no
+    /// more.
+    pub(crate) fn drain(&self, shard: usize, mut take: impl FnMut(Taken<'_>) -> bool) -> bool {
         if read(&self.shards[shard]).held().remaining == 0 {
             return true;
         }
-        write(&self.shards[shard]).drain(take)
+        let mut shard = write(&self.shards[shard]);
+        // Records that are new since the cursor was through lie before it.
+        shard.copy(&mut take) && shard.drain(take)
     }
 
     /// The upper bits choose the shard; the index within uses the lower ones.
@@ -251,7 +254,6 @@ mod tests {
                 }
             }
             for shard in 0..SHARDS {
-                while !table.copy(shard, |taken| peer.take(taken)) {}
                 while !table.drain(shard, |taken| peer.take(taken)) {}
             }
             prop_assert_eq!(table.held().remaining, 0);
