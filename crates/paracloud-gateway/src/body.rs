@@ -1,0 +1,234 @@
+//! Bodies: what a client sends, what an application gets, what a client gets.
+
+use crate::bounds::{BODY_WAIT, REPLAY_BYTES_TOTAL_MAX};
+use crate::passing::Passing;
+use crate::streams::Stream;
+use crate::upstream::Connection;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+/// Why a body ends early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The other side broke off.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// Its instance moves.
+    #[error("cut, because the instance moves")]
+    Cut,
+}
+
+/// What an application gets.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// All of it is here.
+    Whole(Bytes),
+    /// It is passed on as it comes.
+    Upload(Upload),
+}
+
+/// A body that is passed on as it comes. It is a stream until it ends.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) incoming: Incoming,
+    pub(crate) stream: Option<Stream>,
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Upload(upload) => {
+                let frame = ready!(Pin::new(&mut upload.incoming).poll_frame(cx));
+                if frame.is_none() || upload.incoming.is_end_stream() {
+                    upload.stream = None;
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Upload(upload) => upload.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Upload(upload) => upload.incoming.size_hint(),
+        }
+    }
+}
+
+/// What a client gets.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// All of it is here.
+    Held(Bytes),
+    /// It is passed on as it comes.
+    Passing(Arc<Passing>),
+}
+
+impl Reply {
+    /// A body that is here.
+    pub(crate) fn held(bytes: Bytes) -> Self {
+        Self::Held(bytes)
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Held(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Held(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Passing(passing) => passing.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Held(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Passing(passing) => passing.size_hint(),
+        }
+    }
+}
+
+/// Room for bodies that are kept, of all requests of a gateway together.
+#[derive(Debug, Default)]
+pub(crate) struct Room(AtomicUsize);
+
+/// Room that is taken, until dropped.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes room, if there is any.
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+                taken.checked_add(bytes).filter(|all| *all <= REPLAY_BYTES_TOTAL_MAX)
+            })
+            .ok()
+            .map(|_| Taken { room: Arc::clone(self), bytes })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.room.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A body that is read whole before anything is sent on.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    incoming: Incoming,
+    pieces: Pieces,
+    _room: Taken,
+}
+
+/// Why a body was not read whole.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// The client broke off.
+    Broken,
+    /// The client was silent for too long.
+    Silent,
+}
+
+impl Gathering {
+    /// Nothing is read yet.
+    pub(crate) fn new(incoming: Incoming, room: Taken) -> Self {
+        Self { incoming, pieces: Pieces::default(), _room: room }
+    }
+
+    /// Reads on to the end. It may be dropped and called again without loss.
+    ///
+    /// # Errors
+    /// There is no end to come.
+    pub(crate) async fn read(&mut self) -> Result<Bytes, Unread> {
+        loop {
+            if self.incoming.is_end_stream() {
+                return Ok(self.pieces.all());
+            }
+            match tokio::time::timeout(BODY_WAIT, self.incoming.frame()).await {
+                Err(_) => return Err(Unread::Silent),
+                Ok(None) => return Ok(self.pieces.all()),
+                Ok(Some(Err(_))) => return Err(Unread::Broken),
+                Ok(Some(Ok(frame))) => self.pieces.add(frame),
+            }
+        }
+    }
+}
+
+/// Reads a reply's body whole.
+///
+/// # Errors
+/// The application broke off.
+pub(crate) async fn hold(connection: &mut Connection, mut reply: Incoming) -> Result<Bytes, hyper::Error> {
+    let mut pieces = Pieces::default();
+    std::future::poll_fn(|cx| {
+        loop {
+            connection.drive(cx);
+            match ready!(Pin::new(&mut reply).poll_frame(cx)) {
+                None => return Poll::Ready(Ok(pieces.all())),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                Some(Ok(frame)) => pieces.add(frame),
+            }
+        }
+    })
+    .await
+}
+
+/// What was read so far: one piece is not copied.
+#[derive(Debug, Default)]
+struct Pieces {
+    first: Bytes,
+    more: BytesMut,
+}
+
+impl Pieces {
+    fn add(&mut self, frame: Frame<Bytes>) {
+        let Ok(data) = frame.into_data() else { return };
+        if self.more.is_empty() && self.first.is_empty() {
+            self.first = data;
+            return;
+        }
+        if self.more.is_empty() {
+            self.more.extend_from_slice(&self.first);
+        }
+        self.more.extend_from_slice(&data);
+    }
+
+    fn all(&mut self) -> Bytes {
+        if self.more.is_empty() { std::mem::take(&mut self.first) } else { self.more.split().freeze() }
+    }
+}

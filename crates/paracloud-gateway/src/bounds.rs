@@ -1,0 +1,48 @@
+//! Every bound of the gateway that the manifest does not set.
+
+use std::time::Duration;
+
+/// Client connections at once, WebSockets included. Further ones wait in the listener's queue.
+pub const CONNECTIONS_MAX: u32 = 16_384;
+/// Longest head of a request or reply, in bytes; a longer request is answered 431.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Most header fields of a request or reply.
+pub const HEADERS_MAX: usize = 128;
+/// How long a client may be silent before it sent the head of its next request.
+pub const HEAD_WAIT: Duration = Duration::from_secs(60);
+/// How long a client may be silent inside a body that is read whole.
+pub const BODY_WAIT: Duration = Duration::from_secs(60);
+/// Bodies kept to be sent again, all together, in bytes. A request that finds no room is streamed, and so cannot be
+/// sent again.
+pub const REPLAY_BYTES_TOTAL_MAX: usize = 256 << 20;
+/// A reply of known length up to this many bytes is read whole before it is passed on, so that a slow client keeps no
+/// instance from moving.
+pub const REPLY_BYTES_HELD: u64 = 256 << 10;
+/// An upload, or a reply that is passed on as it comes, is a stream once it has lasted this long: it may be cut when a
+/// table parks. A shorter one may end first.
+pub const STREAM_AGE: Duration = Duration::from_millis(200);
+/// How long an application may take to accept a connection.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long an application may take to begin its reply.
+pub const REPLY_WAIT: Duration = Duration::from_secs(600);
+/// How long a connection to an application is kept without use. Shorter than what servers grant, so that they do not
+/// close one that is about to be used.
+pub const IDLE_WAIT: Duration = Duration::from_secs(2);
+/// Connections to an application that are kept without use.
+pub const IDLE_MAX: usize = 256;
+/// Connections opened to a new route before a request needs them.
+pub const AHEAD_MAX: usize = 16;
+/// Longest WebSocket message, in bytes; a longer one closes the connection with 1009.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// After a move: an application that has said nothing for this long has nothing more to say on a WebSocket.
+pub const QUIET_WAIT: Duration = Duration::from_millis(100);
+/// After a close: how long the other end may take with its part.
+pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// Messages that wait for the link to the controller; one more is dropped, as on a lost link.
+pub const LINK_QUEUE_MAX: usize = 1_024;
+/// Lines that wait for the log of parked times; one more is dropped, and counted.
+pub const LOG_QUEUE_MAX: usize = 65_536;
+/// How long requests in progress may go on when the gateway is told to end.
+pub const STOP_WAIT: Duration = Duration::from_secs(1);
+/// Pause before connections are accepted again after the system refused one.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -1,0 +1,86 @@
+//! The link to the controller. The gateway dials; while there is no link it goes on with the tables it has.
+
+use crate::control::{Control, Link, Outgoing};
+use paracloud_core::ids::GatewayId;
+use paracloud_core::migration::gateway::Input;
+use paracloud_core::migration::promises::Point;
+use paracloud_substrate::failpoint;
+use paracloud_substrate::link::{LinkError, REDIAL_MS, Writer, dial, halves};
+use paracloud_substrate::message::{Caller, ToGatewayLine};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// For tests: while the file that this variable names is there, the gateway hears nothing of what the controller
+/// says, and tells it nothing: it is cut off, and must go on with the tables it has.
+pub const DEAF: &str = "PARACLOUD_DEAF";
+
+/// Talks with the controller for ever.
+pub(crate) async fn talk(
+    socket: &Path,
+    gateway: GatewayId,
+    controls: &BTreeMap<String, Arc<Control>>,
+    mut link: Link,
+) {
+    let deaf = std::env::var_os(DEAF).map(PathBuf::from);
+    loop {
+        let end = connected(socket, gateway, controls, &mut link, deaf.as_deref()).await;
+        link.is_up.store(false, Ordering::Relaxed);
+        // Said to nobody, like everything on a lost link. A machine that stood still for it goes on.
+        while link.queue.try_recv().is_ok() {}
+        match end {
+            Ok(()) => tracing::info!("the controller is gone; routing goes on as it was"),
+            Err(error) => {
+                tracing::warn!(%error, "the link to the controller is dropped; routing goes on as it was");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(REDIAL_MS.0)).await;
+    }
+}
+
+async fn connected(
+    socket: &Path,
+    gateway: GatewayId,
+    controls: &BTreeMap<String, Arc<Control>>,
+    link: &mut Link,
+    deaf: Option<&Path>,
+) -> Result<(), LinkError> {
+    let (mut reader, mut writer) = halves(dial(socket).await);
+    writer.write(&Caller::Gateway { gateway }).await?;
+    link.is_up.store(true, Ordering::Relaxed);
+    tracing::info!("linked to the controller");
+    let is_deaf = || deaf.is_some_and(Path::exists);
+    // What was said meanwhile is lost, so each machine asks.
+    for control in controls.values() {
+        control.input(Input::Started, None).await;
+    }
+    loop {
+        tokio::select! {
+            line = reader.read::<ToGatewayLine>() => {
+                let Some(line) = line? else { return Ok(()) };
+                match controls.get(&line.instance) {
+                    _ if is_deaf() => {}
+                    Some(control) => control.coordinator(line.message).await,
+                    None => tracing::warn!(instance = line.instance, "the controller speaks of no app of this cloud"),
+                }
+            }
+            outgoing = link.queue.recv() => {
+                let Some(outgoing) = outgoing else { return Ok(()) };
+                if !is_deaf() {
+                    say(&mut writer, gateway, outgoing).await?;
+                }
+            }
+        }
+    }
+}
+
+async fn say(writer: &mut Writer, gateway: GatewayId, outgoing: Outgoing) -> Result<(), LinkError> {
+    writer.write(&outgoing.line).await?;
+    if let Some((promise, stand)) = outgoing.stand {
+        failpoint::reached(promise, Point::AfterSend, &gateway.to_string()).await;
+        drop(stand);
+    }
+    Ok(())
+}

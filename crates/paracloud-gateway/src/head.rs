@@ -1,0 +1,181 @@
+//! Heads of messages: what a gateway takes off, and what it adds.
+
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use hyper::http::request;
+use hyper::{Method, StatusCode, Uri, Version};
+use paci::http::{NOT_APPLIED_HEADER, NOT_APPLIED_STATUS};
+use std::net::IpAddr;
+
+/// How a gateway's own answer says what became of the request: `not_applied` or `unknown`.
+pub const OUTCOME_HEADER: &str = "paci-outcome";
+const NOT_APPLIED: HeaderName = HeaderName::from_static(NOT_APPLIED_HEADER);
+const OUTCOME: HeaderName = HeaderName::from_static(OUTCOME_HEADER);
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+
+/// Whether this is a WebSocket's handshake.
+pub(crate) fn is_handshake(request: &request::Parts) -> bool {
+    request.method == Method::GET
+        && request.version == Version::HTTP_11
+        && request.headers.contains_key(&WEBSOCKET_KEY)
+        && request.headers.get(UPGRADE).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && tokens(&request.headers).any(|token| token.eq_ignore_ascii_case("upgrade"))
+}
+
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|it| it.to_str().ok())
+        .flat_map(|it| it.split(','))
+        .map(str::trim)
+}
+
+/// Takes off what holds for one connection only.
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> =
+        tokens(headers).filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok()).collect();
+    // A client must not have a body's length taken off, or a header that the application trusts.
+    for name in named.iter().filter(|name| **name != CONTENT_LENGTH && **name != HOST) {
+        headers.remove(name);
+    }
+    for name in [&CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &TE, &TRAILER, &TRANSFER_ENCODING, &UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+fn switch(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+/// Makes a request's head into the one that the application gets. `length` is that of its body, if known.
+pub(crate) fn to_application(
+    request: &mut request::Parts,
+    peer: IpAddr,
+    length: Option<u64>,
+    handshake: bool,
+) {
+    let headers = &mut request.headers;
+    strip(headers);
+    // It is answered here, when the body is asked for.
+    headers.remove(EXPECT);
+    match length {
+        Some(length) if length > 0 => _ = headers.insert(CONTENT_LENGTH, length.into()),
+        Some(_) => {}
+        None => _ = headers.remove(CONTENT_LENGTH),
+    }
+    if handshake {
+        switch(headers);
+    }
+    let before = headers.get(FORWARDED_FOR).and_then(|it| it.to_str().ok());
+    let path = before.map_or_else(|| peer.to_string(), |before| format!("{before}, {peer}"));
+    if let Ok(path) = HeaderValue::try_from(path) {
+        headers.insert(FORWARDED_FOR, path);
+    }
+    if !headers.contains_key(HOST)
+        && let Some(host) = request.uri.authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok())
+    {
+        headers.insert(HOST, host);
+    }
+    if let Some(host) = headers.get(HOST).filter(|_| !headers.contains_key(FORWARDED_HOST)).cloned() {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    headers.append(VIA, HeaderValue::from_static("1.1 paracloud"));
+    if request.uri.authority().is_some() {
+        let path = request.uri.path_and_query().map_or("/", |it| it.as_str());
+        request.uri = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
+    }
+    request.version = Version::HTTP_11;
+}
+
+/// Makes a reply's head into the one that the client gets.
+pub(crate) fn to_client(status: StatusCode, headers: &mut HeaderMap) {
+    strip(headers);
+    headers.remove(NOT_APPLIED);
+    headers.remove(OUTCOME);
+    headers.append(VIA, HeaderValue::from_static("1.1 paracloud"));
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        switch(headers);
+    }
+}
+
+/// Whether a closed gate refused: the one proof that nothing was applied.
+pub(crate) fn is_not_applied(status: StatusCode, headers: &HeaderMap) -> bool {
+    status.as_u16() == NOT_APPLIED_STATUS && headers.contains_key(NOT_APPLIED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(fields: &[(&'static str, &'static str)], uri: &str) -> request::Parts {
+        let mut request = hyper::Request::builder().uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn what_holds_for_one_connection_is_not_passed_on() {
+        let mut request = parts(
+            &[
+                ("host", "shop.example"),
+                ("connection", "keep-alive, x-private"),
+                ("x-private", "1"),
+                ("keep-alive", "timeout=5"),
+                ("expect", "100-continue"),
+                ("x-forwarded-for", "192.0.2.1"),
+                ("content-length", "3"),
+            ],
+            "/a?b=c",
+        );
+        to_application(&mut request, "127.0.0.1".parse().unwrap(), Some(3), false);
+        for gone in ["connection", "x-private", "keep-alive", "expect"] {
+            assert!(!request.headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(request.headers["x-forwarded-for"], "192.0.2.1, 127.0.0.1");
+        assert_eq!(request.headers["x-forwarded-host"], "shop.example");
+        assert_eq!(request.headers["x-forwarded-proto"], "http");
+        assert_eq!(request.headers["via"], "1.1 paracloud");
+        assert_eq!(request.headers["content-length"], "3");
+    }
+
+    #[test]
+    fn a_client_cannot_have_the_length_of_its_body_taken_off() {
+        let mut request =
+            parts(&[("connection", "content-length, host"), ("host", "a"), ("content-length", "3")], "/");
+        to_application(&mut request, "127.0.0.1".parse().unwrap(), Some(3), false);
+        assert_eq!(
+            (&request.headers["content-length"], &request.headers["host"]),
+            (&"3".parse().unwrap(), &"a".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn an_absolute_target_becomes_a_path_and_its_host() {
+        let mut request = parts(&[], "http://shop.example/a?b=c");
+        to_application(&mut request, "127.0.0.1".parse().unwrap(), Some(0), false);
+        assert_eq!(request.uri, "/a?b=c");
+        assert_eq!(request.headers["host"], "shop.example");
+    }
+
+    #[test]
+    fn only_the_status_and_the_header_together_prove_that_nothing_was_applied() {
+        let with = parts(&[("paci-not-applied", "7")], "/").headers;
+        let without = HeaderMap::new();
+        let refused = StatusCode::from_u16(421).unwrap();
+        assert!(is_not_applied(refused, &with));
+        assert!(!is_not_applied(refused, &without));
+        assert!(!is_not_applied(StatusCode::SERVICE_UNAVAILABLE, &with));
+    }
+}

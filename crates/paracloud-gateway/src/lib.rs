@@ -1,0 +1,216 @@
+//! The gateway: where clients connect. It sends their requests to the process that owns an instance, and while nobody
+//! may serve them it keeps them waiting.
+//!
+//! ```text
+//!  client ──▶ listener ──▶ proxy ──▶ upstream ──▶ application
+//!                            │ ▲
+//!                     ticket │ │ verdict                      websocket: whole messages, both ways
+//!                            ▼ │                              streams:   what may be cut
+//!                          control ◀──────▶ controller        parked:    the log of waits
+//!                (core's gateway machine, one an instance)
+//! ```
+//!
+//! What it may do it is told by core's machine, one for each instance ([`paracloud_core::migration::gateway`]).
+//! Safety does not rest here: an application that must not serve refuses, whatever a gateway believes.
+//!
+//! What clients are promised:
+//! - a request of which a byte was sent is sent again only after a 421 with `Paci-Not-Applied`, and only if all of it is
+//!   still here; no answer is 502 with `outcome: unknown`;
+//! - a request that waits is bounded in time and count, its body unread; at the bound it has one attempt, then it is
+//!   answered 503 with `outcome: not_applied`;
+//! - a WebSocket is stopped between two messages, and closed with 1012 once its process is no longer the owner.
+
+mod answer;
+mod body;
+mod bounds;
+mod control;
+mod controller;
+mod frames;
+mod head;
+mod listener;
+mod parked;
+mod passing;
+mod proxy;
+mod streams;
+mod ticket;
+mod upstream;
+mod websocket;
+
+pub use bounds::*;
+pub use controller::DEAF;
+pub use head::OUTCOME_HEADER;
+pub use parked::{End, ParkedLine};
+
+use crate::body::Room;
+use crate::control::{Control, ToController};
+use crate::parked::Log;
+use crate::proxy::Proxy;
+use paracloud_core::ids::GatewayId;
+use paracloud_substrate::config::{Cloud, ConfigError};
+use paracloud_substrate::layout::Layout;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+/// With `1`, the gateway ends when its standard input does: whoever started it is gone.
+pub const LIFELINE: &str = "PARACLOUD_LIFELINE";
+
+/// Why a gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It is not in the configuration.
+    #[error("{gateway} is no gateway of this cloud: its configuration has {known}")]
+    Unknown {
+        /// The gateway.
+        gateway: GatewayId,
+        /// Those that there are.
+        known: String,
+    },
+    /// An app has no address for it.
+    #[error("app {app} has no address for {gateway}: `listen` needs one for each gateway")]
+    NoAddress {
+        /// The app.
+        app: String,
+        /// The gateway.
+        gateway: GatewayId,
+    },
+    /// An address cannot be listened on.
+    #[error("app {app} cannot be served on {address}: {source}; end what listens there, or change `listen`")]
+    Listen {
+        /// The app.
+        app: String,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The log of parked times cannot be written.
+    #[error("{path}: cannot be written")]
+    Log {
+        /// The log.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Signals cannot be waited for.
+    #[error("signals cannot be waited for")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs a gateway until it is told to end: by SIGTERM, SIGINT, or the end of its lifeline.
+///
+/// # Errors
+/// It cannot begin: the configuration is unreadable, or an address is taken.
+pub async fn run(layout: Layout, gateway: GatewayId) -> Result<(), GatewayError> {
+    let told = told_to_end().map_err(GatewayError::Signals)?;
+    run_until(layout, gateway, told).await
+}
+
+/// Runs a gateway until `told` is ready.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    layout: Layout,
+    gateway: GatewayId,
+    told: impl Future<Output = ()>,
+) -> Result<(), GatewayError> {
+    let cloud = Cloud::load(&layout.cloud())?;
+    let unknown = || {
+        let known = cloud.gateways.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        GatewayError::Unknown { gateway, known }
+    };
+    let place = cloud.gateways.iter().position(|it| *it == gateway).ok_or_else(unknown)?;
+    let mut listeners = Vec::new();
+    for app in &cloud.apps {
+        let no_address = || GatewayError::NoAddress { app: app.name.clone(), gateway };
+        let address = *app.listen.get(place).ok_or_else(no_address)?;
+        let listener = TcpListener::bind(address).await;
+        let failed = |source| GatewayError::Listen { app: app.name.clone(), address, source };
+        listeners.push((app, listener.map_err(failed)?));
+    }
+    let path = layout.parked_log(gateway);
+    let failed = |source| GatewayError::Log { path: path.clone(), source };
+    layout.make(&layout.gateway(gateway)).map_err(failed)?;
+    let log = Log::open(&path).await.map_err(failed)?;
+
+    let (to_controller, link) = ToController::new();
+    let (ending, told_ending) = watch::channel(false);
+    let room = Arc::new(Room::default());
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let mut controls = BTreeMap::new();
+    for (app, listener) in listeners {
+        let control = Control::new(
+            gateway,
+            &app.name,
+            app.gateway_setting(),
+            &layout.trace(),
+            to_controller.clone(),
+            log.clone(),
+        );
+        controls.insert(app.name.clone(), Arc::clone(&control));
+        let proxy =
+            Proxy { control, room: Arc::clone(&room), replay_bytes_max: app.parking.replay_bytes_max };
+        tracing::info!(app = app.name, address = ?listener.local_addr().ok(), "clients connect here");
+        tokio::spawn(listener::accept(listener, proxy, Arc::clone(&places), told_ending.clone()));
+    }
+    let socket = layout.controller_socket();
+    tokio::select! {
+        () = told => {}
+        () = controller::talk(&socket, gateway, &controls, link) => {}
+        () = sweep(&controls) => {}
+    }
+    // Nobody is listened to any more; what is in progress has a moment to end.
+    ending.send_replace(true);
+    let _ = tokio::time::timeout(STOP_WAIT, places.acquire_many(CONNECTIONS_MAX)).await;
+    controls.values().for_each(|control| control.flush());
+    Ok(())
+}
+
+/// Closes idle connections to applications, and hands logs to their files.
+async fn sweep(controls: &BTreeMap<String, Arc<Control>>) {
+    let mut tick = tokio::time::interval(IDLE_WAIT);
+    loop {
+        tick.tick().await;
+        for control in controls.values() {
+            control.pool.sweep();
+            control.flush();
+        }
+    }
+}
+
+/// Ready when the gateway has to end.
+fn told_to_end() -> io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let wanted = std::env::var_os(LIFELINE).is_some_and(|value| value == "1");
+    let lifeline = wanted.then(|| {
+        let (cut, lifeline) = oneshot::channel::<()>();
+        // A thread of its own: the runtime does not wait for it.
+        std::thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            drop(cut);
+        });
+        lifeline
+    });
+    let lifeline = async {
+        match lifeline {
+            Some(lifeline) => _ = lifeline.await,
+            None => std::future::pending().await,
+        }
+    };
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("ending: SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("ending: SIGINT"),
+            () = lifeline => tracing::info!("ending: whoever started this gateway is gone"),
+        }
+    })
+}

@@ -1,0 +1,79 @@
+//! Where clients connect.
+
+use crate::bounds::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_WAIT, HEADERS_MAX};
+use crate::proxy::{Client, Proxy};
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+/// Accepts until it is told to end. Each connection takes a place.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    proxy: Proxy,
+    places: Arc<Semaphore>,
+    mut ending: watch::Receiver<bool>,
+) {
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = until(&mut ending) => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection is not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let client = Client { address: peer.ip(), _place: Arc::new(place) };
+        tokio::spawn(serve(stream, peer, client, proxy.clone(), ending.clone()));
+    }
+}
+
+async fn until(ending: &mut watch::Receiver<bool>) {
+    let _ = ending.wait_for(|ending| *ending).await;
+}
+
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    client: Client,
+    proxy: Proxy,
+    mut ending: watch::Receiver<bool>,
+) {
+    let keeps_alive = |()| Ok(rustix::net::sockopt::set_socket_keepalive(&stream, true)?);
+    if let Err(error) = stream.set_nodelay(true).and_then(keeps_alive) {
+        tracing::debug!(%peer, %error, "a client is gone already");
+        return;
+    }
+    let service = service_fn(|request| {
+        let (proxy, client) = (proxy.clone(), client.clone());
+        async move { Ok::<_, Infallible>(proxy.serve(client, request).await) }
+    });
+    let served = Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut served = pin!(served);
+    let end = tokio::select! {
+        end = &mut served => end,
+        () = until(&mut ending) => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = end {
+        tracing::debug!(%peer, %error, "a client's connection broke");
+    }
+}

@@ -1,0 +1,278 @@
+//! Connections to an application.
+//!
+//! A connection is driven by the request that uses it, in that request's own task: no other task has to be woken. One
+//! that is not used is not driven either, so it is looked at before it is used again: a server that closed it
+//! meanwhile is noticed there. Bytes are counted where they are written, so that "nothing was sent" is a fact and
+//! no guess.
+
+use crate::body::Outgoing;
+use crate::bounds::{CONNECT_WAIT, HEAD_BYTES_MAX, HEADERS_MAX, IDLE_MAX, IDLE_WAIT};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, Connection as Driver, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use paracloud_core::ids::StartId;
+use paracloud_core::migration::gateway::Route;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A socket that counts what is written to it.
+#[derive(Debug)]
+struct Counted {
+    stream: TcpStream,
+    written: Arc<AtomicU64>,
+}
+
+impl Counted {
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        written
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.count(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.count(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A connection to one process.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    sender: SendRequest<Outgoing>,
+    /// Absent once it is closed.
+    driver: Option<Box<Driver<TokioIo<Counted>, Outgoing>>>,
+    written: Arc<AtomicU64>,
+    start: StartId,
+    /// Whether another request may use it.
+    keeps: bool,
+    /// Whether it carried a request before.
+    used: bool,
+    idle_since: Instant,
+}
+
+/// Why an exchange has no reply.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// Nothing was sent.
+    Unsent,
+    /// Something was.
+    Sent(hyper::Error),
+}
+
+impl Connection {
+    /// Dials the process of a route.
+    ///
+    /// # Errors
+    /// Nobody accepts.
+    async fn open(route: Route) -> io::Result<Self> {
+        let stream = tokio::time::timeout(CONNECT_WAIT, TcpStream::connect(route.address)).await??;
+        stream.set_nodelay(true)?;
+        let written = Arc::new(AtomicU64::new(0));
+        let counted = Counted { stream, written: Arc::clone(&written) };
+        let (sender, driver) = Builder::new()
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .handshake(TokioIo::new(counted))
+            .await
+            .map_err(io::Error::other)?;
+        let idle_since = Instant::now();
+        Ok(Self {
+            sender,
+            driver: Some(Box::new(driver)),
+            written,
+            start: route.start,
+            keeps: true,
+            used: false,
+            idle_since,
+        })
+    }
+
+    /// Moves bytes on, both ways.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver
+            && let Poll::Ready(end) = Pin::new(&mut **driver).poll(cx)
+        {
+            if let Err(error) = end {
+                tracing::debug!(%error, "a connection to an application broke");
+            }
+            self.driver = None;
+        }
+    }
+
+    /// Whether it can be used, looked at now.
+    async fn is_usable(&mut self) -> bool {
+        std::future::poll_fn(|cx| {
+            self.drive(cx);
+            Poll::Ready(self.driver.is_some() && self.sender.is_ready())
+        })
+        .await
+    }
+
+    /// The process it leads to.
+    pub(crate) fn start(&self) -> StartId {
+        self.start
+    }
+
+    /// Whether it carried a request before.
+    pub(crate) fn is_used(&self) -> bool {
+        self.used
+    }
+
+    /// Sends a request and returns when the head of its reply is here. `sent_on` is called with its first byte.
+    ///
+    /// # Errors
+    /// No reply came.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: Request<Outgoing>,
+        sent_on: impl Fn(),
+    ) -> Result<Response<Incoming>, Broken> {
+        let before = self.written.load(Ordering::Relaxed);
+        self.used = true;
+        self.keeps = !matches!(request.body(), Outgoing::Upload(_));
+        let mut reply = pin!(self.sender.try_send_request(request));
+        let mut sent = false;
+        std::future::poll_fn(|cx| {
+            self.drive(cx);
+            if !sent && self.written.load(Ordering::Relaxed) > before {
+                sent = true;
+                sent_on();
+            }
+            Poll::Ready(match ready!(reply.as_mut().poll(cx)) {
+                Ok(reply) => Ok(reply),
+                Err(_) if !sent => Err(Broken::Unsent),
+                Err(error) => Err(Broken::Sent(error.into_error())),
+            })
+        })
+        .await
+    }
+
+    /// After a reply with status 101: the socket, and what was read beyond the head.
+    pub(crate) async fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
+        let mut driver = self.driver.take()?;
+        // It ends with the switch.
+        std::future::poll_fn(|cx| Pin::new(&mut *driver).poll(cx)).await.ok()?;
+        let parts = driver.into_parts();
+        Some((parts.io.into_inner().stream, parts.read_buf))
+    }
+}
+
+/// Connections to the process of the current route that nobody uses.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(Mutex<Idle>);
+
+#[derive(Debug, Default)]
+struct Idle {
+    start: Option<StartId>,
+    connections: Vec<Connection>,
+}
+
+impl Pool {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the connections to other processes, and opens `ahead` to this one before they are needed.
+    pub(crate) async fn prepare(&self, route: Route, ahead: usize) {
+        let old = {
+            let mut idle = self.idle();
+            idle.start = Some(route.start);
+            std::mem::take(&mut idle.connections)
+        };
+        drop(old);
+        for _ in 0..ahead {
+            match Connection::open(route).await {
+                Ok(connection) => self.give(connection),
+                Err(error) => {
+                    return tracing::debug!(%error, address = %route.address, "not yet to be reached");
+                }
+            }
+        }
+    }
+
+    /// A connection that nobody uses, or a new one.
+    ///
+    /// # Errors
+    /// Nobody accepts.
+    pub(crate) async fn take(&self, route: Route) -> io::Result<Connection> {
+        while let Some(mut connection) = self.idle_one(route) {
+            if connection.idle_since.elapsed() < IDLE_WAIT && connection.is_usable().await {
+                return Ok(connection);
+            }
+        }
+        self.open(route).await
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Nobody accepts.
+    pub(crate) async fn open(&self, route: Route) -> io::Result<Connection> {
+        Connection::open(route).await
+    }
+
+    fn idle_one(&self, route: Route) -> Option<Connection> {
+        let mut idle = self.idle();
+        if idle.start == Some(route.start) { idle.connections.pop() } else { None }
+    }
+
+    /// Takes back a connection whose exchange is over.
+    pub(crate) fn give(&self, mut connection: Connection) {
+        if connection.driver.is_none() || !connection.keeps {
+            return;
+        }
+        connection.idle_since = Instant::now();
+        let mut idle = self.idle();
+        if idle.start == Some(connection.start) && idle.connections.len() < IDLE_MAX {
+            idle.connections.push(connection);
+        }
+    }
+
+    /// Closes what was not used for long.
+    pub(crate) fn sweep(&self) {
+        let mut idle = self.idle();
+        idle.connections.retain(|connection| connection.idle_since.elapsed() < IDLE_WAIT);
+    }
+}

@@ -1,0 +1,149 @@
+//! Applications.
+
+use crate::world::{route, soon};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use paracloud_core::migration::gateway::Route;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What an application got of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) line: String,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// An application that says its name, with a gate like a guard's.
+pub(crate) struct Application {
+    pub(crate) route: Route,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+struct State {
+    name: String,
+    sealed: watch::Sender<bool>,
+    /// Requests that are let in have to wait here.
+    busy: watch::Sender<bool>,
+    seen: Mutex<Vec<Seen>>,
+    count: watch::Sender<usize>,
+    refused: watch::Sender<usize>,
+}
+
+impl Application {
+    pub(crate) async fn new(start: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State {
+            name: format!("app {start}"),
+            sealed: watch::Sender::new(false),
+            busy: watch::Sender::new(false),
+            seen: Mutex::new(Vec::new()),
+            count: watch::Sender::new(0),
+            refused: watch::Sender::new(0),
+        });
+        let task = tokio::spawn(serve(listener, Arc::clone(&state)));
+        Self { route: route(start, address), state, task }
+    }
+
+    /// Its gate closes: what comes is refused.
+    pub(crate) fn seal(&self) {
+        self.state.sealed.send_replace(true);
+    }
+
+    pub(crate) fn unseal(&self) {
+        self.state.sealed.send_replace(false);
+    }
+
+    /// What is let in takes until `busy(false)`.
+    pub(crate) fn busy(&self, busy: bool) {
+        self.state.busy.send_replace(busy);
+    }
+
+    /// Waits until `count` requests were let in.
+    pub(crate) async fn counts(&self, count: usize) {
+        let mut seen = self.state.count.subscribe();
+        soon("a request at the application", seen.wait_for(|seen| *seen >= count)).await.unwrap();
+    }
+
+    /// Waits until `count` requests were refused.
+    pub(crate) async fn refuses(&self, count: usize) {
+        let mut refused = self.state.refused.subscribe();
+        soon("a refusal", refused.wait_for(|refused| *refused >= count)).await.unwrap();
+    }
+
+    /// What it has let in.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let state = Arc::clone(&state);
+        connections.spawn(async move {
+            let service = service_fn(|request| answer(request, &state));
+            let _ = Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Full<Bytes>>, Infallible> {
+    if *state.sealed.borrow() {
+        state.refused.send_modify(|refused| *refused += 1);
+        let refusal = Response::builder().status(421).header("paci-not-applied", "1");
+        return Ok(refusal.body(Full::from("sealed")).unwrap());
+    }
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let line = format!("{} {}", parts.method, parts.uri);
+    state.seen.lock().unwrap().push(Seen { line, headers: parts.headers, body });
+    state.count.send_modify(|count| *count += 1);
+    state.busy.subscribe().wait_for(|busy| !busy).await.unwrap();
+    Ok(Response::builder().header("x-app", &state.name).body(Full::from(state.name.clone())).unwrap())
+}
+
+/// An application of which the test says every byte.
+pub(crate) struct RawApplication {
+    pub(crate) route: Route,
+    listener: TcpListener,
+}
+
+impl RawApplication {
+    pub(crate) async fn new(start: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let route = route(start, listener.local_addr().unwrap());
+        Self { route, listener }
+    }
+
+    /// The next connection of the gateway.
+    pub(crate) async fn accept(&self) -> crate::client::Raw {
+        let accepted: (TcpStream, SocketAddr) = soon("a connection", self.listener.accept()).await.unwrap();
+        crate::client::Raw(accepted.0)
+    }
+
+    /// Whether nobody has connected that was not accepted.
+    pub(crate) async fn is_alone(&self) -> bool {
+        let accepted = std::future::poll_fn(|cx| std::task::Poll::Ready(self.listener.poll_accept(cx))).await;
+        accepted.is_pending()
+    }
+}

@@ -1,0 +1,8 @@
+//! A gateway on real sockets: the test plays the controller, the applications and the clients.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod application;
+mod client;
+mod parking;
+mod retry;
+mod world;

@@ -1,0 +1,207 @@
+//! A gateway, and a controller that says what the test wants said.
+
+use paracloud_core::ids::{GatewayId, Incarnation, NodeId, StartId};
+use paracloud_core::migration::gateway::{Route, Table};
+use paracloud_core::migration::message::{FromGateway, ToGateway};
+use paracloud_core::register::RecordOrder;
+use paracloud_gateway::{GatewayError, ParkedLine, run_until};
+use paracloud_substrate::config::{App, Budgets, Cloud, Node, Parking, Probe, State};
+use paracloud_substrate::layout::Layout;
+use paracloud_substrate::link::{Reader, Writer, halves};
+use paracloud_substrate::message::{Caller, FromGatewayLine, ToGatewayLine};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// The longest that a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const INSTANCE: &str = "shop";
+
+/// Waits for something that must come.
+pub(crate) async fn soon<F: Future>(what: &str, something: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, something).await.unwrap_or_else(|_| panic!("{what}: it never came"))
+}
+
+/// The order of the *n*-th record of an instance.
+pub(crate) fn order(n: u32) -> RecordOrder {
+    let text = format!(r#"{{"operation":{n},"incarnation":1,"step":0,"served":true}}"#);
+    serde_json::from_str(&text).unwrap()
+}
+
+pub(crate) fn route(start: u64, address: SocketAddr) -> Route {
+    Route { incarnation: Incarnation(u32::try_from(start).unwrap()), start: StartId(start), address }
+}
+
+/// The controller's end of a gateway's link.
+pub(crate) struct Controller {
+    reader: Reader,
+    pub(crate) writer: Writer,
+    /// What was heard of pauses while something else was waited for.
+    pub(crate) pauses: Vec<FromGatewayLine>,
+}
+
+impl Controller {
+    pub(crate) async fn table(&mut self, n: u32, parks: bool, route: Option<Route>) {
+        self.say(ToGateway::Table(Table { order: order(n), parks, route })).await;
+    }
+
+    pub(crate) async fn say(&mut self, message: ToGateway) {
+        self.writer.write(&ToGatewayLine { instance: INSTANCE.into(), message }).await.unwrap();
+    }
+
+    /// Says a table and waits until it is obeyed.
+    pub(crate) async fn obeyed(&mut self, n: u32, parks: bool, route: Option<Route>) {
+        self.table(n, parks, route).await;
+        self.hears(FromGateway::Obeyed { order: order(n), parks }).await;
+    }
+
+    /// Waits until the gateway says this.
+    pub(crate) async fn hears(&mut self, wanted: FromGateway) {
+        let wanted = &wanted;
+        soon(&format!("{wanted:?}"), async { while self.next().await != *wanted {} }).await;
+    }
+
+    /// The next message of the machine.
+    pub(crate) async fn next(&mut self) -> FromGateway {
+        loop {
+            match self.reader.read().await.unwrap().expect("the gateway is there") {
+                FromGatewayLine::Machine { instance, message } => {
+                    assert_eq!(instance, INSTANCE);
+                    return message;
+                }
+                pause @ FromGatewayLine::Parked { .. } => self.pauses.push(pause),
+            }
+        }
+    }
+
+    /// Waits until a request that came after `obeyed` waits: the gateway then asks, again and again.
+    pub(crate) async fn parked(&mut self) {
+        self.hears(FromGateway::Ask).await;
+    }
+
+    /// The next figures of a pause.
+    pub(crate) async fn pause(&mut self) -> FromGatewayLine {
+        soon("figures of a pause", async {
+            while self.pauses.is_empty() {
+                if let line @ FromGatewayLine::Parked { .. } = self.reader.read().await.unwrap().unwrap() {
+                    self.pauses.push(line);
+                }
+            }
+            self.pauses.remove(0)
+        })
+        .await
+    }
+
+    /// Waits until the gateway drops the link.
+    pub(crate) async fn dropped(mut self) {
+        soon("the end of the link", async {
+            while let Ok(Some(_)) = self.reader.read::<FromGatewayLine>().await {}
+        })
+        .await;
+    }
+}
+
+/// A cloud of one app with a gateway.
+pub(crate) struct World {
+    pub(crate) layout: Layout,
+    pub(crate) address: SocketAddr,
+    socket: UnixListener,
+    _directory: TempDir,
+    tell: Option<oneshot::Sender<()>>,
+    gateway: JoinHandle<Result<(), GatewayError>>,
+}
+
+/// An address that is free now.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+pub(crate) fn cloud(listen: SocketAddr, parking: Parking) -> Cloud {
+    let app = App {
+        name: INSTANCE.into(),
+        node: NodeId(1),
+        command: vec!["serve".into()],
+        env: BTreeMap::new(),
+        directory: "/".into(),
+        state: State::Stateful,
+        accept_loss: false,
+        listen: vec![listen],
+        readiness: Probe::Tcp,
+        budgets: Budgets::default(),
+        parking,
+        stop_grace_ms: 1_000,
+        drain_ms: 1_000,
+    };
+    let node = Node { id: NodeId(1), name: "n1".into(), host: "127.0.1.1".parse().unwrap() };
+    Cloud { nodes: vec![node], gateways: vec![GatewayId(1)], apps: vec![app] }
+}
+
+impl World {
+    /// A gateway that has linked to the controller and knows nothing.
+    pub(crate) async fn new(parking: Parking) -> (Self, Controller) {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path()).unwrap();
+        let address = free_address();
+        cloud(address, parking).save(&layout.cloud()).unwrap();
+        let socket = UnixListener::bind(layout.controller_socket()).unwrap();
+        let (tell, told) = oneshot::channel();
+        let gateway = run_until(layout.clone(), GatewayId(1), async { _ = told.await });
+        let world = Self {
+            layout,
+            address,
+            socket,
+            _directory: directory,
+            tell: Some(tell),
+            gateway: tokio::spawn(gateway),
+        };
+        let controller = world.linked().await;
+        (world, controller)
+    }
+
+    /// With usual bounds.
+    pub(crate) async fn usual() -> (Self, Controller) {
+        Self::new(Parking::default()).await
+    }
+
+    /// The gateway's next link.
+    pub(crate) async fn linked(&self) -> Controller {
+        let (stream, _) = soon("a link", self.socket.accept()).await.unwrap();
+        let (mut reader, writer) = halves(stream);
+        let caller: Caller = soon("a caller", reader.read()).await.unwrap().unwrap();
+        assert_eq!(caller, Caller::Gateway { gateway: GatewayId(1) });
+        let mut controller = Controller { reader, writer, pauses: Vec::new() };
+        controller.hears(FromGateway::Ask).await;
+        controller
+    }
+
+    /// Lines of the log of parked times, once there are `count`.
+    pub(crate) async fn log(&self, count: usize) -> Vec<ParkedLine> {
+        soon("the log of parked times", async {
+            loop {
+                let text = std::fs::read_to_string(self.layout.parked_log(GatewayId(1))).unwrap_or_default();
+                let lines: Vec<_> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+                if lines.len() >= count {
+                    return lines;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+
+    /// Ends the gateway.
+    pub(crate) async fn end(mut self) {
+        self.tell.take().unwrap().send(()).unwrap();
+        soon("the end of the gateway", &mut self.gateway).await.unwrap().unwrap();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.gateway.abort();
+    }
+}
