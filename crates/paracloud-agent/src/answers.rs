@@ -1,0 +1,306 @@
+//! From the contract's words to the machine's and back. Pure.
+
+use paci::answer::{Answer, Verdict};
+use paci::bounds;
+use paci::call::{self, Mode, Prepare, Resume, Seal, Serve};
+use paci::finding::{CopyProgress, Finding};
+use paci::instance::Standing;
+use paci::names::AnswerCode;
+use paci::participant::{self, Answer as Told, Call, Outcome, Side};
+use paci::proof;
+use paci::upcall::Upcall;
+use paracloud_core::ids::{OperationNumber, StartId};
+use paracloud_core::migration::agent::FromApp;
+use paracloud_core::migration::message::{Offer, Progress};
+use paracloud_core::register;
+use paracloud_substrate::config::Budgets;
+use paracloud_substrate::message::Note;
+
+/// What an answer means to the machine, and to people.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Heard {
+    pub(crate) inputs: Vec<FromApp>,
+    pub(crate) notes: Vec<Note>,
+}
+
+/// The upcall of a machine's call.
+pub(crate) fn upcall(operation: OperationNumber, call: Call, token: &str, budgets: &Budgets) -> Upcall {
+    let (call, budget_ms) = match call {
+        Call::Estimate => (call::Call::Estimate(call::Estimate {}), budgets.prepare_ms),
+        Call::Prepare(side) => {
+            let side = match side {
+                Side::Source => call::Side::Source,
+                Side::Target => call::Side::Target,
+            };
+            let channel_token = token.to_owned();
+            let prepare = Prepare { side, mode: Mode::Handoff, channel_token, schema: None };
+            (call::Call::Prepare(prepare), budgets.prepare_ms.saturating_add(budgets.copy_ms))
+        }
+        Call::Seal => {
+            let seal = Seal { pause_ms_max: budgets.pause_ms_max, guard_wait_ms: budgets.guard_wait_ms };
+            (call::Call::Seal(seal), budgets.seal_ms)
+        }
+        Call::Resume { incarnation, outcome } => {
+            let outcome = match outcome {
+                Outcome::Committed => call::Outcome::Committed,
+                Outcome::RolledBack => call::Outcome::RolledBack,
+            };
+            (call::Call::Resume(Resume { incarnation, outcome }), budgets.switch_ms)
+        }
+        Call::Serve { incarnation } => (call::Call::Serve(Serve { incarnation }), budgets.switch_ms),
+        Call::Abort => (call::Call::Abort(call::Abort {}), budgets.switch_ms),
+    };
+    let budget_ms = budget_ms.min(bounds::DURATION_MS_MAX);
+    Upcall { operation: operation.0, budget_ms, call: Some(call), ..Upcall::default() }
+}
+
+/// The contract's word for what the register says of a process.
+pub(crate) fn standing(standing: participant::Standing) -> Standing {
+    match standing {
+        participant::Standing::Owner => Standing::Owner,
+        participant::Standing::Staging => Standing::Staging,
+        participant::Standing::Outdated => Standing::Outdated,
+        participant::Standing::Undecided => Standing::Undecided,
+    }
+}
+
+/// Takes an answer that counts. `staged`: this question was said to be staged before.
+pub(crate) fn hear(
+    start: StartId,
+    operation: OperationNumber,
+    asked: &call::Call,
+    mode: register::Mode,
+    answer: &Answer,
+    staged: bool,
+) -> Heard {
+    let mut heard = Heard::default();
+    if let call::Call::Estimate(_) = asked {
+        let (offer, notes) = offer(mode, answer);
+        heard.notes = notes;
+        if let Some(offer) = offer {
+            heard.inputs.push(FromApp::Offer(operation, offer));
+            heard.inputs.push(FromApp::Answer(operation, Told::Estimated));
+        }
+        return heard;
+    }
+    if answer.code == AnswerCode::OperationClosed.as_str() {
+        heard.inputs.push(FromApp::Answer(operation, Told::OperationClosed));
+        return heard;
+    }
+    if let Some(Finding::Blocked(blocked)) = &answer.result {
+        heard.notes.push(Note::Blocked { route: blocked.route.clone(), held_ms: blocked.held_ms });
+        heard.inputs.push(FromApp::Answer(operation, Told::Blocked));
+        return heard;
+    }
+    let told = match answer.verdict {
+        Verdict::Done => done(asked, answer),
+        Verdict::InProgress | Verdict::Unspecified => None,
+        Verdict::Defer if !matches!(asked, call::Call::Seal(_)) => None,
+        Verdict::Defer | Verdict::Refuse | Verdict::Unsupported | Verdict::Failed => {
+            heard.notes.push(failure(start, answer));
+            Some(Told::Failed)
+        }
+    };
+    if let (call::Call::Prepare(prepare), Some(Finding::Copy(copy))) = (asked, &answer.result) {
+        let was_staged = staged || answer.verdict == Verdict::Done;
+        if copy.staged && !was_staged {
+            heard.inputs.push(FromApp::Answer(operation, Told::Prepared));
+        }
+        if prepare.side == call::Side::Source
+            && let Some(progress) = progress(copy)
+        {
+            heard.inputs.push(FromApp::Progress(operation, progress));
+            heard.notes.push(Note::Copying {
+                remaining_records: progress.remaining_records,
+                predicted_pause_ms: progress.predicted_pause_ms,
+            });
+        }
+    }
+    if let Some(told) = told {
+        heard.inputs.push(FromApp::Answer(operation, told));
+    }
+    heard
+}
+
+fn done(asked: &call::Call, answer: &Answer) -> Option<Told> {
+    match (asked, &answer.result) {
+        (call::Call::Seal(_), Some(Finding::Sealed(sealed))) => {
+            sealed.parse().ok().map(held).map(Told::Sealed)
+        }
+        (call::Call::Prepare(_), Some(Finding::Loaded(loaded))) => {
+            let (holds, stated) = (loaded.held().ok()?, loaded.stated().ok()?);
+            Some(Told::Loaded { held: held(holds), stated: held(stated) })
+        }
+        (call::Call::Prepare(_), _) => Some(Told::Prepared),
+        (call::Call::Resume(_), _) => Some(Told::Resumed),
+        (call::Call::Serve(_), _) => Some(Told::Serving),
+        (call::Call::Abort(_), _) => Some(Told::Aborted),
+        (call::Call::Seal(_) | call::Call::Estimate(_) | call::Call::Drain(_) | call::Call::Stop(_), _) => {
+            None
+        }
+    }
+}
+
+fn held((position, digest): (u64, Vec<u8>)) -> participant::Sealed {
+    participant::Sealed { position, digest }
+}
+
+/// What is absent is unknown: a copy that cannot predict its pause has no progress to judge.
+fn progress(copy: &CopyProgress) -> Option<Progress> {
+    Some(Progress {
+        sent_kib: copy.sent_kib,
+        remaining_records: copy.remaining_records.unwrap_or(u32::MAX),
+        predicted_pause_ms: copy.predicted_pause_ms?,
+    })
+}
+
+fn failure(start: StartId, answer: &Answer) -> Note {
+    let code = if answer.code.is_empty() { answer.verdict.to_string() } else { answer.code.clone() };
+    Note::Failure { start, code, message: answer.message.clone() }
+}
+
+/// What an answer to `Estimate` says of a move in this mode; `None`: nothing yet.
+pub(crate) fn offer(mode: register::Mode, answer: &Answer) -> (Option<Offer>, Vec<Note>) {
+    let wanted = match mode {
+        register::Mode::Handoff => Mode::Handoff,
+        register::Mode::Restart => Mode::Restart,
+    };
+    match (&answer.verdict, &answer.result) {
+        (Verdict::Done, Some(Finding::Estimate(estimate))) => {
+            let mut notes = vec![Note::Estimate(estimate.clone())];
+            // An estimate that names no modes leaves it to the capabilities. A restart was consented to by others.
+            if mode == register::Mode::Restart
+                || estimate.modes.is_empty()
+                || estimate.modes.contains(&wanted)
+            {
+                return (Some(Offer::Accept), notes);
+            }
+            notes.push(Note::Reason(format!("it does not offer the mode {wanted}")));
+            (Some(Offer::Refuse), notes)
+        }
+        (Verdict::Defer, _) => {
+            (Some(Offer::Hold { remaining_ms: answer.retry_after_ms }), vec![Note::Reason(reason(answer))])
+        }
+        (Verdict::InProgress, _) => (None, Vec::new()),
+        (
+            Verdict::Done | Verdict::Refuse | Verdict::Unsupported | Verdict::Failed | Verdict::Unspecified,
+            _,
+        ) => (Some(Offer::Refuse), vec![Note::Reason(reason(answer))]),
+    }
+}
+
+/// Why, for people.
+pub(crate) fn reason(answer: &Answer) -> String {
+    match (answer.code.is_empty(), answer.message.is_empty()) {
+        (true, true) => answer.verdict.to_string(),
+        (true, false) => answer.message.clone(),
+        (false, true) => answer.code.clone(),
+        (false, false) => format!("{}: {}", answer.code, answer.message),
+    }
+}
+
+/// 16 random bytes in hexadecimal: a channel token.
+pub(crate) fn fresh_token() -> String {
+    proof::hex(&rand::random::<[u8; bounds::CHANNEL_TOKEN_DIGITS / 2]>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paci::finding::{Blocked, Loaded, MoveEstimate};
+    use paci::wire::Message;
+
+    const OPERATION: OperationNumber = OperationNumber(7);
+    const START: StartId = StartId(1);
+
+    fn asked(call: Call) -> Upcall {
+        let token = fresh_token();
+        let upcall = Upcall { attempt: 1, ..upcall(OPERATION, call, &token, &Budgets::default()) };
+        assert_eq!(upcall.validate(), Ok(()));
+        upcall
+    }
+
+    fn hears(upcall: &Upcall, answer: &Answer, staged: bool) -> Heard {
+        assert_eq!(answer.validate(), Ok(()));
+        hear(START, OPERATION, upcall.call.as_ref().unwrap(), register::Mode::Handoff, answer, staged)
+    }
+
+    #[test]
+    fn an_estimate_is_an_offer_and_silence_is_none() {
+        let upcall = asked(Call::Estimate);
+        let estimate = |modes| Finding::Estimate(MoveEstimate { modes, ..MoveEstimate::default() });
+        let done = |modes| Answer::to(&upcall, Verdict::Done).with(estimate(modes));
+        for (answer, offer) in [
+            (done(vec![Mode::Handoff]), Offer::Accept),
+            (done(vec![]), Offer::Accept),
+            (done(vec![Mode::Restart]), Offer::Refuse),
+            (
+                Answer { retry_after_ms: 900, ..Answer::to(&upcall, Verdict::Defer) },
+                Offer::Hold { remaining_ms: 900 },
+            ),
+            (Answer::to(&upcall, Verdict::Refuse).because(AnswerCode::NoRoom), Offer::Refuse),
+            (Answer::to(&upcall, Verdict::Unsupported), Offer::Refuse),
+        ] {
+            assert_eq!(hears(&upcall, &answer, false).inputs[0], FromApp::Offer(OPERATION, offer));
+        }
+        assert_eq!(hears(&upcall, &Answer::to(&upcall, Verdict::InProgress), false), Heard::default());
+    }
+
+    #[test]
+    fn staged_is_said_once_and_progress_each_time() {
+        let upcall = asked(Call::Prepare(Side::Source));
+        let copy = CopyProgress {
+            staged: true,
+            predicted_pause_ms: Some(4),
+            remaining_records: Some(9),
+            sent_kib: 1,
+        };
+        let answer = Answer::to(&upcall, Verdict::InProgress).with(Finding::Copy(copy));
+        assert_eq!(hears(&upcall, &answer, false).inputs.len(), 2);
+        let again = hears(&upcall, &answer, true).inputs;
+        let progress = Progress { sent_kib: 1, remaining_records: 9, predicted_pause_ms: 4 };
+        assert_eq!(again, [FromApp::Progress(OPERATION, progress)]);
+        let unknown = Finding::Copy(CopyProgress { staged: true, ..CopyProgress::default() });
+        let answer = Answer::to(&upcall, Verdict::InProgress).with(unknown);
+        assert_eq!(hears(&upcall, &answer, true), Heard::default(), "an unknown pause is no pause of zero");
+    }
+
+    #[test]
+    fn a_target_states_what_it_holds_and_what_it_was_told() {
+        let upcall = asked(Call::Prepare(Side::Target));
+        let loaded = Finding::Loaded(Loaded::new((9, &[1; 16]), (8, &[2; 16])));
+        let heard = hears(&upcall, &Answer::to(&upcall, Verdict::Done).with(loaded), true);
+        let held = participant::Sealed { position: 9, digest: vec![1; 16] };
+        let stated = participant::Sealed { position: 8, digest: vec![2; 16] };
+        assert_eq!(heard.inputs, [FromApp::Answer(OPERATION, Told::Loaded { held, stated })]);
+    }
+
+    #[test]
+    fn who_blocks_a_seal_is_named() {
+        let upcall = asked(Call::Seal);
+        let blocked = Blocked { route: "POST /transfer".into(), held_ms: 740 };
+        let answer = Answer::to(&upcall, Verdict::Failed)
+            .because(AnswerCode::SealBlocked)
+            .with(Finding::Blocked(blocked));
+        let heard = hears(&upcall, &answer, false);
+        assert_eq!(heard.inputs, [FromApp::Answer(OPERATION, Told::Blocked)]);
+        assert!(matches!(&heard.notes[0], Note::Blocked { route, .. } if route == "POST /transfer"));
+    }
+
+    #[test]
+    fn every_refusal_but_a_closed_operation_is_a_failure() {
+        for call in [
+            Call::Seal,
+            Call::Abort,
+            Call::Serve { incarnation: 2 },
+            Call::Resume { incarnation: 2, outcome: Outcome::Committed },
+        ] {
+            let upcall = asked(call);
+            let refuse = |code| Answer::to(&upcall, Verdict::Refuse).because(code);
+            let closed = hears(&upcall, &refuse(AnswerCode::OperationClosed), false).inputs;
+            assert_eq!(closed, [FromApp::Answer(OPERATION, Told::OperationClosed)]);
+            let failed = hears(&upcall, &refuse(AnswerCode::WrongPhase), false).inputs;
+            assert_eq!(failed, [FromApp::Answer(OPERATION, Told::Failed)]);
+        }
+    }
+}

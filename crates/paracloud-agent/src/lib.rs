@@ -1,0 +1,149 @@
+//! The agent of a node, and the shim that looks after each of its processes.
+//!
+//! | | |
+//! |---|---|
+//! | [`run`] | the agent: one loop that owns every instance's machine (`node`) |
+//! | `controller` | its link to the controller |
+//! | `doors`, `peer`, `rate` | the sockets that a program sees: PaCI over HTTP/1.1, and the channel |
+//! | `session`, `upcalls`, `holds`, `answers` | one program's session: what it is asked, and what its answers mean |
+//! | `channel`, `relay` | joining the two ends of a state channel |
+//! | `processes`, `durable` | process directories, addresses, and files that are whole or not there |
+//! | `shims`, [`shim`] | the agent's side of the shims, and the shim itself |
+//! | `probe` | readiness of a program that does not speak of itself |
+//!
+//! What decides is in [`paracloud_core`]; this crate carries it out. An agent may be killed at any time: programs and
+//! shims go on, and the next agent finds them in the node's directory.
+
+mod answers;
+mod channel;
+mod controller;
+mod doors;
+mod durable;
+mod holds;
+mod node;
+mod peer;
+mod probe;
+mod processes;
+mod rate;
+mod relay;
+mod session;
+pub mod shim;
+mod shims;
+mod upcalls;
+
+use node::Node;
+use paci::bounds::SOCKET_PATH_BYTES_MAX;
+use paracloud_core::ids::{NodeId, StartId};
+use paracloud_core::migration::shim::Generation;
+use paracloud_substrate::config::{Cloud, ConfigError};
+use paracloud_substrate::layout::Layout;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// With the value `1`, the end of standard input ends the agent: whoever started it is gone.
+pub(crate) const LIFELINE: &str = "PARACLOUD_LIFELINE";
+/// Names the program that is started as shim, in the place of this very one; for tests.
+pub const BINARY_VARIABLE: &str = "PARACLOUD_BIN";
+
+/// The program that shims are started from: this very one, even if its file was replaced meanwhile.
+pub(crate) fn binary() -> OsString {
+    std::env::var_os(BINARY_VARIABLE).unwrap_or_else(|| "/proc/self/exe".into())
+}
+
+/// Why an agent ends.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration has no such node.
+    #[error("there is no node {0} in this cloud: `cloud.json` names the nodes")]
+    NoSuchNode(NodeId),
+    /// The directory of the cloud is too deep for the sockets in it.
+    #[error(
+        "{path}: {bytes} bytes, a socket's path has at most {SOCKET_PATH_BYTES_MAX}: use a shorter directory"
+    )]
+    PathTooLong {
+        /// The longest path.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The node's directory cannot be used.
+    #[error("{path}: cannot be used")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A newer agent of this node was here.
+    #[error("agent {own:?} of this node was replaced by agent {by:?}")]
+    Superseded {
+        /// This one.
+        own: Generation,
+        /// The newer one.
+        by: Generation,
+    },
+}
+
+/// What ends an agent in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// It was told to.
+    Told,
+    /// Whoever started it is gone.
+    Lifeline,
+}
+
+/// Looks after the instances on a node until it is told to stop (SIGTERM, SIGINT) or loses its lifeline. What runs is
+/// left running, unless the cloud is being ended ([`Layout::ending`]).
+///
+/// # Errors
+/// The configuration or the node's directory cannot be used, or a newer agent took over.
+pub async fn run(layout: Layout, node: NodeId) -> Result<(), AgentError> {
+    let cloud = Cloud::load(&layout.cloud())?;
+    if cloud.node(node).is_none() {
+        return Err(AgentError::NoSuchNode(node));
+    }
+    let longest = layout.process(node, StartId(0)).join("shim.sock");
+    let sees = layout.socket_directory(node, StartId(0)).join(paci::env::SOCKET_FILE);
+    for path in [longest, sees] {
+        let bytes = path.as_os_str().len();
+        if bytes > SOCKET_PATH_BYTES_MAX {
+            return Err(AgentError::PathTooLong { path, bytes });
+        }
+    }
+    let directory = layout.node(node);
+    let failed = |source| AgentError::Directory { path: directory.clone(), source };
+    layout.make(&directory).map_err(failed)?;
+    let generation = Generation(durable::raise(&layout.generation(node)).map_err(failed)?);
+    let stops = stops().map_err(failed)?;
+    tracing::info!(%node, generation = generation.0, "the agent starts");
+    Node::open(layout, cloud, node, generation)?.run(stops).await
+}
+
+/// Hears of everything that ends the agent.
+fn stops() -> io::Result<mpsc::Receiver<Stop>> {
+    let (stop, stops) = mpsc::channel(4);
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut told = signal(kind)?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            while told.recv().await.is_some() {
+                let _ = stop.send(Stop::Told).await;
+            }
+        });
+    }
+    if std::env::var_os(LIFELINE).is_some_and(|value| value == "1") {
+        std::thread::Builder::new().name("lifeline".to_owned()).spawn(move || {
+            let mut input = io::stdin().lock();
+            while matches!(input.read(&mut [0; 64]), Ok(read) if read > 0) {}
+            let _ = stop.blocking_send(Stop::Lifeline);
+        })?;
+    }
+    Ok(stops)
+}

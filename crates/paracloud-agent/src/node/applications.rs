@@ -1,0 +1,321 @@
+//! What applications say and are told.
+
+use super::{Node, now_unix_ms};
+use crate::answers;
+use crate::doors::{Reply, Said};
+use crate::upcalls::Taken;
+use paci::answer::Answer;
+use paci::error::{ErrorBody, ErrorCode};
+use paci::hello::{HelloRequest, HelloResponse};
+use paci::instance::{DescribeResponse, Instance, Limits};
+use paci::names;
+use paci::participant::{self, Call};
+use paci::state::{Ack, State, StateChange};
+use paci::wire::Message;
+use paracloud_core::ids::{Incarnation, OperationNumber, StartId};
+use paracloud_core::migration::agent::{FromApp, ToApp};
+use paracloud_core::migration::duty;
+use paracloud_core::migration::message::Offer;
+use paracloud_core::register::Mode;
+use paracloud_substrate::message::Note;
+use tokio::sync::oneshot;
+
+/// How long a `Hello` waits for the register's word before it is answered `UNDECIDED`, in milliseconds.
+const HELLO_MS_MAX: u64 = 3_000;
+
+impl Node {
+    /// An application says something.
+    pub(super) fn said(&mut self, id: StartId, said: Said, reply: oneshot::Sender<Reply>) {
+        let answered = match said {
+            Said::Hello(hello) => return self.hello(id, &hello, reply),
+            Said::Next => return self.next(id, reply),
+            Said::Describe => self.describe(id),
+            Said::SetState(change) => self.set_state(id, &change),
+            Said::Hold(request) => match self.starts.get_mut(&id) {
+                Some(start) => {
+                    let put = start.session.holds.put(request, now_unix_ms());
+                    start.session.keep();
+                    put.map(|granted| Some(granted.write()))
+                }
+                None => Err(gone()),
+            },
+            Said::Answer(answer) => self.answered(id, &answer),
+        };
+        let _ = reply.send(answered);
+    }
+
+    fn hello(&mut self, id: StartId, hello: &HelloRequest, reply: oneshot::Sender<Reply>) {
+        let now_ms = self.now_ms();
+        let Some(start) = self.starts.get_mut(&id) else {
+            let _ = reply.send(Err(gone()));
+            return;
+        };
+        let session = &mut start.session;
+        let Some(version) = hello.common_version(&[names::VERSION]) else {
+            let what = format!("this agent speaks {}", names::VERSION);
+            let _ = reply.send(Err(ErrorBody::new(ErrorCode::VersionUnsupported, &what)));
+            return;
+        };
+        session.version = version.to_owned();
+        let known: Vec<_> = names::CAPABILITIES.iter().map(|capability| capability.name).collect();
+        session.capabilities = hello.common_capabilities(&known);
+        let ready_by_probe = !session.aware && session.state.is_none();
+        (session.aware, session.greeted) = (true, true);
+        session.desk.withdraw();
+        session.keep();
+        if let Some((older, _)) = session.hello.replace((reply, now_ms + HELLO_MS_MAX)) {
+            let _ = older.send(Err(ErrorBody::new(ErrorCode::Unavailable, "a newer Hello came")));
+        }
+        if ready_by_probe {
+            self.input(id, FromApp::Ready(false));
+        }
+        self.input(id, FromApp::Hello);
+    }
+
+    fn next(&mut self, id: StartId, reply: oneshot::Sender<Reply>) {
+        match self.starts.get_mut(&id) {
+            Some(start) if start.session.greeted => {
+                start.session.poll(reply);
+                self.deliver(id);
+            }
+            Some(_) => drop(reply.send(Err(hello_first()))),
+            None => drop(reply.send(Err(gone()))),
+        }
+    }
+
+    fn describe(&self, id: StartId) -> Reply {
+        let start = self.starts.get(&id).ok_or_else(gone)?;
+        let record = self.instances.get(&start.instance).and_then(|it| it.machine.machine().record());
+        let standing = record.filter(|record| record.names(id)).map(|record| duty::standing(record, id));
+        let standing = standing.unwrap_or(participant::Standing::Undecided);
+        let incarnation =
+            record.filter(|record| record.names(id)).map_or(Incarnation(0), |it| it.incarnation);
+        let instance = self.identity(id, incarnation).ok_or_else(gone)?;
+        Ok(Some(DescribeResponse { instance, standing: answers::standing(standing) }.write()))
+    }
+
+    fn set_state(&mut self, id: StartId, change: &StateChange) -> Reply {
+        let start = self.starts.get_mut(&id).ok_or_else(gone)?;
+        start.session.state = Some(change.state);
+        start.session.keep();
+        self.input(id, FromApp::Ready(change.state == State::Ready));
+        Ok(Some(Ack {}.write()))
+    }
+
+    fn answered(&mut self, id: StartId, answer: &Answer) -> Reply {
+        let now_ms = self.now_ms();
+        let operation = OperationNumber(answer.operation);
+        let name = self.starts.get(&id).ok_or_else(gone)?.instance.clone();
+        let over = self.is_over(&name, operation);
+        let start = self.starts.get_mut(&id).ok_or_else(gone)?;
+        if !start.session.greeted {
+            return Err(hello_first());
+        }
+        let taken = match start.session.desk.answer(answer, over, now_ms) {
+            Ok(taken) => taken,
+            Err(error) => {
+                if matches!(error.code, ErrorCode::AnswerDiffers | ErrorCode::OutOfBounds) {
+                    let what = format!("operation {}: {}", answer.operation, error.message);
+                    self.note(&name, Some(operation), Note::Breach { start: id, what });
+                }
+                return Err(error);
+            }
+        };
+        if taken == Taken::Counts {
+            self.counts(&name, id, operation, answer);
+        }
+        Ok(Some(Ack {}.write()))
+    }
+
+    /// An answer that counts.
+    fn counts(&mut self, name: &str, id: StartId, operation: OperationNumber, answer: &Answer) {
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        let Some(upcall) = start.session.desk.question().cloned() else { return };
+        let Some(call) = &upcall.call else { return };
+        if upcall.dry_run {
+            return self.preview_answered(id, answer);
+        }
+        let heard = answers::hear(id, operation, call, start.session.mode, answer, start.session.staged);
+        for input in &heard.inputs {
+            match input {
+                FromApp::Offer(operation, offer) => start.session.offer = Some((*operation, *offer)),
+                FromApp::Answer(_, participant::Answer::Prepared) => start.session.staged = true,
+                FromApp::Answer(_, participant::Answer::Resumed) => {
+                    // It serves again, or for the first time: nothing is sealed any more.
+                    let _ = std::fs::remove_file(start.process.sealed());
+                }
+                FromApp::Hello | FromApp::Ready(_) | FromApp::Progress(..) | FromApp::Answer(..) => {}
+            }
+        }
+        for note in heard.notes {
+            self.note(name, Some(operation), note);
+        }
+        for input in heard.inputs {
+            self.input(id, input);
+        }
+    }
+
+    /// The machine tells a process something.
+    pub(super) fn tell_application(&mut self, name: &str, id: StartId, message: ToApp) {
+        match message {
+            ToApp::Welcome(standing, incarnation) => self.welcome(id, standing, incarnation),
+            ToApp::Call(operation, call) => self.call(name, id, operation, call),
+        }
+    }
+
+    fn welcome(&mut self, id: StartId, standing: participant::Standing, incarnation: Incarnation) {
+        let instance = self.identity(id, incarnation);
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        let Some((reply, _)) = start.session.hello.take() else { return };
+        let answer = instance.map(|instance| HelloResponse {
+            version: start.session.version.clone(),
+            capabilities: start.session.capabilities.clone(),
+            instance,
+            standing: answers::standing(standing),
+            limits: Limits::of_the_contract(),
+        });
+        let _ = reply.send(answer.map(|answer| Some(answer.write())).ok_or_else(gone));
+    }
+
+    fn identity(&self, id: StartId, incarnation: Incarnation) -> Option<Instance> {
+        let start = self.starts.get(&id)?;
+        Some(Instance {
+            app: start.instance.clone(),
+            id: start.instance.clone(),
+            start_id: id.to_string(),
+            incarnation: incarnation.0,
+            node: self.node.name.clone(),
+            substrate: "local".to_owned(),
+        })
+    }
+
+    fn call(&mut self, name: &str, id: StartId, operation: OperationNumber, call: Call) {
+        let mode = self.mode_of(name, operation);
+        let Some(instance) = self.instances.get(name) else { return };
+        let budgets = instance.app.budgets;
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        if let Some((question, _)) = start.session.preview.take() {
+            self.previewed(question, Err("a move began meanwhile".to_owned()));
+        }
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        start.session.mode = mode;
+        let mut token = String::new();
+        match call {
+            Call::Estimate => {
+                if let Some((offer, reason)) = self.offer_unasked(id, mode) {
+                    if let Some(reason) = reason {
+                        self.note(name, Some(operation), Note::Reason(reason));
+                    }
+                    return self.offered(id, operation, offer);
+                }
+            }
+            Call::Prepare(_) if !start.session.can(names::MOVE_HANDOFF) => {
+                let message = format!("it does not claim the capability {}", names::MOVE_HANDOFF);
+                let note = Note::Failure { start: id, code: "UNSUPPORTED".to_owned(), message };
+                self.note(name, Some(operation), note);
+                return self.input(id, FromApp::Answer(operation, participant::Answer::Failed));
+            }
+            Call::Prepare(side) => token = self.tokens.issue(operation, id, side),
+            Call::Seal => {
+                // Not synced: it matters only as long as the process lives, and then the machine did not stop.
+                if let Err(error) = std::fs::write(start.process.sealed(), operation.to_string()) {
+                    tracing::warn!(%error, start = %id, "not noted as sealed; it is not told to seal");
+                    return;
+                }
+            }
+            Call::Resume { .. } | Call::Serve { .. } | Call::Abort => {}
+        }
+        if let Some(start) = self.starts.get_mut(&id) {
+            start.session.ask(answers::upcall(operation, call, &token, &budgets));
+        }
+        self.deliver(id);
+    }
+
+    /// The offer of an application that need not or cannot be asked.
+    fn offer_unasked(&self, id: StartId, mode: Mode) -> Option<(Offer, Option<String>)> {
+        let session = &self.starts.get(&id)?.session;
+        if let Some((remaining_ms, why)) = session.holds.against("move", now_unix_ms()) {
+            return Some((Offer::Hold { remaining_ms }, Some(format!("it holds on to its place: {why}"))));
+        }
+        if mode == Mode::Handoff && !session.can(names::MOVE_HANDOFF) {
+            let why = format!("it does not claim the capability {}", names::MOVE_HANDOFF);
+            return Some((Offer::Refuse, Some(why)));
+        }
+        (!session.can(names::MOVE_ESTIMATE)).then_some((Offer::Accept, None))
+    }
+
+    fn offered(&mut self, id: StartId, operation: OperationNumber, offer: Offer) {
+        if let Some(start) = self.starts.get_mut(&id) {
+            start.session.offer = Some((operation, offer));
+        }
+        self.input(id, FromApp::Offer(operation, offer));
+        self.input(id, FromApp::Answer(operation, participant::Answer::Estimated));
+    }
+
+    /// The coordinator asks for an offer: repeats one that may have been lost, and refuses for a program that cannot
+    /// be asked. (That one may be restarted is the machine's to say.)
+    pub(super) fn offer_for(&mut self, name: &str, operation: OperationNumber, id: StartId) {
+        let handoff = self.mode_of(name, operation) == Mode::Handoff;
+        let Some(start) = self.starts.get(&id) else { return };
+        match start.session.offer {
+            Some((of, offer)) if of == operation => self.input(id, FromApp::Offer(operation, offer)),
+            Some(_) | None if start.runs() && !start.session.aware && handoff => {
+                let why = "it does not speak PaCI, so it cannot hand its state over".to_owned();
+                self.note(name, Some(operation), Note::Reason(why));
+                self.input(id, FromApp::Offer(operation, Offer::Refuse));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn mode_of(&self, name: &str, operation: OperationNumber) -> Mode {
+        let told = self.instances.get(name).and_then(|instance| instance.operation.as_ref());
+        // A mode that is not known is the one that loses nothing.
+        told.filter(|(number, _)| *number == operation).map_or(Mode::Handoff, |(_, operation)| operation.mode)
+    }
+
+    /// Hands a delivery that is due to the application.
+    pub(super) fn deliver(&mut self, id: StartId) {
+        let now_ms = self.now_ms();
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        if !start.session.deliver(now_ms) {
+            return;
+        }
+        let name = start.instance.clone();
+        let question = start.session.desk.question();
+        let call =
+            question.and_then(|upcall| upcall.call.as_ref()).map_or("?", |call| call.name()).to_owned();
+        let operation = question.map(|upcall| OperationNumber(upcall.operation));
+        self.note(&name, operation, Note::Unresponsive { start: id, call });
+    }
+
+    /// Sees to everything that is due: deliveries, and questions that waited long enough.
+    pub(super) async fn see_to_sessions(&mut self) {
+        let now_ms = self.now_ms();
+        let ids: Vec<_> = self.starts.keys().copied().collect();
+        for id in ids {
+            self.deliver(id);
+            let waited = |until: u64| until <= now_ms;
+            let Some(start) = self.starts.get_mut(&id) else { continue };
+            if start.session.hello.as_ref().is_some_and(|(_, until)| waited(*until)) {
+                self.welcome(id, participant::Standing::Undecided, Incarnation(0));
+            }
+            let Some(start) = self.starts.get_mut(&id) else { continue };
+            if start.session.preview.is_some_and(|(_, until)| waited(until))
+                && let Some((question, _)) = start.session.preview.take()
+            {
+                start.session.desk.withdraw();
+                self.previewed(question, Err("the application did not answer in time".to_owned()));
+            }
+        }
+        self.see_to_the_end().await;
+    }
+}
+
+fn gone() -> ErrorBody {
+    ErrorBody::new(ErrorCode::Unavailable, "the agent does not serve this process now")
+}
+
+fn hello_first() -> ErrorBody {
+    ErrorBody::new(ErrorCode::HelloRequired, "no Hello of this process since the agent started")
+}

@@ -1,0 +1,456 @@
+//! The one loop that owns all machines of a node: inputs in, effects carried out in their order.
+
+mod applications;
+mod channels;
+mod ending;
+mod previews;
+mod starts;
+
+use crate::channel::{Ends, Tokens};
+use crate::controller::{self, Link};
+use crate::doors::{Reply, Said};
+use crate::{AgentError, Stop, channel, durable, processes};
+use ending::Ending;
+use paci::participant::Side;
+use paracloud_core::ids::{NodeId, OperationNumber, StartId};
+use paracloud_core::migration::agent::{Agent, Effect, FromApp, Input, Timer};
+use paracloud_core::migration::message::{FromAgent, ToAgent};
+use paracloud_core::migration::promises::{Point, Promise};
+use paracloud_core::migration::shim::{Generation, Status};
+use paracloud_core::register::{Operation, Record, RecordOrder};
+use paracloud_substrate::config::{self, App, Cloud};
+use paracloud_substrate::layout::Layout;
+use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, ToAgentLine};
+use paracloud_substrate::trace::Traced;
+use paracloud_substrate::{failpoint, fresh_start_id};
+use starts::Start;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Events that wait for the loop; who has one more waits.
+const EVENTS_MAX: usize = 1_024;
+/// Records that wait to be written; one more is written at once.
+const RECORDS_MAX: usize = 64;
+/// Logs are flushed and the carried bytes are told this often, in milliseconds.
+const TICK_MS: u64 = 200;
+
+/// What happens to a node.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// There is a link to the controller.
+    Connected(Link),
+    /// There is none any more.
+    Disconnected,
+    /// The controller says something.
+    Line(Box<ToAgentLine>),
+    /// A shim reports.
+    Shim { start: StartId, status: Status },
+    /// A newer agent of this node was here.
+    Superseded(Generation),
+    /// An application says something.
+    Said { start: StartId, said: Box<Said>, reply: oneshot::Sender<Reply> },
+    /// An application wants to join its channel.
+    Join { start: StartId, token: String, stream: tokio::net::UnixStream },
+    /// An end of a channel is here.
+    End { instance: String, operation: OperationNumber, side: Side, end: UnixStream },
+    /// The probe found a program ready.
+    Probed(StartId),
+    /// A timer of an instance's machine fired.
+    Timer { instance: String, timer: Timer },
+}
+
+/// One instance, as this node sees it.
+struct Instance {
+    app: App,
+    machine: Traced<Agent>,
+    timers: BTreeMap<Timer, JoinHandle<()>>,
+    /// What an agent before this one heard of last.
+    remembered: Option<Record>,
+    /// The record that was kept last.
+    kept: Option<RecordOrder>,
+    /// The last operation that the controller spoke of.
+    operation: Option<(OperationNumber, Operation)>,
+    ends: Ends,
+}
+
+/// See the module.
+pub(crate) struct Node {
+    layout: Layout,
+    node: config::Node,
+    generation: Generation,
+    instances: BTreeMap<String, Instance>,
+    starts: BTreeMap<StartId, Start>,
+    tokens: Tokens,
+    link: Option<Link>,
+    events: mpsc::Sender<Event>,
+    heard: Option<mpsc::Receiver<Event>>,
+    inputs: VecDeque<(String, Input)>,
+    records: std::sync::mpsc::SyncSender<(PathBuf, Vec<u8>)>,
+    ending: Option<Ending>,
+    began: Instant,
+}
+
+impl Node {
+    /// Finds what runs on the node.
+    pub(crate) fn open(
+        layout: Layout,
+        cloud: Cloud,
+        id: NodeId,
+        generation: Generation,
+    ) -> Result<Self, AgentError> {
+        let node = cloud.node(id).cloned().ok_or(AgentError::NoSuchNode(id))?;
+        let failed = |source| AgentError::Directory { path: layout.node(id), source };
+        for directory in ["records", "p", "s"] {
+            layout.make(&layout.node(id).join(directory)).map_err(failed)?;
+        }
+        let mut instances = BTreeMap::new();
+        for app in cloud.apps {
+            let setting = app.agent_setting(id);
+            let machine = Traced::new(setting, &layout.trace(), &format!("{}-{}", node.name, app.name));
+            let remembered =
+                processes::present(processes::read(&layout.record(id, &app.name))).map_err(failed)?;
+            let instance = Instance {
+                machine,
+                timers: BTreeMap::new(),
+                remembered,
+                kept: None,
+                operation: None,
+                ends: Ends::default(),
+                app,
+            };
+            instances.insert(instance.app.name.clone(), instance);
+        }
+        let (events, heard) = mpsc::channel(EVENTS_MAX);
+        let mut node = Self {
+            node,
+            generation,
+            instances,
+            starts: BTreeMap::new(),
+            tokens: Tokens::default(),
+            link: None,
+            events,
+            heard: Some(heard),
+            inputs: VecDeque::new(),
+            records: keeper_of_records().map_err(failed)?,
+            ending: None,
+            began: Instant::now(),
+            layout: layout.clone(),
+        };
+        node.find().map_err(failed)?;
+        node.listen().map_err(failed)?;
+        Ok(node)
+    }
+
+    /// Opens the socket on which other agents hand ends of channels on.
+    fn listen(&self) -> std::io::Result<()> {
+        let path = self.layout.agent_socket(self.node.id);
+        if path.exists() {
+            std::fs::remove_file(&path)?;
+        }
+        let listener = UnixListener::bind(path)?;
+        tokio::spawn(channels::take_ends(listener, self.events.clone()));
+        Ok(())
+    }
+
+    /// Goes on until it is told to stop.
+    pub(crate) async fn run(mut self, mut stops: mpsc::Receiver<Stop>) -> Result<(), AgentError> {
+        let Some(mut heard) = self.heard.take() else { return Ok(()) };
+        let dialling =
+            tokio::spawn(controller::keep_dialling(self.layout.controller_socket(), self.events.clone()));
+        self.settle().await;
+        let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
+        let done = loop {
+            let due = self.due();
+            tokio::select! {
+                Some(event) = heard.recv() => {
+                    if let Event::Superseded(by) = event {
+                        break Err(AgentError::Superseded { own: self.generation, by });
+                    }
+                    self.hear(event).await;
+                }
+                () = tokio::time::sleep_until(due) => self.see_to_sessions().await,
+                _ = tick.tick() => self.tick(),
+                Some(stop) = stops.recv() => {
+                    if stop == Stop::Lifeline || self.ending.is_some() || !self.layout.ending().exists() {
+                        break Ok(());
+                    }
+                    self.begin_to_end().await;
+                }
+            }
+            self.settle().await;
+            if self.is_ended() {
+                break Ok(());
+            }
+        };
+        dialling.abort();
+        self.flush();
+        done
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn due(&self) -> Instant {
+        let sessions = self.starts.values().filter_map(|start| start.session.due_ms()).min();
+        let sessions = sessions.map(|due_ms| self.began + Duration::from_millis(due_ms));
+        let far = Instant::now() + Duration::from_secs(3_600);
+        [sessions, self.ending_due()].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    async fn hear(&mut self, event: Event) {
+        match event {
+            Event::Connected(link) => {
+                link.introduce(self.introduction());
+                self.link = Some(link);
+            }
+            Event::Disconnected => self.link = None,
+            Event::Line(line) => self.line(*line).await,
+            Event::Shim { start, status } => self.shim_reports(start, status),
+            Event::Said { start, said, reply } => self.said(start, *said, reply),
+            Event::Join { start, token, stream } => self.join(start, &token, stream),
+            Event::End { instance, operation, side, end } => self.take_end(&instance, operation, side, end),
+            Event::Probed(start) => self.probed(start),
+            Event::Timer { instance, timer } => {
+                if let Some(instance) = self.instances.get_mut(&instance) {
+                    instance.timers.remove(&timer);
+                }
+                self.inputs.push_back((instance, Input::Timer(timer)));
+            }
+            // Ends the loop before it comes here.
+            Event::Superseded(_) => {}
+        }
+    }
+
+    /// Who this is, and what the node knows.
+    fn introduction(&self) -> Caller {
+        let known = self.instances.iter().map(|(name, instance)| {
+            let told = instance.machine.machine().record();
+            let newest = told.into_iter().chain(&instance.remembered).max_by_key(|record| record.order());
+            let alive = self.starts.iter().filter(|(_, start)| start.instance == *name && start.may_live());
+            Known {
+                instance: name.clone(),
+                record: newest.cloned(),
+                alive: alive.map(|(id, start)| (*id, start.process.is_sealed())).collect(),
+            }
+        });
+        Caller::Agent { node: self.node.id, generation: self.generation, known: known.collect() }
+    }
+
+    async fn line(&mut self, line: ToAgentLine) {
+        if self.ending.is_some() {
+            return;
+        }
+        match line {
+            ToAgentLine::Preview { instance, question } => self.preview(&instance, question),
+            ToAgentLine::Machine { instance: name, message, operation } => {
+                let Some(instance) = self.instances.get_mut(&name) else {
+                    tracing::warn!(
+                        instance = name,
+                        "the controller speaks of an instance that is not configured here"
+                    );
+                    return;
+                };
+                let number = match &message {
+                    ToAgent::Own(record) => record.last_operation,
+                    ToAgent::Estimate { operation, .. }
+                    | ToAgent::Prepare { operation, .. }
+                    | ToAgent::End { operation, .. } => *operation,
+                };
+                if let Some(operation) = operation {
+                    instance.operation = Some((number, operation));
+                }
+                let estimate = match &message {
+                    ToAgent::Estimate { operation, start, .. } => Some((*operation, *start)),
+                    ToAgent::Own(_) | ToAgent::Prepare { .. } | ToAgent::End { .. } => None,
+                };
+                self.inputs.push_back((name.clone(), Input::Coordinator(message)));
+                self.settle().await;
+                if let Some((operation, start)) = estimate {
+                    self.offer_for(&name, operation, start);
+                }
+            }
+        }
+    }
+
+    /// Drives the machines until nothing is left to do.
+    async fn settle(&mut self) {
+        while let Some((name, input)) = self.inputs.pop_front() {
+            let Some(instance) = self.instances.get_mut(&name) else { continue };
+            let effects = instance.machine.take(input, fresh_start_id());
+            self.keep_record(&name);
+            for effect in effects {
+                self.carry_out(&name, effect).await;
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, name: &str, effect: Effect) {
+        match effect {
+            Effect::Coordinator(message) => self.tell_coordinator(name, message).await,
+            Effect::Shim(start, generation, order) => self.order(name, start, generation, order),
+            Effect::App(start, message) => self.tell_application(name, start, message),
+            Effect::Check(operation, start) => self.check(name, operation, start),
+            Effect::SetTimer(timer, wait_ms) => self.arm(name, timer, wait_ms),
+        }
+    }
+
+    async fn tell_coordinator(&mut self, name: &str, message: FromAgent) {
+        if self.ending.is_some() {
+            return;
+        }
+        let promise = self.promise(name, &message);
+        let line = FromAgentLine::Machine { instance: name.to_owned(), message };
+        let Some(link) = &self.link else { return };
+        match promise {
+            Some(promise) if std::env::var_os(failpoint::DIRECTORY).is_some() => {
+                link.say_and_wait(line).await;
+                failpoint::reached(promise, Point::AfterSend, &self.node.name).await;
+            }
+            Some(_) | None => self.say(line),
+        }
+    }
+
+    /// The promise that a message makes, if it makes one.
+    fn promise(&self, name: &str, message: &FromAgent) -> Option<Promise> {
+        let target =
+            self.instances.get(name)?.operation.as_ref().map(|(_, operation)| operation.target.start);
+        match message {
+            FromAgent::Prepared { start, .. } if Some(*start) == target => Some(Promise::Prepared),
+            FromAgent::Ready { start, .. } if Some(*start) == target => Some(Promise::Ready),
+            FromAgent::Sealed { .. } => Some(Promise::Sealed),
+            FromAgent::Loaded { .. } => Some(Promise::Loaded),
+            FromAgent::Serving { .. } => Some(Promise::Serving),
+            FromAgent::Undone { .. } => Some(Promise::Undone),
+            FromAgent::Dead { .. } => Some(Promise::Dead),
+            FromAgent::Ask
+            | FromAgent::Offered { .. }
+            | FromAgent::Prepared { .. }
+            | FromAgent::Progressed { .. }
+            | FromAgent::Blocked { .. }
+            | FromAgent::Failed { .. }
+            | FromAgent::Ready { .. }
+            | FromAgent::Propose { .. } => None,
+        }
+    }
+
+    fn say(&mut self, line: FromAgentLine) {
+        if self.link.as_ref().is_some_and(|link| !link.say(line)) {
+            tracing::warn!("the controller does not read: the link is dialled again");
+            self.link = None;
+        }
+    }
+
+    fn note(&mut self, instance: &str, operation: Option<OperationNumber>, note: Note) {
+        self.say(FromAgentLine::Note { instance: instance.to_owned(), operation, note });
+    }
+
+    fn check(&mut self, name: &str, operation: OperationNumber, start: StartId) {
+        let Some(instance) = self.instances.get(name) else { return };
+        let fits = processes::check(&instance.app, &self.node);
+        if let Err(message) = &fits {
+            let note = Note::Failure { start, code: "CANNOT_START".to_owned(), message: message.clone() };
+            self.note(name, Some(operation), note);
+        }
+        self.inputs.push_back((name.to_owned(), Input::Checked(operation, start, fits.is_ok())));
+    }
+
+    fn arm(&mut self, name: &str, timer: Timer, wait_ms: u32) {
+        let Some(instance) = self.instances.get_mut(name) else { return };
+        let (events, name) = (self.events.clone(), name.to_owned());
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(wait_ms.into())).await;
+            let _ = events.send(Event::Timer { instance: name, timer }).await;
+        });
+        if let Some(older) = instance.timers.insert(timer, task) {
+            older.abort();
+        }
+    }
+
+    /// Keeps a record that is newer than the one kept last. It is written beside the loop: it only has to be there for
+    /// a controller that lost everything.
+    fn keep_record(&mut self, name: &str) {
+        let Some(instance) = self.instances.get_mut(name) else { return };
+        let Some(record) = instance.machine.machine().record() else { return };
+        if instance.kept.is_some_and(|kept| kept >= record.order()) {
+            return;
+        }
+        instance.kept = Some(record.order());
+        if is_over(record, instance.ends.operation()) {
+            instance.ends = Ends::default();
+        }
+        let Ok(text) = serde_json::to_vec(record) else { return };
+        let path = self.layout.record(self.node.id, name);
+        if let Err(error) = self.records.try_send((path, text)) {
+            let (path, text) = match error {
+                std::sync::mpsc::TrySendError::Full(item)
+                | std::sync::mpsc::TrySendError::Disconnected(item) => item,
+            };
+            write_record(&path, &text);
+        }
+    }
+
+    /// Whether the register says that an operation is over.
+    fn is_over(&self, name: &str, operation: OperationNumber) -> bool {
+        let record = self.instances.get(name).and_then(|instance| instance.machine.machine().record());
+        record.is_some_and(|record| is_over(record, operation))
+    }
+
+    /// Hands an input of a process to its instance's machine.
+    fn input(&mut self, start: StartId, message: FromApp) {
+        if let Some(instance) = self.starts.get(&start).map(|start| start.instance.clone()) {
+            self.inputs.push_back((instance, Input::App(start, message)));
+        }
+    }
+
+    fn tick(&mut self) {
+        self.flush();
+        let names: Vec<_> = self.instances.keys().cloned().collect();
+        for name in names {
+            let Some(instance) = self.instances.get_mut(&name) else { continue };
+            if let Some(bytes) = instance.ends.news() {
+                let operation = instance.ends.operation();
+                self.note(&name, Some(operation), Note::Carried { bytes });
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        for instance in self.instances.values_mut() {
+            instance.machine.flush();
+        }
+    }
+}
+
+/// Whether a record says that an operation is over.
+fn is_over(record: &Record, operation: OperationNumber) -> bool {
+    record.last_operation > operation || (record.last_operation == operation && record.operation.is_none())
+}
+
+fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A thread that writes records, one after the other.
+fn keeper_of_records() -> std::io::Result<std::sync::mpsc::SyncSender<(PathBuf, Vec<u8>)>> {
+    let (records, queue) = std::sync::mpsc::sync_channel::<(PathBuf, Vec<u8>)>(RECORDS_MAX);
+    std::thread::Builder::new().name("records".to_owned()).spawn(move || {
+        for (path, text) in queue {
+            write_record(&path, &text);
+        }
+    })?;
+    Ok(records)
+}
+
+fn write_record(path: &std::path::Path, text: &[u8]) {
+    if let Err(error) = durable::write_synced(path, text) {
+        tracing::warn!(%error, path = %path.display(), "a record could not be kept");
+    }
+}

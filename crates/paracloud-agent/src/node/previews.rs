@@ -1,0 +1,85 @@
+//! What would a move cost? Asked without any move being open.
+
+use super::{Node, now_unix_ms};
+use crate::answers;
+use paci::answer::Answer;
+use paci::finding::Finding;
+use paci::names;
+use paci::participant::Call;
+use paci::upcall::Upcall;
+use paracloud_core::ids::StartId;
+use paracloud_core::migration::message::Offer;
+use paracloud_core::register::Mode;
+use paracloud_substrate::message::{FromAgentLine, Preview};
+
+/// How long an application may take to answer a preview, in milliseconds.
+const PREVIEW_MS_MAX: u64 = 5_000;
+
+impl Node {
+    /// The controller asks for a preview.
+    pub(super) fn preview(&mut self, name: &str, question: u64) {
+        match self.try_preview(name, question) {
+            Ok(None) => {}
+            Ok(Some(preview)) => self.previewed(question, Ok(preview)),
+            Err(why) => self.previewed(question, Err(why)),
+        }
+    }
+
+    /// `None`: the application is asked first.
+    fn try_preview(&mut self, name: &str, question: u64) -> Result<Option<Preview>, String> {
+        let instance = self.instances.get(name).ok_or_else(|| format!("{name}: not configured here"))?;
+        let record = instance.machine.machine().record();
+        let record = record.ok_or_else(|| format!("{name}: the agent has not heard yet who owns it"))?;
+        let (id, next, open) = (record.owner.start, record.last_operation.next(), record.operation.is_some());
+        let budgets = instance.app.budgets;
+        let now_ms = self.now_ms();
+        let start = self.starts.get_mut(&id).filter(|start| start.runs());
+        let start = start.ok_or_else(|| format!("{name}: it does not run on {}", self.node.name))?;
+        let unable = |reason: String| Ok(Some(Preview { offer: None, estimate: None, reason }));
+        if !start.session.aware {
+            return unable("it does not speak PaCI".to_owned());
+        }
+        if !start.session.can(names::MOVE_HANDOFF) {
+            return unable(format!("it does not claim the capability {}", names::MOVE_HANDOFF));
+        }
+        if let Some((remaining_ms, why)) = start.session.holds.against("move", now_unix_ms()) {
+            let offer = Some(Offer::Hold { remaining_ms });
+            return Ok(Some(Preview { offer, estimate: None, reason: why }));
+        }
+        if !start.session.can(names::MOVE_ESTIMATE) {
+            let reason = format!("it does not claim the capability {}", names::MOVE_ESTIMATE);
+            return Ok(Some(Preview { offer: Some(Offer::Accept), estimate: None, reason }));
+        }
+        if open || start.session.desk.open().is_some() {
+            return Err(format!("{name}: an operation is open"));
+        }
+        if !start.session.greeted {
+            return Err(format!("{name}: it has not said Hello since the agent started"));
+        }
+        start.session.preview = Some((question, now_ms + PREVIEW_MS_MAX));
+        let upcall = answers::upcall(next, Call::Estimate, "", &budgets);
+        start.session.ask(Upcall { dry_run: true, ..upcall });
+        self.deliver(id);
+        Ok(None)
+    }
+
+    /// The application answered one.
+    pub(super) fn preview_answered(&mut self, id: StartId, answer: &Answer) {
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        let (offer, _) = answers::offer(Mode::Handoff, answer);
+        let Some(offer) = offer else { return };
+        let Some((question, _)) = start.session.preview.take() else { return };
+        let estimate = match &answer.result {
+            Some(Finding::Estimate(estimate)) => Some(estimate.clone()),
+            Some(_) | None => None,
+        };
+        let reason = if offer == Offer::Accept { answer.message.clone() } else { answers::reason(answer) };
+        // One that estimates and names other modes alone cannot hand over.
+        let offer = if offer == Offer::Refuse && estimate.is_some() { None } else { Some(offer) };
+        self.previewed(question, Ok(Preview { offer, estimate, reason }));
+    }
+
+    pub(super) fn previewed(&mut self, question: u64, answer: Result<Preview, String>) {
+        self.say(FromAgentLine::Previewed { question, answer });
+    }
+}

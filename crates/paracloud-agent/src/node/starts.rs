@@ -1,0 +1,220 @@
+//! The processes of a node: found, started, ordered, buried.
+
+use super::{Event, Node};
+use crate::doors::Doors;
+use crate::peer::Peers;
+use crate::processes::{self, ProcessDirectory};
+use crate::session::Session;
+use crate::shim::order::ToShim;
+use crate::{probe, shims};
+use paci::error::{ErrorBody, ErrorCode};
+use paci::state::State;
+use paracloud_core::ids::StartId;
+use paracloud_core::migration::agent::{FromApp, Input};
+use paracloud_core::migration::shim::{Generation, Order, Status};
+use paracloud_substrate::message::Note;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// One process of an instance on this node.
+pub(super) struct Start {
+    pub(super) instance: String,
+    pub(super) process: ProcessDirectory,
+    address: SocketAddr,
+    /// What its shim said last.
+    status: Option<Status>,
+    shim: Option<mpsc::Sender<ToShim>>,
+    doors: Option<Doors>,
+    probe: Option<JoinHandle<()>>,
+    pub(super) session: Session,
+}
+
+impl Start {
+    fn new(process: ProcessDirectory, instance: String, address: SocketAddr) -> Self {
+        let session = Session::resumed(process.clone());
+        let (status, shim, doors, probe) = (None, None, None, None);
+        Self { instance, process, address, status, shim, doors, probe, session }
+    }
+
+    /// Whether it was started and its death is not proved.
+    pub(super) fn may_live(&self) -> bool {
+        self.status != Some(Status::Dead) && self.process.is_marked()
+    }
+
+    /// Whether its shim says that it runs.
+    pub(super) fn runs(&self) -> bool {
+        self.status == Some(Status::Running)
+    }
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        if let Some(probe) = &self.probe {
+            probe.abort();
+        }
+    }
+}
+
+impl Node {
+    /// Finds every process of the node and tells the machines of those that were ever marked.
+    pub(super) fn find(&mut self) -> io::Result<()> {
+        let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        let mut ready = Vec::new();
+        for (process, spec) in processes::scan(&self.layout.processes(self.node.id))? {
+            if !self.instances.contains_key(&spec.instance) {
+                tracing::warn!(start = %spec.start, instance = spec.instance, "a process of no configured instance");
+                continue;
+            }
+            let mut start = Start::new(process, spec.instance.clone(), spec.address);
+            let dead = start.process.exit()?.is_some();
+            let status = if dead { Status::Dead } else { Status::Running };
+            if dead {
+                start.status = Some(Status::Dead);
+            }
+            if start.process.is_marked() {
+                found.entry(spec.instance.clone()).or_default().push((spec.start, status, spec.address));
+            }
+            if !dead && start.session.state == Some(State::Ready) {
+                ready.push(spec.start);
+            }
+            self.starts.insert(spec.start, start);
+            if !dead {
+                self.open_doors(spec.start)?;
+            }
+        }
+        let generation = self.generation;
+        for name in self.instances.keys() {
+            let found = found.remove(name).unwrap_or_default();
+            self.inputs.push_back((name.clone(), Input::Started { generation, found }));
+        }
+        for start in ready {
+            self.input(start, FromApp::Ready(true));
+        }
+        // One that an agent before this one ordered, and that may be started only now.
+        let late: Vec<_> = self
+            .starts
+            .iter()
+            .filter(|(_, start)| {
+                !start.process.is_marked() && crate::durable::is_locked(&start.process.lock())
+            })
+            .map(|(id, start)| (*id, start.instance.clone()))
+            .collect();
+        for (id, instance) in late {
+            self.order(&instance, id, generation, Order::Report);
+        }
+        Ok(())
+    }
+
+    fn open_doors(&mut self, id: StartId) -> io::Result<()> {
+        let Some(start) = self.starts.get_mut(&id) else { return Ok(()) };
+        if start.doors.is_none() {
+            let directory = self.layout.socket_directory(self.node.id, id);
+            self.layout.make(&directory)?;
+            let peers = Peers::of(start.process.clone());
+            start.doors = Some(Doors::open(&directory, id, &peers, &self.events)?);
+        }
+        Ok(())
+    }
+
+    /// Orders a shim, making the process's directory first if there is none.
+    pub(super) fn order(&mut self, name: &str, id: StartId, generation: Generation, order: Order) {
+        if let Err(error) = self.ready_for(name, id, order) {
+            // It is ordered again when the record is told again.
+            tracing::warn!(start = %id, %error, "a process cannot be made ready to start");
+            let message = error.to_string();
+            self.note(name, None, Note::Failure { start: id, code: "CANNOT_START".to_owned(), message });
+            return;
+        }
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        if start.status == Some(Status::Dead) {
+            self.inputs.push_back((name.to_owned(), Input::Shim(id, Status::Dead, start.address)));
+            return;
+        }
+        if start.shim.as_ref().is_none_or(mpsc::Sender::is_closed) {
+            let (orders, queue) = mpsc::channel(shims::ORDERS_MAX);
+            tokio::spawn(shims::attend(id, start.process.clone(), queue, self.events.clone()));
+            start.shim = Some(orders);
+        }
+        // A shim that does not read has its orders repeated.
+        if let Some(shim) = &start.shim {
+            let _ = shim.try_send(ToShim { generation, order });
+        }
+    }
+
+    fn ready_for(&mut self, name: &str, id: StartId, order: Order) -> io::Result<()> {
+        if !self.starts.contains_key(&id) {
+            let Some(instance) = self.instances.get(name) else { return Ok(()) };
+            let (process, spec) = processes::make(&self.layout, &self.node, &instance.app, id)?;
+            self.starts.insert(id, Start::new(process, spec.instance, spec.address));
+        }
+        if order == Order::Spawn { self.open_doors(id) } else { Ok(()) }
+    }
+
+    /// A shim says how its process is.
+    pub(super) fn shim_reports(&mut self, id: StartId, status: Status) {
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        let before = start.status.replace(status);
+        let (name, address) = (start.instance.clone(), start.address);
+        match status {
+            Status::Running => self.begin_probe(id),
+            Status::Dead if before != Some(Status::Dead) => self.bury(id),
+            Status::Dead | Status::Unstarted => {}
+        }
+        self.inputs.push_back((name, Input::Shim(id, status, address)));
+    }
+
+    /// Its death is proved: nobody may speak for it any more.
+    fn bury(&mut self, id: StartId) {
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        start.doors = None;
+        if let Some(probe) = start.probe.take() {
+            probe.abort();
+        }
+        let unavailable = ErrorBody::new(ErrorCode::Unavailable, "the process is dead");
+        if let Some((hello, _)) = start.session.hello.take() {
+            let _ = hello.send(Err(unavailable));
+        }
+        start.session.desk.withdraw();
+        let how = match start.process.exit() {
+            Ok(Some(exit)) => exit.how,
+            Ok(None) | Err(_) => "it ended".to_owned(),
+        };
+        let (name, preview) = (start.instance.clone(), start.session.preview.take());
+        tracing::info!(start = %id, instance = name, how, "a process is dead");
+        self.tokens.forget(id);
+        let directory = self.layout.socket_directory(self.node.id, id);
+        if let Err(error) = std::fs::remove_dir_all(&directory)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, directory = %directory.display(), "the sockets of a dead process stay");
+        }
+        if let Some((question, _)) = preview {
+            self.previewed(question, Err(format!("its process ended: {how}")));
+        }
+        self.note(&name, None, Note::Ended { start: id, how });
+    }
+
+    fn begin_probe(&mut self, id: StartId) {
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        if start.probe.is_some() || start.session.aware || start.session.state.is_some() {
+            return;
+        }
+        let Some(instance) = self.instances.get(&start.instance) else { return };
+        let (probe, address, events) = (instance.app.readiness.clone(), start.address, self.events.clone());
+        start.probe = Some(tokio::spawn(async move {
+            probe::until_ready(&probe, address).await;
+            let _ = events.send(Event::Probed(id)).await;
+        }));
+    }
+
+    /// The probe says that a process is ready. One that speaks for itself is believed instead.
+    pub(super) fn probed(&mut self, id: StartId) {
+        let silent = |start: &Start| !start.session.aware && start.session.state.is_none() && start.runs();
+        if self.starts.get(&id).is_some_and(silent) {
+            self.input(id, FromApp::Ready(true));
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What lies in the directory of one process, and where a process gets its address.
+//!
+//! ```text
+//! n1/p/START/
+//!   spec.json      what to run, where; written by the agent before anything is started
+//!   marker         the start id is used up; synced by the shim before the process is started
+//!   identity.json  who the process is; synced by the process itself before it becomes the program
+//!   failure        why it did not become the program
+//!   exit.json      it is dead, proved: how it ended
+//!   sealed         it was told to seal and not yet told the outcome
+//!   session.json   what an agent must know of its session after a restart
+//!   shim.lock      held by the one shim
+//!   shim.sock      where the shim listens
+//!   shim.log, log  what the shim and the program say
+//! ```
+
+use crate::durable;
+use paracloud_core::ids::StartId;
+use paracloud_substrate::config::{App, Node};
+use paracloud_substrate::layout::Layout;
+use paracloud_substrate::process::Identity;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// What to run, and all that a shim needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    pub(crate) start: StartId,
+    pub(crate) app: String,
+    pub(crate) instance: String,
+    /// Name of the node.
+    pub(crate) node: String,
+    pub(crate) command: Vec<String>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) directory: PathBuf,
+    pub(crate) address: SocketAddr,
+    pub(crate) stop_grace_ms: u32,
+    /// Held by `up` as long as it lives.
+    pub(crate) up_lock: PathBuf,
+    /// Where logs of machines go.
+    pub(crate) trace: PathBuf,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exit {
+    /// For people.
+    pub(crate) how: String,
+}
+
+/// The directory of one process.
+#[derive(Debug, Clone)]
+pub(crate) struct ProcessDirectory {
+    path: PathBuf,
+}
+
+impl ProcessDirectory {
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn marker(&self) -> PathBuf {
+        self.path.join("marker")
+    }
+
+    pub(crate) fn failure(&self) -> PathBuf {
+        self.path.join("failure")
+    }
+
+    pub(crate) fn sealed(&self) -> PathBuf {
+        self.path.join("sealed")
+    }
+
+    pub(crate) fn session(&self) -> PathBuf {
+        self.path.join("session.json")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.path.join("shim.lock")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path.join("shim.sock")
+    }
+
+    pub(crate) fn shim_log(&self) -> PathBuf {
+        self.path.join("shim.log")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marker().exists()
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed().exists()
+    }
+
+    pub(crate) fn spec(&self) -> io::Result<Spec> {
+        read(&self.path.join("spec.json"))
+    }
+
+    /// Who the process is; absent until it has become the program.
+    pub(crate) fn identity(&self) -> io::Result<Option<Identity>> {
+        present(read(&self.path.join("identity.json")))
+    }
+
+    pub(crate) fn write_identity(&self, identity: &Identity) -> io::Result<()> {
+        durable::write_synced(&self.path.join("identity.json"), &serde_json::to_vec(identity)?)
+    }
+
+    /// How it ended; absent until its death is proved.
+    pub(crate) fn exit(&self) -> io::Result<Option<Exit>> {
+        present(read(&self.path.join("exit.json")))
+    }
+
+    pub(crate) fn write_exit(&self, exit: &Exit) -> io::Result<()> {
+        durable::write_synced(&self.path.join("exit.json"), &serde_json::to_vec(exit)?)
+    }
+}
+
+/// Reads a JSON file.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    let text = std::fs::read(path)?;
+    serde_json::from_slice(&text)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))
+}
+
+/// A file that is not there is nothing to complain of.
+pub(crate) fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Every process of a node that has a specification. What cannot be read is said and passed over.
+pub(crate) fn scan(directory: &Path) -> io::Result<Vec<(ProcessDirectory, Spec)>> {
+    let mut found = Vec::new();
+    let Some(entries) = present(std::fs::read_dir(directory))? else { return Ok(found) };
+    for entry in entries {
+        let process = ProcessDirectory::at(entry?.path());
+        match process.spec() {
+            Ok(spec) => found.push((process, spec)),
+            // The agent died while it made the directory: nothing was started there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, "a process directory that cannot be read is passed over"),
+        }
+    }
+    Ok(found)
+}
+
+/// Makes the directory of a process, with its specification.
+pub(crate) fn make(
+    layout: &Layout,
+    node: &Node,
+    app: &App,
+    start: StartId,
+) -> io::Result<(ProcessDirectory, Spec)> {
+    let address = SocketAddr::new(node.host, next_port(&layout.node(node.id).join("port"), node.host)?);
+    let process = ProcessDirectory::at(layout.process(node.id, start));
+    let endpoint = paci::env::Endpoint::in_directory(&layout.socket_directory(node.id, start));
+    let filled = |text: &String| filled(text, address);
+    let mut env: BTreeMap<_, _> = app.env.iter().map(|(name, value)| (name.clone(), filled(value))).collect();
+    env.insert(paci::env::HOST.to_owned(), address.ip().to_string());
+    env.insert(paci::env::PORT.to_owned(), address.port().to_string());
+    env.insert(paci::env::ENDPOINT.to_owned(), endpoint.to_string());
+    env.insert(paci::env::APP.to_owned(), app.name.clone());
+    env.insert(paci::env::INSTANCE.to_owned(), app.name.clone());
+    let spec = Spec {
+        start,
+        app: app.name.clone(),
+        instance: app.name.clone(),
+        node: node.name.clone(),
+        command: app.command.iter().map(filled).collect(),
+        env,
+        directory: app.directory.clone(),
+        address,
+        stop_grace_ms: app.stop_grace_ms,
+        up_lock: layout.up_lock(),
+        trace: layout.trace(),
+    };
+    layout.make(process.path())?;
+    durable::write_whole(&process.path().join("spec.json"), &serde_json::to_vec_pretty(&spec)?)?;
+    Ok((process, spec))
+}
+
+fn filled(text: &str, address: SocketAddr) -> String {
+    text.replace("{host}", &address.ip().to_string()).replace("{port}", &address.port().to_string())
+}
+
+/// The ports that are given to processes.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// The next port that can be bound. The range is gone through from end to end before one is given again, so an
+/// address is not reused for thousands of starts.
+fn next_port(counter: &Path, host: IpAddr) -> io::Result<u16> {
+    let last = present(std::fs::read_to_string(counter))?.and_then(|text| text.trim().parse().ok());
+    let mut port = last.filter(|port| PORTS.contains(port)).unwrap_or(PORTS.end - 1);
+    for _ in PORTS {
+        port = if port + 1 == PORTS.end { PORTS.start } else { port + 1 };
+        if TcpListener::bind((host, port)).is_ok() {
+            durable::write_whole(counter, port.to_string().as_bytes())?;
+            return Ok(port);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AddrInUse, format!("no port from {PORTS:?} is free on {host}")))
+}
+
+/// Whether a process of this app could be started on this node, and if not, why.
+pub(crate) fn check(app: &App, node: &Node) -> Result<(), String> {
+    if !app.directory.is_dir() {
+        return Err(format!("{}: no such directory", app.directory.display()));
+    }
+    let Some(program) = app.command.first() else { return Err("the command is empty".to_owned()) };
+    let any = SocketAddr::new(node.host, 0);
+    if let Err(error) = TcpListener::bind(any) {
+        return Err(format!("no address on {}: {error}", node.host));
+    }
+    let program = filled(program, any);
+    if program.contains('/') {
+        let path = app.directory.join(&program);
+        return if is_executable(&path) { Ok(()) } else { Err(format!("{}: no program", path.display())) };
+    }
+    let path = app.env.get("PATH").cloned().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|directory| is_executable(&directory.join(&program)));
+    if found { Ok(()) } else { Err(format!("{program}: no such program in PATH")) }
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_go_round_before_one_comes_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let counter = directory.path().join("port");
+        let host = IpAddr::from([127, 0, 1, 99]);
+        let first = next_port(&counter, host).unwrap();
+        let _taken = TcpListener::bind((host, first + 1)).unwrap();
+        assert_eq!(next_port(&counter, host).unwrap(), first + 2, "one that is taken is passed over");
+        std::fs::write(&counter, "31999").unwrap();
+        assert_eq!(next_port(&counter, host).unwrap(), PORTS.start);
+    }
+
+    #[test]
+    fn host_and_port_stand_where_they_are_asked_for() {
+        let address = "127.0.1.1:20001".parse().unwrap();
+        assert_eq!(filled("--listen={host}:{port}", address), "--listen=127.0.1.1:20001");
+    }
+}

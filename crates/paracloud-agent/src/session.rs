@@ -1,0 +1,144 @@
+//! What an agent knows of one process's session: who it said it is able to be, what it is asked, what it asked for.
+
+use crate::doors::Reply;
+use crate::durable;
+use crate::holds::Holds;
+use crate::processes::{self, ProcessDirectory};
+use crate::upcalls::Desk;
+use paci::error::{ErrorBody, ErrorCode};
+use paci::state::State;
+use paci::upcall::Upcall;
+use paci::wire::Message;
+use paracloud_core::ids::OperationNumber;
+use paracloud_core::migration::message::Offer;
+use paracloud_core::register::Mode;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+/// What of a session outlasts the agent.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    /// It has said `Hello` before.
+    aware: bool,
+    /// What it claimed then.
+    capabilities: Vec<String>,
+    state: Option<State>,
+    holds: Holds,
+    /// The last delivery of each operation.
+    delivered: Vec<(u32, u32)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Session {
+    process: ProcessDirectory,
+    /// It has ever said `Hello`.
+    pub(crate) aware: bool,
+    /// It said `Hello` to this agent.
+    pub(crate) greeted: bool,
+    pub(crate) capabilities: Vec<String>,
+    pub(crate) state: Option<State>,
+    pub(crate) holds: Holds,
+    pub(crate) desk: Desk,
+    /// The `Hello` that waits for the register's word, and until when, in the node's milliseconds.
+    pub(crate) hello: Option<(oneshot::Sender<Reply>, u64)>,
+    /// The version that it asked for.
+    pub(crate) version: String,
+    poller: Option<oneshot::Sender<Reply>>,
+    /// In which mode the move is that it is asked about.
+    pub(crate) mode: Mode,
+    /// This question was said to be staged.
+    pub(crate) staged: bool,
+    /// The last offer, so that it can be repeated.
+    pub(crate) offer: Option<(OperationNumber, Offer)>,
+    /// A preview that waits for its answer: its question, and until when.
+    pub(crate) preview: Option<(u64, u64)>,
+}
+
+impl Session {
+    /// The session of a process, as far as an agent before this one kept it.
+    pub(crate) fn resumed(process: ProcessDirectory) -> Self {
+        let kept: Kept = processes::present(processes::read(&process.session()))
+            .inspect_err(|error| tracing::warn!(%error, "what was kept of a session cannot be read"))
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        Self {
+            process,
+            aware: kept.aware,
+            greeted: false,
+            capabilities: kept.capabilities,
+            state: kept.state,
+            holds: kept.holds,
+            desk: Desk::resumed(kept.delivered),
+            hello: None,
+            version: String::new(),
+            poller: None,
+            mode: Mode::Handoff,
+            staged: false,
+            offer: None,
+            preview: None,
+        }
+    }
+
+    /// Keeps what must outlast the agent.
+    pub(crate) fn keep(&self) {
+        let kept = Kept {
+            aware: self.aware,
+            capabilities: self.capabilities.clone(),
+            state: self.state,
+            holds: self.holds.clone(),
+            delivered: self.desk.deliveries().collect(),
+        };
+        let written = serde_json::to_vec(&kept)
+            .map_err(std::io::Error::from)
+            .and_then(|text| durable::write_whole(&self.process.session(), &text));
+        if let Err(error) = written {
+            tracing::warn!(%error, "a session could not be kept: after a restart the agent will know less of it");
+        }
+    }
+
+    /// Whether it claimed a capability.
+    pub(crate) fn can(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|claimed| claimed == capability)
+    }
+
+    /// Asks, and forgets what was asked before.
+    pub(crate) fn ask(&mut self, upcall: Upcall) {
+        self.staged = false;
+        self.desk.ask(upcall);
+    }
+
+    /// A new poller takes the place of the one before.
+    pub(crate) fn poll(&mut self, poller: oneshot::Sender<Reply>) {
+        let newer = ErrorBody::new(ErrorCode::Superseded, "a newer Next of this instance came");
+        if let Some(older) = self.poller.replace(poller) {
+            let _ = older.send(Err(newer));
+        }
+    }
+
+    /// Hands a delivery that is due to who waits for it. Says whether the application has just become silent.
+    pub(crate) fn deliver(&mut self, now_ms: u64) -> bool {
+        if self.poller.as_ref().is_none_or(oneshot::Sender::is_closed) {
+            return false;
+        }
+        let Some(upcall) = self.desk.deliver(now_ms) else { return false };
+        let silent = self.desk.is_unanswered();
+        // Before it leaves: no later agent may use this number again.
+        self.keep();
+        let handed = self.poller.take().is_some_and(|poller| poller.send(Ok(Some(upcall.write()))).is_ok());
+        if !handed {
+            self.desk.returned();
+        }
+        handed && silent
+    }
+
+    /// When there is something to do for it.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        let waits = self.poller.as_ref().is_some_and(|poller| !poller.is_closed());
+        let delivery = if waits { self.desk.due_ms() } else { None };
+        let hello = self.hello.as_ref().map(|(_, until)| *until);
+        let preview = self.preview.as_ref().map(|(_, until)| *until);
+        [delivery, hello, preview].into_iter().flatten().min()
+    }
+}

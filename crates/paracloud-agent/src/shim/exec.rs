@@ -1,0 +1,55 @@
+//! The last step before a program runs: this process makes itself known, then becomes the program.
+//!
+//! The order is what makes a start id be used once. The identity is synced first, then the parent is looked at: if
+//! the shim that marked the start id died meanwhile, a successor may have read "marked, no identity" and said *dead*,
+//! and this process must not become the program any more.
+
+use super::ShimError;
+use crate::processes::ProcessDirectory;
+use paracloud_substrate::process::Identity;
+use std::convert::Infallible;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Names the shim, by its pid, to the process that it starts.
+pub(crate) const PARENT: &str = "PARACLOUD_SHIM";
+/// Variables of the cloud's own parts begin so. A program does not inherit them.
+const OWN: &[u8] = b"PARACLOUD_";
+
+/// Becomes the program of a process directory. Run by the shim; returns only if that failed.
+///
+/// # Errors
+/// The directory cannot be read or written, the shim is gone, or the program cannot be run.
+pub fn exec(directory: &Path) -> Result<Infallible, ShimError> {
+    let process = ProcessDirectory::at(directory.to_path_buf());
+    become_program(&process).inspect_err(|error| {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        // Best effort: without it the exit status still tells that it failed.
+        let _ = std::fs::write(process.failure(), format!("{error}{cause}"));
+    })
+}
+
+fn become_program(process: &ProcessDirectory) -> Result<Infallible, ShimError> {
+    let directory = |source| ShimError::Directory { path: process.path().into(), source };
+    let spec = process.spec().map_err(directory)?;
+    rustix::process::setsid().map_err(|error| directory(error.into()))?;
+    process.write_identity(&Identity::own().map_err(directory)?).map_err(directory)?;
+    let parent = std::env::var(PARENT).ok().and_then(|pid| pid.parse::<i32>().ok());
+    let present = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    if parent.is_none() || parent != present {
+        return Err(ShimError::Orphaned);
+    }
+    let (program, arguments) = spec.command.split_first().ok_or(ShimError::NoCommand)?;
+    let failed = |source| ShimError::Program { program: program.clone(), source };
+    std::env::set_current_dir(&spec.directory)
+        .map_err(|source| ShimError::Directory { path: spec.directory.clone(), source })?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(OWN) {
+            command.env_remove(name);
+        }
+    }
+    Err(failed(command.envs(&spec.env).exec()))
+}

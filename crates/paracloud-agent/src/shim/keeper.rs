@@ -1,0 +1,316 @@
+//! The loop of a shim: orders and the process's end in, the machine's effects out.
+
+use super::order::{FromShim, ToShim};
+use super::watch::{Watched, end_leftovers};
+use super::{ORPHAN_MS, ORPHAN_VARIABLE, PARENT, ShimError};
+use crate::durable;
+use crate::processes::{Exit, ProcessDirectory, Spec};
+use paracloud_core::ids::StartId;
+use paracloud_core::migration::promises::{Point, Promise};
+use paracloud_core::migration::shim::{Effect, Generation, Input, Order, Shim, Status};
+use paracloud_substrate::failpoint;
+use paracloud_substrate::link;
+use paracloud_substrate::trace::Traced;
+use rustix::process::{Pid, Signal};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Agents that may be connected at once: one, and a few that were replaced.
+const AGENTS_MAX: usize = 8;
+/// Lines that wait for an agent; one that does not read is dropped.
+const LINES_MAX: usize = 64;
+
+/// What happens to a shim besides its process.
+enum Event {
+    Ordered(u64, ToShim),
+    /// The agent was told that the process is dead.
+    Told,
+    Gone(u64),
+}
+
+/// See the module.
+pub(super) struct Keeper {
+    process: ProcessDirectory,
+    spec: Spec,
+    machine: Traced<Shim>,
+    watched: Option<Watched>,
+    listener: UnixListener,
+    agents: BTreeMap<u64, mpsc::Sender<FromShim>>,
+    connections: u64,
+    generation: Generation,
+    /// When SIGTERM is followed by SIGKILL.
+    kill_at: Option<Instant>,
+    /// Since when no agent has been connected.
+    alone_since: Instant,
+    orphan: Duration,
+    _lock: File,
+}
+
+impl Keeper {
+    /// `None`: the directory has a shim.
+    pub(super) async fn open(directory: &Path) -> Result<Option<Self>, ShimError> {
+        let failed = |source| ShimError::Directory { path: directory.into(), source };
+        let process = ProcessDirectory::at(directory.to_path_buf());
+        // Fails only for the leader of a group, which is on its own already.
+        let _ = rustix::process::setsid();
+        let Some(lock) = durable::lock(&process.lock()).map_err(failed)? else { return Ok(None) };
+        let spec = process.spec().map_err(failed)?;
+        let marked = process.is_marked();
+        let identity = process.identity().map_err(failed)?;
+        let watched = match &identity {
+            Some(identity) => Watched::adopted(identity).map_err(failed)?,
+            None => None,
+        };
+        if let (None, Some(identity)) = (&watched, &identity)
+            && let Some(pid) = Pid::from_raw(identity.pid)
+            && process.exit().map_err(failed)?.is_none()
+        {
+            end_leftovers(pid).await;
+        }
+        match std::fs::remove_file(process.socket()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let listener = UnixListener::bind(process.socket()).map_err(failed)?;
+        let machine = Traced::new((), &spec.trace, &format!("{}-{}", spec.node, spec.start));
+        let orphan_ms = std::env::var(ORPHAN_VARIABLE).ok().and_then(|text| text.parse().ok());
+        let orphan = Duration::from_millis(orphan_ms.unwrap_or(ORPHAN_MS).min(ORPHAN_MS));
+        let alive = watched.is_some();
+        let mut keeper = Self {
+            process,
+            spec,
+            machine,
+            watched,
+            listener,
+            agents: BTreeMap::new(),
+            connections: 0,
+            generation: Generation::default(),
+            kill_at: None,
+            alone_since: Instant::now(),
+            orphan,
+            _lock: lock,
+        };
+        keeper.drive(Input::Started { marked, alive }, None).await?;
+        Ok(Some(keeper))
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), ShimError> {
+        let (events, mut heard) = mpsc::channel(LINES_MAX);
+        loop {
+            self.machine.flush();
+            let kill_at = self.kill_at;
+            let orphaned_at = self.agents.is_empty().then_some(self.alone_since + self.orphan);
+            tokio::select! {
+                connection = self.listener.accept() => {
+                    if let Ok((stream, _)) = connection {
+                        self.connect(stream, &events);
+                    }
+                }
+                Some(event) = heard.recv() => match event {
+                    Event::Ordered(asker, line) => {
+                        self.generation = self.generation.max(line.generation);
+                        self.drive(Input::Ordered(line.generation, line.order), Some(asker)).await?;
+                    }
+                    Event::Told => return Ok(()),
+                    Event::Gone(agent) => self.gone(agent),
+                },
+                () = ended(self.watched.as_ref()) => self.buried().await?,
+                () = at(kill_at) => {
+                    self.kill_at = None;
+                    self.signal(Signal::KILL);
+                }
+                () = at(orphaned_at) => if self.orphaned().await? { return Ok(()) },
+            }
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> ShimError {
+        ShimError::Directory { path: self.process.path().into(), source }
+    }
+
+    fn connect(&mut self, stream: UnixStream, events: &mpsc::Sender<Event>) {
+        if self.agents.len() == AGENTS_MAX {
+            return;
+        }
+        self.connections += 1;
+        let id = self.connections;
+        let (lines, queue) = mpsc::channel(LINES_MAX);
+        self.agents.insert(id, lines);
+        tokio::spawn(attend(id, stream, queue, events.clone()));
+    }
+
+    fn gone(&mut self, agent: u64) {
+        if self.agents.remove(&agent).is_some() && self.agents.is_empty() {
+            self.alone_since = Instant::now();
+        }
+    }
+
+    /// Takes one input in and does what the machine wants done, in its order.
+    async fn drive(&mut self, input: Input, asker: Option<u64>) -> Result<(), ShimError> {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            for effect in self.machine.take(input, StartId(0)) {
+                match effect {
+                    Effect::Mark => {
+                        self.mark().await?;
+                        inputs.push_back(Input::Marked);
+                    }
+                    Effect::Exec => match self.start() {
+                        Ok(watched) => {
+                            self.watched = Some(watched);
+                            failpoint::reached(Promise::Mark, Point::AfterSend, &self.spec.node).await;
+                        }
+                        Err(error) => {
+                            let how = format!("it could not be started: {error}");
+                            self.note_exit(&Exit { how });
+                            inputs.push_back(Input::Exited);
+                        }
+                    },
+                    Effect::Kill => self.kill(),
+                    Effect::Report(status) => self.report(status),
+                    Effect::Superseded(generation) => {
+                        if let Some(lines) = asker.and_then(|asker| self.agents.get(&asker)) {
+                            let _ = lines.try_send(FromShim::Superseded(generation));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Uses the start id up.
+    async fn mark(&self) -> Result<(), ShimError> {
+        failpoint::reached(Promise::Mark, Point::BeforePersist, &self.spec.node).await;
+        durable::write_synced(&self.process.marker(), b"").map_err(|source| self.failed(source))?;
+        failpoint::reached(Promise::Mark, Point::AfterPersist, &self.spec.node).await;
+        Ok(())
+    }
+
+    /// Starts the process, without any pipe to it: it must not notice when this shim dies.
+    fn start(&self) -> io::Result<Watched> {
+        let log = OpenOptions::new().create(true).append(true).open(self.process.log())?;
+        let child = Command::new(crate::binary())
+            .args(["exec", "--process"])
+            .arg(self.process.path())
+            .env(PARENT, std::process::id().to_string())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        Watched::child(child)
+    }
+
+    /// Asks the process to end; after its grace it is killed. Asking again changes nothing.
+    fn kill(&mut self) {
+        if self.kill_at.is_none() && self.watched.is_some() {
+            self.kill_at = Some(Instant::now() + Duration::from_millis(self.spec.stop_grace_ms.into()));
+            self.signal(Signal::TERM);
+        }
+    }
+
+    fn signal(&self, which: Signal) {
+        let Some(watched) = &self.watched else { return };
+        if let Err(error) = watched.signal(which) {
+            tracing::warn!(%error, pid = watched.pid().as_raw_nonzero().get(), "the process cannot be signalled");
+        }
+    }
+
+    /// The process is dead: ends what it left behind, then says so.
+    async fn buried(&mut self) -> Result<(), ShimError> {
+        let Some(watched) = self.watched.take() else { return Ok(()) };
+        end_leftovers(watched.pid()).await;
+        let failure = std::fs::read_to_string(self.process.failure()).ok();
+        self.note_exit(&watched.exit(failure));
+        self.kill_at = None;
+        self.drive(Input::Exited, None).await
+    }
+
+    fn report(&self, status: Status) {
+        if status == Status::Dead {
+            let never = match self.process.identity() {
+                Ok(None) => "it was never started, and never will be",
+                Ok(Some(_)) | Err(_) => "it ended; nobody saw how",
+            };
+            self.note_exit(&Exit { how: never.to_owned() });
+        }
+        for lines in self.agents.values() {
+            let _ = lines.try_send(FromShim::Status(status));
+        }
+    }
+
+    /// Writes down how the process ended, once.
+    fn note_exit(&self, exit: &Exit) {
+        let noted = match self.process.exit() {
+            Ok(Some(_)) => return,
+            Ok(None) | Err(_) => self.process.write_exit(exit),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(%error, how = exit.how, "how the process ended could not be written down");
+        }
+    }
+
+    /// Nobody has looked after this process for a long time. Says whether the shim is done.
+    async fn orphaned(&mut self) -> Result<bool, ShimError> {
+        self.alone_since = Instant::now();
+        match self.machine.machine().status() {
+            Status::Dead | Status::Unstarted => return Ok(true),
+            Status::Running => {}
+        }
+        if !durable::is_locked(&self.spec.up_lock) && !self.process.is_sealed() {
+            tracing::warn!("no agent and no `up` for long: the process is ended");
+            self.drive(Input::Ordered(self.generation, Order::End), None).await?;
+        }
+        Ok(false)
+    }
+}
+
+async fn ended(watched: Option<&Watched>) {
+    match watched {
+        Some(watched) => watched.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One agent's connection.
+async fn attend(
+    id: u64,
+    stream: UnixStream,
+    mut queue: mpsc::Receiver<FromShim>,
+    events: mpsc::Sender<Event>,
+) {
+    let (mut reader, mut writer) = link::halves(stream);
+    loop {
+        tokio::select! {
+            line = reader.read::<ToShim>() => match line {
+                Ok(Some(line)) => {
+                    if events.send(Event::Ordered(id, line)).await.is_err() { return }
+                }
+                Ok(None) | Err(_) => break,
+            },
+            line = queue.recv() => {
+                let Some(line) = line else { break };
+                if writer.write(&line).await.is_err() { break }
+                if line == FromShim::Status(Status::Dead) {
+                    let _ = events.send(Event::Told).await;
+                }
+            }
+        }
+    }
+    let _ = events.send(Event::Gone(id)).await;
+}

@@ -1,0 +1,147 @@
+//! Watching one process and all that it leaves behind.
+
+use crate::processes::Exit;
+use paracloud_substrate::process::{Identity, signal};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Pause between two looks at what a dead process left behind.
+const SWEEP_MS: u64 = 5;
+/// After so many looks it is said who does not die.
+const SWEEPS_UNTIL_SAID: u32 = 200;
+
+/// A process that is watched, by its parent or by a later shim.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pid: Pid,
+    handle: OwnedFd,
+    dead: watch::Receiver<bool>,
+    child: Option<Child>,
+}
+
+impl Watched {
+    /// One's own child.
+    pub(crate) fn child(mut child: Child) -> io::Result<Self> {
+        let pid = Pid::from_child(&child);
+        let watching = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from).and_then(|handle| {
+            let dead = watch_for_death(&handle)?;
+            Ok((handle, dead))
+        });
+        match watching {
+            Ok((handle, dead)) => Ok(Self { pid, handle, dead, child: Some(child) }),
+            // It cannot be watched, so it must not run.
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// A process that another shim started; `None` if it is dead.
+    pub(crate) fn adopted(identity: &Identity) -> io::Result<Option<Self>> {
+        let (Some(handle), Some(pid)) = (identity.open()?, Pid::from_raw(identity.pid)) else {
+            return Ok(None);
+        };
+        let dead = watch_for_death(&handle)?;
+        Ok(Some(Self { pid, handle, dead, child: None }))
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Returns when it is dead. It may be dropped and called again.
+    pub(crate) async fn ended(&self) {
+        let mut dead = self.dead.clone();
+        if dead.wait_for(|dead| *dead).await.is_err() {
+            // The thread that watches never goes away without a word.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Signals the process and its group.
+    pub(crate) fn signal(&self, which: Signal) -> io::Result<()> {
+        match kill_process_group(self.pid, which) {
+            Ok(()) => Ok(()),
+            // It is not the leader of a session yet.
+            Err(rustix::io::Errno::SRCH) => signal(&self.handle, which),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Once it is dead: how it ended. An adopted one's status went to somebody else.
+    pub(crate) fn exit(mut self, failure: Option<String>) -> Exit {
+        let status = self.child.as_mut().and_then(|child| child.wait().ok());
+        let how = match (failure, status) {
+            (Some(failure), _) => format!("it could not be started: {failure}"),
+            (None, Some(status)) => told(status),
+            (None, None) => "it ended; its status is not known, because its first shim had ended".to_owned(),
+        };
+        Exit { how }
+    }
+}
+
+/// Waits for a process's death on a thread of its own: a handle to a process can be polled and nothing else.
+fn watch_for_death(handle: &OwnedFd) -> io::Result<watch::Receiver<bool>> {
+    let handle = handle.try_clone()?;
+    let (tell, dead) = watch::channel(false);
+    std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
+        while !matches!(poll(&mut [PollFd::new(&handle, PollFlags::IN)], None), Ok(ready) if ready > 0) {}
+        let _ = tell.send(true);
+    })?;
+    Ok(dead)
+}
+
+fn told(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => format!("ended with {status}"),
+    }
+}
+
+/// Ends what is left of a dead process's group and session, and returns once nothing is left.
+///
+/// This has no bound of its own: death is proved or not reported. Who does not die is said in the log.
+pub(crate) async fn end_leftovers(leader: Pid) {
+    let mut sweeps = 0_u32;
+    loop {
+        let _ = kill_process_group(leader, Signal::KILL);
+        let left = session_of(leader);
+        if left.is_empty() {
+            return;
+        }
+        for identity in &left {
+            if let Ok(Some(handle)) = identity.open() {
+                let _ = signal(&handle, Signal::KILL);
+            }
+        }
+        sweeps = sweeps.saturating_add(1);
+        if sweeps.is_multiple_of(SWEEPS_UNTIL_SAID) {
+            let pids: Vec<_> = left.iter().map(|identity| identity.pid).collect();
+            tracing::warn!(
+                ?pids,
+                "what the dead process left behind does not die; its death is not reported yet"
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(SWEEP_MS)).await;
+    }
+}
+
+/// The living processes of a session, but for its dead leader.
+fn session_of(leader: Pid) -> Vec<Identity> {
+    let leader = leader.as_raw_nonzero().get();
+    let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
+    all.filter_map(|process| process.ok()?.stat().ok())
+        .filter(|stat| stat.session == leader && stat.pid != leader)
+        .filter(|stat| !matches!(stat.state, 'Z' | 'X' | 'x'))
+        .filter_map(|stat| Identity::of(stat.pid).ok())
+        .collect()
+}

@@ -1,0 +1,335 @@
+//! The upcalls of one process: what it is asked, how often it was delivered, and what it answered.
+//!
+//! Without I/O and without a clock: `now_ms` counts from any beginning and never goes back.
+
+use paci::answer::{Answer, Verdict};
+use paci::bounds;
+use paci::call::Call;
+use paci::error::{ErrorBody, ErrorCode};
+use paci::finding::Finding;
+use paci::upcall::Upcall;
+use std::collections::BTreeMap;
+
+/// Operations whose deliveries are remembered; answers to older ones are told that the operation is closed.
+const OPERATIONS_MAX: usize = 8;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    /// The number of the last delivery, of each operation.
+    delivered: BTreeMap<u32, u32>,
+    question: Option<Question>,
+}
+
+#[derive(Debug)]
+struct Question {
+    upcall: Upcall,
+    /// Number of its first delivery: answers to earlier ones are answers to another call.
+    first: u32,
+    state: State,
+    unanswered: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    /// To be delivered.
+    Due,
+    /// Delivered, and nothing was heard.
+    Delivered { at_ms: u64 },
+    /// `IN_PROGRESS` was heard.
+    Working { at_ms: u64 },
+    /// To be asked again.
+    Deferred { until_ms: u64 },
+    /// Refused or deferred; whoever asked decides what comes of it.
+    Standing,
+    /// Answered for good.
+    Settled(Box<Answer>),
+}
+
+/// What an answer is worth.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It answers the question.
+    Counts,
+    /// It was given before, or answers an earlier call: acknowledged, and counts for nothing.
+    Nothing,
+}
+
+impl Desk {
+    /// A desk that knows of deliveries made before.
+    pub(crate) fn resumed(delivered: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        let mut desk = Self::default();
+        for (operation, attempt) in delivered {
+            desk.note(operation, attempt);
+        }
+        desk
+    }
+
+    /// The last delivery of each operation.
+    pub(crate) fn deliveries(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.delivered.iter().map(|(operation, attempt)| (*operation, *attempt))
+    }
+
+    /// Asks, in the place of whatever was asked before.
+    pub(crate) fn ask(&mut self, upcall: Upcall) {
+        let first = self.delivered.get(&upcall.operation).copied().unwrap_or(0).saturating_add(1);
+        self.question = Some(Question { upcall, first, state: State::Due, unanswered: 0 });
+    }
+
+    /// Asks no more.
+    pub(crate) fn withdraw(&mut self) {
+        self.question = None;
+    }
+
+    /// What is asked, if it has no answer that stands.
+    pub(crate) fn open(&self) -> Option<&Upcall> {
+        let question = self.question.as_ref()?;
+        match question.state {
+            State::Due | State::Delivered { .. } | State::Working { .. } | State::Deferred { .. } => {
+                Some(&question.upcall)
+            }
+            State::Standing | State::Settled(_) => None,
+        }
+    }
+
+    /// The question, answered or not.
+    pub(crate) fn question(&self) -> Option<&Upcall> {
+        self.question.as_ref().map(|question| &question.upcall)
+    }
+
+    /// When something is to be delivered; 0: now.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        match self.question.as_ref()?.state {
+            State::Due => Some(0),
+            State::Delivered { at_ms } => Some(at_ms + u64::from(bounds::ACK_MS)),
+            State::Working { at_ms } => Some(at_ms + 2 * u64::from(bounds::HEARTBEAT_MS)),
+            State::Deferred { until_ms } => Some(until_ms),
+            State::Standing | State::Settled(_) => None,
+        }
+    }
+
+    /// The next delivery, if one is due.
+    pub(crate) fn deliver(&mut self, now_ms: u64) -> Option<Upcall> {
+        if self.due_ms()? > now_ms {
+            return None;
+        }
+        let question = self.question.as_mut()?;
+        let operation = question.upcall.operation;
+        let attempt = self.delivered.get(&operation).copied().unwrap_or(0).saturating_add(1);
+        question.upcall.attempt = attempt;
+        question.state = State::Delivered { at_ms: now_ms };
+        question.unanswered = question.unanswered.saturating_add(1);
+        let upcall = question.upcall.clone();
+        self.note(operation, attempt);
+        Some(upcall)
+    }
+
+    /// The last delivery reached nobody.
+    pub(crate) fn returned(&mut self) {
+        if let Some(question) = &mut self.question {
+            question.state = State::Due;
+            question.unanswered = question.unanswered.saturating_sub(1);
+        }
+    }
+
+    /// Whether the application has just become not responsive: said once a question.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.question.as_ref().is_some_and(|question| question.unanswered == bounds::UNANSWERED_MAX + 1)
+    }
+
+    fn note(&mut self, operation: u32, attempt: u32) {
+        self.delivered.insert(operation, attempt);
+        while self.delivered.len() > OPERATIONS_MAX {
+            self.delivered.pop_first();
+        }
+    }
+
+    /// Takes an answer in. `closed`: the register says that its operation is over.
+    pub(crate) fn answer(&mut self, answer: &Answer, closed: bool, now_ms: u64) -> Result<Taken, ErrorBody> {
+        let over = || ErrorBody::new(ErrorCode::OperationClosed, "the operation is over");
+        let older = self.delivered.len() == OPERATIONS_MAX
+            && self.delivered.first_key_value().is_some_and(|(first, _)| answer.operation < *first);
+        if older {
+            return Err(over());
+        }
+        if self.delivered.get(&answer.operation).is_none_or(|last| answer.attempt > *last) {
+            let what =
+                format!("operation {}, attempt {} was never delivered", answer.operation, answer.attempt);
+            return Err(ErrorBody::new(ErrorCode::OperationUnknown, &what));
+        }
+        let current = self
+            .question
+            .as_mut()
+            .filter(|it| it.upcall.operation == answer.operation && it.first <= answer.attempt);
+        let Some(question) = current else { return if closed { Err(over()) } else { Ok(Taken::Nothing) } };
+        let Some(call) = &question.upcall.call else { return Ok(Taken::Nothing) };
+        answer.answers(call)?;
+        if let State::Settled(settled) = &question.state {
+            if !answer.is_final() || is_same(settled, answer) {
+                return Ok(Taken::Nothing);
+            }
+            let what = format!("{} was answered {} before; that counts", call.name(), settled.verdict);
+            return Err(ErrorBody::new(ErrorCode::AnswerDiffers, &what));
+        }
+        if closed {
+            return Err(over());
+        }
+        question.unanswered = 0;
+        question.state = match answer.verdict {
+            Verdict::Done | Verdict::Unsupported | Verdict::Failed => {
+                State::Settled(Box::new(answer.clone()))
+            }
+            Verdict::Defer if !matches!(call, Call::Estimate(_)) => {
+                State::Deferred { until_ms: now_ms + u64::from(answer.retry_after_ms) }
+            }
+            Verdict::Defer | Verdict::Refuse => State::Standing,
+            Verdict::InProgress | Verdict::Unspecified => State::Working { at_ms: now_ms },
+        };
+        Ok(Taken::Counts)
+    }
+}
+
+/// Whether two final answers say the same. Figures and words may differ: they decide nothing.
+fn is_same(settled: &Answer, again: &Answer) -> bool {
+    let decides = |answer: &Answer| match &answer.result {
+        Some(Finding::Sealed(_) | Finding::Loaded(_)) => answer.result.clone(),
+        Some(Finding::Estimate(_) | Finding::Copy(_) | Finding::Blocked(_) | Finding::InFlight(_)) | None => {
+            None
+        }
+    };
+    settled.verdict == again.verdict && settled.code == again.code && decides(settled) == decides(again)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paci::call::{Abort, Prepare, Seal, Serve, Side};
+    use paci::proof::Sealed;
+
+    fn seal(operation: u32) -> Upcall {
+        Upcall { operation, call: Some(Call::Seal(Seal::default())), ..Upcall::default() }
+    }
+
+    fn sealed(upcall: &Upcall, position: u64) -> Answer {
+        Answer::to(upcall, Verdict::Done).with(Finding::Sealed(Sealed::new(position, &[7; 16])))
+    }
+
+    fn asked(upcall: Upcall) -> (Desk, Upcall) {
+        let mut desk = Desk::default();
+        desk.ask(upcall);
+        let delivered = desk.deliver(0).unwrap();
+        (desk, delivered)
+    }
+
+    #[test]
+    fn attempts_grow_over_all_calls_of_an_operation() {
+        let (mut desk, first) = asked(seal(7));
+        desk.ask(Upcall { call: Some(Call::Serve(Serve { incarnation: 2 })), ..seal(7) });
+        let second = desk.deliver(0).unwrap();
+        assert_eq!((first.attempt, second.attempt), (1, 2));
+        desk.ask(seal(8));
+        assert_eq!(desk.deliver(0).unwrap().attempt, 1);
+    }
+
+    #[test]
+    fn an_unanswered_upcall_comes_again_and_then_is_said_to_be_unanswered() {
+        let (mut desk, _) = asked(seal(7));
+        let ack = u64::from(bounds::ACK_MS);
+        assert_eq!(desk.deliver(ack - 1), None);
+        assert_eq!(desk.deliver(ack).unwrap().attempt, 2);
+        assert_eq!(desk.deliver(2 * ack).unwrap().attempt, 3);
+        assert!(!desk.is_unanswered());
+        assert_eq!(desk.deliver(3 * ack).unwrap().attempt, 4);
+        assert!(desk.is_unanswered());
+    }
+
+    #[test]
+    fn a_delivery_that_reached_nobody_is_due_at_once() {
+        let (mut desk, _) = asked(seal(7));
+        desk.returned();
+        assert_eq!(desk.deliver(0).unwrap().attempt, 2);
+    }
+
+    #[test]
+    fn one_at_work_is_asked_again_only_after_two_heartbeats() {
+        let (mut desk, upcall) = asked(seal(7));
+        assert_eq!(desk.answer(&Answer::to(&upcall, Verdict::InProgress), false, 500), Ok(Taken::Counts));
+        assert_eq!(desk.due_ms(), Some(500 + 2 * u64::from(bounds::HEARTBEAT_MS)));
+    }
+
+    #[test]
+    fn an_answer_to_what_was_never_delivered_is_unknown() {
+        let (mut desk, upcall) = asked(seal(7));
+        for (operation, attempt) in [(6, 1), (7, 2), (8, 1)] {
+            let answer = Answer { operation, attempt, ..sealed(&upcall, 9) };
+            assert_eq!(desk.answer(&answer, false, 0).unwrap_err().code, ErrorCode::OperationUnknown);
+        }
+        assert!(desk.open().is_some(), "the question stands");
+    }
+
+    #[test]
+    fn the_first_final_answer_counts_and_another_one_is_refused() {
+        let (mut desk, upcall) = asked(seal(7));
+        assert_eq!(desk.answer(&sealed(&upcall, 9), false, 0), Ok(Taken::Counts));
+        assert_eq!(desk.answer(&sealed(&upcall, 9), false, 0), Ok(Taken::Nothing), "said again");
+        assert_eq!(desk.answer(&sealed(&upcall, 9), true, 0), Ok(Taken::Nothing), "said again, late");
+        let other = desk.answer(&sealed(&upcall, 10), false, 0).unwrap_err();
+        assert_eq!(other.code, ErrorCode::AnswerDiffers);
+        let straggler = Answer::to(&upcall, Verdict::InProgress);
+        assert_eq!(desk.answer(&straggler, false, 0), Ok(Taken::Nothing));
+        assert_eq!(desk.due_ms(), None);
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_call_counts_for_nothing() {
+        let (mut desk, first) = asked(seal(7));
+        desk.ask(Upcall { call: Some(Call::Abort(Abort {})), ..seal(7) });
+        desk.deliver(0).unwrap();
+        assert_eq!(desk.answer(&sealed(&first, 9), false, 0), Ok(Taken::Nothing));
+        assert!(desk.open().is_some());
+        assert_eq!(desk.answer(&sealed(&first, 9), true, 0).unwrap_err().code, ErrorCode::OperationClosed);
+    }
+
+    #[test]
+    fn an_answer_of_another_call_is_out_of_bounds_and_changes_nothing() {
+        let (mut desk, upcall) = asked(seal(7));
+        let bare = Answer::to(&upcall, Verdict::Done);
+        assert_eq!(desk.answer(&bare, false, 0).unwrap_err().code, ErrorCode::OutOfBounds);
+        assert_eq!(desk.answer(&sealed(&upcall, 9), false, 0), Ok(Taken::Counts));
+    }
+
+    #[test]
+    fn an_answer_after_the_operation_is_over_is_refused() {
+        let (mut desk, upcall) = asked(seal(7));
+        assert_eq!(desk.answer(&sealed(&upcall, 9), true, 0).unwrap_err().code, ErrorCode::OperationClosed);
+    }
+
+    #[test]
+    fn a_deferral_is_asked_again_when_it_expires() {
+        let prepare = Call::Prepare(Prepare { side: Side::Source, ..Prepare::default() });
+        let (mut desk, upcall) = asked(Upcall { call: Some(prepare), ..seal(7) });
+        let defer = Answer { retry_after_ms: 300, ..Answer::to(&upcall, Verdict::Defer) };
+        assert_eq!(desk.answer(&defer, false, 100), Ok(Taken::Counts));
+        assert_eq!(desk.due_ms(), Some(400));
+    }
+
+    #[test]
+    fn after_a_restart_deliveries_go_on_from_where_they_were() {
+        let (desk, _) = asked(seal(7));
+        let mut desk = Desk::resumed(desk.deliveries().collect::<Vec<_>>());
+        desk.ask(seal(7));
+        assert_eq!(desk.deliver(0).unwrap().attempt, 2);
+    }
+
+    #[test]
+    fn operations_long_past_are_closed_and_not_kept() {
+        let mut desk = Desk::default();
+        for operation in 1..=20 {
+            desk.ask(seal(operation));
+            desk.deliver(0).unwrap();
+        }
+        assert_eq!(desk.deliveries().count(), OPERATIONS_MAX);
+        let old = Answer { operation: 2, attempt: 1, verdict: Verdict::InProgress, ..Answer::default() };
+        assert_eq!(desk.answer(&old, false, 0).unwrap_err().code, ErrorCode::OperationClosed);
+    }
+}

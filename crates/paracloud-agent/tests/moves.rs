@@ -1,0 +1,120 @@
+//! A move by handing over, told by a controller that is the test itself, with real agents, shims and programs.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one message among all")]
+
+#[cfg(test)]
+mod rig;
+
+use paci::participant::Side;
+use paracloud_core::ids::OperationNumber;
+use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
+use paracloud_core::register::{Mode, Step};
+use rig::{N1, N2, Puppet, Rig, moving, sealed_at};
+use serde_json::json;
+
+const OPERATION: OperationNumber = OperationNumber(1);
+const CAPABILITIES: &[&str] = &["move.handoff", "move.estimate", "stop"];
+
+#[test]
+fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (source, shop) = rig.owner(N1);
+    let (status, hello) = shop.hello(CAPABILITIES);
+    assert_eq!((status, hello["standing"].as_str()), (200, Some("OWNER")), "{hello}");
+    assert_eq!(hello["instance"]["startId"], source.to_string());
+    shop.ready();
+    rig.agent(N2);
+    let target = rig.fresh();
+    let record = |step| moving(source, target, shop.address, step);
+    let [n1, n2] = &mut rig.agents[..] else { panic!("two agents") };
+
+    n1.tell(
+        ToAgent::Estimate { operation: OPERATION, start: source, mode: Mode::Handoff },
+        record(Step::Open).operation,
+    );
+    let estimate = shop.next();
+    assert_eq!(estimate["estimate"], json!({}));
+    assert_eq!(shop.answer(&estimate, json!({"verdict": "DONE", "estimate": {"modes": ["HANDOFF"]}})).0, 200);
+    n1.hear("the offer", |message| match message {
+        FromAgent::Offered { operation: OPERATION, offer: Offer::Accept } => Some(()),
+        _ => None,
+    });
+
+    let prepare = |start, side| ToAgent::Prepare { operation: OPERATION, start, side, mode: Mode::Handoff };
+    n2.tell(prepare(target, Side::Target), record(Step::Open).operation);
+    let address = rig::until("the target's specification", || {
+        let spec = std::fs::read(rig.layout.process(N2, target).join("spec.json")).ok()?;
+        let spec: serde_json::Value = serde_json::from_slice(&spec).ok()?;
+        spec["address"].as_str()?.parse().ok()
+    });
+    let filled = Puppet { address };
+    rig::until("the target listens", || std::net::TcpStream::connect(address).ok());
+    assert_eq!(filled.hello(CAPABILITIES).1["standing"], "STAGING");
+    let upcall = filled.next();
+    assert_eq!(upcall["prepare"]["side"], "TARGET");
+    assert_eq!(filled.say(&format!("join {}", upcall["prepare"]["channelToken"].as_str().unwrap())), "OK");
+    filled.answer(&upcall, json!({"verdict": "IN_PROGRESS", "copy": {"staged": true}}));
+    n2.hear("prepared", |message| match message {
+        FromAgent::Prepared { start, .. } if *start == target => Some(()),
+        _ => None,
+    });
+
+    n1.tell(prepare(source, Side::Source), record(Step::Open).operation);
+    let given = shop.next();
+    assert_eq!(given["prepare"]["side"], "SOURCE");
+    assert_eq!(shop.say(&format!("join {}", given["prepare"]["channelToken"].as_str().unwrap())), "OK");
+    let copy = json!({"staged": true, "sentKib": 3, "remainingRecords": 2, "predictedPauseMs": 1});
+    shop.answer(&given, json!({"verdict": "IN_PROGRESS", "copy": copy}));
+    let pause_ms = n1.hear("progress", |message| match message {
+        FromAgent::Progressed { progress, .. } => Some(progress.predicted_pause_ms),
+        _ => None,
+    });
+    assert_eq!(pause_ms, 1);
+    let received = filled.begin("receive");
+    assert_eq!(shop.say("send 5000000"), "sent");
+    assert_eq!(received.join().unwrap(), "5000000");
+
+    n1.own(&record(Step::Sealing));
+    n2.own(&record(Step::Sealing));
+    let seal = shop.next();
+    assert!(seal["seal"].is_object() && rig.layout.process(N1, source).join("sealed").exists(), "{seal}");
+    assert_eq!(shop.answer(&seal, json!({"verdict": "DONE", "sealed": sealed_at(9)})).0, 200);
+    let position = n1.hear("sealed", |message| match message {
+        FromAgent::Sealed { sealed, .. } => Some(sealed.position),
+        _ => None,
+    });
+    assert_eq!(position, 9);
+    let loaded =
+        json!({"position": "9", "digest": "ab".repeat(16), "endPosition": "9", "endDigest": "ab".repeat(16)});
+    assert_eq!(filled.answer(&upcall, json!({"verdict": "DONE", "loaded": loaded})).0, 200);
+    let (held, stated) = n2.hear("loaded", |message| match message {
+        FromAgent::Loaded { held, stated, .. } => Some((held.clone(), stated.clone())),
+        _ => None,
+    });
+    assert_eq!(held, stated);
+
+    n2.own(&record(Step::Switch));
+    let resume = filled.next();
+    assert_eq!(resume["resume"], json!({"incarnation": 2, "outcome": "COMMITTED"}));
+    filled.answer(&resume, json!({"verdict": "DONE"}));
+    let incarnation = n2.hear("ready", |message| match message {
+        FromAgent::Ready { start, incarnation, .. } if *start == target => Some(incarnation.0),
+        _ => None,
+    });
+    assert_eq!(incarnation, 2);
+    n2.own(&record(Step::Retire));
+    let serve = filled.next();
+    assert_eq!(serve["serve"], json!({"incarnation": 2}));
+    filled.answer(&serve, json!({"verdict": "DONE"}));
+    n2.hear("serving", |message| match message {
+        FromAgent::Serving { start, .. } if *start == target => Some(()),
+        _ => None,
+    });
+    let order = record(Step::Retire).order();
+    n1.own(&record(Step::Retire));
+    n1.tell(ToAgent::End { operation: OPERATION, start: source, order }, record(Step::Retire).operation);
+    let how = n1.hear_death(source);
+    assert!(how.contains("signal 15"), "{how}");
+    assert!(!rig.layout.socket_directory(N1, source).exists(), "nobody speaks for a dead process");
+}
