@@ -1,0 +1,82 @@
+//! What the program does when the cloud asks, and its misbehaviours, for tests.
+
+use crate::answer::{self, Body};
+use crate::settings::{Fault, Settings};
+use http::{Method, Request, Response, StatusCode};
+use paracloud_sdk::{Guard, NotNow, Paci};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Guards held at a time.
+const HELD_MAX: usize = 64;
+const NOT_NOW_MS: u64 = 60_000;
+
+/// Guards that are held until they are let go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Held {
+    guards: Arc<Mutex<Vec<Guard>>>,
+}
+
+impl Held {
+    /// Keeps a guard. False: there are too many.
+    pub(crate) fn keep(&self, guard: Guard) -> bool {
+        let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        if guards.len() >= HELD_MAX {
+            return false;
+        }
+        guards.push(guard);
+        true
+    }
+
+    fn let_go(&self) -> usize {
+        std::mem::take(&mut *self.guards.lock().unwrap_or_else(PoisonError::into_inner)).len()
+    }
+}
+
+/// What the cloud may ask for.
+pub(crate) fn hooks(paci: &Paci, settings: &Settings, stop: watch::Sender<bool>) {
+    let fault = settings.fault;
+    let stop = Arc::new(stop);
+    paci.on_stop(move |_| {
+        let stop = stop.clone();
+        async move {
+            if fault == Some(Fault::NeverStops) {
+                std::future::pending::<()>().await;
+            }
+            stop.send_replace(true);
+        }
+    });
+    let resumed = paci.clone();
+    paci.on_resume(move |_| {
+        let paci = resumed.clone();
+        async move {
+            match fault {
+                Some(Fault::NeverReadyOnResume) => std::future::pending().await,
+                Some(Fault::ExitOnResume) => exit(),
+                Some(Fault::NotNow | Fault::NeverStops) | None => paci.ready(),
+            }
+        }
+    });
+    if fault == Some(Fault::NotNow) {
+        let retry_after = Duration::from_millis(NOT_NOW_MS);
+        paci.on_estimate(move |_| Err(NotNow { retry_after, reason: "SESSIONS_FAULT=not-now".to_owned() }));
+    }
+}
+
+/// What is answered without a guard, by a sealed process too. `None`: everything else.
+pub(crate) fn unguarded<B>(request: &Request<B>, held: Option<&Held>) -> Option<Response<Body>> {
+    match (request.method(), request.uri().path(), held) {
+        (&Method::GET, "/healthz", _) => Some(answer::line(StatusCode::OK, "ok")),
+        (&Method::GET, "/faults/let-go", Some(held)) => {
+            Some(answer::line(StatusCode::OK, &format!("{} let go", held.let_go())))
+        }
+        (&Method::GET, "/faults/exit", Some(_)) => exit(),
+        _ => None,
+    }
+}
+
+#[expect(clippy::exit, reason = "a crash is what the test asked for")]
+fn exit() -> ! {
+    std::process::exit(17)
+}
