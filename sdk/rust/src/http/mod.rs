@@ -56,3 +56,6 @@ fn answer(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     }
     response
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;

@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn guard() -> Guard {
-        Guard::enter(&Arc::new(Gate::new(true)), "test").unwrap()
+        Guard::enter(&Arc::new(Gate::new(true)), "test").expect("the gate is open")
     }
 
     fn claim(replies: &Arc<Replies>, key: &'static str) -> Claim {

@@ -1,0 +1,407 @@
+//! The layer around small services, without a network.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use super::replies::{CONTAINER, Replies};
+use super::{BoxError, GuardedBody, Layer, ReplyLimits, RequestBody};
+use crate::gate::Gate;
+use crate::state::Map;
+use crate::state::table::Table;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Empty, Full};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::{Notify, mpsc};
+use tower::{Layer as _, ServiceExt, service_fn};
+
+/// A body whose chunks a test sends.
+struct Chunks {
+    chunks: mpsc::UnboundedReceiver<&'static str>,
+    size: Option<u64>,
+}
+
+fn chunks(size: Option<u64>) -> (mpsc::UnboundedSender<&'static str>, Chunks) {
+    let (sender, chunks) = mpsc::unbounded_channel();
+    (sender, Chunks { chunks, size })
+}
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let chunk = self.chunks.poll_recv(context);
+        chunk.map(|chunk| chunk.map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes())))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.size.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+struct World {
+    gate: Arc<Gate>,
+    map: Map,
+    layer: Layer,
+    replies: Arc<Table>,
+}
+
+fn world() -> World {
+    let gate = Arc::new(Gate::default());
+    gate.open(7);
+    let replies = Arc::new(Table::new(CONTAINER));
+    let cache = Arc::new(Replies::new(replies.clone(), ReplyLimits::default()));
+    let map = Map::new(Arc::new(Table::new("accounts")), gate.clone());
+    World { map, layer: Layer::new(gate.clone(), Some(cache)), gate, replies }
+}
+
+fn get() -> Request<Full<Bytes>> {
+    Request::get("/balance?of=alice").body(Full::default()).unwrap()
+}
+
+fn keyed(key: &str, body: &'static str) -> Request<Full<Bytes>> {
+    Request::post("/transfer").header("idempotency-key", key).body(Full::from(body)).unwrap()
+}
+
+fn said(text: &'static str) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::from(text)))
+}
+
+/// Raises a counter and says its value.
+fn raise(map: &Map) -> Response<Full<Bytes>> {
+    let raised = map.transact(|txn| {
+        let before = txn.get("counter").map_or(0, |value| value[0]);
+        txn.put("counter", [before + 1]);
+        before + 1
+    });
+    raised.map_or_else(|refused| refused.into_response(), |now| Response::new(Full::from(now.to_string())))
+}
+
+async fn text<B: Body<Data = Bytes>>(response: Response<GuardedBody<B>>) -> String
+where
+    B::Error: Into<BoxError>,
+{
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_closed_gate_refuses_before_any_handler_code_runs() {
+    let World { gate, layer, .. } = world();
+    gate.close();
+    let ran = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let service = layer.layer(service_fn({
+        let ran = ran.clone();
+        move |_: Request<RequestBody<Full<Bytes>>>| {
+            ran.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            async { said("served") }
+        }
+    }));
+    for request in [get(), keyed("k", "body")] {
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST);
+        assert_eq!(response.headers()["paci-not-applied"], "7");
+        assert_eq!(response.body().size_hint().exact(), Some(0));
+    }
+    assert_eq!(ran.load(std::sync::atomic::Ordering::SeqCst), 0);
+    gate.open(8);
+    assert_eq!(text(service.oneshot(get()).await.unwrap()).await, "served");
+}
+
+#[tokio::test]
+async fn only_the_layer_says_not_applied() {
+    let World { layer, .. } = world();
+    let service = layer.layer(service_fn(|request: Request<RequestBody<Full<Bytes>>>| async move {
+        assert!(!request.headers().contains_key("paci-not-applied"));
+        let response = Response::builder().status(421).header("paci-not-applied", "7");
+        Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
+    }));
+    for mut request in [get(), keyed("k", "")] {
+        request.headers_mut().insert("paci-not-applied", "6".parse().unwrap());
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 421);
+        assert!(!response.headers().contains_key("paci-not-applied"));
+    }
+}
+
+#[tokio::test]
+async fn a_guard_ends_when_the_answer_was_handed_over_or_dropped() {
+    let World { gate, layer, .. } = world();
+    let service = layer.layer(service_fn(|_: Request<RequestBody<Full<Bytes>>>| async { said("answer") }));
+    let response = service.clone().oneshot(get()).await.unwrap();
+    assert_eq!(gate.held(), 1);
+    assert_eq!(&*gate.oldest().unwrap().route, "GET /balance");
+    response.into_body().frame().await.unwrap().unwrap();
+    assert_eq!(gate.held(), 0);
+    let response = service.oneshot(get()).await.unwrap();
+    assert_eq!(gate.held(), 1);
+    drop(response);
+    assert_eq!(gate.held(), 0);
+}
+
+#[tokio::test]
+async fn a_handler_that_is_let_in_is_served_to_its_end_behind_a_closed_gate() {
+    let World { gate, map, layer, .. } = world();
+    let service = layer.layer(service_fn({
+        let (gate, map) = (gate.clone(), map.clone());
+        move |_: Request<RequestBody<Full<Bytes>>>| {
+            let (gate, map) = (gate.clone(), map.clone());
+            async move {
+                gate.close();
+                Ok::<_, Infallible>(raise(&map))
+            }
+        }
+    }));
+    let response = service.oneshot(get()).await.unwrap();
+    assert_eq!(text(response).await, "1");
+    assert_eq!(raise(&map).status(), StatusCode::SERVICE_UNAVAILABLE, "outside of the layer it is refused");
+}
+
+#[tokio::test]
+async fn a_handler_that_is_cancelled_gives_its_guard_back() {
+    let World { gate, layer, .. } = world();
+    let service = layer.layer(service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+        std::future::pending::<()>().await;
+        said("never")
+    }));
+    let mut response = service.oneshot(get());
+    assert!(polled_once(&mut response).await.is_pending());
+    assert_eq!(gate.held(), 1);
+    drop(response);
+    assert_eq!(gate.held(), 0);
+}
+
+async fn polled_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
+}
+
+#[tokio::test]
+async fn an_upgrade_ends_the_guard() {
+    let World { gate, layer, .. } = world();
+    let service = layer.layer(service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+        let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+        Ok::<_, Infallible>(response.body(Empty::<Bytes>::new()).unwrap())
+    }));
+    let response = service.oneshot(get()).await.unwrap();
+    assert_eq!(gate.held(), 0);
+    drop(response);
+}
+
+#[tokio::test]
+async fn a_streaming_answer_takes_a_guard_a_chunk_and_ends_with_an_error_at_the_seal() {
+    let World { gate, layer, .. } = world();
+    let (sender, body) = chunks(None);
+    let body = Arc::new(std::sync::Mutex::new(Some(body)));
+    let service = layer.layer(service_fn(move |_: Request<RequestBody<Full<Bytes>>>| {
+        let body = body.lock().unwrap().take().unwrap();
+        async { Ok::<_, Infallible>(Response::new(body)) }
+    }));
+    let mut answer = service.oneshot(get()).await.unwrap().into_body();
+    sender.send("one").unwrap();
+    assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
+    assert_eq!(gate.held(), 0);
+    let waiting =
+        tokio::spawn(async move { answer.frame().await.unwrap().map(|_| ()).unwrap_err().to_string() });
+    tokio::task::yield_now().await;
+    assert_eq!(gate.held(), 0, "it waits for its peer without a guard");
+    gate.close();
+    assert!(waiting.await.unwrap().contains("the gate is closed"));
+}
+
+#[tokio::test]
+async fn an_upload_in_progress_holds_no_guard_and_ends_with_an_error_at_the_seal() {
+    let World { gate, map, layer, .. } = world();
+    let (sender, body) = chunks(None);
+    let service = layer.layer(service_fn(move |request: Request<RequestBody<Chunks>>| {
+        let map = map.clone();
+        async move {
+            let mut body = request.into_body();
+            while let Some(frame) = body.frame().await {
+                if frame.is_err() {
+                    return Ok(crate::Refused { incarnation: 7 }.into_response());
+                }
+                raise(&map);
+            }
+            Ok::<_, Infallible>(raise(&map))
+        }
+    }));
+    let upload = tokio::spawn(service.oneshot(Request::post("/upload").body(body).unwrap()));
+    sender.send("a piece").unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!(gate.held(), 0);
+    gate.close();
+    let response = upload.await.unwrap().unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!response.headers().contains_key("paci-not-applied"), "it had begun");
+}
+
+#[tokio::test]
+async fn a_small_body_that_arrives_slowly_is_refused_as_a_whole() {
+    let World { gate, layer, .. } = world();
+    let (sender, body) = chunks(Some(10));
+    let service = layer.layer(service_fn(|_: Request<RequestBody<Chunks>>| async { said("never") }));
+    let request = tokio::spawn(service.oneshot(Request::post("/transfer").body(body).unwrap()));
+    sender.send("12345").unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!(gate.held(), 0);
+    gate.close();
+    sender.send("67890").unwrap();
+    drop(sender);
+    assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::MISDIRECTED_REQUEST);
+}
+
+#[tokio::test]
+async fn a_key_is_applied_once_and_answered_the_same_however_often_it_is_sent() {
+    let World { gate, map, layer, replies } = world();
+    let service = layer.layer(service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+        let map = map.clone();
+        async move {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, "ten");
+            let mut response = raise(&map);
+            response.headers_mut().insert("x-told", "once".parse().unwrap());
+            *response.status_mut() = StatusCode::CREATED;
+            Ok::<_, Infallible>(response)
+        }
+    }));
+    for _ in 0..3 {
+        let response = service.clone().oneshot(keyed("k", "ten")).await.unwrap();
+        assert_eq!(
+            (response.status(), &response.headers()["x-told"]),
+            (StatusCode::CREATED, &"once".parse().unwrap())
+        );
+        assert_eq!(text(response).await, "1");
+    }
+    assert_eq!(replies.held().records, 1);
+    assert_eq!(text(service.clone().oneshot(keyed("other", "ten")).await.unwrap()).await, "2");
+    let other = service.clone().oneshot(keyed("k", "eleven")).await.unwrap();
+    assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let mut elsewhere = keyed("k", "ten");
+    *elsewhere.uri_mut() = "/transfer?to=bob".parse().unwrap();
+    assert_eq!(service.oneshot(elsewhere).await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(gate.held(), 0);
+}
+
+#[tokio::test]
+async fn a_key_in_work_is_waited_for() {
+    let World { gate, map, layer, .. } = world();
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let service = layer.layer(service_fn({
+        let (begun, go_on) = (begun.clone(), go_on.clone());
+        move |_: Request<RequestBody<Full<Bytes>>>| {
+            let (map, begun, go_on) = (map.clone(), begun.clone(), go_on.clone());
+            async move {
+                begun.notify_one();
+                go_on.notified().await;
+                Ok::<_, Infallible>(raise(&map))
+            }
+        }
+    }));
+    let first = tokio::spawn(service.clone().oneshot(keyed("k", "ten")));
+    begun.notified().await;
+    let second = tokio::spawn(service.clone().oneshot(keyed("k", "ten")));
+    tokio::task::yield_now().await;
+    assert_eq!(gate.held(), 1, "who waits holds no guard");
+    go_on.notify_one();
+    assert_eq!(text(first.await.unwrap().unwrap()).await, "1");
+    assert_eq!(text(second.await.unwrap().unwrap()).await, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_worked_on_for_too_long_is_a_conflict() {
+    let World { layer, .. } = world();
+    let service = layer.layer(service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+        std::future::pending::<()>().await;
+        said("never")
+    }));
+    let _first = tokio::spawn(service.clone().oneshot(keyed("k", "ten")));
+    tokio::task::yield_now().await;
+    let second = service.oneshot(keyed("k", "ten")).await.unwrap();
+    assert_eq!(
+        (second.status(), &second.headers()["retry-after"]),
+        (StatusCode::CONFLICT, &"1".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn work_on_a_key_ends_when_its_client_has_gone() {
+    let World { gate, map, layer, .. } = world();
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let service = layer.layer(service_fn({
+        let (begun, go_on) = (begun.clone(), go_on.clone());
+        move |_: Request<RequestBody<Full<Bytes>>>| {
+            let (map, begun, go_on) = (map.clone(), begun.clone(), go_on.clone());
+            async move {
+                raise(&map);
+                begun.notify_one();
+                go_on.notified().await;
+                Ok::<_, Infallible>(raise(&map))
+            }
+        }
+    }));
+    let first = tokio::spawn(service.clone().oneshot(keyed("k", "ten")));
+    begun.notified().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    gate.close();
+    assert_eq!(gate.held(), 1, "a seal waits for the work");
+    go_on.notify_one();
+    gate.ended().await;
+    gate.open(8);
+    assert_eq!(text(service.oneshot(keyed("k", "ten")).await.unwrap()).await, "2");
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_frees_its_key_unless_it_has_changed_something() {
+    let World { gate, map, layer, .. } = world();
+    let service = layer.layer(service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+        let map = map.clone();
+        async move {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            if body == "after" {
+                raise(&map);
+            }
+            assert!(body == "fine", "a handler's fault");
+            Ok::<_, Infallible>(raise(&map))
+        }
+    }));
+    let send = |key: &'static str, body| tokio::spawn(service.clone().oneshot(keyed(key, body)));
+    assert!(send("before", "before").await.unwrap_err().is_panic());
+    assert!(send("before", "before").await.unwrap_err().is_panic(), "the key is free, it is tried again");
+    assert!(send("after", "after").await.unwrap_err().is_panic());
+    let again = send("after", "after").await.unwrap().unwrap();
+    assert_eq!(again.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(text(again).await.contains("unknown"), "half of it is not applied twice");
+    assert_eq!(text(send("fine", "fine").await.unwrap().unwrap()).await, "2");
+    assert_eq!(gate.held(), 0);
+}
+
+#[tokio::test]
+async fn refusals_are_not_stored() {
+    let World { gate, map, layer, replies } = world();
+    let service = layer.layer(service_fn(move |_: Request<RequestBody<Full<Bytes>>>| {
+        let map = map.clone();
+        async move {
+            let mut response = Response::new(Full::<Bytes>::default());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            if map.len().unwrap() > 0 { Ok::<_, Infallible>(raise(&map)) } else { Ok(response) }
+        }
+    }));
+    gate.close();
+    assert_eq!(service.clone().oneshot(keyed("k", "")).await.unwrap().status(), 421);
+    gate.open(8);
+    assert_eq!(service.clone().oneshot(keyed("k", "")).await.unwrap().status(), 503);
+    assert_eq!(replies.held().records, 0);
+    for (key, body, status) in [("", "", 400), ("a b", "", 400), (&*"k".repeat(129), "", 400)] {
+        assert_eq!(service.clone().oneshot(keyed(key, body)).await.unwrap().status(), status, "{key:?}");
+    }
+    let large = Box::leak("x".repeat(super::KEYED_BODY_BYTES_MAX + 1).into_boxed_str());
+    assert_eq!(service.oneshot(keyed("k", large)).await.unwrap().status(), 413);
+    assert_eq!(replies.held().records, 0);
+}
