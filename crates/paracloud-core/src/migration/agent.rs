@@ -456,9 +456,23 @@ impl Agent {
                 if let (Some(record), true, Some(address)) = (record, process.ready, process.address)
                     && record.owner.start == start
                 {
-                    let incarnation = record.incarnation;
-                    effects.push(Effect::Coordinator(FromAgent::Ready { start, incarnation, address }));
+                    effects.push(Effect::Coordinator(Self::runs(record, address)));
                 }
+            }
+        }
+    }
+
+    /// What is said of an owner that has not to be told anything: it is ready. Of a program that knows nothing of
+    /// moves this is also all there is to say once the outcome is known *here*; only then may the operation be closed,
+    /// because an agent that still believes the move to be open would not replace an owner that dies.
+    fn runs(record: &Record, address: SocketAddr) -> FromAgent {
+        let start = record.owner.start;
+        let operation = record.last_operation;
+        match record.operation.as_ref().filter(|it| it.mode == Mode::Restart).map(|it| it.step) {
+            Some(Step::Retire) if record.served.is_some() => FromAgent::Serving { operation, start },
+            Some(Step::Undo) if record.served.is_some() => FromAgent::Undone { operation, start },
+            Some(Step::Open | Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo) | None => {
+                FromAgent::Ready { start, incarnation: record.incarnation, address }
             }
         }
     }

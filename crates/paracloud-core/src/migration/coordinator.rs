@@ -327,12 +327,6 @@ impl Coordinator {
                 if start == record.owner.start && incarnation == record.incarnation && record.served.is_none() {
                     self.facts.ready = Some((start, incarnation, address));
                 }
-                // A program that knows nothing of moves is told nothing: that it runs is all there is to hear.
-                let unaware = record.operation.as_ref().is_some_and(|it| it.mode == Mode::Restart);
-                if unaware && start == record.owner.start && incarnation == record.incarnation {
-                    self.facts.undone = true;
-                    self.facts.serving = true;
-                }
             }
             FromAgent::Serving { operation, start }
                 if open == Some(operation) && start == record.owner.start =>
