@@ -78,6 +78,9 @@ mod gate;
 mod guard;
 mod handoff;
 pub mod http;
+#[cfg(feature = "shuttle")]
+#[doc(hidden)]
+pub mod interleave;
 mod program;
 mod session;
 pub mod state;

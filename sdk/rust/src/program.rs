@@ -322,6 +322,16 @@ impl Paci {
         DescribeResponse::read(&body).map(Some).map_err(|error| CallError::Refused(error.into()))
     }
 
+    #[cfg(feature = "shuttle")]
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.inner.gate
+    }
+
+    #[cfg(feature = "shuttle")]
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
     fn settings(&self) -> MutexGuard<'_, Settings> {
         self.inner.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }

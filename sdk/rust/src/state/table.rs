@@ -181,7 +181,7 @@ mod tests {
     use std::collections::HashMap;
 
     fn change(key: u8, value: Option<u8>) -> Change {
-        let record = Record::new(&[key], value.as_slice(), &mut Vec::new()).unwrap();
+        let record = Record::new(&[key], value.as_slice(), &mut Vec::new()).expect("it is small");
         Change { record, live: value.is_some() }
     }
 
