@@ -28,6 +28,7 @@ pub(crate) async fn run(clients: Arc<Clients>) {
                 due = Instant::now();
             }
             Mood::Sending => tokio::select! {
+                biased;
                 changed = mood.changed() => if changed.is_err() { return },
                 () = sleep_until(due) => {
                     send(&clients, requests.next(due));
@@ -39,8 +40,13 @@ pub(crate) async fn run(clients: Arc<Clients>) {
 }
 
 fn send(clients: &Arc<Clients>, task: Task) {
+    let room = clients.room.clone().try_acquire_owned();
+    if room.is_err() && *clients.mood.borrow() != Mood::Sending {
+        // The clients settle from this moment on, and whoever settles has all the room: it is not due any more.
+        return;
+    }
     clients.meter().offered();
-    let Ok(room) = clients.room.clone().try_acquire_owned() else {
+    let Ok(room) = room else {
         clients.meter().given_up();
         return;
     };

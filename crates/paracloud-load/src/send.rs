@@ -5,6 +5,7 @@ use crate::pool::{Pool, SendError};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -72,7 +73,8 @@ impl Post {
 
 /// What an answer says. A 503 says in its body whether the request was not applied.
 fn read(status: StatusCode, body: Bytes) -> Sent {
-    let says_not_applied = || body.windows(NOT_APPLIED.len()).any(|window| window == NOT_APPLIED);
+    let says_not_applied =
+        || serde_json::from_slice::<Refusal>(&body).is_ok_and(|refusal| refusal.outcome == "not_applied");
     match status {
         StatusCode::OK => Sent::Acknowledged(body),
         StatusCode::MISDIRECTED_REQUEST => Sent::NotApplied(Fault::NotApplied),
@@ -87,7 +89,11 @@ fn read(status: StatusCode, body: Bytes) -> Sent {
     }
 }
 
-const NOT_APPLIED: &[u8] = b"not_applied";
+/// The body of a 503 of a gateway.
+#[derive(Deserialize)]
+struct Refusal {
+    outcome: String,
+}
 
 #[cfg(test)]
 mod tests {
@@ -98,10 +104,16 @@ mod tests {
         let read = |status, body: &'static str| read(StatusCode::from_u16(status).unwrap(), body.into());
         assert_eq!(read(200, "[1]"), Sent::Acknowledged("[1]".into()));
         assert_eq!(read(421, ""), Sent::NotApplied(Fault::NotApplied));
-        assert_eq!(read(503, "outcome: not_applied"), Sent::NotApplied(Fault::NotApplied));
-        assert_eq!(read(503, "outcome: unknown"), Sent::Unknown(Fault::Unknown));
+        assert_eq!(
+            read(503, r#"{"outcome":"not_applied","reason":"full"}"#),
+            Sent::NotApplied(Fault::NotApplied)
+        );
+        assert_eq!(
+            read(503, r#"{"outcome":"unknown","reason":"not_applied"}"#),
+            Sent::Unknown(Fault::Unknown)
+        );
         assert_eq!(read(503, ""), Sent::Unknown(Fault::Unknown));
-        assert_eq!(read(502, "outcome: unknown"), Sent::Unknown(Fault::Unknown));
+        assert_eq!(read(502, r#"{"outcome":"unknown"}"#), Sent::Unknown(Fault::Unknown));
         assert_eq!(read(409, ""), Sent::Unknown(Fault::Rejected));
         assert_eq!(read(400, ""), Sent::NotApplied(Fault::Rejected));
         assert_eq!(read(500, ""), Sent::Unknown(Fault::Rejected));
