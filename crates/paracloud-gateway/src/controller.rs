@@ -8,7 +8,7 @@ use paracloud_substrate::failpoint;
 use paracloud_substrate::link::{LinkError, REDIAL_MS, Writer, dial, halves};
 use paracloud_substrate::message::{Caller, ToGatewayLine};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,12 +21,12 @@ pub const DEAF: &str = "PARACLOUD_DEAF";
 pub(crate) async fn talk(
     socket: &Path,
     gateway: GatewayId,
+    deaf: Option<&Path>,
     controls: &BTreeMap<String, Arc<Control>>,
     mut link: Link,
 ) {
-    let deaf = std::env::var_os(DEAF).map(PathBuf::from);
     loop {
-        let end = connected(socket, gateway, controls, &mut link, deaf.as_deref()).await;
+        let end = connected(socket, gateway, controls, &mut link, deaf).await;
         link.is_up.store(false, Ordering::Relaxed);
         // Said to nobody, like everything on a lost link. A machine that stood still for it goes on.
         while link.queue.try_recv().is_ok() {}

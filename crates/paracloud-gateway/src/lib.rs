@@ -51,7 +51,7 @@ use paracloud_substrate::layout::Layout;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -111,16 +111,18 @@ pub enum GatewayError {
 /// It cannot begin: the configuration is unreadable, or an address is taken.
 pub async fn run(layout: Layout, gateway: GatewayId) -> Result<(), GatewayError> {
     let told = told_to_end().map_err(GatewayError::Signals)?;
-    run_until(layout, gateway, told).await
+    let deaf = std::env::var_os(DEAF).map(PathBuf::from);
+    run_until(layout, gateway, deaf.as_deref(), told).await
 }
 
-/// Runs a gateway until `told` is ready.
+/// Runs a gateway until `told` is ready. `deaf` is what [`DEAF`] names.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_until(
     layout: Layout,
     gateway: GatewayId,
+    deaf: Option<&Path>,
     told: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
     let cloud = Cloud::load(&layout.cloud())?;
@@ -165,7 +167,7 @@ pub async fn run_until(
     let socket = layout.controller_socket();
     tokio::select! {
         () = told => {}
-        () = controller::talk(&socket, gateway, &controls, link) => {}
+        () = controller::talk(&socket, gateway, deaf, &controls, link) => {}
         () = sweep(&controls) => {}
     }
     // Nobody is listened to any more; what is in progress has a moment to end.

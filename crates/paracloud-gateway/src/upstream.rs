@@ -81,8 +81,9 @@ impl AsyncWrite for Counted {
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Outgoing>,
-    /// Absent once it is closed.
-    driver: Option<Box<Driver<TokioIo<Counted>, Outgoing>>>,
+    driver: Box<Driver<TokioIo<Counted>, Outgoing>>,
+    /// The driver is done: with the connection, or with HTTP on it.
+    is_over: bool,
     written: Arc<AtomicU64>,
     start: StartId,
     /// Whether another request may use it.
@@ -112,7 +113,8 @@ impl Connection {
         let written = Arc::new(AtomicU64::new(0));
         let counted = Counted { stream, written: Arc::clone(&written) };
         let (sender, driver) = Builder::new()
-            .max_buf_size(HEAD_BYTES_MAX)
+            .max_buf_size(2 * HEAD_BYTES_MAX)
+            .max_header_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
             .handshake(TokioIo::new(counted))
             .await
@@ -120,7 +122,8 @@ impl Connection {
         let idle_since = Instant::now();
         Ok(Self {
             sender,
-            driver: Some(Box::new(driver)),
+            driver: Box::new(driver),
+            is_over: false,
             written,
             start: route.start,
             keeps: true,
@@ -131,13 +134,13 @@ impl Connection {
 
     /// Moves bytes on, both ways.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && let Poll::Ready(end) = Pin::new(&mut **driver).poll(cx)
+        if !self.is_over
+            && let Poll::Ready(end) = Pin::new(&mut *self.driver).poll(cx)
         {
             if let Err(error) = end {
                 tracing::debug!(%error, "a connection to an application broke");
             }
-            self.driver = None;
+            self.is_over = true;
         }
     }
 
@@ -145,7 +148,7 @@ impl Connection {
     async fn is_usable(&mut self) -> bool {
         std::future::poll_fn(|cx| {
             self.drive(cx);
-            Poll::Ready(self.driver.is_some() && self.sender.is_ready())
+            Poll::Ready(!self.is_over && self.sender.is_ready())
         })
         .await
     }
@@ -190,12 +193,15 @@ impl Connection {
     }
 
     /// After a reply with status 101: the socket, and what was read beyond the head.
-    pub(crate) async fn into_stream(mut self) -> Option<(TcpStream, Bytes)> {
-        let mut driver = self.driver.take()?;
-        // It ends with the switch.
-        std::future::poll_fn(|cx| Pin::new(&mut *driver).poll(cx)).await.ok()?;
-        let parts = driver.into_parts();
-        Some((parts.io.into_inner().stream, parts.read_buf))
+    pub(crate) async fn into_stream(mut self) -> (TcpStream, Bytes) {
+        // HTTP ends with the switch.
+        std::future::poll_fn(|cx| {
+            self.drive(cx);
+            if self.is_over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let parts = self.driver.into_parts();
+        (parts.io.into_inner().stream, parts.read_buf)
     }
 }
 
@@ -260,7 +266,7 @@ impl Pool {
 
     /// Takes back a connection whose exchange is over.
     pub(crate) fn give(&self, mut connection: Connection) {
-        if connection.driver.is_none() || !connection.keeps {
+        if connection.is_over || !connection.keeps {
             return;
         }
         connection.idle_since = Instant::now();

@@ -83,6 +83,12 @@ impl Application {
         soon("a refusal", refused.wait_for(|refused| *refused >= count)).await.unwrap();
     }
 
+    /// Ends it: nobody listens there any more.
+    pub(crate) async fn end(mut self) {
+        self.task.abort();
+        let _ = soon("the end of an application", &mut self.task).await;
+    }
+
     /// What it has let in.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()

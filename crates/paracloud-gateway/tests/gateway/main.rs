@@ -2,7 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod application;
+mod bad_input;
 mod client;
+mod link;
 mod parking;
 mod retry;
+mod streams;
+mod websocket;
 mod world;

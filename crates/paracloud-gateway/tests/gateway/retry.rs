@@ -74,7 +74,7 @@ async fn a_process_that_is_gone_has_applied_nothing() {
     let (source, target) = (Application::new(1).await, Application::new(2).await);
     let gone = source.route;
     controller.obeyed(1, false, Some(gone)).await;
-    drop(source);
+    source.end().await;
     let client = spawn(world.address, post("/", "kept"));
     controller.hears(FromGateway::Ask).await;
     controller.obeyed(2, false, Some(target.route)).await;
@@ -137,7 +137,7 @@ async fn a_large_upload_to_a_process_that_is_gone_goes_to_the_next_one() {
     let (source, target) = (Application::new(1).await, Application::new(2).await);
     let gone = source.route;
     controller.obeyed(1, false, Some(gone)).await;
-    drop(source);
+    source.end().await;
     let client = spawn(world.address, post("/", "longer than eight bytes"));
     controller.hears(FromGateway::Ask).await;
     controller.obeyed(2, false, Some(target.route)).await;

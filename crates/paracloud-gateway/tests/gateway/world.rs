@@ -149,7 +149,11 @@ impl World {
         cloud(address, parking).save(&layout.cloud()).unwrap();
         let socket = UnixListener::bind(layout.controller_socket()).unwrap();
         let (tell, told) = oneshot::channel();
-        let gateway = run_until(layout.clone(), GatewayId(1), async { _ = told.await });
+        let deaf = directory.path().join("deaf");
+        let gateway = {
+            let layout = layout.clone();
+            async move { run_until(layout, GatewayId(1), Some(&deaf), async { _ = told.await }).await }
+        };
         let world = Self {
             layout,
             address,

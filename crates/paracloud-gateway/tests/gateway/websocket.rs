@@ -1,0 +1,222 @@
+//! WebSockets: whole messages, and a clean end.
+
+use crate::application::{Application, RawApplication};
+use crate::client::Raw;
+use crate::world::World;
+use paracloud_core::migration::gateway::Route;
+
+const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
+
+/// A frame of a client, masked with zeros so that a test can read it.
+fn masked(kind: u8, text: &[u8]) -> Vec<u8> {
+    [&[kind, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0], text].concat()
+}
+
+/// A frame of an application.
+fn plain(kind: u8, text: &[u8]) -> Vec<u8> {
+    [&[kind, u8::try_from(text.len()).unwrap()], text].concat()
+}
+
+/// A close frame's payload begins with its code.
+fn code(code: u16) -> [u8; 2] {
+    code.to_be_bytes()
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|it| it == part)
+}
+
+/// Both ends of a WebSocket through the gateway.
+async fn connected(world: &World, source: &RawApplication) -> (Raw, Raw) {
+    let mut client = Raw::connect(world.address).await;
+    client.say(HANDSHAKE).await;
+    let mut application = source.accept().await;
+    let request = application.until("\r\n\r\n").await.to_lowercase();
+    for wanted in ["connection: upgrade", "upgrade: websocket", "sec-websocket-key: dghl", "get /ws "] {
+        assert!(request.contains(wanted), "{request}");
+    }
+    application.say(SWITCH).await;
+    let answer = client.until("\r\n\r\n").await.to_lowercase();
+    for wanted in
+        ["http/1.1 101", "connection: upgrade", "upgrade: websocket", "s3pplmbitxaq9kygzzhzrbk+xoo="]
+    {
+        assert!(answer.contains(wanted), "{answer}");
+    }
+    (client, application)
+}
+
+/// The same process, after a move that was called off.
+fn again(route: Route) -> Route {
+    Route { incarnation: route.incarnation.next(), ..route }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_pass_both_ways_and_nobody_counts_as_outstanding() {
+    let (world, mut controller) = World::usual().await;
+    let source = RawApplication::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (mut client, mut application) = connected(&world, &source).await;
+    client.say(masked(TEXT, b"hello")).await;
+    application.until("hello").await;
+    application.say(plain(TEXT, b"welcome")).await;
+    client.until("welcome").await;
+    controller.obeyed(2, true, Some(source.route)).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_never_sees_half_a_message() {
+    let (world, mut controller) = World::usual().await;
+    let source = RawApplication::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (mut client, mut application) = connected(&world, &source).await;
+    // A first frame, then a ping: what passes is the ping alone.
+    client.say(masked(0x01, b"first ")).await;
+    client.say(masked(0x89, b"ping")).await;
+    assert_eq!(
+        application.until("ping").await.as_bytes(),
+        String::from_utf8_lossy(&masked(0x89, b"ping")).as_bytes()
+    );
+    client.say(masked(0x80, b"second")).await;
+    application.until("second").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_move_that_was_called_off_withheld_messages_go_on() {
+    let (world, mut controller) = World::usual().await;
+    let source = RawApplication::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (mut client, mut application) = connected(&world, &source).await;
+    controller.obeyed(2, true, Some(source.route)).await;
+    client.say(masked(TEXT, b"withheld")).await;
+    // What the application says goes on.
+    application.say(plain(TEXT, b"tick")).await;
+    client.until("tick").await;
+    controller.obeyed(3, false, Some(again(source.route))).await;
+    application.until("withheld").await;
+    application.say(plain(TEXT, b"got it")).await;
+    client.until("got it").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_move_everything_that_was_said_is_delivered_then_the_client_is_closed_with_1012() {
+    let (world, mut controller) = World::usual().await;
+    let (source, target) = (RawApplication::new(1).await, Application::new(2).await);
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (mut client, mut application) = connected(&world, &source).await;
+    controller.obeyed(2, true, Some(source.route)).await;
+    client.say(masked(TEXT, b"withheld")).await;
+    application.say(plain(TEXT, b"last words")).await;
+    controller.obeyed(3, false, Some(target.route)).await;
+    application.until(&String::from_utf8_lossy(&code(1012))).await;
+    application.say(plain(TEXT, b"very last")).await;
+    application.say(plain(CLOSE, &code(1012))).await;
+    let seen = client.rest().await;
+    let said = [plain(TEXT, b"last words"), plain(TEXT, b"very last")].concat();
+    assert!(seen.starts_with(&said), "{seen:?}");
+    assert_eq!(seen[said.len()], CLOSE);
+    assert_eq!(seen[said.len() + 2..][..2], code(1012));
+    assert!(!contains(&application.rest().await, b"withheld"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_does_not_answer_a_close_keeps_no_client() {
+    let (world, mut controller) = World::usual().await;
+    let (source, target) = (RawApplication::new(1).await, Application::new(2).await);
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (mut client, mut application) = connected(&world, &source).await;
+    application.say(plain(TEXT, b"said")).await;
+    controller.obeyed(2, false, Some(target.route)).await;
+    let seen = client.rest().await;
+    assert!(seen.starts_with(&plain(TEXT, b"said")) && contains(&seen, &code(1012)), "{seen:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_dies_closes_its_clients_with_a_reason() {
+    for (parks, wanted) in [(false, 1011), (true, 1012)] {
+        let (world, mut controller) = World::usual().await;
+        let source = RawApplication::new(1).await;
+        controller.obeyed(1, false, Some(source.route)).await;
+        let (mut client, mut application) = connected(&world, &source).await;
+        controller.obeyed(2, parks, Some(source.route)).await;
+        // Half a message of a dead application is no message.
+        application.say(&plain(TEXT, b"half a message")[..6]).await;
+        drop(application);
+        let seen = client.rest().await;
+        assert_eq!((seen[0], &seen[2..4]), (CLOSE, &code(wanted)[..]), "{seen:?}");
+        world.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_close_passes_in_the_words_of_whoever_said_it() {
+    let (world, mut controller) = World::usual().await;
+    let source = RawApplication::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (mut client, mut application) = connected(&world, &source).await;
+    client.say(masked(CLOSE, b"\x03\xe8bye")).await;
+    application.until("bye").await;
+    application.say(plain(CLOSE, b"\x03\xe8bye too")).await;
+    drop(application);
+    let seen = client.rest().await;
+    assert_eq!(seen, plain(CLOSE, b"\x03\xe8bye too"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_break_the_rules_close_both_ends() {
+    let too_long = [&[0x82, 0xff][..], &(1u64 << 30).to_be_bytes(), &[0; 4]].concat();
+    for (bytes, wanted) in [(plain(TEXT, b"not masked"), 1002), (too_long, 1009)] {
+        let (world, mut controller) = World::usual().await;
+        let source = RawApplication::new(1).await;
+        controller.obeyed(1, false, Some(source.route)).await;
+        let (mut client, mut application) = connected(&world, &source).await;
+        client.say(&bytes).await;
+        let seen = client.rest().await;
+        assert_eq!((seen[0], &seen[2..4]), (CLOSE, &code(wanted)[..]), "{seen:?}");
+        assert_eq!(application.rest().await, masked(CLOSE, &code(wanted)));
+        world.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_waits_and_is_sent_again_like_any_request() {
+    let (world, mut controller) = World::usual().await;
+    let (source, target) = (Application::new(1).await, RawApplication::new(2).await);
+    controller.obeyed(1, false, Some(source.route)).await;
+    source.seal();
+    let mut client = Raw::connect(world.address).await;
+    client.say(HANDSHAKE).await;
+    source.refuses(1).await;
+    controller.obeyed(2, true, Some(source.route)).await;
+    controller.obeyed(3, false, Some(target.route)).await;
+    let mut application = target.accept().await;
+    application.until("\r\n\r\n").await;
+    // The first message may come with the head.
+    application.say([SWITCH.as_bytes(), &plain(TEXT, b"welcome")].concat()).await;
+    client.until("welcome").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_the_application_declines_is_answered_in_its_words() {
+    let (world, mut controller) = World::usual().await;
+    let source = RawApplication::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let mut client = Raw::connect(world.address).await;
+    client.say(HANDSHAKE).await;
+    let mut application = source.accept().await;
+    application.until("\r\n\r\n").await;
+    application.say("HTTP/1.1 404 Not Found\r\ncontent-length: 7\r\n\r\nno such").await;
+    assert!(client.until("no such").await.starts_with("HTTP/1.1 404"));
+    world.end().await;
+}
