@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Last transitions that are shown of a run that broke a rule.
 const TRANSITIONS_SHOWN_MAX: usize = 60;
+/// Seeds from which on a cell that was never hit fails the command: fewer cannot try everything.
+const SEEDS_FOR_ALL_CELLS: u64 = 1_000;
 /// Runs of which they are shown.
 const RUNS_SHOWN_MAX: usize = 3;
 
@@ -101,7 +103,7 @@ pub(crate) fn sim(arguments: &Sim) -> ExitCode {
         }
     }
     let broken = sum.violations + sum.unconverged;
-    let covered = missing.is_empty() && unexpected.is_empty();
+    let covered = unexpected.is_empty() && (missing.is_empty() || arguments.seeds < SEEDS_FOR_ALL_CELLS);
     Report {
         schema: "sim/1",
         ok: broken == 0 && covered,

@@ -18,6 +18,8 @@ pub struct Application {
     /// It has a session with its agent (or its agent probes it).
     pub(crate) connected: bool,
     pub(crate) said_ready: bool,
+    /// The incarnation under which it closed its gate for a move; only a higher one opens it again.
+    sealed_at: Option<u32>,
     /// A guard does not end.
     pub(crate) hogged: bool,
     aware: bool,
@@ -30,6 +32,7 @@ impl Application {
             state: BTreeMap::new(),
             connected: false,
             said_ready: false,
+            sealed_at: None,
             hogged: false,
             aware: mode == Mode::Handoff,
         }
@@ -47,6 +50,19 @@ impl Application {
 
     pub(crate) fn is_open(&self) -> bool {
         self.participant.is_open() || !self.aware
+    }
+
+    /// The gate closes.
+    pub(crate) fn note_seal(&mut self) {
+        if self.participant.is_sealed() {
+            self.sealed_at = Some(self.participant.incarnation());
+        }
+    }
+
+    /// Whether the gate was closed for a move and is open again, though no outcome was told.
+    pub(crate) fn has_unsealed_itself(&mut self) -> bool {
+        let sealed_at = if self.participant.is_open() { self.sealed_at.take() } else { None };
+        sealed_at.is_some_and(|at| self.participant.incarnation() <= at)
     }
 
     /// A request, under its guard: refused untouched, or applied (once for each id) and answered.

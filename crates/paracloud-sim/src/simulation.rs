@@ -47,7 +47,7 @@ const FAULTS_END: Micros = 12_000 * MS;
 const REST: Micros = 8_000 * MS;
 
 /// Steps of one run; a run that needs more goes round in circles.
-const STEPS_MAX: usize = 200_000;
+const STEPS_MAX: usize = 40_000;
 
 /// What one run showed.
 #[derive(Debug, Clone, PartialEq, Eq)]

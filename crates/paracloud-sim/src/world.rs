@@ -138,6 +138,7 @@ pub(crate) struct Process {
     marked: bool,
     marking: bool,
     shim: Option<Shim>,
+    was_started: bool,
     pub(crate) app: Option<Application>,
     /// What the program held when it died, for as long as the register may still build on it.
     held: BTreeSet<RequestId>,
@@ -252,6 +253,7 @@ impl World {
             marked: true,
             marking: false,
             shim: Some(running),
+            was_started: true,
             app: Some(app),
             held: BTreeSet::new(),
         };
@@ -670,6 +672,10 @@ impl World {
         let applied = swapped.is_ok();
         if let Ok(record) = swapped {
             let before = std::mem::replace(&mut self.disk, record);
+            let is_moving = matches!(before.step(), Some(Step::Sealing | Step::Switch | Step::Doomed));
+            if proposer == Proposer::Agent && is_moving {
+                self.broken("I3", "an agent replaced an owner between sealing and served".to_owned());
+            }
             self.bury(&before, &change);
         }
         Some((self.disk.clone(), applied))
@@ -880,6 +886,7 @@ impl World {
             marked: false,
             marking: false,
             shim: None,
+            was_started: false,
             app: None,
             held: BTreeSet::new(),
         });
@@ -909,8 +916,12 @@ impl World {
                     }
                 }
                 shim::Effect::Exec => {
-                    if let Some(process) = self.processes.get_mut(&start) {
+                    let twice = self.processes.get_mut(&start).is_some_and(|process| {
                         process.app = Some(Application::new(setting.mode));
+                        std::mem::replace(&mut process.was_started, true)
+                    });
+                    if twice {
+                        self.broken("P", format!("{start} was started twice"));
                     }
                 }
                 shim::Effect::Kill => self.end_app(setting, start),
@@ -994,7 +1005,8 @@ impl World {
                         );
                     }
                 }
-                Act::Open(_) | Act::Close | Act::Forget(_) => {}
+                Act::Close => app.note_seal(),
+                Act::Open(_) | Act::Forget(_) => {}
                 Act::Load(operation) => {
                     self.channel = Some(Channel { operation, target: start, source: None, broken: false });
                     queue.extend(app.participant.prepared(operation));
@@ -1197,12 +1209,23 @@ impl World {
     /// The rules that must hold after every step.
     fn check(&mut self) {
         let mut broken = Vec::new();
+        for (start, process) in &mut self.processes {
+            if process.app.as_mut().is_some_and(Application::has_unsealed_itself) {
+                broken.push(("I3", format!("{start} opened its gate again and was told no outcome")));
+            }
+        }
         let mut open = self
             .processes
             .iter()
             .filter_map(|(start, process)| Some((*start, process.app.as_ref()?)))
             .filter(|(_, app)| app.is_open());
         let first = open.next();
+        let unserved = self.disk.operation.as_ref().is_some_and(|operation| {
+            operation.mode == Mode::Handoff && matches!(operation.step, Step::Switch | Step::Doomed)
+        });
+        if let (Some((start, _)), true) = (first, unserved) {
+            broken.push(("I3", format!("{start} has its gate open after the commit and before it is served")));
+        }
         if let (Some((first, _)), Some((second, _))) = (first, open.next()) {
             broken.push(("I1", format!("{first} and {second} both have their gate open")));
         }
