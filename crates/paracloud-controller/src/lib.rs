@@ -1,3 +1,220 @@
 //! The control shell: register, journal, operations.
+//!
+//! It carries out what core's coordinators decide, and decides nothing of a move by itself.
+//!
+//! ```text
+//!   agents, gateways ──lines──▶ server ──▶ instance (one task each, around one coordinator) ──▶ peers ──lines──▶ …
+//!   persons ──requests──▶ person ──commands──▶   │ swaps, with the entry that says so          ▲ events, outcomes
+//!                                                ▼                                             │
+//!                                        register (one thread, the durable store) ─────────────┘
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | [`store`] | the durable store: what was acknowledged is there after any crash |
+//! | `register` | the one thread that may wait for the disk |
+//! | `instance` | one coordinator and its record; its effects, in order |
+//! | `recovery` | what a controller without a record may believe (rule 7) |
+//! | `operations` | an operation from its command to its outcome, for people |
+//! | `journal` | what is written of it, and its bounds |
+//! | `server`, `peers` | links of agents and gateways |
+//! | `person`, `moves` | what people ask for |
+//!
+//! A controller that loses its disk ends this life and begins another: it drops the store, opens it again and reads.
+//! Everybody's links break and are dialled again, as after a crash; there is no second way to recover.
 
+mod control;
+mod instance;
+mod journal;
+mod lifeline;
+mod moves;
+mod operations;
+mod peers;
+mod person;
+mod recovery;
+mod register;
+mod server;
 pub mod store;
+
+pub use register::Ledger;
+
+use control::Control;
+use instance::Instance;
+use paracloud_substrate::config::{Cloud, ConfigError};
+use paracloud_substrate::layout::Layout;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use store::{Options, StoreError};
+use tokio::task::JoinSet;
+
+/// How often in a row a failed store is opened again before the controller gives up.
+pub const REOPEN_MAX: u32 = 8;
+/// The first pause before a failed store is opened again, in milliseconds; it doubles.
+pub const REOPEN_MS: u64 = 100;
+/// A controller that went on for so long without losing its store counts its failures from zero, in milliseconds.
+pub const SOUND_MS: u128 = 60_000;
+/// Inputs waiting for one instance; who has one more waits.
+pub const INBOX_MAX: usize = 1024;
+
+/// Why the controller ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControllerError {
+    /// Its configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its register and journal cannot be opened.
+    #[error("the register cannot be opened{}", hint(.0))]
+    Store(#[source] StoreError),
+    /// Its register and journal failed, again and again.
+    #[error("the register failed{}", hint(.0))]
+    Disk(#[source] StoreError),
+    /// Its socket.
+    #[error("{path}: cannot listen here")]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// SIGTERM and SIGINT.
+    #[error("signals cannot be listened for")]
+    Signals(#[source] io::Error),
+    /// A part of it that never ends has ended.
+    #[error("the part of the controller that drives {part} broke off: start it again")]
+    Broken {
+        /// Which one.
+        part: String,
+    },
+}
+
+fn hint(error: &StoreError) -> String {
+    error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default()
+}
+
+/// Runs the controller of a cloud until SIGTERM, SIGINT or the end of its lifeline.
+///
+/// # Errors
+/// The configuration cannot be read, the store cannot be opened or fails again and again, or the socket cannot be
+/// listened on.
+pub async fn run(layout: Layout) -> Result<(), ControllerError> {
+    run_until(layout, lifeline::ended().map_err(ControllerError::Signals)?).await
+}
+
+/// [`run`], ended by `end` instead of signals: for whoever holds a controller inside another program.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(layout: Layout, end: impl Future<Output = ()>) -> Result<(), ControllerError> {
+    let open = {
+        let directory = layout.controller();
+        move || Ledger::open(&directory, Options::default())
+    };
+    run_on(layout, open, end).await
+}
+
+/// [`run_until`], on a store that `open` opens: for tests that bring a disk of their own.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on<O>(layout: Layout, open: O, end: impl Future<Output = ()>) -> Result<(), ControllerError>
+where
+    O: Fn() -> Result<Ledger, StoreError> + Clone + Send + 'static,
+{
+    let cloud = Arc::new(Cloud::load(&layout.cloud())?);
+    let mut end = std::pin::pin!(end);
+    let mut failures = 0;
+    for life in 0.. {
+        let begun = Instant::now();
+        let error = match Box::pin(live(&layout, &cloud, open.clone(), life, end.as_mut())).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if begun.elapsed().as_millis() > SOUND_MS {
+            failures = 0;
+        }
+        failures += 1;
+        // What is damaged or held by another does not get better by asking again; a disk may.
+        let may_get_better =
+            matches!(error, ControllerError::Disk(_) | ControllerError::Store(StoreError::Io { .. }));
+        if !may_get_better || failures > REOPEN_MAX {
+            return Err(error);
+        }
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            failures,
+            "the store failed: it is opened again and read"
+        );
+        let pause = Duration::from_millis(REOPEN_MS << failures);
+        tokio::select! {
+            () = &mut end => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    Ok(())
+}
+
+/// From opening the store to losing it, or to `end`.
+async fn live<O>(
+    layout: &Layout,
+    cloud: &Arc<Cloud>,
+    open: O,
+    life: u32,
+    end: impl Future<Output = ()>,
+) -> Result<(), ControllerError>
+where
+    O: FnOnce() -> Result<Ledger, StoreError> + Send + 'static,
+{
+    let (mut disk, found) = register::start(open).await.map_err(ControllerError::Store)?;
+    let mut instances = JoinSet::new();
+    let mut links = JoinSet::new();
+    let ended = {
+        let (inboxes, receivers): (BTreeMap<_, _>, Vec<_>) = cloud
+            .apps
+            .iter()
+            .map(|app| {
+                let (sender, receiver) = tokio::sync::mpsc::channel(INBOX_MAX);
+                ((app.name.clone(), sender), (app.clone(), receiver))
+            })
+            .unzip();
+        let control = Arc::new(Control::new(layout, cloud, disk.register(), disk.heard(), inboxes));
+        for (name, record) in &found.records {
+            if cloud.app(name).is_none() {
+                control.views.show_unconfigured(name, record);
+            }
+        }
+        let listener = server::listen(layout)?;
+        for (app, inbox) in receivers {
+            let record = found.records.get(&app.name).cloned();
+            let history = found.histories.get(&app.name).cloned().unwrap_or_default();
+            let instance = Instance::new(Arc::clone(&control), app, record, history, life);
+            instances.spawn(Box::pin(instance.run(inbox)));
+        }
+        tokio::select! {
+            () = end => Ok(()),
+            () = server::accept(&control, listener, &mut links) => Ok(()),
+            fault = disk.ended() => Err(ControllerError::Disk(fault)),
+            name = broken(&mut instances) => match disk.fault().await {
+                // Whoever waits for a store that has failed ends first.
+                Some(fault) => Err(ControllerError::Disk(fault)),
+                None => Err(ControllerError::Broken { part: name }),
+            },
+        }
+    };
+    links.shutdown().await;
+    instances.shutdown().await;
+    disk.close().await;
+    ended
+}
+
+async fn broken(instances: &mut JoinSet<String>) -> String {
+    match instances.join_next().await {
+        Some(Ok(name)) => name,
+        Some(Err(error)) => error.to_string(),
+        // No app is configured.
+        None => std::future::pending().await,
+    }
+}

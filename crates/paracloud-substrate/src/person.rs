@@ -46,6 +46,12 @@ pub enum Request {
         /// Stay and hear what happens.
         follow: bool,
     },
+    /// A person's word that what made an instance `unknown` was put right (a process too many was ended): its nodes
+    /// are asked again. [`Reply::Done`].
+    Reconsider {
+        /// The instance.
+        instance: String,
+    },
     /// A person's word that a node will not come back: processes on it count as dead. [`Reply::Done`].
     NodeLost {
         /// The node.

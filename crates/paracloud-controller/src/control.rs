@@ -1,0 +1,172 @@
+//! What the parts of the controller share. Everything in it is bounded by the configuration or by a named bound.
+
+use crate::instance::Told;
+use crate::journal::Heard;
+use crate::peers::Peers;
+use crate::register::Register;
+use paracloud_core::ids::NodeId;
+use paracloud_core::migration::Phase;
+use paracloud_core::register::Record;
+use paracloud_substrate::config::Cloud;
+use paracloud_substrate::layout::Layout;
+use paracloud_substrate::message::Preview;
+use paracloud_substrate::person::Outcome;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// Questions to agents that are open at once.
+pub(crate) const QUESTIONS_MAX: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) layout: Layout,
+    pub(crate) cloud: Arc<Cloud>,
+    pub(crate) register: Register,
+    pub(crate) heard: broadcast::Sender<Heard>,
+    pub(crate) inboxes: BTreeMap<String, mpsc::Sender<Told>>,
+    pub(crate) peers: Peers,
+    pub(crate) views: Views,
+    pub(crate) questions: Questions,
+    lost: Mutex<BTreeSet<NodeId>>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        layout: &Layout,
+        cloud: &Arc<Cloud>,
+        register: Register,
+        heard: broadcast::Sender<Heard>,
+        inboxes: BTreeMap<String, mpsc::Sender<Told>>,
+    ) -> Self {
+        Self {
+            layout: layout.clone(),
+            cloud: Arc::clone(cloud),
+            register,
+            heard,
+            inboxes,
+            peers: Peers::default(),
+            views: Views::default(),
+            questions: Questions::default(),
+            lost: Mutex::default(),
+        }
+    }
+
+    /// Tells an instance; waits while its inbox is full.
+    pub(crate) async fn tell(&self, instance: &str, told: Told) {
+        match self.inboxes.get(instance) {
+            Some(inbox) => drop(inbox.send(told).await),
+            None => tracing::debug!(instance, "a word about an instance that is not configured"),
+        }
+    }
+
+    /// A person said that this node will not come back.
+    pub(crate) fn lose(&self, node: NodeId) {
+        locked(&self.lost).insert(node);
+    }
+
+    /// A node is back.
+    pub(crate) fn find(&self, node: NodeId) {
+        if locked(&self.lost).remove(&node) {
+            tracing::warn!(%node, "a node that was declared lost is back");
+        }
+    }
+
+    /// Nodes that a person declared lost.
+    pub(crate) fn lost(&self) -> BTreeSet<NodeId> {
+        locked(&self.lost).clone()
+    }
+
+    /// A node's name.
+    pub(crate) fn node_name(&self, node: NodeId) -> String {
+        self.cloud.node(node).map_or_else(|| node.to_string(), |node| node.name.clone())
+    }
+}
+
+/// The lock; what it guards is whole between any two statements, so a panic elsewhere does not spoil it.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How an instance is, as people see it.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) record: Option<Record>,
+    pub(crate) phase: Phase,
+    pub(crate) unknown: Option<String>,
+    pub(crate) served_unix_ms: Option<u64>,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// How every instance is.
+#[derive(Debug, Default)]
+pub(crate) struct Views(Mutex<BTreeMap<String, View>>);
+
+impl Views {
+    pub(crate) fn show(&self, instance: &str, view: View) {
+        locked(&self.0).insert(instance.to_owned(), view);
+    }
+
+    /// A record of an app that is configured no longer: kept and not driven.
+    pub(crate) fn show_unconfigured(&self, instance: &str, record: &Record) {
+        let unknown = "it is not in the configuration any more: its record is kept, and nobody drives it";
+        let view = View {
+            record: Some(record.clone()),
+            phase: Phase::Idle,
+            unknown: Some(unknown.to_owned()),
+            served_unix_ms: None,
+            outcome: None,
+        };
+        self.show(instance, view);
+    }
+
+    pub(crate) fn of(&self, instance: &str) -> Option<View> {
+        locked(&self.0).get(instance).cloned()
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<String, View> {
+        locked(&self.0).clone()
+    }
+}
+
+/// An agent's answer to a question, or why there is none.
+pub(crate) type Answered = Result<Preview, String>;
+
+/// Questions to agents that wait for their answer.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    next: AtomicU64,
+    open: Mutex<BTreeMap<u64, (NodeId, oneshot::Sender<Answered>)>>,
+}
+
+impl Questions {
+    /// A new question to an agent; `None` if too many are open.
+    pub(crate) fn ask(&self, node: NodeId) -> Option<(u64, oneshot::Receiver<Answered>)> {
+        let mut open = locked(&self.open);
+        open.retain(|_, (_, waiting)| !waiting.is_closed());
+        if open.len() >= QUESTIONS_MAX {
+            return None;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        open.insert(number, (node, sender));
+        Some((number, receiver))
+    }
+
+    /// An answer came from a node. One to a question that it was not asked is passed over.
+    pub(crate) fn answer(&self, node: NodeId, number: u64, answer: Answered) {
+        let mut open = locked(&self.open);
+        if open.get(&number).is_some_and(|(asked, _)| *asked == node)
+            && let Some((_, waiting)) = open.remove(&number)
+        {
+            let _ = waiting.send(answer);
+        }
+    }
+
+    /// The link of an agent broke: it will not answer.
+    pub(crate) fn give_up(&self, node: NodeId) {
+        locked(&self.open).retain(|_, (asked, _)| *asked != node);
+    }
+}

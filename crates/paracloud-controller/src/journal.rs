@@ -1,0 +1,128 @@
+//! What is written of an instance's life, and its bounds: nobody's words may fill the journal.
+
+use paracloud_core::ids::OperationNumber;
+use paracloud_core::migration::promises::Promise;
+use paracloud_core::register::Change;
+use paracloud_substrate::message::Note;
+use paracloud_substrate::person::{Event, Outcome, What};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The most of a text from an agent or an application that is kept, in bytes.
+pub(crate) const TEXT_BYTES_MAX: usize = 1024;
+/// The most notes of one instance that are kept in [`NOTES_WINDOW`].
+pub(crate) const NOTES_MAX: u32 = 32;
+/// See [`NOTES_MAX`].
+pub(crate) const NOTES_WINDOW: Duration = Duration::from_secs(1);
+
+/// What followers hear, in order.
+#[derive(Debug, Clone)]
+pub(crate) enum Heard {
+    /// Something happened; if it has a number, it is on disk.
+    Event(Event),
+    /// An operation ended.
+    Outcome(Outcome),
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An entry that has no number yet.
+pub(crate) fn event(instance: &str, operation: Option<OperationNumber>, what: What) -> Event {
+    Event { number: 0, at_unix_ms: now_unix_ms(), instance: instance.to_owned(), operation, what }
+}
+
+/// A change in a word, with its cause if it has one: `roll_back: cancelled`.
+pub(crate) fn change_text(change: &Change) -> String {
+    let name = Promise::of_change(change).name();
+    match change {
+        Change::RollBack(cause) => format!("{name}: {cause}"),
+        Change::Open { .. }
+        | Change::Seal
+        | Change::Commit
+        | Change::Serve(_)
+        | Change::Doom
+        | Change::Promote
+        | Change::Restart { .. }
+        | Change::Close => name.to_owned(),
+    }
+}
+
+/// A note as it is kept: its texts cut, its lists bounded.
+pub(crate) fn kept(note: Note) -> Note {
+    match note {
+        Note::Estimate(mut estimate) => {
+            estimate.modes.truncate(paci::bounds::MODES_MAX);
+            estimate.schema = estimate.schema.map(|mut schema| {
+                schema.name = cut(schema.name);
+                schema
+            });
+            Note::Estimate(estimate)
+        }
+        Note::Reason(reason) => Note::Reason(cut(reason)),
+        Note::Carried { bytes } => Note::Carried { bytes },
+        Note::Copying { remaining_records, predicted_pause_ms } => {
+            Note::Copying { remaining_records, predicted_pause_ms }
+        }
+        Note::Blocked { route, held_ms } => Note::Blocked { route: cut(route), held_ms },
+        Note::Ended { start, how } => Note::Ended { start, how: cut(how) },
+        Note::Unresponsive { start, call } => Note::Unresponsive { start, call: cut(call) },
+        Note::Breach { start, what } => Note::Breach { start, what: cut(what) },
+        Note::Failure { start, code, message } => {
+            Note::Failure { start, code: cut(code), message: cut(message) }
+        }
+    }
+}
+
+/// At most [`TEXT_BYTES_MAX`] of a text.
+pub(crate) fn cut(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
+/// Counts the notes of one instance, so that a talkative one does not push the others out of the journal.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    since: Instant,
+    kept: u32,
+}
+
+impl Allowance {
+    /// Nothing kept yet.
+    pub(crate) fn new() -> Self {
+        Self { since: Instant::now(), kept: 0 }
+    }
+
+    /// Whether one more is kept.
+    pub(crate) fn take(&mut self) -> bool {
+        if self.since.elapsed() >= NOTES_WINDOW {
+            *self = Self::new();
+        }
+        self.kept += 1;
+        self.kept <= NOTES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = cut("é".repeat(TEXT_BYTES_MAX));
+        assert_eq!(text.len(), TEXT_BYTES_MAX + '…'.len_utf8());
+        assert_eq!(cut("short".to_owned()), "short");
+    }
+
+    #[test]
+    fn a_talkative_instance_is_kept_only_so_often() {
+        let mut allowance = Allowance::new();
+        let kept = (0..NOTES_MAX + 10).filter(|_| allowance.take()).count();
+        assert_eq!(kept, NOTES_MAX as usize);
+    }
+}

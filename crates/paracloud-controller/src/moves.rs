@@ -1,0 +1,213 @@
+//! How a move is chosen before it is opened: where to, and in which mode. The application is asked first; it is never
+//! moved in a weaker mode than was agreed.
+
+use crate::control::Control;
+use crate::peers::{Out, Peer};
+use crate::person::{check, command, refused, unknown_instance, unknown_node};
+use paracloud_core::ids::{NodeId, OperationNumber};
+use paracloud_core::migration::coordinator::Command;
+use paracloud_core::migration::message::Offer;
+use paracloud_core::register::Mode;
+use paracloud_substrate::config::{App, State};
+use paracloud_substrate::message::{Preview, ToAgentLine};
+use paracloud_substrate::person::{Refused, Reply};
+use std::time::Duration;
+
+/// What an answer to a question may take beyond the time that the application has for it, in milliseconds.
+const ANSWER_MARGIN_MS: u64 = 1000;
+
+/// A move that somebody wants.
+pub(crate) struct Wanted {
+    pub(crate) instance: String,
+    pub(crate) to: Option<NodeId>,
+    pub(crate) accept_loss: bool,
+}
+
+/// Opens a move.
+pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<OperationNumber, Refused> {
+    let Asked { app, from, to } = Box::pin(place(control, &wanted.instance, wanted.to)).await?;
+    if !control.peers.is_there(Peer::Agent(to)) {
+        return Err(unreachable(control, to));
+    }
+    let preview = ask(control, app, from).await?;
+    let mode = choose(app, &preview, wanted.accept_loss)?;
+    command(control, &wanted.instance, Command::Move { to, mode }).await
+}
+
+/// Says what a move would be.
+pub(crate) async fn preview(control: &Control, instance: &str, to: Option<NodeId>) -> Result<Reply, Refused> {
+    let Asked { app, from, to } = Box::pin(place(control, instance, to)).await?;
+    let preview = ask(control, app, from).await?;
+    let (mode, mut obstacle) = match choose(app, &preview, false) {
+        Ok(mode) => (Some(mode), None),
+        Err(refused) => (None, Some(format!("{}; {}", refused.message, refused.next))),
+    };
+    if obstacle.is_none() && !control.peers.is_there(Peer::Agent(to)) {
+        obstacle = Some(unreachable(control, to).message);
+    }
+    Ok(Reply::Previewed { mode, to, preview, obstacle })
+}
+
+struct Asked<'a> {
+    app: &'a App,
+    from: NodeId,
+    to: NodeId,
+}
+
+/// Where it is and where it is to go, if it can go at all.
+async fn place<'a>(control: &'a Control, instance: &str, to: Option<NodeId>) -> Result<Asked<'a>, Refused> {
+    let Some(app) = control.cloud.app(instance) else { return Err(unknown_instance(control, instance)) };
+    if let Some(node) = to
+        && control.cloud.node(node).is_none()
+    {
+        return Err(unknown_node(control, node));
+    }
+    let from = control.views.of(instance).and_then(|view| view.record).map(|record| record.owner.node);
+    let elsewhere = || {
+        let others = || control.cloud.nodes.iter().map(|node| node.id).filter(|node| Some(*node) != from);
+        others().find(|node| control.peers.is_there(Peer::Agent(*node))).or_else(|| others().next())
+    };
+    let Some(to) = to.or_else(elsewhere) else {
+        let message = format!("there is no other node that {instance} could be moved to");
+        return Err(refused("no_other_node", message, "add a node to the configuration"));
+    };
+    // In whichever mode: what stands in the way does not depend on it.
+    check(control, instance, Command::Move { to, mode: Mode::Handoff }).await?;
+    let Some(from) = from else {
+        let message = format!("it is not known yet where {instance} runs");
+        return Err(refused("unknown", message, "wait until its nodes are connected"));
+    };
+    Ok(Asked { app, from, to })
+}
+
+/// Asks the application, through the agent of its node.
+async fn ask(control: &Control, app: &App, from: NodeId) -> Result<Preview, Refused> {
+    if !control.peers.is_there(Peer::Agent(from)) {
+        return Err(unreachable(control, from));
+    }
+    let Some((question, answer)) = control.questions.ask(from) else {
+        let message = "too many questions to applications are open at once";
+        return Err(refused("busy", message, "ask again in a moment"));
+    };
+    let line = ToAgentLine::Preview { instance: app.name.clone(), question };
+    control.peers.say(Peer::Agent(from), Out::ToAgent(line));
+    let bound = Duration::from_millis(u64::from(app.budgets.prepare_ms) + ANSWER_MARGIN_MS);
+    match tokio::time::timeout(bound, answer).await {
+        Ok(Ok(Ok(preview))) => Ok(preview),
+        Ok(Ok(Err(why))) => {
+            let message = format!("{} could not be asked: {}", app.name, crate::journal::cut(why));
+            Err(refused("not_answered", message, "look at `paracloud logs` and ask again"))
+        }
+        Ok(Err(_)) => Err(unreachable(control, from)),
+        Err(_) => {
+            let message = format!("{} did not answer within {} ms", app.name, bound.as_millis());
+            Err(refused(
+                "not_answered",
+                message,
+                "silence is no consent: look at `paracloud logs`, ask again",
+            ))
+        }
+    }
+}
+
+fn unreachable(control: &Control, node: NodeId) -> Refused {
+    let name = control.node_name(node);
+    let message = format!("the agent of {name} is not connected");
+    refused(
+        "node_unreachable",
+        message,
+        format!("look at log/agent-{name}.log; it dials by itself when it runs"),
+    )
+}
+
+/// The mode: by the application's own hand if it offers that; a restart only if there is nothing to lose, or with
+/// consent to losing it.
+fn choose(app: &App, preview: &Preview, accept_loss: bool) -> Result<Mode, Refused> {
+    let consent = accept_loss || app.accept_loss || app.state == State::None;
+    let name = &app.name;
+    let reason = crate::journal::cut(preview.reason.clone());
+    match preview.offer {
+        Some(Offer::Accept) => Ok(Mode::Handoff),
+        Some(Offer::Hold { remaining_ms }) => {
+            let message = format!("{name} holds on to its place for {remaining_ms} ms: {}", said(&reason));
+            Err(refused("held", message, "ask again when the hold has expired"))
+        }
+        Some(Offer::Refuse) | None if consent => Ok(Mode::Restart),
+        Some(Offer::Refuse) => {
+            let message = format!("{name} refuses to be handed over: {}", said(&reason));
+            let next = "ask again later; --accept-loss restarts it at the target and loses its state";
+            Err(refused("refused", message, next))
+        }
+        None => {
+            let message =
+                format!("{name} does not speak PaCI and holds state: a move restarts it and loses the state");
+            let next = "consent with --accept-loss, or say `state: none` in the manifest if it has none";
+            Err(refused("consent_needed", message, next))
+        }
+    }
+}
+
+fn said(reason: &str) -> &str {
+    if reason.is_empty() { "it gave no reason" } else { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_substrate::config::{Budgets, Parking, Probe};
+    use std::collections::BTreeMap;
+
+    fn app(state: State, accept_loss: bool) -> App {
+        App {
+            name: "web".to_owned(),
+            node: NodeId(1),
+            command: vec!["web".to_owned()],
+            env: BTreeMap::new(),
+            directory: "/".into(),
+            state,
+            accept_loss,
+            listen: Vec::new(),
+            readiness: Probe::Tcp,
+            budgets: Budgets::default(),
+            parking: Parking::default(),
+            stop_grace_ms: 1000,
+            drain_ms: 0,
+        }
+    }
+
+    fn offers(offer: Option<Offer>) -> Preview {
+        Preview { offer, estimate: None, reason: "backup until noon".to_owned() }
+    }
+
+    #[test]
+    fn an_application_that_offers_a_handoff_is_handed_over_whatever_was_consented_to() {
+        let stateful = app(State::Stateful, true);
+        assert_eq!(choose(&stateful, &offers(Some(Offer::Accept)), true), Ok(Mode::Handoff));
+    }
+
+    #[test]
+    fn state_is_lost_only_with_consent() {
+        let code = |state, manifest, person| {
+            choose(&app(state, manifest), &offers(None), person).map_err(|refused| refused.code)
+        };
+        assert_eq!(code(State::Stateful, false, false), Err("consent_needed".to_owned()));
+        assert_eq!(code(State::Stateful, true, false), Ok(Mode::Restart));
+        assert_eq!(code(State::Stateful, false, true), Ok(Mode::Restart));
+        assert_eq!(code(State::None, false, false), Ok(Mode::Restart));
+    }
+
+    #[test]
+    fn no_consent_overrules_a_hold() {
+        let held = choose(&app(State::None, true), &offers(Some(Offer::Hold { remaining_ms: 7_000 })), true);
+        let refused = held.unwrap_err();
+        assert_eq!(refused.code, "held");
+        assert!(refused.message.contains("7000 ms: backup until noon"), "{}", refused.message);
+    }
+
+    #[test]
+    fn a_refusal_gives_its_reason_and_what_consent_would_do() {
+        let refused = choose(&app(State::Stateful, false), &offers(Some(Offer::Refuse)), false).unwrap_err();
+        assert_eq!(refused.code, "refused");
+        assert!(refused.message.contains("backup until noon") && refused.next.contains("--accept-loss"));
+    }
+}

@@ -1,0 +1,214 @@
+//! An operation, from its command to its outcome: what people hear of it. Nothing is decided by it.
+
+use crate::journal::now_unix_ms;
+use crate::recovery::Past;
+use paracloud_core::ids::{GatewayId, OperationNumber};
+use paracloud_core::migration::Phase;
+use paracloud_core::register::{Change, Record, Step};
+use paracloud_substrate::person::{Outcome, Progress};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// The shortest time between two words about a copy's progress.
+pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// How far back a rate looks.
+pub(crate) const RATE_OVER: Duration = Duration::from_secs(1);
+/// Counts that a rate is made of.
+const SAMPLES_MAX: usize = 64;
+/// How long an outcome waits for what gateways have to say of the pause.
+pub(crate) const FIGURES_WAIT: Duration = Duration::from_secs(1);
+
+/// What one gateway saw of the pause.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Figures {
+    pub(crate) requests: u32,
+    pub(crate) parked_us_max: u64,
+    pub(crate) failed: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    pub(crate) operation: OperationNumber,
+    begun: Instant,
+    /// What passed before this controller began, in milliseconds.
+    before_ms: u64,
+    phases: Vec<(Phase, u64)>,
+    current: Option<(Phase, Instant)>,
+    pub(crate) cause: Option<String>,
+    /// Gateways were told to park.
+    pub(crate) parks: bool,
+    state_bytes: Option<u64>,
+    predicted_pause_ms: Option<u32>,
+    carried_bytes: u64,
+    samples: VecDeque<(Instant, u64)>,
+    figures: BTreeMap<GatewayId, Figures>,
+    told: Option<Instant>,
+}
+
+impl Tracker {
+    /// An operation that a command opened at `begun`.
+    pub(crate) fn new(operation: OperationNumber, begun: Instant) -> Self {
+        Self {
+            operation,
+            begun,
+            before_ms: 0,
+            phases: Vec::new(),
+            current: None,
+            cause: None,
+            parks: false,
+            state_bytes: None,
+            predicted_pause_ms: None,
+            carried_bytes: 0,
+            samples: VecDeque::new(),
+            figures: BTreeMap::new(),
+            told: None,
+        }
+    }
+
+    /// An operation that was open when the controller before this one ended.
+    pub(crate) fn recovered(operation: OperationNumber, past: Option<Past>) -> Self {
+        let mut tracker = Self::new(operation, Instant::now());
+        let Some(past) = past.filter(|past| past.operation == operation) else { return tracker };
+        let now = now_unix_ms();
+        tracker.before_ms = now.saturating_sub(past.begun_unix_ms);
+        tracker.phases = past.phases;
+        if let Some((phase, since)) = past.current {
+            tracker.phases.push((phase, now.saturating_sub(since) * 1000));
+        }
+        tracker.cause = past.cause;
+        tracker.parks = past.parked;
+        tracker.state_bytes = past.state_bytes;
+        tracker.figures = past
+            .figures
+            .into_iter()
+            .map(|(gateway, (requests, parked_us_max, failed))| {
+                (GatewayId(gateway), Figures { requests, parked_us_max, failed })
+            })
+            .collect();
+        tracker
+    }
+
+    /// A phase began, and the one before it ended.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.end_phase();
+        self.current = Some((phase, Instant::now()));
+    }
+
+    fn end_phase(&mut self) {
+        if let Some((phase, since)) = self.current.take() {
+            self.phases.push((phase, u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)));
+        }
+    }
+
+    /// The register changed. The first cause is the one that counts.
+    pub(crate) fn swapped(&mut self, change: &Change, record: &Record) {
+        self.parks |= record.step() == Some(Step::Sealing);
+        let cause = match change {
+            Change::RollBack(cause) => cause.to_string(),
+            Change::Doom => "the target did not get ready within its budget, and was ended".to_owned(),
+            Change::Promote => "the target died before it had served".to_owned(),
+            Change::Restart { .. } if record.step() == Some(Step::Undo) => {
+                "the source's process died, and was started anew: what only it held is lost".to_owned()
+            }
+            Change::Open { .. }
+            | Change::Seal
+            | Change::Commit
+            | Change::Serve(_)
+            | Change::Restart { .. }
+            | Change::Close => return,
+        };
+        self.cause.get_or_insert(cause);
+    }
+
+    /// The application said how large its state is.
+    pub(crate) fn estimated(&mut self, state_kib: Option<u32>) {
+        self.state_bytes = state_kib.map(|kib| u64::from(kib) * 1024);
+    }
+
+    /// An agent counted what crossed the channel.
+    pub(crate) fn carried(&mut self, bytes: u64) {
+        self.carried_bytes = self.carried_bytes.max(bytes);
+        let now = Instant::now();
+        self.samples.push_back((now, self.carried_bytes));
+        let old = |since: Instant| now.duration_since(since) > RATE_OVER;
+        while self.samples.len() > SAMPLES_MAX || self.samples.get(1).is_some_and(|(since, _)| old(*since)) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// The source said what a pause would last now.
+    pub(crate) fn predicted(&mut self, pause_ms: u32) {
+        self.predicted_pause_ms = Some(pause_ms);
+    }
+
+    /// A gateway said what its clients saw.
+    pub(crate) fn parked(&mut self, gateway: GatewayId, figures: Figures) {
+        let known = self.figures.entry(gateway).or_default();
+        known.requests = known.requests.saturating_add(figures.requests);
+        known.parked_us_max = known.parked_us_max.max(figures.parked_us_max);
+        known.failed = known.failed.saturating_add(figures.failed);
+    }
+
+    /// Whether this gateway has said it.
+    pub(crate) fn has_heard(&self, gateway: GatewayId) -> bool {
+        self.figures.contains_key(&gateway)
+    }
+
+    /// How far the copy is, if it is time to say so again.
+    pub(crate) fn progress(&mut self) -> Option<Progress> {
+        if self.told.is_some_and(|told| told.elapsed() < PROGRESS_EVERY) {
+            return None;
+        }
+        self.told = Some(Instant::now());
+        let rate_bytes_per_s = self.rate_bytes_per_s();
+        let left = self.state_bytes.map(|state| state.saturating_sub(self.carried_bytes));
+        Some(Progress {
+            carried_bytes: self.carried_bytes,
+            state_bytes: self.state_bytes,
+            rate_bytes_per_s,
+            eta_ms: left.and_then(|left| left.saturating_mul(1000).checked_div(rate_bytes_per_s)),
+            predicted_pause_ms: self.predicted_pause_ms,
+        })
+    }
+
+    fn rate_bytes_per_s(&self) -> u64 {
+        let (Some((since, first)), Some((until, last))) = (self.samples.front(), self.samples.back()) else {
+            return 0;
+        };
+        let micros = u64::try_from(until.duration_since(*since).as_micros()).unwrap_or(u64::MAX);
+        (last - first).saturating_mul(1_000_000).checked_div(micros).unwrap_or(0)
+    }
+
+    /// The operation was closed: `open` is its last record with it open, `closed` the one after it. What gateways
+    /// say later is added by [`Tracker::add_figures`].
+    pub(crate) fn close(&mut self, instance: &str, open: &Record, closed: &Record) -> Outcome {
+        self.end_phase();
+        let committed = open.step() == Some(Step::Retire);
+        let here_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Outcome {
+            instance: instance.to_owned(),
+            operation: self.operation,
+            committed,
+            cause: self.cause.clone().filter(|_| !committed),
+            node: closed.owner.node,
+            incarnation: closed.incarnation.0,
+            phases: self.phases.clone(),
+            total_ms: self.before_ms.saturating_add(here_ms),
+            carried_bytes: self.carried_bytes,
+            parked: 0,
+            parked_us_max: 0,
+            failed: 0,
+        }
+    }
+
+    /// What gateways have said so far.
+    pub(crate) fn add_figures(&self, outcome: &mut Outcome) {
+        for figures in self.figures.values() {
+            outcome.parked = outcome.parked.saturating_add(figures.requests);
+            outcome.parked_us_max = outcome.parked_us_max.max(figures.parked_us_max);
+            outcome.failed = outcome.failed.saturating_add(figures.failed);
+        }
+        outcome.carried_bytes = outcome.carried_bytes.max(self.carried_bytes);
+    }
+}

@@ -1,0 +1,365 @@
+//! What people ask for: one request a connection.
+
+use crate::control::{Control, View};
+use crate::instance::{Rejected, Told};
+use crate::journal::{Heard, now_unix_ms};
+use crate::moves;
+use crate::peers::Peer;
+use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
+use paracloud_core::migration::coordinator::{Command, Refused as Machine};
+use paracloud_substrate::config::State;
+use paracloud_substrate::link::{LinkError, Reader, Writer};
+use paracloud_substrate::person::{Event, Instance, Node, Outcome, Refused, Reply, Request, Status};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, oneshot};
+
+/// How long a person's command may take to say what it wants, and to read one reply, in milliseconds.
+pub(crate) const PERSON_MS_MAX: u64 = 10_000;
+
+/// How long a status waits for instances that are busy, in milliseconds; then it says what was last known.
+pub(crate) const STATUS_MS_MAX: u64 = 250;
+
+/// Why nobody is told anything any more.
+#[derive(Debug)]
+pub(crate) enum Left {
+    /// The command is gone, or does not read.
+    Person(LinkError),
+    /// The controller ends.
+    Controller,
+}
+
+impl From<LinkError> for Left {
+    fn from(error: LinkError) -> Self {
+        Self::Person(error)
+    }
+}
+
+/// The connection of one command.
+pub(crate) struct Person<'a> {
+    pub(crate) control: &'a Arc<Control>,
+    reader: Reader,
+    writer: Writer,
+}
+
+/// Serves one request.
+pub(crate) async fn serve(
+    control: &Arc<Control>,
+    mut reader: Reader,
+    writer: Writer,
+) -> Result<(), LinkError> {
+    let bound = Duration::from_millis(PERSON_MS_MAX);
+    let request = match tokio::time::timeout(bound, reader.read::<Request>()).await {
+        Ok(Ok(Some(request))) => request,
+        Ok(Err(LinkError::Form(error))) => {
+            let mut person = Person { control, reader, writer };
+            let message = format!("the controller does not understand this request: {error}");
+            let next = "use a command and a controller of the same version";
+            return ended(person.refuse(refused("bad_request", message, next)).await);
+        }
+        Ok(Ok(None)) | Err(_) => return Ok(()),
+        Ok(Err(error)) => return Err(error),
+    };
+    let mut person = Person { control, reader, writer };
+    ended(Box::pin(person.serve(request)).await)
+}
+
+fn ended(served: Result<(), Left>) -> Result<(), LinkError> {
+    match served {
+        Ok(()) | Err(Left::Controller) => Ok(()),
+        Err(Left::Person(error)) => Err(error),
+    }
+}
+
+impl Person<'_> {
+    async fn serve(&mut self, request: Request) -> Result<(), Left> {
+        match request {
+            Request::Status => {
+                let status = status(self.control).await;
+                self.reply(&Reply::Status(status)).await
+            }
+            Request::Move { instance, to, accept_loss, wait } => {
+                // Heard from before the command on, so that nothing is missed.
+                let heard = self.control.heard.subscribe();
+                let wanted = moves::Wanted { instance, to, accept_loss };
+                match Box::pin(moves::begin(self.control, &wanted)).await {
+                    Err(refused) => self.refuse(refused).await,
+                    Ok(_) if !wait => self.reply(&Reply::Done).await,
+                    Ok(operation) => Box::pin(self.wait_for(&wanted.instance, operation, heard)).await,
+                }
+            }
+            Request::Preview { instance, to } => {
+                match Box::pin(moves::preview(self.control, &instance, to)).await {
+                    Ok(previewed) => self.reply(&previewed).await,
+                    Err(refused) => self.refuse(refused).await,
+                }
+            }
+            Request::Cancel { instance } => match command(self.control, &instance, Command::Cancel).await {
+                Ok(_) => self.reply(&Reply::Done).await,
+                Err(refused) => self.refuse(refused).await,
+            },
+            Request::Reconsider { instance } => {
+                let Some(view) = self.control.views.of(&instance) else {
+                    return self.refuse(unknown_instance(self.control, &instance)).await;
+                };
+                if view.unknown.is_none() {
+                    let message = format!("nothing about {instance} is unknown");
+                    return self.refuse(refused("not_unknown", message, "look at `paracloud ps`")).await;
+                }
+                self.control.tell(&instance, Told::Reconsider).await;
+                self.reply(&Reply::Done).await
+            }
+            Request::Events { from, follow } => Box::pin(self.events(from, follow)).await,
+            Request::NodeLost { node } => self.node_lost(node).await,
+        }
+    }
+
+    pub(crate) async fn reply(&mut self, reply: &Reply) -> Result<(), Left> {
+        let bound = Duration::from_millis(PERSON_MS_MAX);
+        match tokio::time::timeout(bound, self.writer.write(reply)).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(Left::Person(LinkError::Io(std::io::ErrorKind::TimedOut.into()))),
+        }
+    }
+
+    async fn refuse(&mut self, refused: Refused) -> Result<(), Left> {
+        self.reply(&Reply::Refused(refused)).await
+    }
+
+    async fn node_lost(&mut self, node: NodeId) -> Result<(), Left> {
+        let control = self.control;
+        let Some(configured) = control.cloud.node(node) else {
+            return self.refuse(unknown_node(control, node)).await;
+        };
+        if control.peers.is_there(Peer::Agent(node)) {
+            let message = format!("{} is connected: it is not lost", configured.name);
+            let next = "take the node from the network or stop its agent, then say it again";
+            return self.refuse(refused("node_connected", message, next)).await;
+        }
+        control.lose(node);
+        for instance in control.inboxes.keys() {
+            control.tell(instance, Told::NodeLost(node)).await;
+        }
+        self.reply(&Reply::Done).await
+    }
+
+    /// Events and progress of one operation, until its outcome.
+    async fn wait_for(
+        &mut self,
+        instance: &str,
+        operation: OperationNumber,
+        mut heard: broadcast::Receiver<Heard>,
+    ) -> Result<(), Left> {
+        let mut last = 0;
+        loop {
+            match self.next(&mut heard).await? {
+                Some(Heard::Event(event)) => {
+                    let ours = event.instance == instance && event.operation == Some(operation);
+                    if ours && (event.number == 0 || event.number > last) {
+                        last = last.max(event.number);
+                        self.reply(&Reply::Event(event)).await?;
+                    }
+                }
+                Some(Heard::Outcome(outcome)) => {
+                    if outcome.instance == instance && outcome.operation == operation {
+                        return self.reply(&Reply::Outcome(outcome)).await;
+                    }
+                }
+                None => {
+                    // It missed some: what is kept is in the journal, and the outcome with the instance.
+                    for event in self.read(last + 1).await? {
+                        last = event.number;
+                        if event.instance == instance && event.operation == Some(operation) {
+                            self.reply(&Reply::Event(event)).await?;
+                        }
+                    }
+                    if let Some(outcome) = self.outcome_of(instance, operation) {
+                        return self.reply(&Reply::Outcome(outcome)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn outcome_of(&self, instance: &str, operation: OperationNumber) -> Option<Outcome> {
+        let view = self.control.views.of(instance)?;
+        view.outcome.filter(|outcome| outcome.operation == operation)
+    }
+
+    async fn events(&mut self, from: u64, follow: bool) -> Result<(), Left> {
+        let mut heard = self.control.heard.subscribe();
+        let mut next = self.catch_up(from).await?;
+        if !follow {
+            return Ok(());
+        }
+        loop {
+            match self.next(&mut heard).await? {
+                Some(Heard::Event(event)) if event.number == 0 => self.reply(&Reply::Event(event)).await?,
+                Some(Heard::Event(event)) if event.number == next => {
+                    next += 1;
+                    self.reply(&Reply::Event(event)).await?;
+                }
+                Some(Heard::Event(event)) if event.number < next => {}
+                Some(Heard::Event(_)) | None => next = self.catch_up(next).await?,
+                Some(Heard::Outcome(_)) => {}
+            }
+        }
+    }
+
+    /// Everything the journal has from a number on. Says which number comes next.
+    async fn catch_up(&mut self, from: u64) -> Result<u64, Left> {
+        let mut next = from.max(1);
+        loop {
+            let events = self.read(next).await?;
+            if events.is_empty() {
+                return Ok(next);
+            }
+            for event in events {
+                next = event.number + 1;
+                self.reply(&Reply::Event(event)).await?;
+            }
+        }
+    }
+
+    async fn read(&self, from: u64) -> Result<Vec<Event>, Left> {
+        self.control.register.read(from).await.map_err(|_| Left::Controller)
+    }
+
+    /// What happens next; `None` if some was missed. Ends when the command is gone.
+    async fn next(&mut self, heard: &mut broadcast::Receiver<Heard>) -> Result<Option<Heard>, Left> {
+        tokio::select! {
+            heard = heard.recv() => match heard {
+                Ok(heard) => Ok(Some(heard)),
+                Err(RecvError::Lagged(_)) => Ok(None),
+                Err(RecvError::Closed) => Err(Left::Controller),
+            },
+            // One request a connection: whatever comes ends it.
+            gone = self.reader.read::<serde_json::Value>() => match gone {
+                Ok(_) => Err(Left::Person(LinkError::Io(std::io::ErrorKind::ConnectionAborted.into()))),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
+
+/// Hands a command to the instance.
+pub(crate) async fn command(
+    control: &Control,
+    instance: &str,
+    command: Command,
+) -> Result<OperationNumber, Refused> {
+    ask(control, instance, |answer| Told::Command(command, answer)).await
+}
+
+/// Whether the instance could take a command now.
+pub(crate) async fn check(control: &Control, instance: &str, command: Command) -> Result<(), Refused> {
+    ask(control, instance, |answer| Told::Check(command, answer)).await
+}
+
+async fn ask<T>(
+    control: &Control,
+    instance: &str,
+    told: impl FnOnce(oneshot::Sender<Result<T, Rejected>>) -> Told,
+) -> Result<T, Refused> {
+    if !control.inboxes.contains_key(instance) {
+        return Err(unknown_instance(control, instance));
+    }
+    let (sender, receiver) = oneshot::channel();
+    control.tell(instance, told(sender)).await;
+    match receiver.await {
+        Ok(answer) => answer.map_err(|rejected| rejection(instance, rejected)),
+        Err(_) => {
+            let message = format!("the controller lost its register before it could answer for {instance}");
+            Err(refused("controller_restarts", message, "ask again, and look at `paracloud events`"))
+        }
+    }
+}
+
+fn rejection(instance: &str, rejected: Rejected) -> Refused {
+    let machine = match rejected {
+        Rejected::Undecided(why) => {
+            let message = format!("{instance} is unknown: {why}");
+            let next = "bring the nodes back or declare them lost; end a process too many, then reconsider";
+            return refused("unknown", message, next);
+        }
+        Rejected::NoSpace(full) => {
+            let message = format!("nothing was begun for {instance}: {full}");
+            return refused("no_space", message, full.hint().unwrap_or("free some space on that disk"));
+        }
+        Rejected::Overtaken => {
+            let message = format!("{instance} changed while the command was taken: another swap came first");
+            return refused("overtaken", message, "look at `paracloud ps` and ask again");
+        }
+        Rejected::Refused(machine) => machine,
+    };
+    let (code, next) = match machine {
+        Machine::Unready => ("unknown", "wait until its nodes are connected"),
+        Machine::Busy => ("busy", "wait for the open operation, or cancel it: `paracloud cancel`"),
+        Machine::NotServing => ("not_serving", "wait until it serves: `paracloud ps`, `paracloud logs`"),
+        Machine::SameNode => ("same_node", "name another node with --to"),
+        Machine::UnknownNode => ("unknown_node", "`paracloud ps` lists the nodes"),
+        Machine::NothingOpen => ("nothing_open", "nothing needs to be done"),
+        Machine::Committed => ("committed", "wait for it to end; then move the instance back"),
+    };
+    refused(code, format!("{instance}: {machine}"), next)
+}
+
+/// Why a request was refused, in three parts.
+pub(crate) fn refused(code: &str, message: impl Into<String>, next: impl Into<String>) -> Refused {
+    Refused { code: code.to_owned(), message: message.into(), next: next.into() }
+}
+
+/// There is no such instance, or it is not in the configuration any more.
+pub(crate) fn unknown_instance(control: &Control, instance: &str) -> Refused {
+    let shown: String = instance.chars().take(64).collect();
+    if control.views.of(instance).is_some() {
+        let message = format!("{shown} is not in the configuration any more: nobody drives it");
+        return refused("not_configured", message, "put the app back into the manifest");
+    }
+    let names: Vec<_> = control.inboxes.keys().map(String::as_str).collect();
+    let next = if names.is_empty() {
+        "no app is configured".to_owned()
+    } else {
+        format!("there are: {}", names.join(", "))
+    };
+    refused("unknown_instance", format!("there is no instance {shown:?}"), next)
+}
+
+/// There is no such node.
+pub(crate) fn unknown_node(control: &Control, node: NodeId) -> Refused {
+    let names: Vec<_> = control.cloud.nodes.iter().map(|node| node.name.as_str()).collect();
+    refused("unknown_node", format!("there is no node {node}"), format!("there are: {}", names.join(", ")))
+}
+
+/// How everything is: as new as anything that was heard before it was asked for, if the instances have time to say.
+async fn status(control: &Control) -> Status {
+    let shown = async {
+        for inbox in control.inboxes.values() {
+            let (sender, receiver) = oneshot::channel();
+            if inbox.send(Told::Show(sender)).await.is_ok() {
+                let _ = receiver.await;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(STATUS_MS_MAX), shown).await;
+    let instance = |(name, view): (String, View)| Instance {
+        stateful: control.cloud.app(&name).is_none_or(|app| app.state == State::Stateful),
+        age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),
+        name,
+        record: view.record,
+        phase: view.phase,
+        unknown: view.unknown,
+    };
+    let node = |node: &paracloud_substrate::config::Node| Node {
+        id: node.id,
+        name: node.name.clone(),
+        connected: control.peers.is_there(Peer::Agent(node.id)),
+    };
+    let gateway = |gateway: &GatewayId| (gateway.0, control.peers.is_there(Peer::Gateway(*gateway)));
+    Status {
+        instances: control.views.all().into_iter().map(instance).collect(),
+        nodes: control.cloud.nodes.iter().map(node).collect(),
+        gateways: control.cloud.gateways.iter().map(gateway).collect(),
+    }
+}

@@ -1,0 +1,171 @@
+//! The controller's socket: who dials says who it is, and is listened to within bounds.
+
+use crate::control::Control;
+use crate::instance::Told;
+use crate::operations::Figures;
+use crate::peers::{Outgoing, Peer, write_out};
+use crate::{ControllerError, person, recovery};
+use paracloud_core::ids::{GatewayId, NodeId};
+use paracloud_core::migration::shim::Generation;
+use paracloud_substrate::layout::Layout;
+use paracloud_substrate::link::{self, LinkError, Reader, Writer};
+use paracloud_substrate::message::{Caller, FromAgentLine, FromGatewayLine, Known};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+/// Connections at once, of whomever; one more is closed.
+pub(crate) const CONNECTIONS_MAX: usize = 256;
+/// How long who dials may take to say who it is, in milliseconds.
+pub(crate) const CALLER_MS_MAX: u64 = 5_000;
+/// The pause after a connection could not be accepted, in milliseconds.
+const ACCEPT_AGAIN_MS: u64 = 50;
+
+/// Listens on the socket. The store is held, so a file of that name is nobody's any more.
+pub(crate) fn listen(layout: &Layout) -> Result<UnixListener, ControllerError> {
+    let path = layout.controller_socket();
+    let failed = |source| ControllerError::Listen { path: path.clone(), source };
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Accepts for ever.
+pub(crate) async fn accept(control: &Arc<Control>, listener: UnixListener, links: &mut JoinSet<()>) {
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(_) if links.len() >= CONNECTIONS_MAX => {
+                    tracing::warn!("{CONNECTIONS_MAX} connections are open: one more is closed");
+                }
+                Ok((stream, _)) => {
+                    links.spawn(Box::pin(serve(Arc::clone(control), stream)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(ACCEPT_AGAIN_MS)).await;
+                }
+            },
+            Some(_) = links.join_next() => {}
+        }
+    }
+}
+
+async fn serve(control: Arc<Control>, stream: UnixStream) {
+    let (mut reader, writer) = link::halves(stream);
+    let caller = tokio::time::timeout(Duration::from_millis(CALLER_MS_MAX), reader.read::<Caller>()).await;
+    let ended = match caller {
+        Ok(Ok(Some(Caller::Agent { node, generation, known }))) => {
+            agent(&control, node, generation, known, reader, writer).await
+        }
+        Ok(Ok(Some(Caller::Gateway { gateway }))) => gateway_link(&control, gateway, reader, writer).await,
+        Ok(Ok(Some(Caller::Person))) => Box::pin(person::serve(&control, reader, writer)).await,
+        Ok(Ok(None)) => Ok(()),
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            tracing::warn!("somebody dialled and did not say who it is");
+            Ok(())
+        }
+    };
+    if let Err(error) = ended {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a link was dropped");
+    }
+}
+
+async fn agent(
+    control: &Arc<Control>,
+    node: NodeId,
+    generation: Generation,
+    known: Vec<Known>,
+    mut reader: Reader,
+    mut writer: Writer,
+) -> Result<(), LinkError> {
+    if control.cloud.node(node).is_none() {
+        tracing::warn!(%node, "an agent of a node that is not configured is not listened to");
+        return Ok(());
+    }
+    if let Some(wrong) = known.iter().find(|known| !recovery::is_credible(known)) {
+        tracing::warn!(%node, instance = wrong.instance, "what this agent says it knows cannot be true");
+        return Ok(());
+    }
+    let Some(Outgoing { number, mut queue, dropped }) = control.peers.connect_agent(node, generation) else {
+        tracing::warn!(%node, ?generation, "an older agent of this node is not listened to");
+        return Ok(());
+    };
+    tracing::info!(%node, ?generation, "an agent is connected");
+    control.find(node);
+    let mut known: BTreeMap<_, _> = known.into_iter().map(|known| (known.instance.clone(), known)).collect();
+    let ended = tokio::select! {
+        ended = async {
+            for instance in control.inboxes.keys() {
+                let nothing = || Known { instance: instance.clone(), record: None, alive: Vec::new() };
+                let known = known.remove(instance).unwrap_or_else(nothing);
+                control.tell(instance, Told::Known(node, known)).await;
+            }
+            while let Some(line) = reader.read::<FromAgentLine>().await? {
+                match line {
+                    FromAgentLine::Machine { instance, message } => {
+                        control.tell(&instance, Told::Agent(node, message)).await;
+                    }
+                    FromAgentLine::Note { instance, operation, note } => {
+                        control.tell(&instance, Told::Note(operation, note)).await;
+                    }
+                    FromAgentLine::Previewed { question, answer } => {
+                        control.questions.answer(node, question, answer);
+                    }
+                }
+            }
+            Ok(())
+        } => ended,
+        ended = write_out(&mut queue, &mut writer) => ended,
+        _ = dropped => Ok(()),
+    };
+    if control.peers.disconnect(Peer::Agent(node), number) {
+        control.questions.give_up(node);
+        tracing::info!(%node, "an agent is gone");
+    }
+    ended
+}
+
+async fn gateway_link(
+    control: &Arc<Control>,
+    gateway: GatewayId,
+    mut reader: Reader,
+    mut writer: Writer,
+) -> Result<(), LinkError> {
+    if !control.cloud.gateways.contains(&gateway) {
+        tracing::warn!(%gateway, "a gateway that is not configured is not listened to");
+        return Ok(());
+    }
+    let Outgoing { number, mut queue, dropped } = control.peers.connect_gateway(gateway);
+    tracing::info!(%gateway, "a gateway is connected");
+    let ended = tokio::select! {
+        ended = async {
+            while let Some(line) = reader.read::<FromGatewayLine>().await? {
+                match line {
+                    FromGatewayLine::Machine { instance, message } => {
+                        control.tell(&instance, Told::Gateway(gateway, message)).await;
+                    }
+                    FromGatewayLine::Parked { instance, requests, parked_us_max, failed } => {
+                        let figures = Figures { requests, parked_us_max, failed };
+                        control.tell(&instance, Told::Parked(gateway, figures)).await;
+                    }
+                }
+            }
+            Ok(())
+        } => ended,
+        ended = write_out(&mut queue, &mut writer) => ended,
+        _ = dropped => Ok(()),
+    };
+    control.peers.disconnect(Peer::Gateway(gateway), number);
+    tracing::info!(%gateway, "a gateway is gone");
+    ended
+}

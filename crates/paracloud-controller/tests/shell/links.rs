@@ -1,0 +1,149 @@
+//! What comes over links that is not as it should be.
+
+use crate::player::Agent;
+use crate::town::{Controller, Person, Town, soon};
+use paracloud_core::ids::{GatewayId, NodeId};
+use paracloud_core::migration::message::FromAgent;
+use paracloud_core::migration::shim::Generation;
+use paracloud_core::register::Record;
+use paracloud_substrate::link::{self, LINE_BYTES_MAX, Reader, Writer};
+use paracloud_substrate::message::{Caller, FromAgentLine, Known, ToAgentLine};
+use paracloud_substrate::person::{Reply, Request};
+use std::os::unix::fs::PermissionsExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+async fn dial(town: &Town, caller: &Caller) -> (Reader, Writer) {
+    let (reader, mut writer) = link::halves(soon(link::dial(&town.layout.controller_socket())).await);
+    writer.write(caller).await.unwrap();
+    (reader, writer)
+}
+
+fn agent(node: u32, generation: u32) -> Caller {
+    Caller::Agent { node: NodeId(node), generation: Generation(generation), known: Vec::new() }
+}
+
+async fn ends(reader: &mut Reader) -> bool {
+    soon(async { while let Ok(Some(_)) = reader.read::<ToAgentLine>().await {} }).await;
+    true
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_its_owner_may_dial_and_a_socket_that_was_left_behind_is_replaced() {
+    let town = Town::new();
+    drop(std::os::unix::net::UnixListener::bind(town.layout.controller_socket()).unwrap());
+    let controller = Controller::start(&town);
+    soon(async {
+        while std::os::unix::net::UnixStream::connect(town.layout.controller_socket()).is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    town.status().await;
+    let mode = std::fs::metadata(town.layout.controller_socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_agent_of_a_node_is_not_listened_to() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let (mut newer, _newer_writer) = dial(&town, &agent(1, 7)).await;
+    soon(async { while !town.status().await.nodes[0].connected {} }).await;
+    let (mut older, _older_writer) = dial(&town, &agent(1, 6)).await;
+    assert!(ends(&mut older).await);
+    assert!(town.status().await.nodes[0].connected, "the newer one is still there");
+    // A still newer one takes the place.
+    let (_newest, _newest_writer) = dial(&town, &agent(1, 8)).await;
+    assert!(ends(&mut newer).await);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_are_not_configured_or_not_credible_are_not_listened_to() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    assert!(ends(&mut dial(&town, &agent(9, 1)).await.0).await);
+    assert!(ends(&mut dial(&town, &Caller::Gateway { gateway: GatewayId(9) }).await.0).await);
+    let mut record = Record::first(paracloud_core::ids::Placement {
+        node: NodeId(1),
+        start: paracloud_core::ids::StartId(1),
+    });
+    record.incarnation.0 = u32::MAX;
+    let known = vec![Known { instance: "web".to_owned(), record: Some(record), alive: Vec::new() }];
+    let liar = Caller::Agent { node: NodeId(1), generation: Generation(1), known };
+    assert!(ends(&mut dial(&town, &liar).await.0).await);
+    assert!(town.web().await.unknown.is_some());
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_and_endless_lines_end_their_link_and_nothing_else() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let _people = town.populate();
+    town.until_swapped("serve").await;
+    let endless = vec![b'x'; LINE_BYTES_MAX + 2];
+    for caller in ["", "{\"agent\":{\"node\":2,\"generation\":1,\"known\":[]}}\n", "\"person\"\n"] {
+        for garbage in [&b"\xff\xfe{]\n"[..], b"{\"no\":\"such message\"}\n", &endless] {
+            let mut stream = soon(link::dial(&town.layout.controller_socket())).await;
+            stream.write_all(caller.as_bytes()).await.unwrap();
+            // It may be gone before all of it is written.
+            let _ = stream.write_all(garbage).await;
+            let mut answer = Vec::new();
+            let _ = soon(stream.read_to_end(&mut answer)).await;
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(!answer.contains("instances"), "{answer}");
+        }
+    }
+    soon(async { while !town.status().await.nodes[1].connected {} }).await;
+    assert!(
+        matches!(town.ask(Town::move_to(2)).await.last(), Some(Reply::Outcome(outcome)) if outcome.committed)
+    );
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_talkative_agent_that_does_not_read_is_dropped_and_nobody_waits_for_it() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let _people = town.populate();
+    town.until_swapped("serve").await;
+    let (_reader, mut writer) = dial(&town, &agent(2, 2)).await;
+    let ask = FromAgentLine::Machine { instance: "web".to_owned(), message: FromAgent::Ask };
+    // It asks, never reads an answer, and is cut off once its queue is full.
+    soon(async { while writer.write(&ask).await.is_ok() {} }).await;
+    town.status().await;
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_goes_away_leaves_its_move_to_go_on() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let _people = town.populate();
+    town.until_swapped("serve").await;
+    let mut person = Person::ask(&town.layout, &Town::move_to(2)).await;
+    assert!(soon(person.next()).await.is_some());
+    drop(person);
+    town.until_swapped("close").await;
+    assert_eq!(town.web().await.record.unwrap().owner.node, NodeId(2));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_was_away_is_told_what_it_missed() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let (first, second, _one, _two) = town.populate();
+    town.until_swapped("serve").await;
+    first.node.lock().unwrap().manners.copies_for_ever = true;
+    let _person = Person::ask(&town.layout, &Town::move_to(2)).await;
+    town.until_swapped("open").await;
+    drop(second);
+    let _cancelled = town.ask(Request::Cancel { instance: "web".to_owned() }).await;
+    // The target's agent is a new one that knows nothing: asked to end the process, it says that it is dead.
+    let _second = Agent::start(&town, 2);
+    town.until_swapped("close").await;
+    controller.stop().await;
+}

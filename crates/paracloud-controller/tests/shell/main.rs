@@ -1,0 +1,15 @@
+//! The controller as a whole: its real store and its real socket, among agents and gateways that are played here.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+#[path = "../store/disk.rs"]
+#[expect(dead_code, reason = "the store's own tests use the rest of it")]
+mod disk;
+mod disks;
+mod kills;
+mod links;
+mod moves;
+mod person;
+mod player;
+mod recovery;
+mod town;

@@ -1,0 +1,171 @@
+//! Moves that go well, and moves that are given up.
+
+use crate::town::{Controller, Person, Town, events, soon, swaps};
+use paracloud_core::ids::{Incarnation, NodeId};
+use paracloud_core::migration::Phase;
+use paracloud_core::migration::message::Offer;
+use paracloud_core::register::Mode;
+use paracloud_substrate::message::Preview;
+use paracloud_substrate::person::{Outcome, Reply, Request, What};
+
+fn outcome(replies: &[Reply]) -> &Outcome {
+    match replies.last() {
+        Some(Reply::Outcome(outcome)) => outcome,
+        other => panic!("no outcome: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_nobody_knows_is_started_once_on_its_node() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let _people = town.populate();
+    let seen = town.until_swapped("serve").await;
+    let changes: Vec<_> = swaps(&seen).into_iter().map(|(change, _)| change).collect();
+    assert_eq!(changes, ["first", "serve"]);
+    let web = town.web().await;
+    let record = web.record.unwrap();
+    assert_eq!((record.owner.node, record.incarnation), (NodeId(1), Incarnation(1)));
+    assert!(web.unknown.is_none() && web.stateful && web.age_ms.is_some());
+    controller.stop().await;
+
+    // The next controller finds it and starts nothing.
+    let controller = Controller::start(&town);
+    town.until_swapped("serve").await;
+    assert_eq!(town.web().await.record.unwrap().owner, record.owner);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handoff_is_swapped_durably_and_its_outcome_says_what_clients_saw() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let people = town.populate();
+    town.until_swapped("serve").await;
+    let replies = town.ask(Town::move_to(2)).await;
+    let outcome = outcome(&replies);
+    assert!(outcome.committed, "{outcome:?}");
+    assert_eq!((outcome.node, outcome.incarnation), (NodeId(2), 2));
+    assert_eq!(outcome.cause, None);
+    // Both gateways have told, and the longer wait counts.
+    assert_eq!((outcome.parked, outcome.parked_us_max, outcome.failed), (6, 2000, 0));
+    assert_eq!(outcome.carried_bytes, 4096);
+    let phases: Vec<_> = outcome.phases.iter().map(|(phase, _)| *phase).collect();
+    let expected = [
+        Phase::Offer,
+        Phase::Prepare,
+        Phase::Copy,
+        Phase::Drain,
+        Phase::Park,
+        Phase::Seal,
+        Phase::Switch,
+        Phase::Serve,
+        Phase::Release,
+        Phase::Retire,
+    ];
+    assert_eq!(phases, expected);
+    assert!(!town.gates.lock().unwrap().doubled);
+    assert_eq!(town.gates.lock().unwrap().open.len(), 1);
+    assert!(people.0.node.lock().unwrap().alive.is_empty(), "the source was ended");
+
+    // What was streamed and what is kept are the same swaps.
+    let streamed = events(&replies);
+    controller.stop().await;
+    let controller = Controller::start(&town);
+    let kept = swaps(&town.until_swapped("close").await);
+    let changes: Vec<_> = kept.iter().map(|(change, _)| change.as_str()).collect();
+    assert_eq!(changes, ["first", "serve", "open", "seal", "commit", "serve", "close"]);
+    assert_eq!(swaps(&streamed), kept[2..]);
+    assert_eq!(town.web().await.record.as_ref(), kept.last().map(|(_, record)| record));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unaware_program_with_consent_is_stopped_and_started() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let people = town.populate();
+    town.until_swapped("serve").await;
+    people.0.node.lock().unwrap().manners.preview =
+        Ok(Preview { offer: None, estimate: None, reason: String::new() });
+    assert_eq!(town.refused(Town::move_to(2)).await.code, "consent_needed");
+    let with_consent = Request::Move { instance: "web".to_owned(), to: None, accept_loss: true, wait: true };
+    let replies = town.ask(with_consent).await;
+    assert!(outcome(&replies).committed);
+    let swapped = swaps(&events(&replies));
+    let modes: Vec<_> =
+        swapped.iter().filter_map(|(_, record)| record.operation.as_ref().map(|it| it.mode)).collect();
+    assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == Mode::Restart));
+    assert!(!town.gates.lock().unwrap().doubled);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_cannot_be_made_ready_leaves_everything_as_it_was() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let people = town.populate();
+    town.until_swapped("serve").await;
+    people.1.node.lock().unwrap().manners.refuses_as_target = true;
+    let replies = town.ask(Town::move_to(2)).await;
+    let outcome = outcome(&replies);
+    assert!(!outcome.committed);
+    assert_eq!((outcome.node, outcome.incarnation, outcome.parked), (NodeId(1), 1, 0));
+    assert!(outcome.cause.as_ref().unwrap().contains("the target could not go on"), "{outcome:?}");
+    assert_eq!(town.gates.lock().unwrap().open.len(), 1);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_can_be_cancelled_while_it_copies_and_another_is_refused_meanwhile() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let people = town.populate();
+    town.until_swapped("serve").await;
+    people.0.node.lock().unwrap().manners.copies_for_ever = true;
+    let cancel = Request::Cancel { instance: "web".to_owned() };
+    assert_eq!(town.refused(cancel.clone()).await.code, "nothing_open");
+    let mut waiting = Person::ask(&town.layout, &Town::move_to(2)).await;
+    town.until(|event| event.what == What::Entered(Phase::Copy)).await;
+    assert_eq!(town.web().await.phase, Phase::Copy);
+    assert_eq!(town.refused(Town::move_to(2)).await.code, "busy");
+    assert_eq!(town.ask(cancel).await, [Reply::Done]);
+    let ended = soon(async {
+        loop {
+            match waiting.next().await {
+                Some(Reply::Outcome(outcome)) => break outcome,
+                Some(Reply::Event(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    assert_eq!((ended.committed, ended.cause.as_deref()), (false, Some("cancelled")));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_asks_the_application_and_opens_nothing() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let people = town.populate();
+    town.until_swapped("serve").await;
+    let ask = Request::Preview { instance: "web".to_owned(), to: None };
+    let previewed = town.ask(ask.clone()).await;
+    let [Reply::Previewed { mode: Some(Mode::Handoff), to: NodeId(2), obstacle: None, .. }] = &previewed[..]
+    else {
+        panic!("{previewed:?}");
+    };
+    people.0.node.lock().unwrap().manners.preview = Ok(Preview {
+        offer: Some(Offer::Hold { remaining_ms: 9000 }),
+        estimate: None,
+        reason: "a backup is under way".to_owned(),
+    });
+    let previewed = town.ask(ask).await;
+    let [Reply::Previewed { mode: None, obstacle: Some(obstacle), .. }] = &previewed[..] else {
+        panic!("{previewed:?}");
+    };
+    assert!(obstacle.contains("9000 ms: a backup is under way"), "{obstacle}");
+    assert_eq!(town.web().await.record.unwrap().last_operation.0, 0);
+    controller.stop().await;
+}

@@ -1,0 +1,161 @@
+//! A controller without a register, or with one that is behind (rule 7).
+
+use crate::disk::QuotaDisk;
+use crate::player::Agent;
+use crate::town::{Controller, Person, Town, soon, swaps};
+use paracloud_controller::Ledger;
+use paracloud_controller::store::Options;
+use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, StartId};
+use paracloud_core::register::{Change, Proposer, Record, Step};
+use paracloud_substrate::message::Note;
+use paracloud_substrate::person::{Event, Reply, Request, What};
+
+fn owner() -> Placement {
+    Placement { node: NodeId(1), start: StartId(10) }
+}
+
+/// Served, on node 1, after so many restarts.
+fn record(restarts: u32) -> Record {
+    let mut record = Record::first(owner());
+    record.incarnation = Incarnation(1 + restarts);
+    record.last_operation = OperationNumber(5);
+    record.apply(&Change::Serve("127.0.1.1:20000".parse().unwrap()), Proposer::Coordinator).unwrap()
+}
+
+fn is_unknown(event: &Event) -> bool {
+    matches!(&event.what, What::Note(Note::Reason(why)) if why.starts_with("unknown: "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_started_before_every_node_answered_or_was_declared_lost() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let mut agent = Agent::start(&town, 1);
+    soon(agent.has_connected(1)).await;
+    let why = town.web().await.unknown.unwrap();
+    assert!(why.contains("n2"), "{why}");
+    let refused = town.refused(Town::move_to(2)).await;
+    assert_eq!(refused.code, "unknown");
+    assert!(agent.node.lock().unwrap().alive.is_empty());
+
+    let unknown_node = Request::NodeLost { node: NodeId(9) };
+    assert_eq!(town.refused(unknown_node).await.code, "unknown_node");
+    assert_eq!(town.ask(Request::NodeLost { node: NodeId(2) }).await, [Reply::Done]);
+    town.until_swapped("serve").await;
+    let there = Request::NodeLost { node: NodeId(1) };
+    assert_eq!(town.refused(there).await.code, "node_connected");
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_register_takes_the_highest_numbers_that_any_node_knows() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let _gateways = (crate::player::Gateway::start(&town, 1), crate::player::Gateway::start(&town, 2));
+    let newest = record(3);
+    let _first = Agent::with(&town, 1, Some(record(1)), &[(10, false)]);
+    let _second = Agent::with(&town, 2, Some(newest.clone()), &[]);
+    let found = town.until_swapped("found").await;
+    assert_eq!(swaps(&found), [("found".to_owned(), newest)]);
+    let replies = town.ask(Town::move_to(2)).await;
+    let Some(Reply::Outcome(outcome)) = replies.last() else { panic!("{replies:?}") };
+    assert!(outcome.committed);
+    assert_eq!((outcome.operation, outcome.incarnation), (OperationNumber(6), 5));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_found_alive_twice_waits_for_a_person() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let mut first = Agent::with(&town, 1, Some(record(0)), &[(10, false)]);
+    let mut second = Agent::with(&town, 2, Some(record(0)), &[(20, false)]);
+    town.until(is_unknown).await;
+    let web = town.web().await;
+    assert!(web.unknown.unwrap().contains(&StartId(20).to_string()));
+    assert_eq!(web.record, None, "nothing was decided");
+    assert_eq!(town.refused(Town::move_to(2)).await.code, "unknown");
+    // That the second one is gone does not decide anything either: a person does.
+    second.node.lock().unwrap().alive.clear();
+    let reconsider = Request::Reconsider { instance: "web".to_owned() };
+    assert_eq!(town.ask(reconsider.clone()).await, [Reply::Done]);
+    let found = town.until_swapped("found").await;
+    assert_eq!(swaps(&found).last().unwrap().1, record(0));
+    soon(async {
+        first.has_connected(2).await;
+        second.has_connected(2).await;
+    })
+    .await;
+    assert_eq!(town.refused(reconsider).await.code, "not_unknown");
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_process_without_an_intent_to_seal_waits_for_a_person() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let _first = Agent::with(&town, 1, Some(record(0)), &[(10, true)]);
+    let _second = Agent::start(&town, 2);
+    town.until(is_unknown).await;
+    assert!(town.web().await.unknown.unwrap().contains("sealed"));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_register_that_is_behind_its_nodes_asks_all_of_them_and_catches_up() {
+    let town = Town::new();
+    let disk = QuotaDisk::new(64 << 20);
+    let store = Ledger::open_on(disk.clone(), Options::default()).unwrap();
+    store.swap("web", None, &record(0), &[]).unwrap();
+    store.close().unwrap();
+    let controller = Controller::start_on(&town, move || Ledger::open_on(disk.clone(), Options::default()));
+    let newest = record(2);
+    let mut first = Agent::with(&town, 1, Some(newest.clone()), &[(10, false)]);
+    soon(first.has_connected(2)).await;
+    assert!(town.web().await.unknown.unwrap().contains("n2"));
+    let _second = Agent::start(&town, 2);
+    let found = town.until_swapped("found").await;
+    assert_eq!(swaps(&found), [("found".to_owned(), newest)]);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_an_app_that_is_configured_no_longer_is_kept_and_shown() {
+    let town = Town::new();
+    let disk = QuotaDisk::new(64 << 20);
+    let store = Ledger::open_on(disk.clone(), Options::default()).unwrap();
+    store.swap("gone", None, &record(0), &[]).unwrap();
+    store.close().unwrap();
+    let controller = Controller::start_on(&town, move || Ledger::open_on(disk.clone(), Options::default()));
+    let gone = town.status().await.instances.into_iter().find(|it| it.name == "gone").unwrap();
+    assert_eq!(gone.record, Some(record(0)));
+    assert!(gone.unknown.unwrap().contains("configuration"));
+    let ask = Request::Move { instance: "gone".to_owned(), to: None, accept_loss: false, wait: false };
+    assert_eq!(town.refused(ask).await.code, "not_configured");
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_on_a_node_that_is_declared_lost_counts_as_dead() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let (first, second, _one, _two) = town.populate();
+    town.until_swapped("serve").await;
+    first.node.lock().unwrap().manners.copies_for_ever = true;
+    let mut waiting = Person::ask(&town.layout, &Town::move_to(2)).await;
+    town.until_swapped("open").await;
+    drop(first);
+    soon(async { while town.status().await.nodes[0].connected {} }).await;
+    assert_eq!(town.ask(Request::NodeLost { node: NodeId(1) }).await, [Reply::Done]);
+    let seen = town
+        .until(|event| {
+            matches!(&event.what, What::Swapped { record, .. }
+        if record.step() == Some(Step::Undo))
+        })
+        .await;
+    let (change, _) = swaps(&seen).pop().unwrap();
+    assert_eq!(change, "roll_back: the source's process died");
+    drop(second);
+    assert!(soon(waiting.next()).await.is_some());
+    controller.stop().await;
+}
