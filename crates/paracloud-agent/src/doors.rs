@@ -183,12 +183,24 @@ impl Door {
         let route = self.admit(&head);
         let bytes_max = route.as_ref().map_or(0, Route::body_bytes_max);
         let waits = head.headers.contains_key(EXPECT);
-        let body = match (read(body, bytes_max, waits).await, route) {
+        match (read(body, bytes_max, waits).await, route) {
             // What is wrong with the request as such comes before what is wrong with its body.
-            (_, Err(error)) | (Err(error), Ok(_)) => return Err(error),
-            (Ok(body), Ok(route)) => (route, body),
-        };
-        self.say(body.0, &body.1).await
+            (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
+            (Ok(body), Ok(route)) => {
+                let what = route.target();
+                self.say(route, &body).await.map_err(|error| self.breach(&what, error))
+            }
+        }
+    }
+
+    /// A body that the contract does not allow is shown to people: to the application it is an error like any other,
+    /// and it may never tell.
+    fn breach(&self, what: &str, error: ErrorBody) -> ErrorBody {
+        if matches!(error.code, ErrorCode::Malformed | ErrorCode::OutOfBounds) {
+            let what = format!("{what}: {}", error.message);
+            let _ = self.events.try_send(Event::Breach { start: self.start, what });
+        }
+        error
     }
 
     /// Holds the head of a request against the contract.

@@ -205,10 +205,11 @@ fn filled(text: &str, address: SocketAddr) -> String {
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// The next port that can be bound. The range is gone through from end to end before one is given again, so an
-/// address is not reused for thousands of starts.
+/// address is not reused for thousands of starts. Where it begins is drawn: two clouds on one machine, whose nodes
+/// have the same hosts, hardly ever want the same port at the same time.
 fn next_port(counter: &Path, host: IpAddr) -> io::Result<u16> {
     let last = present(std::fs::read_to_string(counter))?.and_then(|text| text.trim().parse().ok());
-    let mut port = last.filter(|port| PORTS.contains(port)).unwrap_or(PORTS.end - 1);
+    let mut port = last.filter(|port| PORTS.contains(port)).unwrap_or_else(|| rand::random_range(PORTS));
     for _ in PORTS {
         port = if port + 1 == PORTS.end { PORTS.start } else { port + 1 };
         if TcpListener::bind((host, port)).is_ok() {
@@ -252,7 +253,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let counter = directory.path().join("port");
         let host = IpAddr::from([127, 0, 1, 99]);
+        assert!(PORTS.contains(&next_port(&counter, host).unwrap()));
+        std::fs::write(&counter, "20500").unwrap();
         let first = next_port(&counter, host).unwrap();
+        assert_eq!(first, 20_501);
         let _taken = TcpListener::bind((host, first + 1)).unwrap();
         assert_eq!(next_port(&counter, host).unwrap(), first + 2, "one that is taken is passed over");
         std::fs::write(&counter, "31999").unwrap();

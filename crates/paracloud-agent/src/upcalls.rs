@@ -168,6 +168,9 @@ impl Desk {
             if !answer.is_final() || is_same(settled, answer) {
                 return Ok(Taken::Nothing);
             }
+            if closed {
+                return Err(over());
+            }
             let what = format!("{} was answered {} before; that counts", call.name(), settled.verdict);
             return Err(ErrorBody::new(ErrorCode::AnswerDiffers, &what));
         }

@@ -114,7 +114,7 @@ impl Node {
         let taken = match start.session.desk.answer(answer, over, now_ms) {
             Ok(taken) => taken,
             Err(error) => {
-                if matches!(error.code, ErrorCode::AnswerDiffers | ErrorCode::OutOfBounds) {
+                if error.code == ErrorCode::AnswerDiffers {
                     let what = format!("operation {}: {}", answer.operation, error.message);
                     self.note(&name, Some(operation), Note::Breach { start: id, what });
                 }

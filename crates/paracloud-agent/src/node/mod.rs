@@ -55,6 +55,8 @@ pub(crate) enum Event {
     Superseded(Generation),
     /// An application says something.
     Said { start: StartId, said: Box<Said>, reply: oneshot::Sender<Reply> },
+    /// An application broke the contract.
+    Breach { start: StartId, what: String },
     /// An application wants to join its channel.
     Join { start: StartId, token: String, stream: tokio::net::UnixStream },
     /// An end of a channel is here.
@@ -214,6 +216,11 @@ impl Node {
             Event::Line(line) => self.line(*line).await,
             Event::Shim { start, status } => self.shim_reports(start, status),
             Event::Said { start, said, reply } => self.said(start, *said, reply),
+            Event::Breach { start, what } => {
+                if let Some(name) = self.starts.get(&start).map(|start| start.instance.clone()) {
+                    self.note(&name, None, Note::Breach { start, what });
+                }
+            }
             Event::Join { start, token, stream } => self.join(start, &token, stream),
             Event::End { instance, operation, side, end } => self.take_end(&instance, operation, side, end),
             Event::Probed(start) => self.probed(start),

@@ -1,15 +1,10 @@
 //! A move by handing over, told by a controller that is the test itself, with real agents, shims and programs.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one message among all")]
-
-#[cfg(test)]
-mod rig;
-
+use crate::rig::{N1, N2, Puppet, Rig, moving, sealed_at};
 use paci::participant::Side;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::register::{Mode, Step};
-use rig::{N1, N2, Puppet, Rig, moving, sealed_at};
 use serde_json::json;
 
 const OPERATION: OperationNumber = OperationNumber(1);
@@ -43,13 +38,13 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
 
     let prepare = |start, side| ToAgent::Prepare { operation: OPERATION, start, side, mode: Mode::Handoff };
     n2.tell(prepare(target, Side::Target), record(Step::Open).operation);
-    let address = rig::until("the target's specification", || {
+    let address = crate::rig::until("the target's specification", || {
         let spec = std::fs::read(rig.layout.process(N2, target).join("spec.json")).ok()?;
         let spec: serde_json::Value = serde_json::from_slice(&spec).ok()?;
         spec["address"].as_str()?.parse().ok()
     });
     let filled = Puppet { address };
-    rig::until("the target listens", || std::net::TcpStream::connect(address).ok());
+    crate::rig::until("the target listens", || std::net::TcpStream::connect(address).ok());
     assert_eq!(filled.hello(CAPABILITIES).1["standing"], "STAGING");
     let upcall = filled.next();
     assert_eq!(upcall["prepare"]["side"], "TARGET");

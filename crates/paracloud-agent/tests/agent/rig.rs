@@ -1,8 +1,5 @@
 //! A cloud's directory, its agents as real processes, and the controller's end of their links in the test's hand.
 
-#![allow(dead_code, reason = "each test file uses its part of the rig")]
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one message among all")]
-
 use paracloud_core::ids::{GatewayId, Incarnation, NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::register::{Mode, Operation, Record, Step};
@@ -18,6 +15,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -26,6 +24,7 @@ pub(crate) const WAIT: Duration = Duration::from_secs(30);
 pub(crate) const APP: &str = "shop";
 pub(crate) const N1: NodeId = NodeId(1);
 pub(crate) const N2: NodeId = NodeId(2);
+static RIGS: AtomicU32 = AtomicU32::new(0);
 const BINARY: &str = env!("CARGO_BIN_EXE_paracloud-agent-alone");
 
 /// Waits until something is there, for as long as a test waits.
@@ -42,7 +41,7 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// One cloud.
 pub(crate) struct Rig {
-    directory: TempDir,
+    _directory: TempDir,
     pub(crate) layout: Layout,
     listener: UnixListener,
     pub(crate) agents: Vec<Agent>,
@@ -86,13 +85,19 @@ impl Rig {
             drain_ms: 0,
         };
         change(&mut app);
-        let node = |id: NodeId, last| Node { id, name: id.to_string(), host: [127, 0, 1, last].into() };
+        // Hosts of their own for each cloud: tests run side by side.
+        let [high, low] = (RIGS.fetch_add(1, Ordering::Relaxed) ^ std::process::id()).to_be_bytes()[2..]
+        else {
+            unreachable!("four bytes")
+        };
+        let host = |last| [127, 1 + high % 254, low, last].into();
+        let node = |id: NodeId, last| Node { id, name: id.to_string(), host: host(last) };
         let cloud =
             Cloud { nodes: vec![node(N1, 1), node(N2, 2)], gateways: vec![GatewayId(1)], apps: vec![app] };
         cloud.save(&layout.cloud()).unwrap();
         let listener = UnixListener::bind(layout.controller_socket()).unwrap();
         listener.set_nonblocking(true).unwrap();
-        Self { directory, layout, listener, agents: Vec::new(), starts: 0x51, env: Vec::new() }
+        Self { _directory: directory, layout, listener, agents: Vec::new(), starts: 0x51, env: Vec::new() }
     }
 
     /// Sets a variable for agents that are started from now on.

@@ -1,0 +1,291 @@
+//! The contract on the agent's socket: what is refused, with which code, and that a refusal changes nothing.
+
+use crate::rig::{APP, N1, Puppet, Rig, moving, read, sealed_at};
+use paracloud_core::ids::{OperationNumber, Placement, StartId};
+use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
+use paracloud_core::register::{Mode, Record, Step};
+use paracloud_substrate::message::{FromAgentLine, Note, Preview, ToAgentLine};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+const OPERATION: OperationNumber = OperationNumber(1);
+const CAPABILITIES: &[&str] = &["move.handoff", "move.estimate"];
+
+fn owner() -> (Rig, StartId, Puppet) {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    (rig, start, shop)
+}
+
+/// Asks for the offer of an open move.
+fn estimate(rig: &mut Rig, start: StartId, shop: Puppet) {
+    let operation = moving(start, StartId(9), shop.address, Step::Open).operation;
+    let estimate = ToAgent::Estimate { operation: OPERATION, start, mode: Mode::Handoff };
+    rig.agents[0].tell(estimate, operation);
+}
+
+fn offer(rig: &mut Rig) -> Offer {
+    rig.agents[0].hear("an offer", |message| match message {
+        FromAgent::Offered { offer, .. } => Some(*offer),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_foreign_process_is_refused() {
+    let (rig, start, _) = owner();
+    let directory = rig.layout.socket_directory(N1, start);
+    let mut stream = UnixStream::connect(directory.join("paci.sock")).unwrap();
+    stream
+        .write_all(b"GET /v1/instance HTTP/1.1\r\nHost: x\r\nPaci: 1\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 403") && reply.contains("PEER_NOT_ALLOWED"), "{reply}");
+    let mut stream = UnixStream::connect(directory.join("channel")).unwrap();
+    stream.write_all(format!("PACI-CHANNEL 1 {}\n", "0".repeat(32)).as_bytes()).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert_eq!(reply, "NO TOKEN_UNKNOWN\n");
+}
+
+#[test]
+fn what_breaks_the_contract_gets_its_code_and_changes_nothing() {
+    let (_rig, start, shop) = owner();
+    let head = "HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n";
+    let long = "y".repeat(9_000);
+    for (request, bytes, status, code) in [
+        (format!("GET /v1/instance {head}\\r\\n"), 0, 403, "HEADER_MISSING"),
+        (format!("GET /v1/nothing {head}Paci: 1\\r\\n\\r\\n"), 0, 404, "PATH_UNKNOWN"),
+        (format!("DELETE /v1/state {head}Paci: 1\\r\\n\\r\\n"), 0, 405, "METHOD_NOT_ALLOWED"),
+        (format!("GET /v1/instance {head}Paci: 1\\r\\nX: {long}\\r\\n\\r\\n"), 0, 431, "HEAD_TOO_LARGE"),
+        (format!("PUT /v1/state {head}Paci: 1\\r\\nContent-Length: 9\\r\\n\\r\\n"), 9, 400, "MALFORMED"),
+        (
+            format!("PUT /v1/state {head}Paci: 1\\r\\nContent-Length: 10485760\\r\\n\\r\\n"),
+            10 << 20,
+            413,
+            "BODY_TOO_LARGE",
+        ),
+        (format!("GET /v1/upcalls/next?waitMs=0 {head}Paci: 1\\r\\n\\r\\n"), 0, 409, "HELLO_REQUIRED"),
+        (format!("GET /v1/upcalls/next?waitMs=99999 {head}Paci: 1\\r\\n\\r\\n"), 0, 400, "OUT_OF_BOUNDS"),
+    ] {
+        let (got, body) = read(&shop.say(&format!("raw {request} {bytes}")));
+        assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{request}: {body}");
+    }
+    assert!(shop.say("raw hello?\\r\\n\\r\\n 0").starts_with("400"), "what is no HTTP at all");
+    let strange = shop.call("POST", "/v1/hello", r#"{"versions":["v9"]}"#);
+    assert_eq!((strange.0, strange.1["code"].as_str()), (409, Some("VERSION_UNSUPPORTED")));
+    let (status, described) = shop.call("GET", "/v1/instance", "");
+    assert_eq!((status, described["standing"].as_str()), (200, Some("OWNER")));
+    assert_eq!(described["instance"]["startId"], start.to_string());
+}
+
+#[test]
+fn answers_that_were_not_asked_for_count_for_nothing() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    let stranger = json!({"operation": 7, "attempt": 1});
+    let (status, error) = shop.answer(&stranger, json!({"verdict": "DONE"}));
+    assert_eq!((status, error["code"].as_str()), (404, Some("OPERATION_UNKNOWN")));
+
+    rig.agents[0].own(&moving(start, StartId(9), shop.address, Step::Sealing));
+    let seal = shop.next();
+    let (status, error) = shop.answer(&seal, json!({"verdict": "DONE"}));
+    assert_eq!((status, error["code"].as_str()), (400, Some("OUT_OF_BOUNDS")), "a digest is needed");
+    let empty = json!({"position": "9", "digest": ""});
+    assert_eq!(shop.answer(&seal, json!({"verdict": "DONE", "sealed": empty})).0, 400);
+    assert_eq!(shop.answer(&seal, json!({"verdict": "DONE", "sealed": sealed_at(9)})).0, 200);
+    assert_eq!(shop.answer(&seal, json!({"verdict": "DONE", "sealed": sealed_at(9)})).0, 200, "said again");
+    let (status, error) = shop.answer(&seal, json!({"verdict": "DONE", "sealed": sealed_at(10)}));
+    assert_eq!((status, error["code"].as_str()), (409, Some("ANSWER_DIFFERS")));
+    let (mut sealed, mut breaches) = (Vec::new(), 0);
+    rig.agents[0].hear_line("the breaches", |line| {
+        match line {
+            FromAgentLine::Machine { message: FromAgent::Sealed { sealed: held, .. }, .. } => {
+                sealed.push(held.position);
+            }
+            FromAgentLine::Note { note: Note::Breach { .. }, .. } => breaches += 1,
+            _ => {}
+        }
+        (breaches == 3).then_some(())
+    });
+    assert_eq!(sealed, [9]);
+
+    let mut closed = moving(start, StartId(9), shop.address, Step::Sealing);
+    closed.operation = None;
+    rig.agents[0].own(&closed);
+    rig.agents[0].tell(ToAgent::Own(closed), None);
+    crate::rig::until("the operation is over", || {
+        let late = json!({"verdict": "FAILED", "code": "WRONG_PHASE"});
+        (shop.answer(&seal, late).1["code"] == "OPERATION_CLOSED").then_some(())
+    });
+}
+
+#[test]
+fn an_upcall_without_answer_comes_again_and_a_newer_poller_takes_over() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    let older = shop.begin("call GET /v1/upcalls/next?waitMs=30000");
+    // Its place is taken by whichever of the two came first.
+    let newer = shop.begin("call GET /v1/upcalls/next?waitMs=30000");
+    crate::rig::until("one of them is superseded", || {
+        (older.is_finished() || newer.is_finished()).then_some(())
+    });
+    estimate(&mut rig, start, shop);
+    let (one, other) = (read(&older.join().unwrap()), read(&newer.join().unwrap()));
+    let (told, superseded) = if one.0 == 200 { (one, other) } else { (other, one) };
+    assert_eq!((superseded.0, superseded.1["code"].as_str()), (409, Some("SUPERSEDED")));
+    let mut attempts = vec![told.1["attempt"].as_u64().unwrap()];
+    for _ in 0..3 {
+        attempts.push(shop.next()["attempt"].as_u64().unwrap());
+    }
+    assert_eq!(attempts, [1, 2, 3, 4]);
+    let call = rig.agents[0].hear_note("unresponsive", |note| match note {
+        Note::Unresponsive { call, .. } => Some(call.clone()),
+        _ => None,
+    });
+    assert_eq!(call, "estimate");
+}
+
+#[test]
+fn after_a_restart_of_the_agent_a_session_goes_on() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    shop.ready();
+    let record = moving(start, StartId(9), shop.address, Step::Sealing);
+    rig.agents[0].own(&record);
+    let first = shop.next();
+    rig.kill_agent(0);
+    let agent = rig.agent(N1);
+    assert_eq!(agent.known[0].alive, [(start, true)], "it may be sealed");
+    let (status, error) = shop.call("GET", "/v1/upcalls/next?waitMs=0", "");
+    assert_eq!((status, error["code"].as_str()), (409, Some("HELLO_REQUIRED")));
+    assert_eq!(shop.hello(CAPABILITIES).1["standing"], "UNDECIDED", "nobody told the new agent yet");
+    agent.own(&record);
+    let again = crate::rig::until("owner", || {
+        Some(shop.hello(CAPABILITIES).1).filter(|it| it["standing"] == "OWNER")
+    });
+    assert_eq!(again["instance"]["startId"], start.to_string());
+    let second = shop.next();
+    assert!(second["seal"].is_object() && second["attempt"].as_u64() > first["attempt"].as_u64(), "{second}");
+    assert_eq!(
+        shop.answer(&first, json!({"verdict": "DONE", "sealed": sealed_at(8)})).0,
+        200,
+        "counts for nothing"
+    );
+    shop.answer(&second, json!({"verdict": "DONE", "sealed": sealed_at(9)}));
+    let position = rig.agents[0].hear("sealed", |message| match message {
+        FromAgent::Sealed { sealed, .. } => Some(sealed.position),
+        _ => None,
+    });
+    assert_eq!(position, 9);
+}
+
+#[test]
+fn a_hold_is_the_offer_until_it_is_released() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    let (status, granted) = shop.call("PUT", "/v1/holds/payroll", r#"{"ops":["move"],"ttlMs":60000}"#);
+    assert_eq!((status, granted["grantedTtlMs"].as_u64()), (200, Some(60_000)));
+    estimate(&mut rig, start, shop);
+    assert!(matches!(offer(&mut rig), Offer::Hold { remaining_ms: 1..=60_000 }));
+    for number in 1..32 {
+        assert_eq!(shop.call("PUT", &format!("/v1/holds/k{number}"), r#"{"ttlMs":60000}"#).0, 200);
+    }
+    let (status, error) = shop.call("PUT", "/v1/holds/more", r#"{"ttlMs":60000}"#);
+    assert_eq!((status, error["code"].as_str()), (429, Some("HOLDS_FULL")));
+}
+
+#[test]
+fn a_program_that_does_not_claim_the_handoff_is_not_asked() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(&["stop"]);
+    estimate(&mut rig, start, shop);
+    assert_eq!(offer(&mut rig), Offer::Refuse);
+}
+
+#[test]
+fn an_application_that_exits_during_an_upcall_is_dead() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    estimate(&mut rig, start, shop);
+    assert!(shop.next()["estimate"].is_object());
+    shop.say("exit 4");
+    let how = rig.agents[0].hear_death(start);
+    assert!(how.contains("status 4"), "{how}");
+}
+
+fn previewed(rig: &mut Rig, question: u64) -> Result<Preview, String> {
+    rig.agents[0].hear_line("a preview", |line| match line {
+        FromAgentLine::Previewed { question: of, answer } if *of == question => Some(answer.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_preview_asks_without_an_operation() {
+    let (mut rig, start, shop) = owner();
+    let ask = |question| ToAgentLine::Preview { instance: APP.to_owned(), question };
+    rig.agents[0].say(&ask(1));
+    let unaware = previewed(&mut rig, 1).unwrap();
+    assert_eq!((unaware.offer, unaware.reason.as_str()), (None, "it does not speak PaCI"));
+    shop.hello(CAPABILITIES);
+    rig.agents[0].say(&ask(2));
+    let upcall = shop.next();
+    assert_eq!((upcall["dryRun"].as_bool(), upcall["operation"].as_u64()), (Some(true), Some(1)));
+    let figures = json!({"stateKib": 4096, "modes": ["HANDOFF"]});
+    assert_eq!(shop.answer(&upcall, json!({"verdict": "DONE", "estimate": figures})).0, 200);
+    let preview = previewed(&mut rig, 2).unwrap();
+    assert_eq!(preview.offer, Some(Offer::Accept));
+    assert_eq!(preview.estimate.unwrap().state_kib, Some(4_096));
+    // The move itself asks anew, under the same number, and its figures may be others.
+    estimate(&mut rig, start, shop);
+    let upcall = shop.next();
+    assert_eq!((upcall["dryRun"].as_bool(), upcall["attempt"].as_u64()), (Some(false), Some(2)));
+    assert_eq!(shop.answer(&upcall, json!({"verdict": "DEFER", "retryAfterMs": 700})).0, 200);
+    assert_eq!(offer(&mut rig), Offer::Hold { remaining_ms: 700 });
+}
+
+#[test]
+fn a_program_of_curl_and_sh_is_a_full_participant() {
+    if std::process::Command::new("curl").arg("--version").output().is_err() {
+        return;
+    }
+    let script = r#"
+        set -e
+        socket="${PACI_ENDPOINT#unix://}"
+        say() { curl -sS --unix-socket "$socket" -H 'Paci: 1' "$@"; }
+        say -X POST -d '{"versions":["v1"],"capabilities":["move.estimate","move.handoff"]}' http://p/v1/hello
+        say -X PUT -d '{"state":"READY"}' http://p/v1/state
+        upcall=$(say 'http://p/v1/upcalls/next?waitMs=25000')
+        operation=$(echo "$upcall" | sed 's/.*"operation":\([0-9]*\).*/\1/')
+        attempt=$(echo "$upcall" | sed 's/.*"attempt":\([0-9]*\).*/\1/')
+        say -d "{\"operation\":$operation,\"attempt\":$attempt,\"verdict\":\"DEFER\",\"retryAfterMs\":42}" \
+            "http://p/v1/upcalls/$operation"
+        sleep 600
+    "#;
+    let mut rig = Rig::with(|app| app.command = ["sh", "-c", script].map(str::to_owned).to_vec());
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    estimate(&mut rig, start, shop);
+    assert_eq!(offer(&mut rig), Offer::Hold { remaining_ms: 42 });
+}
+
+#[test]
+fn what_names_no_owner_is_undecided() {
+    let (mut rig, start, shop) = owner();
+    rig.kill_agent(0);
+    rig.agent(N1);
+    let (status, described): (u16, Value) = shop.call("GET", "/v1/instance", "");
+    assert_eq!((status, described["standing"].as_str()), (200, Some("UNDECIDED")));
+    let other = Record::first(Placement { node: N1, start: StartId(0xabc) });
+    let mut newer = other;
+    newer.incarnation = newer.incarnation.next();
+    rig.agents[0].own(&newer);
+    crate::rig::until("outdated", || {
+        let (_, hello) = shop.hello(&[]);
+        (hello["standing"] != "OWNER" && hello["instance"]["startId"] == start.to_string()).then_some(())
+    });
+}

@@ -1,0 +1,11 @@
+//! Agents, shims and programs as real processes; the controller's side of the links is the test's.
+
+#![cfg(test)]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one message among all")]
+
+mod channels;
+mod contract;
+mod endings;
+mod moves;
+mod processes;
+mod rig;
