@@ -261,7 +261,13 @@ impl Agent {
         effects.push(Effect::Shim(start, self.generation, Order::Spawn));
     }
 
-    fn estimate(&mut self, start: StartId, operation: OperationNumber, mode: Mode, effects: &mut Vec<Effect>) {
+    fn estimate(
+        &mut self,
+        start: StartId,
+        operation: OperationNumber,
+        mode: Mode,
+        effects: &mut Vec<Effect>,
+    ) {
         let process = self.processes.get(&start);
         let silent = process.is_some_and(|process| process.life == Life::Running && !process.greeted);
         if silent && mode == Mode::Restart {
@@ -471,9 +477,8 @@ impl Agent {
         match record.operation.as_ref().filter(|it| it.mode == Mode::Restart).map(|it| it.step) {
             Some(Step::Retire) if record.served.is_some() => FromAgent::Serving { operation, start },
             Some(Step::Undo) if record.served.is_some() => FromAgent::Undone { operation, start },
-            Some(Step::Open | Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo) | None => {
-                FromAgent::Ready { start, incarnation: record.incarnation, address }
-            }
+            Some(Step::Open | Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo)
+            | None => FromAgent::Ready { start, incarnation: record.incarnation, address },
         }
     }
 

@@ -324,7 +324,8 @@ impl Coordinator {
             }
             FromAgent::Ready { start, incarnation, address } => {
                 // It counts once, for the owner that has not served yet.
-                if start == record.owner.start && incarnation == record.incarnation && record.served.is_none() {
+                if start == record.owner.start && incarnation == record.incarnation && record.served.is_none()
+                {
                     self.facts.ready = Some((start, incarnation, address));
                 }
             }
@@ -702,6 +703,14 @@ impl Coordinator {
         if self.phase == Phase::Start {
             effects.push(own(record.owner.node));
         }
+        // Also without an operation: after a start, gateways wait for the route.
+        if matches!(self.phase, Phase::Park | Phase::Release)
+            && let Some(table) = self.table()
+        {
+            for gateway in setting.gateways.difference(&self.facts.obeyed) {
+                effects.push(Effect::Gateway(*gateway, ToGateway::Table(table.clone())));
+            }
+        }
         let Some(operation) = &record.operation else { return };
         let number = record.last_operation;
         let end = |place: Placement| {
@@ -714,7 +723,7 @@ impl Coordinator {
             Effect::Agent(place.node, message)
         };
         match self.phase {
-            Phase::Idle | Phase::Start => {}
+            Phase::Idle | Phase::Start | Phase::Park | Phase::Release => {}
             Phase::Offer => effects.push(Effect::Agent(
                 operation.source.node,
                 ToAgent::Estimate { operation: number, start: operation.source.start, mode: operation.mode },
@@ -735,12 +744,53 @@ impl Coordinator {
             Phase::Doom => effects.push(end(operation.target)),
             Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.target)),
             Phase::Retire => effects.push(end(operation.source)),
-            Phase::Park | Phase::Release => {
-                let Some(table) = self.table() else { return };
-                for gateway in setting.gateways.difference(&self.facts.obeyed) {
-                    effects.push(Effect::Gateway(*gateway, ToGateway::Table(table.clone())));
-                }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting() -> Setting {
+        Setting {
+            gateways: [GatewayId(1), GatewayId(2)].into(),
+            nodes: [NodeId(1), NodeId(2)].into(),
+            resend_ms: 100,
+            prepare_ms: 1_000,
+            copy_ms: 1_000,
+            drain_ms: 1_000,
+            park_ms: 1_000,
+            seal_ms: 1_000,
+            switch_ms: 1_000,
+            release_ms: 1_000,
+            pause: convergence::Budget {
+                pause_ms: 5,
+                pause_ms_max: 50,
+                stall_reports: 3,
+                stall_reports_max: 8,
+            },
+        }
+    }
+
+    #[test]
+    fn gateways_are_told_the_route_of_an_instance_that_was_started() {
+        let mut record = Record::first(Placement { node: NodeId(1), start: StartId(1) });
+        let mut coordinator = Coordinator::default();
+        coordinator.step(&setting(), Input::Recovered(record.clone()), StartId(2), &mut Vec::new());
+        record.served = Some(([127, 0, 0, 1], 80).into());
+        let mut effects = Vec::new();
+        let served = Input::Swapped { record: record.clone(), applied: true };
+        coordinator.step(&setting(), served, StartId(2), &mut effects);
+        let mut routed = Vec::new();
+        for effect in &effects {
+            if let Effect::Gateway(_, ToGateway::Table(table)) = effect
+                && !table.parks
+            {
+                routed.push(table.route);
             }
         }
+        assert_eq!(routed.len(), 2, "{effects:?}");
+        assert!(routed.iter().all(|route| route.is_some_and(|route| Some(route.address) == record.served)));
     }
 }
