@@ -1,7 +1,7 @@
 //! The loop of a shim: orders and the process's end in, the machine's effects out.
 
 use super::order::{FromShim, ToShim};
-use super::watch::{Watched, end_leftovers};
+use super::watch::{UNSEEN, Watched, end_leftovers};
 use super::{ORPHAN_MS, ORPHAN_VARIABLE, PARENT, ShimError};
 use crate::durable;
 use crate::processes::{Exit, ProcessDirectory, Spec};
@@ -238,7 +238,7 @@ impl Keeper {
         if status == Status::Dead {
             let never = match self.process.identity() {
                 Ok(None) => "it was never started, and never will be",
-                Ok(Some(_)) | Err(_) => "it ended; nobody saw how",
+                Ok(Some(_)) | Err(_) => UNSEEN,
             };
             self.note_exit(&Exit { how: never.to_owned() });
         }

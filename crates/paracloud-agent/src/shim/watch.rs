@@ -15,6 +15,9 @@ const SWEEP_MS: u64 = 5;
 /// After so many looks it is said who does not die.
 const SWEEPS_UNTIL_SAID: u32 = 200;
 
+/// How a process ended whose shim was not there, or was not its parent.
+pub(crate) const UNSEEN: &str = "it ended; its status is not known, because its first shim had ended";
+
 /// A process that is watched, by its parent or by a later shim.
 #[derive(Debug)]
 pub(crate) struct Watched {
@@ -81,7 +84,7 @@ impl Watched {
         let how = match (failure, status) {
             (Some(failure), _) => format!("it could not be started: {failure}"),
             (None, Some(status)) => told(status),
-            (None, None) => "it ended; its status is not known, because its first shim had ended".to_owned(),
+            (None, None) => UNSEEN.to_owned(),
         };
         Exit { how }
     }
