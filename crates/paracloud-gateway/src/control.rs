@@ -395,6 +395,7 @@ impl Control {
         tracing::info!(instance = self.instance, order = ?table.order, parks = now.parks, route = ?now.route, "table");
         let Some(me) = self.me.upgrade() else { return };
         if let Some(route) = now.route.filter(|route| before.route.is_none_or(|it| it.start != route.start)) {
+            self.pool.turn(route.start);
             let ahead = waiting.min(AHEAD_MAX);
             let me = Arc::clone(&me);
             tokio::spawn(async move { me.pool.prepare(route, ahead).await });

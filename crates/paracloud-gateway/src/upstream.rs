@@ -220,14 +220,15 @@ impl Pool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the connections to other processes, and opens `ahead` to this one before they are needed.
+    /// Forgets the connections to other processes.
+    pub(crate) fn turn(&self, start: StartId) {
+        let mut idle = self.idle();
+        idle.start = Some(start);
+        idle.connections.retain(|connection| connection.start == start);
+    }
+
+    /// Opens connections before they are needed.
     pub(crate) async fn prepare(&self, route: Route, ahead: usize) {
-        let old = {
-            let mut idle = self.idle();
-            idle.start = Some(route.start);
-            std::mem::take(&mut idle.connections)
-        };
-        drop(old);
         for _ in 0..ahead {
             match Connection::open(route).await {
                 Ok(connection) => self.give(connection),

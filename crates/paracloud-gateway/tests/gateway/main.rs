@@ -4,6 +4,7 @@
 mod application;
 mod bad_input;
 mod client;
+mod failpoint;
 mod link;
 mod parking;
 mod retry;

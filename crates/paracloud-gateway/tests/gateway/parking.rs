@@ -4,7 +4,7 @@ use crate::application::{Application, RawApplication};
 use crate::client::{Raw, answer, get, post, send, spawn, text};
 use crate::world::World;
 use crate::world::order;
-use paracloud_core::migration::message::FromGateway;
+use paracloud_core::migration::message::{FromGateway, ToGateway};
 use paracloud_gateway::{End, ParkedLine};
 use paracloud_substrate::config::Parking;
 use paracloud_substrate::message::FromGatewayLine;
@@ -87,7 +87,9 @@ async fn a_gateway_says_that_it_parked_only_when_nothing_is_outstanding() {
     let client = spawn(world.address, get("/slow"));
     source.counts(1).await;
     controller.table(2, true, Some(source.route)).await;
-    // The answer to a question that is asked later comes without it.
+    // What is asked later is answered earlier.
+    controller.say(ToGateway::Leave { order: order(1) }).await;
+    assert_eq!(controller.next().await, FromGateway::Drained { order: order(1) });
     let waiting = spawn(world.address, get("/later"));
     assert_eq!(controller.next().await, FromGateway::Ask);
     source.busy(false);
