@@ -107,6 +107,39 @@ impl Ledger {
         }
     }
 
+    /// Whether two requests were lost in the same ways.
+    pub(crate) fn is_lost_alike(&self, one: RequestId, other: RequestId) -> bool {
+        [&self.lost_by_crash, &self.left_behind]
+            .iter()
+            .all(|lost| lost.contains(&one) == lost.contains(&other))
+    }
+
+    /// A request is as if it had never been sent.
+    pub(crate) fn forget(&mut self, request: RequestId) {
+        self.requests.insert(request, Standing::Unsent);
+        for seen in
+            [&mut self.acknowledged, &mut self.applied_once, &mut self.lost_by_crash, &mut self.left_behind]
+        {
+            seen.remove(&request);
+        }
+    }
+
+    /// What was owed for `past` is owed for nobody any more; from now on it is another name of an acknowledged request.
+    pub(crate) fn rename(&mut self, request: RequestId, past: RequestId) {
+        for lost in [&mut self.lost_by_crash, &mut self.left_behind] {
+            lost.remove(&past);
+            if lost.remove(&request) {
+                lost.insert(past);
+            }
+        }
+        self.forget(request);
+    }
+
+    /// No ticket is in use: their numbers begin anew.
+    pub(crate) fn restart_tickets(&mut self) {
+        self.tickets = 0;
+    }
+
     /// A process changed its state for a request. What is wrong with that, if anything is.
     pub(crate) fn applied(&mut self, request: RequestId) -> Option<String> {
         // It may have died with one owner and is held by the next.

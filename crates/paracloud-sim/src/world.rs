@@ -8,6 +8,8 @@
 //! An agent, its shims and its processes share a machine and talk by calls that return at once: they are one step
 //! here. What matters between them (that one of them dies before it answered) is an action of its own.
 
+mod canonical;
+
 use crate::application::Application;
 use crate::ledger::{Ledger, RequestId};
 use paci::participant::Sealed;
@@ -283,10 +285,13 @@ impl World {
         world
     }
 
+    /// The write of [`Self::with_a_past`].
+    pub const PAST: RequestId = RequestId(100);
+
     /// The same, after one write was acknowledged: something that must never be lost.
     #[must_use]
     pub fn with_a_past(mut self) -> Self {
-        let past = RequestId(100);
+        let past = Self::PAST;
         if let Some(app) = self.processes.get_mut(&self.disk.owner.start).and_then(|it| it.app.as_mut()) {
             app.request(past);
         }
@@ -305,6 +310,7 @@ impl World {
         self.controller_life = 0;
         for agent in self.agents.values_mut() {
             agent.life = 0;
+            agent.generation = Generation(0);
         }
         for gateway in self.gateways.values_mut() {
             gateway.life = 0;
@@ -453,15 +459,19 @@ impl World {
             (Message::FromAgent(message), _) => match message {
                 FromAgent::Offered { operation, .. }
                 | FromAgent::Prepared { operation, .. }
-                | FromAgent::Progressed { operation, .. }
-                | FromAgent::Sealed { operation, .. }
+                | FromAgent::Progressed { operation, .. } => {
+                    !(current(*operation) && step == Some(Step::Open))
+                }
+                FromAgent::Sealed { operation, .. }
                 | FromAgent::Blocked { operation }
                 | FromAgent::Loaded { operation, .. }
                 | FromAgent::Failed { operation, .. } => !(current(*operation) && deciding),
                 FromAgent::Serving { operation, .. } | FromAgent::Undone { operation, .. } => {
                     !current(*operation)
                 }
-                FromAgent::Ready { incarnation, .. } => *incarnation < self.disk.incarnation,
+                FromAgent::Ready { incarnation, .. } => {
+                    *incarnation < self.disk.incarnation || self.disk.served.is_some()
+                }
                 FromAgent::Dead { start } => !self.disk.names(*start),
                 FromAgent::Ask | FromAgent::Propose { .. } => false,
             },
@@ -471,6 +481,9 @@ impl World {
             }
             (Message::FromGateway(FromGateway::Obeyed { order, .. } | FromGateway::Drained { order }), _)
             | (Message::ToGateway(ToGateway::Leave { order }), _) => *order < self.disk.order(),
+            (Message::EndOfState(operation, ..), Party::App(start)) => !self.channel.is_some_and(|channel| {
+                channel.operation == *operation && channel.target == start && !channel.broken
+            }),
             (
                 Message::ToAgent(_)
                 | Message::ToGateway(_)
@@ -1224,7 +1237,8 @@ impl World {
             operation.mode == Mode::Handoff && matches!(operation.step, Step::Switch | Step::Doomed)
         });
         if let (Some((start, _)), true) = (first, unserved) {
-            broken.push(("I3", format!("{start} has its gate open after the commit and before it is served")));
+            broken
+                .push(("I3", format!("{start} has its gate open after the commit and before it is served")));
         }
         if let (Some((first, _)), Some((second, _))) = (first, open.next()) {
             broken.push(("I1", format!("{first} and {second} both have their gate open")));

@@ -1,0 +1,78 @@
+//! Walks at random through what is too large to be searched to the end.
+
+use super::explorer::{Found, Outcome};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::IndexedRandom;
+use stateright::{Expectation, Model};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Steps of one walk, after which another begins.
+const WALK_STEPS_MAX: u32 = 400;
+
+/// Walks through a model, `steps` in all. The same seed takes the same walks; what comes of it is never called
+/// exhausted.
+pub fn walk<M>(model: &M, seed: u64, steps: u64) -> Outcome<M::Action>
+where
+    M: Model,
+    M::State: Hash,
+    M::Action: Clone,
+{
+    let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let properties = model.properties();
+    let mut found: BTreeMap<usize, Vec<M::Action>> = BTreeMap::new();
+    let mut seen = HashSet::new();
+    let (mut states, mut depth) = (0, 0);
+    while states < steps {
+        let Some(mut state) = model.init_states().into_iter().next() else { break };
+        let mut path: Vec<M::Action> = Vec::new();
+        loop {
+            states += 1;
+            let mut hasher = DefaultHasher::new();
+            state.hash(&mut hasher);
+            seen.insert(hasher.finish());
+            for (index, property) in properties.iter().enumerate() {
+                if (property.condition)(model, &state) != (property.expectation == Expectation::Always) {
+                    found.entry(index).or_insert_with(|| path.clone());
+                }
+            }
+            let length = u32::try_from(path.len()).unwrap_or(u32::MAX);
+            depth = depth.max(length);
+            if length >= WALK_STEPS_MAX || states >= steps {
+                break;
+            }
+            let mut actions = Vec::new();
+            model.actions(&state, &mut actions);
+            let Some(action) = actions.choose(&mut dice).cloned() else { break };
+            // An action without effect is not taken; another is.
+            let Some(next) = model.next_state(&state, action.clone()) else { continue };
+            path.push(action);
+            state = next;
+        }
+        if found
+            .keys()
+            .any(|index| properties.get(*index).is_some_and(|it| it.expectation == Expectation::Always))
+        {
+            break;
+        }
+    }
+    let of = |kind: Expectation| {
+        let all = found.iter().filter_map(|(index, path)| Some((properties.get(*index)?, path)));
+        all.filter(|(property, _)| property.expectation == kind)
+            .map(|(property, path)| Found { property: property.name, path: path.clone() })
+            .collect()
+    };
+    let missing = properties.iter().enumerate().filter(|(index, property)| {
+        property.expectation == Expectation::Sometimes && !found.contains_key(index)
+    });
+    Outcome {
+        states,
+        unique: seen.len() as u64,
+        exhausted: false,
+        depth,
+        violations: of(Expectation::Always),
+        examples: of(Expectation::Sometimes),
+        missing: missing.map(|(_, property)| property.name).collect(),
+    }
+}

@@ -1,0 +1,87 @@
+//! The model in its smallest forms; `cargo xtask model` searches the rest.
+
+use paracloud_core::register::Mode;
+use paracloud_sim::model::explorer::{Order, Outcome, Search, explore};
+use paracloud_sim::model::walk::walk;
+use paracloud_sim::model::{Configuration, Extent, Fate, Faults, MoveModel};
+use paracloud_sim::world::Action;
+
+fn configuration(mode: Mode, gateways: u32, requests: u8, faults: Faults) -> Configuration {
+    let (extent, is_small) = (Extent::Exhausted, true);
+    Configuration { name: "test", mode, gateways, requests, faults, heal_every: 32, extent, is_small }
+}
+
+fn search(configuration: Configuration, order: Order, threads: usize) -> Outcome<(Action, Fate)> {
+    explore(&MoveModel::new(configuration), Search { order, threads, unique_max: 1_000_000 })
+}
+
+fn assert_holds(outcome: &Outcome<(Action, Fate)>) {
+    assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+    assert!(outcome.missing.is_empty(), "never seen: {:?}", outcome.missing);
+    assert!(outcome.exhausted);
+}
+
+const NONE: Faults = Faults { crashes: 0, losses: 0, duplicates: 0, retries: 0, lates: 0, hogs: 0 };
+
+#[test]
+fn a_handoff_holds_with_clients_a_lost_message_and_a_blocked_seal() {
+    let faults = Faults { losses: 1, hogs: 1, ..NONE };
+    assert_holds(&search(configuration(Mode::Handoff, 1, 1, faults), Order::Depth, 2));
+}
+
+#[test]
+fn a_handoff_holds_when_anybody_crashes_at_any_step() {
+    assert_holds(&search(configuration(Mode::Handoff, 1, 0, Faults { crashes: 1, ..NONE }), Order::Depth, 2));
+}
+
+#[test]
+fn a_restart_holds_with_a_lost_and_a_doubled_message() {
+    let faults = Faults { losses: 1, duplicates: 1, ..NONE };
+    assert_holds(&search(configuration(Mode::Restart, 1, 0, faults), Order::Depth, 2));
+}
+
+#[test]
+fn every_order_of_search_reaches_the_same_states() {
+    let of = |order, threads| {
+        let outcome = search(configuration(Mode::Handoff, 2, 1, NONE), order, threads);
+        assert!(outcome.exhausted);
+        (outcome.states, outcome.unique)
+    };
+    let first = of(Order::Breadth, 1);
+    assert_eq!(of(Order::Depth, 1), first);
+    assert_eq!(of(Order::Depth, 2), first);
+}
+
+#[test]
+fn the_search_that_stops_early_is_not_called_exhausted() {
+    let model = MoveModel::new(configuration(Mode::Handoff, 1, 1, Faults { crashes: 1, ..NONE }));
+    let outcome = explore(&model, Search { order: Order::Depth, threads: 2, unique_max: 500 });
+    assert!(!outcome.exhausted);
+}
+
+#[test]
+fn exchanging_the_gateways_halves_what_there_is_to_search() {
+    let of = |gateways| search(configuration(Mode::Handoff, gateways, 1, NONE), Order::Depth, 1).unique;
+    assert!(of(2) < 2 * of(1), "two gateways: {}, one: {}", of(2), of(1));
+}
+
+#[test]
+fn stateright_itself_finds_as_many_states() {
+    use stateright::{Checker, Model};
+    let (ours, theirs) =
+        [(); 2].map(|()| configuration(Mode::Handoff, 1, 1, Faults { losses: 1, ..NONE })).into();
+    let ours = search(ours, Order::Depth, 1);
+    let theirs = MoveModel::new(theirs).checker().spawn_dfs().join();
+    assert_eq!(u64::try_from(theirs.unique_state_count()).unwrap(), ours.unique);
+}
+
+#[test]
+fn a_walk_holds_and_is_never_called_exhausted() {
+    let all = Configuration::all();
+    let walked = all.into_iter().filter(|it| it.is_small && it.extent != Extent::Exhausted);
+    for configuration in walked {
+        let outcome = walk(&MoveModel::new(configuration), 7, 4_000);
+        assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+        assert!(!outcome.exhausted);
+    }
+}
