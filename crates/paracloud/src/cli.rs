@@ -1,0 +1,259 @@
+//! The command line.
+
+use crate::command::transfer::Options as MoveOptions;
+use crate::command::{Context, cancel, events, logs, node, ps, reconsider, stop, transfer, validate};
+use crate::failure::Failure;
+use crate::manifest::NODES_MAX;
+use crate::output::Format;
+use crate::{demo, shells, up};
+use clap::{Args, Parser, Subcommand};
+use paracloud_core::ids::{GatewayId, NodeId};
+use paracloud_substrate::layout::Layout;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The directory of a cloud that does not say another.
+pub const DIRECTORY: &str = ".paracloud";
+
+const EXAMPLES: &str = "\
+Examples:
+  paracloud up app.yaml            bring a cloud up in this directory
+  paracloud ps                     what runs where
+  paracloud move sessions          move it to another node, live
+  paracloud logs -f sessions       what it writes
+
+Exit codes: 0 done, 1 failed or rolled back, 2 wrong usage or manifest,
+3 no cloud here or not reachable, 4 a consent is needed.";
+
+/// Moves applications between nodes while they serve.
+#[derive(Debug, Parser)]
+#[command(name = "paracloud", version, after_help = EXAMPLES, max_term_width = 80)]
+struct Arguments {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Shared {
+    /// The directory of the cloud
+    #[arg(long, global = true, value_name = "DIR", default_value = DIRECTORY, env = "PARACLOUD_DIR", hide_env_values = true)]
+    dir: PathBuf,
+    /// text, or json: one object, or one a line for streams
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring a cloud up, until Ctrl-C
+    #[command(after_help = "Example: paracloud up app.yaml --nodes 3")]
+    Up {
+        /// The manifest
+        manifest: PathBuf,
+        #[command(flatten)]
+        size: Size,
+    },
+    /// Show what a manifest means, without starting anything
+    Validate {
+        /// The manifest
+        manifest: PathBuf,
+        #[command(flatten)]
+        size: Size,
+    },
+    /// Show what runs where
+    Ps,
+    /// Move an app to another node while it serves
+    #[command(after_help = "\
+Examples:
+  paracloud move sessions --to n2
+  paracloud move sessions --dry-run    ask the app what it would cost")]
+    Move {
+        /// The app
+        app: String,
+        /// The node; any other if not said
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
+        /// Ask the app what a move would cost, and change nothing
+        #[arg(long, conflicts_with_all = ["accept_loss", "no_wait"])]
+        dry_run: bool,
+        /// Consent to losing its state, if it cannot hand it over
+        #[arg(long)]
+        accept_loss: bool,
+        /// Do not wait for the end
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Give the open move of an app up
+    Cancel {
+        /// The app
+        app: String,
+    },
+    /// Show what happened
+    Events {
+        /// Go on with what happens
+        #[arg(short, long)]
+        follow: bool,
+        /// From this number on
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        from: u64,
+    },
+    /// Show what an app's processes wrote
+    Logs {
+        /// The app
+        app: String,
+        /// Go on with what they write
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// End the cloud; asks before state is lost
+    Stop {
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Say something about a node
+    Node {
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
+    /// Look again at an app about which something is unknown
+    Reconsider {
+        /// The app
+        app: String,
+    },
+    #[command(flatten)]
+    Shell(shells::Shell),
+    /// Show a live move with clients that keep count
+    #[command(hide = !demo::EXISTS, disable_help_flag = true)]
+    Demo {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Size {
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(NODES_MAX)))]
+    nodes: u32,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// It will not come back: what ran there counts as dead
+    Lost {
+        /// The node
+        node: String,
+    },
+}
+
+/// Runs the command that this process was started with.
+pub fn main() -> ExitCode {
+    let Arguments { shared, command } = Arguments::parse();
+    let format = shared.output;
+    let done = match Layout::new(&shared.dir) {
+        Ok(layout) => run(Context { layout, format }, command),
+        Err(error) => Err(Failure::machine(shared.dir.display().to_string(), &error)),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => failure.report(format),
+    }
+}
+
+fn run(context: Context, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Shell(shell) => return Ok(shells::run(context.layout, shell)),
+        Command::Demo { arguments } => return Ok(demo::run(&arguments)),
+        Command::Validate { manifest, size } => validate::run(&manifest, size.nodes, context.format)?,
+        person @ (Command::Up { .. }
+        | Command::Ps
+        | Command::Move { .. }
+        | Command::Cancel { .. }
+        | Command::Events { .. }
+        | Command::Logs { .. }
+        | Command::Stop { .. }
+        | Command::Node { .. }
+        | Command::Reconsider { .. }) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|error| Failure::machine("paracloud", &error))?;
+            runtime.block_on(Box::pin(of_person(&context, person)))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up { manifest, size } => {
+            Box::pin(up::run(context, &up::Options { manifest, nodes: size.nodes })).await
+        }
+        Command::Ps => ps::run(context).await,
+        Command::Move { app, to, dry_run: true, .. } => transfer::preview(context, &app, to.as_deref()).await,
+        Command::Move { app, to, accept_loss, no_wait, .. } => {
+            Box::pin(transfer::run(context, &app, &MoveOptions { to, accept_loss, no_wait })).await
+        }
+        Command::Cancel { app } => cancel::run(context, &app).await,
+        Command::Events { follow, from } => events::run(context, from, follow).await,
+        Command::Logs { app, follow } => logs::run(context, &app, follow).await,
+        Command::Stop { yes } => stop::run(context, yes).await,
+        Command::Node { command: NodeCommand::Lost { node } } => node::lost(context, &node).await,
+        Command::Reconsider { app } => reconsider::run(context, &app).await,
+        Command::Validate { .. } | Command::Shell(_) | Command::Demo { .. } => Ok(()),
+    }
+}
+
+/// `n1`, or `1`.
+pub(crate) fn node_id(text: &str) -> Result<NodeId, String> {
+    numbered(text, "n").map(NodeId)
+}
+
+/// `g1`, or `1`.
+pub(crate) fn gateway_id(text: &str) -> Result<GatewayId, String> {
+    numbered(text, "g").map(GatewayId)
+}
+
+fn numbered(text: &str, prefix: &str) -> Result<u32, String> {
+    let number = text.strip_prefix(prefix).unwrap_or(text).parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("want {prefix}1, {prefix}2, …"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_is_short_and_fits_80_columns() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut help = vec![command.render_long_help().to_string()];
+        for name in ["up", "move", "events", "logs", "stop", "agent"] {
+            help.push(command.find_subcommand_mut(name).unwrap().render_help().to_string());
+        }
+        let help = help.join("\n======\n");
+        assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+        insta::assert_snapshot!(help);
+    }
+
+    #[test]
+    fn nodes_and_gateways_are_named_by_letter_and_number() {
+        assert_eq!(node_id("n2"), Ok(NodeId(2)));
+        assert_eq!(gateway_id("1"), Ok(GatewayId(1)));
+        assert!(node_id("g2").is_err() && gateway_id("g0").is_err());
+    }
+}

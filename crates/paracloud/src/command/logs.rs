@@ -1,0 +1,143 @@
+//! `paracloud logs APP`: what an app's processes wrote, each start after the other, each line with node and start.
+
+use super::Context;
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, say};
+use crate::processes::{self, Process};
+use crate::telling::short;
+use paracloud_core::ids::StartId;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often new output is looked for, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 200;
+/// A longer line is printed in parts of this size, in bytes.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
+/// How far the log of one start was printed.
+#[derive(Debug, Default)]
+struct Reading {
+    offset: u64,
+    rest: Vec<u8>,
+}
+
+/// Prints, and with `follow` goes on.
+///
+/// # Errors
+/// Nothing was ever started for this app here.
+pub async fn run(context: &Context, app: &str, follow: bool) -> Result<(), Failure> {
+    let mut readings: BTreeMap<StartId, Reading> = BTreeMap::new();
+    let configured = paracloud_substrate::config::Cloud::load(&context.layout.cloud()).ok();
+    let known = configured.is_some_and(|cloud| cloud.app(app).is_some());
+    loop {
+        let found = processes::all(&context.layout);
+        let of_app: Vec<&Process> = found.iter().filter(|process| process.instance == app).collect();
+        if of_app.is_empty() && !(follow && known) {
+            return Err(nothing(context, app, known));
+        }
+        for process in of_app {
+            let reading = readings.entry(process.start).or_default();
+            loop {
+                let before = reading.offset;
+                let lines = reading.take(process, !follow);
+                if !lines.iter().all(|line| say(&shown(process, line, context.format))) {
+                    return Ok(());
+                }
+                if reading.offset == before {
+                    break;
+                }
+            }
+        }
+        if !follow {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+    }
+}
+
+fn nothing(context: &Context, app: &str, known: bool) -> Failure {
+    if known {
+        return Failure::new(
+            Exit::Failed,
+            "no_log",
+            app,
+            "nothing was started for it yet",
+            "see paracloud ps",
+        );
+    }
+    if !context.layout.cloud().exists() {
+        let root = context.layout.root().display().to_string();
+        let next = "start one: paracloud up app.yaml; or name its directory: --dir DIR";
+        return Failure::new(Exit::Unreachable, "no_cloud", root, "there is no cloud here", next);
+    }
+    Failure::new(Exit::Usage, "unknown_instance", app, "there is no such app", "paracloud ps lists them")
+}
+
+impl Reading {
+    /// The next whole lines, from one chunk; at the end with `all` also a last one without its end.
+    fn take(&mut self, process: &Process, all: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        // No log yet, or a directory that was just removed: nothing to print.
+        let Ok(mut file) = File::open(process.log()) else { return lines };
+        if file.seek(SeekFrom::Start(self.offset)).is_err() {
+            return lines;
+        }
+        let mut chunk = vec![0; LINE_BYTES_MAX];
+        let count = file.read(&mut chunk).unwrap_or(0);
+        self.offset += u64::try_from(count).unwrap_or(0);
+        for byte in &chunk[..count] {
+            if *byte == b'\n' || self.rest.len() == LINE_BYTES_MAX {
+                lines.push(text(&std::mem::take(&mut self.rest)));
+            }
+            if *byte != b'\n' {
+                self.rest.push(*byte);
+            }
+        }
+        if count == 0 && all && !self.rest.is_empty() {
+            lines.push(text(&std::mem::take(&mut self.rest)));
+        }
+        lines
+    }
+}
+
+fn text(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).trim_end_matches('\r').to_owned()
+}
+
+fn shown(process: &Process, line: &str, format: Format) -> String {
+    match format {
+        Format::Json => json!({ "node": process.node, "start": process.start, "line": line }).to_string(),
+        Format::Text => format!("{}/{} {line}", process.node, short(process.start)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_line_is_printed_once_and_only_when_it_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = Process {
+            node: "n1".to_owned(),
+            start: StartId(0x1234_5678_9abc_def0),
+            instance: "web".to_owned(),
+            begun: SystemTime::now(),
+            directory: directory.path().to_owned(),
+        };
+        let mut reading = Reading::default();
+        assert!(reading.take(&process, false).is_empty(), "no log yet");
+        std::fs::write(process.log(), "one\ntw").unwrap();
+        assert_eq!(reading.take(&process, false), ["one"]);
+        std::fs::write(process.log(), "one\ntwo\r\n\nlast").unwrap();
+        assert_eq!(reading.take(&process, false), ["two", ""]);
+        assert_eq!(reading.take(&process, true), ["last"]);
+        assert!(reading.take(&process, true).is_empty());
+        assert_eq!(shown(&process, "one", Format::Text), "n1/12345678 one");
+    }
+}

@@ -1,0 +1,43 @@
+//! `paracloud node lost NODE`: a person's word that a node will not come back.
+
+use super::Context;
+use crate::client::{self, ANSWER_MS_MAX};
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, say};
+use paracloud_substrate::config::Cloud;
+use paracloud_substrate::person::{Reply, Request};
+use serde_json::json;
+
+/// Tells the controller.
+///
+/// # Errors
+/// There is no such node, or the cloud does not answer.
+pub async fn lost(context: &Context, name: &str) -> Result<(), Failure> {
+    let node = named(context, name)?;
+    let reply = client::ask(&context.layout, name, &Request::NodeLost { node }, ANSWER_MS_MAX).await?;
+    if reply != Reply::Done {
+        return Err(client::unexpected(&context.layout, &reply));
+    }
+    match context.format {
+        Format::Json => say(&json!({ "ok": true, "node": name }).to_string()),
+        Format::Text => say(&format!("{name}: counts as lost; what ran there counts as dead")),
+    };
+    Ok(())
+}
+
+/// The node of this name in the cloud of the directory.
+///
+/// # Errors
+/// There is no cloud here, or no such node in it.
+pub fn named(context: &Context, name: &str) -> Result<paracloud_core::ids::NodeId, Failure> {
+    let root = context.layout.root().display().to_string();
+    let cloud = Cloud::load(&context.layout.cloud()).map_err(|_| {
+        let next = "start one: paracloud up app.yaml; or name its directory: --dir DIR";
+        Failure::new(Exit::Unreachable, "no_cloud", root, "there is no cloud here", next)
+    })?;
+    cloud.node_named(name).map(|node| node.id).ok_or_else(|| {
+        let names: Vec<_> = cloud.nodes.iter().map(|node| node.name.as_str()).collect();
+        let next = format!("the nodes are {}", names.join(", "));
+        Failure::new(Exit::Usage, "unknown_node", name, "there is no such node", next)
+    })
+}

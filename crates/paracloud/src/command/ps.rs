@@ -1,0 +1,156 @@
+//! `paracloud ps`: what runs where.
+
+use super::Context;
+use crate::client;
+use crate::failure::Failure;
+use crate::figures::age;
+use crate::output::{Format, say, table};
+use paracloud_core::migration::Phase;
+use paracloud_substrate::config::Cloud;
+use paracloud_substrate::person::{Instance, Status};
+
+/// Asks the controller and prints.
+///
+/// # Errors
+/// There is no cloud here, or it does not answer.
+pub async fn run(context: &Context) -> Result<(), Failure> {
+    let status = client::status(&context.layout).await?;
+    match context.format {
+        Format::Json => {
+            let mut object =
+                serde_json::to_value(&status).map_err(|error| Failure::machine("status", &error))?;
+            object["ok"] = true.into();
+            say(&object.to_string());
+        }
+        Format::Text => {
+            let cloud = Cloud::load(&context.layout.cloud()).ok();
+            say(&text(&status, cloud.as_ref()));
+        }
+    }
+    Ok(())
+}
+
+/// What people read: a line an instance, then what is missing.
+pub fn text(status: &Status, cloud: Option<&Cloud>) -> String {
+    let rows: Vec<Vec<String>> =
+        status.instances.iter().map(|instance| row(instance, status, cloud)).collect();
+    let mut text = table(&["APP", "NODE", "INC", "IS", "STATE", "AGE", "CLIENTS CONNECT TO"], &rows);
+    for instance in &status.instances {
+        if let Some(why) = &instance.unknown {
+            text += &format!("\n{}: unknown: {why}", instance.name);
+        }
+    }
+    for node in status.nodes.iter().filter(|node| !node.connected) {
+        text += &format!("\nnode {}: its agent is not connected", node.name);
+    }
+    for (gateway, _) in status.gateways.iter().filter(|(_, connected)| !connected) {
+        text += &format!("\ngateway g{gateway}: is not connected");
+    }
+    text
+}
+
+fn row(instance: &Instance, status: &Status, cloud: Option<&Cloud>) -> Vec<String> {
+    let dash = || "-".to_owned();
+    let node = |id| {
+        status
+            .nodes
+            .iter()
+            .find(|node| node.id == id)
+            .map_or_else(|| format!("{id}"), |node| node.name.clone())
+    };
+    let place = instance.record.as_ref().map_or_else(dash, |record| {
+        let at = node(record.owner.node);
+        match &record.operation {
+            Some(operation) if operation.target.node != record.owner.node => {
+                format!("{at} > {}", node(operation.target.node))
+            }
+            Some(_) | None => at,
+        }
+    });
+    let listen = cloud.and_then(|cloud| cloud.app(&instance.name)).map(|app| match app.listen.as_slice() {
+        [] => String::new(),
+        [only] => only.to_string(),
+        [first, rest @ ..] => format!("{first} (+{})", rest.len()),
+    });
+    vec![
+        instance.name.clone(),
+        place,
+        instance.record.as_ref().map_or_else(dash, |record| record.incarnation.0.to_string()),
+        standing(instance),
+        if instance.stateful { "stateful" } else { "none" }.to_owned(),
+        instance.age_ms.map_or_else(dash, age),
+        listen.unwrap_or_else(dash),
+    ]
+}
+
+/// How an instance is, in a word.
+pub fn standing(instance: &Instance) -> String {
+    if instance.unknown.is_some() {
+        return "unknown".to_owned();
+    }
+    match (&instance.record, instance.phase) {
+        (None, _) => "unknown".to_owned(),
+        (Some(record), Phase::Idle) if record.served.is_some() => "serving".to_owned(),
+        (Some(_), Phase::Idle | Phase::Start) => "starting".to_owned(),
+        (Some(_), phase) => format!("{phase}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, StartId};
+    use paracloud_core::register::{Mode, Operation, Record, Step};
+    use paracloud_substrate::person::Node;
+
+    fn record(node: u32, served: bool) -> Record {
+        let mut record = Record::first(Placement { node: NodeId(node), start: StartId(7) });
+        record.incarnation = Incarnation(3);
+        record.served = served.then(|| "127.0.1.1:20000".parse().unwrap());
+        record
+    }
+
+    fn instance(name: &str, record: Option<Record>, phase: Phase) -> Instance {
+        Instance {
+            name: name.to_owned(),
+            record,
+            phase,
+            unknown: None,
+            stateful: true,
+            age_ms: Some(125_000),
+        }
+    }
+
+    #[test]
+    fn a_table_says_what_runs_where_and_what_is_missing() {
+        let mut moving = record(1, true);
+        moving.last_operation = OperationNumber(1);
+        moving.operation = Some(Operation {
+            mode: Mode::Handoff,
+            step: Step::Open,
+            base: Incarnation(3),
+            source: moving.owner,
+            source_address: "127.0.1.1:20000".parse().unwrap(),
+            target: Placement { node: NodeId(2), start: StartId(8) },
+        });
+        let mut lost = instance("ledger", None, Phase::Idle);
+        lost.unknown = Some("node n2 has not answered since the controller started".to_owned());
+        lost.age_ms = None;
+        let node = |id, connected| Node { id: NodeId(id), name: format!("n{id}"), connected };
+        let status = Status {
+            instances: vec![
+                instance("sessions", Some(moving), Phase::Copy),
+                instance("web", Some(record(2, true)), Phase::Idle),
+                instance("slow", Some(record(2, false)), Phase::Idle),
+                lost,
+            ],
+            nodes: vec![node(1, true), node(2, false)],
+            gateways: vec![(1, true), (2, false)],
+        };
+        let manifest = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080, 8081]\n";
+        let cloud = crate::manifest::resolve(manifest, std::path::Path::new("/"), 2).unwrap().cloud;
+        let text = text(&status, Some(&cloud));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        insta::assert_snapshot!(text);
+    }
+}

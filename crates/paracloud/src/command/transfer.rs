@@ -1,0 +1,228 @@
+//! `paracloud move APP`: asks for a move, follows it to its end also when the controller is restarted meanwhile, and
+//! says what clients saw.
+
+use super::{Context, node};
+use crate::client::{self, Conversation, PREVIEW_MS_MAX};
+use crate::failure::{Exit, Failure};
+use crate::figures::{bytes, millis};
+use crate::moving::history::History;
+use crate::moving::view::{View, summary};
+use crate::output::{Format, say};
+use paracloud_core::ids::NodeId;
+use paracloud_core::migration::message::Offer;
+use paracloud_core::register::Mode;
+use paracloud_substrate::message::Preview;
+use paracloud_substrate::person::{Outcome, Reply, Request};
+use serde_json::json;
+
+/// How often a controller may be restarted during one move before its follower gives up.
+pub const RESUMES_MAX: u32 = 20;
+
+/// What a move may be asked for with.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The target node; `None`: any other.
+    pub to: Option<String>,
+    /// The person consents to losing the state.
+    pub accept_loss: bool,
+    /// Do not stay until it ended.
+    pub no_wait: bool,
+}
+
+/// Moves an app.
+///
+/// # Errors
+/// It is refused, it needs a consent, it was rolled back, or the cloud does not answer.
+pub async fn run(context: &Context, app: &str, options: &Options) -> Result<(), Failure> {
+    let to = target(context, options.to.as_deref())?;
+    let (accept_loss, wait) = (options.accept_loss, !options.no_wait);
+    let request = Request::Move { instance: app.to_owned(), to, accept_loss, wait };
+    let mut conversation = Conversation::open(&context.layout, &request).await?;
+    let mut view = View::new(app, context.format);
+    let mut history = History::new(app, None);
+    let followed = tokio::select! {
+        followed = follow(context, app, wait, &mut conversation, &mut history, &mut view) => followed,
+        _ = tokio::signal::ctrl_c() => {
+            let next = format!("give it up: paracloud cancel {app}; watch it: paracloud events -f");
+            Err(Failure::new(Exit::Failed, "left", app, "you left; the move goes on", next))
+        }
+    };
+    view.finish();
+    match followed? {
+        Some(outcome) => report(context, &outcome),
+        None => {
+            let operation = history.operation();
+            match context.format {
+                Format::Json => {
+                    say(&json!({ "ok": true, "instance": app, "operation": operation }).to_string())
+                }
+                Format::Text => say(&format!("{app}: the move has begun; watch it: paracloud events -f")),
+            };
+            Ok(())
+        }
+    }
+}
+
+/// Until the outcome, or without `wait` until the move has begun.
+async fn follow(
+    context: &Context,
+    app: &str,
+    wait: bool,
+    conversation: &mut Conversation,
+    history: &mut History,
+    view: &mut View,
+) -> Result<Option<Outcome>, Failure> {
+    let mut resumes = 0;
+    loop {
+        match conversation.next().await {
+            Some(Reply::Event(event)) => {
+                if history.take(&event) {
+                    view.show(&event);
+                }
+                if !wait {
+                    return Ok(None);
+                }
+                // A follower that was cut off hears the end from the journal.
+                if let Some(outcome) = history.outcome().filter(|_| resumes > 0) {
+                    return Ok(Some(outcome));
+                }
+            }
+            Some(Reply::Outcome(outcome)) => return Ok(Some(outcome)),
+            Some(Reply::Refused(refused)) => return Err(client::refusal(&refused, app)),
+            Some(Reply::Done) if !wait => return Ok(None),
+            Some(other @ (Reply::Done | Reply::Status(_) | Reply::Previewed { .. })) => {
+                return Err(client::unexpected(&context.layout, &other));
+            }
+            None if resumes == RESUMES_MAX => return Err(client::interrupted(&context.layout)),
+            None => {
+                resumes += 1;
+                view.say("the controller does not answer; waiting for it");
+                *conversation = resume(context, app, history).await?;
+                view.say("the controller is back");
+            }
+        }
+    }
+}
+
+/// Goes on following from the journal.
+async fn resume(context: &Context, app: &str, history: &mut History) -> Result<Conversation, Failure> {
+    if history.operation().is_none() {
+        let status = client::status(&context.layout).await?;
+        let record = status.instances.iter().find(|it| it.name == app).and_then(|it| it.record.as_ref());
+        let Some(record) = record.filter(|record| record.operation.is_some()) else {
+            let why = "the controller was restarted before it said whether the move began; none is open now";
+            return Err(Failure::new(
+                Exit::Failed,
+                "interrupted",
+                app,
+                why,
+                "see paracloud events, or move it again",
+            ));
+        };
+        *history = History::new(app, Some(record.last_operation));
+    }
+    Conversation::open(&context.layout, &Request::Events { from: 0, follow: true }).await
+}
+
+fn report(context: &Context, outcome: &Outcome) -> Result<(), Failure> {
+    let as_json = serde_json::to_value(outcome).map_err(|error| Failure::machine("outcome", &error))?;
+    if context.format == Format::Text {
+        say(&summary(outcome));
+    }
+    if outcome.committed {
+        if context.format == Format::Json {
+            say(&json!({ "ok": true, "outcome": as_json }).to_string());
+        }
+        return Ok(());
+    }
+    let cause = outcome.cause.as_deref().unwrap_or("the cause was not heard");
+    let why = format!("the move was rolled back: {cause}; it serves on {}", outcome.node);
+    let next = format!("see paracloud events, and paracloud logs {}", outcome.instance);
+    let found = Some(Box::new(("outcome", as_json)));
+    Err(Failure { found, ..Failure::new(Exit::Failed, "rolled_back", &outcome.instance, why, next) })
+}
+
+/// Asks the application what a move would cost, and changes nothing.
+///
+/// # Errors
+/// It could not be moved now, or the cloud does not answer.
+pub async fn preview(context: &Context, app: &str, to: Option<&str>) -> Result<(), Failure> {
+    let request = Request::Preview { instance: app.to_owned(), to: target(context, to)? };
+    let reply = client::ask(&context.layout, app, &request, PREVIEW_MS_MAX).await?;
+    let Reply::Previewed { mode, to, preview, obstacle } = reply else {
+        return Err(client::unexpected(&context.layout, &reply));
+    };
+    let possible = mode.is_some() && obstacle.is_none();
+    let found = json!({ "mode": mode, "to": to, "preview": preview, "obstacle": obstacle });
+    if context.format == Format::Text {
+        say(&previewed(app, mode, to, &preview));
+    }
+    if !possible {
+        let why = obstacle.unwrap_or_else(|| format!("it cannot be moved to {to} now"));
+        let needs_consent = why.contains("consent") || why.contains("accept-loss");
+        let exit = if needs_consent { Exit::Consent } else { Exit::Failed };
+        let next = if needs_consent { format!("paracloud move {app} --accept-loss") } else { String::new() };
+        let failure = Failure::new(exit, "obstacle", app, why, next);
+        return Err(Failure { found: Some(Box::new(("preview", found))), ..failure });
+    }
+    if context.format == Format::Json {
+        say(&json!({ "ok": true, "preview": found }).to_string());
+    }
+    Ok(())
+}
+
+fn previewed(app: &str, mode: Option<Mode>, to: NodeId, preview: &Preview) -> String {
+    let mode = match mode {
+        Some(Mode::Handoff) => "by handoff: it hands its state over while it serves",
+        Some(Mode::Restart) => "by restart: it is stopped, then started there",
+        None => "in no way now",
+    };
+    let mut lines = vec![format!("{app} could be moved to {to} {mode}")];
+    lines.push(match preview.offer {
+        Some(Offer::Accept) => "the application agrees".to_owned(),
+        Some(Offer::Hold { remaining_ms }) => {
+            format!("the application holds on for {}", millis(remaining_ms.into()))
+        }
+        Some(Offer::Refuse) => "the application refuses".to_owned(),
+        None => "the application does not speak PaCI".to_owned(),
+    });
+    if !preview.reason.is_empty() {
+        lines.push(format!("it says   {}", preview.reason.escape_debug()));
+    }
+    if let Some(estimate) = &preview.estimate {
+        let figures = [
+            ("state", estimate.state_kib.map(|kib| bytes(u64::from(kib) << 10))),
+            ("changes", estimate.dirty_kib_per_s.map(|kib| format!("{}/s", bytes(u64::from(kib) << 10)))),
+            ("pause", estimate.pause_ms.map(|ms| millis(ms.into()))),
+            ("warm-up", estimate.warmup_ms.map(|ms| millis(ms.into()))),
+        ];
+        lines.extend(figures.into_iter().filter_map(|(name, figure)| Some(format!("{name:<9} {}", figure?))));
+    }
+    lines.join("\n")
+}
+
+fn target(context: &Context, name: Option<&str>) -> Result<Option<NodeId>, Failure> {
+    name.map(|name| node::named(context, name)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paci::finding::MoveEstimate;
+
+    #[test]
+    fn a_preview_says_mode_and_figures_and_leaves_out_what_is_unknown() {
+        let estimate =
+            MoveEstimate { state_kib: Some(204_800), pause_ms: Some(4), ..MoveEstimate::default() };
+        let aware = Preview { offer: Some(Offer::Accept), estimate: Some(estimate), reason: String::new() };
+        let held = Offer::Hold { remaining_ms: 90_000 };
+        let held = Preview { offer: Some(held), estimate: None, reason: "backup\x1b[2J".to_owned() };
+        let unaware = Preview { offer: None, estimate: None, reason: String::new() };
+        let shown = [
+            previewed("sessions", Some(Mode::Handoff), NodeId(2), &aware),
+            previewed("sessions", None, NodeId(2), &held),
+            previewed("web", Some(Mode::Restart), NodeId(2), &unaware),
+        ];
+        insta::assert_snapshot!(shown.join("\n\n"));
+    }
+}

@@ -1,0 +1,101 @@
+//! How a command ends when it does not do what it was asked: who, why, what next, and an exit code that means
+//! something.
+
+use crate::output::{Format, Paint};
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// What an exit code means. 0 is: done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It failed, or was rolled back.
+    Failed = 1,
+    /// The command line or the manifest is wrong, or names something that there is not.
+    Usage = 2,
+    /// No cloud in this directory, or it does not answer.
+    Unreachable = 3,
+    /// It needs a consent that was not given.
+    Consent = 4,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// A word for programs: `consent_needed`, `no_cloud`, …
+    pub code: String,
+    /// Whom it is about: an app, a file, a directory.
+    pub who: String,
+    /// What is wrong with it.
+    pub why: String,
+    /// What to do; empty if there is nothing.
+    pub next: String,
+    /// What was found on the way, under its name: more for programs, already printed for people.
+    pub found: Option<Box<(&'static str, Value)>>,
+}
+
+impl Failure {
+    /// A failure that names who, why and what next.
+    pub fn new(
+        exit: Exit,
+        code: &str,
+        who: impl Into<String>,
+        why: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
+        Self { exit, code: code.to_owned(), who: who.into(), why: why.into(), next: next.into(), found: None }
+    }
+
+    /// Something of the machine that did not work: a file, a process.
+    pub fn machine(who: impl Into<String>, error: &dyn std::error::Error) -> Self {
+        Self::new(Exit::Failed, "machine", who, chain(error), "")
+    }
+
+    /// The object that `--output json` prints.
+    pub fn json(&self) -> Value {
+        let error = json!({ "code": self.code, "who": self.who, "why": self.why, "next": self.next });
+        let mut object = json!({ "ok": false, "error": error });
+        if let Some((name, value)) = self.found.as_deref() {
+            object[*name] = value.clone();
+        }
+        object
+    }
+
+    /// The lines that people read.
+    pub fn text(&self, paint: Paint) -> String {
+        let mut text = format!("{} {}: {}", paint.bad("error:"), self.who, self.why);
+        if !self.next.is_empty() {
+            text += &format!("\n{} {}", paint.strong("next:"), self.next);
+        }
+        text
+    }
+
+    /// Prints it (to standard error for people, to standard output for programs) and gives the exit code.
+    #[expect(
+        clippy::print_stdout,
+        clippy::print_stderr,
+        reason = "the one place where a command says why it failed"
+    )]
+    pub fn report(&self, format: Format) -> ExitCode {
+        match format {
+            Format::Json => println!("{}", self.json()),
+            Format::Text => eprintln!("{}", self.text(Paint::of_stderr())),
+        }
+        ExitCode::from(self.exit as u8)
+    }
+}
+
+/// An error and what it came from, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text += &format!(": {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,27 @@
+//! One binary: the command line, and every shell.
+//!
+//! | | |
+//! |---|---|
+//! | [`cli`] | what can be typed |
+//! | [`manifest`] | from YAML to the resolved cloud |
+//! | [`up`] | a cloud in a directory: supervises the shells, leaves nothing behind |
+//! | [`command`] | every other command of a person |
+//! | [`moving`] | a move as a person follows it |
+//! | [`client`] | talking to the controller |
+//! | [`shells`] | the shells as subcommands, and the hidden ones of a process |
+//! | [`processes`] | what runs in a directory, seen from outside |
+//! | [`telling`], [`figures`], [`output`], [`failure`] | how things are said |
+
+pub mod cli;
+pub mod client;
+pub mod command;
+pub mod demo;
+pub mod failure;
+pub mod figures;
+pub mod manifest;
+pub mod moving;
+pub mod output;
+pub mod processes;
+pub mod shells;
+pub mod telling;
+pub mod up;

@@ -1,0 +1,309 @@
+//! One app of a manifest.
+
+use super::field::{Field, Fields};
+use super::node::Placed;
+use super::{LISTEN_MAX, Problem};
+use paracloud_substrate::config::{App, Budgets, Node, Parking, Probe, State};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+const FIELDS: &[&str] = &[
+    "kind",
+    "name",
+    "command",
+    "directory",
+    "env",
+    "listen",
+    "state",
+    "acceptLoss",
+    "node",
+    "readiness",
+    "move",
+    "parking",
+    "stopGrace",
+    "drain",
+];
+const BUDGETS: &[&str] =
+    &["prepare", "copy", "park", "seal", "guardWait", "switch", "release", "pause", "pauseMax"];
+/// Where an app listens that does not say.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const NAME_BYTES_MAX: usize = 63;
+const ARGUMENTS_MAX: usize = 1_024;
+const STOP_GRACE_MS: u32 = 10_000;
+const DRAIN_MS: u32 = 5_000;
+const BUDGET_MS_MAX: u32 = 24 * 3_600_000;
+const WAIT_MS_MAX: u32 = 600_000;
+const PARKED_MAX: u32 = 65_536;
+const REPLAY_BYTES_MAX: u32 = 64 << 20;
+
+/// A listen address, with the place and the name of its field.
+type Listen = (SocketAddr, (u64, u64), String);
+
+/// What was read of one app.
+pub(super) struct Read {
+    pub(super) app: App,
+    pub(super) name_at: (u64, u64),
+    listen: Vec<Listen>,
+    pub(super) note: Option<String>,
+}
+
+/// An address that an app listens on.
+pub(super) struct Taken {
+    address: SocketAddr,
+    app: String,
+}
+
+pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Read, Problem> {
+    let fields = Fields::of(document, "", FIELDS)?;
+    fields.require("kind")?.one_of(&[("App", ())])?;
+    let name_field = fields.require("name")?;
+    let name = app_name(&name_field)?;
+    let directory = directory(&fields, base)?;
+    let command = command(&fields.require("command")?, &directory)?;
+    let env = fields.get("env").map_or_else(|| Ok(BTreeMap::new()), |field| environment(&field))?;
+    let listen = match fields.get("listen") {
+        Some(field) => addresses(&field)?,
+        None => vec![(LISTEN, name_field.at(), "listen".to_owned())],
+    };
+    let states = [("stateful", State::Stateful), ("none", State::None)];
+    let state = fields.get("state").map_or(Ok(State::Stateful), |field| field.one_of(&states))?;
+    let node = fields.get("node").map_or(Ok(&nodes[0]), |field| node(&field, nodes))?;
+    let named_port = |text: &String| text.contains("{port}") || text.contains("PORT");
+    let note = (!command.iter().any(named_port) && !env.values().any(named_port)).then(|| {
+        format!(
+            "{name}: its command names no {{port}}; it must read PORT (and HOST) from its environment. A program \
+             with a fixed port can run only once on this machine, so it cannot be moved by handing over"
+        )
+    });
+    let app = App {
+        node: node.id,
+        command,
+        env,
+        directory,
+        state,
+        accept_loss: fields.get("acceptLoss").map_or(Ok(false), |field| field.truth())?,
+        listen: listen.iter().map(|(address, ..)| *address).collect(),
+        readiness: fields.get("readiness").map_or(Ok(Probe::Tcp), |field| readiness(&field))?,
+        budgets: fields.get("move").map_or_else(|| Ok(Budgets::default()), |field| budgets(&field))?,
+        parking: fields.get("parking").map_or_else(|| Ok(Parking::default()), |field| parking(&field))?,
+        stop_grace_ms: fields.millis("stopGrace", STOP_GRACE_MS, WAIT_MS_MAX)?,
+        drain_ms: fields.millis("drain", DRAIN_MS, WAIT_MS_MAX)?,
+        name,
+    };
+    Ok(Read { app, name_at: name_field.at(), listen, note })
+}
+
+/// Adds the addresses of an app to those that are taken.
+pub(super) fn take_addresses(taken: &mut Vec<Taken>, read: &Read) -> Result<(), Problem> {
+    for (address, at, field) in &read.listen {
+        if let Some(other) = taken.iter().find(|other| collide(other.address, *address)) {
+            let what = format!(
+                "{address} is taken by {} ({}): give each an address of its own",
+                other.app, other.address
+            );
+            return Err(Problem::new(*at, field, what));
+        }
+        taken.push(Taken { address: *address, app: read.app.name.clone() });
+    }
+    Ok(())
+}
+
+/// Every gateway serves every app: all apps have as many addresses.
+pub(super) fn same_gateways(first: &App, read: &Read) -> Result<(), Problem> {
+    let (want, got) = (first.listen.len(), read.app.listen.len());
+    if want == got {
+        return Ok(());
+    }
+    let (at, field) =
+        read.listen.first().map_or((read.name_at, "listen"), |(_, at, field)| (*at, field.as_str()));
+    let what = format!(
+        "{} names {} listen addresses, but {} names {want}: every app needs one for each gateway",
+        read.app.name, got, first.name
+    );
+    Err(Problem::new(at, field.split('[').next().unwrap_or(field), what))
+}
+
+/// Whether two addresses cannot be listened on at once.
+fn collide(left: SocketAddr, right: SocketAddr) -> bool {
+    let anywhere = left.ip().is_unspecified() || right.ip().is_unspecified();
+    left.port() == right.port() && (anywhere || left.ip() == right.ip())
+}
+
+fn app_name(field: &Field<'_>) -> Result<String, Problem> {
+    let name = field.text()?;
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let ends = name.starts_with('-') || name.ends_with('-');
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || ends || !name.bytes().all(allowed) {
+        let what = format!("wants 1 to {NAME_BYTES_MAX} lowercase letters, digits and hyphens, got {name:?}");
+        return Err(field.problem(what));
+    }
+    Ok(name.to_owned())
+}
+
+fn directory(fields: &Fields<'_>, base: &Path) -> Result<PathBuf, Problem> {
+    let Some(field) = fields.get("directory") else { return Ok(base.to_owned()) };
+    let directory = base.join(field.text()?);
+    if !directory.is_dir() {
+        return Err(field.problem(format!("{}: there is no such directory", directory.display())));
+    }
+    Ok(directory)
+}
+
+/// The command, its program found once and for all.
+fn command(field: &Field<'_>, directory: &Path) -> Result<Vec<String>, Problem> {
+    let want = "a program and its arguments, such as [\"./server\", \"--port\", \"{port}\"]";
+    let parts = field.list(want)?;
+    let Some(program) = parts.first() else { return Err(field.problem(format!("is empty: wants {want}"))) };
+    if parts.len() > ARGUMENTS_MAX {
+        return Err(field.problem(format!("has more than {ARGUMENTS_MAX} arguments")));
+    }
+    let mut command =
+        parts.iter().map(|part| part.text().map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
+    command[0] = program_path(program, directory)?;
+    Ok(command)
+}
+
+fn program_path(field: &Field<'_>, directory: &Path) -> Result<String, Problem> {
+    let name = field.text()?;
+    let runnable = |path: &Path| {
+        path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    let found = if name.contains('/') {
+        // `./server` and `server` beside the manifest name the same file: the `.` is left out.
+        let path: PathBuf = directory.join(name).components().collect();
+        if !path.exists() {
+            return Err(field.problem(format!("{}: there is no such file", path.display())));
+        }
+        Some(path).filter(|path| runnable(path))
+    } else {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&paths).map(|path| path.join(name)).find(|path| runnable(path))
+    };
+    match found {
+        Some(path) => path.into_os_string().into_string().map_err(|_| field.problem("its path is not UTF-8")),
+        None if name.contains('/') => Err(field.problem(format!("{name} is not an executable file"))),
+        None => Err(field.problem(format!("{name:?} is not in PATH"))),
+    }
+}
+
+fn environment(field: &Field<'_>) -> Result<BTreeMap<String, String>, Problem> {
+    let mut env = BTreeMap::new();
+    for (name, value) in field.named("names and texts, such as {LOG: info}")? {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(value.problem("is no name of a variable"));
+        }
+        if matches!(name, "HOST" | "PORT") || name.starts_with("PACI_") {
+            return Err(value.problem("is set by the cloud: use another name"));
+        }
+        env.insert(name.to_owned(), value.text()?.to_owned());
+    }
+    Ok(env)
+}
+
+fn addresses(field: &Field<'_>) -> Result<Vec<Listen>, Problem> {
+    let parts = field.one_or_more();
+    if parts.is_empty() {
+        return Err(field.problem("is empty: wants where clients connect, such as [\"127.0.0.1:8080\"]"));
+    }
+    if parts.len() > LISTEN_MAX {
+        let what = format!(
+            "{} addresses are too many: each is a gateway of its own, at most {LISTEN_MAX}",
+            parts.len()
+        );
+        return Err(field.problem(what));
+    }
+    let mut addresses: Vec<Listen> = Vec::new();
+    for part in parts {
+        let address = address(&part)?;
+        if addresses.iter().any(|(other, ..)| collide(*other, address)) {
+            return Err(part.problem(format!("{address} stands here twice")));
+        }
+        addresses.push((address, part.at(), part.path().to_owned()));
+    }
+    Ok(addresses)
+}
+
+/// `127.0.0.1:8080`, or a port of loopback alone: `8080`.
+fn address(field: &Field<'_>) -> Result<SocketAddr, Problem> {
+    let want = "an IP address with a port (127.0.0.1:8080), or a port";
+    let text = field.word(want)?;
+    let port = text.parse::<u16>().map(|port| SocketAddr::new(LISTEN.ip(), port));
+    let address =
+        port.or_else(|_| text.parse()).map_err(|_| field.problem(format!("wants {want}, got {text:?}")))?;
+    if address.port() == 0 {
+        return Err(
+            field.problem("port 0 would be another one at each start: name the port that clients use")
+        );
+    }
+    Ok(address)
+}
+
+fn node<'a>(field: &Field<'_>, nodes: &'a [Node]) -> Result<&'a Node, Problem> {
+    let name = field.text()?;
+    nodes.iter().find(|node| node.name == name).ok_or_else(|| {
+        let (first, last) = (&nodes[0].name, &nodes[nodes.len() - 1].name);
+        let there = if first == last { format!("only {first}") } else { format!("{first} to {last}") };
+        field.problem(format!("there is no node {name:?}: there is {there} (--nodes says how many)"))
+    })
+}
+
+fn readiness(field: &Field<'_>) -> Result<Probe, Problem> {
+    let fields = field.fields(&["http", "tcp"])?;
+    match (fields.get("http"), fields.get("tcp")) {
+        (Some(http), None) => {
+            let path = http.text()?;
+            if !path.starts_with('/')
+                || path.contains(|letter: char| letter.is_whitespace() || letter.is_control())
+            {
+                return Err(http.problem(format!("wants a path such as /healthz, got {path:?}")));
+            }
+            Ok(Probe::Http(path.to_owned()))
+        }
+        (None, Some(tcp)) => match tcp.truth()? {
+            true => Ok(Probe::Tcp),
+            false => Err(tcp.problem("may only be true; leave it out for the default")),
+        },
+        (Some(_), Some(_)) | (None, None) => Err(field.problem("wants one of {http: /path} and {tcp: true}")),
+    }
+}
+
+fn budgets(field: &Field<'_>) -> Result<Budgets, Problem> {
+    let default = Budgets::default();
+    let fields = field.fields(BUDGETS)?;
+    let most = BUDGET_MS_MAX;
+    let budgets = Budgets {
+        prepare_ms: fields.millis("prepare", default.prepare_ms, most)?,
+        copy_ms: fields.millis("copy", default.copy_ms, most)?,
+        park_ms: fields.millis("park", default.park_ms, WAIT_MS_MAX)?,
+        seal_ms: fields.millis("seal", default.seal_ms, WAIT_MS_MAX)?,
+        guard_wait_ms: fields.millis("guardWait", default.guard_wait_ms, WAIT_MS_MAX)?,
+        switch_ms: fields.millis("switch", default.switch_ms, WAIT_MS_MAX)?,
+        release_ms: fields.millis("release", default.release_ms, WAIT_MS_MAX)?,
+        pause_ms: fields.millis("pause", default.pause_ms, WAIT_MS_MAX)?,
+        pause_ms_max: fields.millis("pauseMax", default.pause_ms_max, WAIT_MS_MAX)?,
+    };
+    if budgets.guard_wait_ms >= budgets.seal_ms {
+        let at = fields.get("guardWait").or_else(|| fields.get("seal"));
+        let what = "guardWait must be shorter than seal: the seal waits for guards and then proves the state";
+        return Err(at.as_ref().unwrap_or(field).problem(what));
+    }
+    if budgets.pause_ms > budgets.pause_ms_max {
+        let at = fields.get("pause").or_else(|| fields.get("pauseMax"));
+        return Err(at.as_ref().unwrap_or(field).problem("pause must not be longer than pauseMax"));
+    }
+    Ok(budgets)
+}
+
+fn parking(field: &Field<'_>) -> Result<Parking, Problem> {
+    let default = Parking::default();
+    let fields = field.fields(&["wait", "requests", "replay"])?;
+    Ok(Parking {
+        parked_ms_max: fields.millis("wait", default.parked_ms_max, WAIT_MS_MAX)?,
+        parked_max: fields.get("requests").map_or(Ok(default.parked_max), |it| it.count(1, PARKED_MAX))?,
+        replay_bytes_max: fields
+            .get("replay")
+            .map_or(Ok(default.replay_bytes_max), |it| it.bytes(REPLAY_BYTES_MAX))?,
+    })
+}

@@ -1,0 +1,147 @@
+use super::*;
+use paracloud_substrate::config::{Probe, State};
+use std::time::Duration;
+
+fn resolved(text: &str) -> Resolved {
+    resolve(text, Path::new("/"), 2).unwrap()
+}
+
+fn problem(text: &str) -> String {
+    resolve(text, Path::new("/"), 2).unwrap_err().to_string()
+}
+
+const SMALL: &str = "kind: App\nname: sessions\ncommand: [/bin/sh, '{port}']\n";
+
+#[test]
+fn three_fields_are_enough_and_the_rest_has_defaults() {
+    let resolved = resolved(SMALL);
+    let app = &resolved.cloud.apps[0];
+    assert_eq!((app.name.as_str(), app.state, app.accept_loss), ("sessions", State::Stateful, false));
+    assert_eq!(app.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(app.command, ["/bin/sh", "{port}"]);
+    assert_eq!(resolved.cloud.gateways, [GatewayId(1)]);
+    assert_eq!(resolved.cloud.nodes[1].host.to_string(), "127.0.1.2");
+    assert!(resolved.notes.is_empty());
+}
+
+#[test]
+fn every_field_reaches_the_cloud() {
+    let text = "\
+kind: App
+name: all
+command: [sh, -c, 'serve $PORT']
+directory: tmp
+env: {LOG: info, AT: '{host}'}
+listen: [8080, '0.0.0.0:8081', '[::1]:8082']
+state: none
+acceptLoss: true
+node: n2
+readiness: {http: /healthz}
+move: {prepare: 1s, copy: 2m, park: 3s, seal: 4s, guardWait: 5ms, switch: 6s, release: 7s, pause: 8ms, pauseMax: 9ms}
+parking: {wait: 1h, requests: 7, replay: 64KiB}
+stopGrace: 3s
+drain: 250ms
+";
+    assert!(
+        problem(text)
+            .contains("line 12, column 17: parking.wait: 1h is out of bounds: from 1 ms to 10 m 00 s")
+    );
+    let resolved = resolved(&text.replace("1h", "1m"));
+    let app = &resolved.cloud.apps[0];
+    assert_eq!(app.directory, Path::new("/tmp"));
+    assert!(app.command[0].ends_with("/sh") && app.command[0].starts_with('/'), "{:?}", app.command);
+    assert_eq!(app.env["AT"], "{host}");
+    assert_eq!(
+        app.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["127.0.0.1:8080", "0.0.0.0:8081", "[::1]:8082"]
+    );
+    assert_eq!((app.state, app.accept_loss, app.node), (State::None, true, NodeId(2)));
+    assert_eq!(app.readiness, Probe::Http("/healthz".to_owned()));
+    let moved = &app.budgets;
+    assert_eq!(
+        [moved.prepare_ms, moved.copy_ms, moved.park_ms, moved.seal_ms, moved.guard_wait_ms],
+        [1_000, 120_000, 3_000, 4_000, 5]
+    );
+    assert_eq!([moved.switch_ms, moved.release_ms, moved.pause_ms, moved.pause_ms_max], [6_000, 7_000, 8, 9]);
+    let parking = &app.parking;
+    assert_eq!([parking.parked_ms_max, parking.parked_max, parking.replay_bytes_max], [60_000, 7, 65_536]);
+    assert_eq!(Duration::from_millis(app.stop_grace_ms.into()), Duration::from_secs(3));
+    assert_eq!(app.drain_ms, 250);
+    assert_eq!(resolved.cloud.gateways.len(), 3);
+}
+
+#[test]
+fn several_documents_are_several_apps() {
+    let second = SMALL.replace("sessions", "other") + "listen: 8090\n";
+    let resolved = resolved(&format!("{SMALL}---\n{second}"));
+    assert_eq!(
+        resolved.cloud.apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>(),
+        ["sessions", "other"]
+    );
+}
+
+#[test]
+fn a_program_that_names_no_port_is_noted() {
+    let resolved = resolved(&SMALL.replace(", '{port}'", ""));
+    assert!(resolved.notes[0].starts_with("sessions: its command names no {port}"));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_line_column_and_field() {
+    let with = |line: &str| problem(&format!("{SMALL}{line}\n"));
+    let long: Vec<String> = (1..=9).map(|port| port.to_string()).collect();
+    let lines = [
+        problem(""),
+        problem("kind: App\n"),
+        problem("- a\n"),
+        problem("kind: [App\n"),
+        problem("a: b: c\n"),
+        problem("kind: Service\nname: a\n"),
+        problem(&SMALL.replace("sessions", "Sessions")),
+        problem(&SMALL.replace("sessions", "7")),
+        problem(&SMALL.replace("[/bin/sh, '{port}']", "serve")),
+        problem(&SMALL.replace("[/bin/sh, '{port}']", "[]")),
+        problem(&SMALL.replace("/bin/sh", "./no/such/file")),
+        problem(&SMALL.replace("/bin/sh", "/etc/passwd")),
+        problem(&SMALL.replace("/bin/sh", "no-such-program-anywhere")),
+        problem(&SMALL.replace("'{port}'", "8080")),
+        problem(&format!("{SMALL}---\n{SMALL}")),
+        problem(&format!("{SMALL}---\n{}", SMALL.replace("sessions", "other"))),
+        problem(&format!("{SMALL}---\n{}listen: [8090, 8091]\n", SMALL.replace("sessions", "other"))),
+        with("accept_loss: true"),
+        with("volumes: [a]"),
+        with("name: again"),
+        with("acceptLoss: yes please"),
+        with("state: stateless"),
+        with("node: n3"),
+        with("env: {PORT: '1'}"),
+        with("env: {A: 1}"),
+        with("env: {A: '1', A: '2'}"),
+        with("listen: localhost:8080"),
+        with("listen: []"),
+        with("listen: ['127.0.0.1:0']"),
+        with("listen:\n  - 127.0.0.1:8080\n  - 0.0.0.0:8080"),
+        with(&format!("listen: [{}]", long.join(", "))),
+        with("stopGrace: 10"),
+        with("stopGrace: 10 parsecs"),
+        with("move: {pauze: 5ms}"),
+        with("move: {pause: 1s}"),
+        with("move:\n  guardWait: 3s"),
+        with("move: 5ms"),
+        with("parking: {requests: 0}"),
+        with("parking: {replay: 1GiB}"),
+        with("readiness: {http: healthz}"),
+        with("readiness: {http: /a, tcp: true}"),
+        with("directory: no/such"),
+    ];
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn any_text_is_refused_or_resolved_but_never_a_panic() {
+    for text in ["\0", "&a [*a]", "? {a: b}\n: c", "!!binary x", "%YAML 9", "<<: 1", "{", "a: &x {b: *x}"] {
+        let _ = resolve(text, Path::new("/"), 2);
+    }
+    let deep = "[".repeat(10_000);
+    assert!(resolve(&deep, Path::new("/"), 2).is_err());
+}

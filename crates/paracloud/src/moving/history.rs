@@ -1,0 +1,228 @@
+//! What a follower heard of one operation, and the outcome that can be told from it: for a follower whose controller
+//! was restarted in between, and who therefore never hears the outcome itself.
+
+use paracloud_core::ids::OperationNumber;
+use paracloud_core::migration::Phase;
+use paracloud_core::register::{Record, Step};
+use paracloud_substrate::message::Note;
+use paracloud_substrate::person::{Event, Outcome, What};
+
+/// The events of one operation of one instance, each once, in order.
+#[derive(Debug, Clone)]
+pub struct History {
+    instance: String,
+    operation: Option<OperationNumber>,
+    /// The number of the newest event that is kept in the journal.
+    last: u64,
+    began_unix_ms: Option<u64>,
+    newest_unix_ms: u64,
+    entered: Vec<(Phase, u64)>,
+    target: Option<paracloud_core::ids::Placement>,
+    cause: Option<String>,
+    carried_bytes: u64,
+    parked: u32,
+    parked_us_max: u64,
+    failed: u32,
+    closed: Option<Record>,
+}
+
+impl History {
+    /// Nothing heard yet. Without a number, the first operation that is heard of is the one.
+    pub fn new(instance: &str, operation: Option<OperationNumber>) -> Self {
+        Self {
+            instance: instance.to_owned(),
+            operation,
+            last: 0,
+            began_unix_ms: None,
+            newest_unix_ms: 0,
+            entered: Vec::new(),
+            target: None,
+            cause: None,
+            carried_bytes: 0,
+            parked: 0,
+            parked_us_max: 0,
+            failed: 0,
+            closed: None,
+        }
+    }
+
+    /// The operation, once it is known.
+    pub fn operation(&self) -> Option<OperationNumber> {
+        self.operation
+    }
+
+    /// Takes an event in. `false`: it is of something else, or was heard before.
+    pub fn take(&mut self, event: &Event) -> bool {
+        if event.instance != self.instance || event.operation.is_none() {
+            return false;
+        }
+        let again = event.number != 0 && event.number <= self.last;
+        if again || self.operation.is_some_and(|operation| event.operation != Some(operation)) {
+            return false;
+        }
+        self.operation = event.operation;
+        self.last = self.last.max(event.number);
+        self.began_unix_ms.get_or_insert(event.at_unix_ms);
+        self.newest_unix_ms = self.newest_unix_ms.max(event.at_unix_ms);
+        match &event.what {
+            What::Swapped { change, record } => self.swapped(change, record),
+            What::Entered(phase) => self.entered.push((*phase, event.at_unix_ms)),
+            What::Progress(progress) => self.carried_bytes = self.carried_bytes.max(progress.carried_bytes),
+            What::Note(Note::Carried { bytes }) => self.carried_bytes = self.carried_bytes.max(*bytes),
+            What::Note(_) => {}
+            What::Parked { requests, parked_us_max, failed, .. } => {
+                self.parked = self.parked.saturating_add(*requests);
+                self.parked_us_max = self.parked_us_max.max(*parked_us_max);
+                self.failed = self.failed.saturating_add(*failed);
+            }
+        }
+        true
+    }
+
+    fn swapped(&mut self, change: &str, record: &Record) {
+        match &record.operation {
+            Some(operation) => {
+                self.target = Some(operation.target);
+                if matches!(operation.step, Step::Undo | Step::Doomed) && self.cause.is_none() {
+                    self.cause = Some(change.to_owned());
+                }
+            }
+            None => self.closed = Some(record.clone()),
+        }
+    }
+
+    /// How the operation ended, if its end was heard.
+    pub fn outcome(&self) -> Option<Outcome> {
+        let record = self.closed.as_ref()?;
+        let committed =
+            self.cause.is_none() && self.target.is_none_or(|target| target.node == record.owner.node);
+        let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([self.newest_unix_ms]);
+        let phases = self.entered.iter().zip(ends);
+        Some(Outcome {
+            instance: self.instance.clone(),
+            operation: self.operation?,
+            committed,
+            cause: self.cause.clone(),
+            node: record.owner.node,
+            incarnation: record.incarnation.0,
+            phases: phases
+                .filter(|((phase, _), _)| *phase != Phase::Idle)
+                .map(|((phase, from), to)| (*phase, to.saturating_sub(*from).saturating_mul(1_000)))
+                .collect(),
+            total_ms: self.newest_unix_ms.saturating_sub(self.began_unix_ms.unwrap_or(self.newest_unix_ms)),
+            carried_bytes: self.carried_bytes,
+            parked: self.parked,
+            parked_us_max: self.parked_us_max,
+            failed: self.failed,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use paracloud_core::ids::{Incarnation, NodeId, Placement, StartId};
+    use paracloud_core::register::{Mode, Operation};
+    use paracloud_substrate::person::Progress;
+
+    /// The record of a move from n1 to n2, at this step; `None`: closed.
+    pub(crate) fn record(step: Option<Step>, owner: u32, incarnation: u32) -> Record {
+        let place = |node: u32| Placement {
+            node: NodeId(node),
+            start: StartId(0x1234_5678_0000_0000 + u64::from(node)),
+        };
+        let mut record = Record::first(place(owner));
+        record.incarnation = Incarnation(incarnation);
+        record.last_operation = OperationNumber(3);
+        record.served = Some(format!("127.0.1.{owner}:20001").parse().unwrap());
+        record.operation = step.map(|step| Operation {
+            mode: Mode::Handoff,
+            step,
+            base: Incarnation(4),
+            source: place(1),
+            source_address: "127.0.1.1:20000".parse().unwrap(),
+            target: place(2),
+        });
+        record
+    }
+
+    pub(crate) fn event(number: u64, what: What) -> Event {
+        Event {
+            number,
+            at_unix_ms: 1_700_000_000_000 + number * 10,
+            instance: "sessions".to_owned(),
+            operation: Some(OperationNumber(3)),
+            what,
+        }
+    }
+
+    pub(crate) fn a_move() -> Vec<Event> {
+        let swapped = |change: &str, record| What::Swapped { change: change.to_owned(), record };
+        let progress = Progress {
+            carried_bytes: 120 << 20,
+            state_bytes: Some(200 << 20),
+            rate_bytes_per_s: 310 << 20,
+            eta_ms: Some(260),
+            predicted_pause_ms: Some(4),
+        };
+        let parked = What::Parked { gateway: 1, requests: 12, parked_us_max: 4_250, failed: 0 };
+        let whats = [
+            swapped("open", record(Some(Step::Open), 1, 4)),
+            What::Entered(Phase::Offer),
+            What::Entered(Phase::Copy),
+            What::Progress(progress),
+            swapped("seal", record(Some(Step::Sealing), 1, 4)),
+            What::Entered(Phase::Seal),
+            swapped("commit", record(Some(Step::Switch), 2, 5)),
+            swapped("serve", record(Some(Step::Retire), 2, 5)),
+            parked,
+            swapped("close", record(None, 2, 5)),
+        ];
+        (1..).zip(whats).map(|(number, what)| event(number, what)).collect()
+    }
+
+    #[test]
+    fn the_outcome_of_a_move_is_told_from_its_events() {
+        let mut history = History::new("sessions", None);
+        let events = a_move();
+        for event in &events {
+            assert_eq!(history.outcome(), None);
+            assert!(history.take(event));
+        }
+        let outcome = history.outcome().unwrap();
+        assert!(outcome.committed && outcome.cause.is_none());
+        assert_eq!(
+            (outcome.node, outcome.incarnation, outcome.operation),
+            (NodeId(2), 5, OperationNumber(3))
+        );
+        assert_eq!(outcome.phases, [(Phase::Offer, 10_000), (Phase::Copy, 30_000), (Phase::Seal, 40_000)]);
+        assert_eq!((outcome.parked, outcome.parked_us_max, outcome.failed), (12, 4_250, 0));
+        assert_eq!((outcome.carried_bytes, outcome.total_ms), (120 << 20, 90));
+    }
+
+    #[test]
+    fn what_was_heard_before_and_what_is_of_another_operation_changes_nothing() {
+        let mut history = History::new("sessions", None);
+        let events = a_move();
+        assert!(history.take(&events[8]));
+        assert!(!history.take(&events[8]), "again, after the controller was restarted");
+        let mut other = events[9].clone();
+        other.operation = Some(OperationNumber(4));
+        assert!(!history.take(&other));
+        other.operation = None;
+        assert!(!history.take(&other));
+        assert_eq!(history.outcome(), None);
+    }
+
+    #[test]
+    fn a_move_that_was_undone_is_not_committed() {
+        let mut history = History::new("sessions", None);
+        let swapped = |change: &str, record| What::Swapped { change: change.to_owned(), record };
+        history.take(&event(1, swapped("open", record(Some(Step::Open), 1, 4))));
+        history.take(&event(2, swapped("roll back: cancelled", record(Some(Step::Undo), 1, 5))));
+        history.take(&event(3, swapped("close", record(None, 1, 5))));
+        let outcome = history.outcome().unwrap();
+        assert!(!outcome.committed);
+        assert_eq!((outcome.node, outcome.cause.as_deref()), (NodeId(1), Some("roll back: cancelled")));
+    }
+}

@@ -1,0 +1,4 @@
+//! A move as a person follows it: its events, its progress, its outcome.
+
+pub mod history;
+pub mod view;

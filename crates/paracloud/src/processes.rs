@@ -1,0 +1,249 @@
+//! The processes of a cloud's directory, seen from outside: for logs, and to leave nothing behind.
+
+use paracloud_core::ids::StartId;
+use paracloud_substrate::layout::Layout;
+use paracloud_substrate::process::Identity;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, sleep};
+
+/// How often it is looked whether processes are gone, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 20;
+/// How long killed processes may take to go, in milliseconds. Only the kernel can be slower.
+const KILLED_MS_MAX: u64 = 5_000;
+
+/// One process that was started for an instance.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Its node, by name.
+    pub node: String,
+    /// Its start.
+    pub start: StartId,
+    /// The instance.
+    pub instance: String,
+    /// When its directory was made.
+    pub begun: SystemTime,
+    /// Its directory.
+    pub directory: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    instance: String,
+}
+
+impl Process {
+    /// Where its output is.
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    /// Who it is, if it became the program and has not ended.
+    pub fn alive(&self) -> Option<Identity> {
+        let text = std::fs::read(self.directory.join("identity.json")).ok()?;
+        let identity: Identity = serde_json::from_slice(&text).ok()?;
+        identity.is_alive().unwrap_or(true).then_some(identity)
+    }
+}
+
+/// All that were started and are still known, in the order in which they were.
+pub fn all(layout: &Layout) -> Vec<Process> {
+    let mut found = Vec::new();
+    for node in entries(layout.root()).filter(|path| is_node(path)) {
+        let name = node.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        found.extend(entries(&node.join("p")).filter_map(|directory| read(&name, directory)));
+    }
+    found.sort_by_key(|process| (process.begun, process.start));
+    found
+}
+
+fn is_node(path: &Path) -> bool {
+    let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix('n'));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+fn read(node: &str, directory: PathBuf) -> Option<Process> {
+    let start = directory.file_name()?.to_str()?.parse().ok()?;
+    let path = directory.join("spec.json");
+    let spec: Spec = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    let begun = path.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    Some(Process { node: node.to_owned(), start, instance: spec.instance, begun, directory })
+}
+
+/// What must be gone before a directory is quiet: programs with all of their sessions, and shims.
+#[derive(Debug, Default)]
+struct Left {
+    /// Leaders of sessions that still have somebody in them, and those members.
+    sessions: Vec<(i32, Vec<i32>)>,
+    shims: Vec<i32>,
+}
+
+impl Left {
+    fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.shims.is_empty()
+    }
+}
+
+/// Ends all instances of `processes` and their shims: programs are asked first and killed after `grace`. Says whether
+/// everything is gone.
+pub async fn end(processes: &[Process], grace: Duration) -> bool {
+    let leaders: Vec<Identity> = processes.iter().filter_map(Process::alive).collect();
+    if !grace.is_zero() {
+        for leader in &leaders {
+            to_group(leader.pid, Signal::TERM);
+        }
+        let deadline = Instant::now() + grace;
+        while leaders.iter().any(|leader| leader.is_alive().unwrap_or(false)) && Instant::now() < deadline {
+            sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+        }
+    }
+    let deadline = Instant::now() + Duration::from_millis(KILLED_MS_MAX);
+    loop {
+        // Looked at again each time: a shim that was about to start its process may have done so meanwhile.
+        let left = left(processes);
+        if left.is_empty() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        for pid in &left.shims {
+            to_process(*pid, Signal::KILL);
+        }
+        for (leader, members) in &left.sessions {
+            to_group(*leader, Signal::KILL);
+            members.iter().for_each(|pid| to_process(*pid, Signal::KILL));
+        }
+        sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+    }
+}
+
+fn left(processes: &[Process]) -> Left {
+    let mut left = Left::default();
+    let known: Vec<i32> = processes.iter().filter_map(leader_of).collect();
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        let Ok(stat) = process.stat() else { continue };
+        if matches!(stat.state, 'Z' | 'X' | 'x') {
+            continue;
+        }
+        if known.contains(&stat.session) {
+            match left.sessions.iter_mut().find(|(leader, _)| *leader == stat.session) {
+                Some((_, members)) => members.push(stat.pid),
+                None => left.sessions.push((stat.session, vec![stat.pid])),
+            }
+        } else if process.cmdline().is_ok_and(|words| processes.iter().any(|it| serves(&words, it))) {
+            left.shims.push(stat.pid);
+        }
+    }
+    left
+}
+
+/// The session of a process, if its leader lives or is dead since this life of the machine and nobody took its pid:
+/// a pid is not given again while a session of that number has members.
+fn leader_of(process: &Process) -> Option<i32> {
+    let text = std::fs::read(process.directory.join("identity.json")).ok()?;
+    let identity: Identity = serde_json::from_slice(&text).ok()?;
+    let own = Identity::own().ok()?;
+    let same_life = identity.boot_id == own.boot_id;
+    let taken = Identity::of(identity.pid).is_ok_and(|now| now.start_ticks != identity.start_ticks);
+    (same_life && !taken).then_some(identity.pid)
+}
+
+/// `paracloud shim|exec --process DIR`
+fn serves(words: &[String], process: &Process) -> bool {
+    let directory = process.directory.to_string_lossy();
+    words.iter().any(|word| word == "shim" || word == "exec") && words.iter().any(|word| *word == directory)
+}
+
+fn to_group(leader: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(leader) {
+        // Gone is what is wanted.
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+/// Signals a process. Gone is what is wanted.
+pub fn to_process(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Waits until none of these is alive, at most this long; says whether none is.
+pub async fn gone(identities: &[Identity], within: Duration) -> bool {
+    let deadline = Instant::now() + within;
+    loop {
+        if !identities.iter().any(|identity| identity.is_alive().unwrap_or(false)) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::ids::NodeId;
+    use std::process::{Child, Command};
+
+    /// Kills what a failed test would leave.
+    struct Started(Child);
+
+    impl Drop for Started {
+        fn drop(&mut self) {
+            to_group(self.0.id().cast_signed(), Signal::KILL);
+            let _ = self.0.wait();
+        }
+    }
+
+    /// A directory in which this program runs, in a session of its own, as a shim would have started it.
+    fn start(layout: &Layout, start: u64, program: &str) -> Started {
+        let directory = layout.process(NodeId(1), StartId(start));
+        layout.make(&directory).unwrap();
+        std::fs::write(directory.join("spec.json"), "{\"instance\":\"web\",\"more\":1}").unwrap();
+        // A child that leads no group becomes the leader of a session without a fork.
+        let child = Command::new("setsid").args(["sh", "-c", program]).spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let child = Started(child);
+        while procfs::process::Process::new(pid).unwrap().stat().unwrap().session != pid {
+            std::thread::yield_now();
+        }
+        let identity = serde_json::to_vec(&Identity::of(pid).unwrap()).unwrap();
+        std::fs::write(directory.join("identity.json"), identity).unwrap();
+        child
+    }
+
+    #[tokio::test]
+    async fn a_program_that_does_not_listen_is_killed_with_its_whole_session() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path()).unwrap();
+        let deaf = start(&layout, 7, "trap '' TERM; sleep 600 & wait; sleep 600");
+        let willing = start(&layout, 8, "sleep 600");
+        let found = all(&layout);
+        assert_eq!(found.iter().map(|it| it.start.0).collect::<Vec<_>>(), [7, 8], "in order of start");
+        assert!(found.iter().all(|it| it.node == "n1" && it.instance == "web" && it.alive().is_some()));
+        assert!(end(&found, Duration::from_millis(50)).await);
+        assert!(found.iter().all(|it| it.alive().is_none()));
+        assert!(left(&found).is_empty());
+        drop((deaf, willing));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_none_of_ours_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(directory.path().join("n1/p/not-a-start")).unwrap();
+        std::fs::create_dir_all(directory.path().join("notes/p/0000000000000001")).unwrap();
+        let layout = Layout::new(directory.path()).unwrap();
+        assert!(all(&layout).is_empty());
+        assert!(end(&[], Duration::ZERO).await);
+    }
+}

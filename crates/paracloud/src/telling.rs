@@ -1,0 +1,129 @@
+//! What the journal says, in words: a line an event.
+
+use crate::figures::{bytes, counted, micros, millis, time_of_day};
+use paracloud_core::ids::StartId;
+use paracloud_core::register::{Record, Step};
+use paracloud_substrate::message::Note;
+use paracloud_substrate::person::{Event, Progress, What};
+
+/// The whole line: when, whom, which operation, what.
+pub fn line(event: &Event) -> String {
+    let operation = event.operation.map_or_else(String::new, |operation| format!(" {operation}"));
+    format!("{} {}{operation}  {}", time_of_day(event.at_unix_ms), event.instance, what(&event.what))
+}
+
+/// What happened.
+pub fn what(what: &What) -> String {
+    match what {
+        What::Swapped { change, record } => format!("{change}: {}", standing(record)),
+        What::Entered(phase) => format!("phase {phase}"),
+        What::Note(note) => self::note(note),
+        What::Progress(progress) => self::progress(progress),
+        What::Parked { gateway, requests, parked_us_max, failed } => {
+            let waited = counted(u64::from(*requests), "request");
+            format!(
+                "gateway g{gateway}: {waited} waited, longest {}, {failed} failed",
+                micros(*parked_us_max)
+            )
+        }
+    }
+}
+
+/// Who owns, and how far the open operation is.
+pub fn standing(record: &Record) -> String {
+    let owner = format!("{} owns {} ({})", record.owner.node, record.incarnation, short(record.owner.start));
+    let served = record.served.map_or_else(String::new, |address| format!(", serves at {address}"));
+    let step = record.step().map_or_else(String::new, |step| format!(", {}", step_name(step)));
+    format!("{owner}{served}{step}")
+}
+
+fn step_name(step: Step) -> &'static str {
+    match step {
+        Step::Open => "a move is open",
+        Step::Sealing => "the source may be sealed",
+        Step::Switch => "committed",
+        Step::Doomed => "the target is to be ended",
+        Step::Retire => "the source is to be ended",
+        Step::Undo => "rolled back",
+    }
+}
+
+/// A note.
+pub fn note(note: &Note) -> String {
+    match note {
+        Note::Estimate(estimate) => {
+            let size = estimate
+                .state_kib
+                .map_or_else(|| "of unknown size".to_owned(), |kib| bytes(u64::from(kib) << 10));
+            let pause =
+                estimate.pause_ms.map_or_else(String::new, |ms| format!(", pause {}", millis(ms.into())));
+            format!("the application estimates: state {size}{pause}")
+        }
+        Note::Reason(reason) => format!("the application says: {}", plain(reason)),
+        Note::Carried { bytes: carried } => format!("{} carried", bytes(*carried)),
+        Note::Copying { remaining_records, predicted_pause_ms } => {
+            format!("{remaining_records} records left, pause if now {}", millis((*predicted_pause_ms).into()))
+        }
+        Note::Blocked { route, held_ms } => {
+            format!("the seal is blocked by {}, held for {}", plain(route), millis((*held_ms).into()))
+        }
+        Note::Ended { start, how } => format!("process {} ended: {}", short(*start), plain(how)),
+        Note::Unresponsive { start, call } => {
+            format!("process {} does not answer {}", short(*start), plain(call))
+        }
+        Note::Breach { start, what } => {
+            format!("process {} broke the contract: {}", short(*start), plain(what))
+        }
+        Note::Failure { start, code, message } => {
+            format!("process {} failed: {}: {}", short(*start), plain(code), plain(message))
+        }
+    }
+}
+
+/// How far a copy is: bytes, share, rate, time left, pause.
+pub fn progress(progress: &Progress) -> String {
+    let carried = bytes(progress.carried_bytes);
+    let mut parts = vec![match progress.state_bytes {
+        Some(state) => format!("{carried} of {}", bytes(state)),
+        None => carried,
+    }];
+    if let Some(state) = progress.state_bytes.filter(|state| *state > 0) {
+        let share = u128::from(progress.carried_bytes) * 100 / u128::from(state);
+        parts.push(format!("{} %", share.min(100)));
+    }
+    parts.push(format!("{}/s", bytes(progress.rate_bytes_per_s)));
+    if let Some(eta) = progress.eta_ms {
+        parts.push(format!("ETA {}", millis(eta)));
+    }
+    if let Some(pause) = progress.predicted_pause_ms {
+        parts.push(format!("pause {}", millis(pause.into())));
+    }
+    parts.join("  ")
+}
+
+/// Whether it is something that a person who only watches wants to hear: what went wrong, and who owns now.
+pub fn is_notable(event: &Event) -> bool {
+    match &event.what {
+        What::Swapped { .. } => true,
+        What::Note(note) => match note {
+            Note::Blocked { .. }
+            | Note::Ended { .. }
+            | Note::Unresponsive { .. }
+            | Note::Breach { .. }
+            | Note::Failure { .. }
+            | Note::Reason(_) => true,
+            Note::Estimate(_) | Note::Carried { .. } | Note::Copying { .. } => false,
+        },
+        What::Entered(_) | What::Progress(_) | What::Parked { .. } => false,
+    }
+}
+
+/// The first half of a start id: enough to tell processes apart.
+pub fn short(start: StartId) -> String {
+    start.to_string()[..8].to_owned()
+}
+
+/// What an application said, in one line that moves no cursor.
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}

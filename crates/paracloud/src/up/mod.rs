@@ -1,0 +1,262 @@
+//! `paracloud up app.yaml`: a cloud in a directory, until Ctrl-C.
+//!
+//! ```text
+//!  manifest ─▶ DIR/cloud.json ─▶ lock ─▶ end what a killed `up` left ─▶ shells ─▶ says where clients connect
+//!                                                                         │  ended? started again
+//!  Ctrl-C ─▶ DIR/ending ─▶ agents end their instances and themselves ─▶ the other shells ─▶ nothing is left
+//!  Ctrl-C again ─▶ everything is killed
+//! ```
+
+pub mod lock;
+pub mod room;
+pub mod roster;
+pub mod supervisor;
+mod watch;
+
+use crate::command::Context;
+use crate::failure::{Exit, Failure};
+use crate::manifest::{self, Resolved};
+use crate::output::{Format, say, tell};
+use crate::processes;
+use paracloud_substrate::config::Cloud;
+use paracloud_substrate::layout::Layout;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use supervisor::{Order, Supervisor};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use watch::{Said, Watcher};
+
+/// What an agent may take beyond the grace of its instances, in milliseconds; then instances are ended without it.
+pub const AGENT_MS_MAX: u64 = 5_000;
+/// Words of shells and journal that wait to be printed; more are dropped.
+const WORDS_MAX: usize = 256;
+
+/// What to bring up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The manifest.
+    pub manifest: PathBuf,
+    /// How many nodes.
+    pub nodes: u32,
+}
+
+/// Brings a cloud up and keeps it up until a signal.
+///
+/// # Errors
+/// The manifest, the directory or an address cannot be used, another `up` is there, or something was left behind.
+pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
+    let layout = &context.layout;
+    let Resolved { cloud, notes } = manifest::read(&options.manifest, options.nodes)?;
+    room::check_paths(layout, &cloud)?;
+    room::prepare(layout)?;
+    let _lock = lock::take(layout)?;
+    room::check_nodes(layout, &cloud)?;
+    let mut signals = Signals::listen().map_err(|error| Failure::machine("signals", &error))?;
+    forget_ending(layout)?;
+    for shell in roster::end_leftovers(layout).await? {
+        tell(&format!("{shell} was left by an earlier `up`: ended"));
+    }
+    end_unknown(layout, &cloud).await?;
+    room::check_addresses(&cloud)?;
+    begin(layout, &cloud)?;
+    let (says, mut words) = mpsc::channel(WORDS_MAX);
+    let shown = layout.root().display().to_string();
+    let mut supervisor =
+        Supervisor::start(layout, &cloud, says).map_err(|error| Failure::machine(shown, &error))?;
+    let mut watcher = Watcher::new(layout, SystemTime::now());
+    let printer = Printer { context, cloud: &cloud, notes: &notes };
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            Some(word) = words.recv() => printer.word(&word),
+            said = watcher.next() => match said {
+                Said::Serving(status) => printer.serving(&status),
+                Said::Waiting(status) => printer.waiting(&status),
+                Said::Happened(line) => printer.word(&line),
+            },
+        }
+    }
+    end(&printer, &mut supervisor, &mut words, &mut signals, watcher.last()).await
+}
+
+/// A directory in which `ending` was left ended badly: agents that are told to stop now only hand over.
+fn forget_ending(layout: &Layout) -> Result<(), Failure> {
+    match std::fs::remove_file(layout.ending()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::machine(layout.ending().display().to_string(), &error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Ends what runs for apps that are in the manifest no more: nobody would look after it.
+async fn end_unknown(layout: &Layout, cloud: &Cloud) -> Result<(), Failure> {
+    let mut unknown = processes::all(layout);
+    unknown.retain(|process| cloud.app(&process.instance).is_none() && process.alive().is_some());
+    for process in &unknown {
+        tell(&format!(
+            "{} is in the manifest no more: its process on {} is ended",
+            process.instance, process.node
+        ));
+    }
+    let grace = Duration::from_millis(AGENT_MS_MAX);
+    if !unknown.is_empty() && !processes::end(&unknown, grace).await {
+        return Err(left_behind(layout));
+    }
+    Ok(())
+}
+
+fn begin(layout: &Layout, cloud: &Cloud) -> Result<(), Failure> {
+    let failed =
+        |path: &Path, error: &dyn std::error::Error| Failure::machine(path.display().to_string(), error);
+    layout.make(&layout.log()).map_err(|error| failed(&layout.log(), &error))?;
+    cloud.save(&layout.cloud()).map_err(|error| failed(&layout.cloud(), &error))
+}
+
+/// Ends everything: instances by their agents, then the shells, then whatever is left.
+async fn end(
+    printer: &Printer<'_>,
+    supervisor: &mut Supervisor,
+    words: &mut mpsc::Receiver<String>,
+    signals: &mut Signals,
+    last: Option<&paracloud_substrate::person::Status>,
+) -> Result<(), Failure> {
+    let layout = &printer.context.layout;
+    printer.ending(last);
+    std::fs::write(layout.ending(), "")
+        .map_err(|error| Failure::machine(layout.ending().display().to_string(), &error))?;
+    let grace_ms = printer.cloud.apps.iter().map(|app| u64::from(app.stop_grace_ms)).max().unwrap_or(0);
+    let orderly = async {
+        supervisor.order(Order::EndAgents);
+        if !supervisor.agents_ended(Duration::from_millis(grace_ms + AGENT_MS_MAX)).await {
+            tell("agents do not end: going on without them");
+        }
+        // An agent that was not there has not ended its instances.
+        let ended = processes::end(&processes::all(layout), Duration::from_millis(grace_ms)).await;
+        supervisor.order(Order::EndAll);
+        ended && supervisor.all_ended(Duration::from_millis(roster::SHELL_MS_MAX)).await
+    };
+    let ended = tokio::select! {
+        ended = orderly => ended,
+        () = signals.next() => {
+            tell("killing everything");
+            false
+        }
+    };
+    words.close();
+    if !ended {
+        supervisor.order(Order::Kill);
+        let shells = supervisor.all_ended(Duration::from_millis(roster::SHELL_MS_MAX)).await;
+        if !processes::end(&processes::all(layout), Duration::ZERO).await || !shells {
+            return Err(left_behind(layout));
+        }
+    }
+    forget_ending(layout)?;
+    // It says who runs, and nobody does.
+    let _ = std::fs::remove_file(layout.up_shells());
+    printer.ended();
+    Ok(())
+}
+
+fn left_behind(layout: &Layout) -> Failure {
+    let why = "a process was killed and is still there: it waits in the kernel";
+    let next = "look for it with ps; the next `paracloud up` in this directory ends it";
+    Failure::new(Exit::Failed, "left_behind", layout.root().display().to_string(), why, next)
+}
+
+/// The signals that end `up`.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// What `up` prints: for people sentences, for programs a line of JSON each.
+struct Printer<'a> {
+    context: &'a Context,
+    cloud: &'a Cloud,
+    notes: &'a [String],
+}
+
+impl Printer<'_> {
+    fn word(&self, text: &str) {
+        match self.context.format {
+            Format::Json => drop(say(&json!({ "event": "said", "text": text }).to_string())),
+            Format::Text => tell(text),
+        }
+    }
+
+    fn serving(&self, status: &paracloud_substrate::person::Status) {
+        let layout = &self.context.layout;
+        match self.context.format {
+            Format::Json => {
+                let apps: Vec<_> = self
+                    .cloud
+                    .apps
+                    .iter()
+                    .map(|app| json!({ "name": app.name, "listen": app.listen }))
+                    .collect();
+                let directory = layout.root();
+                let pid = std::process::id();
+                say(&json!({ "event": "serving", "ok": true, "dir": directory, "pid": pid, "apps": apps })
+                    .to_string());
+            }
+            Format::Text => drop(say(&watch::welcome(self.cloud, status, &hint(layout)))),
+        }
+    }
+
+    fn waiting(&self, status: &paracloud_substrate::person::Status) {
+        for line in watch::obstacles(status) {
+            self.word(&line);
+        }
+        for note in self.notes {
+            self.word(&format!("note: {note}"));
+        }
+        self.word(&format!("see paracloud events{0}, paracloud logs APP{0}", hint(&self.context.layout)));
+    }
+
+    fn ending(&self, last: Option<&paracloud_substrate::person::Status>) {
+        self.word("ending; Ctrl-C again kills everything at once");
+        for app in last.map(stateful).unwrap_or_default() {
+            self.word(&format!("{app}: the state in its memory is dropped"));
+        }
+    }
+
+    fn ended(&self) {
+        match self.context.format {
+            Format::Json => drop(say(&json!({ "event": "ended", "ok": true }).to_string())),
+            Format::Text => tell("ended; nothing is left running"),
+        }
+    }
+}
+
+/// The instances that run and hold state.
+pub fn stateful(status: &paracloud_substrate::person::Status) -> Vec<String> {
+    let holds = |instance: &&paracloud_substrate::person::Instance| {
+        instance.stateful && instance.record.as_ref().is_some_and(|record| record.served.is_some())
+    };
+    status.instances.iter().filter(holds).map(|instance| instance.name.clone()).collect()
+}
+
+/// ` --dir DIR`, where a command would not find the directory by itself.
+fn hint(layout: &Layout) -> String {
+    let here = Layout::new(Path::new(crate::cli::DIRECTORY)).is_ok_and(|default| default == *layout);
+    if here { String::new() } else { format!(" --dir {}", layout.root().display()) }
+}

@@ -1,0 +1,288 @@
+//! What `up` sees of its own cloud: when everything serves, what stands in the way, and what happens later.
+
+use crate::client::Conversation;
+use crate::command::ps::standing;
+use crate::telling;
+use paracloud_core::ids::StartId;
+use paracloud_core::register::{Record, Step};
+use paracloud_substrate::config::Cloud;
+use paracloud_substrate::layout::Layout;
+use paracloud_substrate::message::Note;
+use paracloud_substrate::person::{Event, Instance, Reply, Request, Status, What};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, sleep, timeout};
+
+/// How often it is looked whether everything serves, in milliseconds.
+const LOOK_MS: u64 = 100;
+/// How often it is looked afterwards, so that the end can say what is dropped, in milliseconds.
+const LOOK_LATER_MS: u64 = 2_000;
+/// After so long without everything serving it is said what is missing, in milliseconds; then at twice the time.
+const SAY_MS: u64 = 10_000;
+/// How long the controller may take to answer, in milliseconds.
+const ANSWER_MS: u64 = 2_000;
+
+/// What there is to say.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Everything serves: said once.
+    Serving(Status),
+    /// Not everything serves yet.
+    Waiting(Status),
+    /// Something happened.
+    Happened(String),
+}
+
+/// Asks the controller again and again, and follows its journal.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    layout: Layout,
+    began_unix_ms: u64,
+    began: Instant,
+    say_after: Duration,
+    look_at: Instant,
+    serving: bool,
+    last: Option<Status>,
+    journal: Option<Conversation>,
+    next_event: u64,
+    /// Who served last, by instance.
+    owners: BTreeMap<String, StartId>,
+}
+
+impl Watcher {
+    pub(super) fn new(layout: &Layout, began: SystemTime) -> Self {
+        let unix = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            layout: layout.clone(),
+            began_unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+            began: Instant::now(),
+            say_after: Duration::from_millis(SAY_MS),
+            look_at: Instant::now(),
+            serving: false,
+            last: None,
+            journal: None,
+            next_event: 0,
+            owners: BTreeMap::new(),
+        }
+    }
+
+    /// How everything was when it was looked last.
+    pub(super) fn last(&self) -> Option<&Status> {
+        self.last.as_ref()
+    }
+
+    /// The next thing to say. It may be dropped and called again.
+    pub(super) async fn next(&mut self) -> Said {
+        loop {
+            if Instant::now() >= self.look_at {
+                let pause_ms = if self.serving { LOOK_LATER_MS } else { LOOK_MS };
+                self.look_at = Instant::now() + Duration::from_millis(pause_ms);
+                if let Some(said) = self.look().await {
+                    return said;
+                }
+            }
+            let event = tokio::select! {
+                () = tokio::time::sleep_until(self.look_at) => continue,
+                event = self.event() => event,
+            };
+            if let Some(line) = self.worth_saying(&event) {
+                return Said::Happened(line);
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Option<Said> {
+        let status = ask(&self.layout).await?;
+        self.last = Some(status.clone());
+        if self.serving {
+            return None;
+        }
+        if obstacles(&status).is_empty() {
+            self.serving = true;
+            let owners = status
+                .instances
+                .iter()
+                .filter_map(|it| Some((it.name.clone(), it.record.as_ref()?.owner.start)));
+            self.owners = owners.collect();
+            return Some(Said::Serving(status));
+        }
+        if self.began.elapsed() >= self.say_after {
+            self.say_after *= 2;
+            return Some(Said::Waiting(status));
+        }
+        None
+    }
+
+    /// The next event of the journal. A link that breaks is dialled again.
+    async fn event(&mut self) -> Event {
+        loop {
+            let Some(journal) = &mut self.journal else {
+                let request = Request::Events { from: self.next_event, follow: true };
+                self.journal = Conversation::open(&self.layout, &request).await.ok();
+                continue;
+            };
+            match journal.next().await {
+                Some(Reply::Event(event)) => {
+                    self.next_event = self.next_event.max(event.number + u64::from(event.number != 0));
+                    return event;
+                }
+                Some(_) => {}
+                None => {
+                    self.journal = None;
+                    sleep(Duration::from_millis(LOOK_MS)).await;
+                }
+            }
+        }
+    }
+
+    /// A new owner that serves is worth a line, and so is a move that is off.
+    fn owner_changed(&mut self, instance: &str, change: &str, record: &Record) -> Option<String> {
+        if record.step() == Some(Step::Undo) {
+            return Some(format!("{instance}: {change}; stays on {}", record.owner.node));
+        }
+        record.served?;
+        let known = self.owners.insert(instance.to_owned(), record.owner.start);
+        let serves = || format!("{instance}: serves on {} now ({})", record.owner.node, record.incarnation);
+        known.is_some_and(|start| start != record.owner.start).then(serves)
+    }
+
+    fn worth_saying(&mut self, event: &Event) -> Option<String> {
+        if event.at_unix_ms < self.began_unix_ms {
+            return None;
+        }
+        match &event.what {
+            What::Note(Note::Reason(_)) => None,
+            What::Note(note) if telling::is_notable(event) => {
+                Some(format!("{}: {}", event.instance, telling::note(note)))
+            }
+            What::Swapped { change, record } if self.serving => {
+                self.owner_changed(&event.instance, change, record)
+            }
+            What::Note(_)
+            | What::Swapped { .. }
+            | What::Entered(_)
+            | What::Progress(_)
+            | What::Parked { .. } => None,
+        }
+    }
+}
+
+async fn ask(layout: &Layout) -> Option<Status> {
+    let asked = async {
+        let mut conversation = Conversation::open(layout, &Request::Status).await.ok()?;
+        let Reply::Status(status) = conversation.next().await? else { return None };
+        Some(status)
+    };
+    timeout(Duration::from_millis(ANSWER_MS), asked).await.ok().flatten()
+}
+
+/// What is not as it should be: a sentence each; none if everything serves.
+pub(super) fn obstacles(status: &Status) -> Vec<String> {
+    let nodes = status
+        .nodes
+        .iter()
+        .filter(|node| !node.connected)
+        .map(|node| format!("waiting for the agent of {}", node.name));
+    let gateways = status
+        .gateways
+        .iter()
+        .filter(|(_, is_there)| !is_there)
+        .map(|(id, _)| format!("waiting for gateway g{id}"));
+    nodes.chain(gateways).chain(status.instances.iter().filter_map(obstacle)).collect()
+}
+
+fn obstacle(instance: &Instance) -> Option<String> {
+    let name = &instance.name;
+    if let Some(why) = &instance.unknown {
+        return Some(format!("{name}: unknown: {why}"));
+    }
+    match &instance.record {
+        Some(record) if record.served.is_some() => None,
+        Some(record) => {
+            Some(format!("{name}: {} on {}, not ready yet", standing(instance), record.owner.node))
+        }
+        None => Some(format!("{name}: not started yet")),
+    }
+}
+
+/// Where clients connect, and what to try next.
+pub(super) fn welcome(cloud: &Cloud, status: &Status, hint: &str) -> String {
+    let counted =
+        |count: usize, noun| crate::figures::counted(u64::try_from(count).unwrap_or(u64::MAX), noun);
+    let mut lines = vec![format!(
+        "up: {}, {}, {}",
+        counted(cloud.nodes.len(), "node"),
+        counted(cloud.gateways.len(), "gateway"),
+        counted(cloud.apps.len(), "app")
+    )];
+    for app in &cloud.apps {
+        let found = status.instances.iter().find(|instance| instance.name == app.name);
+        let node = found.and_then(|instance| Some(instance.record.as_ref()?.owner.node));
+        let node = node.map_or_else(String::new, |node| format!(" on {node}"));
+        lines.push(format!("  {} serves{node}; clients connect to", app.name));
+        lines.extend(app.listen.iter().map(|address| format!("    http://{}", reachable(*address))));
+    }
+    let first = cloud.apps.first().map_or("APP", |app| app.name.as_str());
+    lines.push("try, in another terminal:".to_owned());
+    lines.extend(
+        ["ps", &format!("move {first}"), &format!("logs -f {first}")]
+            .map(|it| format!("  paracloud {it}{hint}")),
+    );
+    lines.push("Ctrl-C ends it".to_owned());
+    lines.join("\n")
+}
+
+/// An address that a client can use: 0.0.0.0 is none.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if !address.ip().is_unspecified() {
+        return address;
+    }
+    let loopback =
+        if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+    SocketAddr::new(loopback, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::ids::{NodeId, Placement, StartId};
+    use paracloud_core::migration::Phase;
+    use paracloud_core::register::Record;
+    use paracloud_substrate::person::Node;
+
+    fn status(served: bool, connected: bool) -> Status {
+        let mut record = Record::first(Placement { node: NodeId(1), start: StartId(7) });
+        record.served = served.then(|| "127.0.1.1:20000".parse().unwrap());
+        let instance = Instance {
+            name: "sessions".to_owned(),
+            record: Some(record),
+            phase: Phase::Idle,
+            unknown: None,
+            stateful: true,
+            age_ms: None,
+        };
+        let node = Node { id: NodeId(1), name: "n1".to_owned(), connected };
+        Status { instances: vec![instance], nodes: vec![node], gateways: vec![(1, connected)] }
+    }
+
+    #[test]
+    fn everything_serves_when_nothing_stands_in_the_way() {
+        assert!(obstacles(&status(true, true)).is_empty());
+        assert_eq!(
+            obstacles(&status(false, false)),
+            [
+                "waiting for the agent of n1",
+                "waiting for gateway g1",
+                "sessions: starting on n1, not ready yet"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_welcome_says_where_clients_connect_and_what_to_try() {
+        let text = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080, '0.0.0.0:8081']\n";
+        let cloud = crate::manifest::resolve(text, std::path::Path::new("/"), 2).unwrap().cloud;
+        insta::assert_snapshot!(welcome(&cloud, &status(true, true), " --dir /tmp/cloud"));
+    }
+}

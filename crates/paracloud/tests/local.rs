@@ -1,0 +1,192 @@
+//! The program as a person uses it: real processes in a directory of their own, on ports that the system gives.
+
+#[expect(clippy::unwrap_used, reason = "a rig that cannot be set up fails its test")]
+mod rig;
+
+use rig::{Rig, run, wait_until};
+use rustix::process::Signal;
+
+#[test]
+fn an_app_without_state_is_moved_by_restart_and_nothing_is_left_when_the_cloud_is_stopped() {
+    let rig = Rig::new("state: none");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let ps = rig.json(&["ps"]);
+    assert_eq!(ps["instances"][0]["name"], "web");
+    assert_eq!(ps["instances"][0]["record"]["owner"]["node"], 1);
+    assert_eq!(rig.get(0), "hello\n");
+
+    let preview = rig.json(&["move", "web", "--dry-run"]);
+    assert_eq!(preview["preview"]["mode"], "Restart");
+    let moved = rig.json(&["move", "web", "--to", "n2"]);
+    assert_eq!((&moved["ok"], &moved["outcome"]["node"]), (&true.into(), &2.into()), "{moved}");
+    assert_eq!(rig.get(0), "hello\n");
+    assert_eq!(rig.get(1), "hello\n");
+
+    let events = rig.run(&["events", "--output", "json"]);
+    let changes: Vec<serde_json::Value> =
+        events.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let commits = changes.iter().filter(|event| event["what"]["swapped"]["change"] == "commit").count();
+    assert_eq!(commits, 1, "{}", events.out);
+    let logs = rig.run(&["logs", "web"]).out;
+    let nodes: Vec<_> =
+        logs.lines().filter(|line| line.ends_with("starting")).map(|line| &line[..3]).collect();
+    assert_eq!(nodes, ["n1/", "n2/"], "{logs}");
+
+    assert_eq!(rig.run(&["stop"]).code, 0, "nothing would be lost, so nothing is asked");
+    assert_eq!(up.ended(), 0);
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+    assert_eq!(rig.run(&["ps"]).code, 3);
+}
+
+#[test]
+fn state_is_not_lost_without_consent() {
+    let rig = Rig::new("stopGrace: 1s");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let refused = rig.run(&["move", "web"]);
+    assert_eq!(refused.code, 4, "{}", refused.err);
+    assert!(
+        refused.err.starts_with("error: web: ") && refused.err.contains("--accept-loss"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(rig.run(&["move", "web", "--dry-run"]).code, 4);
+    let asked = rig.run(&["stop"]);
+    assert_eq!(asked.code, 4, "{}", asked.err);
+    assert_eq!(rig.get(0), "hello\n");
+
+    let moved = rig.json(&["move", "web", "--accept-loss"]);
+    assert_eq!(moved["outcome"]["node"], 2, "{moved}");
+    assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
+    assert_eq!(up.ended(), 0);
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
+#[test]
+fn what_there_is_not_is_named_and_nothing_hangs() {
+    let rig = Rig::new("state: none");
+    let none = rig.run(&["ps"]);
+    assert_eq!(none.code, 3);
+    assert!(none.err.contains("there is no cloud here") && none.err.contains("next:"), "{}", none.err);
+    assert_eq!(rig.run(&["stop"]).code, 3);
+    let mut up = rig.up(&[]);
+    up.serving();
+    for (arguments, code) in [
+        (&["move", "other"][..], 2),
+        (&["move", "web", "--to", "n9"], 2),
+        (&["logs", "other"], 2),
+        (&["node", "lost", "n9"], 2),
+        (&["node", "lost", "n1"], 1),
+        (&["cancel", "web"], 1),
+        (&["reconsider", "web"], 1),
+        (&["frobnicate"], 2),
+    ] {
+        let answer = rig.run(arguments);
+        assert_eq!(answer.code, code, "{arguments:?}: {}", answer.err);
+        assert!(answer.err.starts_with("error: "), "{arguments:?}: {}", answer.err);
+    }
+    let refused = rig.run(&["--output", "json", "cancel", "web"]);
+    let object: serde_json::Value = serde_json::from_str(&refused.out).expect("one object");
+    assert_eq!(
+        (&object["ok"], &object["error"]["code"]),
+        (&false.into(), &"nothing_open".into()),
+        "{object}"
+    );
+}
+
+#[test]
+fn a_second_up_is_refused_and_a_taken_address_is_named() {
+    let rig = Rig::new("state: none");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let second = rig.run(&["up", rig.manifest()]);
+    assert_eq!(second.code, 1);
+    assert!(second.err.contains(&format!("(pid {})", up.pid())), "{}", second.err);
+
+    let elsewhere = rig.path().join("elsewhere");
+    let taken = run(&["up", rig.manifest(), "--dir", elsewhere.to_str().expect("UTF-8")]);
+    assert_eq!(taken.code, 1);
+    assert!(taken.err.starts_with("error: web: cannot listen on 127.0.0.1:"), "{}", taken.err);
+    assert_eq!(rig.get(0), "hello\n", "the first one goes on");
+}
+
+#[test]
+fn ctrl_c_says_what_is_dropped_and_leaves_no_process() {
+    let rig = Rig::new("stopGrace: 1s");
+    let mut up = rig.up(&[]);
+    up.serving();
+    assert!(!rig.left().is_empty());
+    up.signal(Signal::INT);
+    assert_eq!(up.ended(), 0);
+    assert!(up.said().contains("web: the state in its memory is dropped"), "{}", up.said());
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait_for_a_program_that_does_not_end() {
+    let rig = Rig::with_program("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "stopGrace: 10m");
+    let mut up = rig.up(&[]);
+    up.serving();
+    up.signal(Signal::INT);
+    up.says("ending");
+    up.signal(Signal::INT);
+    assert_eq!(up.ended(), 0);
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
+#[test]
+fn a_shell_that_dies_is_started_again_and_clients_are_served() {
+    let rig = Rig::new("state: none");
+    let mut up = rig.up(&[]);
+    up.serving();
+    for shell in ["controller", "agent", "gateway"] {
+        let pid = rig.left().into_iter().find(|it| it.words.get(1).is_some_and(|word| word == shell));
+        rig::kill(pid.expect("it runs").pid, Signal::KILL);
+        up.says("was killed by signal 9; starting it again");
+    }
+    wait_until("everything is connected again", || {
+        let ps = rig.run(&["ps"]);
+        ps.code == 0 && !ps.out.contains("connected") && ps.out.contains("serving")
+    });
+    assert_eq!(rig.get(0), "hello\n");
+    assert_eq!(rig.get(1), "hello\n");
+}
+
+#[test]
+fn when_up_is_killed_nothing_is_left_once_the_time_for_orphans_is_over() {
+    let rig = Rig::new("state: none");
+    let mut up = rig.up(&[("PARACLOUD_ORPHAN_MS", "500")]);
+    up.serving();
+    up.signal(Signal::KILL);
+    up.ended();
+    wait_until("nothing is left", || rig.left().is_empty());
+}
+
+#[test]
+fn the_next_up_adopts_what_a_killed_one_left() {
+    let rig = Rig::new("stopGrace: 1s");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let before = rig.json(&["ps"])["instances"][0]["record"]["owner"].clone();
+    up.signal(Signal::KILL);
+    up.ended();
+    let mut again = rig.up(&[]);
+    again.serving();
+    assert_eq!(rig.json(&["ps"])["instances"][0]["record"]["owner"], before, "the same process serves on");
+    assert_eq!(rig.get(0), "hello\n");
+    again.signal(Signal::TERM);
+    assert_eq!(again.ended(), 0);
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
+#[test]
+fn stop_ends_what_a_killed_up_left() {
+    let rig = Rig::new("state: none");
+    let mut up = rig.up(&[]);
+    up.serving();
+    up.signal(Signal::KILL);
+    up.ended();
+    assert_eq!(rig.run(&["stop"]).code, 0);
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}

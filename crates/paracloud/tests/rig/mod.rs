@@ -1,0 +1,243 @@
+//! A cloud in a temporary directory, around a web server of twenty lines that knows nothing of it.
+
+use paracloud::processes;
+use paracloud::up::roster;
+use paracloud_substrate::layout::Layout;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// The longest that anything may take. It bounds a failing test, and measures nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const PROGRAM: &str = "\
+import http.server, os, signal
+class Web(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header('content-length', '6')
+        self.end_headers()
+        self.wfile.write(b'hello\\n')
+print('starting', flush=True)
+";
+
+/// The end of a program: it serves.
+const SERVE: &str =
+    "\nhttp.server.ThreadingHTTPServer((os.environ['HOST'], int(os.environ['PORT'])), Web).serve_forever()\n";
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(arguments: &[&str]) -> Answer {
+    let output = command().args(arguments).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Answer { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_paracloud"));
+    command.env_remove("PARACLOUD_DIR").env_remove("RUST_LOG");
+    command
+}
+
+/// Waits for a state, within bounds.
+pub(crate) fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub(crate) fn kill(pid: i32, signal: Signal) {
+    let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
+}
+
+/// A process that belongs to a rig.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) pid: i32,
+    pub(crate) words: Vec<String>,
+}
+
+/// A directory with a program, its manifest, and a cloud.
+pub(crate) struct Rig {
+    directory: tempfile::TempDir,
+    manifest: String,
+    listen: Vec<SocketAddr>,
+}
+
+impl Rig {
+    /// A web server, with these lines in its manifest.
+    pub(crate) fn new(lines: &str) -> Self {
+        Self::with_program("", lines)
+    }
+
+    /// A web server that runs this line first.
+    pub(crate) fn with_program(first: &str, lines: &str) -> Self {
+        // Short: unix sockets lie in it.
+        let directory = tempfile::Builder::new().prefix("pc").tempdir_in("/tmp").unwrap();
+        let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let listen: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        std::fs::write(directory.path().join("web.py"), format!("{PROGRAM}{first}{SERVE}")).unwrap();
+        let manifest = directory.path().join("app.yaml");
+        let text = format!(
+            "kind: App\nname: web\ncommand: [python3, web.py]\nlisten: ['{}', '{}']\nenv: {{RIG: '{}'}}\n{lines}\n",
+            listen[0],
+            listen[1],
+            directory.path().display()
+        );
+        std::fs::write(&manifest, text).unwrap();
+        Self { manifest: manifest.to_str().unwrap().to_owned(), listen, directory }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn manifest(&self) -> &str {
+        &self.manifest
+    }
+
+    fn cloud(&self) -> String {
+        self.path().join("cloud").to_str().unwrap().to_owned()
+    }
+
+    /// Runs a command about this cloud.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Answer {
+        run(&[&["--dir", &self.cloud()], arguments].concat())
+    }
+
+    /// Runs a command that must succeed, and gives its object.
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let answer = self.run(&[arguments, &["--output", "json"]].concat());
+        assert_eq!(answer.code, 0, "{arguments:?}: {}{}", answer.out, answer.err);
+        serde_json::from_str(&answer.out).unwrap()
+    }
+
+    /// Starts `up`.
+    pub(crate) fn up(&self, environment: &[(&str, &str)]) -> Up {
+        let mut command = command();
+        command.args(["up", &self.manifest, "--dir", &self.cloud(), "--output", "json"]);
+        command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (sender, lines) = channel();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Up { child, lines, said: Vec::new() }
+    }
+
+    /// A request through one of the gateways.
+    pub(crate) fn get(&self, gateway: usize) -> String {
+        let mut stream = TcpStream::connect(self.listen[gateway]).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some("200"), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// Every process of this cloud: by the directory in its command line, or the variable of its manifest.
+    pub(crate) fn left(&self) -> Vec<Found> {
+        let directory = self.path().to_str().unwrap();
+        let of_rig = |process: procfs::process::Process| {
+            let stat = process.stat().ok().filter(|stat| stat.state != 'Z')?;
+            let words = process.cmdline().ok()?;
+            let marked = process
+                .environ()
+                .is_ok_and(|all| all.get(std::ffi::OsStr::new("RIG")).is_some_and(|it| it == directory));
+            let named = words.iter().any(|word| word.starts_with(directory));
+            (marked || named).then_some(Found { pid: stat.pid, words })
+        };
+        procfs::process::all_processes().unwrap().flatten().filter_map(of_rig).collect()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // In this order, so that nobody starts anything again.
+        let layout = Layout::new(Path::new(&self.cloud())).unwrap();
+        for found in self.left().into_iter().filter(|it| it.words.get(1).is_some_and(|word| word == "up")) {
+            kill(found.pid, Signal::KILL);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _ = runtime.block_on(roster::end_leftovers(&layout));
+        runtime.block_on(processes::end(&processes::all(&layout), Duration::ZERO));
+        self.left().into_iter().for_each(|found| kill(found.pid, Signal::KILL));
+    }
+}
+
+/// A running `up`.
+pub(crate) struct Up {
+    child: Child,
+    lines: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Up {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until everything serves.
+    pub(crate) fn serving(&mut self) {
+        self.says("\"event\":\"serving\"");
+    }
+
+    /// Waits for a line with this in it.
+    pub(crate) fn says(&mut self, what: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|error| {
+                panic!("{error} while waiting for {what:?}; it said:\n{}", self.said.join("\n"));
+            });
+            self.said.push(line);
+            if self.said.last().unwrap().contains(what) {
+                return;
+            }
+        }
+    }
+
+    /// Everything that it said so far, once it has ended.
+    pub(crate) fn said(&mut self) -> String {
+        self.said.extend(self.lines.try_iter());
+        self.said.join("\n")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.child.id().cast_signed(), signal);
+    }
+
+    /// Waits for its end and gives its exit code.
+    pub(crate) fn ended(&mut self) -> i32 {
+        let mut status = None;
+        wait_until("`up` ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        // Its last words.
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            self.said.push(line);
+        }
+        status.unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
