@@ -1,0 +1,20 @@
+#!/usr/bin/env python3
+"""A web server that knows nothing of clouds: it listens where it is told, and counts its visitors in memory."""
+import http.server
+import sys
+
+visitors = 0
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        global visitors
+        visitors += 1
+        body = f"You are visitor {visitors}.\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
