@@ -74,6 +74,14 @@ impl Copy {
         self.turned.notify_all();
     }
 
+    /// Waits for [`Copy::forget`].
+    pub(crate) fn forgotten(&self) {
+        let mut shared = self.lock();
+        while shared.order != Order::Forget {
+            shared = self.turned.wait(shared).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// How far it has got.
     pub(crate) fn progress(&self) -> Progress {
         let shared = self.lock();

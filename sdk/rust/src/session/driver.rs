@@ -489,12 +489,10 @@ impl Driver {
                 Act::Ship(operation) => self.wait_for_guards(operation),
                 Act::Load(operation) => self.start_load(operation),
                 Act::Forget(_) => {
+                    // Its thread ends the copy: a later one waits for that.
                     if let Some((_, copy)) = self.copy.take() {
                         copy.forget();
                     }
-                    // Off this task: a long queue of changes is dropped with it.
-                    let store = self.parts.store.clone();
-                    tokio::task::spawn_blocking(move || store.end_copy());
                 }
             }
         }
@@ -507,11 +505,17 @@ impl Driver {
         let (path, token) = (self.parts.endpoint.channel(), self.token.clone());
         let (store, events) = (self.parts.store.clone(), self.events.clone());
         self.thread("paci-copy", operation, move || {
+            let _only_copy = store.only_copy();
             let copied = join::join(&path, &token).and_then(|stream| {
                 let _session_ended = events.blocking_send(Event::Joined(operation));
                 source::run(stream, &store, &copy)
             });
+            let is_sealed = copied.is_ok();
             let _session_ended = events.blocking_send(Event::Copied(operation, copied));
+            if is_sealed {
+                copy.forgotten();
+                store.end_copy();
+            }
         });
     }
 

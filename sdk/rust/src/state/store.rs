@@ -42,6 +42,8 @@ pub enum ContainerError {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     inner: Mutex<Inner>,
+    /// Held by the thread that copies, until it has ended its copy: two copies would end each other's.
+    copying: std::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -124,6 +126,11 @@ impl Store {
         let counted = self.held().position;
         let mut inner = lock(&self.inner);
         inner.base = inner.base.wrapping_add(staged.position.wrapping_sub(counted));
+    }
+
+    /// Waits for the copy before this one to be ended.
+    pub(crate) fn only_copy(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.copying.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(crate) fn begin_copy(&self) {
