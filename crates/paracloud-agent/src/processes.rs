@@ -125,6 +125,11 @@ impl ProcessDirectory {
         present(read(&self.path.join("exit.json")))
     }
 
+    /// When its death was proved.
+    pub(crate) fn ended_at(&self) -> Option<std::time::SystemTime> {
+        std::fs::metadata(self.path.join("exit.json")).ok()?.modified().ok()
+    }
+
     pub(crate) fn write_exit(&self, exit: &Exit) -> io::Result<()> {
         durable::write_synced(&self.path.join("exit.json"), &serde_json::to_vec(exit)?)
     }

@@ -23,6 +23,11 @@ const REACHES_MAX: u32 = 500;
 /// First and longest pause before a shim is started again; it doubles.
 const AGAIN_MS: (u64, u64) = (20, 2_000);
 
+/// After so many shims in a row that said nothing, people are told.
+const SILENT_MAX: u32 = 5;
+/// Of a shim's log, so much is told, in bytes.
+const WORDS_BYTES_MAX: usize = 300;
+
 /// Looks after one process. Ends when it is dead or nobody orders any more.
 pub(crate) async fn attend(
     start: StartId,
@@ -32,13 +37,15 @@ pub(crate) async fn attend(
 ) {
     let Some(mut standing) = orders.recv().await else { return };
     let mut pause_ms = AGAIN_MS.0;
+    let mut silent = 0_u32;
     loop {
+        silent = silent.saturating_add(1);
         match reach(&process).await {
             Ok(stream) => match talk(start, stream, &mut standing, &mut orders, &events).await {
                 Talk::Over => return,
                 Talk::Broke { spoke } => {
                     if spoke {
-                        pause_ms = AGAIN_MS.0;
+                        (pause_ms, silent) = (AGAIN_MS.0, 0);
                     }
                 }
             },
@@ -48,6 +55,9 @@ pub(crate) async fn attend(
         if matches!(process.exit(), Ok(Some(_))) {
             let _ = events.send(Event::Shim { start, status: Status::Dead }).await;
             return;
+        }
+        if silent == SILENT_MAX {
+            let _ = events.send(Event::Stuck { start, message: last_words(&process) }).await;
         }
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         pause_ms = (pause_ms * 2).min(AGAIN_MS.1);
@@ -84,6 +94,13 @@ fn start_shim(process: &ProcessDirectory) -> io::Result<()> {
     // It outlives this agent; as long as this agent lives, it is reaped.
     tokio::spawn(async move { child.wait().await });
     Ok(())
+}
+
+/// The end of what the shims of a process said.
+fn last_words(process: &ProcessDirectory) -> String {
+    let log = std::fs::read(process.shim_log()).unwrap_or_default();
+    let words = String::from_utf8_lossy(&log[log.len().saturating_sub(WORDS_BYTES_MAX)..]);
+    format!("its shim ends without a word; its log: {}", words.trim())
 }
 
 enum Talk {

@@ -59,7 +59,7 @@ impl Node {
     }
 
     fn living(&self) -> Vec<StartId> {
-        self.starts.iter().filter(|(_, start)| start.may_live()).map(|(id, _)| *id).collect()
+        self.starts.iter().filter(|(_, start)| start.may_come_to_live()).map(|(id, _)| *id).collect()
     }
 
     /// Ends those whose time is up.

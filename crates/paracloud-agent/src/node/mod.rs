@@ -51,6 +51,8 @@ pub(crate) enum Event {
     Line(Box<ToAgentLine>),
     /// A shim reports.
     Shim { start: StartId, status: Status },
+    /// No shim can be had for a process, again and again.
+    Stuck { start: StartId, message: String },
     /// A newer agent of this node was here.
     Superseded(Generation),
     /// An application says something.
@@ -215,6 +217,7 @@ impl Node {
             Event::Disconnected => self.link = None,
             Event::Line(line) => self.line(*line).await,
             Event::Shim { start, status } => self.shim_reports(start, status),
+            Event::Stuck { start, message } => self.stuck(start, message),
             Event::Said { start, said, reply } => self.said(start, *said, reply),
             Event::Breach { start, what } => {
                 if let Some(name) = self.starts.get(&start).map(|start| start.instance.clone()) {

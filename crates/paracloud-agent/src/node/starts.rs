@@ -19,6 +19,9 @@ use std::net::SocketAddr;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+/// Directories of dead processes that are kept on a node, with their logs; the oldest go first.
+const DEAD_KEPT_MAX: usize = 64;
+
 /// One process of an instance on this node.
 pub(super) struct Start {
     pub(super) instance: String,
@@ -42,6 +45,11 @@ impl Start {
     /// Whether it was started and its death is not proved.
     pub(super) fn may_live(&self) -> bool {
         self.status != Some(Status::Dead) && self.process.is_marked()
+    }
+
+    /// Whether it may live, or may be started by an order that is on its way.
+    pub(super) fn may_come_to_live(&self) -> bool {
+        self.may_live() || (self.status != Some(Status::Dead) && self.shim.is_some())
     }
 
     /// Whether its shim says that it runs.
@@ -85,9 +93,11 @@ impl Node {
                 self.open_doors(spec.start)?;
             }
         }
+        self.forget_the_long_dead();
         let generation = self.generation;
         for name in self.instances.keys() {
-            let found = found.remove(name).unwrap_or_default();
+            let mut found = found.remove(name).unwrap_or_default();
+            found.retain(|(start, ..)| self.starts.contains_key(start));
             self.inputs.push_back((name.clone(), Input::Started { generation, found }));
         }
         for start in ready {
@@ -149,6 +159,7 @@ impl Node {
             let Some(instance) = self.instances.get(name) else { return Ok(()) };
             let (process, spec) = processes::make(&self.layout, &self.node, &instance.app, id)?;
             self.starts.insert(id, Start::new(process, spec.instance, spec.address));
+            self.forget_the_long_dead();
         }
         if order == Order::Spawn { self.open_doors(id) } else { Ok(()) }
     }
@@ -195,6 +206,36 @@ impl Node {
             self.previewed(question, Err(format!("its process ended: {how}")));
         }
         self.note(&name, None, Note::Ended { start: id, how });
+    }
+
+    /// Removes what is left of processes that died long ago, but for those that a record names.
+    fn forget_the_long_dead(&mut self) {
+        let named = |name: &str, id: StartId| {
+            let instance = self.instances.get(name);
+            let told = instance.and_then(|instance| instance.machine.machine().record());
+            let remembered = instance.and_then(|instance| instance.remembered.as_ref());
+            told.into_iter().chain(remembered).any(|record| record.names(id))
+        };
+        let mut dead: Vec<_> = self
+            .starts
+            .iter()
+            .filter(|(id, start)| start.status == Some(Status::Dead) && !named(&start.instance, **id))
+            .filter_map(|(id, start)| Some((start.process.ended_at()?, *id)))
+            .collect();
+        dead.sort_unstable();
+        let many = dead.len().saturating_sub(DEAD_KEPT_MAX);
+        for (_, id) in dead.into_iter().take(many) {
+            let Some(start) = self.starts.remove(&id) else { continue };
+            if let Err(error) = std::fs::remove_dir_all(start.process.path()) {
+                tracing::warn!(%error, start = %id, "what is left of a dead process cannot be removed");
+            }
+        }
+    }
+
+    /// No shim can be had for a process: people should know.
+    pub(super) fn stuck(&mut self, id: StartId, message: String) {
+        let Some(name) = self.starts.get(&id).map(|start| start.instance.clone()) else { return };
+        self.note(&name, None, Note::Failure { start: id, code: "NO_SHIM".to_owned(), message });
     }
 
     fn begin_probe(&mut self, id: StartId) {

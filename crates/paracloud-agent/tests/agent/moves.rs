@@ -1,10 +1,12 @@
 //! A move by handing over, told by a controller that is the test itself, with real agents, shims and programs.
 
-use crate::rig::{N1, N2, Puppet, Rig, moving, sealed_at};
+use crate::rig::{N1, N2, Puppet, Rig, kill, moving, sealed_at, until};
 use paci::participant::Side;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::register::{Mode, Step};
+use paracloud_substrate::trace;
+use rustix::process::Signal;
 use serde_json::json;
 
 const OPERATION: OperationNumber = OperationNumber(1);
@@ -13,6 +15,7 @@ const CAPABILITIES: &[&str] = &["move.handoff", "move.estimate", "stop"];
 #[test]
 fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
     let mut rig = Rig::new();
+    rig.set(trace::SWITCH, "1");
     rig.agent(N1);
     let (source, shop) = rig.owner(N1);
     let (status, hello) = shop.hello(CAPABILITIES);
@@ -38,13 +41,13 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
 
     let prepare = |start, side| ToAgent::Prepare { operation: OPERATION, start, side, mode: Mode::Handoff };
     n2.tell(prepare(target, Side::Target), record(Step::Open).operation);
-    let address = crate::rig::until("the target's specification", || {
+    let address = until("the target's specification", || {
         let spec = std::fs::read(rig.layout.process(N2, target).join("spec.json")).ok()?;
         let spec: serde_json::Value = serde_json::from_slice(&spec).ok()?;
         spec["address"].as_str()?.parse().ok()
     });
     let filled = Puppet { address };
-    crate::rig::until("the target listens", || std::net::TcpStream::connect(address).ok());
+    until("the target listens", || std::net::TcpStream::connect(address).ok());
     assert_eq!(filled.hello(CAPABILITIES).1["standing"], "STAGING");
     let upcall = filled.next();
     assert_eq!(upcall["prepare"]["side"], "TARGET");
@@ -112,4 +115,15 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
     let how = n1.hear_death(source);
     assert!(how.contains("signal 15"), "{how}");
     assert!(!rig.layout.socket_directory(N1, source).exists(), "nobody speaks for a dead process");
+
+    for agent in &mut rig.agents {
+        kill(i32::try_from(agent.process.id()).unwrap(), Signal::TERM);
+        until("an agent ends", || agent.process.try_wait().unwrap());
+    }
+    let logs: Vec<_> =
+        std::fs::read_dir(rig.layout.trace()).unwrap().map(|log| log.unwrap().path()).collect();
+    assert_eq!(logs.len(), 4, "two agents and two shims: {logs:?}");
+    for log in logs {
+        assert!(trace::replay(&log).unwrap() > 2, "{log:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Real processes under real shims, while agents, shims and programs are killed.
 
 use crate::rig::{N1, N2, Puppet, Rig, is_alive, kill, moving_in, until};
-use paracloud_core::ids::{OperationNumber, Placement};
+use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::register::{Change, Mode, Proposer, Record, Step};
@@ -275,4 +275,27 @@ fn a_target_that_could_not_be_started_is_said_before_the_source_is_stopped() {
     n2.hear("failed", |message| {
         matches!(message, FromAgent::Failed { start, .. } if *start == target).then_some(())
     });
+}
+
+#[test]
+fn what_is_left_of_the_long_dead_is_removed_but_not_what_a_record_names() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    shop.say("exit 0");
+    rig.agents[0].hear_death(start);
+    rig.kill_agent(0);
+    let spec = std::fs::read_to_string(rig.process_dir(N1, start).join("spec.json")).unwrap();
+    for number in 1..=100 {
+        let other = StartId(0xdead_0000 + number);
+        let directory = rig.process_dir(N1, other);
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("spec.json"), spec.replace(&start.to_string(), &other.to_string()))
+            .unwrap();
+        std::fs::write(directory.join("marker"), "").unwrap();
+        std::fs::write(directory.join("exit.json"), r#"{"how":"exited with status 0"}"#).unwrap();
+    }
+    rig.agent(N1);
+    assert_eq!(std::fs::read_dir(rig.layout.processes(N1)).unwrap().count(), 65);
+    assert!(rig.process_dir(N1, start).exists(), "the record names it");
 }
