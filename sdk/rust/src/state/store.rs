@@ -2,7 +2,7 @@
 
 use super::shard::Held;
 use super::table::Table;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, MutexGuard, lock};
 use std::sync::Arc;
 
 /// Containers of a program.
@@ -43,7 +43,7 @@ pub enum ContainerError {
 pub(crate) struct Store {
     inner: Mutex<Inner>,
     /// Held by the thread that copies, until it has ended its copy: two copies would end each other's.
-    copying: std::sync::Mutex<()>,
+    copying: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -129,8 +129,8 @@ impl Store {
     }
 
     /// Waits for the copy before this one to be ended.
-    pub(crate) fn only_copy(&self) -> std::sync::MutexGuard<'_, ()> {
-        self.copying.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(crate) fn only_copy(&self) -> MutexGuard<'_, ()> {
+        lock(&self.copying)
     }
 
     pub(crate) fn begin_copy(&self) {
