@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Client connections at once, WebSockets included. Further ones wait in the listener's queue.
 pub const CONNECTIONS_MAX: u32 = 16_384;
+/// Clients that connect at once and are not accepted yet, for each app; the system may grant fewer. One that finds no
+/// room tries again after a second, by itself.
+pub const LISTEN_QUEUE_MAX: u32 = 4_096;
 /// Longest head of a request or reply, in bytes; a longer request is answered 431.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Most header fields of a request or reply.

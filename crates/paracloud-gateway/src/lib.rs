@@ -53,7 +53,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -135,7 +134,7 @@ pub async fn run_until(
     for app in &cloud.apps {
         let no_address = || GatewayError::NoAddress { app: app.name.clone(), gateway };
         let address = *app.listen.get(place).ok_or_else(no_address)?;
-        let listener = TcpListener::bind(address).await;
+        let listener = listener::listen(address);
         let failed = |source| GatewayError::Listen { app: app.name.clone(), address, source };
         listeners.push((app, listener.map_err(failed)?));
     }

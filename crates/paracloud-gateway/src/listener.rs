@@ -1,16 +1,28 @@
 //! Where clients connect.
 
-use crate::bounds::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_WAIT, HEADERS_MAX};
+use crate::bounds::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_WAIT, HEADERS_MAX, LISTEN_QUEUE_MAX};
 use crate::proxy::{Client, Proxy};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
+
+/// Listens on an address.
+///
+/// # Errors
+/// It is taken, or not of this machine.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_QUEUE_MAX)
+}
 
 /// Accepts until it is told to end. Each connection takes a place.
 pub(crate) async fn accept(
