@@ -211,7 +211,9 @@ impl Agent {
                 return;
             }
             if record.order() > known.order() {
+                // What was proposed against the older record was refused, or is what this record says.
                 self.proposal = None;
+                self.restart_armed = false;
             }
         }
         self.record = Some(record.clone());
@@ -529,5 +531,44 @@ impl Agent {
         effects.push(Effect::Coordinator(FromAgent::Propose { expected, fresh }));
         self.restart_armed = true;
         effects.push(Effect::SetTimer(Timer::Restart, setting.restart_ms_max));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Placement;
+    use crate::register::{Change, Proposer};
+    use std::vec;
+
+    #[test]
+    fn a_refused_proposal_is_made_anew_without_the_longest_wait() {
+        let setting = Setting { node: NodeId(1), ask_ms: 200, restart_ms: 200, restart_ms_max: 10_000 };
+        let (start, fresh) = (StartId(1), StartId(2));
+        let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
+        let first = Record::first(Placement { node: setting.node, start });
+        let served = first.apply(&Change::Serve(address), Proposer::Coordinator).unwrap();
+        let mut agent = Agent::default();
+        let mut step = |input| {
+            let mut effects = Vec::new();
+            agent.step(&setting, input, fresh, &mut effects);
+            effects
+        };
+        step(Input::Started { generation: Generation(1), found: vec![(start, Status::Dead, address)] });
+        step(Input::Coordinator(ToAgent::Own(first.clone())));
+        let proposed = step(Input::Timer(Timer::Restart));
+        assert!(proposed.contains(&Effect::Coordinator(FromAgent::Propose { expected: first, fresh })));
+        let told = step(Input::Coordinator(ToAgent::Own(served.clone())));
+        let wait_ms = told.iter().find_map(|effect| match effect {
+            Effect::SetTimer(Timer::Restart, wait_ms) => Some(*wait_ms),
+            Effect::SetTimer(Timer::Ask, _)
+            | Effect::Coordinator(_)
+            | Effect::Shim(..)
+            | Effect::App(..)
+            | Effect::Check(..) => None,
+        });
+        assert_eq!(wait_ms, Some(400));
+        let proposed = step(Input::Timer(Timer::Restart));
+        assert!(proposed.contains(&Effect::Coordinator(FromAgent::Propose { expected: served, fresh })));
     }
 }
