@@ -48,6 +48,9 @@ pub(crate) const LIFELINE: &str = "PARACLOUD_LIFELINE";
 /// Names the program that is started as shim, in the place of this very one; for tests.
 pub const BINARY_VARIABLE: &str = "PARACLOUD_BIN";
 
+/// What shims are called in lists of processes.
+pub(crate) const NAME: &str = "paracloud";
+
 /// The program that shims are started from: this very one, even if its file was replaced meanwhile.
 pub(crate) fn binary() -> OsString {
     std::env::var_os(BINARY_VARIABLE).unwrap_or_else(|| "/proc/self/exe".into())

@@ -84,6 +84,7 @@ async fn reach(process: &ProcessDirectory) -> io::Result<UnixStream> {
 fn start_shim(process: &ProcessDirectory) -> io::Result<()> {
     let log = OpenOptions::new().create(true).append(true).open(process.shim_log())?;
     let mut child = Command::new(crate::binary())
+        .arg0(crate::NAME)
         .args(["shim", "--process"])
         .arg(process.path())
         .env_remove(crate::LIFELINE)

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -199,6 +200,7 @@ impl Keeper {
     fn start(&self) -> io::Result<Watched> {
         let log = OpenOptions::new().create(true).append(true).open(self.process.log())?;
         let child = Command::new(crate::binary())
+            .arg0(crate::NAME)
             .args(["exec", "--process"])
             .arg(self.process.path())
             .env(PARENT, std::process::id().to_string())

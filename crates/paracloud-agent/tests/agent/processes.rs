@@ -105,6 +105,29 @@ fn a_dead_owner_is_replaced_by_swap_under_a_fresh_start_id() {
 }
 
 #[test]
+fn a_proposal_against_an_older_record_is_made_anew_against_the_newer_one() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    let agent = &mut rig.agents[0];
+    let first = Record::first(Placement { node: N1, start });
+    shop.say("exit 1");
+    let expected = agent.hear("a proposal", |message| match message {
+        FromAgent::Propose { expected, .. } => Some(expected.clone()),
+        _ => None,
+    });
+    assert_eq!(expected, first, "it was not told that the owner served");
+    let served = first.apply(&Change::Serve(shop.address), Proposer::Coordinator).unwrap();
+    // Refused: it hears the record that stands instead.
+    agent.own(&served);
+    let expected = agent.hear("another proposal", |message| match message {
+        FromAgent::Propose { expected, .. } if expected.served.is_some() => Some(expected.clone()),
+        _ => None,
+    });
+    assert_eq!(expected, served);
+}
+
+#[test]
 fn a_start_id_whose_shim_died_between_marker_and_program_is_dead_and_never_started() {
     let mut rig = Rig::new();
     let points = rig.layout.root().join("points");
