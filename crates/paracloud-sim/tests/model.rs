@@ -3,7 +3,7 @@
 use paracloud_core::register::Mode;
 use paracloud_sim::model::explorer::{Order, Outcome, Search, explore};
 use paracloud_sim::model::walk::walk;
-use paracloud_sim::model::{Configuration, Extent, Fate, Faults, MoveModel};
+use paracloud_sim::model::{Configuration, Extent, Fate, Faults, MoveModel, is_fault};
 use paracloud_sim::world::Action;
 
 fn configuration(mode: Mode, gateways: u32, requests: u8, faults: Faults) -> Configuration {
@@ -80,7 +80,7 @@ fn a_walk_holds_and_is_never_called_exhausted() {
     let all = Configuration::all();
     let walked = all.into_iter().filter(|it| it.is_small && it.extent != Extent::Exhausted);
     for configuration in walked {
-        let outcome = walk(&MoveModel::new(configuration), 7, 4_000);
+        let outcome = walk(&MoveModel::new(configuration), 7, 4_000, is_fault);
         assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
         assert!(!outcome.exhausted);
     }

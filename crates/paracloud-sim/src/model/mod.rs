@@ -310,6 +310,24 @@ impl MoveModel {
     }
 }
 
+/// Whether something goes wrong by this step, or may: for walks, which are to get somewhere.
+pub fn is_fault((action, fate): &(Action, Fate)) -> bool {
+    *fate != Fate::Plain
+        || match action {
+            Action::Crash(_) | Action::PersistAndCrash | Action::MarkAndCrash(_) | Action::Hog(_) => true,
+            Action::Fire(_, timer) => matches!(
+                timer,
+                Timer::Coordinator(coordinator::Timer::Deadline) | Timer::Gateway(gateway::Timer::Bound(_))
+            ),
+            Action::Deliver(_)
+            | Action::Persist
+            | Action::Mark(_)
+            | Action::Restart(_)
+            | Action::Command(_)
+            | Action::Send(..) => false,
+        }
+}
+
 /// Whether nothing is on its way between a party and another machine's.
 fn is_quiet(state: &State, party: Party) -> bool {
     let between = |envelope: &Envelope| {

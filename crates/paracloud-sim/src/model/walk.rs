@@ -1,9 +1,9 @@
 //! Walks at random through what is too large to be searched to the end.
 
 use super::explorer::{Found, Outcome};
-use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
 use stateright::{Expectation, Model};
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,9 +11,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Steps of one walk, after which another begins.
 const WALK_STEPS_MAX: u32 = 400;
 
+/// Choices in a row that are not taken, after which a walk has come to its end.
+const REFUSED_MAX: u32 = 200;
+
+/// Of the steps that `is_rare` names, one in so many that the dice choose is taken: else every walk would begin with
+/// all the faults there are, and none would get far.
+const RARE: u32 = 12;
+
 /// Walks through a model, `steps` in all. The same seed takes the same walks; what comes of it is never called
 /// exhausted.
-pub fn walk<M>(model: &M, seed: u64, steps: u64) -> Outcome<M::Action>
+pub fn walk<M>(model: &M, seed: u64, steps: u64, is_rare: impl Fn(&M::Action) -> bool) -> Outcome<M::Action>
 where
     M: Model,
     M::State: Hash,
@@ -27,8 +34,9 @@ where
     while states < steps {
         let Some(mut state) = model.init_states().into_iter().next() else { break };
         let mut path: Vec<M::Action> = Vec::new();
+        let mut refused = 0;
+        states += 1;
         loop {
-            states += 1;
             let mut hasher = DefaultHasher::new();
             state.hash(&mut hasher);
             seen.insert(hasher.finish());
@@ -39,14 +47,22 @@ where
             }
             let length = u32::try_from(path.len()).unwrap_or(u32::MAX);
             depth = depth.max(length);
-            if length >= WALK_STEPS_MAX || states >= steps {
+            if length >= WALK_STEPS_MAX || states >= steps || refused >= REFUSED_MAX {
                 break;
             }
             let mut actions = Vec::new();
             model.actions(&state, &mut actions);
             let Some(action) = actions.choose(&mut dice).cloned() else { break };
+            if is_rare(&action) && !dice.random_ratio(1, RARE) && actions.iter().any(|it| !is_rare(it)) {
+                refused += 1;
+                continue;
+            }
             // An action without effect is not taken; another is.
-            let Some(next) = model.next_state(&state, action.clone()) else { continue };
+            let Some(next) = model.next_state(&state, action.clone()) else {
+                refused += 1;
+                continue;
+            };
+            (states, refused) = (states + 1, 0);
             path.push(action);
             state = next;
         }
