@@ -4,6 +4,7 @@
 //! object with `schema`, `commit`, `ok` and the fields of its own, and the exit status is 0 if and only if `ok`.
 
 mod ci;
+mod model;
 mod replay;
 mod report;
 mod sim;
@@ -29,6 +30,8 @@ enum Command {
     Wall,
     /// The machines under virtual time, dice and faults: many seeds, or one replayed.
     Sim(sim::Sim),
+    /// The machines under every choice there is, searched to the end.
+    Model(model::Options),
     /// Feeds the logs of machines to the core again.
     Replay {
         /// Logs, or directories of them.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Ci => end(ci::run()),
         Command::Wall => end(wall::check()),
         Command::Sim(arguments) => sim::sim(&arguments),
+        Command::Model(options) => report(model::run(&options), options.json),
         Command::Replay { logs, json } => report(replay::run(&logs), json),
     }
 }
