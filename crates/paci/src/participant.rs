@@ -64,7 +64,7 @@ pub struct Sealed {
 
 impl Sealed {
     /// Shortest and longest digest that proves anything, in bytes.
-    pub const DIGEST_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+    pub const DIGEST_BYTES: core::ops::RangeInclusive<usize> = 16..=64;
 
     /// Whether the digest is long enough to prove anything and short enough to be one.
     pub fn is_well_formed(&self) -> bool {

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 /// What the channel is taken to carry before anything was measured, in bytes per second.
 const RATE_UNKNOWN: f64 = 100e6;
+/// What a record is taken to have before any was sent, in bytes: rather too much, because a prediction that is too low
+/// begins the pause too early.
+const RECORD_BYTES_UNKNOWN: f64 = 65_536.0;
 
 /// What a source knows of its copy.
 #[derive(Debug)]
@@ -76,7 +79,10 @@ impl Convergence {
     pub(crate) fn progress(&self, remaining_records: usize) -> Progress {
         #[expect(clippy::cast_precision_loss, reason = "a prediction needs no more than 52 bits")]
         let bytes = {
-            let each = self.sent_bytes as f64 / self.sent_records.max(1) as f64;
+            let each = match self.sent_records {
+                0 => RECORD_BYTES_UNKNOWN,
+                records => self.sent_bytes as f64 / records as f64,
+            };
             remaining_records as f64 * each + (self.sent_bytes - self.acked_bytes) as f64
         };
         let seconds = (bytes / self.bytes_per_s).min(86_400.0);
@@ -102,6 +108,11 @@ mod tests {
         // 500 MB/s were measured, an answer takes 2 ms.
         assert_eq!(copy.progress(0).pause, Duration::from_millis(2));
         assert_eq!(copy.progress(1_000).pause.as_millis(), 4);
+    }
+
+    #[test]
+    fn a_copy_that_has_not_begun_is_far_from_done() {
+        assert!(Convergence::new(Instant::now()).progress(1_000).pause >= Duration::from_millis(500));
     }
 
     #[test]

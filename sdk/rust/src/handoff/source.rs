@@ -30,7 +30,8 @@ pub(crate) struct Copy {
 struct Shared {
     order: Order,
     convergence: Convergence,
-    remaining_records: usize,
+    /// Unknown until the store has been counted.
+    remaining_records: Option<usize>,
     /// To be shut down when the copy is forgotten: its thread may be waiting for the peer.
     stream: Option<UnixStream>,
 }
@@ -47,7 +48,7 @@ impl Default for Copy {
         let shared = Shared {
             order: Order::Copy,
             convergence: Convergence::new(Instant::now()),
-            remaining_records: 0,
+            remaining_records: None,
             stream: None,
         };
         Self { shared: Mutex::new(shared), turned: Condvar::new() }
@@ -82,10 +83,10 @@ impl Copy {
         }
     }
 
-    /// How far it has got.
-    pub(crate) fn progress(&self) -> Progress {
+    /// How far it has got; nothing is known before the store has been counted.
+    pub(crate) fn progress(&self) -> Option<Progress> {
         let shared = self.lock();
-        shared.convergence.progress(shared.remaining_records)
+        shared.remaining_records.map(|remaining| shared.convergence.progress(remaining))
     }
 
     fn order(&self) -> Order {
@@ -125,6 +126,7 @@ pub(crate) fn run(stream: UnixStream, store: &Store, copy: &Arc<Copy>) -> Result
     });
     reader.map_err(HandoffError::Broken)?;
     store.begin_copy();
+    copy.lock().remaining_records = Some(store.held().remaining);
     let mut outgoing = Outgoing::new(stream, store, copy);
     let done = outgoing.all();
     if done.is_err() {
@@ -238,7 +240,7 @@ impl<'a> Outgoing<'a> {
             }
         }
         if self.records == 0 && self.copy.order() == Order::Copy {
-            self.copy.lock().remaining_records = self.store.held().remaining;
+            self.copy.lock().remaining_records = Some(self.store.held().remaining);
             return Ok(());
         }
         self.flush(position)
@@ -268,7 +270,7 @@ impl<'a> Outgoing<'a> {
         let remaining = self.store.held().remaining;
         let mut shared = self.copy.lock();
         shared.convergence.sent(self.items.len() as u64, self.records, Instant::now());
-        shared.remaining_records = remaining;
+        shared.remaining_records = Some(remaining);
         let order = shared.order;
         drop(shared);
         self.items.clear();

@@ -51,7 +51,7 @@ fn start_target(stream: UnixStream, of: &Program) -> (Arc<Load>, JoinHandle<Resu
 /// Waits until the source has nothing left to send.
 fn converged(copy: &Copy) {
     let started = Instant::now();
-    while copy.progress().sent_bytes == 0 || copy.progress().remaining_records > 0 {
+    while copy.progress().is_none_or(|it| it.sent_bytes == 0 || it.remaining_records > 0) {
         assert!(
             started.elapsed() < Duration::from_secs(60),
             "the copy does not converge: {:?}",
@@ -292,7 +292,7 @@ fn measures_a_gibibyte_of_small_records() {
     let (copy, copied) = start_source(near, &source);
     let (mut waits, mut number) = (Vec::new(), 0_u64);
     let began = Instant::now();
-    while copy.progress().sent_bytes < 1_050_000_000 && began.elapsed() < Duration::from_secs(60) {
+    while copy.progress().is_none_or(|it| it.sent_bytes < 1_050_000_000) && began.elapsed() < Duration::from_secs(60) {
         let transaction = Instant::now();
         source
             .accounts

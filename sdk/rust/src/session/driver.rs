@@ -618,12 +618,13 @@ impl Driver {
     fn progress(&self) -> Option<CopyProgress> {
         let kib = |bytes: u64| u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
         if let Some((_, copy)) = &self.copy {
-            let progress = copy.progress();
+            let known = CopyProgress { staged: self.joined, ..CopyProgress::default() };
+            let Some(progress) = copy.progress() else { return Some(known) };
             return Some(CopyProgress {
                 sent_kib: kib(progress.sent_bytes),
                 remaining_records: u32::try_from(progress.remaining_records).ok(),
                 predicted_pause_ms: self.joined.then_some(progress.pause).map(rounded_up),
-                staged: self.joined,
+                ..known
             });
         }
         let (_, load) = self.load.as_ref()?;
