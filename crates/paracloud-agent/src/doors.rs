@@ -48,7 +48,8 @@ pub(crate) enum Said {
     SetState(StateChange),
     Hold(HoldRequest),
     Describe,
-    Next,
+    /// Says when it was seen: what is there then is delivered, however short the wait.
+    Next(oneshot::Sender<()>),
     Answer(Answer),
 }
 
@@ -247,7 +248,10 @@ impl Door {
 
     /// Waits for an upcall. One that is handed over at the last moment is still delivered.
     async fn next(&self, wait: Duration) -> Reply {
-        let mut upcall = self.tell(Said::Next).await?;
+        let (see, seen) = oneshot::channel();
+        let mut upcall = self.tell(Said::Next(see)).await?;
+        // The wait begins when the poller has its place.
+        let _ = seen.await;
         match tokio::time::timeout(wait, &mut upcall).await {
             Ok(reply) => reply.unwrap_or_else(|_| Err(leaving())),
             Err(_) => {

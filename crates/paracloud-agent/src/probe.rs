@@ -35,10 +35,36 @@ async fn is_ready(probe: &Probe, address: SocketAddr) -> io::Result<bool> {
         .header(hyper::header::HOST, address.to_string())
         .body(Empty::<Bytes>::new())
         .map_err(io::Error::other)?;
-    tokio::select! {
-        answer = sender.send_request(request) => {
-            Ok((200..400).contains(&answer.map_err(io::Error::other)?.status().as_u16()))
+    // Beside the question, so that a server that closes with its answer is heard all the same.
+    let driving = tokio::spawn(connection);
+    let answer = sender.send_request(request).await;
+    driving.abort();
+    Ok((200..400).contains(&answer.map_err(io::Error::other)?.status().as_u16()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Answers one request after the other with these statuses, closing each time; says how many it answered.
+    async fn serve(listener: TcpListener, statuses: &[u16]) -> usize {
+        for (answered, status) in statuses.iter().enumerate() {
+            let Ok((mut stream, _)) = listener.accept().await else { return answered };
+            let mut request = [0; 1_024];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(format!("HTTP/1.0 {status} Said\r\n\r\n").as_bytes()).await;
         }
-        _ = connection => Ok(false),
+        statuses.len()
+    }
+
+    #[tokio::test]
+    async fn a_program_is_ready_with_its_first_answer_that_says_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let probe = Probe::Http("/healthy".to_owned());
+        let (served, ()) = tokio::join!(serve(listener, &[503, 500, 204]), until_ready(&probe, address));
+        assert_eq!(served, 3, "an answer is never asked for twice");
     }
 }

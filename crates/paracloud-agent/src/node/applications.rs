@@ -28,7 +28,11 @@ impl Node {
     pub(super) fn said(&mut self, id: StartId, said: Said, reply: oneshot::Sender<Reply>) {
         let answered = match said {
             Said::Hello(hello) => return self.hello(id, &hello, reply),
-            Said::Next => return self.next(id, reply),
+            Said::Next(see) => {
+                self.next(id, reply);
+                let _ = see.send(());
+                return;
+            }
             Said::Describe => self.describe(id),
             Said::SetState(change) => self.set_state(id, &change),
             Said::Hold(request) => match self.starts.get_mut(&id) {

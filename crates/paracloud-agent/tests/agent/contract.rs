@@ -199,6 +199,21 @@ fn a_hold_is_the_offer_until_it_is_released() {
 }
 
 #[test]
+fn an_upcall_that_is_there_is_had_without_waiting() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    assert_eq!(shop.call("GET", "/v1/upcalls/next", "").0, 204);
+    rig.agents[0].own(&moving(start, StartId(9), shop.address, Step::Sealing));
+    crate::rig::until("it is noted as sealed", || {
+        rig.process_dir(N1, start).join("sealed").exists().then_some(())
+    });
+    // The note is written just before the question is there, in the same turn of the agent's loop.
+    let (status, seal) = shop.call("GET", "/v1/upcalls/next", "");
+    assert_eq!(status, 200);
+    assert!(seal["seal"].is_object(), "{seal}");
+}
+
+#[test]
 fn a_program_that_does_not_claim_the_handoff_is_not_asked() {
     let (mut rig, start, shop) = owner();
     shop.hello(&["stop"]);
