@@ -110,11 +110,15 @@ pub enum GatewayError {
 /// It cannot begin: the configuration is unreadable, or an address is taken.
 pub async fn run(layout: Layout, gateway: GatewayId) -> Result<(), GatewayError> {
     let told = told_to_end().map_err(GatewayError::Signals)?;
-    let deaf = std::env::var_os(DEAF).map(PathBuf::from);
+    let deaf = std::env::var_os(DEAF).map(|path| {
+        let mut path = path;
+        path.push(format!(".{gateway}"));
+        PathBuf::from(path)
+    });
     run_until(layout, gateway, deaf.as_deref(), told).await
 }
 
-/// Runs a gateway until `told` is ready. `deaf` is what [`DEAF`] names.
+/// Runs a gateway until `told` is ready. `deaf` is the file that [`DEAF`] names for it.
 ///
 /// # Errors
 /// As [`run`].
