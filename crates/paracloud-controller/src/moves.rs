@@ -6,8 +6,8 @@ use crate::peers::{Out, Peer};
 use crate::person::{check, command, refused, unknown_instance, unknown_node};
 use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_core::migration::coordinator::Command;
-use paracloud_core::migration::message::Offer;
-use paracloud_core::register::Mode;
+use paracloud_core::migration::message::{Offer, ToAgent};
+use paracloud_core::register::{Mode, Record};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::message::{Preview, ToAgentLine};
 use paracloud_substrate::person::{Refused, Reply};
@@ -25,19 +25,19 @@ pub(crate) struct Wanted {
 
 /// Opens a move.
 pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<OperationNumber, Refused> {
-    let Asked { app, from, to } = Box::pin(place(control, &wanted.instance, wanted.to)).await?;
+    let Asked { app, record, from, to } = Box::pin(place(control, &wanted.instance, wanted.to)).await?;
     if !control.peers.is_there(Peer::Agent(to)) {
         return Err(unreachable(control, to));
     }
-    let preview = ask(control, app, from).await?;
+    let preview = ask(control, app, record, from).await?;
     let mode = choose(app, &preview, wanted.accept_loss)?;
     command(control, &wanted.instance, Command::Move { to, mode }).await
 }
 
 /// Says what a move would be.
 pub(crate) async fn preview(control: &Control, instance: &str, to: Option<NodeId>) -> Result<Reply, Refused> {
-    let Asked { app, from, to } = Box::pin(place(control, instance, to)).await?;
-    let preview = ask(control, app, from).await?;
+    let Asked { app, record, from, to } = Box::pin(place(control, instance, to)).await?;
+    let preview = ask(control, app, record, from).await?;
     let (mode, mut obstacle) = match choose(app, &preview, false) {
         Ok(mode) => (Some(mode), None),
         Err(refused) => (None, Some(format!("{}; {}", refused.message, refused.next))),
@@ -50,6 +50,7 @@ pub(crate) async fn preview(control: &Control, instance: &str, to: Option<NodeId
 
 struct Asked<'a> {
     app: &'a App,
+    record: Record,
     from: NodeId,
     to: NodeId,
 }
@@ -62,7 +63,8 @@ async fn place<'a>(control: &'a Control, instance: &str, to: Option<NodeId>) -> 
     {
         return Err(unknown_node(control, node));
     }
-    let from = control.views.of(instance).and_then(|view| view.record).map(|record| record.owner.node);
+    let record = control.views.of(instance).and_then(|view| view.record);
+    let from = record.as_ref().map(|record| record.owner.node);
     let elsewhere = || {
         let others = || control.cloud.nodes.iter().map(|node| node.id).filter(|node| Some(*node) != from);
         others().find(|node| control.peers.is_there(Peer::Agent(*node))).or_else(|| others().next())
@@ -73,15 +75,15 @@ async fn place<'a>(control: &'a Control, instance: &str, to: Option<NodeId>) -> 
     };
     // In whichever mode: what stands in the way does not depend on it.
     check(control, instance, Command::Move { to, mode: Mode::Handoff }).await?;
-    let Some(from) = from else {
+    let (Some(record), Some(from)) = (record, from) else {
         let message = format!("it is not known yet where {instance} runs");
         return Err(refused("unknown", message, "wait until its nodes are connected"));
     };
-    Ok(Asked { app, from, to })
+    Ok(Asked { app, record, from, to })
 }
 
 /// Asks the application, through the agent of its node.
-async fn ask(control: &Control, app: &App, from: NodeId) -> Result<Preview, Refused> {
+async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Result<Preview, Refused> {
     if !control.peers.is_there(Peer::Agent(from)) {
         return Err(unreachable(control, from));
     }
@@ -89,6 +91,10 @@ async fn ask(control: &Control, app: &App, from: NodeId) -> Result<Preview, Refu
         let message = "too many questions to applications are open at once";
         return Err(refused("busy", message, "ask again in a moment"));
     };
+    // It asks under the number after the one that its record says; it may not have heard of the last outcome.
+    let (instance, operation) = (app.name.clone(), record.operation.clone());
+    let own = ToAgentLine::Machine { instance, message: ToAgent::Own(record), operation };
+    control.peers.say(Peer::Agent(from), Out::ToAgent(own));
     let line = ToAgentLine::Preview { instance: app.name.clone(), question };
     control.peers.say(Peer::Agent(from), Out::ToAgent(line));
     let bound = Duration::from_millis(u64::from(app.budgets.prepare_ms) + ANSWER_MARGIN_MS);

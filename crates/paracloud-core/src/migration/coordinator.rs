@@ -390,6 +390,10 @@ impl Coordinator {
             effects.push(Effect::Agent(node, ToAgent::Own(record.clone())));
         }
         let opened = applied && matches!(change, Some(Change::Open { .. }));
+        // The owner's agent hears that all is at rest, so that what it does next it does by this record.
+        if applied && record.operation.is_none() && record.served.is_some() {
+            effects.push(Effect::Agent(record.owner.node, ToAgent::Own(record.clone())));
+        }
         self.learn(record, opened);
     }
 
