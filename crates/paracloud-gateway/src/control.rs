@@ -306,7 +306,12 @@ impl Control {
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let is_table = matches!(input, Input::Coordinator(ToGateway::Table(_)));
-            for effect in state.machine.take(input, StartId(0)) {
+            let effects = state.machine.take(input, StartId(0));
+            // Before anybody is sent on by it: whoever reads its body now would else take the old table for a newer one.
+            if is_table {
+                self.show(state);
+            }
+            for effect in effects {
                 match effect {
                     Effect::Forward(ticket, route) => {
                         deliver(state, &mut heard, ticket, Verdict::Forward(route));
@@ -332,9 +337,6 @@ impl Control {
                         heard.parked = true;
                     }
                 }
-            }
-            if is_table {
-                self.show(state);
             }
         }
         if let (Some(own), None, true) = (own, &heard.verdict, may_wait) {
