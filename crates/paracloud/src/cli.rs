@@ -17,6 +17,7 @@ pub const DIRECTORY: &str = ".paracloud";
 
 const EXAMPLES: &str = "\
 Examples:
+  paracloud demo                   watch live moves, nothing to prepare
   paracloud up app.yaml            bring a cloud up in this directory
   paracloud ps                     what runs where
   paracloud move sessions          move it to another node, live
@@ -132,12 +133,15 @@ Examples:
     },
     #[command(flatten)]
     Shell(shells::Shell),
-    /// Show a live move with clients that keep count
-    #[command(hide = !demo::EXISTS, disable_help_flag = true)]
-    Demo {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-        arguments: Vec<String>,
-    },
+    /// Show live moves with clients that keep count, in under two minutes
+    #[command(after_help = "Example: paracloud demo --keep")]
+    Demo(demo::Options),
+    /// The app of a demo
+    #[command(hide = true)]
+    DemoApp,
+    /// The clients of a demo, driven by lines of JSON
+    #[command(hide = true)]
+    Load,
 }
 
 #[derive(Debug, Args)]
@@ -173,7 +177,8 @@ pub fn main() -> ExitCode {
 fn run(context: Context, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Shell(shell) => return Ok(shells::run(context.layout, shell)),
-        Command::Demo { arguments } => return Ok(demo::run(&arguments)),
+        Command::DemoApp => demo::parts::app()?,
+        Command::Load => demo::parts::clients()?,
         Command::Validate { manifest, size } => validate::run(&manifest, size.nodes, context.format)?,
         person @ (Command::Up { .. }
         | Command::Ps
@@ -183,7 +188,8 @@ fn run(context: Context, command: Command) -> Result<ExitCode, Failure> {
         | Command::Logs { .. }
         | Command::Stop { .. }
         | Command::Node { .. }
-        | Command::Reconsider { .. }) => {
+        | Command::Reconsider { .. }
+        | Command::Demo(_)) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| Failure::machine("paracloud", &error))?;
             runtime.block_on(Box::pin(of_person(&context, person)))?;
@@ -208,7 +214,8 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Stop { yes } => stop::run(context, yes).await,
         Command::Node { command: NodeCommand::Lost { node } } => node::lost(context, &node).await,
         Command::Reconsider { app } => reconsider::run(context, &app).await,
-        Command::Validate { .. } | Command::Shell(_) | Command::Demo { .. } => Ok(()),
+        Command::Demo(options) => Box::pin(demo::run(context.format, &options)).await,
+        Command::Validate { .. } | Command::Shell(_) | Command::DemoApp | Command::Load => Ok(()),
     }
 }
 
@@ -242,7 +249,7 @@ mod tests {
         let mut command = Arguments::command();
         command.build();
         let mut help = vec![command.render_long_help().to_string()];
-        for name in ["up", "move", "events", "logs", "stop", "agent"] {
+        for name in ["up", "move", "events", "logs", "stop", "agent", "demo"] {
             help.push(command.find_subcommand_mut(name).unwrap().render_help().to_string());
         }
         let help = help.join("\n======\n");

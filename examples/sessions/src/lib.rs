@@ -14,6 +14,7 @@ mod answer;
 pub mod batch;
 mod faults;
 mod fill;
+pub mod process;
 pub mod records;
 mod routes;
 mod server;

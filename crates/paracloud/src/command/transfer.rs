@@ -64,7 +64,10 @@ pub async fn run(context: &Context, app: &str, options: &Options) -> Result<(), 
 }
 
 /// Until the outcome, or without `wait` until the move has begun.
-async fn follow(
+///
+/// # Errors
+/// It is refused, or the cloud does not answer any more.
+pub(crate) async fn follow(
     context: &Context,
     app: &str,
     wait: bool,

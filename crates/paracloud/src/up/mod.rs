@@ -10,6 +10,7 @@
 pub mod lock;
 pub mod room;
 pub mod roster;
+pub mod signals;
 pub mod supervisor;
 mod watch;
 
@@ -21,10 +22,10 @@ use crate::processes;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
 use serde_json::json;
+use signals::Signals;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use supervisor::{Order, Supervisor};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use watch::{Said, Watcher};
 
@@ -164,28 +165,6 @@ fn left_behind(layout: &Layout) -> Failure {
     let why = "a process was killed and is still there: it waits in the kernel";
     let next = "look for it with ps; the next `paracloud up` in this directory ends it";
     Failure::new(Exit::Failed, "left_behind", layout.root().display().to_string(), why, next)
-}
-
-/// The signals that end `up`.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ]))
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 /// What `up` prints: for people sentences, for programs a line of JSON each.

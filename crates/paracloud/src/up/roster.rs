@@ -62,7 +62,8 @@ pub async fn end_leftovers(layout: &Layout) -> Result<Vec<String>, Failure> {
     Err(Failure::machine(who, &error))
 }
 
-fn read(layout: &Layout) -> BTreeMap<String, Identity> {
+/// The shells of the last `up` by name; some may have ended.
+pub fn read(layout: &Layout) -> BTreeMap<String, Identity> {
     // Absent or torn: nobody is known. Shells without an `up` end by themselves.
     let text = std::fs::read(layout.up_shells()).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
