@@ -316,6 +316,7 @@ impl Node {
             return;
         }
         let promise = self.promise(name, &message);
+        let all_crossed = matches!(message, FromAgent::Loaded { .. });
         let line = FromAgentLine::Machine { instance: name.to_owned(), message };
         let Some(link) = &self.link else { return };
         match promise {
@@ -324,6 +325,19 @@ impl Node {
                 failpoint::reached(promise, Point::AfterSend, &self.node.name).await;
             }
             Some(_) | None => self.say(line),
+        }
+        // After it, so that the pause does not wait for a figure.
+        if all_crossed {
+            self.carried(name);
+        }
+    }
+
+    /// Says how much has crossed an instance's channel, if there is news.
+    fn carried(&mut self, name: &str) {
+        let Some(instance) = self.instances.get_mut(name) else { return };
+        if let Some(bytes) = instance.ends.news() {
+            let operation = instance.ends.operation();
+            self.note(name, Some(operation), Note::Carried { bytes });
         }
     }
 
@@ -423,11 +437,7 @@ impl Node {
         self.flush();
         let names: Vec<_> = self.instances.keys().cloned().collect();
         for name in names {
-            let Some(instance) = self.instances.get_mut(&name) else { continue };
-            if let Some(bytes) = instance.ends.news() {
-                let operation = instance.ends.operation();
-                self.note(&name, Some(operation), Note::Carried { bytes });
-            }
+            self.carried(&name);
         }
     }
 
