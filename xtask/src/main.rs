@@ -3,10 +3,14 @@
 //! `cargo xtask ci` is what CI runs. Each command that shows something takes `--json`; its last line is then one
 //! object with `schema`, `commit`, `ok` and the fields of its own, and the exit status is 0 if and only if `ok`.
 
+mod bench;
 mod ci;
+mod crash;
 mod model;
+mod mutants;
 mod replay;
 mod report;
+mod rig;
 mod sim;
 mod wall;
 
@@ -32,6 +36,13 @@ enum Command {
     Sim(sim::Sim),
     /// The machines under every choice there is, searched to the end.
     Model(model::Options),
+    /// Faults put into a copy of the tree, each of which must be noticed.
+    Mutants(mutants::Options),
+    /// Real processes under load, killed and stopped at every promise.
+    Crash(crash::Options),
+    /// Figures, each beside its control.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Feeds the logs of machines to the core again.
     Replay {
         /// Logs, or directories of them.
@@ -49,6 +60,9 @@ fn main() -> ExitCode {
         Command::Wall => end(wall::check()),
         Command::Sim(arguments) => sim::sim(&arguments),
         Command::Model(options) => report(model::run(&options), options.json),
+        Command::Mutants(options) => report(mutants::run(&options), options.json),
+        Command::Crash(options) => report(crash::run(&options), options.json),
+        Command::Bench(what) => report(bench::run(&what), what.is_json()),
         Command::Replay { logs, json } => report(replay::run(&logs), json),
     }
 }

@@ -39,7 +39,7 @@ impl Report {
 }
 
 /// The commit this tree stands on, with `+` if it has changes of its own.
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -259,7 +259,7 @@ fn items_that_make_no_sense_are_refused() {
     assert!(matches!(twice, Err(HandoffError::Items(_))));
 }
 
-/// Prints what a handoff and transactions beside it take: `cargo test --profile tool -- --ignored --nocapture`.
+/// Prints what a handoff and transactions beside it take: `cargo test --release -- --ignored --nocapture`.
 #[test]
 #[ignore = "it measures, and needs 3 GiB"]
 fn measures_a_gibibyte_of_small_records() {

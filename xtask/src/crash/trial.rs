@@ -1,0 +1,250 @@
+//! One cell, tried on real processes: load, the story, the victim, the end, the audit.
+
+use super::cells::{Cell, Fault, STOPPED_MS, Story};
+use crate::rig::{Rig, Who};
+use anyhow::{Context, Result, bail, ensure};
+use paracloud_core::ids::{NodeId, Placement, StartId};
+use paracloud_core::migration::promises::Victim;
+use paracloud_load::{Config, Load};
+use paracloud_substrate::person::Request;
+use paracloud_substrate::process::{Identity, signal};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// The instance of every trial.
+pub(super) const INSTANCE: &str = "sessions";
+/// How long a point may take to be reached.
+const FIRED_S_MAX: u64 = 40;
+/// How long everything may take to settle, before a trial and after it.
+const SETTLED_S_MAX: u64 = 90;
+/// Requests answered before the story begins.
+const WARM_REQUESTS: u64 = 20;
+
+/// What came of one trial.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Verdict {
+    /// Its point was reached.
+    pub(super) fired: bool,
+    /// It settled again.
+    pub(super) ended: bool,
+    /// Acknowledged writes and messages that are gone.
+    pub(super) lost: u64,
+    /// Writes and messages that came twice.
+    pub(super) duplicated: u64,
+    /// What else was wrong.
+    pub(super) violation: Option<String>,
+    /// Requests that clients saw fail or end without an answer.
+    pub(super) failed: u64,
+    /// How long it took to settle after the blow, in milliseconds.
+    pub(super) settled_ms: u64,
+}
+
+impl Verdict {
+    pub(super) fn is_good(&self, cell: Cell) -> bool {
+        let lost = self.lost == 0 || cell.may_lose();
+        self.fired && self.ended && lost && self.duplicated == 0 && self.violation.is_none()
+    }
+}
+
+/// Tries one cell. An error is one of the rig: nothing is known of the cell then.
+pub(super) async fn run(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Result<Verdict> {
+    let before = rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await?;
+    let record = before.record.context("it serves without a record")?;
+    let config = Config {
+        gateways: gateways.to_vec(),
+        keys: 512,
+        requests_per_s: 150,
+        writes_per_request: 10,
+        value_bytes: 64,
+        sockets: 4,
+        twice_permille: 50,
+        seed: record.last_operation.0.into(),
+        ..Config::default()
+    };
+    let load = paracloud_load::start(config).await?;
+    while load.seen().achieved < WARM_REQUESTS {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let known = starts(rig);
+    let armed = rig.failpoints().join(cell.armed());
+    std::fs::write(&armed, "")?;
+    begin(rig, cell.story(), &record.owner, record.served).await?;
+    let mut verdict = Verdict::default();
+    if !appears(&armed.with_file_name(format!("{}.fired", cell.armed())), FIRED_S_MAX).await {
+        let _ = std::fs::remove_file(&armed);
+        verdict.violation = Some("its point was not reached".to_owned());
+        return finish(rig, load, cell, verdict, Instant::now()).await;
+    }
+    verdict.fired = true;
+    let target = starts(rig).difference(&known).next().copied();
+    let struck = strike(rig, cell, record.owner, target).await;
+    std::fs::write(armed.with_file_name(format!("{}.go", cell.armed())), "")?;
+    let begun = Instant::now();
+    match struck {
+        Err(error) => verdict.violation = Some(format!("{error:#}")),
+        Ok(Blow::Done) => {}
+        Ok(Blow::Standing(identity)) => {
+            tokio::time::sleep(Duration::from_millis(STOPPED_MS)).await;
+            if let Some(handle) = identity.open()? {
+                signal(&handle, Signal::CONT)?;
+            }
+        }
+        Ok(Blow::Deaf(file)) => {
+            let ended =
+                rig.until(INSTANCE, "ends its move", Duration::from_secs(SETTLED_S_MAX), |_, instance| {
+                    instance.record.as_ref().is_some_and(|record| record.operation.is_none())
+                });
+            if ended.await.is_err() {
+                verdict.violation = Some("the move waits for a gateway that is cut off".to_owned());
+            }
+            std::fs::remove_file(file)?;
+        }
+    }
+    finish(rig, load, cell, verdict, begun).await
+}
+
+async fn finish(rig: &Rig, load: Load, cell: Cell, mut verdict: Verdict, begun: Instant) -> Result<Verdict> {
+    if cell.story() == Story::Blocked {
+        let rolled_back =
+            rig.until(INSTANCE, "is rolled back", Duration::from_secs(SETTLED_S_MAX), |_, it| {
+                it.record.as_ref().is_some_and(|record| record.operation.is_none() && record.served.is_some())
+            });
+        if let Ok(instance) = rolled_back.await
+            && let Some(address) = instance.record.and_then(|record| record.served)
+        {
+            get(address, "/faults/let-go").await?;
+        }
+    }
+    let settled = rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await;
+    verdict.settled_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match settled {
+        Ok(_) => verdict.ended = true,
+        Err(error) => {
+            verdict.violation.get_or_insert_with(|| format!("{error:#}"));
+            return Ok(verdict);
+        }
+    }
+    let summary = load.stop().await?;
+    verdict.lost = summary.lost + summary.sockets.lost;
+    verdict.duplicated = summary.duplicated + summary.sockets.repeated;
+    verdict.failed = summary.seen.errors.total() + summary.seen.unknown;
+    let alive =
+        starts(rig).into_iter().filter(|place| rig.find(Who::Application(place.node, place.start)).is_some());
+    let alive = alive.count();
+    if alive != 1 {
+        verdict
+            .violation
+            .get_or_insert_with(|| format!("{alive} processes of the instance are alive at rest"));
+    }
+    Ok(verdict)
+}
+
+/// Begins the story in which the promise is made.
+async fn begin(rig: &Rig, story: Story, owner: &Placement, served: Option<SocketAddr>) -> Result<()> {
+    match story {
+        Story::OwnerDies => {
+            let process = rig.find(Who::Application(owner.node, owner.start));
+            let process = process.context("the owner is not there")?;
+            let handle = process.open()?.context("the owner is dead already")?;
+            return Ok(signal(&handle, Signal::KILL)?);
+        }
+        Story::Blocked => get(served.context("it does not serve")?, "/faults/hold-guard").await?,
+        Story::Move | Story::NeverReady => {}
+    }
+    // The answer may never come: the point may stop the controller before it.
+    let request = Request::Move { instance: INSTANCE.to_owned(), to: None, accept_loss: false, wait: false };
+    let socket = rig.layout().controller_socket();
+    let stream = paracloud_substrate::link::dial(&socket).await;
+    let (mut reader, mut writer) = paracloud_substrate::link::halves(stream);
+    writer.write(&paracloud_substrate::message::Caller::Person).await?;
+    writer.write(&request).await?;
+    tokio::spawn(async move {
+        let _open = writer;
+        while let Ok(Some(reply)) = reader.read::<serde_json::Value>().await {
+            tracing::debug!(%reply, "the move was answered");
+        }
+    });
+    Ok(())
+}
+
+/// What is left to do about a victim.
+enum Blow {
+    Done,
+    Standing(Identity),
+    Deaf(std::path::PathBuf),
+}
+
+async fn strike(rig: &Rig, cell: Cell, source: Placement, target: Option<Placement>) -> Result<Blow> {
+    let other = if source.node == NodeId(1) { NodeId(2) } else { NodeId(1) };
+    let target = || target.context("there is no target process");
+    let who = match cell.victim {
+        Victim::Controller => Who::Controller,
+        Victim::SourceAgent => Who::Agent(source.node),
+        Victim::TargetAgent => Who::Agent(other),
+        Victim::Gateway => Who::Gateway(1),
+        Victim::SourceShim => Who::Shim(source.node, source.start),
+        Victim::SourceApplication => Who::Application(source.node, source.start),
+        Victim::TargetShim => target().map(|place| Who::Shim(place.node, place.start))?,
+        Victim::TargetApplication => target().map(|place| Who::Application(place.node, place.start))?,
+    };
+    if cell.fault == Fault::Cut {
+        let file = rig.deaf(1);
+        std::fs::write(&file, "")?;
+        return Ok(Blow::Deaf(file));
+    }
+    let identity = rig.find(who).with_context(|| format!("{who:?} is not there"))?;
+    let handle = identity.open()?.with_context(|| format!("{who:?} is dead already"))?;
+    match cell.fault {
+        Fault::Kill => {
+            signal(&handle, Signal::KILL)?;
+            let begun = Instant::now();
+            while identity.is_alive()? {
+                ensure!(begun.elapsed().as_secs() < FIRED_S_MAX, "{who:?} does not die");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Ok(Blow::Done)
+        }
+        Fault::Stop => {
+            signal(&handle, Signal::STOP)?;
+            Ok(Blow::Standing(identity))
+        }
+        Fault::Cut => bail!("a cut is no signal"),
+    }
+}
+
+/// Every process that was ever started for the instance.
+fn starts(rig: &Rig) -> BTreeSet<Placement> {
+    let mut found = BTreeSet::new();
+    for node in [NodeId(1), NodeId(2)] {
+        for entry in std::fs::read_dir(rig.layout().processes(node)).into_iter().flatten().flatten() {
+            let start = entry.file_name().to_str().and_then(|name| name.parse::<StartId>().ok());
+            found.extend(start.map(|start| Placement { node, start }));
+        }
+    }
+    found
+}
+
+async fn appears(file: &Path, seconds: u64) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed().as_secs() < seconds {
+        if file.exists() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    false
+}
+
+/// Sends a request to the application itself, and leaves the answer to it.
+async fn get(address: SocketAddr, path: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(address).await.context("the application does not answer")?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    stream.readable().await.ok();
+    Ok(())
+}

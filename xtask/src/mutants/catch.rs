@@ -1,0 +1,205 @@
+//! Who must notice a fault, and how it is built and run.
+
+use super::tree::Tree;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long something may take to notice a fault, in seconds. Without one, the longest takes ten.
+const RUN_S_MAX: u64 = 120;
+/// How long one build may take, in seconds; the first one builds every dependency.
+const BUILD_S_MAX: u64 = 900;
+/// How often a running program is looked at, in milliseconds.
+const LOOK_MS: u64 = 10;
+/// Last lines that are shown of an output.
+const LINES_SHOWN_MAX: usize = 25;
+
+/// Who must notice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Catch {
+    /// The simulation, in one of these seeds, by one of these rules.
+    Seeds { from: u64, count: u64, rules: &'static [&'static str] },
+    /// The model of this name, by a property that begins so.
+    Model { name: &'static str, property: &'static str },
+    /// A test.
+    Test { package: &'static str, target: Target, name: &'static str },
+}
+
+/// Where a test is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// In the library itself.
+    Library,
+    /// In this file of `tests`.
+    File(&'static str),
+    /// In this file of `tests`, with the feature of the same crate by which a test chooses how threads take turns.
+    Shuttle(&'static str),
+}
+
+impl Catch {
+    /// Whether the other one runs the same.
+    pub(super) fn runs_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Seeds { from, count, .. }, Self::Seeds { from: of, count: many, .. }) => {
+                (from, count) == (of, many)
+            }
+            (Self::Model { name, .. }, Self::Model { name: of, .. }) => name == of,
+            (
+                Self::Test { package, target, name },
+                Self::Test { package: other_package, target: other_target, name: other_name },
+            ) => (package, target, name) == (other_package, other_target, other_name),
+            (Self::Seeds { .. } | Self::Model { .. } | Self::Test { .. }, _) => false,
+        }
+    }
+
+    /// The line that says what was noticed, if it is what was to be noticed.
+    pub(super) fn noticed(&self, output: &str) -> Option<String> {
+        let says = |line: &str| match self {
+            Self::Seeds { rules, .. } => {
+                line.starts_with("seed ") && rules.iter().any(|rule| line.contains(&format!(": {rule}: ")))
+            }
+            Self::Model { name, property } => line.starts_with(&format!("model {name}: {property}")),
+            Self::Test { name, .. } => line.starts_with(&format!("test {name}")) && line.ends_with("FAILED"),
+        };
+        output.lines().map(str::trim).find(|line| says(line)).map(str::to_owned)
+    }
+}
+
+impl fmt::Display for Catch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seeds { from, count, .. } => write!(f, "seeds {from} to {}", from + count - 1),
+            Self::Model { name, .. } => write!(f, "model {name}"),
+            Self::Test { package, target: Target::Library, name } => write!(f, "{package} {name}"),
+            Self::Test { package, target: Target::File(file) | Target::Shuttle(file), name } => {
+                write!(f, "{package} {file} {name}")
+            }
+        }
+    }
+}
+
+/// A program that was built, and the folder it runs in.
+pub(super) struct Program {
+    executable: PathBuf,
+    folder: PathBuf,
+}
+
+/// How a run ended.
+pub(super) enum Ran {
+    Passed,
+    Failed(String),
+    Late(String),
+}
+
+/// Builds and runs in a tree.
+pub(super) struct Bench<'t> {
+    tree: &'t Tree,
+}
+
+impl<'t> Bench<'t> {
+    pub(super) fn new(tree: &'t Tree) -> Self {
+        Self { tree }
+    }
+
+    /// Builds what runs a catch; the inner error is what the compiler said.
+    pub(super) fn build(&self, catch: &Catch) -> Result<std::result::Result<Program, String>> {
+        let mut cargo = Command::new("cargo");
+        match catch {
+            Catch::Seeds { .. } | Catch::Model { .. } => {
+                cargo.args(["build", "--package", "paracloud-sim", "--example", "first_fault"]);
+            }
+            Catch::Test { package, target, .. } => {
+                cargo.args(["test", "--no-run", "--package", package]);
+                match target {
+                    Target::Library => cargo.arg("--lib"),
+                    Target::File(file) => cargo.args(["--test", file]),
+                    Target::Shuttle(file) => cargo.args(["--features", "shuttle", "--test", file]),
+                };
+            }
+        }
+        cargo.args(["--quiet", "--locked", "--profile", "mutant", "--message-format", "json"]);
+        cargo.env("CARGO_TARGET_DIR", self.tree.target()).current_dir(self.tree.root());
+        let (status, said, errors) = self.watch(&mut cargo, BUILD_S_MAX)?;
+        let messages = || said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        match status {
+            Some(true) => {}
+            Some(false) => {
+                let rendered = messages().filter(|it| it["message"]["level"] == "error");
+                let rendered = rendered.filter_map(|it| Some(it["message"]["rendered"].as_str()?.to_owned()));
+                let rendered: String = rendered.collect();
+                return Ok(Err(last_lines(&(errors + &rendered))));
+            }
+            None => return Ok(Err(format!("the build did not end within {BUILD_S_MAX} s"))),
+        }
+        let text = |value: &Value| value.as_str().map(PathBuf::from);
+        let mut built =
+            messages().filter_map(|it| Some((text(&it["executable"])?, text(&it["manifest_path"])?)));
+        let (executable, manifest) = built.next().context("cargo named no program that it built")?;
+        let folder = manifest.parent().context("a manifest lies in no folder")?.to_owned();
+        Ok(Ok(Program { executable, folder }))
+    }
+
+    /// Runs a catch.
+    pub(super) fn run(&self, catch: &Catch, program: &Program) -> Result<Ran> {
+        let mut command = Command::new(&program.executable);
+        command.current_dir(&program.folder);
+        match catch {
+            Catch::Seeds { from, count, .. } => {
+                command.args(["sim", &from.to_string(), &count.to_string()]);
+            }
+            Catch::Model { name, .. } => {
+                command.args(["model", name]);
+            }
+            Catch::Test { name, .. } => {
+                command.args(["--exact", name]);
+            }
+        }
+        let (status, said, errors) = self.watch(&mut command, RUN_S_MAX)?;
+        let output = errors + &said;
+        Ok(match status {
+            None => Ran::Late(output),
+            Some(false) => Ran::Failed(output),
+            // A test that is not there passes.
+            Some(true) if matches!(catch, Catch::Test { .. }) && !output.contains("1 passed") => {
+                Ran::Failed(format!("there is no such test:\n{output}"))
+            }
+            Some(true) => Ran::Passed,
+        })
+    }
+
+    /// Runs a program to its end or to the bound; then it is killed, and there is no status.
+    fn watch(&self, command: &mut Command, seconds_max: u64) -> Result<(Option<bool>, String, String)> {
+        let path = |name: &str| self.tree.target().with_file_name(name);
+        let (out, err) = (path("stdout"), path("stderr"));
+        command.stdin(Stdio::null()).stdout(create(&out)?).stderr(create(&err)?);
+        let mut child = command.spawn().with_context(|| format!("{command:?} cannot be run"))?;
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break Some(status.success());
+            }
+            if began.elapsed() > Duration::from_secs(seconds_max) {
+                child.kill()?;
+                child.wait()?;
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(LOOK_MS));
+        };
+        let text = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Ok((status, text(&out)?, text(&err)?))
+    }
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// The end of an output, for people.
+pub(super) fn last_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES_SHOWN_MAX)..].join("\n")
+}

@@ -1,0 +1,155 @@
+//! What the coordinator decides and says.
+
+use super::super::Mutant;
+use super::{model, seeds, unit};
+
+const FILE: &str = "crates/paracloud-core/src/migration/coordinator.rs";
+
+/// Where every swap of a coordinator starts.
+const SWAP: &str = r"
+        self.swapping = Some(change.clone());
+        effects.push(Effect::Swap { expected, change, proposer: Proposer::Coordinator });";
+
+pub(super) const LIST: &[Mutant] = &[
+    Mutant {
+        name: "abort without swap",
+        file: FILE,
+        find: r"return self.swap(change, effects);",
+        replace: r"
+                    if matches!(change, Change::RollBack(_))
+                        && let Ok(next) = record.apply(&change, Proposer::Coordinator)
+                    {
+                        self.learn(next, false);
+                        return self.advance(setting, fresh, effects);
+                    }
+                    return self.swap(change, effects);",
+        catch: model("crash-handoff", "I1 to I4"),
+    },
+    Mutant {
+        name: "send before persist: the seal",
+        file: FILE,
+        find: SWAP,
+        replace: r"
+        self.swapping = Some(change.clone());
+        if change == Change::Seal && let Ok(next) = expected.apply(&change, Proposer::Coordinator) {
+            effects.push(Effect::Agent(expected.owner.node, ToAgent::Own(next)));
+        }
+        effects.push(Effect::Swap { expected, change, proposer: Proposer::Coordinator });",
+        catch: seeds(&["I1", "I3", "I5"]),
+    },
+    Mutant {
+        name: "send before persist: served",
+        file: FILE,
+        find: SWAP,
+        replace: r"
+        self.swapping = Some(change.clone());
+        if matches!(change, Change::Serve(_)) && let Ok(next) = expected.apply(&change, Proposer::Coordinator) {
+            effects.push(Effect::Agent(expected.owner.node, ToAgent::Own(next)));
+        }
+        effects.push(Effect::Swap { expected, change, proposer: Proposer::Coordinator });",
+        catch: model("crash-handoff", "I1 to I4"),
+    },
+    Mutant {
+        name: "send before persist: the abort",
+        file: FILE,
+        find: SWAP,
+        replace: r"
+        self.swapping = Some(change.clone());
+        if matches!(change, Change::RollBack(_)) && let Ok(next) = expected.apply(&change, Proposer::Coordinator) {
+            effects.push(Effect::Agent(expected.owner.node, ToAgent::Own(next)));
+        }
+        effects.push(Effect::Swap { expected, change, proposer: Proposer::Coordinator });",
+        catch: model("crash-handoff", "I1 to I4"),
+    },
+    Mutant {
+        name: "digest not compared at the commit",
+        file: FILE,
+        find: r"if held.is_well_formed() && held == stated && agreed {",
+        replace: r"if held.is_well_formed() && agreed {",
+        catch: unit("paracloud-core", "migration::coordinator::tests::digests_that_differ_end_the_move"),
+    },
+    Mutant {
+        name: "an empty digest proves something",
+        file: FILE,
+        find: r"if held.is_well_formed() && held == stated && agreed {",
+        replace: r"if held == stated && agreed {",
+        catch: unit("paracloud-core", "migration::coordinator::tests::digests_that_differ_end_the_move"),
+    },
+    Mutant {
+        name: "what the source sealed is not compared",
+        file: FILE,
+        find: r"if held.is_well_formed() && held == stated && agreed {",
+        replace: r"if held.is_well_formed() && held == stated {",
+        catch: unit("paracloud-core", "migration::coordinator::tests::digests_that_differ_end_the_move"),
+    },
+    Mutant {
+        name: "commit on the seal alone",
+        file: FILE,
+        find: r"let late = facts.expired && self.phase == Phase::Seal;",
+        replace: r"let late = facts.expired && self.phase == Phase::Seal;
+        if facts.sealed.is_some() {
+            return Next::Swap(Change::Commit);
+        }",
+        catch: model("crash-handoff", "I1 to I4"),
+    },
+    Mutant {
+        name: "an abort revives an empty source",
+        file: FILE,
+        find: r"
+            && !target_dead
+        {",
+        replace: r"
+            && !target_dead
+            && !source_dead
+        {",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::tests::with_a_proved_target_and_a_dead_source_only_a_commit_follows",
+        ),
+    },
+    Mutant {
+        name: "a dead target is committed",
+        file: FILE,
+        find: r"
+            && !target_dead
+        {",
+        replace: r"
+        {",
+        catch: seeds(&["I1", "I2", "I5"]),
+    },
+    Mutant {
+        name: "promote without doom",
+        file: FILE,
+        find: r"return Next::Swap(Change::Doom);",
+        replace: r"return Next::Swap(Change::Promote);",
+        catch: seeds(&["I1", "I2", "I3"]),
+    },
+    Mutant {
+        name: "a restart is committed before the source is dead",
+        file: FILE,
+        find: r"
+        if self.dead.contains(&operation.source.start) {
+            return Next::Swap(Change::Commit);",
+        replace: r"
+        if setting.gateways.is_subset(&self.facts.obeyed) {
+            return Next::Swap(Change::Commit);",
+        catch: seeds(&["I1"]),
+    },
+    Mutant {
+        name: "a move goes on that another coordinator opened",
+        file: FILE,
+        find: r"if !facts.opened_here {",
+        replace: r"if false && !facts.opened_here {",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::tests::a_move_that_was_open_when_the_controller_died_is_off",
+        ),
+    },
+    Mutant {
+        name: "the source of an unfinished move is ended",
+        file: FILE,
+        find: r"Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.target)),",
+        replace: r"Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.source)),",
+        catch: seeds(&["I2", "I5"]),
+    },
+];

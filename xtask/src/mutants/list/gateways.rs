@@ -1,0 +1,57 @@
+//! What gateways do with requests.
+
+use super::super::Mutant;
+use super::{seeds, unit};
+
+const FILE: &str = "crates/paracloud-core/src/migration/gateway.rs";
+
+pub(super) const LIST: &[Mutant] = &[
+    Mutant {
+        name: "a gateway takes an older table up",
+        file: FILE,
+        find: r"Some(known) if !table.is_newer_than(known) => return,",
+        replace: r"Some(known) if false && !table.is_newer_than(known) => return,",
+        catch: unit("paracloud-core", "migration::gateway::tests::an_older_table_is_not_taken_up"),
+    },
+    Mutant {
+        name: "a gateway says that it parks while requests are outstanding",
+        file: FILE,
+        find: r"if self.owes_answer && quiet {",
+        replace: r"if self.owes_answer || quiet {",
+        catch: unit(
+            "paracloud-core",
+            "migration::gateway::tests::a_park_is_answered_when_nothing_is_outstanding",
+        ),
+    },
+    Mutant {
+        name: "a request is sent again after a byte was sent",
+        file: FILE,
+        find: r"Answer::Lost => Some(Failure::Unknown),",
+        replace: r"Answer::Lost => {
+                self.park(setting, ticket, None, sent.waited, effects);
+                return self.answer_if_quiet(effects);
+            }",
+        catch: seeds(&["I2"]),
+    },
+    Mutant {
+        name: "a lost request is called not applied",
+        file: FILE,
+        find: r"Answer::Lost => Some(Failure::Unknown),",
+        replace: r"Answer::Lost => Some(Failure::NotApplied),",
+        catch: seeds(&["I2"]),
+    },
+    Mutant {
+        name: "a parked request has no bound",
+        file: FILE,
+        find: r"effects.push(Effect::SetTimer(Timer::Bound(ticket), setting.parked_ms_max));",
+        replace: "",
+        catch: seeds(&["I4"]),
+    },
+    Mutant {
+        name: "a gateway forwards though it parks",
+        file: FILE,
+        find: r"self.table.as_ref().filter(|table| !table.parks).and_then(|table| table.route)",
+        replace: r"self.table.as_ref().and_then(|table| table.route)",
+        catch: seeds(&["I4"]),
+    },
+];

@@ -1,0 +1,123 @@
+//! What the SDK does with guards, state and results.
+
+use super::super::Mutant;
+use super::{interleavings, test, unit};
+
+pub(super) const LIST: &[Mutant] = &[
+    Mutant {
+        name: "seal without waiting for guards",
+        file: "sdk/rust/src/gate.rs",
+        find: r"self.poll(watch, waker, |inner| !inner.open && inner.holders.len == 0)",
+        replace: r"self.poll(watch, waker, |inner| !inner.open)",
+        catch: interleavings("a_seal_meets_all_of_a_guarded_request_or_nothing"),
+    },
+    Mutant {
+        name: "a guard is taken behind a closed gate",
+        file: "sdk/rust/src/gate.rs",
+        find: r"
+        if !inner.open {
+            return Err",
+        replace: r"
+        if !inner.open && inner.holders.len == 0 {
+            return Err",
+        catch: unit(
+            "paracloud-sdk",
+            "gate::tests::a_closed_gate_refuses_with_its_incarnation_and_keeps_the_guards_that_are_held",
+        ),
+    },
+    Mutant {
+        name: "a guard ends with the handler and not with its answer",
+        file: "sdk/rust/src/http/layer.rs",
+        find: r"let body = if parts.status == StatusCode::SWITCHING_PROTOCOLS {",
+        replace: r"let body = if parts.status != StatusCode::IM_A_TEAPOT {",
+        catch: unit("paracloud-sdk", "http::tests::a_guard_ends_when_the_answer_was_handed_over_or_dropped"),
+    },
+    Mutant {
+        name: "the wait for guards opens the gate when it is over",
+        file: "sdk/rust/src/session/driver.rs",
+        find: r"
+                self.blocked = Some(blocked);
+                let acts",
+        replace: r"
+                self.blocked = Some(blocked);
+                self.parts.gate.open(self.participant.incarnation());
+                let acts",
+        catch: test(
+            "paracloud-sdk",
+            "session",
+            "a_guard_that_is_held_blocks_the_seal_and_is_named_and_the_gate_stays_closed",
+        ),
+    },
+    Mutant {
+        name: "end of stream taken for end record",
+        file: "sdk/rust/src/handoff/target.rs",
+        find: r#"
+            decoder.finish()?;
+            return Err(HandoffError::Items("the stream ended"));"#,
+        replace: r"
+            let stated = Sealed::new(incoming.staged.position, &incoming.staged.digest().to_be_bytes());
+            return incoming.end(stated);",
+        catch: unit("paracloud-sdk", "handoff::tests::a_stream_that_is_cut_anywhere_is_not_loaded"),
+    },
+    Mutant {
+        name: "the target repeats the digest it was told",
+        file: "sdk/rust/src/handoff/target.rs",
+        find: r"let digest = self.staged.digest();",
+        replace: r"let told = stated.parse().map(|(_, digest)| digest).unwrap_or_default();
+        let digest = told.try_into().map_or(0, u128::from_be_bytes);",
+        catch: unit("paracloud-sdk", "handoff::tests::a_target_computes_its_own_digest_and_position"),
+    },
+    Mutant {
+        name: "reply cache not moved",
+        file: "sdk/rust/src/program.rs",
+        find: r"let replies = Arc::new(Replies::new(table, ReplyLimits::default()));",
+        replace: r"let table = Arc::new(crate::state::table::Table::new(table.name()));
+        let replies = Arc::new(Replies::new(table, ReplyLimits::default()));",
+        catch: test(
+            "paracloud-sdk",
+            "session",
+            "replies::a_key_that_the_source_answered_is_answered_the_same_by_the_target",
+        ),
+    },
+    Mutant {
+        name: "idempotency key without fingerprint",
+        file: "sdk/rust/src/http/replies.rs",
+        find: r"return if reply.fingerprint == fingerprint {",
+        replace: r"return if true || reply.fingerprint == fingerprint {",
+        catch: unit(
+            "paracloud-sdk",
+            "http::tests::a_key_is_applied_once_and_answered_the_same_however_often_it_is_sent",
+        ),
+    },
+    Mutant {
+        name: "a key in work does not count",
+        file: "sdk/rust/src/http/replies.rs",
+        find: r"if let Some((of, end)) = inner.working.get(key) {",
+        replace: r"if let Some((of, end)) = inner.working.get(key).filter(|_| false) {",
+        catch: unit("paracloud-sdk", "http::replies::tests::a_key_has_one_result_and_belongs_to_one_request"),
+    },
+    Mutant {
+        name: "a handler may say not applied",
+        file: "sdk/rust/src/http/layer.rs",
+        find: r"parts.headers.remove(NOT_APPLIED_HEADER);",
+        replace: "",
+        catch: unit("paracloud-sdk", "http::tests::only_the_layer_says_not_applied"),
+    },
+    Mutant {
+        name: "what changes behind the copy is forgotten",
+        file: "sdk/rust/src/state/shard.rs",
+        find: r"if passed && !slot.queued {",
+        replace: r"if passed && slot.queued {",
+        catch: unit(
+            "paracloud-sdk",
+            "handoff::tests::what_is_loaded_is_what_the_source_held_when_it_was_sealed",
+        ),
+    },
+    Mutant {
+        name: "a deletion is not told",
+        file: "sdk/rust/src/handoff/source.rs",
+        find: r"Taken::Delete(record) => items::write_delete(number, record, items),",
+        replace: r"Taken::Delete(_) => {}",
+        catch: interleavings("a_copy_beside_transactions_ends_with_what_is_held"),
+    },
+];
