@@ -4,6 +4,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The longest that anything may take. It bounds a failing test, and measures nothing.
@@ -11,14 +12,19 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Where programs put temporary directories: all processes of a demo are known by it.
 const MARKER: &str = "TMPDIR";
 
+/// One demo at a time: each measures, and fills a small machine.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A demo, in a directory of its own.
 struct Demo {
+    _alone: MutexGuard<'static, ()>,
     directory: tempfile::TempDir,
     child: Child,
 }
 
 impl Demo {
     fn start(arguments: &[&str]) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         // Short: unix sockets lie in it.
         let directory = tempfile::Builder::new().prefix("pc").tempdir_in("/tmp").expect("a directory");
         let mut command = Command::new(env!("CARGO_BIN_EXE_paracloud"));
@@ -26,7 +32,7 @@ impl Demo {
         command.env_remove("PARACLOUD_DIR").env_remove("RUST_LOG").env_remove("PARACLOUD_LIFELINE");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().expect("it was built");
-        Self { directory, child }
+        Self { _alone: alone, directory, child }
     }
 
     /// Waits until it tells a line with this in it.

@@ -65,9 +65,17 @@ pub(crate) fn hooks(paci: &Paci, settings: &Settings, stop: watch::Sender<bool>)
 }
 
 /// What is answered without a guard, by a sealed process too. `None`: everything else.
-pub(crate) fn unguarded<B>(request: &Request<B>, held: Option<&Held>) -> Option<Response<Body>> {
+pub(crate) fn unguarded<B>(
+    request: &Request<B>,
+    is_filled: bool,
+    held: Option<&Held>,
+) -> Option<Response<Body>> {
     match (request.method(), request.uri().path(), held) {
-        (&Method::GET, "/healthz", _) => Some(answer::line(StatusCode::OK, "ok")),
+        (&Method::GET, "/healthz", _) if is_filled => Some(answer::line(StatusCode::OK, "ok")),
+        // Whoever asks could otherwise send requests into the fill, which takes them for absent.
+        (&Method::GET, "/healthz", _) => {
+            Some(answer::line(StatusCode::SERVICE_UNAVAILABLE, "not filled yet"))
+        }
         (&Method::GET, "/faults/let-go", Some(held)) => {
             Some(answer::line(StatusCode::OK, &format!("{} let go", held.let_go())))
         }

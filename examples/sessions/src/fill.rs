@@ -5,17 +5,19 @@ use crate::records::Records;
 use paracloud_sdk::Paci;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const VALUE_BYTES: usize = 1024;
 /// Records of one transaction: short enough that a move does not wait for it.
 const BATCH: u32 = 256;
 const RECORDS_PER_MIB: u32 = 1024;
 
-/// Fills an instance that owns and is empty, and says that it is ready.
+/// Fills an instance that owns and is empty, and says that it is ready: to the cloud, and to whoever asks `/healthz`.
 ///
 /// A target waits here until it serves; then it has what the source had, and nothing is filled. What was moved away in the
 /// middle of a fill stays as it is.
-pub(crate) async fn fill(paci: Paci, records: Records, mib: u32) {
+pub(crate) async fn fill(paci: Paci, records: Records, mib: u32, is_filled: Arc<AtomicBool>) {
     if mib > 0 {
         paci.serving().await;
         if records.is_empty() == Ok(true) {
@@ -32,6 +34,7 @@ pub(crate) async fn fill(paci: Paci, records: Records, mib: u32) {
             }
         }
     }
+    is_filled.store(true, Ordering::Release);
     paci.ready();
 }
 

@@ -19,6 +19,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -71,11 +72,12 @@ impl App {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|cause| RunError::Listen { address, cause })?;
         paci.app_version(env!("CARGO_PKG_VERSION")).start().await?;
-        tokio::spawn(fill::fill(paci.clone(), records.clone(), settings.fill_mib));
+        let is_filled = Arc::new(AtomicBool::new(false));
+        tokio::spawn(fill::fill(paci.clone(), records.clone(), settings.fill_mib, is_filled.clone()));
         let held = settings.has_fault_routes.then(Held::default);
         let sockets = Sockets::new(paci.clone(), talks);
         let routes = Routes { paci: paci.clone(), records, sockets, held: held.clone() };
-        Ok(Self { listener, front: Front { guarded: paci.layer().layer(routes), held }, stopping })
+        Ok(Self { listener, front: Front { guarded: paci.layer().layer(routes), is_filled, held }, stopping })
     }
 
     /// Where it listens.
@@ -131,6 +133,7 @@ impl App {
 #[derive(Debug, Clone)]
 struct Front {
     guarded: Guarded<Routes>,
+    is_filled: Arc<AtomicBool>,
     held: Option<Held>,
 }
 
@@ -140,7 +143,8 @@ impl hyper::service::Service<Request<Incoming>> for Front {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        if let Some(response) = faults::unguarded(&request, self.held.as_ref()) {
+        let is_filled = self.is_filled.load(Ordering::Acquire);
+        if let Some(response) = faults::unguarded(&request, is_filled, self.held.as_ref()) {
             return Box::pin(std::future::ready(Ok(response)));
         }
         let answered = self.guarded.clone().call(request);

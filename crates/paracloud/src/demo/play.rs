@@ -17,6 +17,8 @@ use tokio::time::sleep;
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
+/// Findings of one audit that are reported one by one.
+const FINDINGS_MAX: usize = 10;
 
 /// Tells people what happens, with the time since the beginning.
 #[derive(Debug)]
@@ -141,6 +143,8 @@ impl Stage<'_> {
     ) -> Result<Window, Failure> {
         let (seen, audited) = self.clients.end(name).await?;
         let parked = mark.since().map_err(|error| Failure::machine("a gateway's log of waits", &error))?;
+        let mut findings = audited.writes.findings;
+        findings.truncate(FINDINGS_MAX);
         let window = Window {
             name: name.to_owned(),
             killed,
@@ -148,6 +152,7 @@ impl Stage<'_> {
             seen,
             lost: audited.writes.lost,
             doubled: audited.writes.duplicated,
+            findings,
             sockets: audited.sockets,
             parked,
         };

@@ -4,6 +4,7 @@ use super::parked::Parked;
 use crate::figures::{counted, micros};
 use crate::output::table;
 use paracloud_load::SocketsSeen;
+use paracloud_load::ledger::Finding;
 use paracloud_load::meter::Seen;
 use paracloud_substrate::person::Outcome;
 use serde::Serialize;
@@ -32,6 +33,8 @@ pub(super) struct Window {
     pub(super) lost: u64,
     /// Writes that were applied too often.
     pub(super) doubled: u64,
+    /// Keys that are not as they should be: the first of them.
+    pub(super) findings: Vec<Finding>,
     /// WebSockets.
     pub(super) sockets: SocketsSeen,
     /// Waits at the gateways, by their own logs.
@@ -198,7 +201,17 @@ mod tests {
             sockets.reconnects = 100;
             parked = Parked { requests: 3, us_p50: 2_100, us_p99: 4_250, us_max: 4_250, pause_us_max: 4_250 };
         }
-        Window { name: name.to_owned(), killed: false, outcome, seen, lost: 0, doubled: 0, sockets, parked }
+        Window {
+            name: name.to_owned(),
+            killed: false,
+            outcome,
+            seen,
+            lost: 0,
+            doubled: 0,
+            findings: Vec::new(),
+            sockets,
+            parked,
+        }
     }
 
     fn report() -> Report {
