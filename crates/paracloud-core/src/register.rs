@@ -314,3 +314,83 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::NodeId;
+
+    const COORDINATOR: Proposer = Proposer::Coordinator;
+    const RESTART: Change = Change::Restart { fresh: StartId(3) };
+
+    fn address() -> SocketAddr {
+        ([127, 0, 0, 1], 80).into()
+    }
+
+    /// An owner that serves.
+    fn served() -> Record {
+        let first = Record::first(Placement { node: NodeId(1), start: StartId(1) });
+        first.apply(&Change::Serve(address()), COORDINATOR).unwrap()
+    }
+
+    /// It, after these changes by the coordinator of a handoff.
+    fn after(changes: &[Change]) -> Record {
+        let target = Placement { node: NodeId(2), start: StartId(2) };
+        let open = served().apply(&Change::Open { mode: Mode::Handoff, target }, COORDINATOR).unwrap();
+        changes.iter().fold(open, |record, change| record.apply(change, COORDINATOR).unwrap())
+    }
+
+    #[test]
+    fn from_sealing_to_served_only_the_coordinator_restarts() {
+        let serve = Change::Serve(address());
+        let agents = [
+            served(),
+            after(&[]),
+            after(&[Change::Seal, Change::Commit, serve]),
+            after(&[Change::Seal, Change::RollBack(Cause::Cancelled)]),
+        ];
+        for record in agents {
+            assert!(record.apply(&RESTART, Proposer::Agent).is_ok(), "{record:?}");
+        }
+        let coordinators = [
+            after(&[Change::Seal]),
+            after(&[Change::Seal, Change::Commit]),
+            after(&[Change::Seal, Change::Commit, Change::Doom]),
+        ];
+        for record in coordinators {
+            assert_eq!(record.apply(&RESTART, Proposer::Agent), Err(Refusal::Proposer), "{record:?}");
+            assert!(record.apply(&RESTART, COORDINATOR).is_ok(), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn an_agent_may_propose_nothing_but_a_restart() {
+        let serve = Change::Serve(address());
+        let legal = [
+            (after(&[]), Change::Seal),
+            (after(&[]), Change::RollBack(Cause::Cancelled)),
+            (after(&[Change::Seal]), Change::Commit),
+            (after(&[Change::Seal, Change::Commit]), serve.clone()),
+            (after(&[Change::Seal, Change::Commit]), Change::Doom),
+            (after(&[Change::Seal, Change::Commit, Change::Doom]), Change::Promote),
+            (after(&[Change::Seal, Change::Commit, serve]), Change::Close),
+        ];
+        for (record, change) in legal {
+            assert!(record.apply(&change, COORDINATOR).is_ok(), "{change:?}");
+            assert_eq!(record.apply(&change, Proposer::Agent), Err(Refusal::Proposer), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_served_is_never_promoted_away() {
+        let record = after(&[Change::Seal, Change::Commit, Change::Serve(address())]);
+        assert_eq!(record.apply(&Change::Promote, COORDINATOR), Err(Refusal::Step));
+        assert_eq!(record.apply(&Change::Doom, COORDINATOR), Err(Refusal::Step));
+    }
+
+    #[test]
+    fn nothing_is_committed_before_the_intent_to_seal() {
+        assert_eq!(after(&[]).apply(&Change::Commit, COORDINATOR), Err(Refusal::Step));
+        assert!(after(&[Change::Seal]).apply(&Change::Commit, COORDINATOR).is_ok());
+    }
+}

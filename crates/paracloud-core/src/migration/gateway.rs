@@ -353,3 +353,54 @@ impl Gateway {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{NodeId, Placement};
+    use crate::register::{Change, Mode, Proposer};
+
+    const SETTING: Setting = Setting { parked_ms_max: 1_000, parked_max: 8, ask_ms: 100 };
+
+    /// An owner that serves, and the same under a move.
+    fn records() -> (Record, Record) {
+        let apply = |record: &Record, change| record.apply(&change, Proposer::Coordinator).unwrap();
+        let first = Record::first(Placement { node: NodeId(1), start: StartId(1) });
+        let served = apply(&first, Change::Serve(([127, 0, 0, 1], 80).into()));
+        let target = Placement { node: NodeId(2), start: StartId(2) };
+        let sealing = apply(&apply(&served, Change::Open { mode: Mode::Handoff, target }), Change::Seal);
+        (served, sealing)
+    }
+
+    fn told(gateway: &mut Gateway, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        gateway.step(&SETTING, input, &mut effects);
+        effects
+    }
+
+    fn table(record: &Record) -> Input {
+        Input::Coordinator(ToGateway::Table(Table::of(record, false)))
+    }
+
+    #[test]
+    fn an_older_table_is_not_taken_up() {
+        let (served, sealing) = records();
+        let mut gateway = Gateway::default();
+        told(&mut gateway, table(&sealing));
+        assert!(told(&mut gateway, table(&served)).is_empty());
+        assert!(gateway.table().is_some_and(|table| table.parks && table.order == sealing.order()));
+    }
+
+    #[test]
+    fn a_park_is_answered_when_nothing_is_outstanding() {
+        let (served, sealing) = records();
+        let mut gateway = Gateway::default();
+        told(&mut gateway, table(&served));
+        let sent = told(&mut gateway, Input::Arrived(Ticket(1)));
+        assert!(matches!(sent.as_slice(), [Effect::Forward(Ticket(1), _)]), "{sent:?}");
+        assert!(told(&mut gateway, table(&sealing)).is_empty());
+        let obeyed = FromGateway::Obeyed { order: sealing.order(), parks: true };
+        let answered = told(&mut gateway, Input::Answered(Ticket(1), Answer::Replied));
+        assert_eq!(answered, [Effect::Coordinator(obeyed)]);
+    }
+}

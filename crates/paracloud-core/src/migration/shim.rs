@@ -150,3 +150,43 @@ impl Shim {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    fn told(shim: &mut Shim, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        shim.step(input, &mut effects);
+        effects
+    }
+
+    #[test]
+    fn an_order_of_an_older_agent_is_refused() {
+        let mut shim = Shim::default();
+        told(&mut shim, Input::Started { marked: true, alive: true });
+        let newer = Input::Ordered(Generation(2), Order::Report);
+        assert_eq!(told(&mut shim, newer), vec![Effect::Report(Status::Running)]);
+        let older = Input::Ordered(Generation(1), Order::End);
+        assert_eq!(told(&mut shim, older), vec![Effect::Superseded(Generation(2))]);
+        assert_eq!(shim.status(), Status::Running);
+    }
+
+    #[test]
+    fn who_is_ended_before_its_start_is_never_started() {
+        let mut shim = Shim::default();
+        told(&mut shim, Input::Started { marked: false, alive: false });
+        assert_eq!(told(&mut shim, Input::Ordered(Generation(1), Order::Spawn)), vec![Effect::Mark]);
+        told(&mut shim, Input::Ordered(Generation(1), Order::End));
+        assert_eq!(told(&mut shim, Input::Marked), vec![Effect::Report(Status::Dead)]);
+    }
+
+    #[test]
+    fn a_marked_start_id_is_never_started_again() {
+        let mut shim = Shim::default();
+        told(&mut shim, Input::Started { marked: true, alive: false });
+        let spawn = Input::Ordered(Generation(1), Order::Spawn);
+        assert_eq!(told(&mut shim, spawn), vec![Effect::Report(Status::Dead)]);
+    }
+}

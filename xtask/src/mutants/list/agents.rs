@@ -78,14 +78,14 @@ pub(super) const LIST: &[Mutant] = &[
         file: AGENT,
         find: r"if record.order() < known.order() {",
         replace: r"if false && record.order() < known.order() {",
-        catch: seeds(&["I1", "I2", "I3", "I5"]),
+        catch: unit("paracloud-core", "migration::agent::tests::an_older_record_is_not_believed"),
     },
     Mutant {
         name: "marker ignored",
         file: SHIM,
         find: r"(true, false) => Life::Dead,",
         replace: r"(true, false) => Life::Unstarted,",
-        catch: seeds(&["P"]),
+        catch: unit("paracloud-core", "migration::shim::tests::a_marked_start_id_is_never_started_again"),
     },
     Mutant {
         name: "a program is started before its marker",
@@ -98,7 +98,7 @@ pub(super) const LIST: &[Mutant] = &[
                 effects.push(Effect::Mark);
                 effects.push(Effect::Exec);
                 effects.push(Effect::Report(Status::Running));",
-        catch: seeds(&["P"]),
+        catch: seeds(&["I1", "P"]),
     },
     Mutant {
         name: "a shim obeys an older generation",

@@ -14,16 +14,18 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "abort without swap",
         file: FILE,
-        find: r"return self.swap(change, effects);",
+        find: r"
+                Next::Swap(change) => {",
         replace: r"
-                    if matches!(change, Change::RollBack(_))
-                        && let Ok(next) = record.apply(&change, Proposer::Coordinator)
-                    {
-                        self.learn(next, false);
-                        return self.advance(setting, fresh, effects);
+                Next::Swap(change) if matches!(change, Change::RollBack(_)) && record.step() == Some(Step::Sealing) => {
+                    if let Ok(next) = record.apply(&change, Proposer::Coordinator) {
+                        effects.push(Effect::Agent(next.owner.node, ToAgent::Own(next)));
                     }
-                    return self.swap(change, effects);",
-        catch: model("crash-handoff", "I1 to I4"),
+                    // The next message is awaited in the phase as it was.
+                    return effects.push(Effect::SetTimer(Timer::Resend, setting.resend_ms));
+                }
+                Next::Swap(change) => {",
+        catch: seeds(&["I1", "I3", "I5"]),
     },
     Mutant {
         name: "send before persist: the seal",
@@ -59,7 +61,7 @@ pub(super) const LIST: &[Mutant] = &[
             effects.push(Effect::Agent(expected.owner.node, ToAgent::Own(next)));
         }
         effects.push(Effect::Swap { expected, change, proposer: Proposer::Coordinator });",
-        catch: model("crash-handoff", "I1 to I4"),
+        catch: seeds(&["I1", "I2", "I3"]),
     },
     Mutant {
         name: "digest not compared at the commit",
@@ -106,16 +108,6 @@ pub(super) const LIST: &[Mutant] = &[
             "paracloud-core",
             "migration::coordinator::tests::with_a_proved_target_and_a_dead_source_only_a_commit_follows",
         ),
-    },
-    Mutant {
-        name: "a dead target is committed",
-        file: FILE,
-        find: r"
-            && !target_dead
-        {",
-        replace: r"
-        {",
-        catch: seeds(&["I1", "I2", "I5"]),
     },
     Mutant {
         name: "promote without doom",

@@ -99,8 +99,11 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a handler may say not applied",
         file: "sdk/rust/src/http/layer.rs",
-        find: r"parts.headers.remove(NOT_APPLIED_HEADER);",
-        replace: "",
+        find: r"
+        parts.headers.remove(NOT_APPLIED_HEADER);
+        let body = ",
+        replace: r"
+        let body = ",
         catch: unit("paracloud-sdk", "http::tests::only_the_layer_says_not_applied"),
     },
     Mutant {
@@ -118,6 +121,9 @@ pub(super) const LIST: &[Mutant] = &[
         file: "sdk/rust/src/handoff/source.rs",
         find: r"Taken::Delete(record) => items::write_delete(number, record, items),",
         replace: r"Taken::Delete(_) => {}",
-        catch: interleavings("a_copy_beside_transactions_ends_with_what_is_held"),
+        catch: unit(
+            "paracloud-sdk",
+            "handoff::tests::what_is_loaded_is_what_the_source_held_when_it_was_sealed",
+        ),
     },
 ];
