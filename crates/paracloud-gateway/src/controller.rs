@@ -9,6 +9,7 @@ use paracloud_substrate::link::{LinkError, REDIAL_MS, Writer, dial, halves};
 use paracloud_substrate::message::{Caller, ToGatewayLine};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -54,7 +55,8 @@ async fn connected(
     let is_deaf = || deaf.is_some_and(Path::exists);
     // What was said meanwhile is lost, so each machine asks.
     for control in controls.values() {
-        control.input(Input::Started, None).await;
+        let taken = control.input(Input::Started, None);
+        saying(taken, link, &mut writer, gateway, deaf).await?;
     }
     loop {
         tokio::select! {
@@ -62,7 +64,10 @@ async fn connected(
                 let Some(line) = line? else { return Ok(()) };
                 match controls.get(&line.instance) {
                     _ if is_deaf() => {}
-                    Some(control) => control.coordinator(line.message).await,
+                    Some(control) => {
+                        let taken = control.coordinator(line.message);
+                        saying(taken, link, &mut writer, gateway, deaf).await?;
+                    }
                     None => tracing::warn!(instance = line.instance, "the controller speaks of no app of this cloud"),
                 }
             }
@@ -70,6 +75,29 @@ async fn connected(
                 let Some(outgoing) = outgoing else { return Ok(()) };
                 if !is_deaf() {
                     say(&mut writer, gateway, outgoing).await?;
+                }
+            }
+        }
+    }
+}
+
+/// Waits for something, and says meanwhile what there is to say: a machine that stands still until its line is written
+/// takes nothing in before.
+async fn saying<F: Future>(
+    something: F,
+    link: &mut Link,
+    writer: &mut Writer,
+    gateway: GatewayId,
+    deaf: Option<&Path>,
+) -> Result<F::Output, LinkError> {
+    let mut something = pin!(something);
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut something => return Ok(output),
+            Some(outgoing) = link.queue.recv() => {
+                if !deaf.is_some_and(Path::exists) {
+                    say(writer, gateway, outgoing).await?;
                 }
             }
         }
