@@ -32,6 +32,7 @@ const JOBS: &[Job] = &[
     ),
     job("simulation", &["cargo", "xtask", "sim", "--seeds", "200"]),
     job("model", &["cargo", "xtask", "model", "--small"]),
+    job("crashes", &["cargo", "xtask", "crash", "--smoke"]),
     job("mutants", &["cargo", "xtask", "mutants"]),
 ];
 

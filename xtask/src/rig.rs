@@ -47,14 +47,15 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Starts a cloud of this manifest with the release binaries beside this program.
+    /// Starts a cloud of this manifest with the release binaries beside this program. `{rig}` in it stands for the
+    /// value of [`MARKER`]: programs do not inherit the environment of `up`.
     pub(crate) async fn start(manifest: &str, environment: &[(&str, String)]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("pc-").tempdir()?;
         let root = directory.path().join("c");
         let layout = Layout::new(&root)?;
         std::fs::create_dir(directory.path().join("failpoints"))?;
         let file = directory.path().join("app.yaml");
-        std::fs::write(&file, manifest)?;
+        std::fs::write(&file, manifest.replace("{rig}", &directory.path().display().to_string()))?;
         let output = std::fs::File::create(directory.path().join("up.log"))?;
         let up = Command::new(binary("paracloud")?)
             .arg("up")
@@ -65,7 +66,9 @@ impl Rig {
             .env("PARACLOUD_FAILPOINTS", directory.path().join("failpoints"))
             .env("PARACLOUD_DEAF", directory.path().join("deaf"))
             .envs(environment.iter().map(|(name, value)| (*name, value)))
-            .stdin(Stdio::null())
+            // It ends when this program does, however that ends.
+            .env("PARACLOUD_LIFELINE", "1")
+            .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
@@ -206,6 +209,8 @@ impl Rig {
         {
             signal(&handle, Signal::TERM)?;
         }
+        // Waiting would close its standard input, which is a second word to end.
+        let _lifeline = self.up.stdin.take();
         let ended = tokio::time::timeout(Duration::from_millis(END_MS_MAX), self.up.wait()).await;
         let left = self.processes();
         for (identity, arguments) in &left {

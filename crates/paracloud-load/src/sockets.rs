@@ -24,6 +24,9 @@ const HANDSHAKE_MS_MAX: u64 = 60_000;
 /// The close code that stands for a connection that ended without one.
 pub const CLOSE_CUT: u16 = 1006;
 
+/// The close code of a server that was told of sequences it does not know.
+const CLOSE_PROTOCOL: u16 = 1002;
+
 /// What the WebSocket clients saw.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketsSeen {
@@ -172,6 +175,11 @@ impl Client {
                 changed = self.mood.changed() => if changed.is_ok() { continue } else { return End::Left },
                 _ = ticks.tick(), if may_send => self.session.next().into_iter().collect(),
                 message = socket.next() => match message {
+                    Some(Ok(Message::Close(frame))) if code(frame.as_ref()) == CLOSE_PROTOCOL => {
+                        // It was sent an acknowledgement of what it does not know: a server that began anew.
+                        let _forgotten = self.session.resume(0);
+                        return End::Forgotten;
+                    }
                     Some(Ok(Message::Close(frame))) => return End::Closed(code(frame.as_ref())),
                     Some(Ok(Message::Text(text))) => match self.heard(text.as_str(), &mut has_resumed) {
                         Ok(out) => out,

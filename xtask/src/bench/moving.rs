@@ -77,7 +77,7 @@ async fn measure(options: &Options) -> Result<Report> {
     let listen: Vec<_> = gateways.iter().map(|address| format!("{:?}", address.to_string())).collect();
     let manifest = format!(
         "kind: App\nname: {INSTANCE}\ncommand: [{:?}]\nlisten: [{}]\nreadiness:\n  http: /healthz\nstopGrace: 2s\n\
-         env:\n  SESSIONS_FILL_MIB: \"{}\"\n",
+         env:\n  PARACLOUD_RIG: \"{{rig}}\"\n  SESSIONS_FILL_MIB: \"{}\"\n",
         rig::binary("sessions")?.display().to_string(),
         listen.join(", "),
         options.state_mib,

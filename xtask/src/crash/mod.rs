@@ -159,7 +159,7 @@ fn manifest(never_ready: bool) -> Result<(String, Vec<SocketAddr>)> {
     let fault = if never_ready { "\n  SESSIONS_FAULT: never-ready-on-resume" } else { "" };
     let text = format!(
         "kind: App\nname: {INSTANCE}\ncommand: [{:?}]\nlisten: [{}]\nstopGrace: 1s\ndrain: 1s\n\
-         readiness:\n  http: /healthz\nenv:\n  SESSIONS_FAULTS: \"1\"{fault}\n\
+         readiness:\n  http: /healthz\nenv:\n  PARACLOUD_RIG: \"{{rig}}\"\n  SESSIONS_FAULTS: \"1\"{fault}\n\
          move:\n  prepare: 10s\n  copy: 30s\n  park: 2s\n  seal: 3s\n  guardWait: 1s\n  switch: 3s\n  release: 2s\n",
         rig::binary("sessions")?.display().to_string(),
         listen.join(", "),

@@ -4,7 +4,8 @@ use super::cells::{Cell, Fault, STOPPED_MS, Story};
 use crate::rig::{Rig, Who};
 use anyhow::{Context, Result, bail, ensure};
 use paracloud_core::ids::{NodeId, Placement, StartId};
-use paracloud_core::migration::promises::Victim;
+use paracloud_core::migration::promises::{Point, Promise, Victim};
+use paracloud_core::register::Record;
 use paracloud_load::{Config, Load};
 use paracloud_substrate::person::Request;
 use paracloud_substrate::process::{Identity, signal};
@@ -14,7 +15,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The instance of every trial.
@@ -23,6 +24,8 @@ pub(super) const INSTANCE: &str = "sessions";
 const FIRED_S_MAX: u64 = 40;
 /// How long everything may take to settle, before a trial and after it.
 const SETTLED_S_MAX: u64 = 90;
+/// How long the application may take to answer one request of ours.
+const ANSWER_S_MAX: u64 = 10;
 /// Requests answered before the story begins.
 const WARM_REQUESTS: u64 = 20;
 
@@ -73,13 +76,17 @@ pub(super) async fn run(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Resul
     }
     let known = starts(rig);
     let armed = rig.failpoints().join(cell.armed());
+    // What a trial before this one left would look like this one's.
+    for left in std::fs::read_dir(rig.failpoints())?.flatten() {
+        std::fs::remove_file(left.path())?;
+    }
     std::fs::write(&armed, "")?;
     begin(rig, cell.story(), &record.owner, record.served).await?;
     let mut verdict = Verdict::default();
     if !appears(&armed.with_file_name(format!("{}.fired", cell.armed())), FIRED_S_MAX).await {
         let _ = std::fs::remove_file(&armed);
         verdict.violation = Some("its point was not reached".to_owned());
-        return finish(rig, load, cell, verdict, Instant::now()).await;
+        return finish(rig, load, cell, &record, verdict, Instant::now()).await;
     }
     verdict.fired = true;
     let target = starts(rig).difference(&known).next().copied();
@@ -106,10 +113,31 @@ pub(super) async fn run(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Resul
             std::fs::remove_file(file)?;
         }
     }
-    finish(rig, load, cell, verdict, begun).await
+    finish(rig, load, cell, &record, verdict, begun).await
 }
 
-async fn finish(rig: &Rig, load: Load, cell: Cell, mut verdict: Verdict, begun: Instant) -> Result<Verdict> {
+/// Whether the story of a cell has come to its end in this record.
+fn is_told(cell: Cell, before: &Record, now: &Record) -> bool {
+    // A controller that was killed before it wrote anything has forgotten the command.
+    let forgotten = (cell.promise, cell.point, cell.victim, cell.fault)
+        == (Promise::Open, Point::BeforePersist, Victim::Controller, Fault::Kill);
+    let begun = match cell.story() {
+        Story::OwnerDies => now.owner.start != before.owner.start,
+        Story::Move | Story::Blocked | Story::NeverReady => {
+            forgotten || now.last_operation > before.last_operation
+        }
+    };
+    begun && now.operation.is_none() && now.served.is_some()
+}
+
+async fn finish(
+    rig: &Rig,
+    load: Load,
+    cell: Cell,
+    before: &Record,
+    mut verdict: Verdict,
+    begun: Instant,
+) -> Result<Verdict> {
     if cell.story() == Story::Blocked {
         let rolled_back =
             rig.until(INSTANCE, "is rolled back", Duration::from_secs(SETTLED_S_MAX), |_, it| {
@@ -121,7 +149,13 @@ async fn finish(rig: &Rig, load: Load, cell: Cell, mut verdict: Verdict, begun: 
             get(address, "/faults/let-go").await?;
         }
     }
-    let settled = rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await;
+    let told = rig.until(INSTANCE, "ends its operation", Duration::from_secs(SETTLED_S_MAX), |_, it| {
+        it.record.as_ref().is_some_and(|record| is_told(cell, before, record))
+    });
+    let settled = match told.await {
+        Ok(_) => rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await,
+        Err(error) => Err(error),
+    };
     verdict.settled_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     match settled {
         Ok(_) => verdict.ended = true,
@@ -154,7 +188,7 @@ async fn begin(rig: &Rig, story: Story, owner: &Placement, served: Option<Socket
             let handle = process.open()?.context("the owner is dead already")?;
             return Ok(signal(&handle, Signal::KILL)?);
         }
-        Story::Blocked => get(served.context("it does not serve")?, "/faults/hold-guard").await?,
+        Story::Blocked => hold_guard(served.context("it does not serve")?).await?,
         Story::Move | Story::NeverReady => {}
     }
     // The answer may never come: the point may stop the controller before it.
@@ -198,7 +232,17 @@ async fn strike(rig: &Rig, cell: Cell, source: Placement, target: Option<Placeme
         std::fs::write(&file, "")?;
         return Ok(Blow::Deaf(file));
     }
-    let identity = rig.find(who).with_context(|| format!("{who:?} is not there"))?;
+    // A program that was just started becomes itself in a moment.
+    let begun = Instant::now();
+    let identity = loop {
+        match rig.find(who) {
+            Some(identity) => break identity,
+            None if begun.elapsed().as_secs() < ANSWER_S_MAX => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            None => bail!("{who:?} is not there"),
+        }
+    };
     let handle = identity.open()?.with_context(|| format!("{who:?} is dead already"))?;
     match cell.fault {
         Fault::Kill => {
@@ -241,10 +285,28 @@ async fn appears(file: &Path, seconds: u64) -> bool {
     false
 }
 
-/// Sends a request to the application itself, and leaves the answer to it.
-async fn get(address: SocketAddr, path: &str) -> Result<()> {
+/// Makes the application hold a guard for ever, and waits until it does.
+async fn hold_guard(address: SocketAddr) -> Result<()> {
+    // It holds the guard also when nobody waits for the answer; what comes next on the connection waits for it.
     let mut stream = TcpStream::connect(address).await.context("the application does not answer")?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
-    stream.readable().await.ok();
+    stream.write_all(request(address, "/faults/hold-guard").as_bytes()).await?;
+    // Another request is answered: the one before it was taken up, or soon is.
+    get(address, "/healthz").await
+}
+
+/// Sends a request to the application itself, and waits for the answer.
+async fn get(address: SocketAddr, path: &str) -> Result<()> {
+    let answered = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request(address, path).as_bytes()).await?;
+        stream.read(&mut [0; 16]).await
+    };
+    let answered = tokio::time::timeout(Duration::from_secs(ANSWER_S_MAX), answered).await;
+    let bytes = answered.context("the application does not answer in time")??;
+    ensure!(bytes > 0, "the application closed the connection");
     Ok(())
+}
+
+fn request(address: SocketAddr, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")
 }
