@@ -343,8 +343,9 @@ impl Node {
 
     /// The promise that a message makes, if it makes one.
     fn promise(&self, name: &str, message: &FromAgent) -> Option<Promise> {
-        let target =
-            self.instances.get(name)?.operation.as_ref().map(|(_, operation)| operation.target.start);
+        let open = self.instances.get(name)?.operation.as_ref();
+        let open = open.filter(|(number, _)| !self.is_over(name, *number));
+        let target = open.map(|(_, operation)| operation.target.start);
         match message {
             FromAgent::Prepared { start, .. } if Some(*start) == target => Some(Promise::Prepared),
             FromAgent::Ready { start, .. } if Some(*start) == target => Some(Promise::Ready),
