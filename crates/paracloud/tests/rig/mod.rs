@@ -109,6 +109,11 @@ impl Rig {
         &self.manifest
     }
 
+    /// Where a gateway listens.
+    pub(crate) fn address(&self, gateway: usize) -> SocketAddr {
+        self.listen[gateway]
+    }
+
     fn cloud(&self) -> String {
         self.path().join("cloud").to_str().unwrap().to_owned()
     }
@@ -139,7 +144,7 @@ impl Rig {
 
     /// A request through one of the gateways.
     pub(crate) fn get(&self, gateway: usize) -> String {
-        let mut stream = TcpStream::connect(self.listen[gateway]).unwrap();
+        let mut stream = TcpStream::connect(self.address(gateway)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
