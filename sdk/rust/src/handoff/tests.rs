@@ -292,7 +292,9 @@ fn measures_a_gibibyte_of_small_records() {
     let (copy, copied) = start_source(near, &source);
     let (mut waits, mut number) = (Vec::new(), 0_u64);
     let began = Instant::now();
-    while copy.progress().is_none_or(|it| it.sent_bytes < 1_050_000_000) && began.elapsed() < Duration::from_secs(60) {
+    while copy.progress().is_none_or(|it| it.sent_bytes < 1_050_000_000)
+        && began.elapsed() < Duration::from_secs(60)
+    {
         let transaction = Instant::now();
         source
             .accounts
