@@ -22,7 +22,7 @@ const JOBS: &[Job] = &[
     Job {
         name: "docs",
         command: &["cargo", "doc", "--workspace", "--no-deps", "--document-private-items"],
-        environment: &[("RUSTDOCFLAGS", "-D warnings")],
+        environment: &[("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links")],
     },
     // Snapshots are compared, never written.
     Job { name: "tests", command: &["cargo", "test", "--workspace"], environment: &[("INSTA_UPDATE", "no")] },

@@ -14,7 +14,7 @@
 //! | [`answer`], [`finding`], [`proof`] | what an application answers; position and digest |
 //! | [`http`], [`error`] | the first binding: HTTP/1.1 and JSON on a unix socket |
 //! | [`channel`], [`frame`] | the state channel of a handoff: its join, its frames |
-//! | [`env`] | where the cloud is, if there is one |
+//! | [`mod@env`] | where the cloud is, if there is one |
 
 pub mod answer;
 pub mod bounds;

@@ -132,8 +132,9 @@ impl Cell {
                 | Promise::Close
                 | Promise::Restart => false,
             },
-            // From the moment in which it answered ready: `served` may be persisted any time then.
+            // From the moment in which it may have answered ready: `served` may be persisted any time then.
             Victim::TargetApplication => match self.promise {
+                Promise::Commit => self.point == Point::AfterSend,
                 Promise::Ready
                 | Promise::Serve
                 | Promise::Serving
@@ -148,7 +149,6 @@ impl Cell {
                 | Promise::Parked
                 | Promise::Sealed
                 | Promise::Loaded
-                | Promise::Commit
                 | Promise::RollBack
                 | Promise::Undone
                 | Promise::Doom

@@ -1,6 +1,6 @@
 //! The model: the world, and every choice there is, searched to the end.
 //!
-//! State = world, messages on their way ([`Network`]), armed timers, and what is left of the fault budget. Clients
+//! State = world, messages on their way (`Network`), armed timers, and what is left of the fault budget. Clients
 //! never run out of requests, each has one at a time.
 //!
 //! What is left out, and why that loses nothing:
