@@ -169,9 +169,13 @@ async fn finish(
     }
     let summary = load.stop().await?;
     verdict.lost = summary.lost + summary.sockets.lost;
-    // A server that lost its sessions counts them from 1 again: to their clients that is a repetition.
-    let repeated = if cell.may_lose() { 0 } else { summary.sockets.repeated };
-    verdict.duplicated = summary.duplicated + repeated;
+    verdict.duplicated = if cell.may_lose() {
+        // What died with its owner took replies and sequences along: a request that was sent twice may have been
+        // answered by both, and sessions count from 1 again. A counter that is too high stays a write too many.
+        summary.audit.writes.findings.iter().map(|finding| u64::from(finding.duplicated)).sum()
+    } else {
+        summary.duplicated + summary.sockets.repeated
+    };
     verdict.failed = summary.seen.errors.total() + summary.seen.unknown;
     let alive =
         starts(rig).into_iter().filter(|place| rig.find(Who::Application(place.node, place.start)).is_some());
