@@ -7,7 +7,9 @@ use paracloud_core::ids::{NodeId, Placement, StartId};
 use paracloud_core::migration::promises::{Point, Promise, Victim};
 use paracloud_core::register::Record;
 use paracloud_load::{Config, Load};
-use paracloud_substrate::person::Request;
+use paracloud_substrate::link;
+use paracloud_substrate::message::Caller;
+use paracloud_substrate::person::{Reply, Request};
 use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -89,8 +91,7 @@ pub(super) async fn run(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Resul
         return finish(rig, load, cell, &record, verdict, Instant::now()).await;
     }
     verdict.fired = true;
-    let target = starts(rig).difference(&known).next().copied();
-    let struck = strike(rig, cell, record.owner, target).await;
+    let struck = strike(rig, cell, record.owner, &known).await;
     std::fs::write(armed.with_file_name(format!("{}.go", cell.armed())), "")?;
     let begun = Instant::now();
     match struck {
@@ -201,19 +202,29 @@ async fn begin(rig: &Rig, story: Story, owner: &Placement, served: Option<Socket
         Story::Move | Story::NeverReady => {}
     }
     // The answer may never come: the point may stop the controller before it.
-    let request = Request::Move { instance: INSTANCE.to_owned(), to: None, accept_loss: false, wait: false };
     let socket = rig.layout().controller_socket();
-    let stream = paracloud_substrate::link::dial(&socket).await;
-    let (mut reader, mut writer) = paracloud_substrate::link::halves(stream);
-    writer.write(&paracloud_substrate::message::Caller::Person).await?;
-    writer.write(&request).await?;
     tokio::spawn(async move {
-        let _open = writer;
-        while let Ok(Some(reply)) = reader.read::<serde_json::Value>().await {
-            tracing::debug!(%reply, "the move was answered");
+        let begun = Instant::now();
+        // An instance that has just settled may not be known to be ready by all yet.
+        while begun.elapsed().as_secs() < FIRED_S_MAX {
+            match ask_for_move(&socket).await {
+                Ok(Some(Reply::Refused(refused))) => tracing::info!(?refused, "asked again"),
+                Ok(_) => return,
+                Err(error) => return tracing::info!(%error, "the controller is gone"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
     Ok(())
+}
+
+/// The first answer to a request for a move.
+async fn ask_for_move(socket: &Path) -> Result<Option<Reply>> {
+    let request = Request::Move { instance: INSTANCE.to_owned(), to: None, accept_loss: false, wait: false };
+    let (mut reader, mut writer) = link::halves(link::dial(socket).await);
+    writer.write(&Caller::Person).await?;
+    writer.write(&request).await?;
+    Ok(reader.read().await?)
 }
 
 /// What is left to do about a victim.
@@ -223,8 +234,15 @@ enum Blow {
     Deaf(std::path::PathBuf),
 }
 
-async fn strike(rig: &Rig, cell: Cell, source: Placement, target: Option<Placement>) -> Result<Blow> {
+async fn strike(rig: &Rig, cell: Cell, source: Placement, known: &BTreeSet<Placement>) -> Result<Blow> {
     let other = if source.node == NodeId(1) { NodeId(2) } else { NodeId(1) };
+    let begun = Instant::now();
+    let mut target = starts(rig).difference(known).next().copied();
+    let wanted = matches!(cell.victim, Victim::TargetShim | Victim::TargetApplication);
+    while wanted && target.is_none() && begun.elapsed().as_secs() < ANSWER_S_MAX {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        target = starts(rig).difference(known).next().copied();
+    }
     let target = || target.context("there is no target process");
     let who = match cell.victim {
         Victim::Controller => Who::Controller,

@@ -186,6 +186,9 @@ impl Promise {
                 Some("the program is started after its mark")
             }
             Self::Dead | Self::Close if source => Some("the source is dead when this is said"),
+            Self::Doom if victim == Victim::TargetApplication && point == Point::AfterSend => {
+                Some("the target is ended as soon as this is sent")
+            }
             Self::Promote if target => Some("the target is dead when its source is promoted"),
             Self::Restart if source => Some("the process to be replaced is dead"),
             Self::Restart if target && point != Point::AfterSend => {
