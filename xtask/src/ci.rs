@@ -32,7 +32,7 @@ const JOBS: &[Job] = &[
     ),
     job("simulation", &["cargo", "xtask", "sim", "--seeds", "200"]),
     job("model", &["cargo", "xtask", "model", "--small"]),
-    job("crashes", &["cargo", "xtask", "crash", "--smoke"]),
+    job("crashes", &["cargo", "xtask", "crash", "--smoke", "--fresh"]),
     job("mutants", &["cargo", "xtask", "mutants"]),
 ];
 
