@@ -3,7 +3,7 @@
 //! `cargo run --release -p paracloud-controller --example store_bench [directory]`. Each variant has a file of its own
 //! in `directory` (default: the system's folder for temporary files). The variants take turns write by write, so that
 //! a stall of the machine meets all of them alike; a plain append with `fdatasync` shows what the disk itself takes.
-#![allow(clippy::print_stdout, reason = "its output is its purpose")]
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
 use paracloud_controller::store::{Options, Store, Swap};
 use redb::{Database, Durability, TableDefinition};

@@ -134,7 +134,8 @@ async fn measure(options: &Options) -> Result<Report> {
         && slowest >= ACHIEVED_MIN
         && least_bytes >= BYTES_RATIO_MIN
         && left == 0
-        && differ == 0;
+        && differ == 0
+        && inputs > 0;
     let fields = json!({
         "runs": runs.len(),
         "state_mib": options.state_mib,
