@@ -6,7 +6,7 @@ use http::{Method, Request, Response, StatusCode};
 use paracloud_sdk::{Guard, NotNow, Paci};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Guards held at a time.
 const HELD_MAX: usize = 64;
@@ -15,18 +15,23 @@ const NOT_NOW_MS: u64 = 60_000;
 /// Guards that are held until they are let go.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Held {
-    guards: Arc<Mutex<Vec<Guard>>>,
+    guards: Arc<Mutex<Vec<(Guard, oneshot::Sender<()>)>>>,
 }
 
 impl Held {
-    /// Keeps a guard. False: there are too many.
-    pub(crate) fn keep(&self, guard: Guard) -> bool {
+    /// Keeps a guard; what is given ends when it is let go. `None`: there are too many.
+    pub(crate) fn keep(&self, guard: Guard) -> Option<oneshot::Receiver<()>> {
         let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
         if guards.len() >= HELD_MAX {
-            return false;
+            return None;
         }
-        guards.push(guard);
-        true
+        let (holds, let_go) = oneshot::channel();
+        guards.push((guard, holds));
+        Some(let_go)
+    }
+
+    fn count(&self) -> usize {
+        self.guards.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn let_go(&self) -> usize {
@@ -75,6 +80,9 @@ pub(crate) fn unguarded<B>(
         // Whoever asks could otherwise send requests into the fill, which takes them for absent.
         (&Method::GET, "/healthz", _) => {
             Some(answer::line(StatusCode::SERVICE_UNAVAILABLE, "not filled yet"))
+        }
+        (&Method::GET, "/faults/held", Some(held)) => {
+            Some(answer::line(StatusCode::OK, &held.count().to_string()))
         }
         (&Method::GET, "/faults/let-go", Some(held)) => {
             Some(answer::line(StatusCode::OK, &format!("{} let go", held.let_go())))

@@ -96,15 +96,18 @@ impl Routes {
         }
     }
 
-    /// Holds the guard of this request for ever, also when its client has gone.
+    /// Holds a guard until it is let go, also when its client has gone. Only then it answers.
     async fn hold_guard(&self, route: &str) -> Response<Body> {
         let guard = match self.paci.enter(route) {
             Ok(guard) => guard,
             Err(refused) => return answer::of_sdk(refused.into_response()),
         };
-        match &self.held {
-            Some(held) if held.keep(guard) => std::future::pending().await,
-            Some(_) | None => answer::line(StatusCode::TOO_MANY_REQUESTS, "too many guards are held"),
+        match self.held.as_ref().and_then(|held| held.keep(guard)) {
+            Some(let_go) => {
+                let _ended = let_go.await;
+                answer::line(StatusCode::OK, "let go")
+            }
+            None => answer::line(StatusCode::TOO_MANY_REQUESTS, "too many guards are held"),
         }
     }
 }
