@@ -37,14 +37,12 @@ use paracloud_core::ids::{NodeId, StartId};
 use paracloud_core::migration::shim::Generation;
 use paracloud_substrate::config::{Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::lifeline::Ends;
+use paracloud_substrate::private::{self, NotPrivate};
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
-/// With the value `1`, the end of standard input ends the agent: whoever started it is gone.
-pub(crate) const LIFELINE: &str = "PARACLOUD_LIFELINE";
 /// Names the program that is started as shim, in the place of this very one; for tests.
 pub const BINARY_VARIABLE: &str = "PARACLOUD_BIN";
 
@@ -59,6 +57,9 @@ pub(crate) fn binary() -> OsString {
 /// Why an agent ends.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
+    /// The directory of the cloud.
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -93,21 +94,13 @@ pub enum AgentError {
     },
 }
 
-/// What ends an agent in good order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// It was told to.
-    Told,
-    /// Whoever started it is gone.
-    Lifeline,
-}
-
-/// Looks after the instances on a node until it is told to stop (SIGTERM, SIGINT) or loses its lifeline. What runs is
+/// Looks after the instances on a node until it is told to stop (SIGTERM, SIGINT, SIGHUP) or loses its lifeline. What runs is
 /// left running, unless the cloud is being ended ([`Layout::ending`]).
 ///
 /// # Errors
-/// The configuration or the node's directory cannot be used, or a newer agent took over.
+/// The directory is not its owner's alone, the configuration or the node's directory cannot be used, or a newer agent took over.
 pub async fn run(layout: Layout, node: NodeId) -> Result<(), AgentError> {
+    private::check(layout.root())?;
     let cloud = Cloud::load(&layout.cloud())?;
     if cloud.node(node).is_none() {
         return Err(AgentError::NoSuchNode(node));
@@ -124,29 +117,7 @@ pub async fn run(layout: Layout, node: NodeId) -> Result<(), AgentError> {
     let failed = |source| AgentError::Directory { path: directory.clone(), source };
     layout.make(&directory).map_err(failed)?;
     let generation = Generation(durable::raise(&layout.generation(node)).map_err(failed)?);
-    let stops = stops().map_err(failed)?;
+    let ends = Ends::listen().map_err(failed)?;
     tracing::info!(%node, generation = generation.0, "the agent starts");
-    Node::open(layout, cloud, node, generation)?.run(stops).await
-}
-
-/// Hears of everything that ends the agent.
-fn stops() -> io::Result<mpsc::Receiver<Stop>> {
-    let (stop, stops) = mpsc::channel(4);
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut told = signal(kind)?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            while told.recv().await.is_some() {
-                let _ = stop.send(Stop::Told).await;
-            }
-        });
-    }
-    if std::env::var_os(LIFELINE).is_some_and(|value| value == "1") {
-        std::thread::Builder::new().name("lifeline".to_owned()).spawn(move || {
-            let mut input = io::stdin().lock();
-            while matches!(input.read(&mut [0; 64]), Ok(read) if read > 0) {}
-            let _ = stop.blocking_send(Stop::Lifeline);
-        })?;
-    }
-    Ok(stops)
+    Node::open(layout, cloud, node, generation)?.run(ends).await
 }

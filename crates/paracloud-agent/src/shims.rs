@@ -5,7 +5,7 @@ use crate::processes::ProcessDirectory;
 use crate::shim::order::{FromShim, ToShim};
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::shim::{Order, Status};
-use paracloud_substrate::link;
+use paracloud_substrate::{lifeline, link};
 use std::fs::OpenOptions;
 use std::io;
 use std::process::Stdio;
@@ -87,7 +87,7 @@ fn start_shim(process: &ProcessDirectory) -> io::Result<()> {
         .arg0(crate::NAME)
         .args(["shim", "--process"])
         .arg(process.path())
-        .env_remove(crate::LIFELINE)
+        .env_remove(lifeline::VARIABLE)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

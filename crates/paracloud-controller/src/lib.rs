@@ -26,7 +26,6 @@
 mod control;
 mod instance;
 mod journal;
-mod lifeline;
 mod moves;
 mod operations;
 mod peers;
@@ -42,6 +41,8 @@ use control::Control;
 use instance::Instance;
 use paracloud_substrate::config::{Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::lifeline::Ends;
+use paracloud_substrate::private::{self, NotPrivate};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -63,6 +64,9 @@ pub const INBOX_MAX: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControllerError {
+    /// Its directory.
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
     /// Its configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -80,7 +84,7 @@ pub enum ControllerError {
         /// Why.
         source: io::Error,
     },
-    /// SIGTERM and SIGINT.
+    /// What ends it.
     #[error("signals cannot be listened for")]
     Signals(#[source] io::Error),
     /// A part of it that never ends has ended.
@@ -95,13 +99,18 @@ fn hint(error: &StoreError) -> String {
     error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default()
 }
 
-/// Runs the controller of a cloud until SIGTERM, SIGINT or the end of its lifeline.
+/// Runs the controller of a cloud until SIGTERM, SIGINT, SIGHUP or the end of its lifeline.
 ///
 /// # Errors
-/// The configuration cannot be read, the store cannot be opened or fails again and again, or the socket cannot be
-/// listened on.
+/// The directory is not its owner's alone, the configuration cannot be read, the store cannot be opened or fails again
+/// and again, or the socket cannot be listened on.
 pub async fn run(layout: Layout) -> Result<(), ControllerError> {
-    run_until(layout, lifeline::ended().map_err(ControllerError::Signals)?).await
+    let mut ends = Ends::listen().map_err(ControllerError::Signals)?;
+    run_until(layout, async move {
+        let end = ends.next().await;
+        tracing::info!("ending: {end}");
+    })
+    .await
 }
 
 /// [`run`], ended by `end` instead of signals: for whoever holds a controller inside another program.
@@ -124,6 +133,7 @@ pub async fn run_on<O>(layout: Layout, open: O, end: impl Future<Output = ()>) -
 where
     O: Fn() -> Result<Ledger, StoreError> + Clone + Send + 'static,
 {
+    private::check(layout.root())?;
     let cloud = Arc::new(Cloud::load(&layout.cloud())?);
     let mut end = std::pin::pin!(end);
     let mut failures = 0;

@@ -48,20 +48,21 @@ use crate::proxy::Proxy;
 use paracloud_core::ids::GatewayId;
 use paracloud_substrate::config::{Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::lifeline::Ends;
+use paracloud_substrate::private::{self, NotPrivate};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, oneshot, watch};
-
-/// With `1`, the gateway ends when its standard input does: whoever started it is gone.
-pub const LIFELINE: &str = "PARACLOUD_LIFELINE";
+use tokio::sync::{Semaphore, watch};
 
 /// Why a gateway cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
+    /// The directory of the cloud.
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -104,12 +105,16 @@ pub enum GatewayError {
     Signals(#[source] io::Error),
 }
 
-/// Runs a gateway until it is told to end: by SIGTERM, SIGINT, or the end of its lifeline.
+/// Runs a gateway until it is told to end: by SIGTERM, SIGINT, SIGHUP, or the end of its lifeline.
 ///
 /// # Errors
-/// It cannot begin: the configuration is unreadable, or an address is taken.
+/// It cannot begin: the directory is not its owner's alone, the configuration is unreadable, or an address is taken.
 pub async fn run(layout: Layout, gateway: GatewayId) -> Result<(), GatewayError> {
-    let told = told_to_end().map_err(GatewayError::Signals)?;
+    let mut ends = Ends::listen().map_err(GatewayError::Signals)?;
+    let told = async move {
+        let end = ends.next().await;
+        tracing::info!("ending: {end}");
+    };
     let deaf = std::env::var_os(DEAF).map(|path| {
         let mut path = path;
         path.push(format!(".{gateway}"));
@@ -128,6 +133,7 @@ pub async fn run_until(
     deaf: Option<&Path>,
     told: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
+    private::check(layout.root())?;
     let cloud = Cloud::load(&layout.cloud())?;
     let unknown = || {
         let known = cloud.gateways.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -190,32 +196,4 @@ async fn sweep(controls: &BTreeMap<String, Arc<Control>>) {
             control.flush();
         }
     }
-}
-
-/// Ready when the gateway has to end.
-fn told_to_end() -> io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let wanted = std::env::var_os(LIFELINE).is_some_and(|value| value == "1");
-    let lifeline = wanted.then(|| {
-        let (cut, lifeline) = oneshot::channel::<()>();
-        // A thread of its own: the runtime does not wait for it.
-        std::thread::spawn(move || {
-            let _ = io::copy(&mut io::stdin(), &mut io::sink());
-            drop(cut);
-        });
-        lifeline
-    });
-    let lifeline = async {
-        match lifeline {
-            Some(lifeline) => _ = lifeline.await,
-            None => std::future::pending().await,
-        }
-    };
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("ending: SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("ending: SIGINT"),
-            () = lifeline => tracing::info!("ending: whoever started this gateway is gone"),
-        }
-    })
 }

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`config`] | the resolved configuration of one cloud, read by every shell when it starts |
 //! | [`layout`] | where what lies in the cloud's directory |
+//! | [`lifeline`] | when a shell is to end |
 //! | [`link`], [`message`] | the lines that shells say to the controller, and it to them |
 //! | [`person`] | what a person's command says to the controller |
+//! | [`private`] | whether a directory is its owner's alone |
 //! | [`process`] | who a process is, across restarts of whoever looks after it |
 //! | [`trace`] | the log of a machine's inputs and effects, and its replay |
 //! | [`failpoint`] | where the crash tests stop a shell |
@@ -15,9 +17,11 @@
 pub mod config;
 pub mod failpoint;
 pub mod layout;
+pub mod lifeline;
 pub mod link;
 pub mod message;
 pub mod person;
+pub mod private;
 pub mod process;
 pub mod trace;
 

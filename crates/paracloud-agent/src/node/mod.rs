@@ -9,7 +9,7 @@ mod starts;
 use crate::channel::{Ends, Tokens};
 use crate::controller::{self, Link};
 use crate::doors::{Reply, Said};
-use crate::{AgentError, Stop, channel, durable, processes};
+use crate::{AgentError, channel, durable, processes};
 use ending::Ending;
 use paci::participant::Side;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
@@ -20,6 +20,7 @@ use paracloud_core::migration::shim::{Generation, Status};
 use paracloud_core::register::{Operation, Record, RecordOrder};
 use paracloud_substrate::config::{self, App, Cloud};
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::lifeline::{self, End};
 use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, ToAgentLine};
 use paracloud_substrate::trace::Traced;
 use paracloud_substrate::{failpoint, fresh_start_id};
@@ -163,7 +164,7 @@ impl Node {
     }
 
     /// Goes on until it is told to stop.
-    pub(crate) async fn run(mut self, mut stops: mpsc::Receiver<Stop>) -> Result<(), AgentError> {
+    pub(crate) async fn run(mut self, mut ends: lifeline::Ends) -> Result<(), AgentError> {
         let Some(mut heard) = self.heard.take() else { return Ok(()) };
         let dialling =
             tokio::spawn(controller::keep_dialling(self.layout.controller_socket(), self.events.clone()));
@@ -180,8 +181,8 @@ impl Node {
                 }
                 () = tokio::time::sleep_until(due) => self.see_to_sessions().await,
                 _ = tick.tick() => self.tick(),
-                Some(stop) = stops.recv() => {
-                    if stop == Stop::Lifeline || self.ending.is_some() || !self.layout.ending().exists() {
+                end = ends.next() => {
+                    if end == End::Cut || self.ending.is_some() || !self.layout.ending().exists() {
                         break Ok(());
                     }
                     self.begin_to_end().await;

@@ -13,6 +13,7 @@ pub(crate) use exec::PARENT;
 pub use exec::exec;
 
 use keeper::Keeper;
+use paracloud_substrate::private::{self, NotPrivate};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,9 @@ pub const ORPHAN_VARIABLE: &str = "PARACLOUD_ORPHAN_MS";
 /// Why a shim, or the process it starts, cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ShimError {
+    /// The process's directory is open to others.
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
     /// A directory or a file in it.
     #[error("{path}: the process's directory cannot be used")]
     Directory {
@@ -54,8 +58,9 @@ pub enum ShimError {
 /// Returns at once if the directory has a shim already.
 ///
 /// # Errors
-/// The directory cannot be used. Nothing was started then that was not marked.
+/// The directory is not its owner's alone, or cannot be used. Nothing was started then that was not marked.
 pub async fn run(process_dir: &Path) -> Result<(), ShimError> {
+    private::check(process_dir)?;
     match Keeper::open(process_dir).await? {
         Some(keeper) => keeper.run().await,
         None => Ok(()),

@@ -7,5 +7,6 @@ mod channels;
 mod contract;
 mod endings;
 mod moves;
+mod privacy;
 mod processes;
 mod rig;

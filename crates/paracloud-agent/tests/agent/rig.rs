@@ -10,8 +10,10 @@ use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -67,7 +69,8 @@ impl Rig {
 
     /// The same, with its app changed.
     pub(crate) fn with(change: impl FnOnce(&mut App)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory =
+            tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         let layout = Layout::new(directory.path()).unwrap();
         let mut app = App {
             name: APP.to_owned(),

@@ -11,5 +11,6 @@ mod links;
 mod moves;
 mod person;
 mod player;
+mod privacy;
 mod recovery;
 mod town;

@@ -10,6 +10,8 @@ use paracloud_substrate::link::{self, Reader, Writer};
 use paracloud_substrate::message::Caller;
 use paracloud_substrate::person::{Event, Instance, Refused, Reply, Request, Status, What};
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -36,7 +38,8 @@ impl Town {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Cloud)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory =
+            tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         let layout = Layout::new(directory.path()).unwrap();
         let mut cloud = cloud();
         change(&mut cloud);

@@ -2,11 +2,13 @@
 
 use crate::application::{Application, RawApplication};
 use crate::client::{Raw, answer, get, send, spawn, text};
-use crate::world::{World, cloud, free_address};
+use crate::world::{World, cloud, free_address, private_directory};
 use paracloud_core::ids::GatewayId;
 use paracloud_gateway::{HEAD_BYTES_MAX, run_until};
 use paracloud_substrate::config::Parking;
 use paracloud_substrate::layout::Layout;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_request_is_refused_and_reaches_no_application() {
@@ -66,7 +68,7 @@ async fn a_client_that_breaks_its_body_off_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_is_taken_is_an_error_that_says_which() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = private_directory();
     let layout = Layout::new(directory.path()).unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
@@ -80,7 +82,7 @@ async fn an_address_that_is_taken_is_an_error_that_says_which() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_is_not_configured_is_an_error_that_says_which_there_are() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = private_directory();
     let layout = Layout::new(directory.path()).unwrap();
     let missing = run_until(layout.clone(), GatewayId(1), None, std::future::pending()).await.unwrap_err();
     assert!(missing.to_string().contains("cloud.json"), "{missing}");
@@ -88,4 +90,15 @@ async fn a_gateway_that_is_not_configured_is_an_error_that_says_which_there_are(
     let unknown =
         run_until(layout, GatewayId(7), None, std::future::pending()).await.unwrap_err().to_string();
     assert!(unknown.contains("g7") && unknown.contains("g1"), "{unknown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_others_may_enter_is_not_used() {
+    let directory = private_directory();
+    let layout = Layout::new(directory.path()).unwrap();
+    cloud(free_address(), Parking::default()).save(&layout.cloud()).unwrap();
+    set_permissions(directory.path(), Permissions::from_mode(0o750)).unwrap();
+    let refused =
+        run_until(layout, GatewayId(1), None, std::future::pending()).await.unwrap_err().to_string();
+    assert!(refused.contains("0750") && refused.contains("chmod 700"), "{refused}");
 }

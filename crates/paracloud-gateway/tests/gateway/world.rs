@@ -10,7 +10,9 @@ use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{Reader, Writer, halves};
 use paracloud_substrate::message::{Caller, FromGatewayLine, ToGatewayLine};
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -120,6 +122,11 @@ pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
+/// A directory as `up` makes one for a cloud.
+pub(crate) fn private_directory() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+}
+
 pub(crate) fn cloud(listen: SocketAddr, parking: Parking) -> Cloud {
     let app = App {
         name: INSTANCE.into(),
@@ -143,7 +150,7 @@ pub(crate) fn cloud(listen: SocketAddr, parking: Parking) -> Cloud {
 impl World {
     /// A gateway that has linked to the controller and knows nothing.
     pub(crate) async fn new(parking: Parking) -> (Self, Controller) {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = private_directory();
         let layout = Layout::new(directory.path()).unwrap();
         let address = free_address();
         cloud(address, parking).save(&layout.cloud()).unwrap();

@@ -9,12 +9,11 @@ use crate::moving::view::View;
 use crate::output::Format;
 use crate::processes;
 use crate::up::roster::{self, ask_to_end};
-use crate::up::signals::Signals;
-use crate::up::supervisor::LIFELINE;
 use paracloud_core::ids::NodeId;
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_substrate::failpoint;
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::lifeline::{self, Ends};
 use paracloud_substrate::person::{Outcome, Request, Status};
 use paracloud_substrate::process::signal;
 use rustix::process::Signal;
@@ -59,7 +58,7 @@ impl Cloud {
         let layout = Layout::new(&place.cloud()).map_err(failed)?;
         let mut command = Command::new(&place.program);
         command.arg("up").arg(place.manifest()).arg("--dir").arg(layout.root()).args(["--output", "json"]);
-        command.env(LIFELINE, "1").env(failpoint::DIRECTORY, place.failpoints());
+        command.env(lifeline::VARIABLE, "1").env(failpoint::DIRECTORY, place.failpoints());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(File::create(place.log()).map_err(failed)?);
         // Of its own: Ctrl-C is for the demo, which ends it.
@@ -156,14 +155,14 @@ impl Cloud {
     ///
     /// # Errors
     /// Something was left behind.
-    pub(super) async fn end(mut self, signals: &mut Signals) -> Result<(), Failure> {
+    pub(super) async fn end(mut self, ends: &mut Ends) -> Result<(), Failure> {
         let ask = |up: &Child| up.id().map(ask_to_end);
         ask(&self.up);
         let orderly = tokio::select! {
             ended = timeout(Duration::from_millis(END_MS_MAX), self.up.wait()) => {
                 ended.ok().and_then(Result::ok).is_some_and(|status| status.success())
             }
-            () = signals.next() => false,
+            _ = ends.next() => false,
         };
         if !orderly {
             // Killed by its handle: it is our child, so the pid is still its own.

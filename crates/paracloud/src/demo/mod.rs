@@ -22,9 +22,9 @@ mod report;
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, say, tell};
-use crate::up::signals::Signals;
 use clap::Args;
 use cloud::Cloud;
+use paracloud_substrate::lifeline::Ends;
 use place::Place;
 use play::Teller;
 use report::Report;
@@ -50,19 +50,19 @@ pub struct Options {
 /// # Errors
 /// Something was lost or doubled, a request failed though nothing was killed, a part cannot be run, or a signal came.
 pub async fn run(format: Format, options: &Options) -> Result<(), Failure> {
-    let mut signals = Signals::listen().map_err(|error| Failure::machine("signals", &error))?;
+    let mut ends = Ends::listen().map_err(|error| Failure::machine("signals", &error))?;
     let teller = Teller::new(format);
     let place = Place::make(options.state_mib)?;
     let mut cloud = Cloud::start(&place)?;
     let shown = tokio::select! {
         shown = Box::pin(show(&mut cloud, &place, options, &teller)) => shown.map(Some),
-        () = signals.next() => Ok(None),
+        _ = ends.next() => Ok(None),
     };
     if shown.as_ref().is_ok_and(Option::is_some) && options.keep {
-        stay(&cloud, &place, &teller, &mut signals).await;
+        stay(&cloud, &place, &teller, &mut ends).await;
     }
     teller.tell("ending the cloud");
-    let ended = cloud.end(&mut signals).await;
+    let ended = cloud.end(&mut ends).await;
     let report = match (shown, ended) {
         (Err(failure), _) | (Ok(_), Err(failure)) => return Err(place.keep_logs(failure)),
         (Ok(None), Ok(())) => {
@@ -88,7 +88,7 @@ async fn show(
 }
 
 /// Leaves the cloud up, and says how to look at it.
-async fn stay(cloud: &Cloud, place: &Place, teller: &Teller, signals: &mut Signals) {
+async fn stay(cloud: &Cloud, place: &Place, teller: &Teller, ends: &mut Ends) {
     let directory = cloud.layout().root().display();
     teller.tell("the cloud stays up until Ctrl-C; from another terminal:");
     if teller.format() == Format::Text {
@@ -97,7 +97,7 @@ async fn stay(cloud: &Cloud, place: &Place, teller: &Teller, signals: &mut Signa
         tell(&format!("  paracloud move {} --dir {directory}", place::APP));
         tell(&format!("  curl -i http://{first}/keys/k0        and through http://{second}"));
     }
-    signals.next().await;
+    ends.next().await;
 }
 
 /// The last words: for programs the one object, for people whether it is as it must be.

@@ -10,7 +10,6 @@
 pub mod lock;
 pub mod room;
 pub mod roster;
-pub mod signals;
 pub mod supervisor;
 mod watch;
 
@@ -21,8 +20,8 @@ use crate::output::{Format, say, tell};
 use crate::processes;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::lifeline::Ends;
 use serde_json::json;
-use signals::Signals;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use supervisor::{Order, Supervisor};
@@ -54,7 +53,7 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     room::prepare(layout)?;
     let _lock = lock::take(layout)?;
     room::check_nodes(layout, &cloud)?;
-    let mut signals = Signals::listen().map_err(|error| Failure::machine("signals", &error))?;
+    let mut ends = Ends::listen().map_err(|error| Failure::machine("signals", &error))?;
     forget_ending(layout)?;
     for shell in roster::end_leftovers(layout).await? {
         tell(&format!("{shell} was left by an earlier `up`: ended"));
@@ -70,7 +69,7 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let printer = Printer { context, cloud: &cloud, notes: &notes };
     loop {
         tokio::select! {
-            () = signals.next() => break,
+            _ = ends.next() => break,
             Some(word) = words.recv() => printer.word(&word),
             said = watcher.next() => match said {
                 Said::Serving(status) => printer.serving(&status),
@@ -79,7 +78,7 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
             },
         }
     }
-    end(&printer, &mut supervisor, &mut words, &mut signals, watcher.last()).await
+    end(&printer, &mut supervisor, &mut words, &mut ends, watcher.last()).await
 }
 
 /// A directory in which `ending` was left ended badly: agents that are told to stop now only hand over.
@@ -121,7 +120,7 @@ async fn end(
     printer: &Printer<'_>,
     supervisor: &mut Supervisor,
     words: &mut mpsc::Receiver<String>,
-    signals: &mut Signals,
+    ends: &mut Ends,
     last: Option<&paracloud_substrate::person::Status>,
 ) -> Result<(), Failure> {
     let layout = &printer.context.layout;
@@ -141,7 +140,7 @@ async fn end(
     };
     let ended = tokio::select! {
         ended = orderly => ended,
-        () = signals.next() => {
+        _ = ends.next() => {
             tell("killing everything");
             false
         }

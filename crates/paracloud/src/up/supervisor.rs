@@ -6,6 +6,7 @@ use crate::figures::millis;
 use paracloud_core::ids::{GatewayId, NodeId};
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::lifeline;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::PathBuf;
@@ -23,8 +24,6 @@ pub const PAUSE_MS: (u64, u64) = (100, 5_000);
 pub const SOUND_MS: u64 = 30_000;
 /// A log that is larger when its shell is started is put aside (as `….1`), in bytes.
 pub const LOG_BYTES_MAX: u64 = 16 << 20;
-/// The variable that gives a shell its lifeline: the end of its standard input ends it.
-pub const LIFELINE: &str = "PARACLOUD_LIFELINE";
 
 /// What the shells are to do, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -210,7 +209,7 @@ impl Keeper {
         let log = open_log(&self.log(&name))?;
         let mut command = Command::new(&self.program);
         command.args(shell.arguments()).arg("--dir").arg(self.layout.root());
-        command.env(LIFELINE, "1").stdin(Stdio::piped());
+        command.env(lifeline::VARIABLE, "1").stdin(Stdio::piped());
         command.stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
         let child = match *group {
             Some(leader) => command.process_group(leader).spawn().or_else(|error| {
