@@ -557,13 +557,16 @@ impl Instance {
             tracker.parked(gateway, figures);
             tracker.operation
         });
-        let what = What::Parked {
-            gateway: gateway.0,
-            requests: figures.requests,
-            parked_us_max: figures.parked_us_max,
-            failed: figures.failed,
-        };
-        self.control.register.keep(journal::event(&self.app.name, operation, what)).await?;
+        // That nobody waited is no event, but an outcome need not wait for more.
+        if figures != Figures::default() {
+            let what = What::Parked {
+                gateway: gateway.0,
+                requests: figures.requests,
+                parked_us_max: figures.parked_us_max,
+                failed: figures.failed,
+            };
+            self.control.register.keep(journal::event(&self.app.name, operation, what)).await?;
+        }
         self.finish_closing_if_complete();
         Ok(())
     }

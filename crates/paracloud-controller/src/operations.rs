@@ -19,7 +19,7 @@ const SAMPLES_MAX: usize = 64;
 pub(crate) const FIGURES_WAIT: Duration = Duration::from_secs(1);
 
 /// What one gateway saw of the pause.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
     pub(crate) requests: u32,
     pub(crate) parked_us_max: u64,

@@ -405,6 +405,10 @@ impl Control {
         if now.parks && !before.parks {
             tokio::spawn(cut_streams(me));
         }
+        // Whoever waits for the figures of this pause hears that there are none.
+        if before.parks && !now.parks && state.pause.is_over() {
+            self.tell_pause(0, 0, 0);
+        }
     }
 
     /// Writes a pause that is over into the log, and tells the controller.
@@ -417,12 +421,12 @@ impl Control {
             requests: over.requests,
             failed: over.failed,
         });
-        let line = FromGatewayLine::Parked {
-            instance: self.instance.clone(),
-            requests: over.requests,
-            parked_us_max: over.parked_us.unwrap_or(0),
-            failed: over.failed,
-        };
+        self.tell_pause(over.requests, over.parked_us.unwrap_or(0), over.failed);
+    }
+
+    fn tell_pause(&self, requests: u32, parked_us_max: u64, failed: u32) {
+        let instance = self.instance.clone();
+        let line = FromGatewayLine::Parked { instance, requests, parked_us_max, failed };
         self.controller.send(Outgoing { line, stand: None });
     }
 }

@@ -82,6 +82,11 @@ impl Pause {
         self.unended += 1;
     }
 
+    /// Whether nothing is in progress that will be said later.
+    pub(crate) fn is_over(&self) -> bool {
+        self.began.is_none()
+    }
+
     /// A byte of a request that waited was sent on.
     pub(crate) fn sent_on(&mut self, now: Instant) {
         if self.began.is_some() {

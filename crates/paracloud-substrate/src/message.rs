@@ -182,7 +182,7 @@ pub enum FromGatewayLine {
         /// What is said.
         message: FromGateway,
     },
-    /// What clients saw of a pause: said once nothing waits any more.
+    /// What clients saw of a pause: said once nothing waits any more; if nobody waited, when nothing parks any more.
     Parked {
         /// The instance.
         instance: String,

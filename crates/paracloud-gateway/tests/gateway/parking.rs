@@ -79,6 +79,21 @@ async fn a_pause_is_logged_and_told_to_the_controller() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_in_which_nobody_waited_is_told_too() {
+    let (world, mut controller) = World::usual().await;
+    let source = Application::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    controller.obeyed(2, true, Some(source.route)).await;
+    controller.obeyed(3, false, Some(source.route)).await;
+    let told = controller.pause().await;
+    assert!(
+        matches!(told, FromGatewayLine::Parked { requests: 0, parked_us_max: 0, failed: 0, .. }),
+        "{told:?}"
+    );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_says_that_it_parked_only_when_nothing_is_outstanding() {
     let (world, mut controller) = World::usual().await;
     let source = Application::new(1).await;
