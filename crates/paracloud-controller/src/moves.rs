@@ -40,10 +40,10 @@ pub(crate) async fn preview(control: &Control, instance: &str, to: Option<NodeId
     let preview = ask(control, app, record, from).await?;
     let (mode, mut obstacle) = match choose(app, &preview, false) {
         Ok(mode) => (Some(mode), None),
-        Err(refused) => (None, Some(format!("{}; {}", refused.message, refused.next))),
+        Err(refused) => (None, Some(refused)),
     };
     if obstacle.is_none() && !control.peers.is_there(Peer::Agent(to)) {
-        obstacle = Some(unreachable(control, to).message);
+        obstacle = Some(unreachable(control, to));
     }
     Ok(Reply::Previewed { mode, to, preview, obstacle })
 }

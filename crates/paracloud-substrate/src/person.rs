@@ -77,8 +77,8 @@ pub enum Reply {
         to: NodeId,
         /// What the application said.
         preview: Preview,
-        /// What stands in the way, if something does.
-        obstacle: Option<String>,
+        /// What stands in the way, if something does: what the move itself would be refused with.
+        obstacle: Option<Refused>,
     },
     /// It was done.
     Done,

@@ -165,7 +165,8 @@ async fn a_preview_asks_the_application_and_opens_nothing() {
     let [Reply::Previewed { mode: None, obstacle: Some(obstacle), .. }] = &previewed[..] else {
         panic!("{previewed:?}");
     };
-    assert!(obstacle.contains("9000 ms: a backup is under way"), "{obstacle}");
+    assert_eq!(obstacle.code, "held");
+    assert!(obstacle.message.contains("9000 ms: a backup is under way"), "{obstacle:?}");
     assert_eq!(town.web().await.record.unwrap().last_operation.0, 0);
     controller.stop().await;
 }

@@ -12,7 +12,7 @@ use paracloud_core::ids::NodeId;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
 use paracloud_substrate::message::Preview;
-use paracloud_substrate::person::{Outcome, Reply, Request};
+use paracloud_substrate::person::{Outcome, Refused, Reply, Request};
 use serde_json::json;
 
 /// How often a controller may be restarted during one move before its follower gives up.
@@ -155,17 +155,11 @@ pub async fn preview(context: &Context, app: &str, to: Option<&str>) -> Result<(
     let Reply::Previewed { mode, to, preview, obstacle } = reply else {
         return Err(client::unexpected(&context.layout, &reply));
     };
-    let possible = mode.is_some() && obstacle.is_none();
     let found = json!({ "mode": mode, "to": to, "preview": preview, "obstacle": obstacle });
     if context.format == Format::Text {
         say(&previewed(app, mode, to, &preview));
     }
-    if !possible {
-        let why = obstacle.unwrap_or_else(|| format!("it cannot be moved to {to} now"));
-        let needs_consent = why.contains("consent") || why.contains("accept-loss");
-        let exit = if needs_consent { Exit::Consent } else { Exit::Failed };
-        let next = if needs_consent { format!("paracloud move {app} --accept-loss") } else { String::new() };
-        let failure = Failure::new(exit, "obstacle", app, why, next);
+    if let Some(failure) = stopped_by(app, mode, to, obstacle.as_ref()) {
         return Err(Failure { found: Some(Box::new(("preview", found))), ..failure });
     }
     if context.format == Format::Json {
@@ -177,6 +171,18 @@ pub async fn preview(context: &Context, app: &str, to: Option<&str>) -> Result<(
 fn previewed(app: &str, mode: Option<Mode>, to: NodeId, preview: &Preview) -> String {
     let mode = match mode {
         Some(Mode::Handoff) => "by handoff: it hands its state over while it serves",
+/// Why the move would be refused, as the move itself would say it.
+fn stopped_by(app: &str, mode: Option<Mode>, to: NodeId, obstacle: Option<&Refused>) -> Option<Failure> {
+    match (obstacle, mode) {
+        (Some(refused), _) => Some(client::refusal(refused, app)),
+        (None, Some(_)) => None,
+        (None, None) => {
+            let why = format!("it cannot be moved to {to} now");
+            Some(Failure::new(Exit::Failed, "obstacle", app, why, "see paracloud ps"))
+        }
+    }
+}
+
         Some(Mode::Restart) => "by restart: it is stopped, then started there",
         None => "in no way now",
     };
@@ -216,6 +222,22 @@ mod tests {
     #[test]
     fn a_preview_says_mode_and_figures_and_leaves_out_what_is_unknown() {
         let estimate =
+    #[test]
+    fn a_preview_exits_by_the_code_of_what_stands_in_the_way_and_not_by_its_words() {
+        let refused = |code: &str, message: &str| Refused {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            next: "consent with --accept-loss".to_owned(),
+        };
+        let stopped = |refused: &Refused| stopped_by("web", None, NodeId(2), Some(refused)).unwrap();
+        let held = stopped(&refused("held", "web holds on: waits for the consent of accept-loss, its peer"));
+        assert_eq!((held.exit, held.code.as_str()), (Exit::Failed, "held"));
+        let needed = stopped(&refused("consent_needed", "web holds state"));
+        assert_eq!((needed.exit, needed.next.as_str()), (Exit::Consent, "consent with --accept-loss"));
+        assert_eq!(stopped_by("web", Some(Mode::Handoff), NodeId(2), None), None);
+        assert_eq!(stopped_by("web", None, NodeId(2), None).map(|it| it.exit), Some(Exit::Failed));
+    }
+
             MoveEstimate { state_kib: Some(204_800), pause_ms: Some(4), ..MoveEstimate::default() };
         let aware = Preview { offer: Some(Offer::Accept), estimate: Some(estimate), reason: String::new() };
         let held = Offer::Hold { remaining_ms: 90_000 };
