@@ -528,7 +528,7 @@ impl Instance {
                 | Note::Ended { .. }
                 | Note::Unresponsive { .. }
                 | Note::Breach { .. }
-                | Note::Failure { .. } => {}
+                | Note::Failure { .. } => tracker.troubled(&journal::kept(note.clone())),
             }
         }
         if matches!(note, Note::Carried { .. } | Note::Copying { .. }) {

@@ -5,6 +5,7 @@ use crate::recovery::Past;
 use paracloud_core::ids::{GatewayId, OperationNumber};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{Change, Record, Step};
+use paracloud_substrate::message::Note;
 use paracloud_substrate::person::{Outcome, Progress};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub(crate) struct Tracker {
     phases: Vec<(Phase, u64)>,
     current: Option<(Phase, Instant)>,
     pub(crate) cause: Option<String>,
+    /// The last trouble told before that.
+    because: Option<Note>,
     /// Gateways were told to park.
     pub(crate) parks: bool,
     state_bytes: Option<u64>,
@@ -56,6 +59,7 @@ impl Tracker {
             phases: Vec::new(),
             current: None,
             cause: None,
+            because: None,
             parks: false,
             state_bytes: None,
             predicted_pause_ms: None,
@@ -119,6 +123,13 @@ impl Tracker {
             | Change::Close => return,
         };
         self.cause.get_or_insert(cause);
+    }
+
+    /// Something went wrong. What comes after the cause is not its reason.
+    pub(crate) fn troubled(&mut self, note: &Note) {
+        if self.cause.is_none() && note.is_trouble() {
+            self.because = Some(note.clone());
+        }
     }
 
     /// The application said how large its state is.
@@ -191,6 +202,7 @@ impl Tracker {
             operation: self.operation,
             committed,
             cause: self.cause.clone().filter(|_| !committed),
+            because: self.because.clone().filter(|_| !committed),
             node: closed.owner.node,
             incarnation: closed.incarnation.0,
             phases: self.phases.clone(),

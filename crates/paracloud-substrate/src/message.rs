@@ -162,6 +162,21 @@ pub enum Note {
     },
 }
 
+impl Note {
+    /// Whether it says that something is not as it should be.
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::Blocked { .. }
+            | Self::Ended { .. }
+            | Self::Unresponsive { .. }
+            | Self::Breach { .. }
+            | Self::Failure { .. }
+            | Self::Reason(_) => true,
+            Self::Estimate(_) | Self::Carried { .. } | Self::Copying { .. } => false,
+        }
+    }
+}
+
 /// Controller → gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToGatewayLine {

@@ -1,7 +1,7 @@
 //! What a person's command says to the controller, and what it hears: one request a connection, and one or more
 //! replies until the controller closes it.
 
-use crate::message::Preview;
+use crate::message::{Note, Preview};
 use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{Mode, Record};
@@ -165,7 +165,7 @@ pub enum What {
     /// A phase began.
     Entered(Phase),
     /// Something for people to know.
-    Note(crate::message::Note),
+    Note(Note),
     /// How far a copy is.
     Progress(Progress),
     /// What clients saw at one gateway.
@@ -207,6 +207,9 @@ pub struct Outcome {
     pub committed: bool,
     /// Why not, in words.
     pub cause: Option<String>,
+    /// The last trouble that was told before it was given up: who blocked a seal, what a side said.
+    #[serde(default)]
+    pub because: Option<Note>,
     /// Where the instance is now.
     pub node: NodeId,
     /// Its incarnation now.

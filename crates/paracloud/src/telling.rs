@@ -105,15 +105,7 @@ pub fn progress(progress: &Progress) -> String {
 pub fn is_notable(event: &Event) -> bool {
     match &event.what {
         What::Swapped { .. } => true,
-        What::Note(note) => match note {
-            Note::Blocked { .. }
-            | Note::Ended { .. }
-            | Note::Unresponsive { .. }
-            | Note::Breach { .. }
-            | Note::Failure { .. }
-            | Note::Reason(_) => true,
-            Note::Estimate(_) | Note::Carried { .. } | Note::Copying { .. } => false,
-        },
+        What::Note(note) => note.is_trouble(),
         What::Entered(_) | What::Progress(_) | What::Parked { .. } => false,
     }
 }

@@ -1,6 +1,10 @@
 //! The program as a person uses it: real processes in a directory of their own, on ports that the system gives.
 
-#[expect(clippy::unwrap_used, reason = "a rig that cannot be set up fails its test")]
+#[expect(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a rig that cannot be set up fails its test; other tests use the rest of it"
+)]
 mod rig;
 
 use rig::{Rig, run, wait_until};

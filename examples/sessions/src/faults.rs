@@ -15,8 +15,11 @@ const NOT_NOW_MS: u64 = 60_000;
 /// Guards that are held until they are let go.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Held {
-    guards: Arc<Mutex<Vec<(Guard, oneshot::Sender<()>)>>>,
+    guards: Arc<Mutex<Vec<Holding>>>,
 }
+
+/// A guard, and who hears that it was let go.
+type Holding = (Guard, oneshot::Sender<()>);
 
 impl Held {
     /// Keeps a guard; what is given ends when it is let go. `None`: there are too many.

@@ -26,7 +26,7 @@ pub enum Cause {
     #[error("the copy does not converge: the pause would not fit its budget")]
     Diverging,
     /// A guard did not end: somebody still works on the state.
-    #[error("the seal was blocked by a request that did not end")]
+    #[error("SEAL_BLOCKED: a request holds its guard and did not end")]
     SealBlocked,
     /// What the target loaded is not what the source sealed.
     #[error("the digests of source and target differ")]

@@ -8,6 +8,7 @@ use crate::figures::{bytes, millis};
 use crate::moving::history::History;
 use crate::moving::view::{View, summary};
 use crate::output::{Format, say};
+use crate::telling;
 use paracloud_core::ids::NodeId;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
@@ -139,7 +140,9 @@ fn report(context: &Context, outcome: &Outcome) -> Result<(), Failure> {
         return Ok(());
     }
     let cause = outcome.cause.as_deref().unwrap_or("the cause was not heard");
-    let why = format!("the move was rolled back: {cause}; it serves on {}", outcome.node);
+    let because =
+        outcome.because.as_ref().map_or_else(String::new, |note| format!(" ({})", telling::note(note)));
+    let why = format!("the move was rolled back: {cause}{because}; it serves on {}", outcome.node);
     let next = format!("see paracloud events, and paracloud logs {}", outcome.instance);
     let found = Some(Box::new(("outcome", as_json)));
     Err(Failure { found, ..Failure::new(Exit::Failed, "rolled_back", &outcome.instance, why, next) })
@@ -168,9 +171,6 @@ pub async fn preview(context: &Context, app: &str, to: Option<&str>) -> Result<(
     Ok(())
 }
 
-fn previewed(app: &str, mode: Option<Mode>, to: NodeId, preview: &Preview) -> String {
-    let mode = match mode {
-        Some(Mode::Handoff) => "by handoff: it hands its state over while it serves",
 /// Why the move would be refused, as the move itself would say it.
 fn stopped_by(app: &str, mode: Option<Mode>, to: NodeId, obstacle: Option<&Refused>) -> Option<Failure> {
     match (obstacle, mode) {
@@ -183,6 +183,9 @@ fn stopped_by(app: &str, mode: Option<Mode>, to: NodeId, obstacle: Option<&Refus
     }
 }
 
+fn previewed(app: &str, mode: Option<Mode>, to: NodeId, preview: &Preview) -> String {
+    let mode = match mode {
+        Some(Mode::Handoff) => "by handoff: it hands its state over while it serves",
         Some(Mode::Restart) => "by restart: it is stopped, then started there",
         None => "in no way now",
     };
@@ -220,9 +223,6 @@ mod tests {
     use paci::finding::MoveEstimate;
 
     #[test]
-    fn a_preview_says_mode_and_figures_and_leaves_out_what_is_unknown() {
-        let estimate =
-    #[test]
     fn a_preview_exits_by_the_code_of_what_stands_in_the_way_and_not_by_its_words() {
         let refused = |code: &str, message: &str| Refused {
             code: code.to_owned(),
@@ -238,6 +238,9 @@ mod tests {
         assert_eq!(stopped_by("web", None, NodeId(2), None).map(|it| it.exit), Some(Exit::Failed));
     }
 
+    #[test]
+    fn a_preview_says_mode_and_figures_and_leaves_out_what_is_unknown() {
+        let estimate =
             MoveEstimate { state_kib: Some(204_800), pause_ms: Some(4), ..MoveEstimate::default() };
         let aware = Preview { offer: Some(Offer::Accept), estimate: Some(estimate), reason: String::new() };
         let held = Offer::Hold { remaining_ms: 90_000 };

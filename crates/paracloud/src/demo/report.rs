@@ -180,6 +180,7 @@ mod tests {
             operation: OperationNumber(3),
             committed,
             cause: (!committed).then(|| "roll back: cancelled".to_owned()),
+            because: None,
             node: NodeId(2),
             incarnation: 2,
             phases: Vec::new(),

@@ -19,6 +19,7 @@ pub struct History {
     entered: Vec<(Phase, u64)>,
     target: Option<paracloud_core::ids::Placement>,
     cause: Option<String>,
+    because: Option<Note>,
     carried_bytes: u64,
     parked: u32,
     parked_us_max: u64,
@@ -38,6 +39,7 @@ impl History {
             entered: Vec::new(),
             target: None,
             cause: None,
+            because: None,
             carried_bytes: 0,
             parked: 0,
             parked_us_max: 0,
@@ -69,7 +71,11 @@ impl History {
             What::Entered(phase) => self.entered.push((*phase, event.at_unix_ms)),
             What::Progress(progress) => self.carried_bytes = self.carried_bytes.max(progress.carried_bytes),
             What::Note(Note::Carried { bytes }) => self.carried_bytes = self.carried_bytes.max(*bytes),
-            What::Note(_) => {}
+            What::Note(note) => {
+                if self.cause.is_none() && note.is_trouble() {
+                    self.because = Some(note.clone());
+                }
+            }
             What::Parked { requests, parked_us_max, failed, .. } => {
                 self.parked = self.parked.saturating_add(*requests);
                 self.parked_us_max = self.parked_us_max.max(*parked_us_max);
@@ -103,6 +109,7 @@ impl History {
             operation: self.operation?,
             committed,
             cause: self.cause.clone(),
+            because: self.because.clone().filter(|_| !committed),
             node: record.owner.node,
             incarnation: record.incarnation.0,
             phases: phases

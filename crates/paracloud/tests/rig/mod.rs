@@ -1,9 +1,10 @@
-//! A cloud in a temporary directory, around a web server of twenty lines that knows nothing of it.
+//! A cloud in a temporary directory: by default around a web server of twenty lines that knows nothing of it.
 
 use paracloud::processes;
 use paracloud::up::roster;
 use paracloud_substrate::layout::Layout;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// The longest that anything may take. It bounds a failing test, and measures nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const PROGRAM: &str = "\
 import http.server, os, signal
@@ -63,6 +64,12 @@ pub(crate) fn kill(pid: i32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
 
+/// Puts fields into an object, in the place of those that are there.
+fn merge(object: &mut Value, fields: &Value) {
+    let fields = fields.as_object().unwrap().clone();
+    object.as_object_mut().unwrap().extend(fields);
+}
+
 /// A process that belongs to a rig.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -85,20 +92,47 @@ impl Rig {
 
     /// A web server that runs this line first.
     pub(crate) fn with_program(first: &str, lines: &str) -> Self {
+        let rig = Self::with_manifest(|rig| {
+            let [one, other] = [rig.address(0), rig.address(1)];
+            format!(
+                "kind: App\nname: web\ncommand: [python3, web.py]\nlisten: ['{one}', '{other}']\nenv: {{RIG: '{}'}}\n{lines}\n",
+                rig.path().display()
+            )
+        });
+        std::fs::write(rig.path().join("web.py"), format!("{PROGRAM}{first}{SERVE}")).unwrap();
+        rig
+    }
+
+    /// The example `sessions`, with these fields in its manifest and these variables in its environment.
+    pub(crate) fn sessions(fields: &Value, environment: &Value) -> Self {
+        let command = json!([env!("CARGO_BIN_EXE_paracloud"), "demo-app"]);
+        let own = json!({ "readiness": { "http": "/healthz" }, "stopGrace": "2s" });
+        Self::of("sessions", &command, &[&own, fields], environment)
+    }
+
+    /// An app of this name and command, with these fields in its manifest and these variables in its environment.
+    pub(crate) fn of(name: &str, command: &Value, fields: &[&Value], environment: &Value) -> Self {
+        Self::with_manifest(|rig| {
+            let listen = [rig.address(0), rig.address(1)];
+            let mut manifest = json!({ "kind": "App", "name": name, "command": command, "listen": listen });
+            fields.iter().for_each(|fields| merge(&mut manifest, fields));
+            manifest["env"] = json!({ "RIG": rig.path() });
+            merge(&mut manifest["env"], environment);
+            // JSON is YAML, and no path needs quoting by hand.
+            manifest.to_string()
+        })
+    }
+
+    /// A manifest of any text.
+    pub(crate) fn with_manifest(text: impl FnOnce(&Self) -> String) -> Self {
         // Short: unix sockets lie in it.
         let directory = tempfile::Builder::new().prefix("pc").tempdir_in("/tmp").unwrap();
         let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let listen: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
-        std::fs::write(directory.path().join("web.py"), format!("{PROGRAM}{first}{SERVE}")).unwrap();
-        let manifest = directory.path().join("app.yaml");
-        let text = format!(
-            "kind: App\nname: web\ncommand: [python3, web.py]\nlisten: ['{}', '{}']\nenv: {{RIG: '{}'}}\n{lines}\n",
-            listen[0],
-            listen[1],
-            directory.path().display()
-        );
-        std::fs::write(&manifest, text).unwrap();
-        Self { manifest: manifest.to_str().unwrap().to_owned(), listen, directory }
+        let manifest = directory.path().join("app.yaml").to_str().unwrap().to_owned();
+        let rig = Self { manifest, listen, directory };
+        std::fs::write(rig.manifest(), text(&rig)).unwrap();
+        rig
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -114,7 +148,8 @@ impl Rig {
         self.listen[gateway]
     }
 
-    fn cloud(&self) -> String {
+    /// The directory of its cloud.
+    pub(crate) fn cloud(&self) -> String {
         self.path().join("cloud").to_str().unwrap().to_owned()
     }
 
@@ -124,7 +159,7 @@ impl Rig {
     }
 
     /// Runs a command that must succeed, and gives its object.
-    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let answer = self.run(&[arguments, &["--output", "json"]].concat());
         assert_eq!(answer.code, 0, "{arguments:?}: {}{}", answer.out, answer.err);
         serde_json::from_str(&answer.out).unwrap()
@@ -142,15 +177,46 @@ impl Rig {
         Up { child, lines, said: Vec::new() }
     }
 
-    /// A request through one of the gateways.
+    /// The first page, through one of the gateways.
     pub(crate) fn get(&self, gateway: usize) -> String {
-        let mut stream = TcpStream::connect(self.address(gateway)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").unwrap();
+        self.ask(gateway, "GET /")
+    }
+
+    /// The body of the answer to a request without one, through one of the gateways. It must succeed.
+    pub(crate) fn ask(&self, gateway: usize, request: &str) -> String {
+        let answer = self.try_ask(gateway, request);
+        assert_eq!(answer.split(' ').nth(1), Some("200"), "{request}: {answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// The whole answer to a request without a body.
+    pub(crate) fn try_ask(&self, gateway: usize, request: &str) -> String {
+        let mut stream = self.send(gateway, request, "Connection: close\r\n");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert_eq!(answer.split(' ').nth(1), Some("200"), "{answer}");
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+        answer
+    }
+
+    /// Sends the head of a request, with these lines in it.
+    pub(crate) fn send(&self, gateway: usize, request: &str, lines: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address(gateway)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("{request} HTTP/1.1\r\nHost: web\r\n{lines}\r\n").as_bytes()).unwrap();
+        stream
+    }
+
+    /// Everything in the journal, a line each as programs read it.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let events = self.run(&["events", "--output", "json"]);
+        assert_eq!(events.code, 0, "{}", events.err);
+        events.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Who owns, by the register: `None` while the controller does not answer.
+    pub(crate) fn record(&self) -> Option<Value> {
+        let answer = self.run(&["ps", "--output", "json"]);
+        let ps: Value = serde_json::from_str(&answer.out).ok()?;
+        Some(ps["instances"][0]["record"].clone()).filter(|record| !record.is_null())
     }
 
     /// Every process of this cloud: by the directory in its command line, or the variable of its manifest.

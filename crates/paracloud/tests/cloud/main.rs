@@ -1,0 +1,14 @@
+//! What is promised of a move, seen from outside: real processes, real clients, and a person at the command line.
+
+#[expect(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a rig that cannot be set up fails its test; other tests use the rest of it"
+)]
+#[path = "../rig/mod.rs"]
+mod rig;
+
+mod blocked;
+mod clients;
+mod sockets;
+mod streams;
