@@ -54,6 +54,18 @@ impl Identity {
         }
     }
 
+    /// Whether it was stopped by a signal and stands still now.
+    ///
+    /// # Errors
+    /// As [`Identity::is_alive`].
+    pub fn is_stopped(&self) -> io::Result<bool> {
+        match Process::new(self.pid).and_then(|process| process.stat()) {
+            Ok(stat) => Ok(stat.starttime == self.start_ticks && stat.state == 'T'),
+            Err(procfs::ProcError::NotFound(_)) => Ok(false),
+            Err(error) => Err(into_io(error)),
+        }
+    }
+
     /// A handle to it that can never mean another process; `None` if it is dead.
     ///
     /// # Errors

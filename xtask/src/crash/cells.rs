@@ -1,6 +1,7 @@
-//! The cells of the crash matrix: promise × point × victim × fault, and the story in which each promise is made.
+//! The cells of the crash matrix: mode × promise × point × victim × fault, and the story in which each promise is made.
 
 use paracloud_core::migration::promises::{Maker, Point, Promise, Victim};
+use paracloud_core::register::Mode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -10,18 +11,16 @@ use std::fmt;
 pub(super) enum Fault {
     /// SIGKILL.
     Kill,
-    /// SIGSTOP, and SIGCONT after [`STOPPED_MS`].
+    /// SIGSTOP, and SIGCONT after [`STOPPED_MS`](super::blow::STOPPED_MS).
     Stop,
     /// It hears nothing from the controller any more, until the move has ended without it.
     Cut,
 }
 
-/// How long a stopped victim stands still, in milliseconds.
-pub(super) const STOPPED_MS: u64 = 10_000;
-
 /// One cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Cell {
+    pub(super) mode: Mode,
     pub(super) promise: Promise,
     pub(super) point: Point,
     pub(super) victim: Victim,
@@ -39,90 +38,123 @@ pub(super) enum Story {
     NeverReady,
     /// The owner's process is killed; no move.
     OwnerDies,
+    /// A move by restart, of a program that knows nothing of the cloud, with consent to the loss.
+    Restarted,
+}
+
+/// What of the acknowledged writes may be gone afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Nothing.
+    Nothing,
+    /// What only an owner held whose own process died.
+    Owners,
+    /// What a move by restart does not carry; a person consented.
+    Consented,
 }
 
 impl Cell {
-    /// Every cell with a meaning.
+    /// Every cell with a meaning. A move by restart is tried by kill alone.
     pub(super) fn all() -> Vec<Self> {
-        let mut cells: Vec<_> =
-            Self::product().filter(|cell| cell.promise.struck(cell.point, cell.victim).is_none()).collect();
-        cells.push(Self {
-            promise: Promise::Parked,
-            point: Point::AfterSend,
+        let handoff = Self::product(Mode::Handoff, Promise::ALL, &[Fault::Kill, Fault::Stop]);
+        let made: Vec<_> = Promise::ALL.iter().copied().filter(|it| it.made_by_restart()).collect();
+        let restart = Self::product(Mode::Restart, &made, &[Fault::Kill]);
+        // The gateway is cut off before it can hear that it is to park.
+        let cut = Self {
+            mode: Mode::Handoff,
+            promise: Promise::Seal,
+            point: Point::AfterPersist,
             victim: Victim::Gateway,
             fault: Fault::Cut,
-        });
-        cells
+        };
+        let cells = handoff.into_iter().chain([cut]).chain(restart);
+        cells.filter(|cell| cell.struck().is_none()).collect()
     }
 
-    /// Every victim once at every promise, by SIGKILL after it was sent.
+    /// Every victim once at every promise, by SIGKILL after it was sent; and the row of the gateway that is cut off.
     pub(super) fn smoke() -> Vec<Self> {
-        Self::all().into_iter().filter(|it| it.point == Point::AfterSend && it.fault == Fault::Kill).collect()
+        let is_smoke =
+            |it: &Self| it.fault == Fault::Cut || (it.point == Point::AfterSend && it.fault == Fault::Kill);
+        Self::all().into_iter().filter(is_smoke).collect()
     }
 
-    /// Cells without a meaning, each with its reason.
-    pub(super) fn struck() -> Vec<(Self, &'static str)> {
-        Self::product()
-            .filter_map(|cell| Some((cell, cell.promise.struck(cell.point, cell.victim)?)))
-            .collect()
+    /// How many cells are struck out.
+    pub(super) fn struck_count() -> usize {
+        let handoff = Self::product(Mode::Handoff, Promise::ALL, &[Fault::Kill, Fault::Stop]);
+        let restart = Self::product(Mode::Restart, Promise::ALL, &[Fault::Kill]);
+        handoff.into_iter().chain(restart).filter(|cell| cell.struck().is_some()).count()
     }
 
-    fn product() -> impl Iterator<Item = Self> {
-        Promise::ALL.iter().flat_map(|&promise| {
-            promise.points().iter().flat_map(move |&point| {
-                Victim::ALL.iter().flat_map(move |&victim| {
-                    [Fault::Kill, Fault::Stop].map(|fault| Self { promise, point, victim, fault })
-                })
-            })
-        })
+    /// Why it has no meaning, if so.
+    fn struck(self) -> Option<&'static str> {
+        self.promise.struck(self.mode, self.point, self.victim)
+    }
+
+    fn product(mode: Mode, promises: &[Promise], faults: &[Fault]) -> Vec<Self> {
+        let mut cells = Vec::new();
+        for &promise in promises {
+            for &point in promise.points() {
+                for &victim in Victim::ALL {
+                    cells.extend(faults.iter().map(|&fault| Self { mode, promise, point, victim, fault }));
+                }
+            }
+        }
+        cells
     }
 
     /// How its promise comes to be made.
     pub(super) fn story(self) -> Story {
-        match self.promise {
-            Promise::RollBack | Promise::Undone => Story::Blocked,
-            Promise::Doom | Promise::Promote => Story::NeverReady,
-            Promise::Restart => Story::OwnerDies,
-            Promise::Open
-            | Promise::Mark
-            | Promise::Prepared
-            | Promise::Seal
-            | Promise::Parked
-            | Promise::Sealed
-            | Promise::Loaded
-            | Promise::Commit
-            | Promise::Ready
-            | Promise::Serve
-            | Promise::Serving
-            | Promise::Released
-            | Promise::Dead
-            | Promise::Close => Story::Move,
-        }
-    }
-
-    /// Whether acknowledged writes may be gone afterwards, because the owner's own process died and nobody else held
-    /// them where it counts.
-    pub(super) fn may_lose(self) -> bool {
-        if self.story() == Story::OwnerDies {
-            return true;
-        }
-        if self.fault != Fault::Kill {
-            return false;
-        }
-        match self.victim {
-            // Until the target has proved that it holds everything, and again once the source owns on.
-            Victim::SourceApplication => match self.promise {
+        match (self.mode, self.promise) {
+            (Mode::Restart, _) => Story::Restarted,
+            (Mode::Handoff, Promise::RollBack | Promise::Undone) => Story::Blocked,
+            (Mode::Handoff, Promise::Doom | Promise::Promote) => Story::NeverReady,
+            (Mode::Handoff, Promise::Restart) => Story::OwnerDies,
+            (
+                Mode::Handoff,
                 Promise::Open
                 | Promise::Mark
                 | Promise::Prepared
                 | Promise::Seal
                 | Promise::Parked
                 | Promise::Sealed
+                | Promise::Loaded
+                | Promise::Commit
+                | Promise::Ready
+                | Promise::Serve
+                | Promise::Serving
+                | Promise::Released
+                | Promise::Dead
+                | Promise::Close,
+            ) => Story::Move,
+        }
+    }
+
+    /// What may be gone afterwards, if the victim was struck.
+    pub(super) fn loss(self) -> Loss {
+        let by_story = self.story().loss();
+        if by_story == Loss::Nothing && self.fault == Fault::Kill && self.kills_an_owner() {
+            return Loss::Owners;
+        }
+        by_story
+    }
+
+    /// Whether its victim may be the owner's own process, in a moment in which nobody else holds its state where it
+    /// counts.
+    fn kills_an_owner(self) -> bool {
+        match self.victim {
+            // Until the target may have everything, the end record included; and again once the source owns on.
+            Victim::SourceApplication => match self.promise {
+                Promise::Open
+                | Promise::Mark
+                | Promise::Prepared
+                | Promise::Seal
+                | Promise::Parked
                 | Promise::RollBack
                 | Promise::Undone
                 | Promise::Doom
                 | Promise::Promote => true,
-                Promise::Loaded
+                Promise::Sealed
+                | Promise::Loaded
                 | Promise::Commit
                 | Promise::Ready
                 | Promise::Serve
@@ -173,16 +205,40 @@ impl Cell {
             }
         }
     }
+
+    /// How long a trial of it takes on an idle machine, roughly, in seconds.
+    pub(super) fn expected_s(self) -> u64 {
+        match self.fault {
+            Fault::Kill => 4,
+            Fault::Cut => 8,
+            Fault::Stop => 14,
+        }
+    }
+}
+
+impl Story {
+    /// What may be gone afterwards although nobody was struck.
+    pub(super) fn loss(self) -> Loss {
+        match self {
+            Self::Move | Self::Blocked | Self::NeverReady => Loss::Nothing,
+            Self::OwnerDies => Loss::Owners,
+            Self::Restarted => Loss::Consented,
+        }
+    }
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = match self.mode {
+            Mode::Handoff => "",
+            Mode::Restart => "restart:",
+        };
         let fault = match self.fault {
             Fault::Kill => "kill",
             Fault::Stop => "stop",
             Fault::Cut => "cut",
         };
-        write!(f, "{}.{}.{}.{fault}", self.promise, self.point, self.victim)
+        write!(f, "{mode}{}.{}.{}.{fault}", self.promise, self.point, self.victim)
     }
 }
 
@@ -196,14 +252,31 @@ mod tests {
         let cells = Cell::all();
         for promise in Promise::ALL {
             assert!(cells.iter().any(|cell| cell.promise == *promise), "{promise}");
+            let by_restart = cells.iter().any(|it| it.mode == Mode::Restart && it.promise == *promise);
+            assert_eq!(by_restart, promise.made_by_restart(), "{promise}");
         }
         let names: BTreeSet<_> = cells.iter().map(ToString::to_string).collect();
         assert_eq!(names.len(), cells.len());
     }
 
     #[test]
-    fn the_smoke_run_kills_every_victim() {
-        let victims: BTreeSet<_> = Cell::smoke().iter().map(|cell| cell.victim).collect();
-        assert_eq!(victims.len(), Victim::ALL.len());
+    fn the_smoke_run_kills_every_victim_in_both_modes() {
+        for mode in [Mode::Handoff, Mode::Restart] {
+            let smoke = Cell::smoke();
+            let victims: BTreeSet<_> =
+                smoke.iter().filter(|it| it.mode == mode).map(|it| it.victim).collect();
+            assert_eq!(victims.len(), Victim::ALL.len());
+        }
+    }
+
+    #[test]
+    fn nobody_but_an_owner_of_its_own_may_take_state_along() {
+        for cell in Cell::all() {
+            let by_story = matches!(cell.story(), Story::OwnerDies | Story::Restarted);
+            let application = matches!(cell.victim, Victim::SourceApplication | Victim::TargetApplication);
+            if cell.loss() != Loss::Nothing {
+                assert!(by_story || (application && cell.fault == Fault::Kill), "{cell}");
+            }
+        }
     }
 }

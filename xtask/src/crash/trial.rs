@@ -1,35 +1,31 @@
 //! One cell, tried on real processes: load, the story, the victim, the end, the audit.
 
-use super::cells::{Cell, Fault, STOPPED_MS, Story};
-use crate::rig::{Rig, Who};
+use super::blow::{Aim, Blow};
+use super::cells::{Cell, Fault, Loss, Story};
+use super::cut::Ear;
+use super::watch::{Answer, Seen, Watch};
+use super::{INSTANCE, audit, starts, story, watch};
+use crate::rig::Rig;
 use anyhow::{Context, Result, bail, ensure};
-use paracloud_core::ids::{NodeId, Placement, StartId};
-use paracloud_core::migration::promises::{Point, Promise, Victim};
-use paracloud_core::register::Record;
-use paracloud_load::{Config, Load};
-use paracloud_substrate::link;
-use paracloud_substrate::message::Caller;
-use paracloud_substrate::person::{Reply, Request};
-use paracloud_substrate::process::{Identity, signal};
-use rustix::process::Signal;
+use paracloud_core::ids::StartId;
+use paracloud_core::register::{Mode, Record};
+use paracloud_load::Load;
+use paracloud_substrate::person::{Event, Instance, Reply, Request, What};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-/// The instance of every trial.
-pub(super) const INSTANCE: &str = "sessions";
 /// How long a point may take to be reached.
-const FIRED_S_MAX: u64 = 40;
+pub(super) const FIRED_S_MAX: u64 = 40;
 /// How long everything may take to settle, before a trial and after it.
-const SETTLED_S_MAX: u64 = 90;
+pub(super) const SETTLED_S_MAX: u64 = 90;
 /// How long the application may take to answer one request of ours.
-const ANSWER_S_MAX: u64 = 10;
-/// Requests answered before the story begins.
-const WARM_REQUESTS: u64 = 20;
+pub(super) const ANSWER_S_MAX: u64 = 10;
+/// How often a cell is tried whose blow comes too late, because the move had ended the victim.
+const LATE_TRIES_MAX: u32 = 5;
+/// Times that the journal is asked for.
+const EVENTS_TRIES_MAX: u32 = 10;
 
 /// What came of one trial.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -38,6 +34,8 @@ pub(super) struct Verdict {
     pub(super) fired: bool,
     /// It settled again.
     pub(super) ended: bool,
+    /// Tries in which the blow came too late, before this one.
+    pub(super) late: u32,
     /// Acknowledged writes and messages that are gone.
     pub(super) lost: u64,
     /// Writes and messages that came twice.
@@ -52,288 +50,221 @@ pub(super) struct Verdict {
 
 impl Verdict {
     pub(super) fn is_good(&self, cell: Cell) -> bool {
-        let lost = self.lost == 0 || cell.may_lose();
+        let lost = self.lost == 0 || cell.loss() != Loss::Nothing;
         self.fired && self.ended && lost && self.duplicated == 0 && self.violation.is_none()
+    }
+
+    /// Something was wrong; what was wrong first stays.
+    pub(super) fn is_broken_by(&mut self, what: impl Into<String>) {
+        self.violation.get_or_insert_with(|| what.into());
     }
 }
 
-/// Tries one cell. An error is one of the rig: nothing is known of the cell then.
+/// Tries one cell, again where the blow came too late. An error is one of the rig: nothing is known of the cell then.
 pub(super) async fn run(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Result<Verdict> {
-    let before = rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await?;
-    let record = before.record.context("it serves without a record")?;
-    let config = Config {
-        gateways: gateways.to_vec(),
-        keys: 512,
-        requests_per_s: 150,
-        writes_per_request: 10,
-        value_bytes: 64,
-        sockets: 4,
-        twice_permille: 50,
-        seed: record.last_operation.0.into(),
-        ..Config::default()
-    };
-    let load = paracloud_load::start(config).await?;
-    while load.seen().achieved < WARM_REQUESTS {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let mut late = 0;
+    loop {
+        let (mut verdict, why) = attempt(rig, gateways, cell).await?;
+        verdict.late = late;
+        let Some(why) = why else { return Ok(verdict) };
+        late += 1;
+        tracing::info!(%cell, late, why, "the blow came too late");
+        // Nobody was struck: only what the story itself costs may be gone.
+        if verdict.lost > 0 && cell.story().loss() == Loss::Nothing {
+            verdict.is_broken_by(format!("{} lost, and nobody was struck", verdict.lost));
+        }
+        if late == LATE_TRIES_MAX {
+            verdict.is_broken_by(format!("the blow came too late {late} times: {why}"));
+        }
+        if verdict.violation.is_some() || !verdict.ended || verdict.duplicated > 0 {
+            verdict.late = late;
+            return Ok(verdict);
+        }
     }
-    let known = starts(rig);
-    let armed = rig.failpoints().join(cell.armed());
+}
+
+/// A trial under way.
+struct Trial<'a> {
+    rig: &'a Rig,
+    cell: Cell,
+    load: Load,
+    watch: Watch,
+    before: Record,
+    /// The last event of the journal from before it.
+    last_event: u64,
+    /// What may be gone at its end.
+    loss: Loss,
+    verdict: Verdict,
+    ear: Option<Ear>,
+}
+
+/// One try; with it, why the blow came too late, if it did.
+async fn attempt(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Result<(Verdict, Option<String>)> {
+    let settled = rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await?;
+    let before = settled.record.context("it serves without a record")?;
+    let last_event = events(rig, 1).await?.last().map_or(0, |event| event.number);
+    let load = audit::load(gateways, &before).await?;
+    let watch = Watch::begin(rig.layout().clone(), cell.mode == Mode::Restart);
+    let ear = (cell.fault == Fault::Cut).then(|| Ear::begin(rig)).transpose()?;
+    let (verdict, loss) = (Verdict::default(), cell.loss());
+    let mut trial = Trial { rig, cell, load, watch, before, last_event, loss, verdict, ear };
+    let mut aim = Aim::take(rig, cell, trial.before.owner)?;
     // What a trial before this one left would look like this one's.
     for left in std::fs::read_dir(rig.failpoints())?.flatten() {
         std::fs::remove_file(left.path())?;
     }
+    let armed = rig.failpoints().join(cell.armed());
     std::fs::write(&armed, "")?;
-    begin(rig, cell.story(), &record.owner, record.served).await?;
-    let mut verdict = Verdict::default();
-    if !appears(&armed.with_file_name(format!("{}.fired", cell.armed())), FIRED_S_MAX).await {
-        let _ = std::fs::remove_file(&armed);
-        verdict.violation = Some("its point was not reached".to_owned());
-        return finish(rig, load, cell, &record, verdict, Instant::now()).await;
+    let asking = story::begin(rig, cell.story(), &trial.before).await?;
+    let fired = armed.with_file_name(format!("{}.fired", cell.armed()));
+    let begun = Instant::now();
+    while !fired.exists() && begun.elapsed().as_secs() < FIRED_S_MAX {
+        aim.look();
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    verdict.fired = true;
-    let struck = strike(rig, cell, record.owner, &known).await;
+    if !fired.exists() {
+        let _ = std::fs::remove_file(&armed);
+        trial.verdict.is_broken_by("its point was not reached");
+        return Ok((trial.finish(Instant::now()).await?, None));
+    }
+    trial.verdict.fired = true;
+    let struck = aim.strike().await;
     std::fs::write(armed.with_file_name(format!("{}.go", cell.armed())), "")?;
     let begun = Instant::now();
+    let mut late = None;
     match struck {
-        Err(error) => verdict.violation = Some(format!("{error:#}")),
+        Err(error) => trial.verdict.is_broken_by(format!("{error:#}")),
         Ok(Blow::Done) => {}
-        Ok(Blow::Standing(identity)) => {
-            tokio::time::sleep(Duration::from_millis(STOPPED_MS)).await;
-            if let Some(handle) = identity.open()? {
-                signal(&handle, Signal::CONT)?;
+        Ok(Blow::Late(why)) => {
+            trial.loss = cell.story().loss();
+            late = Some(why);
+        }
+        Ok(Blow::Standing(standing)) => {
+            if let Err(error) = standing.stand(rig).await {
+                trial.verdict.is_broken_by(format!("{error:#}"));
             }
         }
         Ok(Blow::Deaf(file)) => {
-            let ended =
-                rig.until(INSTANCE, "ends its move", Duration::from_secs(SETTLED_S_MAX), |_, instance| {
-                    instance.record.as_ref().is_some_and(|record| record.operation.is_none())
-                });
-            if ended.await.is_err() {
-                verdict.violation = Some("the move waits for a gateway that is cut off".to_owned());
-            }
+            let told = trial.told().await;
             std::fs::remove_file(file)?;
-        }
-    }
-    finish(rig, load, cell, &record, verdict, begun).await
-}
-
-/// Whether the story of a cell has come to its end in this record.
-fn is_told(cell: Cell, before: &Record, now: &Record) -> bool {
-    // A controller that was killed before it wrote anything has forgotten the command.
-    let forgotten = (cell.promise, cell.point, cell.victim, cell.fault)
-        == (Promise::Open, Point::BeforePersist, Victim::Controller, Fault::Kill);
-    let begun = match cell.story() {
-        Story::OwnerDies => now.owner.start != before.owner.start,
-        Story::Move | Story::Blocked | Story::NeverReady => {
-            forgotten || now.last_operation > before.last_operation
-        }
-    };
-    begun && now.operation.is_none() && now.served.is_some()
-}
-
-async fn finish(
-    rig: &Rig,
-    load: Load,
-    cell: Cell,
-    before: &Record,
-    mut verdict: Verdict,
-    begun: Instant,
-) -> Result<Verdict> {
-    if cell.story() == Story::Blocked {
-        let rolled_back =
-            rig.until(INSTANCE, "is rolled back", Duration::from_secs(SETTLED_S_MAX), |_, it| {
-                it.record.as_ref().is_some_and(|record| record.operation.is_none() && record.served.is_some())
-            });
-        if let Ok(instance) = rolled_back.await
-            && let Some(address) = instance.record.and_then(|record| record.served)
-        {
-            // A process that was killed holds nothing any more.
-            if let Err(error) = get(address, "/faults/let-go").await {
-                tracing::info!(%error, "nobody holds a guard");
+            if told.is_err() {
+                trial.verdict.is_broken_by("the move waits for a gateway that is cut off");
             }
         }
     }
-    let told = rig.until(INSTANCE, "ends its operation", Duration::from_secs(SETTLED_S_MAX), |_, it| {
-        it.record.as_ref().is_some_and(|record| is_told(cell, before, record))
-    });
-    let settled = match told.await {
-        Ok(_) => rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await,
-        Err(error) => Err(error),
-    };
-    verdict.settled_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match settled {
-        Ok(_) => verdict.ended = true,
-        Err(error) => {
-            verdict.violation.get_or_insert_with(|| format!("{error:#}"));
-            return Ok(verdict);
-        }
-    }
-    let summary = load.stop().await?;
-    verdict.lost = summary.lost + summary.sockets.lost;
-    verdict.duplicated = if cell.may_lose() {
-        // What died with its owner took replies and sequences along: a request that was sent twice may have been
-        // answered by both, and sessions count from 1 again. A counter that is too high stays a write too many.
-        summary.audit.writes.findings.iter().map(|finding| u64::from(finding.duplicated)).sum()
-    } else {
-        summary.duplicated + summary.sockets.repeated
-    };
-    verdict.failed = summary.seen.errors.total() + summary.seen.unknown;
-    let alive =
-        starts(rig).into_iter().filter(|place| rig.find(Who::Application(place.node, place.start)).is_some());
-    let alive = alive.count();
-    if alive != 1 {
-        verdict
-            .violation
-            .get_or_insert_with(|| format!("{alive} processes of the instance are alive at rest"));
-    }
-    Ok(verdict)
+    let verdict = trial.finish(begun).await?;
+    drop(asking);
+    Ok((verdict, late))
 }
 
-/// Begins the story in which the promise is made.
-async fn begin(rig: &Rig, story: Story, owner: &Placement, served: Option<SocketAddr>) -> Result<()> {
-    match story {
-        Story::OwnerDies => {
-            let process = rig.find(Who::Application(owner.node, owner.start));
-            let process = process.context("the owner is not there")?;
-            let handle = process.open()?.context("the owner is dead already")?;
-            return Ok(signal(&handle, Signal::KILL)?);
-        }
-        Story::Blocked => hold_guard(served.context("it does not serve")?).await?,
-        Story::Move | Story::NeverReady => {}
+/// The journal from a number on.
+async fn events(rig: &Rig, from: u64) -> Result<Vec<Event>> {
+    for _ in 0..EVENTS_TRIES_MAX {
+        let asked =
+            rig.ask(&Request::Events { from, follow: false }, Duration::from_secs(ANSWER_S_MAX)).await;
+        let Ok(replies) = asked else { continue };
+        let events = replies.into_iter().filter_map(|reply| match reply {
+            Reply::Event(event) => Some(event),
+            Reply::Status(_)
+            | Reply::Outcome(_)
+            | Reply::Previewed { .. }
+            | Reply::Done
+            | Reply::Refused(_) => None,
+        });
+        return Ok(events.collect());
     }
-    // The answer may never come: the point may stop the controller before it.
-    let socket = rig.layout().controller_socket();
-    tokio::spawn(async move {
-        let begun = Instant::now();
-        // An instance that has just settled may not be known to be ready by all yet.
-        while begun.elapsed().as_secs() < FIRED_S_MAX {
-            match ask_for_move(&socket).await {
-                Ok(Some(Reply::Refused(refused))) => tracing::info!(?refused, "asked again"),
-                Ok(_) => return,
-                Err(error) => return tracing::info!(%error, "the controller is gone"),
+    bail!("the controller does not tell what happened")
+}
+
+impl Trial<'_> {
+    /// Waits until the story has come to its end.
+    async fn told(&self) -> Result<Instance> {
+        let bound = Duration::from_secs(SETTLED_S_MAX);
+        let told = |it: &Instance| {
+            it.record.as_ref().is_some_and(|record| story::is_told(self.cell, &self.before, record))
+        };
+        self.rig.until(INSTANCE, "ends its operation", bound, |_, it| told(it)).await
+    }
+
+    /// Waits for the end and judges what there is to judge.
+    async fn finish(mut self, begun: Instant) -> Result<Verdict> {
+        if self.cell.story() == Story::Blocked {
+            story::let_go(self.rig).await;
+        }
+        let at_rest = match self.told().await {
+            Ok(_) => at_rest(self.rig).await,
+            Err(error) => Err(error),
+        };
+        self.verdict.settled_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let after = match at_rest {
+            Ok(record) => record,
+            Err(error) => {
+                self.verdict.is_broken_by(format!("{error:#}"));
+                return Ok(self.verdict);
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        self.verdict.ended = true;
+        let seen = self.watch.end().await.context("nobody watched who accepts requests")?;
+        let owners = owners(&events(self.rig, self.last_event + 1).await?, &self.before);
+        judge_owners(&mut self.verdict, &seen, &owners);
+        let errors = audit::settle(&mut self.verdict, self.load, self.loss).await?;
+        // Read once all requests have ended: the gateway has heard its new route by then.
+        if let Some(ear) = &self.ear {
+            let (source, target) = (self.before.owner.start, after.owner.start);
+            if !seen.refused.contains_key(&source) {
+                self.verdict.is_broken_by("the sealed source refused nobody");
+            }
+            if let Some(fault) = ear.end(source, target)? {
+                self.verdict.is_broken_by(fault);
+            }
+            // What was sent to the source as it was ended has no reply: that is promised to be `unknown`.
+            if errors.total() > errors.unknown {
+                self.verdict.is_broken_by(format!("clients were turned away: {errors:?}"));
+            }
         }
-    });
-    Ok(())
+        Ok(self.verdict)
+    }
 }
 
-/// The first answer to a request for a move.
-async fn ask_for_move(socket: &Path) -> Result<Option<Reply>> {
-    let request = Request::Move { instance: INSTANCE.to_owned(), to: None, accept_loss: false, wait: false };
-    let (mut reader, mut writer) = link::halves(link::dial(socket).await);
-    writer.write(&Caller::Person).await?;
-    writer.write(&request).await?;
-    Ok(reader.read().await?)
+/// Who owned by the register: from before the trial, and then by each swap.
+fn owners(events: &[Event], before: &Record) -> Vec<StartId> {
+    let mut owners = vec![before.owner.start];
+    for event in events.iter().filter(|event| event.instance == INSTANCE) {
+        if let What::Swapped { record, .. } = &event.what {
+            owners.push(record.owner.start);
+        }
+    }
+    owners.dedup();
+    owners
 }
 
-/// What is left to do about a victim.
-enum Blow {
-    Done,
-    Standing(Identity),
-    Deaf(std::path::PathBuf),
+fn judge_owners(verdict: &mut Verdict, seen: &Seen, owners: &[StartId]) {
+    if let Some(what) = watch::judge(&seen.accepted, owners) {
+        verdict.is_broken_by(what);
+    }
+    if let Some((one, other)) = seen.together {
+        verdict.is_broken_by(format!("{one} ran when {other} was not proved dead"));
+    }
 }
 
-async fn strike(rig: &Rig, cell: Cell, source: Placement, known: &BTreeSet<Placement>) -> Result<Blow> {
-    let other = if source.node == NodeId(1) { NodeId(2) } else { NodeId(1) };
+/// Waits until all is settled, exactly the owner is alive, and it serves. What was just killed may not be known to be
+/// dead when everything else is at rest.
+async fn at_rest(rig: &Rig) -> Result<Record> {
     let begun = Instant::now();
-    let mut target = starts(rig).difference(known).next().copied();
-    let wanted = matches!(cell.victim, Victim::TargetShim | Victim::TargetApplication);
-    while wanted && target.is_none() && begun.elapsed().as_secs() < ANSWER_S_MAX {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        target = starts(rig).difference(known).next().copied();
-    }
-    let target = || target.context("there is no target process");
-    let who = match cell.victim {
-        Victim::Controller => Who::Controller,
-        Victim::SourceAgent => Who::Agent(source.node),
-        Victim::TargetAgent => Who::Agent(other),
-        Victim::Gateway => Who::Gateway(1),
-        Victim::SourceShim => Who::Shim(source.node, source.start),
-        Victim::SourceApplication => Who::Application(source.node, source.start),
-        Victim::TargetShim => target().map(|place| Who::Shim(place.node, place.start))?,
-        Victim::TargetApplication => target().map(|place| Who::Application(place.node, place.start))?,
-    };
-    if cell.fault == Fault::Cut {
-        let file = rig.deaf(1);
-        std::fs::write(&file, "")?;
-        return Ok(Blow::Deaf(file));
-    }
-    // A program that was just started becomes itself in a moment.
-    let begun = Instant::now();
-    let identity = loop {
-        match rig.find(who) {
-            Some(identity) => break identity,
-            None if begun.elapsed().as_secs() < ANSWER_S_MAX => {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            None => bail!("{who:?} is not there"),
+    loop {
+        let settled = rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await?;
+        let record = settled.record.context("it settled without a record")?;
+        let address = record.served.context("it settled without an address")?;
+        let alive = starts::alive(rig);
+        let answer = watch::ask(address).await;
+        if alive == BTreeSet::from([record.owner]) && answer == Answer::Accepted {
+            return Ok(record);
         }
-    };
-    let handle = identity.open()?.with_context(|| format!("{who:?} is dead already"))?;
-    match cell.fault {
-        Fault::Kill => {
-            signal(&handle, Signal::KILL)?;
-            let begun = Instant::now();
-            while identity.is_alive()? {
-                ensure!(begun.elapsed().as_secs() < FIRED_S_MAX, "{who:?} does not die");
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            Ok(Blow::Done)
-        }
-        Fault::Stop => {
-            signal(&handle, Signal::STOP)?;
-            Ok(Blow::Standing(identity))
-        }
-        Fault::Cut => bail!("a cut is no signal"),
+        ensure!(
+            begun.elapsed().as_secs() < SETTLED_S_MAX,
+            "at rest {alive:?} are alive, the owner is {:?}, and it says {answer:?}",
+            record.owner
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// Every process that was ever started for the instance.
-fn starts(rig: &Rig) -> BTreeSet<Placement> {
-    let mut found = BTreeSet::new();
-    for node in [NodeId(1), NodeId(2)] {
-        for entry in std::fs::read_dir(rig.layout().processes(node)).into_iter().flatten().flatten() {
-            let start = entry.file_name().to_str().and_then(|name| name.parse::<StartId>().ok());
-            found.extend(start.map(|start| Placement { node, start }));
-        }
-    }
-    found
-}
-
-async fn appears(file: &Path, seconds: u64) -> bool {
-    let begun = Instant::now();
-    while begun.elapsed().as_secs() < seconds {
-        if file.exists() {
-            return true;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    false
-}
-
-/// Makes the application hold a guard for ever, and waits until it does.
-async fn hold_guard(address: SocketAddr) -> Result<()> {
-    // It holds the guard also when nobody waits for the answer; what comes next on the connection waits for it.
-    let mut stream = TcpStream::connect(address).await.context("the application does not answer")?;
-    stream.write_all(request(address, "/faults/hold-guard").as_bytes()).await?;
-    // Another request is answered: the one before it was taken up, or soon is.
-    get(address, "/healthz").await
-}
-
-/// Sends a request to the application itself, and waits for the answer.
-async fn get(address: SocketAddr, path: &str) -> Result<()> {
-    let answered = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(request(address, path).as_bytes()).await?;
-        stream.read(&mut [0; 16]).await
-    };
-    let answered = tokio::time::timeout(Duration::from_secs(ANSWER_S_MAX), answered).await;
-    let bytes = answered.context("the application does not answer in time")??;
-    ensure!(bytes > 0, "the application closed the connection");
-    Ok(())
-}
-
-fn request(address: SocketAddr, path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")
 }

@@ -4,6 +4,7 @@
 //! its point by this name, so a promise that is in the code and not in this table cannot be tested, and one that is
 //! in the table and not in the code is found by a failpoint that never fires.
 
+use crate::register::Mode;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -176,8 +177,41 @@ victims! {
 }
 
 impl Promise {
+    /// Whether a move by restart that goes well makes this promise. One that is given up, or whose target does not
+    /// get ready, goes the same ways as a handoff that is.
+    pub const fn made_by_restart(self) -> bool {
+        match self {
+            Self::Open
+            | Self::Mark
+            | Self::Prepared
+            | Self::Seal
+            | Self::Parked
+            | Self::Commit
+            | Self::Ready
+            | Self::Serve
+            | Self::Serving
+            | Self::Released
+            | Self::Dead
+            | Self::Close => true,
+            Self::Sealed
+            | Self::Loaded
+            | Self::RollBack
+            | Self::Undone
+            | Self::Doom
+            | Self::Promote
+            | Self::Restart => false,
+        }
+    }
+
     /// Why nobody can be killed in this cell: there is no such process then. `None`: the cell has a meaning.
-    pub fn struck(self, point: Point, victim: Victim) -> Option<&'static str> {
+    pub fn struck(self, mode: Mode, point: Point, victim: Victim) -> Option<&'static str> {
+        match mode {
+            Mode::Handoff => self.struck_of_handoff(point, victim),
+            Mode::Restart => self.struck_of_restart(point, victim),
+        }
+    }
+
+    fn struck_of_handoff(self, point: Point, victim: Victim) -> Option<&'static str> {
         let target = matches!(victim, Victim::TargetShim | Victim::TargetApplication);
         let source = matches!(victim, Victim::SourceShim | Victim::SourceApplication);
         match self {
@@ -213,6 +247,54 @@ impl Promise {
             | Self::Doom
             | Self::Promote
             | Self::Restart => None,
+        }
+    }
+
+    /// The source is stopped before the target is started: there are never both.
+    fn struck_of_restart(self, point: Point, victim: Victim) -> Option<&'static str> {
+        let target = matches!(victim, Victim::TargetShim | Victim::TargetApplication);
+        let source = matches!(victim, Victim::SourceShim | Victim::SourceApplication);
+        match self {
+            Self::Open | Self::Prepared | Self::Seal | Self::Parked | Self::Dead if target => {
+                Some("the target is started after the commit")
+            }
+            Self::Commit if target && point != Point::AfterSend => {
+                Some("the target is started after the commit")
+            }
+            Self::Mark if victim == Victim::TargetApplication && point != Point::AfterSend => {
+                Some("the program is started after its mark")
+            }
+            Self::Dead
+            | Self::Commit
+            | Self::Mark
+            | Self::Ready
+            | Self::Serve
+            | Self::Serving
+            | Self::Released
+            | Self::Close
+                if source =>
+            {
+                Some("the source is dead when this is said")
+            }
+            Self::Open
+            | Self::Mark
+            | Self::Prepared
+            | Self::Seal
+            | Self::Parked
+            | Self::Commit
+            | Self::Ready
+            | Self::Serve
+            | Self::Serving
+            | Self::Released
+            | Self::Dead
+            | Self::Close => None,
+            Self::Sealed
+            | Self::Loaded
+            | Self::RollBack
+            | Self::Undone
+            | Self::Doom
+            | Self::Promote
+            | Self::Restart => Some("a move by restart that goes well does not make this promise"),
         }
     }
 }

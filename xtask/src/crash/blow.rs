@@ -1,0 +1,279 @@
+//! The blow: who is struck, how, and what it means that somebody is gone when it falls.
+//!
+//! Everybody who is there when a trial begins is known by then, so that the blow falls as soon as the point is
+//! reached. While the maker of a promise stands still, the others go on, and the move itself may end the victim first:
+//! the blow then comes *too late*, which says nothing of the cell. That is decided from facts: the process is dead, and
+//! the register says that its operation was to end it.
+
+use super::cells::{Cell, Fault};
+use super::{INSTANCE, starts};
+use crate::rig::{Rig, Who};
+use anyhow::{Context, Result, bail, ensure};
+use paracloud_core::ids::{NodeId, Placement, StartId};
+use paracloud_core::migration::promises::Victim;
+use paracloud_core::register::{Mode, Record, Step};
+use paracloud_substrate::process::{Identity, signal};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long a stopped victim stands still, in milliseconds.
+pub(super) const STOPPED_MS: u64 = 10_000;
+/// How long a victim may take to appear once its point was reached.
+const FOUND_S_MAX: u64 = 10;
+/// How long a signal may take to be obeyed.
+const OBEYED_S_MAX: u64 = 40;
+/// How long the register may take to tell what a dead victim died of.
+const TOLD_S_MAX: u64 = 10;
+/// How long a process that is killed as it stands may take to be dead.
+const DYING_S_MAX: u64 = 5;
+/// How often all processes of the machine are looked through, in milliseconds.
+const SEARCH_MS: u64 = 10;
+
+/// What came of a blow.
+pub(super) enum Blow {
+    /// It is dead.
+    Done,
+    /// It stands still.
+    Standing(Standing),
+    /// It hears nothing for as long as this file is there.
+    Deaf(PathBuf),
+    /// The move itself had ended the victim before, as this says.
+    Late(String),
+}
+
+/// Looks for the victim of a trial until the blow falls.
+pub(super) struct Aim<'a> {
+    rig: &'a Rig,
+    cell: Cell,
+    source: Placement,
+    /// The processes from before the trial.
+    known: BTreeSet<Placement>,
+    /// The process that was started in the trial.
+    target: Option<Placement>,
+    found: Option<Identity>,
+    searched: Option<Instant>,
+}
+
+impl<'a> Aim<'a> {
+    /// Takes aim before anything happens.
+    pub(super) fn take(rig: &'a Rig, cell: Cell, source: Placement) -> Result<Self> {
+        let known = starts::all(rig.layout());
+        let mut aim = Self { rig, cell, source, known, target: None, found: None, searched: None };
+        aim.look();
+        let is_there = aim.found.is_some() || aim.victim().is_none();
+        ensure!(is_there, "{} is not there before the trial", cell.victim);
+        Ok(aim)
+    }
+
+    /// Looks whether a victim that is yet to come has come.
+    pub(super) fn look(&mut self) {
+        if self.target.is_none() {
+            self.target = starts::all(self.rig.layout()).difference(&self.known).next().copied();
+        }
+        let is_due = self.searched.is_none_or(|last| last.elapsed() >= Duration::from_millis(SEARCH_MS));
+        if let (None, Some(who), true) = (&self.found, self.victim(), is_due) {
+            self.found = self.rig.find(who);
+            // What is in a file is looked at whenever there is time; what needs a search is not.
+            let is_cheap = matches!(who, Who::Application(..));
+            self.searched = (!is_cheap).then(Instant::now);
+        }
+    }
+
+    /// Who is to be struck; `None` as long as the target is not known.
+    fn victim(&self) -> Option<Who> {
+        let other = if self.source.node == NodeId(1) { NodeId(2) } else { NodeId(1) };
+        Some(match self.cell.victim {
+            Victim::Controller => Who::Controller,
+            Victim::SourceAgent => Who::Agent(self.source.node),
+            Victim::TargetAgent => Who::Agent(other),
+            Victim::Gateway => Who::Gateway(1),
+            Victim::SourceShim => Who::Shim(self.source.node, self.source.start),
+            Victim::SourceApplication => Who::Application(self.source.node, self.source.start),
+            Victim::TargetShim => self.target.map(|target| Who::Shim(target.node, target.start))?,
+            Victim::TargetApplication => self.target.map(|it| Who::Application(it.node, it.start))?,
+        })
+    }
+
+    /// The process that a victim is, or looks after; `None`: it belongs to none.
+    fn process(&self) -> Option<Placement> {
+        match self.cell.victim {
+            Victim::SourceShim | Victim::SourceApplication => Some(self.source),
+            Victim::TargetShim | Victim::TargetApplication => self.target,
+            Victim::Controller | Victim::SourceAgent | Victim::TargetAgent | Victim::Gateway => None,
+        }
+    }
+
+    /// Strikes, now that the point was reached.
+    pub(super) async fn strike(mut self) -> Result<Blow> {
+        if self.cell.fault == Fault::Cut {
+            let file = self.rig.deaf(1);
+            std::fs::write(&file, "")?;
+            return Ok(Blow::Deaf(file));
+        }
+        // A program that was just started becomes itself in a moment.
+        let begun = Instant::now();
+        let identity = loop {
+            self.look();
+            if let Some(identity) = self.found.take() {
+                break identity;
+            }
+            let is_over = self.process().is_some_and(|it| starts::is_proved_dead(self.rig.layout(), it));
+            if is_over {
+                return self.too_late().await;
+            }
+            ensure!(begun.elapsed().as_secs() < FOUND_S_MAX, "{:?} does not come", self.victim());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        let Some(handle) = identity.open()? else { return self.too_late().await };
+        let wanted = match self.cell.fault {
+            Fault::Kill => Signal::KILL,
+            Fault::Stop => Signal::STOP,
+            Fault::Cut => bail!("a cut is no signal"),
+        };
+        signal(&handle, wanted)?;
+        let begun = Instant::now();
+        loop {
+            let alive = identity.is_alive()?;
+            match self.cell.fault {
+                Fault::Stop if identity.is_stopped()? => {
+                    let process = self.process();
+                    return Ok(Blow::Standing(Standing { identity, process }));
+                }
+                Fault::Stop if !alive => return self.too_late().await,
+                Fault::Kill if !alive => return Ok(Blow::Done),
+                Fault::Stop | Fault::Kill | Fault::Cut => {}
+            }
+            let seconds = begun.elapsed().as_secs();
+            ensure!(seconds < OBEYED_S_MAX, "{:?} does not obey {wanted:?}", self.victim());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The victim is dead already: by its operation, or it is a finding.
+    async fn too_late(&self) -> Result<Blow> {
+        let Some(process) = self.process() else { bail!("{:?} died before the blow", self.victim()) };
+        let told = self.rig.until(INSTANCE, "", Duration::from_secs(TOLD_S_MAX), |_, it| {
+            it.record.as_ref().is_some_and(|record| is_ended_by_operation(record, process.start))
+        });
+        match told.await {
+            Ok(instance) => {
+                let step = instance.record.and_then(|record| record.step());
+                Ok(Blow::Late(format!("{:?} was ended by the move itself, now at {step:?}", self.victim())))
+            }
+            Err(error) => Err(error).with_context(|| {
+                format!("{:?} died before the blow, and no operation was to end it", self.victim())
+            }),
+        }
+    }
+}
+
+/// Whether by this record a process is ended, or was.
+fn is_ended_by_operation(record: &Record, start: StartId) -> bool {
+    let Some(operation) = &record.operation else { return record.owner.start != start };
+    let (source, target) = (operation.source.start == start, operation.target.start == start);
+    match operation.step {
+        Step::Open => false,
+        Step::Sealing | Step::Switch => operation.mode == Mode::Restart && source,
+        Step::Retire => source,
+        Step::Doomed | Step::Undo => target,
+    }
+}
+
+/// A victim that stands still.
+pub(super) struct Standing {
+    identity: Identity,
+    process: Option<Placement>,
+}
+
+impl Standing {
+    /// Lets it stand for its time, sees to it that it did, and lets it go on.
+    pub(super) async fn stand(self, rig: &Rig) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(STOPPED_MS) {
+            tokio::time::sleep(Duration::from_millis(SEARCH_MS)).await;
+            if !self.is_standing(rig).await? {
+                return Ok(());
+            }
+        }
+        let Some(handle) = self.identity.open()? else { return Ok(()) };
+        signal(&handle, Signal::CONT)?;
+        let begun = Instant::now();
+        while self.identity.is_stopped()? {
+            ensure!(begun.elapsed().as_secs() < OBEYED_S_MAX, "it does not go on after its stop");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether it stands. It may have been ended as it stood, if it belongs to a process that the cloud ends.
+    async fn is_standing(&self, rig: &Rig) -> Result<bool> {
+        let begun = Instant::now();
+        while !self.identity.is_stopped()? {
+            if !self.identity.is_alive()? {
+                let process = self.process.context("the victim died as it stood")?;
+                // Of a shim: whoever ends it without its process leaves that to nobody.
+                ensure!(
+                    !starts::runs(rig.layout(), process),
+                    "the shim died as it stood, and its process lives"
+                );
+                return Ok(false);
+            }
+            // Between a stop and its death a process that is killed is neither.
+            ensure!(begun.elapsed().as_secs() < DYING_S_MAX, "the victim went on by itself before its time");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::ids::{Incarnation, OperationNumber};
+    use paracloud_core::register::Operation;
+
+    const SOURCE: Placement = Placement { node: NodeId(1), start: StartId(1) };
+    const TARGET: Placement = Placement { node: NodeId(2), start: StartId(2) };
+
+    fn record(owner: Placement, mode: Mode, step: Option<Step>) -> Record {
+        let source_address = ([127, 0, 0, 1], 80).into();
+        let base = Incarnation(1);
+        let operation =
+            step.map(|step| Operation { mode, step, base, source: SOURCE, source_address, target: TARGET });
+        let (incarnation, last_operation) = (Incarnation(1), OperationNumber(1));
+        Record { incarnation, owner, served: Some(source_address), last_operation, operation }
+    }
+
+    #[test]
+    fn a_move_ends_its_source_once_the_target_serves_and_its_target_when_it_is_off() {
+        let handoff = |owner, step| record(owner, Mode::Handoff, Some(step));
+        for step in [Step::Open, Step::Sealing] {
+            assert!(!is_ended_by_operation(&handoff(SOURCE, step), SOURCE.start), "{step:?}");
+            assert!(!is_ended_by_operation(&handoff(SOURCE, step), TARGET.start), "{step:?}");
+        }
+        assert!(!is_ended_by_operation(&handoff(TARGET, Step::Switch), SOURCE.start));
+        assert!(is_ended_by_operation(&handoff(TARGET, Step::Retire), SOURCE.start));
+        assert!(!is_ended_by_operation(&handoff(TARGET, Step::Retire), TARGET.start));
+        assert!(is_ended_by_operation(&handoff(TARGET, Step::Doomed), TARGET.start));
+        assert!(is_ended_by_operation(&handoff(SOURCE, Step::Undo), TARGET.start));
+        assert!(!is_ended_by_operation(&handoff(SOURCE, Step::Undo), SOURCE.start));
+    }
+
+    #[test]
+    fn a_move_by_restart_ends_its_source_first() {
+        let restart = |owner, step| record(owner, Mode::Restart, Some(step));
+        assert!(!is_ended_by_operation(&restart(SOURCE, Step::Open), SOURCE.start));
+        assert!(is_ended_by_operation(&restart(SOURCE, Step::Sealing), SOURCE.start));
+        assert!(is_ended_by_operation(&restart(TARGET, Step::Switch), SOURCE.start));
+        assert!(!is_ended_by_operation(&restart(TARGET, Step::Switch), TARGET.start));
+    }
+
+    #[test]
+    fn at_rest_everybody_but_the_owner_has_been_ended() {
+        let rest = record(TARGET, Mode::Handoff, None);
+        assert!(is_ended_by_operation(&rest, SOURCE.start));
+        assert!(!is_ended_by_operation(&rest, TARGET.start));
+    }
+}

@@ -1,0 +1,113 @@
+//! The clouds that trials are made in.
+
+use super::INSTANCE;
+use super::cells::{Cell, Story};
+use super::kept::End;
+use crate::rig::{self, Rig};
+use anyhow::Result;
+use paracloud_substrate::layout::Layout;
+use paracloud_substrate::trace;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Trials that one cloud serves; then it ends, so that what it has to say is said and its logs stay short.
+pub(super) const TRIALS_MAX: usize = 16;
+
+/// What the application of a cloud is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It can be handed over.
+    Aware,
+    /// As that, but a target that was committed never answers ready.
+    NeverReady,
+    /// It knows nothing of the cloud.
+    Unaware,
+}
+
+impl Kind {
+    /// The kind that a cell needs.
+    pub(super) fn of(cell: Cell) -> Self {
+        match cell.story() {
+            Story::Move | Story::Blocked | Story::OwnerDies => Self::Aware,
+            Story::NeverReady => Self::NeverReady,
+            Story::Restarted => Self::Unaware,
+        }
+    }
+
+    /// What is set in the manifest beside the rest.
+    fn environment(self) -> &'static str {
+        match self {
+            Self::Aware | Self::Unaware => "",
+            Self::NeverReady => "\n  SESSIONS_FAULT: never-ready-on-resume",
+        }
+    }
+
+    /// The command. A program that knows nothing of the cloud is the same one, started where it cannot see it.
+    fn command(self) -> Result<String> {
+        let program = format!("{:?}", rig::binary("sessions")?.display().to_string());
+        Ok(match self {
+            Self::Aware | Self::NeverReady => program,
+            Self::Unaware => format!("env, PACI_DISABLED=true, {program}"),
+        })
+    }
+}
+
+/// A cloud at work.
+pub(super) struct Cloud {
+    pub(super) number: u64,
+    pub(super) kind: Kind,
+    pub(super) rig: Rig,
+    pub(super) gateways: Vec<SocketAddr>,
+    /// How many trials were made in it.
+    pub(super) trials: usize,
+}
+
+impl Cloud {
+    /// Starts one.
+    pub(super) async fn start(number: u64, kind: Kind) -> Result<Self> {
+        let gateways = rig::free_addresses(2)?;
+        let listen: Vec<_> = gateways.iter().map(|address| format!("{:?}", address.to_string())).collect();
+        let manifest = format!(
+            "kind: App\nname: {INSTANCE}\ncommand: [{}]\nlisten: [{}]\nstopGrace: 1s\ndrain: 1s\n\
+             readiness:\n  http: /healthz\nenv:\n  PARACLOUD_RIG: \"{{rig}}\"\n  SESSIONS_FAULTS: \"1\"{}\n\
+             move:\n  prepare: 10s\n  copy: 30s\n  park: 2s\n  seal: 3s\n  guardWait: 1s\n  switch: 3s\n  release: 2s\n",
+            kind.command()?,
+            listen.join(", "),
+            kind.environment(),
+        );
+        let rig = Rig::start(&manifest, &[(trace::SWITCH, "1".to_owned())]).await?;
+        Ok(Self { number, kind, rig, gateways, trials: 0 })
+    }
+
+    /// Whether it is of use for a cell.
+    pub(super) fn serves(&self, cell: Cell) -> bool {
+        self.kind == Kind::of(cell) && self.trials < TRIALS_MAX
+    }
+
+    /// Ends it, and feeds the logs of its machines to the core again.
+    pub(super) async fn end(self) -> Result<End> {
+        let (left, directory) = self.rig.end().await;
+        let mut end = End { leftovers: left.unwrap_or(1), ..End::default() };
+        let layout = Layout::new(&directory.path().join("c"))?;
+        for entry in std::fs::read_dir(layout.trace())?.flatten() {
+            match trace::replay(&entry.path()) {
+                Ok(inputs) => end.inputs += inputs,
+                Err(error) => end.differ.push(error.to_string()),
+            }
+        }
+        Ok(end)
+    }
+
+    /// Copies its logs to a directory.
+    pub(super) fn keep_logs(&self, to: &Path) -> Result<()> {
+        let _ = std::fs::remove_dir_all(to);
+        std::fs::create_dir_all(to)?;
+        std::fs::write(to.join("up.log"), self.rig.output())?;
+        for folder in [self.rig.layout().log(), self.rig.layout().trace()] {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let _ = std::fs::copy(entry.path(), to.join(entry.file_name()));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! What the whole matrix says: figures and a table.
+
+use super::cells::{Cell, Fault, Loss};
+use super::kept::{Kept, Trial};
+use super::say;
+use crate::report::Report;
+use paracloud_core::migration::promises::{Promise, Victim};
+use paracloud_core::register::Mode;
+use serde_json::json;
+
+/// The report on these cells: of every trial there was, not of the last one.
+pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
+    let trials: Vec<_> = kept.trials.iter().filter(|trial| cells.contains(&trial.cell)).collect();
+    let count = |of: &dyn Fn(&Trial) -> bool| trials.iter().filter(|trial| of(trial)).count();
+    let lost = |of: &dyn Fn(Cell) -> bool| -> u64 {
+        trials.iter().filter(|trial| of(trial.cell)).map(|trial| trial.verdict.lost).sum()
+    };
+    let of_cell = |cell: &Cell| trials.iter().filter(|trial| trial.cell == *cell).collect::<Vec<_>>();
+    let is_good = |trial: &Trial| trial.verdict.is_good(trial.cell);
+    let fired = cells.iter().filter(|cell| of_cell(cell).iter().any(|trial| trial.verdict.fired)).count();
+    let retried = cells.iter().filter(|cell| of_cell(cell).len() > 1).count();
+    let broken = cells.iter().filter(|cell| of_cell(cell).iter().any(|trial| !is_good(trial))).count();
+    let broken_before = cells.iter().filter(|cell| {
+        let trials = of_cell(cell);
+        trials.last().is_some_and(|last| is_good(last)) && trials.iter().any(|trial| !is_good(trial))
+    });
+    let broken_before = broken_before.count();
+    let differ: Vec<_> = kept.clouds.values().flat_map(|end| &end.differ).collect();
+    let leftovers: usize = kept.clouds.values().map(|end| end.leftovers).sum();
+    let inputs: usize = kept.clouds.values().map(|end| end.inputs).sum();
+    let killed = |cell: Cell| cell.fault == Fault::Kill;
+    let nothing = |cell: Cell| cell.loss() == Loss::Nothing;
+    differ.iter().for_each(|difference| say(difference));
+    table(&trials);
+    let all_done = cells.iter().all(|cell| kept.is_done(*cell));
+    let ok = all_done && broken == 0 && differ.is_empty() && leftovers == 0 && inputs > 0;
+    let fields = json!({
+        "cells": cells.len(),
+        "fired": fired,
+        "struck": Cell::struck_count(),
+        "violations": count(&|trial| trial.verdict.violation.is_some()) + differ.len(),
+        "unended": count(&|trial| !trial.verdict.ended),
+        "lost": lost(&|cell| nothing(cell) && !killed(cell)),
+        "duplicated": trials.iter().map(|trial| trial.verdict.duplicated).sum::<u64>(),
+        "lost_by_crash_owner": lost(&|cell| cell.loss() == Loss::Owners),
+        "lost_by_crash_other": lost(&|cell| nothing(cell) && killed(cell)),
+        "lost_by_consent": lost(&|cell| cell.loss() == Loss::Consented),
+        "leftovers": leftovers,
+        "late": trials.iter().map(|trial| u64::from(trial.verdict.late)).sum::<u64>(),
+        "retried": retried,
+        "broken_before": broken_before,
+        "replayed_inputs": inputs,
+        "seconds": seconds,
+    });
+    Report { schema: "crash/1", ok, fields }
+}
+
+/// A row a promise and point, a column a victim: a letter for each fault that held, `!` for one that broke.
+fn table(trials: &[&Trial]) {
+    let short = ["ctrl", "s.agent", "t.agent", "gateway", "s.shim", "t.shim", "s.app", "t.app"];
+    for (mode, name) in [(Mode::Handoff, "handoff"), (Mode::Restart, "restart")] {
+        if !trials.iter().any(|trial| trial.cell.mode == mode) {
+            continue;
+        }
+        say(&format!("{name:<26}{}", short.map(|it| format!("{it:<9}")).concat()));
+        for promise in Promise::ALL.iter().filter(|it| mode == Mode::Handoff || it.made_by_restart()) {
+            for point in promise.points() {
+                let mut text = String::new();
+                for victim in Victim::ALL {
+                    let mut marks = String::new();
+                    for fault in [Fault::Kill, Fault::Stop, Fault::Cut] {
+                        let cell = Cell { mode, promise: *promise, point: *point, victim: *victim, fault };
+                        marks.extend(mark(trials, cell));
+                    }
+                    if promise.struck(mode, *point, *victim).is_some() {
+                        marks.push('–');
+                    }
+                    text += &format!("{marks:<9}");
+                }
+                say(&format!("{:<26}{text}", format!("{promise}.{point}")));
+            }
+        }
+    }
+}
+
+/// The letter of a cell, if it was tried.
+fn mark(trials: &[&Trial], cell: Cell) -> Option<char> {
+    let mut of_cell = trials.iter().filter(|trial| trial.cell == cell).peekable();
+    of_cell.peek()?;
+    if of_cell.any(|trial| !trial.verdict.is_good(cell)) {
+        return Some('!');
+    }
+    Some(match cell.fault {
+        Fault::Kill => 'k',
+        Fault::Stop => 's',
+        Fault::Cut => 'c',
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kept::End;
+    use super::super::trial::Verdict;
+    use super::*;
+
+    fn good() -> Verdict {
+        Verdict { fired: true, ended: true, ..Verdict::default() }
+    }
+
+    /// A report on one cell after these trials, all in one cloud with this end.
+    fn report(verdicts: Vec<Verdict>, end: End) -> Report {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = Kept::open(folder.path(), "abc", true).unwrap();
+        let cell = Cell::all()[0];
+        let cloud = kept.new_cloud();
+        for verdict in verdicts {
+            kept.tried(cloud, cell, verdict).unwrap();
+        }
+        kept.ended(cloud, end).unwrap();
+        conclude(&[cell], &kept, 1)
+    }
+
+    fn replayed() -> End {
+        End { inputs: 1, ..End::default() }
+    }
+
+    #[test]
+    fn a_cell_that_held_and_a_clean_cloud_are_a_success() {
+        assert!(report(vec![good()], replayed()).ok);
+        assert!(!report(Vec::new(), replayed()).ok, "nothing was tried");
+    }
+
+    #[test]
+    fn a_cell_that_ever_broke_stays_broken() {
+        let broken = Verdict { violation: Some("it burnt".to_owned()), ..good() };
+        let report = report(vec![broken, good()], replayed());
+        assert!(!report.ok);
+        assert_eq!((&report.fields["violations"], &report.fields["broken_before"]), (&json!(1), &json!(1)));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_cloud_is_a_failure() {
+        assert!(!report(vec![good()], End { leftovers: 1, ..replayed() }).ok);
+        assert!(!report(vec![good()], End { differ: vec!["line 3".to_owned()], ..replayed() }).ok);
+        assert!(!report(vec![good()], End::default()).ok, "nothing was replayed");
+    }
+}
