@@ -1,149 +1,149 @@
 #!/usr/bin/env python3
-"""Counters over HTTP, in a dict that moves while it is served: POST /name raises one, GET /name reads it.
+"""Counters over HTTP, in a dict that moves while it is served: POST /name raises one, GET reads it.
 
-Nothing but the standard library. The wire of PaCI is in paci.py, what moves the dict is here.
+Python 3.10 and its standard library. PaCI is spoken by hand, as docs/reference/paci-v1.md tells it.
 """
-import hashlib, http.server, itertools, json, os, threading, time
-from paci import DATA, END, PATH, Channel, Upcalls, call
+import asyncio, contextlib, hashlib, json, os, struct, zlib
 
-SCHEMA = {"name": "python-counters", "version": 1}
-cond, wire = threading.Condition(), threading.Lock()  # cond guards the names below, wire the channel
-counters, dirty = {}, set()  # the state (its position is the sum of all counters); what changed since it was sent
-is_open, guards, incarnation = not PATH, {}, 0  # the gate; who holds a guard: for what, and since when
-phase, staged, channel, told = "NEW", None, None, {}  # where this process stands; what was loaded; what Hello told
+PATH = os.environ.get("PACI_ENDPOINT", "").removeprefix("unix://")
+PATH = "" if os.environ.get("PACI_DISABLED") in ("true", "1") else PATH
+CHANNEL = os.path.join(os.path.dirname(PATH), "channel")
+HELLO = {"versions": ["v1"], "capabilities": ["move.estimate", "move.handoff"], "sdk": "by hand"}
+DATA, END, BYTES_MAX = 1, 2, {1: 262144, 2: 1024}  # kinds of frames, and their longest payloads
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version, disable_nagle_algorithm, log_message = "HTTP/1.1", True, lambda *_: None
-    def do_GET(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, body, path, refused = 421, b"", self.path[:128], str(incarnation)
-        with cond:  # the guard: taken before anything is done, given back when the answer is written
-            if is_open:
-                guards[self] = (f"{self.command} {path}"[:128], time.monotonic())
-                if self.command == "POST":
-                    counters[path] = counters.get(path, 0) + 1
-                    dirty.add(path)
-                status, body = 200, b"%d\n" % counters.get(path, 0)
-        try:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            if status == 421:
-                self.send_header("Paci-Not-Applied", refused)
-            self.end_headers()
-            self.wfile.write(body)
-        finally:
-            with cond:
-                guards.pop(self, None)
-                cond.notify_all()
-    do_POST = do_GET
+async def call(method, target, body=None):
+    text = json.dumps(body) if body else ""
+    head = f"{method} {target} HTTP/1.1\r\nHost: paci\r\nPaci: 1\r\nConnection: close\r\n"
+    reader, writer = await asyncio.open_unix_connection(PATH)
+    writer.write(f"{head}Content-Length: {len(text)}\r\n\r\n{text}".encode())
+    head, _, text = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), json.loads(text or "{}")
 
-def prepare(op, asked):
-    global phase, dirty, channel
-    side, schema = asked.get("side"), asked.get("schema") or SCHEMA
-    if asked.get("mode") != "HANDOFF" or side not in ("SOURCE", "TARGET"):
-        return "UNSUPPORTED", {}
-    if phase not in {"SOURCE": ("SERVING", "PREPARING"), "TARGET": ("STAGING",)}[side]:
-        return "FAILED", {"code": "WRONG_PHASE"}
-    if side == "TARGET" and schema != SCHEMA:
-        return "REFUSE", {"code": "SCHEMA_UNKNOWN"}
-    with wire:
-        channel = Channel(asked["channelToken"])
-        with cond:
-            phase, dirty = ("PREPARING", set(counters)) if side == "SOURCE" else ("LOADING", set())
-    return copy(op) if side == "SOURCE" else load(op)
-
-def copy(op):  # ships everything, then what changes, while it serves; seal ends this question, or abort
-    while True:
-        with wire:
-            if phase != "PREPARING" or upcalls.seen != op:
-                return None
-            send_changes()
-        left = {"staged": True, "remainingRecords": len(dirty), "predictedPauseMs": 5}
-        upcalls.answer(op, "prepare", "IN_PROGRESS", copy=left)
-        time.sleep(0.1)
-
-def send_changes():
-    while dirty:
-        with cond:
-            part = {name: counters[name] for name in itertools.islice(dirty, 200)}
-            dirty.difference_update(part)
-        channel.send(DATA, part)
-
-def load(op):
-    global phase, staged
-    upcalls.answer(op, "prepare", "IN_PROGRESS", copy={"staged": True})
-    loaded = {}
-    while (frame := channel.receive())[0] == DATA:
-        loaded.update(frame[1])
-    with cond:
-        staged, phase = loaded, f"LOADED {op}" if phase == "LOADING" else phase
-    end = {"endPosition": frame[1]["position"], "endDigest": frame[1]["digest"]}
-    return "DONE", {"loaded": {**proof(loaded), **end}}
+def frame(kind, number, payload):
+    head = struct.pack(">BII", kind, len(payload), number) + payload
+    return head + struct.pack(">I", zlib.crc32(head))
 
 def proof(state):
-    digest = hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=16).hexdigest()
-    return {"position": str(sum(state.values())), "digest": digest}
+    """How many changes went into it, and its digest: both sides must agree."""
+    digest = hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=16)
+    return {"position": str(sum(state.values())), "digest": digest.hexdigest()}
 
-def seal(op, asked):
-    global phase, is_open
-    with cond:
-        if phase != "PREPARING":
-            return "FAILED", {"code": "WRONG_PHASE"}
-        phase, is_open = "SEALED", False  # until resume: nothing else opens the gate
-        if not cond.wait_for(lambda: not guards, asked.get("guardWaitMs", 0) / 1000):
-            route, since = min(guards.values(), key=lambda guard: guard[1])
-            held = {"route": route, "heldMs": int((time.monotonic() - since) * 1000)}
-            return "FAILED", {"code": "SEAL_BLOCKED", "blocked": held}
-    with wire:
-        send_changes()
-        channel.send(END, proof(counters))
-    return "DONE", {"sealed": proof(counters)}
+class App:
+    """The counters, and what this process answers when clients and the cloud ask."""
+    def __init__(self):
+        self.counters, self.phase, self.incarnation = {}, "NEW" if PATH else "SERVING", 0
+        self.seen = self.closed = 0  # the highest operation, and the highest that is over
+        self.work = {}  # on each question: the same one has the same answer, however often it comes
+    async def run(self):
+        host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8080")
+        server = await asyncio.start_server(self.serve, host, int(port))
+        await asyncio.gather(server.serve_forever(), self.talk())
+    async def serve(self, reader, writer):
+        while request := await reader.readline():
+            length, (method, name, _) = 0, request.decode().split()
+            while (line := await reader.readline()).strip():
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line[15:])
+            await reader.readexactly(length)
+            # From here to the answer nothing is awaited, so no seal comes between: that is the guard.
+            head, body = f"421 Misdirected Request\r\nPaci-Not-Applied: {self.incarnation}", ""
+            if self.phase in ("SERVING", "PREPARED"):
+                if method == "POST":
+                    self.counters[name] = self.counters.get(name, 0) + 1
+                    self.ship(DATA, {name: self.counters[name]})
+                head, body = "200 OK", f"{self.counters.get(name, 0)}\n"
+            writer.write(f"HTTP/1.1 {head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            await writer.drain()
+        writer.close()
+    async def talk(self):
+        up = {}
+        while PATH and up.get("next") != "STOP_POLLING":
+            with contextlib.suppress(OSError, IndexError):  # the agent may restart at any time
+                status = await self.hello()
+                while status in (200, 204):
+                    status, up = await call("GET", "/v1/upcalls/next?waitMs=25000")
+                    if status == 200:
+                        await self.take(up, up["operation"])
+            await asyncio.sleep(0.2)
+    async def hello(self):
+        told = {"told": {"operation": self.seen, "sealed": self.phase == "SEALED"}}
+        status, reply = await call("POST", "/v1/hello", HELLO | told if self.seen else HELLO)
+        match self.phase, reply.get("standing"):
+            case _, None | "UNDECIDED":
+                return 503
+            case "NEW", "OWNER":
+                self.phase, self.incarnation = "SERVING", reply["instance"]["incarnation"]
+            case "NEW" | "SERVING" | "PREPARED", "STAGING" | "OUTDATED" as standing:
+                self.phase = standing
+        return (await call("PUT", "/v1/state", {"state": "READY"}))[0]
+    async def take(self, up, op):
+        begins = up.keys() & {"estimate", "prepare", "seal"}
+        name = "".join(begins or up.keys() & {"resume", "serve", "abort"})
+        if op < self.seen or op <= self.closed and begins:
+            return await self.answer(up, {"verdict": "REFUSE", "code": "OPERATION_CLOSED"})
+        self.seen = op
+        if (op, name) not in self.work:
+            self.work[op, name] = asyncio.create_task(self.obey(up, name))
+        while not (await asyncio.wait([work := self.work[op, name]], timeout=2))[0]:
+            await self.answer(up, {"verdict": "IN_PROGRESS"})
+        lost = isinstance(work.exception(), (OSError, EOFError, ValueError))
+        await self.answer(up, {"verdict": "FAILED", "code": "CHANNEL_LOST"} if lost else work.result())
+    async def answer(self, up, answer):
+        answer = {"operation": up["operation"], "attempt": up["attempt"], **answer}
+        await call("POST", f"/v1/upcalls/{up['operation']}", answer)
+    async def obey(self, up, name):
+        match self.phase, up:
+            case _, {"estimate": _}:
+                return {"verdict": "DONE", "estimate": {"modes": ["HANDOFF"], "pauseMs": 5}}
+            case "SERVING" | "PREPARED", {"prepare": {"side": "SOURCE", "channelToken": token}}:
+                await self.join(token)
+                self.phase = "PREPARED"  # from now on each change is sent as it is made
+                for key, count in self.counters.items():
+                    self.ship(DATA, {key: count})
+                return {"verdict": "DONE", "copy": {"staged": True, "predictedPauseMs": 5}}
+            case "STAGING", {"prepare": {"side": "TARGET", "channelToken": token}}:
+                self.phase = "LOADING"
+                await self.join(token)
+                await self.answer(up, {"verdict": "IN_PROGRESS", "copy": {"staged": True}})
+                return {"verdict": "DONE", "loaded": await self.load()}
+            case "PREPARED", {"seal": _}:
+                self.ship(END, proof(self.counters))
+                self.phase = "SEALED"  # until resume: nothing else opens the gate
+                await self.channel.drain()
+                return {"verdict": "DONE", "sealed": proof(self.counters)}
+            case "LOADED", {"resume": {"outcome": "COMMITTED", "incarnation": number}}:
+                self.phase, self.incarnation = "RESUMED", number
+            case ("SERVING" | "PREPARED" | "SEALED", {"resume": {"outcome": "COMMITTED"}}) \
+                    | ("STAGING" | "LOADED", {"abort": _}):
+                self.phase = "OUTDATED"
+            case "SERVING" | "PREPARED" | "SEALED", {"resume": {"incarnation": number}}:
+                self.phase, self.incarnation = "SERVING", number
+            case ("RESUMED", {"serve": _}) | ("SERVING" | "PREPARED", {"abort": _}):
+                self.phase = "SERVING"
+            case _:
+                return {"verdict": "FAILED", "code": "WRONG_PHASE"} if name else {"verdict": "UNSUPPORTED"}
+        self.closed = up["operation"]
+        return {"verdict": "DONE"}
+    async def join(self, token):
+        self.sent, (self.received, self.channel) = 0, await asyncio.open_unix_connection(CHANNEL)
+        self.channel.write(f"PACI-CHANNEL 1 {token}\n".encode())
+        if await self.received.readline() != b"OK\n":
+            raise ConnectionRefusedError("the agent does not let us join")
+    def ship(self, kind, content):
+        if self.phase == "PREPARED":
+            self.channel.write(frame(kind, self.sent, json.dumps(content).encode()))
+            self.sent += 1
+    async def load(self):
+        state, kind, number = {}, DATA, 0
+        while kind == DATA:
+            kind, length, _ = struct.unpack(">BII", head := await self.received.readexactly(9))
+            rest = await self.received.readexactly(min(length, BYTES_MAX.get(kind, 0)) + 4)
+            if head + rest != frame(kind, number, rest[:-4]):
+                raise ValueError("the frame is damaged, or none of ours")
+            content, number = json.loads(rest[:-4]), number + 1
+            state |= content if kind == DATA else {}
+        self.counters, self.phase = state, "LOADED"
+        return {**proof(state), "endPosition": content["position"], "endDigest": content["digest"]}
 
-def resume(op, asked):
-    if asked["outcome"] == "COMMITTED":
-        return turn({f"LOADED {op}": "RESUMED", **dict.fromkeys(SOURCE, "OUTDATED")}, asked["incarnation"])
-    return turn(dict.fromkeys(SOURCE, "SERVING"), asked["incarnation"])
-
-def serve(op, asked):
-    return turn({"RESUMED": "SERVING"} if asked["incarnation"] == incarnation else {}, incarnation)
-
-def abort(op, _):
-    spoilt = dict.fromkeys(("STAGING", "LOADING", f"LOADED {op}"), "SPOILT")
-    return turn({"SERVING": "SERVING", "PREPARING": "SERVING", **spoilt}, incarnation)
-
-def turn(phases, number):
-    global phase, is_open, incarnation, counters
-    with cond:
-        if phase not in phases:
-            return "FAILED", {"code": "WRONG_PHASE"}
-        phase = phases[phase]
-        is_open, counters = phase == "SERVING", staged if phase == "RESUMED" else counters
-        incarnation = incarnation if phase == "OUTDATED" else number
-    return "DONE", {}
-
-def hello():
-    global phase, is_open, incarnation, told
-    claims = {"versions": ["v1"], "capabilities": ["stop", "move.estimate", "move.handoff"], "sdk": "by hand"}
-    last = {"incarnation": incarnation, "operation": upcalls.seen, "sealed": phase == "SEALED"}
-    status, reply = call("POST", "/v1/hello", {**claims, **({"told": {**told, **last}} if told else {})})
-    standing = reply.get("standing")
-    if status != 200 or standing not in ("OWNER", "STAGING", "OUTDATED"):
-        raise ConnectionError("not now: say it again")
-    told = {"startId": reply["instance"]["startId"], "standing": standing}
-    with cond:
-        if phase == "NEW" and standing == "OWNER":
-            phase, is_open, incarnation = "SERVING", True, reply["instance"]["incarnation"]
-        elif phase == "NEW" or phase in SOURCE[:2] and standing == "OUTDATED":
-            phase, is_open = standing, False
-    call("PUT", "/v1/state", {"state": "READY"})
-
-SOURCE = ("SERVING", "PREPARING", "SEALED")
-ESTIMATE = {"estimate": {"modes": ["HANDOFF"], "schema": SCHEMA, "pauseMs": 5}}
-CALLS = {handler.__name__: handler for handler in (prepare, seal, resume, serve, abort)}
-CALLS |= {"estimate": lambda *_: ("DONE", ESTIMATE), "stop": lambda *_: ("DONE", {})}
-upcalls = Upcalls(hello, CALLS, lambda: phase == "OUTDATED")
-if __name__ == "__main__":
-    if PATH:
-        threading.Thread(target=upcalls.poll, daemon=True).start()
-    where = (os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8080")))
-    http.server.ThreadingHTTPServer(where, Handler).serve_forever()
+asyncio.run(App().run())

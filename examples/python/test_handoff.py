@@ -100,7 +100,7 @@ class Move(unittest.TestCase):
             agent.call(op, "prepare", side=side, mode="HANDOFF", channelToken="a" * 32)
         ends = (source.join(), target.join())
         threading.Thread(target=self.pump, args=ends, daemon=True).start()
-        source.said("IN_PROGRESS")
+        source.said("DONE")
         return source, target
     def pump(self, source, target):
         while piece := source.recv(65536):
@@ -123,8 +123,9 @@ class Move(unittest.TestCase):
         self.assertEqual(target.http("GET", "/late"), (200, b"1\n", None))
         source.call(5, "resume", incarnation=2, outcome="COMMITTED").said("DONE")
         self.assertEqual(source.http("POST", "/a"), (421, b"", "1"))
-        source.call(5, "stop", graceMs=1000).said("DONE")
-        self.assertEqual(source.process.wait(WAIT), 0)
+        self.assertEqual(source.call(4, "resume", incarnation=1, outcome="ROLLED_BACK").said("REFUSE")["code"],
+                         "OPERATION_CLOSED", "a lower number is refused")
+        source.call(6, "frobnicate").said("UNSUPPORTED")
     def test_a_move_that_is_rolled_back_leaves_the_source_serving(self):
         source, _ = self.prepare(5)
         source.call(5, "seal", guardWaitMs=500).said("DONE")
@@ -133,8 +134,18 @@ class Move(unittest.TestCase):
         source.call(5, "resume", incarnation=2, outcome="ROLLED_BACK").said("DONE")
         self.assertEqual(source.http("POST", "/a"), (200, b"3\n", None))
         self.assertEqual(source.call(5, "seal").said("REFUSE")["code"], "OPERATION_CLOSED")
-        self.assertEqual(source.call(5, "stop").said("REFUSE")["code"], "OPERATION_CLOSED")
+        self.assertEqual(source.call(5, "prepare", side="SOURCE").said("REFUSE")["code"], "OPERATION_CLOSED")
         self.assertEqual(source.http("POST", "/a"), (200, b"4\n", None))
+    def test_a_channel_that_is_damaged_or_ends_early_proves_nothing(self):
+        frame = b'\x01\x00\x00\x00\x06\x00\x00\x00\x00{"a":1'  # and neither its CRC nor an END frame
+        for rest in (b"\x00\x00\x00\x00", b""):
+            target = self.start("STAGING")
+            target.call(5, "prepare", side="TARGET", mode="HANDOFF", channelToken="a" * 32)
+            with target.join() as channel:
+                channel.sendall(frame + rest)
+            self.assertEqual(target.said("FAILED")["code"], "CHANNEL_LOST")
+            self.assertEqual(target.call(5, "resume", incarnation=2, outcome="COMMITTED").said("FAILED")["code"],
+                             "WRONG_PHASE")
 
 if __name__ == "__main__":
     unittest.main()

@@ -10,5 +10,6 @@ mod rig;
 
 mod blocked;
 mod clients;
+mod examples;
 mod sockets;
 mod streams;
