@@ -46,8 +46,8 @@ async fn answered(load: &Load, more: u64) -> Result<()> {
 }
 
 /// Ends the clients, enters what their ledger says, and gives what they saw fail.
-pub(super) async fn settle(verdict: &mut Verdict, mut load: Load, loss: Loss) -> Result<Errors> {
-    if loss == Loss::Nothing {
+pub(super) async fn settle(verdict: &mut Verdict, mut load: Load) -> Result<Errors> {
+    if verdict.loss == Loss::Nothing {
         let summary = load.stop().await?;
         verdict.lost = summary.lost + summary.sockets.lost;
         verdict.duplicated = summary.duplicated + summary.sockets.repeated;

@@ -33,8 +33,8 @@ const SEARCH_MS: u64 = 10;
 
 /// What came of a blow.
 pub(super) enum Blow {
-    /// It is dead.
-    Done,
+    /// It is dead; which application it was, if it was one.
+    Done(Option<StartId>),
     /// It stands still.
     Standing(Standing),
     /// It hears nothing for as long as this file is there.
@@ -105,6 +105,12 @@ impl<'a> Aim<'a> {
         }
     }
 
+    /// The application that the victim is, if it is one.
+    fn application(&self) -> Option<StartId> {
+        let is_one = matches!(self.cell.victim, Victim::SourceApplication | Victim::TargetApplication);
+        self.process().filter(|_| is_one).map(|process| process.start)
+    }
+
     /// Strikes, now that the point was reached.
     pub(super) async fn strike(mut self) -> Result<Blow> {
         if self.cell.fault == Fault::Cut {
@@ -142,7 +148,7 @@ impl<'a> Aim<'a> {
                     return Ok(Blow::Standing(Standing { identity, process }));
                 }
                 Fault::Stop if !alive => return self.too_late().await,
-                Fault::Kill if !alive => return Ok(Blow::Done),
+                Fault::Kill if !alive => return Ok(Blow::Done(self.application())),
                 Fault::Stop | Fault::Kill | Fault::Cut => {}
             }
             let seconds = begun.elapsed().as_secs();

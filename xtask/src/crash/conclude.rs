@@ -12,11 +12,12 @@ use serde_json::json;
 pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
     let trials: Vec<_> = kept.trials.iter().filter(|trial| cells.contains(&trial.cell)).collect();
     let count = |of: &dyn Fn(&Trial) -> bool| trials.iter().filter(|trial| of(trial)).count();
-    let lost = |of: &dyn Fn(Cell) -> bool| -> u64 {
-        trials.iter().filter(|trial| of(trial.cell)).map(|trial| trial.verdict.lost).sum()
+    let lost = |loss: Loss, faults: &[Fault]| -> u64 {
+        let of = |trial: &&&Trial| trial.verdict.loss == loss && faults.contains(&trial.cell.fault);
+        trials.iter().filter(of).map(|trial| trial.verdict.lost).sum()
     };
     let of_cell = |cell: &Cell| trials.iter().filter(|trial| trial.cell == *cell).collect::<Vec<_>>();
-    let is_good = |trial: &Trial| trial.verdict.is_good(trial.cell);
+    let is_good = |trial: &Trial| trial.verdict.is_good();
     let fired = cells.iter().filter(|cell| of_cell(cell).iter().any(|trial| trial.verdict.fired)).count();
     let retried = cells.iter().filter(|cell| of_cell(cell).len() > 1).count();
     let broken = cells.iter().filter(|cell| of_cell(cell).iter().any(|trial| !is_good(trial))).count();
@@ -28,8 +29,7 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
     let differ: Vec<_> = kept.clouds.values().flat_map(|end| &end.differ).collect();
     let leftovers: usize = kept.clouds.values().map(|end| end.leftovers).sum();
     let inputs: usize = kept.clouds.values().map(|end| end.inputs).sum();
-    let killed = |cell: Cell| cell.fault == Fault::Kill;
-    let nothing = |cell: Cell| cell.loss() == Loss::Nothing;
+    let all = [Fault::Kill, Fault::Stop, Fault::Cut];
     differ.iter().for_each(|difference| say(difference));
     table(&trials);
     let all_done = cells.iter().all(|cell| kept.is_done(*cell));
@@ -40,11 +40,11 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
         "struck": Cell::struck_count(),
         "violations": count(&|trial| trial.verdict.violation.is_some()) + differ.len(),
         "unended": count(&|trial| !trial.verdict.ended),
-        "lost": lost(&|cell| nothing(cell) && !killed(cell)),
+        "lost": lost(Loss::Nothing, &[Fault::Stop, Fault::Cut]),
         "duplicated": trials.iter().map(|trial| trial.verdict.duplicated).sum::<u64>(),
-        "lost_by_crash_owner": lost(&|cell| cell.loss() == Loss::Owners),
-        "lost_by_crash_other": lost(&|cell| nothing(cell) && killed(cell)),
-        "lost_by_consent": lost(&|cell| cell.loss() == Loss::Consented),
+        "lost_by_crash_owner": lost(Loss::Owners, &all),
+        "lost_by_crash_other": lost(Loss::Nothing, &[Fault::Kill]),
+        "lost_by_consent": lost(Loss::Consented, &all),
         "leftovers": leftovers,
         "late": trials.iter().map(|trial| u64::from(trial.verdict.late)).sum::<u64>(),
         "retried": retried,
@@ -87,7 +87,7 @@ fn table(trials: &[&Trial]) {
 fn mark(trials: &[&Trial], cell: Cell) -> Option<char> {
     let mut of_cell = trials.iter().filter(|trial| trial.cell == cell).peekable();
     of_cell.peek()?;
-    if of_cell.any(|trial| !trial.verdict.is_good(cell)) {
+    if of_cell.any(|trial| !trial.verdict.is_good()) {
         return Some('!');
     }
     Some(match cell.fault {

@@ -90,7 +90,7 @@ impl Kept {
     /// Whether a cell need not be tried again.
     pub(super) fn is_done(&self, cell: Cell) -> bool {
         let last = self.trials.iter().rev().find(|trial| trial.cell == cell);
-        last.is_some_and(|last| last.verdict.is_good(cell) && self.clouds.contains_key(&last.cloud))
+        last.is_some_and(|last| last.verdict.is_good() && self.clouds.contains_key(&last.cloud))
     }
 
     fn add(&mut self, row: Row) -> Result<()> {
@@ -142,7 +142,7 @@ mod tests {
         let mut kept = Kept::open(folder.path(), "abc", false).unwrap();
         assert_eq!(kept.clouds.get(&cloud), Some(&end));
         assert!(kept.is_done(one) && !kept.is_done(other));
-        assert_eq!(kept.trials.iter().filter(|trial| !trial.verdict.is_good(trial.cell)).count(), 1);
+        assert_eq!(kept.trials.iter().filter(|trial| !trial.verdict.is_good()).count(), 1);
         assert!(kept.new_cloud() > next);
     }
 

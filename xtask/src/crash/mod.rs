@@ -9,6 +9,7 @@ mod cells;
 mod cloud;
 mod conclude;
 mod cut;
+mod history;
 mod kept;
 mod starts;
 mod story;
@@ -109,7 +110,7 @@ async fn worker(work: &Work) -> Result<()> {
             Err(error) => Verdict { violation: Some(format!("the rig: {error:#}")), ..Verdict::default() },
         };
         current.trials += 1;
-        let good = verdict.is_good(cell);
+        let good = verdict.is_good();
         say(&format!("{} {}", work.progress(cell), line(cell, &verdict)));
         lock(&work.kept).tried(current.number, cell, verdict)?;
         if good {
@@ -162,7 +163,7 @@ fn folder() -> PathBuf {
 }
 
 fn line(cell: Cell, verdict: &Verdict) -> String {
-    let word = if verdict.is_good(cell) { "held" } else { "BROKEN" };
+    let word = if verdict.is_good() { "held" } else { "BROKEN" };
     let Verdict { lost, duplicated, failed, settled_ms, late, .. } = verdict;
     let late = if *late > 0 { format!(", late {late}") } else { String::new() };
     let what = verdict.violation.as_ref().map(|what| format!(": {what}")).unwrap_or_default();

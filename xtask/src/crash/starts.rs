@@ -49,9 +49,9 @@ pub(super) fn is_proved_dead(layout: &Layout, place: Placement) -> bool {
     layout.process(place.node, place.start).join("exit.json").exists()
 }
 
-/// Whether its start id is used up: it may run from now on.
-pub(super) fn is_marked(layout: &Layout, place: Placement) -> bool {
-    layout.process(place.node, place.start).join("marker").exists()
+/// Whether its program was started. One whose start id was only used up, so that it never starts, was not.
+pub(super) fn was_started(layout: &Layout, place: Placement) -> bool {
+    layout.process(place.node, place.start).join("identity.json").exists()
 }
 
 /// Whether its program is running now.

@@ -4,13 +4,13 @@ use super::blow::{Aim, Blow};
 use super::cells::{Cell, Fault, Loss, Story};
 use super::cut::Ear;
 use super::watch::{Answer, Seen, Watch};
-use super::{INSTANCE, audit, starts, story, watch};
+use super::{INSTANCE, audit, history, starts, story, watch};
 use crate::rig::Rig;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use paracloud_core::ids::StartId;
 use paracloud_core::register::{Mode, Record};
 use paracloud_load::Load;
-use paracloud_substrate::person::{Event, Instance, Reply, Request, What};
+use paracloud_substrate::person::Instance;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -24,9 +24,6 @@ pub(super) const SETTLED_S_MAX: u64 = 90;
 pub(super) const ANSWER_S_MAX: u64 = 10;
 /// How often a cell is tried whose blow comes too late, because the move had ended the victim.
 const LATE_TRIES_MAX: u32 = 5;
-/// Times that the journal is asked for.
-const EVENTS_TRIES_MAX: u32 = 10;
-
 /// What came of one trial.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Verdict {
@@ -36,6 +33,8 @@ pub(super) struct Verdict {
     pub(super) ended: bool,
     /// Tries in which the blow came too late, before this one.
     pub(super) late: u32,
+    /// What may be gone, given what happened.
+    pub(super) loss: Loss,
     /// Acknowledged writes and messages that are gone.
     pub(super) lost: u64,
     /// Writes and messages that came twice.
@@ -49,8 +48,8 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    pub(super) fn is_good(&self, cell: Cell) -> bool {
-        let lost = self.lost == 0 || cell.loss() != Loss::Nothing;
+    pub(super) fn is_good(&self) -> bool {
+        let lost = self.lost == 0 || self.loss != Loss::Nothing;
         self.fired && self.ended && lost && self.duplicated == 0 && self.violation.is_none()
     }
 
@@ -69,14 +68,10 @@ pub(super) async fn run(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Resul
         let Some(why) = why else { return Ok(verdict) };
         late += 1;
         tracing::info!(%cell, late, why, "the blow came too late");
-        // Nobody was struck: only what the story itself costs may be gone.
-        if verdict.lost > 0 && cell.story().loss() == Loss::Nothing {
-            verdict.is_broken_by(format!("{} lost, and nobody was struck", verdict.lost));
-        }
         if late == LATE_TRIES_MAX {
             verdict.is_broken_by(format!("the blow came too late {late} times: {why}"));
         }
-        if verdict.violation.is_some() || !verdict.ended || verdict.duplicated > 0 {
+        if !verdict.is_good() {
             verdict.late = late;
             return Ok(verdict);
         }
@@ -92,8 +87,8 @@ struct Trial<'a> {
     before: Record,
     /// The last event of the journal from before it.
     last_event: u64,
-    /// What may be gone at its end.
-    loss: Loss,
+    /// The application that was struck dead, if one was.
+    killed: Option<StartId>,
     verdict: Verdict,
     ear: Option<Ear>,
 }
@@ -102,12 +97,12 @@ struct Trial<'a> {
 async fn attempt(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Result<(Verdict, Option<String>)> {
     let settled = rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await?;
     let before = settled.record.context("it serves without a record")?;
-    let last_event = events(rig, 1).await?.last().map_or(0, |event| event.number);
+    let last_event = history::events(rig, 1).await?.last().map_or(0, |event| event.number);
     let load = audit::load(gateways, &before).await?;
     let watch = Watch::begin(rig.layout().clone(), cell.mode == Mode::Restart);
     let ear = (cell.fault == Fault::Cut).then(|| Ear::begin(rig)).transpose()?;
-    let (verdict, loss) = (Verdict::default(), cell.loss());
-    let mut trial = Trial { rig, cell, load, watch, before, last_event, loss, verdict, ear };
+    let verdict = Verdict::default();
+    let mut trial = Trial { rig, cell, load, watch, before, last_event, killed: None, verdict, ear };
     let mut aim = Aim::take(rig, cell, trial.before.owner)?;
     // What a trial before this one left would look like this one's.
     for left in std::fs::read_dir(rig.failpoints())?.flatten() {
@@ -134,11 +129,8 @@ async fn attempt(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Result<(Verd
     let mut late = None;
     match struck {
         Err(error) => trial.verdict.is_broken_by(format!("{error:#}")),
-        Ok(Blow::Done) => {}
-        Ok(Blow::Late(why)) => {
-            trial.loss = cell.story().loss();
-            late = Some(why);
-        }
+        Ok(Blow::Done(killed)) => trial.killed = killed,
+        Ok(Blow::Late(why)) => late = Some(why),
         Ok(Blow::Standing(standing)) => {
             if let Err(error) = standing.stand(rig).await {
                 trial.verdict.is_broken_by(format!("{error:#}"));
@@ -155,25 +147,6 @@ async fn attempt(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Result<(Verd
     let verdict = trial.finish(begun).await?;
     drop(asking);
     Ok((verdict, late))
-}
-
-/// The journal from a number on.
-async fn events(rig: &Rig, from: u64) -> Result<Vec<Event>> {
-    for _ in 0..EVENTS_TRIES_MAX {
-        let asked =
-            rig.ask(&Request::Events { from, follow: false }, Duration::from_secs(ANSWER_S_MAX)).await;
-        let Ok(replies) = asked else { continue };
-        let events = replies.into_iter().filter_map(|reply| match reply {
-            Reply::Event(event) => Some(event),
-            Reply::Status(_)
-            | Reply::Outcome(_)
-            | Reply::Previewed { .. }
-            | Reply::Done
-            | Reply::Refused(_) => None,
-        });
-        return Ok(events.collect());
-    }
-    bail!("the controller does not tell what happened")
 }
 
 impl Trial<'_> {
@@ -205,9 +178,14 @@ impl Trial<'_> {
         };
         self.verdict.ended = true;
         let seen = self.watch.end().await.context("nobody watched who accepts requests")?;
-        let owners = owners(&events(self.rig, self.last_event + 1).await?, &self.before);
-        judge_owners(&mut self.verdict, &seen, &owners);
-        let errors = audit::settle(&mut self.verdict, self.load, self.loss).await?;
+        let events = history::events(self.rig, self.last_event + 1).await?;
+        let history = history::of(&events, &self.before);
+        judge_owners(&mut self.verdict, &seen, &history::owners(&history));
+        self.verdict.loss = match self.killed {
+            Some(killed) => history::loss(&history, self.cell, killed),
+            None => self.cell.story().loss(),
+        };
+        let errors = audit::settle(&mut self.verdict, self.load).await?;
         // Read once all requests have ended: the gateway has heard its new route by then.
         if let Some(ear) = &self.ear {
             let (source, target) = (self.before.owner.start, after.owner.start);
@@ -224,18 +202,6 @@ impl Trial<'_> {
         }
         Ok(self.verdict)
     }
-}
-
-/// Who owned by the register: from before the trial, and then by each swap.
-fn owners(events: &[Event], before: &Record) -> Vec<StartId> {
-    let mut owners = vec![before.owner.start];
-    for event in events.iter().filter(|event| event.instance == INSTANCE) {
-        if let What::Swapped { record, .. } = &event.what {
-            owners.push(record.owner.start);
-        }
-    }
-    owners.dedup();
-    owners
 }
 
 fn judge_owners(verdict: &mut Verdict, seen: &Seen, owners: &[StartId]) {

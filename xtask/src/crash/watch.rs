@@ -100,10 +100,10 @@ async fn watch(layout: Layout, one_at_once: bool, mut stopped: watch::Receiver<b
 
 /// Two processes, one of which runs while the other may run already.
 fn together(layout: &Layout, present: &[Placement]) -> Option<(StartId, StartId)> {
-    // Looked at in this order: the mark of one is there before the other is seen running, and neither is dead after.
-    let marked: Vec<_> = present.iter().filter(|place| starts::is_marked(layout, **place)).collect();
-    for one in &marked {
-        for other in marked.iter().filter(|other| *other != one) {
+    // Looked at in this order: one was started before the other is seen running, and is not proved dead after.
+    let started: Vec<_> = present.iter().filter(|place| starts::was_started(layout, **place)).collect();
+    for one in &started {
+        for other in started.iter().filter(|other| *other != one) {
             if starts::runs(layout, **one) && !starts::is_proved_dead(layout, **other) {
                 return Some((one.start, other.start));
             }
