@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 /// Last transitions that are shown of a run that broke a rule.
 const TRANSITIONS_SHOWN_MAX: usize = 60;
 /// Seeds from which on a cell that was never hit fails the command: fewer cannot try everything.
-const SEEDS_FOR_ALL_CELLS: u64 = 1_000;
+const SEEDS_FOR_ALL_CELLS: u64 = 200;
 /// Runs of which they are shown.
 const RUNS_SHOWN_MAX: usize = 3;
 

@@ -41,7 +41,7 @@ type Micros = u64;
 const MS: Micros = 1_000;
 
 /// How long things may go wrong, in virtual microseconds.
-const FAULTS_END: Micros = 12_000 * MS;
+const FAULTS_END: Micros = 30_000 * MS;
 
 /// How long the world may then take to come to rest, in virtual microseconds.
 const REST: Micros = 8_000 * MS;
@@ -142,7 +142,7 @@ struct Simulation {
     phase: Phase,
     quiet: bool,
     rates: Rates,
-    aims: Vec<aim::Aim>,
+    aims: aim::Aims,
     /// What becomes of the next message of a party.
     fates: Vec<(Who, Fault)>,
     /// What becomes of the next write of a party.
@@ -201,10 +201,11 @@ fn setting(mode: Mode) -> Setting {
 impl Simulation {
     fn new(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Self {
         let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let aims = aim::aims(seed);
+        let mut aims = aim::Aims::of(seed);
         // One run in four moves a program that carries nothing over.
-        let by_restart = dice.random_bool(0.25) || aims.iter().any(aim::Aim::needs_restart);
+        let by_restart = dice.random_bool(0.25) || aims.need_restart();
         let mode = if by_restart { Mode::Restart } else { Mode::Handoff };
+        aims.keep_reachable(mode);
         let setting = setting(mode);
         let world = World::new(&setting, 0).with_a_past();
         let rates = match dice.random_range(0..4_u32) {

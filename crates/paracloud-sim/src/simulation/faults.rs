@@ -288,6 +288,10 @@ impl Simulation {
 
     /// A party loses sight of the controller; the controller, of everybody; a process, of its state channel.
     pub(super) fn partition(&mut self, party: Party) {
+        self.partition_for(party, CUT);
+    }
+
+    pub(super) fn partition_for(&mut self, party: Party, time: Range<Micros>) {
         let who = self.who(party);
         let everybody = || {
             let agents = self.setting.coordinator.nodes.iter().map(|node| Party::Agent(*node));
@@ -303,7 +307,7 @@ impl Simulation {
             Party::Shim(_) | Party::App(_) => return,
         };
         self.hit(who, Fault::Partition);
-        let wait = self.dice.random_range(CUT);
+        let wait = self.dice.random_range(time);
         for party in cut {
             self.cut.insert(party);
             self.note_of(party, "is cut off from the controller");
