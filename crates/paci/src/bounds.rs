@@ -92,6 +92,8 @@ bounds! {
     IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
     /// How long a request waits for the result of one with the same key that is being worked on. Then: 409.
     IDEMPOTENCY_WAIT_MS: u32 = 10_000;
+    /// How long a target that has taken over may keep a request waiting for `serve`. Then: 421.
+    SERVE_WAIT_MS: u32 = 1_000;
 }
 
 #[cfg(test)]

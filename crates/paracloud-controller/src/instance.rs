@@ -426,7 +426,7 @@ impl Instance {
     /// What follows from a swap was said: the place where tests stop the controller after it.
     async fn said(&self, promise: Option<Promise>) {
         if let Some(promise) = promise
-            && std::env::var_os(failpoint::DIRECTORY).is_some()
+            && failpoint::is_armed(promise, Point::AfterSend, WHO)
         {
             self.control.peers.flush().await;
             failpoint::reached(promise, Point::AfterSend, WHO).await;

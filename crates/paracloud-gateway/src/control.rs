@@ -15,7 +15,7 @@ use paracloud_core::migration::gateway::{
     Answer, Effect, Failure, Gateway, Input, Route, Setting, Ticket, Timer,
 };
 use paracloud_core::migration::message::{FromGateway, ToGateway};
-use paracloud_core::migration::promises::Promise;
+use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::register::RecordOrder;
 use paracloud_substrate::message::FromGatewayLine;
 use paracloud_substrate::{failpoint, trace::Traced};
@@ -112,9 +112,9 @@ pub(crate) struct Control {
     moving: watch::Sender<()>,
     controller: ToController,
     log: Log,
-    /// Whether a crash test may stop it.
-    failpoints: bool,
-    /// Whether one has. Set under the lock.
+    /// Whose it is, for a crash test that stops one of them.
+    gateway: GatewayId,
+    /// Whether one has stopped it. Set under the lock.
     stands: AtomicBool,
     pub(crate) streams: Streams,
     pub(crate) pool: Pool,
@@ -184,7 +184,7 @@ impl Control {
             moving: watch::Sender::new(()),
             controller,
             log,
-            failpoints: std::env::var_os(failpoint::DIRECTORY).is_some(),
+            gateway,
             stands: AtomicBool::new(false),
             streams: Streams::default(),
             pool: Pool::default(),
@@ -359,8 +359,10 @@ impl Control {
             FromGateway::Obeyed { .. } | FromGateway::Ask | FromGateway::Drained { .. } => None,
         };
         let up = self.controller.is_up.load(Ordering::Relaxed);
-        let me = self.me.upgrade().filter(|_| self.failpoints && up);
-        let stand = promise.zip(me).map(|(promise, me)| {
+        let armed = promise.filter(|promise| {
+            up && failpoint::is_armed(*promise, Point::AfterSend, &self.gateway.to_string())
+        });
+        let stand = armed.zip(self.me.upgrade()).map(|(promise, me)| {
             self.stands.store(true, Ordering::SeqCst);
             (promise, Stand(me))
         });

@@ -21,6 +21,11 @@ fn directory() -> Option<&'static Path> {
     FOUND.get_or_init(|| std::env::var_os(DIRECTORY).map(PathBuf::from)).as_deref()
 }
 
+/// Whether a test armed this point for `who`: only then has a maker to see to it that what it said is on its way.
+pub fn is_armed(promise: Promise, point: Point, who: &str) -> bool {
+    directory().is_some_and(|directory| names(promise, point, who).any(|name| directory.join(name).exists()))
+}
+
 /// `who` reaches a point. Returns at once unless a test armed it.
 pub async fn reached(promise: Promise, point: Point, who: &str) {
     let Some(directory) = directory() else { return };
@@ -35,9 +40,14 @@ pub async fn reached(promise: Promise, point: Point, who: &str) {
     }
 }
 
+/// The files that arm a point.
+fn names(promise: Promise, point: Point, who: &str) -> impl Iterator<Item = String> {
+    [format!("{promise}.{point}.{who}"), format!("{promise}.{point}")].into_iter()
+}
+
 /// Takes the armed file, so that it fires once.
 fn fire(directory: &Path, promise: Promise, point: Point, who: &str) -> Option<PathBuf> {
-    [format!("{promise}.{point}.{who}"), format!("{promise}.{point}")].into_iter().find_map(|name| {
+    names(promise, point, who).find_map(|name| {
         let fired = directory.join(format!("{name}.fired"));
         std::fs::rename(directory.join(name), &fired).is_ok().then_some(fired)
     })

@@ -1,5 +1,6 @@
-//! The log of one machine: its setting, then each input with the effects it had. Fed to the core again, the inputs
-//! must have the same effects, byte for byte.
+//! The log of one machine: its setting, then each input with the time and the effects it had. Fed to the core again,
+//! the inputs must have the same effects, byte for byte; the times are for people, who lay the logs of all machines of
+//! a move beside each other.
 //!
 //! It is written before the effects are carried out, through a buffer: a shell that is killed loses the end of its
 //! log, never the middle, and a log replays as far as it goes.
@@ -12,6 +13,7 @@ use serde_json::value::RawValue;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The variable that switches logs on: `1`.
 pub const SWITCH: &str = "PARACLOUD_TRACE";
@@ -69,11 +71,15 @@ impl<M: Machine> Traced<M> {
             self.machine.take(&self.setting, input, fresh, &mut effects);
             return effects;
         };
+        let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
         let heard = serde_json::to_string(&input);
         self.machine.take(&self.setting, input, fresh, &mut effects);
         let written = heard.map_err(io::Error::from).and_then(|heard| {
             let done = serde_json::to_string(&effects)?;
-            writeln!(log, "{{\"input\":{heard},\"fresh\":\"{fresh}\",\"effects\":{done}}}")
+            writeln!(
+                log,
+                "{{\"unix_us\":{unix_us},\"input\":{heard},\"fresh\":\"{fresh}\",\"effects\":{done}}}"
+            )
         });
         if let Err(error) = written {
             tracing::warn!(%error, "the log of this machine ends here");

@@ -57,8 +57,8 @@ pub fn run(layout: Layout, shell: Shell) -> ExitCode {
         .with_ansi(false)
         .try_init();
     let (name, ended) = match shell {
-        Shell::Controller => ("controller".to_owned(), on_threads(paracloud_controller::run(layout))),
-        Shell::Agent { node } => (format!("agent {node}"), on_threads(paracloud_agent::run(layout, node))),
+        Shell::Controller => ("controller".to_owned(), on_one_thread(paracloud_controller::run(layout))),
+        Shell::Agent { node } => (format!("agent {node}"), on_one_thread(paracloud_agent::run(layout, node))),
         Shell::Gateway { gateway } => {
             (format!("gateway {gateway}"), on_threads(paracloud_gateway::run(layout, gateway)))
         }
@@ -81,6 +81,8 @@ fn on_threads<E: Error + 'static>(shell: impl Future<Output = Result<(), E>>) ->
     Ok(runtime.block_on(Box::pin(shell))?)
 }
 
+/// What controls says little and waits much: from thread to thread each word would only take longer. What carries much
+/// (the channel, the disk) has threads of its own.
 fn on_one_thread<E: Error + 'static>(shell: impl Future<Output = Result<(), E>>) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(Box::pin(shell))?)

@@ -17,6 +17,8 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct Inner {
     open: bool,
+    /// It is closed, and all that is missing is the word that it opens.
+    opening: bool,
     incarnation: u32,
     /// Whoever holds a guard, by the number it got.
     holders: Slab<Holder>,
@@ -79,13 +81,22 @@ impl Gate {
     pub(crate) fn open(&self, incarnation: u32) {
         self.turn(|inner| {
             inner.open = true;
+            inner.opening = false;
+            inner.incarnation = incarnation;
+        });
+    }
+
+    /// Stays closed, under an incarnation that only waits for the word that it serves: who comes now may wait for that.
+    pub(crate) fn expect(&self, incarnation: u32) {
+        self.turn(|inner| {
+            inner.opening = !inner.open;
             inner.incarnation = incarnation;
         });
     }
 
     /// Closes the gate. Who holds a guard keeps it.
     pub(crate) fn close(&self) {
-        self.turn(|inner| inner.open = false);
+        self.turn(|inner| (inner.open, inner.opening) = (false, false));
     }
 
     /// Notes the incarnation that refusals carry while the gate stays as it is.
@@ -96,6 +107,11 @@ impl Gate {
     /// Whether it is open.
     pub(crate) fn is_open(&self) -> bool {
         lock(&self.inner).open
+    }
+
+    /// Whether it is closed and expected to open any moment.
+    pub(crate) fn is_opening(&self) -> bool {
+        lock(&self.inner).opening
     }
 
     /// The incarnation that refusals carry.

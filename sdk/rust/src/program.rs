@@ -23,6 +23,7 @@ use paci::wire::Message;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// The program's end of the contract: its gate, its containers, its session with the cloud. Cheap to clone.
@@ -63,6 +64,9 @@ pub enum StartError {
     /// A program with containers was called stateless.
     #[error("a program that has containers is not stateless")]
     NotStateless,
+    /// There is no thread for it.
+    #[error("the session gets no thread of its own: {0}")]
+    Thread(String),
 }
 
 /// The outcome of an operation was awaited under a guard: the operation would wait for the guard, and this for it.
@@ -199,7 +203,7 @@ impl Paci {
     /// named. It does not wait for the cloud; a program with containers refuses requests until it was told that it owns.
     ///
     /// # Errors
-    /// It was started before, or the program was called stateless and has containers.
+    /// It was started before, the program was called stateless and has containers, or there is no thread for it.
     #[expect(clippy::unused_async, reason = "it needs a running runtime, and may wait for the cloud one day")]
     pub async fn start(&self) -> Result<(), StartError> {
         let settings = self.settings();
@@ -226,8 +230,9 @@ impl Paci {
             has_state: settings.has_state,
             readiness: self.inner.readiness.subscribe(),
             operation: self.inner.operation.clone(),
-        });
-        Ok(())
+            program: Handle::current(),
+        })
+        .map_err(|error| StartError::Thread(error.to_string()))
     }
 
     /// The layer that puts HTTP services under the guard.

@@ -693,7 +693,8 @@ impl Coordinator {
             Some(operation) => match operation.step {
                 Step::Open => true,
                 Step::Sealing | Step::Switch | Step::Doomed => false,
-                Step::Retire => self.told(record, operation.target.start),
+                // `served` is on disk: whoever comes before `Serve` does waits at the target's gate, or is refused untouched.
+                Step::Retire => true,
                 Step::Undo => self.told(record, operation.source.start),
             },
         };
@@ -704,11 +705,11 @@ impl Coordinator {
     fn tell(&self, setting: &Setting, effects: &mut Vec<Effect>) {
         let Some(record) = &self.record else { return };
         let own = |node| Effect::Agent(node, ToAgent::Own(record.clone()));
-        if self.phase == Phase::Start {
+        if matches!(self.phase, Phase::Start | Phase::Serve) {
             effects.push(own(record.owner.node));
         }
         // Also without an operation: after a start, gateways wait for the route.
-        if matches!(self.phase, Phase::Park | Phase::Release)
+        if matches!(self.phase, Phase::Park | Phase::Serve | Phase::Release)
             && let Some(table) = self.table()
         {
             for gateway in setting.gateways.difference(&self.facts.obeyed) {
@@ -727,7 +728,7 @@ impl Coordinator {
             Effect::Agent(place.node, message)
         };
         match self.phase {
-            Phase::Idle | Phase::Start | Phase::Park | Phase::Release => {}
+            Phase::Idle | Phase::Start | Phase::Park | Phase::Serve | Phase::Release => {}
             Phase::Offer => effects.push(Effect::Agent(
                 operation.source.node,
                 ToAgent::Estimate { operation: number, start: operation.source.start, mode: operation.mode },
@@ -744,7 +745,7 @@ impl Coordinator {
                 effects.push(own(operation.source.node));
                 effects.push(own(operation.target.node));
             }
-            Phase::Switch | Phase::Serve | Phase::Undo => effects.push(own(record.owner.node)),
+            Phase::Switch | Phase::Undo => effects.push(own(record.owner.node)),
             Phase::Doom => effects.push(end(operation.target)),
             Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.target)),
             Phase::Retire => effects.push(end(operation.source)),

@@ -8,13 +8,13 @@ use super::{
     answer,
 };
 use crate::gate::Gate;
-use crate::guard::{Guard, Slot};
+use crate::guard::{Guard, Refused, Slot};
 use crate::state::digest::fingerprint;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
-use paci::bounds::{IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_WAIT_MS, STRING_BYTES_MAX};
+use paci::bounds::{IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_WAIT_MS, SERVE_WAIT_MS, STRING_BYTES_MAX};
 use paci::http::{IDEMPOTENCY_KEY_HEADER, NOT_APPLIED_HEADER};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ use std::time::Duration;
 /// Puts an HTTP service under the guard. Made by [`Paci::layer`](crate::Paci::layer).
 ///
 /// - While the gate is closed every request is refused with 421 and `Paci-Not-Applied`, before any handler code runs.
-///   That header is removed from requests and from what handlers answer.
+///   That header is removed from requests and from what handlers answer. Only while all that is missing is the cloud's
+///   word to serve, after a move, a request waits for it, at most [`SERVE_WAIT_MS`].
 /// - A request's guard ends when the last frame of its answer was handed to the transport or the answer was dropped; at
 ///   101 when it is an upgrade. Bodies of unknown size, or longer than [`WHOLE_BODY_BYTES_MAX`], take one guard a chunk
 ///   and end with an error when the gate has closed.
@@ -97,6 +98,16 @@ where
 }
 
 impl Layer {
+    /// A guard for a request, once the gate that is about to open has opened.
+    async fn guard(&self, route: &Arc<str>) -> Result<Guard, Refused> {
+        if self.gate.is_opening() {
+            let bound = Duration::from_millis(u64::from(SERVE_WAIT_MS));
+            // Late or not, the gate has the word.
+            let _opened = tokio::time::timeout(bound, self.gate.opened()).await;
+        }
+        Guard::take(&self.gate, route.clone())
+    }
+
     async fn plain<S, B, R>(&self, inner: S, request: Request<B>, route: Arc<str>) -> Answered<S::Error, R>
     where
         S: tower::Service<Request<RequestBody<B>>, Response = Response<R>>,
@@ -107,14 +118,14 @@ impl Layer {
         let (parts, body) = request.into_parts();
         let is_small = body.size_hint().exact().is_some_and(|bytes| bytes <= WHOLE_BODY_BYTES_MAX);
         if !is_small {
-            let Ok(guard) = Guard::take(&self.gate, route.clone()) else { return Ok(self.refusal()) };
+            let Ok(guard) = self.guard(&route).await else { return Ok(self.refusal()) };
             let slot = Slot::holding(guard);
             let lease = Lease::new(self.gate.clone(), route.clone(), slot.clone());
             let request = Request::from_parts(parts, RequestBody::streaming(body, lease));
             return self.handle(inner, request, slot, route).await;
         }
         let Ok(body) = body.collect().await else { return Ok(own(StatusCode::BAD_REQUEST, UNREAD)) };
-        let Ok(guard) = Guard::take(&self.gate, route.clone()) else { return Ok(self.refusal()) };
+        let Ok(guard) = self.guard(&route).await else { return Ok(self.refusal()) };
         let request = Request::from_parts(parts, RequestBody::whole(body.to_bytes()));
         self.handle(inner, request, Slot::holding(guard), route).await
     }
@@ -176,7 +187,7 @@ impl Layer {
         let of = fingerprint(&[parts.method.as_str().as_bytes(), target.as_bytes(), &body]);
         let deadline = tokio::time::Instant::now() + Duration::from_millis(u64::from(IDEMPOTENCY_WAIT_MS));
         loop {
-            let Ok(guard) = Guard::take(&self.gate, route.clone()) else { return Ok(self.refusal()) };
+            let Ok(guard) = self.guard(&route).await else { return Ok(self.refusal()) };
             let claim = match guard.run(|| replies.begin(&key, of)) {
                 Begun::Stored(said) => return Ok(said.into_response()),
                 Begun::Other => return Ok(own(StatusCode::UNPROCESSABLE_ENTITY, KEY_OF_ANOTHER)),

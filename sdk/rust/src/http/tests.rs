@@ -405,3 +405,31 @@ async fn refusals_are_not_stored() {
     assert_eq!(service.oneshot(keyed("k", large)).await.unwrap().status(), 413);
     assert_eq!(replies.held().records, 0);
 }
+
+#[tokio::test]
+async fn a_request_waits_at_a_gate_that_is_about_to_open_and_is_refused_at_a_closed_one() {
+    let world = world();
+    world.gate.close();
+    let service =
+        || world.layer.clone().layer(service_fn(|_: Request<RequestBody<_>>| async { said("done") }));
+    let refused = service().oneshot(get()).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::MISDIRECTED_REQUEST);
+    world.gate.expect(8);
+    let waiting = tokio::spawn(service().oneshot(get()));
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    assert_eq!(world.gate.held(), 0, "who waits holds up no seal");
+    world.gate.open(8);
+    assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_does_not_open_refuses_who_waited_untouched() {
+    let world = world();
+    world.gate.close();
+    world.gate.expect(8);
+    let service = world.layer.layer(service_fn(|_: Request<RequestBody<_>>| async { said("done") }));
+    let refused = service.oneshot(get()).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(refused.headers()["paci-not-applied"], "8");
+}

@@ -91,6 +91,8 @@ pub(super) struct Driver {
     failure: Option<(u32, AnswerCode, String)>,
     /// The handler of `Resume` is at work: the answer waits for it.
     resuming: bool,
+    /// What was loaded is installed, and its replies are to be found.
+    has_loaded: bool,
 }
 
 impl Driver {
@@ -118,6 +120,7 @@ impl Driver {
             blocked: None,
             failure: None,
             resuming: false,
+            has_loaded: false,
         }
     }
 
@@ -352,12 +355,11 @@ impl Driver {
                 self.parts.store.install(staged);
                 self.parts.replies.installed(position);
             }
-            self.parts.gate.name(incarnation);
-            let replies = self.parts.replies.clone();
-            tokio::task::spawn_blocking(move || replies.find_loaded());
+            self.parts.gate.expect(incarnation);
+            self.has_loaded = true;
             if let Some(hook) = self.parts.hooks.resume.clone() {
                 self.resuming = true;
-                self.work(Kind::Resume, operation, hook(Resuming { incarnation }));
+                self.work(Kind::Resume, operation, move || hook(Resuming { incarnation }));
             }
         }
         if self.resuming {
@@ -388,7 +390,7 @@ impl Driver {
         };
         if !self.answered_before(Kind::Drain, upcall) {
             self.say(Answer::to(upcall, Verdict::InProgress).with(Finding::InFlight(self.in_flight())));
-            self.work(Kind::Drain, upcall.operation, hook(Draining { reversible }));
+            self.work(Kind::Drain, upcall.operation, move || hook(Draining { reversible }));
         }
     }
 
@@ -402,7 +404,7 @@ impl Driver {
         };
         if !self.answered_before(Kind::Stop, upcall) {
             self.say(Answer::to(upcall, Verdict::InProgress));
-            self.work(Kind::Stop, upcall.operation, hook(Stopping { grace }));
+            self.work(Kind::Stop, upcall.operation, move || hook(Stopping { grace }));
         }
     }
 
@@ -422,15 +424,19 @@ impl Driver {
         true
     }
 
-    /// Runs a handler beside the session.
-    fn work(&mut self, kind: Kind, operation: u32, work: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a handler where the program runs.
+    fn work<F>(&mut self, kind: Kind, operation: u32, work: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         if let Some(question) = self.question(kind, operation) {
             question.at_work = true;
         }
         let events = self.events.clone();
+        let program = self.parts.program.clone();
         tokio::spawn(async move {
             // A handler that panics has ended too.
-            if let Err(error) = tokio::spawn(work).await {
+            if let Err(error) = program.spawn(async move { work().await }).await {
                 tracing::error!(%error, "a handler failed");
             }
             let _session_ended = events.send(Event::Handled(kind, operation)).await;
@@ -483,7 +489,14 @@ impl Driver {
         for act in acts {
             match act {
                 Act::Answer(operation, answer) => self.answer(kind, operation, answer),
-                Act::Open(incarnation) => self.parts.gate.open(incarnation),
+                Act::Open(incarnation) => {
+                    self.parts.gate.open(incarnation);
+                    // Not before: it takes a while, and nobody waits for it.
+                    if std::mem::take(&mut self.has_loaded) {
+                        let replies = self.parts.replies.clone();
+                        self.parts.program.spawn_blocking(move || replies.find_loaded());
+                    }
+                }
                 Act::Close => self.parts.gate.close(),
                 Act::Copy(operation) => self.start_copy(operation),
                 Act::Ship(operation) => self.wait_for_guards(operation),
@@ -603,7 +616,10 @@ impl Driver {
             ..MoveEstimate::default()
         };
         let completed = match &self.parts.hooks.estimate {
-            Some(hook) => hook(estimate),
+            Some(hook) => {
+                let _program = self.parts.program.enter();
+                hook(estimate)
+            }
             None => Ok(estimate),
         };
         match completed {

@@ -1,5 +1,7 @@
-//! The session with the agent: tasks beside the program that poll for upcalls, decide with
-//! [`paci::participant::Participant`], and answer.
+//! The session with the agent: tasks that poll for upcalls, decide with [`paci::participant::Participant`], and answer.
+//!
+//! They have a thread of their own. A program whose own threads are all at work is asked and answers all the same; and
+//! what stands in the pause of a move does not go from thread to thread.
 
 pub(crate) mod agent;
 mod answers;
@@ -16,8 +18,10 @@ use paci::call::Schema;
 use paci::env::Endpoint;
 use paci::hello::Told;
 use paci::state::StateChange;
+use std::io;
 use std::sync::{Arc, Mutex};
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Events and answers that wait to be worked on.
 const QUEUE: usize = 64;
@@ -39,10 +43,30 @@ pub(crate) struct Parts {
     pub(crate) readiness: watch::Receiver<StateChange>,
     /// Whether an operation is under way.
     pub(crate) operation: watch::Sender<bool>,
+    /// Where the program's own tasks run, and its handlers.
+    pub(crate) program: Handle,
 }
 
-/// Starts the tasks of a session. They end with the runtime.
-pub(crate) fn start(parts: Parts) {
+/// Starts the thread of a session. It ends with the program's runtime.
+pub(crate) fn start(parts: Parts) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (lives, ended) = oneshot::channel::<()>();
+    parts.program.spawn(async move {
+        let _lives = lives;
+        std::future::pending::<()>().await;
+    });
+    let thread = std::thread::Builder::new().name("paci".to_owned());
+    thread.spawn(move || {
+        runtime.block_on(async move {
+            converse(parts);
+            // It is never sent to: what ends it is the end of the task that holds the other end.
+            let _ended = ended.await;
+        });
+    })?;
+    Ok(())
+}
+
+fn converse(parts: Parts) {
     let (events, from_events) = mpsc::channel(QUEUE);
     let (answers, from_answers) = mpsc::channel(QUEUE);
     let told = Arc::new(Mutex::new(Told::default()));
