@@ -1,6 +1,7 @@
 //! The calls of the cloud, one by one: what stands beside the envelope of an upcall.
 
 use crate::bounds;
+use crate::channel::ChannelToken;
 use crate::invalid::{self, Invalid, Problem};
 use crate::wire::{only_one, wire_enum};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -95,7 +96,7 @@ pub struct Prepare {
     /// How the state travels. Only `HANDOFF` is prepared in v1.
     pub mode: Mode,
     /// Joins this side's end of the state channel, once: 32 lowercase hexadecimal digits.
-    pub channel_token: String,
+    pub channel_token: ChannelToken,
     /// To the target: the form of the state that the source will send.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<Schema>,

@@ -9,6 +9,9 @@ use crate::bounds;
 use crate::call::channel_token;
 use crate::invalid::Invalid;
 use crate::wire::names;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::Deref;
 
 /// The version of the channel.
 pub const CHANNEL_VERSION: u32 = 1;
@@ -44,6 +47,37 @@ impl JoinRefusal {
             }
             Self::OperationClosed => "Forget the operation; `Abort` or `Resume` follows.",
         }
+    }
+}
+
+/// What joins one end of one channel, once. Who knows it may join, so [`fmt::Debug`] does not show it.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChannelToken(String);
+
+impl fmt::Debug for ChannelToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ChannelToken({} bytes)", self.0.len())
+    }
+}
+
+impl Deref for ChannelToken {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for ChannelToken {
+    fn from(token: &str) -> Self {
+        Self(token.to_owned())
+    }
+}
+
+impl From<String> for ChannelToken {
+    fn from(token: String) -> Self {
+        Self(token)
     }
 }
 

@@ -188,6 +188,14 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_token_is_on_the_wire_and_not_in_what_is_printed_for_debugging() {
+        let prepare = upcall(Call::Prepare(prepare()));
+        assert!(String::from_utf8(prepare.write()).unwrap().contains("0123456789abcdef"));
+        let printed = format!("{prepare:?} {prepare:#?}");
+        assert!(printed.contains("ChannelToken") && !printed.contains("0123456789abcdef"), "{printed}");
+    }
+
+    #[test]
     fn a_channel_token_has_32_lowercase_digits() {
         for bad in ["", "0123", &"A".repeat(32), &"0".repeat(33), &"/".repeat(32)] {
             let bad = upcall(Call::Prepare(Prepare { channel_token: bad.into(), ..prepare() }));

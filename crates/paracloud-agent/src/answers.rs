@@ -32,7 +32,7 @@ pub(crate) fn upcall(operation: OperationNumber, call: Call, token: &str, budget
                 Side::Source => call::Side::Source,
                 Side::Target => call::Side::Target,
             };
-            let channel_token = token.to_owned();
+            let channel_token = token.into();
             let prepare = Prepare { side, mode: Mode::Handoff, channel_token, schema: None };
             (call::Call::Prepare(prepare), budgets.prepare_ms.saturating_add(budgets.copy_ms))
         }

@@ -5,7 +5,7 @@
 
 use crate::answers::fresh_token;
 use crate::relay::Relay;
-use paci::channel::JoinRefusal;
+use paci::channel::{ChannelToken, JoinRefusal};
 use paci::participant::Side;
 use paracloud_core::ids::{OperationNumber, StartId};
 use rustix::net::{
@@ -35,18 +35,18 @@ pub(crate) struct Tokens(BTreeMap<(OperationNumber, StartId), Token>);
 
 #[derive(Debug)]
 struct Token {
-    text: String,
+    text: ChannelToken,
     side: Side,
     used: bool,
 }
 
 impl Tokens {
     /// The token of one end of one operation: the same one however often it is asked for.
-    pub(crate) fn issue(&mut self, operation: OperationNumber, start: StartId, side: Side) -> String {
+    pub(crate) fn issue(&mut self, operation: OperationNumber, start: StartId, side: Side) -> ChannelToken {
         while self.0.len() >= TOKENS_MAX && !self.0.contains_key(&(operation, start)) {
             self.0.pop_first();
         }
-        let fresh = || Token { text: fresh_token(), side, used: false };
+        let fresh = || Token { text: fresh_token().into(), side, used: false };
         self.0.entry((operation, start)).or_insert_with(fresh).text.clone()
     }
 
@@ -60,7 +60,7 @@ impl Tokens {
         text: &str,
         closed: impl Fn(OperationNumber) -> bool,
     ) -> Result<(OperationNumber, Side), JoinRefusal> {
-        let found = self.0.iter_mut().find(|((_, owner), token)| *owner == start && token.text == text);
+        let found = self.0.iter_mut().find(|((_, owner), token)| *owner == start && *token.text == *text);
         let Some(((operation, _), token)) = found else { return Err(JoinRefusal::TokenUnknown) };
         if closed(*operation) {
             return Err(JoinRefusal::OperationClosed);

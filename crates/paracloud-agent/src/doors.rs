@@ -311,7 +311,7 @@ async fn join(mut stream: UnixStream, start: StartId, peers: Peers, events: mpsc
         tokio::time::timeout(Duration::from_millis(bounds::JOIN_MS.into()), join_line(&mut stream)).await;
     let Ok(Ok(line)) = line else { return };
     let token = match read_join_line(&line) {
-        Ok(token) if peers.allow(&stream) => Ok(token.to_owned()),
+        Ok(token) if peers.allow(&stream) => Ok(token.into()),
         Ok(_) => Err(JoinRefusal::TokenUnknown),
         Err(refusal) => Err(refusal),
     };

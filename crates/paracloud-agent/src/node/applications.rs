@@ -5,6 +5,7 @@ use crate::answers;
 use crate::doors::{Reply, Said};
 use crate::upcalls::Taken;
 use paci::answer::Answer;
+use paci::channel::ChannelToken;
 use paci::error::{ErrorBody, ErrorCode};
 use paci::hello::{HelloRequest, HelloResponse};
 use paci::instance::{DescribeResponse, Instance, Limits};
@@ -203,7 +204,7 @@ impl Node {
         }
         let Some(start) = self.starts.get_mut(&id) else { return };
         start.session.mode = mode;
-        let mut token = String::new();
+        let mut token = ChannelToken::default();
         match call {
             Call::Estimate => {
                 if let Some((offer, reason)) = self.offer_unasked(id, mode) {

@@ -11,6 +11,7 @@ use crate::controller::{self, Link};
 use crate::doors::{Reply, Said};
 use crate::{AgentError, channel, durable, processes};
 use ending::Ending;
+use paci::channel::ChannelToken;
 use paci::participant::Side;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::agent::{Agent, Effect, FromApp, Input, Timer};
@@ -61,7 +62,7 @@ pub(crate) enum Event {
     /// An application broke the contract.
     Breach { start: StartId, what: String },
     /// An application wants to join its channel.
-    Join { start: StartId, token: String, stream: tokio::net::UnixStream },
+    Join { start: StartId, token: ChannelToken, stream: tokio::net::UnixStream },
     /// An end of a channel is here.
     End { instance: String, operation: OperationNumber, side: Side, end: UnixStream },
     /// The probe found a program ready.

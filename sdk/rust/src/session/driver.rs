@@ -13,6 +13,7 @@ use bytes::Bytes;
 use paci::answer::{Answer, Verdict};
 use paci::bounds::{HEARTBEAT_MS, REFUSAL_MS_MAX};
 use paci::call::{Call, Mode, Outcome, Prepare, Side};
+use paci::channel::ChannelToken;
 use paci::finding::{Blocked, CopyProgress, Finding, MoveEstimate};
 use paci::hello::{HelloResponse, Told};
 use paci::instance::Standing;
@@ -81,7 +82,7 @@ pub(super) struct Driver {
     closed: u32,
     /// One a kind at most.
     questions: Vec<Question>,
-    token: String,
+    token: ChannelToken,
     guard_wait: Duration,
     joined: bool,
     copy: Option<(u32, Arc<Copy>)>,
@@ -111,7 +112,7 @@ impl Driver {
             seen: 0,
             closed: 0,
             questions: Vec::new(),
-            token: String::new(),
+            token: ChannelToken::default(),
             guard_wait: Duration::ZERO,
             joined: false,
             copy: None,
