@@ -274,10 +274,8 @@ impl Simulation {
                 }
             }
             // A new owner on the target's node, or beside another process that is still there.
-            (Start, Serve | Release | Retire) if late_start => {
-                if self.world.disk.operation.is_some() {
-                    self.crash(Party::App(owner.start));
-                }
+            (Start, Serve | Release | Retire) if late_start && self.world.disk.operation.is_some() => {
+                self.crash(Party::App(owner.start));
             }
             (Start, _) if !late_start && self.dice_are(0.2) => self.crash(Party::App(owner.start)),
             _ => {}
