@@ -19,6 +19,10 @@ const SAMPLES_MAX: usize = 64;
 /// How long an outcome waits for what gateways have to say of the pause.
 pub(crate) const FIGURES_WAIT: Duration = Duration::from_secs(1);
 
+/// What a committed move cost when its owner crashed before it was over.
+const DIED_SERVING: &str =
+    "the target's process died when it served, and was started anew: what only it held is lost";
+
 /// What one gateway saw of the pause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
@@ -115,6 +119,7 @@ impl Tracker {
             Change::Restart { .. } if record.step() == Some(Step::Undo) => {
                 "the source's process died, and was started anew: what only it held is lost".to_owned()
             }
+            Change::Restart { .. } if record.step() == Some(Step::Retire) => DIED_SERVING.to_owned(),
             Change::Open { .. }
             | Change::Seal
             | Change::Commit
@@ -201,8 +206,8 @@ impl Tracker {
             instance: instance.to_owned(),
             operation: self.operation,
             committed,
-            cause: self.cause.clone().filter(|_| !committed),
-            because: self.because.clone().filter(|_| !committed),
+            cause: self.cause.clone(),
+            because: self.because.clone().filter(|_| self.cause.is_some()),
             node: closed.owner.node,
             incarnation: closed.incarnation.0,
             phases: self.phases.clone(),

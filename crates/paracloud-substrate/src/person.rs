@@ -205,9 +205,10 @@ pub struct Outcome {
     pub operation: OperationNumber,
     /// It was committed.
     pub committed: bool,
-    /// Why not, in words.
+    /// Why not, in words; of a move that was committed, what was lost after it: the target's process died when it
+    /// served, and was started anew.
     pub cause: Option<String>,
-    /// The last trouble that was told before it was given up: who blocked a seal, what a side said.
+    /// The last trouble that was told before the cause: who blocked a seal, what a side said, how a process ended.
     #[serde(default)]
     pub because: Option<Note>,
     /// Where the instance is now.

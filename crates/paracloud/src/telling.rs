@@ -74,6 +74,9 @@ pub fn note(note: &Note) -> String {
         Note::Breach { start, what } => {
             format!("process {} broke the contract: {}", short(*start), plain(what))
         }
+        Note::Failure { start, code, message } if message.is_empty() => {
+            format!("process {} failed: {}", short(*start), plain(code))
+        }
         Note::Failure { start, code, message } => {
             format!("process {} failed: {}: {}", short(*start), plain(code), plain(message))
         }

@@ -12,8 +12,8 @@ use crate::telling;
 use paracloud_core::ids::NodeId;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
-use paracloud_substrate::message::Preview;
-use paracloud_substrate::person::{Outcome, Refused, Reply, Request};
+use paracloud_substrate::message::{Note, Preview};
+use paracloud_substrate::person::{Event, Outcome, Refused, Reply, Request, What};
 use serde_json::json;
 
 /// How often a controller may be restarted during one move before its follower gives up.
@@ -82,6 +82,9 @@ pub(crate) async fn follow(
             Some(Reply::Event(event)) => {
                 if history.take(&event) {
                     view.show(&event);
+                    if let Some(failure) = unheard(app, history, &event) {
+                        return Err(failure);
+                    }
                 }
                 if !wait {
                     return Ok(None);
@@ -106,6 +109,19 @@ pub(crate) async fn follow(
             }
         }
     }
+}
+
+/// The outcome is decided, and the owner does not answer when it is told: that may last for ever, so nobody waits.
+fn unheard(app: &str, history: &History, event: &Event) -> Option<Failure> {
+    let What::Note(Note::Unresponsive { call, .. }) = &event.what else { return None };
+    if !history.is_to_be_delivered() {
+        return None;
+    }
+    let why =
+        format!("the move is decided, but its owner does not answer {call}; it is told again until it does");
+    let next =
+        format!("see paracloud ps, paracloud events, and paracloud logs {app}; if it hangs, end its process");
+    Some(Failure::new(Exit::Failed, "undelivered", app, why, next))
 }
 
 /// Goes on following from the journal.
@@ -133,6 +149,16 @@ fn report(context: &Context, outcome: &Outcome) -> Result<(), Failure> {
     if context.format == Format::Text {
         say(&summary(outcome));
     }
+    let because =
+        outcome.because.as_ref().map_or_else(String::new, |note| format!(" ({})", telling::note(note)));
+    if outcome.committed
+        && let Some(cause) = &outcome.cause
+    {
+        let why = format!("it moved to {}, but {cause}{because}", outcome.node);
+        let next = format!("see paracloud events, and paracloud logs {}", outcome.instance);
+        let found = Some(Box::new(("outcome", as_json)));
+        return Err(Failure { found, ..Failure::new(Exit::Failed, "crashed", &outcome.instance, why, next) });
+    }
     if outcome.committed {
         if context.format == Format::Json {
             say(&json!({ "ok": true, "outcome": as_json }).to_string());
@@ -140,8 +166,6 @@ fn report(context: &Context, outcome: &Outcome) -> Result<(), Failure> {
         return Ok(());
     }
     let cause = outcome.cause.as_deref().unwrap_or("the cause was not heard");
-    let because =
-        outcome.because.as_ref().map_or_else(String::new, |note| format!(" ({})", telling::note(note)));
     let why = format!("the move was rolled back: {cause}{because}; it serves on {}", outcome.node);
     let next = format!("see paracloud events, and paracloud logs {}", outcome.instance);
     let found = Some(Box::new(("outcome", as_json)));

@@ -20,6 +20,9 @@ pub struct History {
     target: Option<paracloud_core::ids::Placement>,
     cause: Option<String>,
     because: Option<Note>,
+    /// After the commit.
+    lost: Option<&'static str>,
+    step: Option<Step>,
     carried_bytes: u64,
     parked: u32,
     parked_us_max: u64,
@@ -40,6 +43,8 @@ impl History {
             target: None,
             cause: None,
             because: None,
+            lost: None,
+            step: None,
             carried_bytes: 0,
             parked: 0,
             parked_us_max: 0,
@@ -72,7 +77,7 @@ impl History {
             What::Progress(progress) => self.carried_bytes = self.carried_bytes.max(progress.carried_bytes),
             What::Note(Note::Carried { bytes }) => self.carried_bytes = self.carried_bytes.max(*bytes),
             What::Note(note) => {
-                if self.cause.is_none() && note.is_trouble() {
+                if self.cause.is_none() && self.lost.is_none() && note.is_trouble() {
                     self.because = Some(note.clone());
                 }
             }
@@ -86,6 +91,10 @@ impl History {
     }
 
     fn swapped(&mut self, change: &str, record: &Record) {
+        self.step = record.step();
+        if change == "restart" && self.step == Some(Step::Retire) {
+            self.lost.get_or_insert("the target's process died when it served, and was started anew");
+        }
         match &record.operation {
             Some(operation) => {
                 self.target = Some(operation.target);
@@ -95,6 +104,11 @@ impl History {
             }
             None => self.closed = Some(record.clone()),
         }
+    }
+
+    /// Whether its outcome is decided, and only the word of it is still to reach everybody.
+    pub fn is_to_be_delivered(&self) -> bool {
+        matches!(self.step, Some(Step::Retire | Step::Undo))
     }
 
     /// How the operation ended, if its end was heard.
@@ -108,8 +122,8 @@ impl History {
             instance: self.instance.clone(),
             operation: self.operation?,
             committed,
-            cause: self.cause.clone(),
-            because: self.because.clone().filter(|_| !committed),
+            cause: self.cause.clone().or_else(|| self.lost.map(str::to_owned)),
+            because: self.because.clone().filter(|_| self.cause.is_some() || self.lost.is_some()),
             node: record.owner.node,
             incarnation: record.incarnation.0,
             phases: phases

@@ -11,5 +11,6 @@ mod rig;
 mod blocked;
 mod clients;
 mod examples;
+mod misbehaving;
 mod sockets;
 mod streams;

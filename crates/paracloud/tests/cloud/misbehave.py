@@ -1,0 +1,99 @@
+"""The counters of examples/python, with the sins that MISBEHAVE names, commas between them.
+
+    silent-CALL     never answers it                      exit-CALL       exits when it is asked
+    differs-CALL    answers it twice, differently         empty-digest    proves nothing
+    huge            sends 10 MiB in a call                garbage         sends what is no call
+    holds           wants to be left alone for ever       zombie          leaves a process that dials on
+
+CALL is a call of the contract; one to prepare or resume is named with its side or outcome: prepare-source.
+"""
+
+import os
+
+SINS = os.environ["MISBEHAVE"].split(",")
+SOURCE = open(os.path.join(os.environ["EXAMPLE"], "handoff.py")).read()
+exec(SOURCE.replace("asyncio.run(App().run())", ""))  # everything that it does right is the example's
+HELLO["capabilities"].append("stop")
+
+
+def asked(up):
+    for name in ("estimate", "prepare", "seal", "resume", "serve", "abort", "stop"):
+        if name in up:
+            more = up[name].get("side") or up[name].get("outcome")
+            return f"{name}-{more.lower()}" if more else name
+    return "none"
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+class Sinner(App):
+    async def take(self, up, op):
+        say("asked", asked(up))
+        if f"exit-{asked(up)}" in SINS:
+            os._exit(3)
+        if asked(up) == "stop":
+            await self.answer(up, {"verdict": "DONE"})
+            os._exit(0)
+        await super().take(up, op)
+
+    async def answer(self, up, answer):
+        if f"silent-{asked(up)}" in SINS:
+            return
+        await super().answer(up, answer)
+        if f"differs-{asked(up)}" in SINS and answer["verdict"] == "DONE":
+            other = {"verdict": "FAILED", "code": "APP_REGRET"}
+            attempt = {"operation": up["operation"], "attempt": up["attempt"]}
+            say("differs", *await call("POST", f"/v1/upcalls/{up['operation']}", {**attempt, **other}))
+
+    async def hello(self):
+        status = await super().hello()
+        if "huge" in SINS:
+            for method, target in (("POST", "/v1/hello"), ("PUT", "/v1/state"), ("POST", "/v1/upcalls/1")):
+                say("huge", *await call(method, target, {"message": "x" * (10 << 20)}))
+            SINS.remove("huge")
+        if "garbage" in SINS:
+            await self.send_garbage()
+            SINS.remove("garbage")
+        if "holds" in SINS:
+            for ttl_ms in (2 ** 32 - 1, 3600001, 2000):
+                hold = {"ops": ["move"], "ttlMs": ttl_ms, "reason": "for ever"}
+                say("holds", *await call("PUT", "/v1/holds/ever", hold))
+            SINS.remove("holds")
+        return status
+
+    async def send_garbage(self):
+        for path in (PATH, CHANNEL):
+            for garbage in (b"\x00\xff" * 40000, b"GET / HTTP/9.9\r\n\r\n", b"hello\n"):
+                with contextlib.suppress(OSError):
+                    reader, writer = await asyncio.open_unix_connection(path)
+                    writer.write(garbage)
+                    writer.write_eof()
+                    say("garbage", (await reader.read())[:60])
+        for body in (["a", "list"], {"versions": 7}, {"versions": ["v1"], "capabilities": ["\x07"]}):
+            say("garbage", *await call("POST", "/v1/hello", body))
+        say("garbage", *await call("POST", "/v1/upcalls/4000000000", {"operation": 4000000000, "attempt": 1,
+                                                                      "verdict": "DONE"}))
+
+
+if "empty-digest" in SINS:
+    honest = proof
+
+    def proof(state):
+        return {**honest(state), "digest": ""}
+
+if "zombie" in SINS and os.fork() == 0:
+    os.setsid()  # it is in no group and no session of its parent's
+    if os.fork() == 0:
+        import time
+        with open(os.path.join(os.environ["RIG"], f"zombie-{os.environ['PORT']}"), "w") as log:
+            while True:
+                try:
+                    status = asyncio.run(call("GET", "/v1/instance"))
+                except (OSError, IndexError) as error:
+                    status = type(error).__name__
+                print(status, file=log, flush=True)
+                time.sleep(0.02)
+    os._exit(0)
+asyncio.run(Sinner().run())

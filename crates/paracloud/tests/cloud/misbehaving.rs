@@ -1,0 +1,247 @@
+//! Applications that keep the contract badly: each has a clear error, or a consequence that is bounded and seen.
+
+use crate::rig::{Answer, Rig, Up, wait_until};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+/// A cloud around `misbehave.py`, in which `/a` was counted three times.
+struct Scene {
+    rig: Rig,
+    up: Up,
+}
+
+impl Scene {
+    fn of(sins: &str) -> Self {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/misbehave.py");
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python");
+        let budgets = json!({
+            "prepare": "1500ms", "copy": "1500ms", "park": "500ms", "seal": "1500ms", "guardWait": "300ms",
+            "switch": "1500ms",
+        });
+        let short =
+            json!({ "move": budgets, "stopGrace": "2s", "drain": "100ms", "parking": { "wait": "500ms" } });
+        let environment = json!({ "MISBEHAVE": sins, "EXAMPLE": example });
+        let rig = Rig::of("sinner", &json!(["python3", "-B", program]), &[&short], &environment);
+        let mut up = rig.up(&[]);
+        up.serving();
+        let scene = Self { rig, up };
+        assert_eq!(scene.counted(), "0\n");
+        for expected in ["1\n", "2\n", "3\n"] {
+            assert_eq!(scene.rig.ask(0, "POST /a"), expected);
+        }
+        scene
+    }
+
+    /// What is counted, once clients are served.
+    fn counted(&self) -> String {
+        let mut answer = String::new();
+        wait_until("clients are served", || {
+            answer = self.rig.try_ask(1, "GET /a");
+            answer.starts_with("HTTP/1.1 200 ")
+        });
+        answer.split_once("\r\n\r\n").expect("an answer").1.to_owned()
+    }
+
+    fn moves(&self) -> Answer {
+        self.rig.run(&["move", "sinner"])
+    }
+
+    /// A move that must fail, saying this.
+    fn fails(&self, why: &str) {
+        let moved = self.moves();
+        assert_eq!(moved.code, 1, "{}{}", moved.out, moved.err);
+        let error = moved.err.lines().find(|line| line.starts_with("error: sinner: "));
+        assert!(error.is_some_and(|error| error.contains(why)), "{why}: {}", moved.err);
+        assert!(moved.err.contains("\nnext: "), "{}", moved.err);
+    }
+
+    /// It comes to rest on this node, with this counted: what was counted before, or nothing if its process died.
+    fn rests(&self, node: u32, counted: &str) {
+        wait_until("nothing is open", || {
+            self.rig.record().is_some_and(|record| {
+                record["operation"].is_null()
+                    && !record["served"].is_null()
+                    && record["owner"]["node"] == node
+            })
+        });
+        assert_eq!(self.counted(), counted);
+    }
+
+    /// The journal has a note of this kind, with this in its text. It may come a moment after what it tells of.
+    fn notes(&self, kind: &str, text: &str) {
+        let has = |event: &Value| event["what"]["note"][kind].to_string().contains(text);
+        wait_until(&format!("{kind} {text:?} is noted"), || self.rig.events().iter().any(has));
+    }
+
+    fn logged(&self) -> String {
+        self.rig.run(&["logs", "sinner"]).out
+    }
+}
+
+#[test]
+fn a_call_that_is_never_answered_uses_its_budget_up_and_the_source_serves_on() {
+    for (sin, why) in [
+        ("silent-estimate", "did not answer within 2500 ms"),
+        ("silent-prepare-source", "the move was rolled back: the copy phase did not end within its budget"),
+        (
+            "silent-prepare-target",
+            "the move was rolled back: the prepare phase did not end within its budget",
+        ),
+        ("silent-resume-committed", "the target did not get ready within its budget, and was ended"),
+    ] {
+        let scene = Scene::of(sin);
+        scene.fails(why);
+        scene.rests(1, "3\n");
+    }
+}
+
+#[test]
+fn a_seal_that_is_never_answered_is_proved_by_what_the_target_loaded() {
+    let scene = Scene::of("silent-seal");
+    let moved = scene.moves();
+    assert_eq!(moved.code, 0, "{}", moved.err);
+    scene.rests(2, "3\n");
+}
+
+#[test]
+fn an_owner_that_never_answers_what_was_decided_is_named_and_nobody_waits_for_it() {
+    for (sins, call, node) in
+        [("silent-serve", "serve", 2), ("empty-digest,silent-resume-rolled_back", "resume", 1)]
+    {
+        let scene = Scene::of(sins);
+        scene.fails(&format!("the move is decided, but its owner does not answer {call}"));
+        scene.notes("unresponsive", call);
+        let record = scene.rig.record().expect("the controller answers");
+        assert_eq!(record["owner"]["node"], node, "{record}");
+        assert_eq!(scene.counted(), "3\n", "it serves what it holds");
+    }
+}
+
+#[test]
+fn the_first_of_two_answers_counts_and_the_second_is_shown_as_a_breach() {
+    for call in ["estimate", "prepare-source", "seal", "prepare-target", "resume-committed", "serve"] {
+        let scene = Scene::of(&format!("differs-{call}"));
+        let moved = scene.moves();
+        assert_eq!(moved.code, 0, "{call}: {}", moved.err);
+        scene.rests(2, "3\n");
+        let name = call.split('-').next().expect("a name");
+        scene.notes("breach", &format!("{name} was answered DONE before; that counts"));
+        assert!(scene.logged().contains("409 {'code': 'ANSWER_DIFFERS'"), "{call}: {}", scene.logged());
+    }
+}
+
+#[test]
+fn a_hold_for_ever_is_refused_and_one_that_is_granted_is_named_and_expires() {
+    let scene = Scene::of("holds");
+    scene.fails("for ever");
+    assert!(scene.moves().err.contains("next: ask again when the hold has expired"));
+    scene.notes("breach", "ttlMs: 4294967295, at most 3600000");
+    scene.notes("breach", "ttlMs: 3600001, at most 3600000");
+    wait_until("the hold has expired", || scene.moves().code == 0);
+    // The target has a hold of its own by then; nothing but that keeps it where it is.
+    scene.rests(2, "3\n");
+}
+
+#[test]
+fn ten_mib_in_a_call_is_refused_by_its_bound_and_nothing_else_happens() {
+    let scene = Scene::of("huge");
+    wait_until("everything was sent", || scene.logged().matches("huge 413").count() == 3);
+    let logged = scene.logged();
+    assert!(logged.contains("{'code': 'BODY_TOO_LARGE', 'message': 'body: at most 8192 bytes'"), "{logged}");
+    assert_eq!(scene.moves().code, 0);
+    scene.rests(2, "3\n");
+}
+
+#[test]
+fn garbage_on_either_socket_is_refused_and_what_was_understood_of_it_is_shown() {
+    let scene = Scene::of("garbage");
+    wait_until("everything was sent", || scene.logged().contains("garbage 404"));
+    let logged = scene.logged();
+    for answer in ["garbage b'HTTP/1.1 400 ", "garbage b'NO MALFORMED", "garbage 400 {'code': 'MALFORMED'"] {
+        assert!(logged.contains(answer), "{answer}: {logged}");
+    }
+    scene.notes("breach", "/v1/hello: the body is JSON but no object");
+    assert_eq!(scene.moves().code, 0);
+    scene.rests(2, "3\n");
+}
+
+#[test]
+fn a_target_that_exits_when_it_is_asked_costs_nothing_before_it_serves() {
+    for (sin, why) in [
+        ("exit-prepare-target", "the target's process died (process "),
+        ("exit-resume-committed", "the target died before it had served (process "),
+    ] {
+        let scene = Scene::of(sin);
+        scene.fails(why);
+        scene.fails("ended: exited with status 3); it serves on n1");
+        scene.rests(1, "3\n");
+    }
+}
+
+#[test]
+fn an_owner_that_exits_when_it_is_asked_is_started_anew_and_the_move_says_so() {
+    for (sins, why, node) in [
+        ("exit-estimate", "could not be asked: its process ended: exited with status 3", 1),
+        ("exit-prepare-source", "the source's process died (process ", 1),
+        ("exit-seal", "the move was rolled back: ", 1),
+        ("empty-digest,exit-resume-rolled_back", "the move was rolled back: ", 1),
+        (
+            "exit-serve",
+            "it moved to n2, but the target's process died when it served, and was started anew: what only it held \
+             is lost (process ",
+            2,
+        ),
+    ] {
+        let scene = Scene::of(sins);
+        scene.fails(why);
+        scene.rests(node, "0\n");
+        scene.notes("ended", "exited with status 3");
+        assert_eq!(scene.rig.ask(0, "POST /a"), "1\n", "{sins}: the new one serves");
+    }
+}
+
+#[test]
+fn an_application_that_exits_when_it_is_told_to_stop_has_stopped() {
+    let mut scene = Scene::of("exit-stop");
+    assert_eq!(scene.rig.run(&["stop", "--yes"]).code, 0);
+    assert_eq!(scene.up.ended(), 0);
+    assert!(scene.rig.left().is_empty(), "{:?}", scene.rig.left());
+}
+
+#[test]
+fn an_empty_digest_proves_nothing_and_the_move_is_rolled_back() {
+    let scene = Scene::of("empty-digest");
+    scene.fails("sealed.digest: missing; at least 1 is needed");
+    scene.rests(1, "3\n");
+}
+
+#[test]
+fn only_a_process_of_a_start_is_heard_on_its_socket_and_nobody_after_its_end() {
+    let scene = Scene::of("zombie");
+    let record = scene.rig.record().expect("it serves");
+    let address = record["served"].as_str().expect("an address").to_owned();
+    let port = address.rsplit(':').next().expect("a port");
+    let seen = || {
+        let seen = std::fs::read_to_string(scene.rig.path().join(format!("zombie-{port}")));
+        seen.unwrap_or_default().lines().last().unwrap_or_default().to_owned()
+    };
+    // One that left group and session of its start is none of it any more, and neither is this test.
+    wait_until("it was refused", || seen().contains("403, {'code': 'PEER_NOT_ALLOWED'"));
+    let socket = walk(&scene.rig.path().join("cloud")).into_iter().find(|path| path.ends_with("paci.sock"));
+    let mut socket = UnixStream::connect(socket.expect("its socket")).expect("it listens");
+    let request = "GET /v1/instance HTTP/1.1\r\nHost: paci\r\nPaci: 1\r\nConnection: close\r\n\r\n";
+    socket.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("PEER_NOT_ALLOWED"), "{answer}");
+
+    assert_eq!(scene.moves().code, 0);
+    wait_until("its socket is gone", || seen() == "FileNotFoundError");
+    scene.rests(2, "3\n");
+}
+
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
