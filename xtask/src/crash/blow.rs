@@ -15,7 +15,7 @@ use paracloud_core::register::{Mode, Record, Step};
 use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a stopped victim stands still, in milliseconds.
@@ -28,6 +28,8 @@ const OBEYED_S_MAX: u64 = 40;
 const TOLD_S_MAX: u64 = 10;
 /// How long a process that is killed as it stands may take to be dead.
 const DYING_S_MAX: u64 = 5;
+/// How often it is looked whether the point was reached, in microseconds.
+const POLL_US: u64 = 200;
 /// How often all processes of the machine are looked through, in milliseconds.
 const SEARCH_MS: u64 = 10;
 
@@ -54,21 +56,57 @@ pub(super) struct Aim<'a> {
     target: Option<Placement>,
     found: Option<Identity>,
     searched: Option<Instant>,
+    /// It was struck.
+    is_struck: bool,
 }
 
 impl<'a> Aim<'a> {
     /// Takes aim before anything happens.
     pub(super) fn take(rig: &'a Rig, cell: Cell, source: Placement) -> Result<Self> {
         let known = starts::all(rig.layout());
-        let mut aim = Self { rig, cell, source, known, target: None, found: None, searched: None };
+        let mut aim =
+            Self { rig, cell, source, known, target: None, found: None, searched: None, is_struck: false };
         aim.look();
         let is_there = aim.found.is_some() || aim.victim().is_none();
         ensure!(is_there, "{} is not there before the trial", cell.victim);
         Ok(aim)
     }
 
+    /// Waits until the point is reached and strikes in that moment, if the victim is known; says whether it was
+    /// reached. This holds its thread, so that the blow waits for nobody else's turn.
+    pub(super) fn wait_for(&mut self, fired: &Path, bound: Duration) -> Result<bool> {
+        let begun = Instant::now();
+        while begun.elapsed() < bound {
+            if fired.exists() {
+                self.hit()?;
+                return Ok(true);
+            }
+            self.look();
+            std::thread::sleep(Duration::from_micros(POLL_US));
+        }
+        Ok(false)
+    }
+
+    /// Sends the signal to a victim that is known.
+    fn hit(&mut self) -> Result<()> {
+        let (Some(identity), Some(wanted)) = (&self.found, self.signal()) else { return Ok(()) };
+        if let Some(handle) = identity.open()? {
+            signal(&handle, wanted)?;
+            self.is_struck = true;
+        }
+        Ok(())
+    }
+
+    fn signal(&self) -> Option<Signal> {
+        match self.cell.fault {
+            Fault::Kill => Some(Signal::KILL),
+            Fault::Stop => Some(Signal::STOP),
+            Fault::Cut => None,
+        }
+    }
+
     /// Looks whether a victim that is yet to come has come.
-    pub(super) fn look(&mut self) {
+    fn look(&mut self) {
         if self.target.is_none() {
             self.target = starts::all(self.rig.layout()).difference(&self.known).next().copied();
         }
@@ -111,7 +149,7 @@ impl<'a> Aim<'a> {
         self.process().filter(|_| is_one).map(|process| process.start)
     }
 
-    /// Strikes, now that the point was reached.
+    /// Strikes, if that has not been done, now that the point was reached; and waits until it is felt.
     pub(super) async fn strike(mut self) -> Result<Blow> {
         if self.cell.fault == Fault::Cut {
             let file = self.rig.deaf(1);
@@ -120,25 +158,26 @@ impl<'a> Aim<'a> {
         }
         // A program that was just started becomes itself in a moment.
         let begun = Instant::now();
-        let identity = loop {
-            self.look();
-            if let Some(identity) = self.found.take() {
-                break identity;
-            }
+        while self.found.is_none() {
             let is_over = self.process().is_some_and(|it| starts::is_proved_dead(self.rig.layout(), it));
             if is_over {
                 return self.too_late().await;
             }
             ensure!(begun.elapsed().as_secs() < FOUND_S_MAX, "{:?} does not come", self.victim());
             tokio::time::sleep(Duration::from_millis(1)).await;
-        };
-        let Some(handle) = identity.open()? else { return self.too_late().await };
-        let wanted = match self.cell.fault {
-            Fault::Kill => Signal::KILL,
-            Fault::Stop => Signal::STOP,
-            Fault::Cut => bail!("a cut is no signal"),
-        };
-        signal(&handle, wanted)?;
+            self.look();
+        }
+        if !self.is_struck {
+            self.hit()?;
+        }
+        match self.found.take() {
+            Some(identity) if self.is_struck => self.felt(identity).await,
+            Some(_) | None => self.too_late().await,
+        }
+    }
+
+    /// Waits until a signal that was sent is obeyed.
+    async fn felt(&self, identity: Identity) -> Result<Blow> {
         let begun = Instant::now();
         loop {
             let alive = identity.is_alive()?;
@@ -152,7 +191,7 @@ impl<'a> Aim<'a> {
                 Fault::Stop | Fault::Kill | Fault::Cut => {}
             }
             let seconds = begun.elapsed().as_secs();
-            ensure!(seconds < OBEYED_S_MAX, "{:?} does not obey {wanted:?}", self.victim());
+            ensure!(seconds < OBEYED_S_MAX, "{:?} does not obey a signal", self.victim());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

@@ -171,9 +171,9 @@ impl Cell {
     /// How long a trial of it takes on an idle machine, roughly, in seconds.
     pub(super) fn expected_s(self) -> u64 {
         match self.fault {
-            Fault::Kill => 4,
-            Fault::Cut => 8,
-            Fault::Stop => 14,
+            Fault::Kill => 2,
+            Fault::Cut => 6,
+            Fault::Stop => 12,
         }
     }
 }

@@ -18,7 +18,7 @@ mod watch;
 
 use crate::report::{self, Report};
 use crate::rig;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use cells::Cell;
 use cloud::{Cloud, Kind};
 use kept::Kept;
@@ -32,6 +32,8 @@ use trial::Verdict;
 const INSTANCE: &str = "sessions";
 /// How long a run takes cells on, in seconds. What is left then is tried by the next run.
 const RUN_S_MAX: u64 = 85 * 60;
+/// Threads of one job, beside the one that strikes.
+const JOB_THREADS: usize = 2;
 
 /// What to try.
 #[derive(clap::Args)]
@@ -82,13 +84,19 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         kept: Mutex::new(kept),
         done: Mutex::new((0, 0)),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let workers = (0..options.jobs.max(1)).map(|_| worker(&work));
-        futures_util::future::join_all(workers).await.into_iter().collect::<Result<()>>()
+    // Each has a runtime of its own, so that none waits for another's turn when it is to strike.
+    std::thread::scope(|scope| {
+        let jobs: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(|| job(&work))).collect();
+        jobs.into_iter().try_for_each(|job| job.join().map_err(|_| anyhow!("a job panicked"))?)
     })?;
     let kept = work.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(conclude::conclude(&cells, &kept, work.begun.elapsed().as_secs()))
+}
+
+fn job(work: &Work) -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(JOB_THREADS).enable_all().build()?;
+    runtime.block_on(worker(work))
 }
 
 /// One cloud at a time, one cell after the other.

@@ -23,7 +23,7 @@ pub(super) const SETTLED_S_MAX: u64 = 90;
 /// How long the application may take to answer one request of ours.
 pub(super) const ANSWER_S_MAX: u64 = 10;
 /// How often a cell is tried whose blow comes too late, because the move had ended the victim.
-const LATE_TRIES_MAX: u32 = 5;
+const LATE_TRIES_MAX: u32 = 10;
 /// What came of one trial.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Verdict {
@@ -112,12 +112,8 @@ async fn attempt(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Result<(Verd
     std::fs::write(&armed, "")?;
     let asking = story::begin(rig, cell.story(), &trial.before).await?;
     let fired = armed.with_file_name(format!("{}.fired", cell.armed()));
-    let begun = Instant::now();
-    while !fired.exists() && begun.elapsed().as_secs() < FIRED_S_MAX {
-        aim.look();
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    if !fired.exists() {
+    let bound = Duration::from_secs(FIRED_S_MAX);
+    if !tokio::task::block_in_place(|| aim.wait_for(&fired, bound))? {
         let _ = std::fs::remove_file(&armed);
         trial.verdict.is_broken_by("its point was not reached");
         return Ok((trial.finish(Instant::now()).await?, None));
