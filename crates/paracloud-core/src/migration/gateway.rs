@@ -63,7 +63,8 @@ pub struct Setting {
     pub parked_ms_max: u32,
     /// Requests waiting at once; one more is answered 503.
     pub parked_max: u32,
-    /// While requests wait, ask for a newer table this often, in milliseconds.
+    /// While requests wait, ask for a newer table, and try the route in force again with those that it refused, this
+    /// often, in milliseconds.
     pub ask_ms: u32,
 }
 
@@ -72,7 +73,7 @@ pub struct Setting {
 pub enum Timer {
     /// This request has waited as long as it may.
     Bound(Ticket),
-    /// Ask for a newer table.
+    /// Ask for a newer table, and try the route in force again.
     Ask,
 }
 
@@ -198,6 +199,7 @@ impl Gateway {
             Input::Timer(Timer::Ask) => {
                 if self.wants_table() {
                     self.ask(setting, effects);
+                    self.try_again(effects);
                 }
             }
         }
@@ -328,6 +330,15 @@ impl Gateway {
         self.answer_if_quiet(effects);
     }
 
+    /// A route that refused and is in force all the same takes requests soon, or the register gets another one: no newer
+    /// table need come, so the requests do not wait for one.
+    fn try_again(&mut self, effects: &mut Vec<Effect>) {
+        let Some(route) = self.open_route() else { return };
+        for ticket in core::mem::take(&mut self.parked).into_keys() {
+            self.forward(ticket, route, false, true, effects);
+        }
+    }
+
     /// The bound: one attempt on the last known route, and whoever is there decides.
     fn bound(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
         if let Some(sent) = self.outstanding.get_mut(&ticket) {
@@ -389,6 +400,31 @@ mod tests {
         told(&mut gateway, table(&sealing));
         assert!(told(&mut gateway, table(&served)).is_empty());
         assert!(gateway.table().is_some_and(|table| table.parks && table.order == sealing.order()));
+    }
+
+    #[test]
+    fn a_request_that_the_route_in_force_refused_is_tried_again_after_a_pause_until_its_bound() {
+        let (served, _) = records();
+        let mut gateway = Gateway::default();
+        told(&mut gateway, table(&served));
+        let ticket = Ticket(1);
+        let forwarded = |effects: &[Effect]| {
+            effects.iter().filter(|effect| matches!(effect, Effect::Forward(of, _) if *of == ticket)).count()
+        };
+        assert_eq!(forwarded(&told(&mut gateway, Input::Arrived(ticket))), 1);
+        for _ in 0..3 {
+            let refused = told(&mut gateway, Input::Answered(ticket, Answer::NotApplied));
+            assert_eq!(forwarded(&refused), 0, "not at once: {refused:?}");
+            assert!(refused.contains(&Effect::SetTimer(Timer::Ask, SETTING.ask_ms)), "{refused:?}");
+            // The coordinator has nothing newer.
+            assert_eq!(forwarded(&told(&mut gateway, table(&served))), 0);
+            assert_eq!(forwarded(&told(&mut gateway, Input::Timer(Timer::Ask))), 1);
+        }
+        // The bound runs from the first wait, whatever is tried meanwhile.
+        told(&mut gateway, Input::Timer(Timer::Bound(ticket)));
+        let last = told(&mut gateway, Input::Answered(ticket, Answer::NotApplied));
+        assert!(last.contains(&Effect::Fail(ticket, Failure::NotApplied)), "{last:?}");
+        assert_eq!((gateway.parked(), gateway.outstanding()), (0, 0));
     }
 
     #[test]
