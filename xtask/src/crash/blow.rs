@@ -6,6 +6,7 @@
 //! the register says that its operation was to end it.
 
 use super::cells::{Cell, Fault};
+use super::stand::Standing;
 use super::{INSTANCE, starts};
 use crate::rig::{Rig, Who};
 use anyhow::{Context, Result, bail, ensure};
@@ -18,16 +19,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a stopped victim stands still, in milliseconds.
-pub(super) const STOPPED_MS: u64 = 10_000;
 /// How long a victim may take to appear once its point was reached.
 const FOUND_S_MAX: u64 = 10;
 /// How long a signal may take to be obeyed.
 const OBEYED_S_MAX: u64 = 40;
 /// How long the register may take to tell what a dead victim died of.
 const TOLD_S_MAX: u64 = 10;
-/// How long a process that is killed as it stands may take to be dead.
-const DYING_S_MAX: u64 = 5;
 /// How often it is looked whether the point was reached, in microseconds.
 const POLL_US: u64 = 200;
 /// How often all processes of the machine are looked through, in milliseconds.
@@ -223,53 +220,6 @@ fn is_ended_by_operation(record: &Record, start: StartId) -> bool {
         Step::Sealing | Step::Switch => operation.mode == Mode::Restart && source,
         Step::Retire => source,
         Step::Doomed | Step::Undo => target,
-    }
-}
-
-/// A victim that stands still.
-pub(super) struct Standing {
-    identity: Identity,
-    process: Option<Placement>,
-}
-
-impl Standing {
-    /// Lets it stand for its time, sees to it that it did, and lets it go on.
-    pub(super) async fn stand(self, rig: &Rig) -> Result<()> {
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(STOPPED_MS) {
-            tokio::time::sleep(Duration::from_millis(SEARCH_MS)).await;
-            if !self.is_standing(rig).await? {
-                return Ok(());
-            }
-        }
-        let Some(handle) = self.identity.open()? else { return Ok(()) };
-        signal(&handle, Signal::CONT)?;
-        let begun = Instant::now();
-        while self.identity.is_stopped()? {
-            ensure!(begun.elapsed().as_secs() < OBEYED_S_MAX, "it does not go on after its stop");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
-    }
-
-    /// Whether it stands. It may have been ended as it stood, if it belongs to a process that the cloud ends.
-    async fn is_standing(&self, rig: &Rig) -> Result<bool> {
-        let begun = Instant::now();
-        while !self.identity.is_stopped()? {
-            if !self.identity.is_alive()? {
-                let process = self.process.context("the victim died as it stood")?;
-                // Of a shim: whoever ends it without its process leaves that to nobody.
-                ensure!(
-                    !starts::runs(rig.layout(), process),
-                    "the shim died as it stood, and its process lives"
-                );
-                return Ok(false);
-            }
-            // Between a stop and its death a process that is killed is neither.
-            ensure!(begun.elapsed().as_secs() < DYING_S_MAX, "the victim went on by itself before its time");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(true)
     }
 }
 

@@ -11,7 +11,7 @@ use std::fmt;
 pub(super) enum Fault {
     /// SIGKILL.
     Kill,
-    /// SIGSTOP, and SIGCONT after [`STOPPED_MS`](super::blow::STOPPED_MS).
+    /// SIGSTOP, and SIGCONT after [`STOPPED_MS`](super::stand::STOPPED_MS).
     Stop,
     /// It hears nothing from the controller any more, until the move has ended without it.
     Cut,

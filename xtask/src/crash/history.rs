@@ -55,11 +55,10 @@ pub(super) fn of(events: &[Event], begun: &Record) -> Vec<Swap> {
     swaps
 }
 
-/// Who owned, in this order.
-pub(super) fn owners(history: &[Swap]) -> Vec<StartId> {
-    let begun = history.first().map(|swap| swap.before.owner.start);
-    let mut owners: Vec<_> =
-        begun.into_iter().chain(history.iter().map(|swap| swap.after.owner.start)).collect();
+/// Who owned, in this order, from this record on.
+pub(super) fn owners(begun: &Record, history: &[Swap]) -> Vec<StartId> {
+    let later = history.iter().map(|swap| swap.after.owner.start);
+    let mut owners: Vec<_> = std::iter::once(begun.owner.start).chain(later).collect();
     owners.dedup();
     owners
 }
@@ -100,11 +99,15 @@ mod tests {
     const TARGET: StartId = StartId(2);
     const FRESH: StartId = StartId(3);
 
-    /// What the register says of a move that goes through these changes.
-    fn history(changes: &[Change]) -> Vec<Swap> {
+    fn begun() -> Record {
         let mut begun = Record::first(Placement { node: NodeId(1), start: SOURCE });
         begun.served = Some(([127, 0, 0, 1], 80).into());
-        let mut record = begun.clone();
+        begun
+    }
+
+    /// What the register says of a move that goes through these changes.
+    fn history(changes: &[Change]) -> Vec<Swap> {
+        let mut record = begun();
         let events: Vec<_> = changes
             .iter()
             .map(|change| {
@@ -115,7 +118,7 @@ mod tests {
                 Event { number: 1, at_unix_ms: 0, instance, operation: None, what }
             })
             .collect();
-        of(&events, &begun)
+        of(&events, &begun())
     }
 
     fn open() -> Change {
@@ -132,6 +135,8 @@ mod tests {
 
     #[test]
     fn owners_are_told_in_their_order() {
+        let owners = |history: &[Swap]| super::owners(&begun(), history);
+        assert_eq!(owners(&[]), [SOURCE], "nothing happened");
         assert_eq!(owners(&history(&[open(), Change::Seal, Change::Commit, serve()])), [SOURCE, TARGET]);
         let promoted = history(&[open(), Change::Seal, Change::Commit, Change::Doom, Change::Promote]);
         assert_eq!(owners(&promoted), [SOURCE, TARGET, SOURCE]);

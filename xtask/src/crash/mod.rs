@@ -11,6 +11,7 @@ mod conclude;
 mod cut;
 mod history;
 mod kept;
+mod stand;
 mod starts;
 mod story;
 mod trial;

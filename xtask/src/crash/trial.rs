@@ -176,7 +176,7 @@ impl Trial<'_> {
         let seen = self.watch.end().await.context("nobody watched who accepts requests")?;
         let events = history::events(self.rig, self.last_event + 1).await?;
         let history = history::of(&events, &self.before);
-        judge_owners(&mut self.verdict, &seen, &history::owners(&history));
+        judge_owners(&mut self.verdict, &seen, &history::owners(&self.before, &history));
         self.verdict.loss = match self.killed {
             Some(killed) => history::loss(&history, self.cell, killed),
             None => self.cell.story().loss(),
@@ -201,6 +201,9 @@ impl Trial<'_> {
 }
 
 fn judge_owners(verdict: &mut Verdict, seen: &Seen, owners: &[StartId]) {
+    if seen.accepted.is_empty() {
+        verdict.is_broken_by("nobody was seen accepting requests: the watch was blind");
+    }
     if let Some(what) = watch::judge(&seen.accepted, owners) {
         verdict.is_broken_by(what);
     }
