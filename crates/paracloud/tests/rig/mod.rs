@@ -52,10 +52,15 @@ fn command() -> Command {
 }
 
 /// Waits for a state, within bounds.
-pub(crate) fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn wait_until(what: &str, reached: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, reached);
+}
+
+/// Waits for a state, within this bound.
+pub(crate) fn wait_within(bound: Duration, what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + bound;
     while !reached() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {bound:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -217,6 +222,12 @@ impl Rig {
         let answer = self.run(&["ps", "--output", "json"]);
         let ps: Value = serde_json::from_str(&answer.out).ok()?;
         Some(ps["instances"][0]["record"].clone()).filter(|record| !record.is_null())
+    }
+
+    /// The processes of this cloud that are this: `up`, `controller`, `agent`, `gateway`, `shim`, `demo-app`.
+    pub(crate) fn processes(&self, what: &str) -> Vec<i32> {
+        let is_one = |found: &Found| found.words.get(1).is_some_and(|word| word == what);
+        self.left().iter().filter(|found| is_one(found)).map(|found| found.pid).collect()
     }
 
     /// Every process of this cloud: by the directory in its command line, or the variable of its manifest.

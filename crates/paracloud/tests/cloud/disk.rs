@@ -1,0 +1,94 @@
+//! A full disk under the journal: nothing is begun that could not be finished, and nothing is lost.
+
+use crate::clients::Clients;
+use crate::points::Points;
+use crate::rig::{Rig, wait_until};
+use paracloud_core::migration::promises::{Point, Promise};
+use paracloud_substrate::layout::Layout;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Enough for the journal, and too little for what a move reserves.
+const SMALL: &str = "size=6m";
+/// Enough for both.
+const LARGE: &str = "size=48m";
+
+/// A disk of its own under register and journal, until it is dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// `None`: this machine permits none.
+    fn under(rig: &Rig) -> Option<Self> {
+        let layout = Layout::new(Path::new(&rig.cloud())).expect("a path");
+        let directory = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        directory(&layout.controller()).expect("a directory of our own");
+        // It is the directory of a cloud.
+        std::fs::write(layout.up_lock(), "").expect("a file of our own");
+        let disk = Self(layout.controller());
+        disk.mounts(&["-t", "tmpfs", "-o", &format!("{SMALL},mode=0700"), "paracloud"]).then_some(disk)
+    }
+
+    fn mounts(&self, arguments: &[&str]) -> bool {
+        let status = Command::new("mount").args(arguments).arg(&self.0).status();
+        status.is_ok_and(|status| status.success())
+    }
+
+    fn enlarge(&self) {
+        assert!(self.mounts(&["-o", &format!("remount,{LARGE}")]), "what was mounted can be enlarged");
+    }
+
+    /// Fills it up to the last block.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).expect("a file of our own");
+        while file.write_all(&[7; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // As soon as nobody uses it any more.
+        let _ =
+            Command::new("umount").arg("--lazy").arg(&self.0).stderr(std::process::Stdio::null()).status();
+    }
+}
+
+#[test]
+fn on_a_full_disk_no_move_begins_and_one_that_has_begun_is_finished() {
+    let rig = Rig::sessions(&json!({}), &json!({}));
+    let Some(disk) = Disk::under(&rig) else {
+        say(
+            "NOT SHOWN: a full disk under the journal. This machine lets us mount none; it takes CAP_SYS_ADMIN.",
+        );
+        return;
+    };
+    let (_up, points) = Points::up(&rig);
+    let owner = rig.record().expect("it serves")["owner"].clone();
+    let mut clients = Clients::modest(&rig, 10);
+    for _ in 0..3 {
+        let moved = rig.run(&["move", "sessions"]);
+        assert_eq!(moved.code, 1, "{}{}", moved.out, moved.err);
+        assert!(moved.err.starts_with("error: sessions: nothing was begun"), "{}", moved.err);
+        assert!(moved.err.contains("next: ") && moved.err.contains("free some space"), "{}", moved.err);
+    }
+    let record = rig.record().expect("the controller answers");
+    assert_eq!((&record["owner"], &record["operation"]), (&owner, &Value::Null), "{record}");
+    clients.audit_clean();
+
+    // Room is made, a move goes as far as the seal, and the disk is filled again: what it needs was reserved.
+    disk.enlarge();
+    points.move_until(&rig, Promise::Seal, Point::AfterPersist);
+    disk.fill();
+    points.go(Promise::Seal, Point::AfterPersist);
+    wait_until("the move is committed and over", || {
+        rig.record().is_some_and(|record| record["owner"]["node"] == 2 && record["operation"].is_null())
+    });
+    clients.audit_clean();
+}
+
+#[expect(clippy::print_stderr, reason = "nobody should think that this was shown here")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
