@@ -1,0 +1,151 @@
+//! What SPEC and the reference say of the code is so, as far as a program can read it.
+
+use paracloud::manifest::{APPS_MAX, MANIFEST_BYTES_MAX, NODES_MAX};
+use paracloud::up::supervisor::{LOG_BYTES_MAX, PAUSE_MS};
+use paracloud_agent::shim::ORPHAN_MS;
+use paracloud_controller::REOPEN_MAX;
+use paracloud_controller::store::{JOURNAL_ENTRIES_MAX, RECORDS_MAX};
+use paracloud_gateway::{
+    CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX, REPLAY_BYTES_TOTAL_MAX, REPLY_WAIT,
+};
+use paracloud_substrate::config::{ASK_MS, Budgets, Parking, RESEND_MS, RESTART_MS};
+use paracloud_substrate::link::LINE_BYTES_MAX;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).expect("a document of this tree")
+}
+
+/// The sources of the product and of its tests.
+fn sources() -> Vec<String> {
+    let mut directories = vec![root().join("crates"), root().join("sdk"), root().join("xtask/src")];
+    let mut texts = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("a directory of this tree") {
+            let path = entry.expect("an entry of it").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                texts.push(std::fs::read_to_string(path).expect("a source is text"));
+            }
+        }
+    }
+    texts
+}
+
+/// What stands between back quotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// `12345` as `12,345`.
+fn with_commas(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[test]
+fn every_test_that_spec_names_is_there() {
+    let spec = read("SPEC.md");
+    let is_test = |name: &&str| {
+        name.matches('_').count() >= 3
+            && name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_')
+    };
+    let named: BTreeSet<_> = quoted(&spec).filter(is_test).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let sources = sources();
+    let has = |name: &str| sources.iter().any(|text| text.contains(&format!("fn {name}(")));
+    let missing: Vec<_> = named.into_iter().filter(|name| !has(name)).collect();
+    assert!(missing.is_empty(), "SPEC names tests that there are not: {missing:#?}");
+}
+
+#[test]
+fn every_row_of_spec_says_what_holds_it() {
+    let spec = read("SPEC.md");
+    let (tables, _) = spec.split_once("## Bounds").unwrap();
+    let rows = tables.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| |"));
+    for row in rows.filter(|row| !row.ends_with("| held by |")) {
+        let held = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        assert!(held.contains('`') || held.contains("not yet") || held.contains("sim"), "{row}");
+    }
+}
+
+#[test]
+fn the_bounds_in_spec_are_those_of_the_code() {
+    let (parking, budgets) = (Parking::default(), Budgets::default());
+    let bounds: [(&str, u64); 33] = [
+        ("parking.parked_ms_max", parking.parked_ms_max.into()),
+        ("parking.parked_max", parking.parked_max.into()),
+        ("parking.replay_bytes_max", parking.replay_bytes_max.into()),
+        ("REPLAY_BYTES_TOTAL_MAX", REPLAY_BYTES_TOTAL_MAX as u64),
+        ("CONNECTIONS_MAX", CONNECTIONS_MAX.into()),
+        ("HEAD_BYTES_MAX", HEAD_BYTES_MAX as u64),
+        ("HEADERS_MAX", HEADERS_MAX as u64),
+        ("MESSAGE_BYTES_MAX", MESSAGE_BYTES_MAX as u64),
+        ("REPLY_WAIT", REPLY_WAIT.as_secs() * 1_000),
+        ("budgets.prepare_ms", budgets.prepare_ms.into()),
+        ("budgets.copy_ms", budgets.copy_ms.into()),
+        ("budgets.park_ms", budgets.park_ms.into()),
+        ("budgets.seal_ms", budgets.seal_ms.into()),
+        ("budgets.guard_wait_ms", budgets.guard_wait_ms.into()),
+        ("budgets.switch_ms", budgets.switch_ms.into()),
+        ("budgets.release_ms", budgets.release_ms.into()),
+        ("budgets.pause_ms", budgets.pause_ms.into()),
+        ("budgets.pause_ms_max", budgets.pause_ms_max.into()),
+        ("ORPHAN_MS", ORPHAN_MS),
+        ("RESEND_MS", RESEND_MS.into()),
+        ("ASK_MS", ASK_MS.into()),
+        ("RESTART_MS.0", RESTART_MS.0.into()),
+        ("RESTART_MS.1", RESTART_MS.1.into()),
+        ("PAUSE_MS.0", PAUSE_MS.0),
+        ("PAUSE_MS.1", PAUSE_MS.1),
+        ("LINE_BYTES_MAX", LINE_BYTES_MAX as u64),
+        ("JOURNAL_ENTRIES_MAX", JOURNAL_ENTRIES_MAX),
+        ("RECORDS_MAX", RECORDS_MAX),
+        ("REOPEN_MAX", REOPEN_MAX.into()),
+        ("LOG_BYTES_MAX", LOG_BYTES_MAX),
+        ("MANIFEST_BYTES_MAX", MANIFEST_BYTES_MAX),
+        ("APPS_MAX", APPS_MAX as u64),
+        ("NODES_MAX", NODES_MAX.into()),
+    ];
+    let spec = read("SPEC.md");
+    let (_, table) = spec.split_once("## Bounds").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let wanted: Vec<_> =
+        bounds.iter().map(|(name, value)| format!("| `{name}` | {} |", with_commas(*value))).collect();
+    for (row, wanted) in rows.iter().zip(&wanted) {
+        assert!(row.ends_with(wanted.as_str()), "SPEC says\n{row}\nand the code\n{wanted}");
+    }
+    assert_eq!(rows.len(), wanted.len());
+}
+
+#[test]
+fn every_variable_of_the_product_is_in_the_reference() {
+    let reference = read("docs/reference/variables.md");
+    let documented: BTreeSet<_> = quoted(&reference).filter(|it| it.starts_with("PARACLOUD_")).collect();
+    let sources = sources();
+    // Those of one crate's own tests end so.
+    let used: BTreeSet<_> = sources
+        .iter()
+        .flat_map(|text| text.split('"').skip(1))
+        .filter(|word| word.starts_with("PARACLOUD_") && !word.contains("_TEST_") && word.len() > 10)
+        .filter(|word| word.chars().all(|it| it.is_ascii_uppercase() || it == '_'))
+        .collect();
+    let missing: Vec<_> = used.difference(&documented).collect();
+    assert!(missing.is_empty(), "not in docs/reference/variables.md: {missing:?}");
+    let gone: Vec<_> = documented.difference(&used).filter(|name| **name != "PARACLOUD_").collect();
+    assert!(gone.is_empty(), "in docs/reference/variables.md, and read by nobody: {gone:?}");
+}
