@@ -5,13 +5,13 @@
 
 use anyhow::{Context, Result, bail};
 use paracloud_core::ids::{NodeId, StartId};
+pub(crate) use paracloud_load::driver::free_addresses;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link;
 use paracloud_substrate::message::Caller;
 use paracloud_substrate::person::{Instance, Reply, Request, Status};
 use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -264,12 +264,6 @@ fn marked(directory: &Path) -> Vec<(Identity, Vec<String>)> {
             Some((identity, arguments.collect()))
         })
         .collect()
-}
-
-/// Addresses that nobody listens on now.
-pub(crate) fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
-    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?)
 }
 
 /// A program of the release build.

@@ -13,11 +13,12 @@
 //! ```
 //!
 //! Use [`start`] and [`Load`] in a program, or [`process::serve`] in a process of its own, so that the clients do not
-//! share a runtime with what they measure.
+//! share a runtime with what they measure; [`driver`] drives that process.
 
 mod clients;
 pub mod config;
 mod counters;
+pub mod driver;
 mod get;
 pub mod ledger;
 pub mod meter;

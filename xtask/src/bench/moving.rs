@@ -3,13 +3,14 @@
 //! Runs and controls alternate: a window without a move, then a window of the same kind with one. The same program is
 //! then killed and started again, because that is what a user would do instead.
 
-use super::clients::Clients;
+use super::clients;
 use super::{greatest, median};
 use crate::report::Report;
 use crate::rig::{self, Rig, Who};
 use anyhow::{Context, Result, bail, ensure};
 use paracloud_core::ids::GatewayId;
 use paracloud_load::Config;
+use paracloud_load::driver::Driver;
 use paracloud_load::ledger::{Held, Ledger, Write};
 use paracloud_load::meter::Seen;
 use paracloud_substrate::person::{Outcome, Reply, Request};
@@ -84,7 +85,7 @@ async fn measure(options: &Options) -> Result<Report> {
     );
     let rig = Rig::start(&manifest, &[(trace::SWITCH, "1".to_owned())]).await?;
     rig.settled(INSTANCE, Duration::from_secs(FILLED_S_MAX)).await.with_context(|| rig.output())?;
-    let mut clients = Clients::start(Config {
+    let mut clients = clients::start(Config {
         gateways: gateways.clone(),
         keys: options.state_mib * 1024 * 1024 / VALUE_BYTES,
         requests_per_s: options.writes_per_s / WRITES,
@@ -166,7 +167,7 @@ async fn measure(options: &Options) -> Result<Report> {
 }
 
 /// A control window, then a move within a window.
-async fn once(rig: &Rig, clients: &mut Clients, window: &str) -> Result<Run> {
+async fn once(rig: &Rig, clients: &mut Driver, window: &str) -> Result<Run> {
     clients.begin("control").await?;
     tokio::time::sleep(Duration::from_millis(CONTROL_MS)).await;
     let control = clients.end("control").await?;
@@ -220,7 +221,7 @@ fn pauses(rig: &Rig) -> Result<Vec<f64>> {
 }
 
 /// What a user would do instead: kill the program, and let it be started again. Gaps, and writes lost.
-async fn restarts(rig: &Rig, clients: &mut Clients) -> Result<(Vec<f64>, u64)> {
+async fn restarts(rig: &Rig, clients: &mut Driver) -> Result<(Vec<f64>, u64)> {
     let mut gaps = Vec::new();
     let mut lost = 0;
     for _ in 0..RESTARTS {

@@ -1,8 +1,9 @@
 //! Where a demo is: a temporary directory, with the manifest of its app.
 
 use crate::failure::Failure;
+use paracloud_load::driver::free_addresses;
 use serde_json::json;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -30,7 +31,8 @@ impl Place {
         let failed = |error: std::io::Error| Failure::machine("demo", &error);
         let directory = tempfile::Builder::new().prefix("paracloud-demo-").tempdir().map_err(failed)?;
         let program = std::env::current_exe().map_err(failed)?;
-        let gateways = free_addresses().map_err(failed)?;
+        let gateways = free_addresses(2).map_err(failed)?;
+        let gateways = gateways.try_into().expect("as many as were asked for");
         // JSON is YAML, and no path needs quoting by hand.
         let manifest = json!({
             "kind": "App",
@@ -77,12 +79,6 @@ impl Place {
     fn path(&self) -> &Path {
         self.directory.path()
     }
-}
-
-/// Addresses that nobody listens on now. Somebody may take one before `up` does; it says so then.
-fn free_addresses() -> std::io::Result<[SocketAddr; 2]> {
-    let [first, second] = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    Ok([first.local_addr()?, second.local_addr()?])
 }
 
 #[cfg(test)]
