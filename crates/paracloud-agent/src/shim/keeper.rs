@@ -123,7 +123,13 @@ impl Keeper {
                     Event::Told => return Ok(()),
                     Event::Gone(agent) => self.gone(agent),
                 },
-                () = ended(self.watched.as_ref()) => self.buried().await?,
+                () = ended(self.watched.as_ref()) => {
+                    self.buried().await?;
+                    // Nobody to tell. How it ended is written down for whoever comes.
+                    if self.agents.is_empty() && !durable::is_locked(&self.spec.up_lock) {
+                        return Ok(());
+                    }
+                }
                 () = at(kill_at) => {
                     self.kill_at = None;
                     self.signal(Signal::KILL);
