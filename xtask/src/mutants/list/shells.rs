@@ -42,8 +42,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a channel token of another process",
         file: "crates/paracloud-agent/src/channel.rs",
-        find: r"*owner == start && token.text == text",
-        replace: r"token.text == text",
+        find: r"*owner == start && *token.text == *text",
+        replace: r"*token.text == *text",
         catch: unit("paracloud-agent", "channel::tests::a_token_is_one_processes_and_used_once"),
     },
     Mutant {
