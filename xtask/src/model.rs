@@ -1,14 +1,16 @@
 //! `cargo xtask model`: every choice there is, searched to the end, and walks through what is too large for that.
 
+mod limits;
+
 use crate::report::Report;
 use anyhow::{Context, ensure};
 use clap::Args;
+use limits::Limits;
 use paracloud_sim::model::explorer::{Found, Order, Search, explore};
 use paracloud_sim::model::walk::walk;
 use paracloud_sim::model::{Configuration, Extent, Fate, MoveModel, is_fault};
 use paracloud_sim::world::Action;
-use serde_json::json;
-use std::time::Instant;
+use serde_json::{Value, json};
 
 /// Searches the model of a move.
 #[derive(Args)]
@@ -39,8 +41,7 @@ pub(crate) struct Options {
 /// Searches what was asked for; prints a line for each configuration, and the path to what is broken.
 ///
 /// # Errors
-/// No such configuration.
-#[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]
+/// No such configuration, or the kernel does not say how much memory is in use.
 pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     let mut chosen = Configuration::all();
     let names: Vec<_> = chosen.iter().map(|it| it.name).collect();
@@ -62,59 +63,73 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     let mut ok = true;
     let mut configs = Vec::new();
     for configuration in chosen {
-        let (name, extent) = (configuration.name, configuration.extent);
-        let model = MoveModel::new(configuration);
-        let began = Instant::now();
-        let outcome = match extent {
-            Extent::Walked { steps } => walk(&model, options.seed, steps, is_fault),
-            Extent::Exhausted if options.shortest => {
-                explore(&model, Search { order: Order::Breadth, threads: 1, unique_max: options.unique_max })
-            }
-            Extent::Exhausted => {
-                let threads = options.threads;
-                explore(&model, Search { order: Order::Depth, threads, unique_max: options.unique_max })
-            }
-        };
-        let seconds = began.elapsed().as_secs_f64();
-        let walked = extent != Extent::Exhausted;
-        // A walk may miss what can happen; a search may not.
-        let complete = walked || (outcome.exhausted && outcome.missing.is_empty());
-        ok &= complete && outcome.violations.is_empty();
-        println!(
-            "{name:<22} {} states {:>10}  unique {:>9}  depth {:>4}  {seconds:>6.1} s  missing {:?}",
-            if walked {
-                "walked   "
-            } else if outcome.exhausted {
-                "exhausted"
-            } else {
-                "UNFINISHED"
-            },
-            outcome.states,
-            outcome.unique,
-            outcome.depth,
-            outcome.missing,
-        );
-        outcome.violations.iter().for_each(show);
-        configs.push(json!({
-            "name": name,
-            "states": outcome.states,
-            "unique": outcome.unique,
-            "exhausted": outcome.exhausted,
-            "walked": walked,
-            "sometimes_missing": outcome.missing,
-            "seconds": seconds,
-            "violations": outcome.violations.iter().map(|it| it.property).collect::<Vec<_>>(),
-        }));
+        let (is_ok, shown) = search(configuration, options)?;
+        ok &= is_ok;
+        configs.push(shown);
     }
-    Ok(Report { schema: "model/1", ok, fields: json!({ "configs": configs }) })
+    Ok(Report { schema: "model/2", ok, fields: json!({ "configs": configs }) })
+}
+
+/// Searches one configuration: whether all is well with it, and what is to be reported of it.
+#[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]
+fn search(configuration: Configuration, options: &Options) -> anyhow::Result<(bool, Value)> {
+    let (name, extent) = (configuration.name, configuration.extent);
+    let model = MoveModel::new(configuration);
+    let limits = Limits::begin()?;
+    let is_over = || limits.are_reached();
+    let (order, threads) =
+        if options.shortest { (Order::Breadth, 1) } else { (Order::Depth, options.threads) };
+    let outcome = match extent {
+        Extent::Walked(walks) => walk(&model, options.seed, walks, is_fault, is_over),
+        Extent::Exhausted => {
+            explore(&model, Search { order, threads, unique_max: options.unique_max }, &is_over)
+        }
+    };
+    let (seconds, peak_mib) = (limits.seconds(), limits.peak_mib());
+    // A walk may miss what can happen, and ends where it is told to; a search may not.
+    let walked = extent != Extent::Exhausted;
+    let complete = walked || (outcome.exhausted && outcome.missing.is_empty());
+    println!(
+        "{name:<20} {} states {:>10}  unique {:>9}  depth {:>4}  {seconds:>6.1} s  {peak_mib:>5} MiB  missing {:?}{}",
+        match extent {
+            Extent::Walked(_) => "walked    ",
+            Extent::Exhausted if outcome.exhausted => "exhausted ",
+            Extent::Exhausted => "UNFINISHED",
+        },
+        outcome.states,
+        outcome.unique,
+        outcome.depth,
+        outcome.missing,
+        limits.reached().map(|limit| format!("  at its limit: {limit}")).unwrap_or_default(),
+    );
+    outcome.violations.iter().for_each(|found| show(&model, found));
+    let mut shown = json!({
+        "name": name,
+        "states": outcome.states,
+        "unique": outcome.unique,
+        "exhausted": outcome.exhausted,
+        "walked": walked,
+        "sometimes_missing": outcome.missing,
+        "seconds": seconds,
+        "peak_mib": peak_mib,
+        "limit": limits.reached(),
+        "violations": outcome.violations.iter().map(|it| it.property).collect::<Vec<_>>(),
+    });
+    if let Extent::Walked(walks) = extent {
+        shown["walks"] = json!({ "seed": options.seed, "count": walks.count, "depth": walks.depth });
+    }
+    Ok((complete && outcome.violations.is_empty(), shown))
 }
 
 /// The way to what is broken, one line an action.
 #[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]
-fn show(found: &Found<(Action, Fate)>) {
+fn show(model: &MoveModel, found: &Found<(Action, Fate)>) {
     println!("does not hold: {}", found.property);
     for (step, (action, fate)) in found.path.iter().enumerate() {
         let fate = if *fate == Fate::Plain { String::new() } else { format!(" {fate:?}") };
         println!("  {step:>3}{fate} {action:?}");
+    }
+    for fault in model.faults_after(&found.path) {
+        println!("  {fault}");
     }
 }

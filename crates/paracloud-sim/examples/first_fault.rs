@@ -69,9 +69,11 @@ fn in_model(name: &str) -> Result<Found, String> {
     let model = MoveModel::new(configuration);
     let outcome = match extent {
         Extent::Exhausted => {
-            explore(&model, Search { order: Order::Depth, threads: THREADS, unique_max: UNIQUE_MAX })
+            explore(&model, Search { order: Order::Depth, threads: THREADS, unique_max: UNIQUE_MAX }, &|| {
+                false
+            })
         }
-        Extent::Walked { steps } => walk(&model, 1, steps, is_fault),
+        Extent::Walked(walks) => walk(&model, 1, walks, is_fault, || false),
     };
     Ok(verdict(name, extent, &outcome))
 }
@@ -90,7 +92,7 @@ fn verdict<A>(name: &str, extent: Extent, outcome: &Outcome<A>) -> Found {
         (Extent::Exhausted, None) if !outcome.exhausted => {
             Found::Fault(format!("model {name}: not exhausted after {UNIQUE_MAX} states"))
         }
-        (Extent::Exhausted | Extent::Walked { .. }, _) => Found::Nothing,
+        (Extent::Exhausted | Extent::Walked(_), _) => Found::Nothing,
     }
 }
 

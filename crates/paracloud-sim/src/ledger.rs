@@ -44,10 +44,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger of `count` requests to be sent.
-    pub fn new(count: u8) -> Self {
+    /// A ledger of requests to be sent.
+    pub fn new(requests: impl IntoIterator<Item = RequestId>) -> Self {
         Self {
-            requests: (0..count).map(|id| (RequestId(u16::from(id)), Standing::Unsent)).collect(),
+            requests: requests.into_iter().map(|request| (request, Standing::Unsent)).collect(),
             acknowledged: BTreeSet::new(),
             applied_once: BTreeSet::new(),
             lost_by_crash: BTreeSet::new(),

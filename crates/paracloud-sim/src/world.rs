@@ -236,7 +236,7 @@ impl World {
             channel: None,
             stalled: BTreeSet::new(),
             waiting: Vec::new(),
-            ledger: Ledger::new(requests),
+            ledger: Ledger::new((0..requests).map(|id| RequestId(u16::from(id)))),
             next_start: 2,
             sent: Vec::new(),
             timers: Vec::new(),
@@ -285,6 +285,13 @@ impl World {
         world
     }
 
+    /// The same, with clients that will send these requests and no others.
+    #[must_use]
+    pub fn with_requests(mut self, requests: &[RequestId]) -> Self {
+        self.ledger = Ledger::new(requests.iter().copied());
+        self
+    }
+
     /// The write of [`Self::with_a_past`].
     pub const PAST: RequestId = RequestId(100);
 
@@ -305,12 +312,18 @@ impl World {
     }
 
     /// Forgets what no step can tell apart any more: which life a party lives (every message to an earlier one is
-    /// gone), how often an agent was started (its shims have heard of no later one), a channel that is over.
+    /// gone), how often an agent was started (its shims have heard of no later one) and proposed a restart, what it
+    /// proposed against a record that has changed, a channel that is over.
     pub(crate) fn forget_history(&mut self) {
         self.controller_life = 0;
+        let order = self.disk.order();
         for agent in self.agents.values_mut() {
             agent.life = 0;
             agent.generation = Generation(0);
+            if let Some(machine) = &mut agent.machine {
+                let refused = machine.record().is_some_and(|known| known.order() < order);
+                machine.forget_proposals(refused);
+            }
         }
         for gateway in self.gateways.values_mut() {
             gateway.life = 0;
@@ -329,6 +342,43 @@ impl World {
         }
     }
 
+    /// Lets start ids be used again that nobody knows any more: all above the highest one that a process, the record,
+    /// a swap, a proposal or (`proposed`) a message has.
+    pub(crate) fn reuse_starts(&mut self, proposed: impl Iterator<Item = StartId>) {
+        let of_swap = self.pending_change().and_then(|change| match change {
+            Change::Open { target, .. } => Some(target.start),
+            Change::Restart { fresh } => Some(*fresh),
+            Change::Seal
+            | Change::Commit
+            | Change::Serve(_)
+            | Change::Doom
+            | Change::RollBack(_)
+            | Change::Promote
+            | Change::Close => None,
+        });
+        let of_record = self.disk.operation.as_ref().map(|operation| operation.target.start);
+        let of_agents = self.agents.values().filter_map(|agent| agent.machine.as_ref()?.proposal());
+        let known = proposed
+            .chain(of_agents)
+            .chain(of_swap)
+            .chain(of_record)
+            .chain([self.disk.owner.start])
+            .chain(self.processes.keys().copied());
+        self.next_start = known.max().map_or(self.next_start, |highest| highest.0 + 1);
+    }
+
+    /// Whether an agent's record is older than the register's.
+    pub(crate) fn is_outdated(&self, node: NodeId) -> bool {
+        let known = self.agents.get(&node).and_then(|agent| agent.machine.as_ref()?.record());
+        known.is_some_and(|known| known.order() < self.disk.order())
+    }
+
+    /// Whether nothing lives on a node, in the eyes of its agent.
+    pub(crate) fn is_deserted(&self, node: NodeId) -> bool {
+        let machine = self.agents.get(&node).and_then(|agent| agent.machine.as_ref());
+        machine.is_some_and(|machine| !machine.has_living())
+    }
+
     /// All gateways.
     pub fn gateways(&self) -> impl Iterator<Item = GatewayId> + '_ {
         self.gateways.keys().copied()
@@ -342,6 +392,12 @@ impl World {
     /// The change that waits for the disk.
     pub fn pending_change(&self) -> Option<&Change> {
         self.pending.as_ref().map(|(_, change, _)| change)
+    }
+
+    /// The change that waits for the disk, if it will be made: it was proposed against the record as it is.
+    pub fn coming_change(&self) -> Option<&Change> {
+        let (expected, change, proposer) = self.pending.as_ref()?;
+        self.disk.swap(expected, change, *proposer).is_ok().then_some(change)
     }
 
     /// A start whose marker waits for the disk.
@@ -504,7 +560,7 @@ impl World {
                 machine.is_some_and(|machine| match timer {
                     agent::Timer::Ask => machine.wants_record(),
                     // It must fire even if there is nothing to restart any more: it is armed once at a time.
-                    agent::Timer::Restart => true,
+                    agent::Timer::Restart => machine.restart_is_armed(),
                 })
             }
             (Party::Gateway(id), Timer::Gateway(gateway::Timer::Ask)) => {
@@ -520,6 +576,14 @@ impl World {
         let known = self.gateways.get(&id).and_then(|gateway| gateway.machine.as_ref()?.table());
         let current = self.coordinator.as_ref().and_then(Coordinator::table);
         known.is_some() && (current.is_none() || known == current.as_ref())
+    }
+
+    /// Whether requests wait at a gateway though its route is in force.
+    pub(crate) fn may_try_again(&self, id: GatewayId) -> bool {
+        let machine = self.gateways.get(&id).and_then(|gateway| gateway.machine.as_ref());
+        machine.is_some_and(|machine| {
+            machine.parked() > 0 && machine.table().is_some_and(|table| !table.parks && table.route.is_some())
+        })
     }
 
     fn send(&mut self, from: Party, to: Party, message: Message) {

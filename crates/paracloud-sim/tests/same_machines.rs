@@ -18,7 +18,7 @@ fn machine<M: Machine>() -> &'static str {
 
 #[test]
 fn the_worlds_machines_are_the_cores() {
-    let world = World::new(&paracloud_sim::model::setting(Mode::Handoff, 2), 1);
+    let world = World::new(&paracloud_sim::model::setting(Mode::Handoff, 2, false), 1);
     let cores = [
         machine::<Coordinator>(),
         machine::<Agent>(),

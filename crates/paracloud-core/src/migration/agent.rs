@@ -151,6 +151,28 @@ impl Agent {
         self.record.as_ref()
     }
 
+    /// Whether a process here lives, or is being started or ended.
+    pub fn has_living(&self) -> bool {
+        self.processes.values().any(|process| process.life != Life::Dead)
+    }
+
+    /// Whether the restart timer runs and is not yet overtaken by a newer record.
+    pub fn restart_is_armed(&self) -> bool {
+        self.restart_armed
+    }
+
+    /// The start id that it proposed for a new owner, if the register has not answered yet.
+    pub fn proposal(&self) -> Option<StartId> {
+        self.proposal
+    }
+
+    /// Forgets how often it proposed a restart, which decides only how long it waits; and with `refused` also what it
+    /// proposed, if that is sure to be refused.
+    pub fn forget_proposals(&mut self, refused: bool) {
+        self.restarts = 0;
+        self.proposal = self.proposal.filter(|_| !refused);
+    }
+
     /// Takes one input in. `fresh` is a start id never used before.
     pub fn step(&mut self, setting: &Setting, input: Input, fresh: StartId, effects: &mut Vec<Effect>) {
         match input {

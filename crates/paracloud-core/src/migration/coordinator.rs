@@ -212,7 +212,9 @@ impl Coordinator {
 
     /// Renames gateways in what is known of them. One to one: which number a gateway has decides nothing.
     pub fn rename_gateways(&mut self, rename: impl Fn(GatewayId) -> GatewayId) {
-        self.facts.obeyed = core::mem::take(&mut self.facts.obeyed).into_iter().map(rename).collect();
+        for known in [&mut self.facts.obeyed, &mut self.facts.drained] {
+            *known = core::mem::take(known).into_iter().map(&rename).collect();
+        }
     }
 
     /// The record as last read.

@@ -1,5 +1,7 @@
 //! What is searched: how many gateways, what may go wrong and how often.
 
+use super::walk::Walks;
+use crate::ledger::RequestId;
 use crate::world::Setting;
 use paracloud_core::ids::{GatewayId, NodeId};
 use paracloud_core::migration::{agent, convergence, coordinator, gateway};
@@ -21,7 +23,22 @@ pub struct Faults {
     pub lates: u8,
     /// Requests that do not end and so block the seal.
     pub hogs: u8,
+    /// Moves that a person gives up, at any instant before the commit.
+    pub cancels: u8,
 }
+
+impl Faults {
+    /// None of them.
+    pub const NONE: Self =
+        Self { crashes: 0, losses: 0, duplicates: 0, retries: 0, lates: 0, hogs: 0, cancels: 0 };
+}
+
+/// A client whose request carries an `Idempotency-Key`.
+const KEYED: &[RequestId] = &[RequestId(0)];
+/// A client whose request carries none: it is applied by one process at most, whatever becomes of it.
+const PLAIN: &[RequestId] = &[RequestId(1)];
+/// One of each.
+const BOTH: &[RequestId] = &[RequestId(0), RequestId(1)];
 
 /// A configuration of the model.
 #[derive(Debug, Clone)]
@@ -32,8 +49,10 @@ pub struct Configuration {
     pub mode: Mode,
     /// Gateways; with two, states are taken up to their exchange.
     pub gateways: u32,
-    /// Clients, each with one request at a time.
-    pub requests: u8,
+    /// What clients send, each one request at a time. Those with an even number carry an `Idempotency-Key`.
+    pub requests: &'static [RequestId],
+    /// Whether gateways are told of a park before it comes (the phase `drain`).
+    pub drains: bool,
     /// What may go wrong.
     pub faults: Faults,
     /// Every state whose fingerprint is a multiple of this is healed and must come to rest: healing takes hundreds of
@@ -50,15 +69,12 @@ pub struct Configuration {
 pub enum Extent {
     /// To the end.
     Exhausted,
-    /// By walks at random, this many steps in all. Never called exhausted.
-    Walked {
-        /// Steps.
-        steps: u64,
-    },
+    /// By walks at random. Never called exhausted.
+    Walked(Walks),
 }
 
 /// The settings of all machines; their times mean nothing to a checker, which fires timers whenever it likes.
-pub fn setting(mode: Mode, gateways: u32) -> Setting {
+pub fn setting(mode: Mode, gateways: u32, drains: bool) -> Setting {
     Setting {
         coordinator: coordinator::Setting {
             gateways: (1..=gateways).map(GatewayId).collect(),
@@ -66,7 +82,7 @@ pub fn setting(mode: Mode, gateways: u32) -> Setting {
             resend_ms: 100,
             prepare_ms: 2_000,
             copy_ms: 20_000,
-            drain_ms: 0,
+            drain_ms: if drains { 500 } else { 0 },
             park_ms: 500,
             seal_ms: 1_000,
             switch_ms: 1_000,
@@ -85,49 +101,72 @@ pub fn setting(mode: Mode, gateways: u32) -> Setting {
 }
 
 impl Configuration {
+    /// A configuration that is searched to the end.
+    pub const fn exhausted(
+        name: &'static str,
+        mode: Mode,
+        gateways: u32,
+        requests: &'static [RequestId],
+        faults: Faults,
+    ) -> Self {
+        let (heal_every, extent) = (4_096, Extent::Exhausted);
+        Self { name, mode, gateways, requests, drains: false, faults, heal_every, extent, is_small: false }
+    }
+
+    /// It is searched in CI.
+    #[must_use]
+    pub const fn small(self) -> Self {
+        Self { heal_every: 64, is_small: true, ..self }
+    }
+
+    /// Its moves have the phase `drain`.
+    #[must_use]
+    pub const fn draining(self) -> Self {
+        Self { drains: true, ..self }
+    }
+
+    /// It is walked, not searched.
+    #[must_use]
+    pub const fn walked(self, count: u32) -> Self {
+        Self { extent: Extent::Walked(Walks { count, depth: 400 }), ..self }
+    }
+
     /// Every configuration, the small ones first.
     pub fn all() -> Vec<Self> {
-        let none = Faults::default();
-        let model = |name, mode, gateways, requests, faults| Self {
-            name,
-            mode,
-            gateways,
-            requests,
-            faults,
-            heal_every: 4_096,
-            extent: Extent::Exhausted,
-            is_small: false,
-        };
-        let small = |name, mode, gateways, requests, faults| Self {
-            heal_every: 64,
-            is_small: true,
-            ..model(name, mode, gateways, requests, faults)
-        };
-        let walked = |name, mode, is_small, steps| {
-            let all = Faults { crashes: 3, losses: 3, duplicates: 2, retries: 2, lates: 2, hogs: 1 };
-            Self { extent: Extent::Walked { steps }, is_small, ..model(name, mode, 2, 2, all) }
-        };
+        const NONE: Faults = Faults::NONE;
         let (handoff, restart) = (Mode::Handoff, Mode::Restart);
-        let one_each = Faults { crashes: 1, losses: 1, duplicates: 1, ..none };
+        let one_each = Faults { crashes: 1, losses: 1, duplicates: 1, ..NONE };
         let a = Faults { crashes: 2, ..one_each };
         let b = Faults { retries: 1, ..one_each };
+        let late_crash = Faults { crashes: 1, losses: 1, lates: 1, ..NONE };
+        let all = Faults { crashes: 3, losses: 3, duplicates: 2, retries: 2, lates: 2, hogs: 1, cancels: 1 };
+        let model = Self::exhausted;
         vec![
-            small("crash-handoff", handoff, 1, 1, Faults { crashes: 1, ..none }),
-            small("network-handoff", handoff, 2, 1, Faults { losses: 1, duplicates: 1, ..none }),
-            small("late-handoff", handoff, 1, 1, Faults { lates: 1, retries: 1, hogs: 1, ..none }),
-            small("crash-restart", restart, 1, 0, Faults { crashes: 1, losses: 1, ..none }),
-            small("late-restart", restart, 1, 1, Faults { lates: 1, ..none }),
-            walked("some-walked-handoff", handoff, true, 200_000),
-            walked("some-walked-restart", restart, true, 200_000),
-            model("late-crash-handoff", handoff, 1, 1, Faults { crashes: 1, losses: 1, lates: 1, ..none }),
-            model("blocked-handoff", handoff, 1, 1, Faults { crashes: 1, losses: 1, hogs: 1, ..none }),
-            model("clients-restart", restart, 1, 1, Faults { crashes: 1, losses: 1, ..none }),
-            model("a-handoff", handoff, 1, 1, a),
-            model("a-restart", restart, 1, 0, a),
-            model("b-handoff", handoff, 2, 1, b),
-            model("b-restart", restart, 2, 0, b),
-            walked("walked-handoff", handoff, false, 20_000_000),
-            walked("walked-restart", restart, false, 20_000_000),
+            model("crash-handoff", handoff, 1, PLAIN, Faults { crashes: 1, ..NONE }).small(),
+            model("network-handoff", handoff, 2, KEYED, Faults { losses: 1, duplicates: 1, ..NONE }).small(),
+            model("late-handoff", handoff, 1, KEYED, Faults { lates: 1, retries: 1, hogs: 1, ..NONE })
+                .small(),
+            model("drain-handoff", handoff, 2, &[], Faults { crashes: 1, ..NONE }).draining().small(),
+            model("cancel-handoff", handoff, 1, KEYED, Faults { losses: 1, cancels: 1, ..NONE })
+                .draining()
+                .small(),
+            model("crash-restart", restart, 1, PLAIN, Faults { crashes: 1, losses: 1, ..NONE }).small(),
+            model("late-restart", restart, 1, KEYED, Faults { lates: 1, ..NONE }).small(),
+            model("drain-restart", restart, 2, &[], Faults { crashes: 1, ..NONE }).draining().small(),
+            model("cancel-restart", restart, 1, PLAIN, Faults { losses: 1, cancels: 1, ..NONE })
+                .draining()
+                .small(),
+            model("walk-some-handoff", handoff, 2, BOTH, all).draining().small().walked(500),
+            model("walk-some-restart", restart, 2, BOTH, all).draining().small().walked(500),
+            model("late-crash-handoff", handoff, 1, KEYED, late_crash),
+            model("late-crash-restart", restart, 1, PLAIN, late_crash),
+            model("blocked-handoff", handoff, 1, KEYED, Faults { crashes: 1, losses: 1, hogs: 1, ..NONE }),
+            model("a-handoff", handoff, 1, PLAIN, a),
+            model("a-restart", restart, 1, PLAIN, a),
+            model("b-handoff", handoff, 2, KEYED, b),
+            model("b-restart", restart, 2, KEYED, b),
+            model("walk-handoff", handoff, 2, BOTH, all).draining().walked(50_000),
+            model("walk-restart", restart, 2, BOTH, all).draining().walked(50_000),
         ]
     }
 }

@@ -101,6 +101,7 @@ const BLOCK: usize = 512;
 
 struct Shared<'m, M: Model> {
     model: &'m M,
+    is_over: &'m (dyn Fn() -> bool + Sync),
     properties: Vec<Property<M>>,
     search: Search,
     seen: Vec<Shard>,
@@ -123,8 +124,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Searches a model.
-pub fn explore<M>(model: &M, search: Search) -> Outcome<M::Action>
+/// Searches a model. Whenever some hundred states were expanded `is_over` is asked whether the search has run into a
+/// bound of its own; it then ends unfinished.
+pub fn explore<M>(model: &M, search: Search, is_over: &(dyn Fn() -> bool + Sync)) -> Outcome<M::Action>
 where
     M: Model + Sync,
     M::State: Hash + Send,
@@ -132,6 +134,7 @@ where
     let search = Search { threads: search.threads.max(1), ..search };
     let shared = Shared {
         model,
+        is_over,
         properties: model.properties(),
         search,
         seen: (0..SHARDS).map(|_| Shard::default()).collect(),
@@ -213,6 +216,10 @@ where
                     };
                     let Some(next) = next else { break };
                     self.expand(&next, &mut actions, &mut waiting);
+                }
+                if (self.is_over)() {
+                    self.unfinished.store(true, Ordering::Relaxed);
+                    self.end();
                 }
                 if self.ended.load(Ordering::Relaxed) {
                     return;

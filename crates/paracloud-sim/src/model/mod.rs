@@ -3,23 +3,30 @@
 //! State = world, messages on their way (`Network`), armed timers, and what is left of the fault budget. Clients
 //! never run out of requests, each has one at a time.
 //!
-//! What is left out, and why that loses nothing:
+//! What is left out, and why that loses nothing (`docs/decisions/0012` has the reasons at length):
 //! - *Persist and mark come next* when one is pending, unless their party dies or hears something first. Steps of
 //!   others that came in between would commute with what led to it, and so were taken before.
-//! - *A reply reaches its gateway at once*, unless the gateway dies first. Whatever a reply could be late for, the
+//! - *A reply reaches its gateway at once*, unless its connection breaks or the gateway dies first. Whatever a reply could be late for, the
 //!   request is late for in another branch; and a write that is acknowledged earlier must be kept from earlier on.
-//! - *A resend timer fires for free only when nothing is in flight to or from its party*; earlier it costs one of
-//!   `retries`. Such a timer never changes a decision, it only repeats messages.
+//! - *A record reaches an agent at once on whose node nothing lives or is to be started*, unless it is lost: the agent
+//!   takes it for what it knows, and says and does nothing.
+//! - *A timer that repeats fires for free only when nothing is in flight to or from its party*; earlier it costs one of
+//!   `retries`. Such a timer never changes a decision, it only says or tries the same once more.
+//! - *A proposal against a record that has changed is a question*: it is sure to be refused, and all that comes of it
+//!   is the record. Its timer is one that repeats.
+//! - *Nobody cancels while a swap waits for the disk*: whoever asks then is heard as if they had asked right after.
 //! - *What could change nothing any more is dropped*: a message whose time is over, a timer that would find nothing to
 //!   do, a second copy of what was just said. Whoever heard such a message later would ignore it, or note a fact of a
 //!   phase that is past.
-//! - *What no step can tell apart is made one state*: how often a party died, which of a client's requests this is
-//!   ([`World::fold`](crate::world::World)), and, with two gateways, which of them is which.
+//! - *What no step can tell apart is made one state*: how often a party died or proposed a restart, start ids that
+//!   nobody knows any more, which of a client's requests this is ([`World::fold`](crate::world::World)), whose request
+//!   it is that a dead gateway sent, and, with two gateways, which of them is which.
 //!
 //! What is a fault here and therefore bounded, though a network does it for free: a message that is overtaken by a
 //! later one between the same two parties, and a budget or bound that runs out while anything is still on its way
 //! (`lates`). The simulation has no such bound.
 
+mod choices;
 mod configuration;
 pub mod explorer;
 mod fingerprint;
@@ -27,6 +34,8 @@ mod network;
 mod properties;
 pub mod walk;
 
+pub use choices::is_fault;
+use choices::is_quiet;
 pub use configuration::{Configuration, Extent, Faults, setting};
 
 use crate::heal::heal;
@@ -34,12 +43,13 @@ use crate::ledger::Standing;
 use crate::world::{Action, Envelope, Message, Party, Setting, Timer, Violation, World};
 use fingerprint::Fingerprint;
 use network::Network;
-use paracloud_core::ids::{GatewayId, NodeId};
+use paracloud_core::ids::{GatewayId, StartId};
 use paracloud_core::migration::coordinator::{self, Command};
+use paracloud_core::migration::gateway;
 use paracloud_core::migration::message::FromAgent;
-use paracloud_core::migration::{agent, gateway};
-use paracloud_core::register::Step;
+use paracloud_core::register::Record;
 use stateright::{Model, Property};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
@@ -83,7 +93,7 @@ pub struct MoveModel {
 impl MoveModel {
     /// The model of a configuration.
     pub fn new(configuration: Configuration) -> Self {
-        let setting = setting(configuration.mode, configuration.gateways);
+        let setting = setting(configuration.mode, configuration.gateways, configuration.drains);
         Self { configuration, setting }
     }
 
@@ -96,120 +106,18 @@ impl MoveModel {
         heal(&mut world, &self.setting, state.network.iter().cloned(), state.timers.clone())
     }
 
+    /// What is wrong with the state that a path leads to, in words.
+    pub fn faults_after(&self, path: &[(Action, Fate)]) -> Vec<String> {
+        let first = self.init_states().into_iter().next();
+        let step = |state: State, taken: &(Action, Fate)| self.next_state(&state, taken.clone());
+        let Some(last) = first.and_then(|first| path.iter().try_fold(first, step)) else { return Vec::new() };
+        let broken = last.world.violations.iter().map(|it| format!("{}: {}", it.rule, it.what));
+        broken.chain(self.heal(&last).err().map(|why| format!("healed: {why}"))).collect()
+    }
+
     /// The configuration.
     pub fn configuration(&self) -> &Configuration {
         &self.configuration
-    }
-
-    /// What can happen while the register, a marker or a reply is waited for; nothing else can then.
-    fn urgent(state: &State) -> Option<Vec<Action>> {
-        let world = &state.world;
-        let may_crash = state.left.crashes > 0;
-        let mut actions = Vec::new();
-        if world.is_swapping() {
-            actions.push(Action::Persist);
-            if may_crash {
-                actions.extend([Action::PersistAndCrash, Action::Crash(Party::Controller)]);
-            }
-            let heard = state.network.arriving().filter(|envelope| envelope.to == Party::Controller);
-            actions.extend(heard.cloned().map(Action::Deliver));
-        } else if let Some(start) = world.marking() {
-            actions.push(Action::Mark(start));
-            if may_crash {
-                actions.push(Action::MarkAndCrash(start));
-                let agent = world.node_of(start).map(Party::Agent);
-                let victims = [Some(Party::Shim(start)), agent].into_iter().flatten();
-                actions.extend(victims.filter(|party| world.is_up(*party)).map(Action::Crash));
-            }
-        } else {
-            let reply =
-                state.network.iter().find(|envelope| matches!(envelope.message, Message::Reply(..)))?;
-            actions.push(Action::Deliver(reply.clone()));
-            if may_crash {
-                actions.push(Action::Crash(reply.to));
-            }
-        }
-        Some(actions)
-    }
-
-    /// What can happen to messages.
-    fn arrivals(state: &State, actions: &mut Vec<(Action, Fate)>) {
-        for envelope in state.network.arriving() {
-            let mut may = |fate| actions.push((Action::Deliver(envelope.clone()), fate));
-            may(Fate::Plain);
-            let control = !matches!(envelope.message, Message::Request(..) | Message::EndOfState(..));
-            if control && state.left.losses > 0 {
-                may(Fate::Lost);
-            }
-            if control && state.left.duplicates > 0 {
-                may(Fate::Doubled);
-            }
-            if control && state.left.lates > 0 && !state.network.has_stray(envelope) {
-                may(Fate::Overtaken);
-            }
-        }
-    }
-
-    fn timers(state: &State, actions: &mut Vec<(Action, Fate)>) {
-        let may_fire = |(party, timer): &&(Party, Timer)| {
-            let quiet = || is_quiet(state, *party);
-            match timer {
-                Timer::Coordinator(coordinator::Timer::Deadline)
-                | Timer::Gateway(gateway::Timer::Bound(_)) => {
-                    state.network.is_empty() || state.left.lates > 0
-                }
-                Timer::Coordinator(coordinator::Timer::Resend) => quiet() || state.left.retries > 0,
-                Timer::Agent(agent::Timer::Ask) => quiet(),
-                Timer::Gateway(gateway::Timer::Ask) => {
-                    quiet() && matches!(party, Party::Gateway(id) if !state.world.is_up_to_date(*id))
-                }
-                Timer::Agent(agent::Timer::Restart) => !state.network.iter().any(|envelope| {
-                    envelope.from == *party
-                        && matches!(envelope.message, Message::FromAgent(FromAgent::Propose { .. }))
-                }),
-            }
-        };
-        let fire = |(party, timer): &(Party, Timer)| (Action::Fire(*party, *timer), Fate::Plain);
-        actions.extend(state.timers.iter().filter(may_fire).map(fire));
-    }
-
-    /// Deaths and returns. A shim that dies outside of a start or an end is replaced by one that adopts; nothing else
-    /// changes, so that is left out.
-    fn lives(state: &State, actions: &mut Vec<(Action, Fate)>) {
-        for party in state.world.parties() {
-            let is_up = state.world.is_up(party);
-            if is_up && state.left.crashes > 0 && !matches!(party, Party::Shim(_)) {
-                actions.push((Action::Crash(party), Fate::Plain));
-                // It may take what it sent last with it.
-                if state.left.losses > 0 && state.network.iter().any(|it| it.from == party) {
-                    actions.push((Action::Crash(party), Fate::Lost));
-                }
-            }
-            if !is_up && !matches!(party, Party::Shim(_) | Party::App(_)) {
-                actions.push((Action::Restart(party), Fate::Plain));
-            }
-        }
-    }
-
-    /// What people and clients can do.
-    fn wishes(&self, state: &State, actions: &mut Vec<(Action, Fate)>) {
-        let world = &state.world;
-        let mut may = |action| actions.push((action, Fate::Plain));
-        if state.moves > 0 && world.coordinator().is_some() {
-            may(Action::Command(Command::Move { to: NodeId(2), mode: self.configuration.mode }));
-        }
-        if state.left.hogs > 0 && matches!(world.disk.step(), Some(Step::Open | Step::Sealing)) {
-            may(Action::Hog(world.disk.owner.start));
-        }
-        for gateway in world.gateways().filter(|id| world.is_up(Party::Gateway(*id))) {
-            if let Some(request) = world.ledger.standing(Standing::Unsent).next() {
-                may(Action::Send(request, gateway));
-            }
-            if state.left.retries > 0 {
-                let again = world.ledger.standing(Standing::Unknown).filter(|request| request.has_key());
-                again.for_each(|request| may(Action::Send(request, gateway)));
-            }
-        }
     }
 
     /// Pays for an action, and takes what it used up away.
@@ -238,6 +146,9 @@ impl MoveModel {
             Action::Crash(party) => {
                 spend(&mut left.crashes)?;
                 next.timers.retain(|(of, _)| of != party);
+                if matches!(party, Party::Gateway(_)) {
+                    next.network.orphan(*party);
+                }
                 if fate == Fate::Lost {
                     spend(&mut left.losses)?;
                     next.network.retain(|envelope| envelope.from != *party);
@@ -257,13 +168,16 @@ impl MoveModel {
                     {
                         spend(&mut left.lates)?;
                     }
-                    Timer::Coordinator(coordinator::Timer::Resend) if !is_quiet(last, *party) => {
+                    Timer::Coordinator(coordinator::Timer::Resend) | Timer::Gateway(gateway::Timer::Ask)
+                        if !is_quiet(last, *party) =>
+                    {
                         spend(&mut left.retries)?;
                     }
                     Timer::Coordinator(_) | Timer::Gateway(_) | Timer::Agent(_) => {}
                 }
             }
-            Action::Command(_) => spend(&mut next.moves)?,
+            Action::Command(Command::Move { .. }) => spend(&mut next.moves)?,
+            Action::Command(Command::Cancel) => spend(&mut left.cancels)?,
             Action::Hog(_) => spend(&mut left.hogs)?,
             Action::Send(request, _) => {
                 if last.world.ledger.standing(Standing::Unknown).any(|known| known == *request) {
@@ -290,8 +204,14 @@ impl MoveModel {
         next.world.entered.clear();
         let world = &next.world;
         next.network.retain(|envelope| world.is_current(envelope) && !world.is_over(envelope));
+        next.network.replace(|envelope| {
+            let (expected, _) = proposal(envelope)?;
+            let refused = expected.order() < world.disk.order();
+            refused.then_some(Message::FromAgent(FromAgent::Ask))
+        });
         next.timers.retain(|(party, timer)| world.is_due(*party, *timer));
         next.world.forget_history();
+        next.world.reuse_starts(next.network.iter().filter_map(|it| Some(proposal(it)?.1)));
         let network = &next.network;
         let is_travelling = |request| {
             network.iter().any(|it| {
@@ -300,43 +220,38 @@ impl MoveModel {
         };
         next.world.fold(World::PAST, next.left.retries > 0, is_travelling);
         next.fingerprint = next.compute_fingerprint();
-        if self.configuration.gateways == 2 {
-            let other = next.exchanged();
-            if other.fingerprint < next.fingerprint {
-                return other;
-            }
-        }
-        next
+        if self.configuration.gateways == 2 { next.canonical() } else { next }
     }
 }
 
-/// Whether something goes wrong by this step, or may: for walks, which are to get somewhere.
-pub fn is_fault((action, fate): &(Action, Fate)) -> bool {
-    *fate != Fate::Plain
-        || match action {
-            Action::Crash(_) | Action::PersistAndCrash | Action::MarkAndCrash(_) | Action::Hog(_) => true,
-            Action::Fire(_, timer) => matches!(
-                timer,
-                Timer::Coordinator(coordinator::Timer::Deadline) | Timer::Gateway(gateway::Timer::Bound(_))
-            ),
-            Action::Deliver(_)
-            | Action::Persist
-            | Action::Mark(_)
-            | Action::Restart(_)
-            | Action::Command(_)
-            | Action::Send(..) => false,
+/// What an action comes to.
+fn happening(action: Action, fate: Fate) -> Option<Action> {
+    match (action, fate) {
+        // A gateway sees that the connection breaks.
+        (
+            Action::Deliver(Envelope { message: Message::Reply(ticket, request, _), from, to, life }),
+            Fate::Lost,
+        ) => {
+            let message = Message::Reply(ticket, request, gateway::Answer::Lost);
+            Some(Action::Deliver(Envelope { from, to, life, message }))
         }
+        (Action::Deliver(_), Fate::Lost | Fate::Overtaken) => None,
+        (action, _) => Some(action),
+    }
 }
 
-/// Whether nothing is on its way between a party and another machine's.
-fn is_quiet(state: &State, party: Party) -> bool {
-    let between = |envelope: &Envelope| {
-        matches!(
-            envelope.message,
-            Message::ToAgent(_) | Message::FromAgent(_) | Message::ToGateway(_) | Message::FromGateway(_)
-        )
-    };
-    !state.network.iter().any(|it| between(it) && (it.from == party || it.to == party))
+/// What a restart is proposed against, and the start id that it would have.
+fn proposal(envelope: &Envelope) -> Option<(&Record, StartId)> {
+    match &envelope.message {
+        Message::FromAgent(FromAgent::Propose { expected, fresh }) => Some((expected, *fresh)),
+        Message::ToAgent(_)
+        | Message::FromAgent(_)
+        | Message::ToGateway(_)
+        | Message::FromGateway(_)
+        | Message::Request(..)
+        | Message::Reply(..)
+        | Message::EndOfState(..) => None,
+    }
 }
 
 impl Model for MoveModel {
@@ -345,7 +260,7 @@ impl Model for MoveModel {
 
     fn init_states(&self) -> Vec<State> {
         vec![self.settle(State {
-            world: World::new(&self.setting, self.configuration.requests).with_a_past(),
+            world: World::new(&self.setting, 0).with_requests(self.configuration.requests).with_a_past(),
             network: Network::default(),
             timers: BTreeSet::new(),
             left: self.configuration.faults,
@@ -359,7 +274,7 @@ impl Model for MoveModel {
             return;
         }
         if let Some(urgent) = Self::urgent(state) {
-            actions.extend(urgent.into_iter().map(|action| (action, Fate::Plain)));
+            actions.extend(urgent);
             return;
         }
         Self::arrivals(state, actions);
@@ -371,16 +286,11 @@ impl Model for MoveModel {
     fn next_state(&self, last: &State, (action, fate): Self::Action) -> Option<State> {
         let mut next = last.clone();
         Self::pay(last, &mut next, &action, fate)?;
-        let is_heard = match (&action, fate) {
-            (Action::Deliver(_), Fate::Plain | Fate::Doubled) => true,
-            (Action::Deliver(_), Fate::Lost | Fate::Overtaken) => false,
-            _ => true,
-        };
         let second = match (&action, fate) {
             (Action::Deliver(envelope), Fate::Doubled) => Some(envelope.clone()),
             _ => None,
         };
-        if is_heard {
+        if let Some(action) = happening(action, fate) {
             next.world.apply(&self.setting, action);
         }
         let next = self.settle(next);
@@ -408,9 +318,42 @@ impl State {
         hasher.finish()
     }
 
+    /// This state or the same with its two gateways exchanged, always the same one of the two.
+    fn canonical(self) -> Self {
+        let [one, other] = [GatewayId(1), GatewayId(2)].map(|id| self.hash_of_gateway(id));
+        match one.cmp(&other) {
+            Ordering::Less => self,
+            Ordering::Greater => self.exchanged(),
+            Ordering::Equal => {
+                let other = self.exchanged();
+                if other.fingerprint < self.fingerprint { other } else { self }
+            }
+        }
+    }
+
+    /// Of most that belongs to a gateway, but for its number.
+    fn hash_of_gateway(&self, id: GatewayId) -> u64 {
+        let mut hasher = Fingerprint::default();
+        let party = Party::Gateway(id);
+        self.world.hash_gateway(id, &mut hasher);
+        for Envelope { from, to, message, .. } in self.network.iter() {
+            if *from == party {
+                (true, to, message).hash(&mut hasher);
+            } else if *to == party {
+                (false, from, message).hash(&mut hasher);
+            }
+        }
+        self.timers.iter().filter(|(of, _)| *of == party).for_each(|(_, timer)| timer.hash(&mut hasher));
+        hasher.finish()
+    }
+
     /// The same state with the numbers of its two gateways exchanged.
     fn exchanged(&self) -> Self {
-        let gateway = |id: GatewayId| GatewayId(3 - id.0);
+        let gateway = |id: GatewayId| match id.0 {
+            1 => GatewayId(2),
+            2 => GatewayId(1),
+            _ => id,
+        };
         let party = |party: Party| match party {
             Party::Gateway(id) => Party::Gateway(gateway(id)),
             Party::Controller | Party::Agent(_) | Party::Shim(_) | Party::App(_) => party,

@@ -5,7 +5,15 @@
 //! are strays from the first.
 
 use crate::world::{Envelope, Message, Party};
+use paracloud_core::ids::GatewayId;
+use paracloud_core::migration::gateway::Ticket;
 use std::collections::BTreeSet;
+
+/// A gateway that there is not.
+const NOBODY: Party = Party::Gateway(GatewayId(0));
+
+/// A ticket that no gateway gives.
+const NOBODYS: Ticket = Ticket(0);
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -58,9 +66,44 @@ impl Network {
         self.strays.insert(envelope.clone());
     }
 
+    /// Whether a stray is on its way to somebody.
+    pub(super) fn has_stray_to(&self, party: Party) -> bool {
+        self.strays.iter().any(|it| it.to == party)
+    }
+
     /// Whether a copy of it is a stray.
     pub(super) fn has_stray(&self, envelope: &Envelope) -> bool {
         self.strays.contains(envelope)
+    }
+
+    /// A gateway has died: its requests that are on their way may still arrive, but nobody waits for their answers, and
+    /// whose they were decides nothing.
+    pub(super) fn orphan(&mut self, gateway: Party) {
+        let is_orphaned = |it: &Envelope| it.from == gateway && matches!(it.message, Message::Request(..));
+        for mut orphan in self.strays.extract_if(.., |it| is_orphaned(it)).collect::<Vec<_>>() {
+            if let Message::Request(ticket, ..) = &mut orphan.message {
+                *ticket = NOBODYS;
+            }
+            orphan.from = NOBODY;
+            self.strays.insert(orphan);
+        }
+    }
+
+    /// Puts other messages in the place of some.
+    pub(super) fn replace(&mut self, replacement: impl Fn(&Envelope) -> Option<Message>) {
+        for envelope in &mut self.ordered {
+            if let Some(message) = replacement(envelope) {
+                envelope.message = message;
+            }
+        }
+        self.ordered.dedup();
+        let replaced: Vec<_> = self.strays.extract_if(.., |it| replacement(it).is_some()).collect();
+        for mut envelope in replaced {
+            if let Some(message) = replacement(&envelope) {
+                envelope.message = message;
+            }
+            self.strays.insert(envelope);
+        }
     }
 
     /// Keeps what is wanted.

@@ -8,9 +8,6 @@ use stateright::{Expectation, Model};
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Steps of one walk, after which another begins.
-const WALK_STEPS_MAX: u32 = 400;
-
 /// Choices in a row that are not taken, after which a walk has come to its end.
 const REFUSED_MAX: u32 = 200;
 
@@ -18,9 +15,24 @@ const REFUSED_MAX: u32 = 200;
 /// all the faults there are, and none would get far.
 const RARE: u32 = 12;
 
-/// Walks through a model, `steps` in all. The same seed takes the same walks; what comes of it is never called
-/// exhausted.
-pub fn walk<M>(model: &M, seed: u64, steps: u64, is_rare: impl Fn(&M::Action) -> bool) -> Outcome<M::Action>
+/// How many walks, and how far each goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walks {
+    /// Walks.
+    pub count: u32,
+    /// Steps of one walk, after which the next begins.
+    pub depth: u32,
+}
+
+/// Walks through a model. The same seed takes the same walks; what comes of it is never called exhausted. After each
+/// walk `is_over` is asked whether it was the last.
+pub fn walk<M>(
+    model: &M,
+    seed: u64,
+    walks: Walks,
+    is_rare: impl Fn(&M::Action) -> bool,
+    is_over: impl Fn() -> bool,
+) -> Outcome<M::Action>
 where
     M: Model,
     M::State: Hash,
@@ -31,7 +43,7 @@ where
     let mut found: BTreeMap<usize, Vec<M::Action>> = BTreeMap::new();
     let mut seen = HashSet::new();
     let (mut states, mut depth) = (0, 0);
-    while states < steps {
+    for _ in 0..walks.count {
         let Some(mut state) = model.init_states().into_iter().next() else { break };
         let mut path: Vec<M::Action> = Vec::new();
         let mut refused = 0;
@@ -47,7 +59,7 @@ where
             }
             let length = u32::try_from(path.len()).unwrap_or(u32::MAX);
             depth = depth.max(length);
-            if length >= WALK_STEPS_MAX || states >= steps || refused >= REFUSED_MAX {
+            if length >= walks.depth || refused >= REFUSED_MAX {
                 break;
             }
             let mut actions = Vec::new();
@@ -66,10 +78,10 @@ where
             path.push(action);
             state = next;
         }
-        if found
-            .keys()
-            .any(|index| properties.get(*index).is_some_and(|it| it.expectation == Expectation::Always))
-        {
+        let is_wrong = |index: &usize| {
+            properties.get(*index).is_some_and(|property| property.expectation == Expectation::Always)
+        };
+        if is_over() || found.keys().any(is_wrong) {
             break;
         }
     }

@@ -4,6 +4,7 @@ use super::{Process, World};
 use crate::ledger::{RequestId, Standing};
 use paracloud_core::ids::GatewayId;
 use paracloud_core::register::Step;
+use std::hash::{Hash, Hasher};
 
 impl World {
     /// Lets a request that is over be sent again as a new one, when it can decide nothing any more. Only while no
@@ -77,6 +78,11 @@ impl World {
             }
         }
         self.ledger.rename(request, past);
+    }
+
+    /// Feeds a hasher what a gateway is, but for its number.
+    pub(crate) fn hash_gateway<H: Hasher>(&self, id: GatewayId, hasher: &mut H) {
+        self.gateways.get(&id).hash(hasher);
     }
 
     /// The same world with two gateways' numbers exchanged.

@@ -1,7 +1,7 @@
 //! What agents and shims do to processes.
 
 use super::super::Mutant;
-use super::{seeds, unit};
+use super::{model, seeds, unit};
 
 const AGENT: &str = "crates/paracloud-core/src/migration/agent.rs";
 const DUTY: &str = "crates/paracloud-core/src/migration/duty.rs";
@@ -50,7 +50,7 @@ pub(super) const LIST: &[Mutant] = &[
         file: DUTY,
         find: r"if record.incarnation == operation.base {",
         replace: r"if record.incarnation >= operation.base {",
-        catch: seeds(&["I5"]),
+        catch: model("crash-handoff", "I5"),
     },
     Mutant {
         name: "a late end is not refused",

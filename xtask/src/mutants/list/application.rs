@@ -14,7 +14,7 @@ pub(super) const LIST: &[Mutant] = &[
         self.phase = Phase::Blocked(operation);",
         replace: r"
         self.phase = Phase::Serving;",
-        catch: model("late-handoff", "I1 to I4"),
+        catch: model("late-handoff", "I3"),
     },
     Mutant {
         name: "a lost socket un-seals",
@@ -63,7 +63,7 @@ pub(super) const LIST: &[Mutant] = &[
                 self.phase = Phase::Serving;
                 self.incarnation = incarnation;
                 vec![Act::Open(incarnation), answer]",
-        catch: model("crash-handoff", "I1 to I4"),
+        catch: model("crash-handoff", "I3"),
     },
     Mutant {
         name: "stale operation number accepted",
@@ -107,7 +107,7 @@ pub(super) const LIST: &[Mutant] = &[
         replace: r"
         matches!(self.phase, Phase::Serving | Phase::Preparing(_) | Phase::Sealed(..) | Phase::Outdated)
     }",
-        catch: model("crash-handoff", "I1 to I4"),
+        catch: model("crash-handoff", "I3"),
     },
     Mutant {
         name: "an outdated process serves on",

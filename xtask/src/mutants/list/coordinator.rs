@@ -49,7 +49,7 @@ pub(super) const LIST: &[Mutant] = &[
             effects.push(Effect::Agent(expected.owner.node, ToAgent::Own(next)));
         }
         effects.push(Effect::Swap { expected, change, proposer: Proposer::Coordinator });",
-        catch: model("crash-handoff", "I1 to I4"),
+        catch: model("crash-handoff", "I3"),
     },
     Mutant {
         name: "send before persist: the abort",
@@ -92,7 +92,7 @@ pub(super) const LIST: &[Mutant] = &[
         if facts.sealed.is_some() {
             return Next::Swap(Change::Commit);
         }",
-        catch: model("crash-handoff", "I1 to I4"),
+        catch: model("crash-handoff", "I2"),
     },
     Mutant {
         name: "an abort revives an empty source",
@@ -125,7 +125,7 @@ pub(super) const LIST: &[Mutant] = &[
         replace: r"
         if setting.gateways.is_subset(&self.facts.obeyed) {
             return Next::Swap(Change::Commit);",
-        catch: seeds(&["I1"]),
+        catch: model("crash-restart", "I1"),
     },
     Mutant {
         name: "a move goes on that another coordinator opened",

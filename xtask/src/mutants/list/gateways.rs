@@ -1,7 +1,7 @@
 //! What gateways do with requests.
 
 use super::super::Mutant;
-use super::{seeds, unit};
+use super::{model, seeds, unit};
 
 const FILE: &str = "crates/paracloud-core/src/migration/gateway.rs";
 
@@ -31,7 +31,7 @@ pub(super) const LIST: &[Mutant] = &[
                 self.park(setting, ticket, None, sent.waited, effects);
                 return self.answer_if_quiet(effects);
             }",
-        catch: seeds(&["I2"]),
+        catch: model("crash-restart", "I2"),
     },
     Mutant {
         name: "a lost request is called not applied",
@@ -45,7 +45,7 @@ pub(super) const LIST: &[Mutant] = &[
         file: FILE,
         find: r"effects.push(Effect::SetTimer(Timer::Bound(ticket), setting.parked_ms_max));",
         replace: "",
-        catch: seeds(&["I4"]),
+        catch: model("crash-handoff", "I4"),
     },
     Mutant {
         name: "a gateway forwards though it parks",
