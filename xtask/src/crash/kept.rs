@@ -63,11 +63,14 @@ impl Kept {
         };
         // A line that was torn when a run was interrupted is gone; what is whole is written again.
         let rows: Vec<Row> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+        // In the place of the old file once everything is in it.
+        let new = path.with_extension("new");
+        let file = File::create(&new).with_context(|| format!("{} cannot be written", new.display()))?;
         let mut kept = Self { file, trials: Vec::new(), clouds: BTreeMap::new(), next: 1 };
         for row in rows {
             kept.add(row)?;
         }
+        std::fs::rename(new, path)?;
         Ok(kept)
     }
 
