@@ -7,7 +7,7 @@
 //!   identity.json  who the process is; synced by the process itself before it becomes the program
 //!   failure        why it did not become the program
 //!   exit.json      it is dead, proved: how it ended
-//!   sealed         it was told to seal and not yet told the outcome
+//!   sealed         the operation in which it was told to seal, until it is told the outcome
 //!   session.json   what an agent must know of its session after a restart
 //!   shim.lock      held by the one shim
 //!   shim.sock      where the shim listens
@@ -15,16 +15,20 @@
 //! ```
 
 use crate::durable;
-use paracloud_core::ids::StartId;
+use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_substrate::config::{App, Node};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::process::Identity;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+
+/// What [`ProcessDirectory::is_sealed`] finds where nothing was asked to seal.
+const UNSEALED: &[u8] = b"unsealed  \n";
 
 /// What to run, and all that a shim needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,10 +79,6 @@ impl ProcessDirectory {
         self.path.join("failure")
     }
 
-    pub(crate) fn sealed(&self) -> PathBuf {
-        self.path.join("sealed")
-    }
-
     pub(crate) fn session(&self) -> PathBuf {
         self.path.join("session.json")
     }
@@ -103,8 +103,35 @@ impl ProcessDirectory {
         self.marker().exists()
     }
 
+    /// Whether it may be sealed: it was asked to, and has not been told the outcome.
     pub(crate) fn is_sealed(&self) -> bool {
-        self.sealed().exists()
+        std::fs::read(self.sealed()).is_ok_and(|text| text != UNSEALED)
+    }
+
+    /// Makes room for [`Self::seal`], which stands in the pause of a move and should not wait for the disk there.
+    pub(crate) fn prepare_to_seal(&self) -> io::Result<()> {
+        match File::create_new(self.sealed()) {
+            Ok(mut file) => file.write_all(UNSEALED),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes that it may be sealed from now on. Not synced: it matters only as long as the process lives, and then the
+    /// machine did not stop.
+    pub(crate) fn seal(&self, operation: OperationNumber) -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).truncate(false).write(true).open(self.sealed())?;
+        // As long as what it replaces, so that it is written in place.
+        file.write_all(format!("{:<width$}\n", operation.0, width = UNSEALED.len() - 1).as_bytes())
+    }
+
+    /// Notes that nothing is sealed any more.
+    pub(crate) fn unseal(&self) {
+        let _there_was_none = std::fs::remove_file(self.sealed());
+    }
+
+    fn sealed(&self) -> PathBuf {
+        self.path.join("sealed")
     }
 
     pub(crate) fn spec(&self) -> io::Result<Spec> {

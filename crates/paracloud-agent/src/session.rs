@@ -13,6 +13,7 @@ use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 
 /// What of a session outlasts the agent.
@@ -24,9 +25,12 @@ struct Kept {
     capabilities: Vec<String>,
     state: Option<State>,
     holds: Holds,
-    /// The last delivery of each operation.
+    /// The last delivery of each operation that this agent may make.
     delivered: Vec<(u32, u32)>,
 }
+
+/// Deliveries of an operation that may be made without keeping each: a later agent goes on behind all of them.
+const DELIVERIES_AHEAD: u32 = 16;
 
 /// See the module.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) state: Option<State>,
     pub(crate) holds: Holds,
     pub(crate) desk: Desk,
+    /// The last delivery of each operation that was kept as made.
+    reserved: BTreeMap<u32, u32>,
     /// The `Hello` that waits for the register's word, and until when, in the node's milliseconds.
     pub(crate) hello: Option<(oneshot::Sender<Reply>, u64)>,
     /// The version that it asked for.
@@ -71,6 +77,7 @@ impl Session {
             state: kept.state,
             holds: kept.holds,
             desk: Desk::resumed(kept.delivered),
+            reserved: BTreeMap::new(),
             hello: None,
             version: String::new(),
             poller: None,
@@ -82,13 +89,15 @@ impl Session {
     }
 
     /// Keeps what must outlast the agent.
-    pub(crate) fn keep(&self) {
+    pub(crate) fn keep(&mut self) {
+        let ahead = |(operation, attempt): (u32, u32)| (operation, attempt.saturating_add(DELIVERIES_AHEAD));
+        self.reserved = self.desk.deliveries().map(ahead).collect();
         let kept = Kept {
             aware: self.aware,
             capabilities: self.capabilities.clone(),
             state: self.state,
             holds: self.holds.clone(),
-            delivered: self.desk.deliveries().collect(),
+            delivered: self.reserved.clone().into_iter().collect(),
         };
         let written = serde_json::to_vec(&kept)
             .map_err(std::io::Error::from)
@@ -125,7 +134,9 @@ impl Session {
         let Some(upcall) = self.desk.deliver(now_ms) else { return false };
         let silent = self.desk.is_unanswered();
         // Before it leaves: no later agent may use this number again.
-        self.keep();
+        if self.reserved.get(&upcall.operation).is_none_or(|reserved| upcall.attempt > *reserved) {
+            self.keep();
+        }
         let handed = self.poller.take().is_some_and(|poller| poller.send(Ok(Some(upcall.write()))).is_ok());
         if !handed {
             self.desk.returned();

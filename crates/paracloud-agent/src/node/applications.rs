@@ -10,7 +10,7 @@ use paci::error::{ErrorBody, ErrorCode};
 use paci::hello::{HelloRequest, HelloResponse};
 use paci::instance::{DescribeResponse, Instance, Limits};
 use paci::names;
-use paci::participant::{self, Call};
+use paci::participant::{self, Call, Side};
 use paci::state::{Ack, State, StateChange};
 use paci::wire::Message;
 use paracloud_core::ids::{Incarnation, OperationNumber, StartId};
@@ -101,8 +101,10 @@ impl Node {
 
     fn set_state(&mut self, id: StartId, change: &StateChange) -> Reply {
         let start = self.starts.get_mut(&id).ok_or_else(gone)?;
-        start.session.state = Some(change.state);
-        start.session.keep();
+        if start.session.state != Some(change.state) {
+            start.session.state = Some(change.state);
+            start.session.keep();
+        }
         self.input(id, FromApp::Ready(change.state == State::Ready));
         Ok(Some(Ack {}.write()))
     }
@@ -147,7 +149,7 @@ impl Node {
                 FromApp::Answer(_, participant::Answer::Prepared) => start.session.staged = true,
                 FromApp::Answer(_, participant::Answer::Resumed) => {
                     // It serves again, or for the first time: nothing is sealed any more.
-                    let _ = std::fs::remove_file(start.process.sealed());
+                    start.process.unseal();
                 }
                 FromApp::Hello | FromApp::Ready(_) | FromApp::Progress(..) | FromApp::Answer(..) => {}
             }
@@ -220,10 +222,16 @@ impl Node {
                 self.note(name, Some(operation), note);
                 return self.input(id, FromApp::Answer(operation, participant::Answer::Failed));
             }
-            Call::Prepare(side) => token = self.tokens.issue(operation, id, side),
+            Call::Prepare(side) => {
+                if side == Side::Source
+                    && let Err(error) = start.process.prepare_to_seal()
+                {
+                    tracing::debug!(%error, start = %id, "the seal will take longer");
+                }
+                token = self.tokens.issue(operation, id, side);
+            }
             Call::Seal => {
-                // Not synced: it matters only as long as the process lives, and then the machine did not stop.
-                if let Err(error) = std::fs::write(start.process.sealed(), operation.to_string()) {
+                if let Err(error) = start.process.seal(operation) {
                     tracing::warn!(%error, start = %id, "not noted as sealed; it is not told to seal");
                     return;
                 }

@@ -4,12 +4,13 @@ mod applications;
 mod channels;
 mod ending;
 mod previews;
+mod records;
 mod starts;
 
 use crate::channel::{Ends, Tokens};
 use crate::controller::{self, Link};
 use crate::doors::{Reply, Said};
-use crate::{AgentError, channel, durable, processes};
+use crate::{AgentError, channel, processes};
 use ending::Ending;
 use paci::channel::ChannelToken;
 use paci::participant::Side;
@@ -25,10 +26,10 @@ use paracloud_substrate::lifeline::{self, End};
 use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, ToAgentLine};
 use paracloud_substrate::trace::Traced;
 use paracloud_substrate::{failpoint, fresh_start_id};
+use records::Records;
 use starts::Start;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -37,8 +38,6 @@ use tokio::time::Instant;
 
 /// Events that wait for the loop; who has one more waits.
 const EVENTS_MAX: usize = 1_024;
-/// Records that wait to be written; one more is written at once.
-const RECORDS_MAX: usize = 64;
 /// Logs are flushed and the carried bytes are told this often, in milliseconds.
 const TICK_MS: u64 = 200;
 
@@ -97,7 +96,7 @@ pub(crate) struct Node {
     events: mpsc::Sender<Event>,
     heard: Option<mpsc::Receiver<Event>>,
     inputs: VecDeque<(String, Input)>,
-    records: std::sync::mpsc::SyncSender<(PathBuf, Vec<u8>)>,
+    records: Records,
     ending: Option<Ending>,
     began: Instant,
 }
@@ -143,7 +142,7 @@ impl Node {
             events,
             heard: Some(heard),
             inputs: VecDeque::new(),
-            records: keeper_of_records().map_err(failed)?,
+            records: Records::start().map_err(failed)?,
             ending: None,
             began: Instant::now(),
             layout: layout.clone(),
@@ -412,15 +411,7 @@ impl Node {
         if is_over(record, instance.ends.operation()) {
             instance.ends = Ends::default();
         }
-        let Ok(text) = serde_json::to_vec(record) else { return };
-        let path = self.layout.record(self.node.id, name);
-        if let Err(error) = self.records.try_send((path, text)) {
-            let (path, text) = match error {
-                std::sync::mpsc::TrySendError::Full(item)
-                | std::sync::mpsc::TrySendError::Disconnected(item) => item,
-            };
-            write_record(&path, &text);
-        }
+        self.records.keep(self.layout.record(self.node.id, name), record);
     }
 
     /// Whether the register says that an operation is over.
@@ -459,21 +450,4 @@ fn is_over(record: &Record, operation: OperationNumber) -> bool {
 fn now_unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A thread that writes records, one after the other.
-fn keeper_of_records() -> std::io::Result<std::sync::mpsc::SyncSender<(PathBuf, Vec<u8>)>> {
-    let (records, queue) = std::sync::mpsc::sync_channel::<(PathBuf, Vec<u8>)>(RECORDS_MAX);
-    std::thread::Builder::new().name("records".to_owned()).spawn(move || {
-        for (path, text) in queue {
-            write_record(&path, &text);
-        }
-    })?;
-    Ok(records)
-}
-
-fn write_record(path: &std::path::Path, text: &[u8]) {
-    if let Err(error) = durable::write_synced(path, text) {
-        tracing::warn!(%error, path = %path.display(), "a record could not be kept");
-    }
 }
