@@ -6,8 +6,19 @@ use alloc::vec::Vec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A machine: a plain value that takes inputs in and says what it wants done.
-pub trait Machine: Default {
+mod sealed {
+    /// Nobody else can write a machine.
+    pub trait Sealed {}
+
+    impl Sealed for super::coordinator::Coordinator {}
+    impl Sealed for super::agent::Agent {}
+    impl Sealed for super::gateway::Gateway {}
+    impl Sealed for super::shim::Shim {}
+}
+
+/// A machine: a plain value that takes inputs in and says what it wants done. There are these four and no others, so
+/// that whoever drives a `Machine` drives what was simulated and searched.
+pub trait Machine: Default + sealed::Sealed {
     /// What it is called in logs.
     const NAME: &'static str;
     /// What it is set to.
