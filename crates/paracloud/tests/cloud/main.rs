@@ -10,7 +10,11 @@ mod rig;
 
 mod blocked;
 mod clients;
+mod disk;
 mod examples;
+mod killed;
 mod misbehaving;
+mod points;
+mod refused;
 mod sockets;
 mod streams;

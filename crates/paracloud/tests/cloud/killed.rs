@@ -1,0 +1,93 @@
+//! `up`, controller, agents and gateways killed together, under load and in the middle of a move.
+
+use crate::clients::Clients;
+use crate::points::Points;
+use crate::rig::{Rig, Up, kill, wait_until, wait_within};
+use paracloud_core::migration::promises::{Point, Promise};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long nobody may look after what a killed `up` left: a minute, and what a small machine takes to see to it.
+const ORPHANS: Duration = Duration::from_secs(60 + 45);
+
+/// Kills all of the cloud but its instances and their shims, at once.
+fn kill_the_cloud(rig: &Rig, up: &mut Up) {
+    let shells = ["up", "controller", "agent", "gateway"].map(|shell| rig.processes(shell)).concat();
+    assert_eq!(shells.len(), 6, "two nodes and two gateways: {:?}", rig.left());
+    shells.into_iter().for_each(|pid| kill(pid, Signal::KILL));
+    up.ended();
+    wait_until("they are dead", || rig.processes("gateway").is_empty() && rig.processes("agent").is_empty());
+}
+
+fn at_rest(rig: &Rig) -> Option<Value> {
+    rig.record().filter(|record| record["operation"].is_null() && !record["served"].is_null())
+}
+
+#[test]
+fn what_a_killed_cloud_left_is_adopted_by_the_next_up_and_no_client_lost_anything() {
+    let rig = Rig::sessions(&json!({}), &json!({ "SESSIONS_FILL_MIB": "4" }));
+    let mut up = rig.up(&[]);
+    up.serving();
+    let owner = rig.record().expect("it serves")["owner"].clone();
+    let mut clients = Clients::modest(&rig, 10);
+    clients.audit_clean();
+    kill_the_cloud(&rig, &mut up);
+    let mut again = rig.up(&[]);
+    again.serving();
+    assert_eq!(rig.record().expect("it serves")["owner"], owner, "the same process");
+    let audited = clients.audit();
+    assert!(audited.is_clean(), "{audited:#?}");
+    wait_until("the app has greeted its new agent", || rig.run(&["move", "sessions", "--dry-run"]).code == 0);
+    assert_eq!(rig.json(&["move", "sessions"])["outcome"]["node"], 2);
+    let audited = clients.audit();
+    assert!(audited.is_clean(), "{audited:#?}");
+}
+
+#[test]
+fn a_move_that_was_decided_when_everything_was_killed_is_finished_by_the_next_up() {
+    let rig = Rig::sessions(&json!({}), &json!({ "SESSIONS_FILL_MIB": "4" }));
+    let (mut up, points) = Points::up(&rig);
+    let mut clients = Clients::modest(&rig, 10);
+    clients.audit_clean();
+    points.move_until(&rig, Promise::Commit, Point::AfterPersist);
+    kill_the_cloud(&rig, &mut up);
+    let mut again = rig.up(&[]);
+    again.serving();
+    wait_until("the move is over", || at_rest(&rig).is_some_and(|record| record["owner"]["node"] == 2));
+    wait_until("the source has ended", || rig.processes("demo-app").len() == 1);
+    let audited = clients.audit();
+    assert!(audited.is_clean(), "{audited:#?}");
+}
+
+#[test]
+fn a_minute_after_everything_was_killed_only_what_is_sealed_is_left_and_the_next_up_opens_it() {
+    let rig = Rig::sessions(&json!({}), &json!({ "SESSIONS_FILL_MIB": "4" }));
+    let (mut up, points) = Points::up(&rig);
+    let owner = rig.record().expect("it serves")["owner"].clone();
+    let mut clients = Clients::modest(&rig, 10);
+    clients.audit_clean();
+    // Another cloud, in which nothing moves.
+    let quiet = Rig::new("stopGrace: 1s");
+    let mut quiet_up = quiet.up(&[]);
+    quiet_up.serving();
+    // The source is sealed; the target is filled, and owns nothing.
+    points.move_until(&rig, Promise::Commit, Point::BeforePersist);
+    kill_the_cloud(&rig, &mut up);
+    kill_the_cloud(&quiet, &mut quiet_up);
+    assert_eq!(rig.processes("demo-app").len(), 2, "both outlive it: {:?}", rig.left());
+    assert!(!quiet.left().is_empty(), "an instance outlives its cloud for a while");
+
+    wait_within(ORPHANS, "nothing is left of the quiet one", || quiet.left().is_empty());
+    wait_within(ORPHANS, "the target and its shim have ended", || rig.left().len() == 2);
+    let left = (rig.processes("demo-app").len(), rig.processes("shim").len());
+    assert_eq!(left, (1, 1), "the sealed source and its shim: {:?}", rig.left());
+
+    let mut again = rig.up(&[]);
+    again.serving();
+    wait_until("the move is over", || at_rest(&rig).is_some());
+    let record = rig.record().expect("the controller answers");
+    assert_eq!(record["owner"], owner, "the source was opened again");
+    let audited = clients.audit();
+    assert!(audited.is_clean(), "{audited:#?}");
+}
