@@ -44,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) state: Option<State>,
     pub(crate) holds: Holds,
     pub(crate) desk: Desk,
+    /// What must outlast the agent has changed, and was not kept yet.
+    pub(crate) unkept: bool,
     /// The last delivery of each operation that was kept as made.
     reserved: BTreeMap<u32, u32>,
     /// The `Hello` that waits for the register's word, and until when, in the node's milliseconds.
@@ -77,6 +79,7 @@ impl Session {
             state: kept.state,
             holds: kept.holds,
             desk: Desk::resumed(kept.delivered),
+            unkept: false,
             reserved: BTreeMap::new(),
             hello: None,
             version: String::new(),
@@ -90,6 +93,7 @@ impl Session {
 
     /// Keeps what must outlast the agent.
     pub(crate) fn keep(&mut self) {
+        self.unkept = false;
         let ahead = |(operation, attempt): (u32, u32)| (operation, attempt.saturating_add(DELIVERIES_AHEAD));
         self.reserved = self.desk.deliveries().map(ahead).collect();
         let kept = Kept {

@@ -3,7 +3,8 @@
 //! A swap is one durable write, and traffic may be parked for it; so what is only *kept* (phases, notes) never costs
 //! a write that a swap would have to wait for: it is written together with the next swap, or after [`KEEP_MS`] of
 //! none, later while an instance pauses. Nobody hears of anything that is not on disk, but for what says so by its
-//! number 0.
+//! number 0; and who only follows what happens hears of the swaps of a pause [`HUSH_MS`] later, so that those whom the
+//! pause waits for are served first.
 
 use crate::journal::Heard;
 use crate::recovery::{self, History};
@@ -27,6 +28,8 @@ const HEARD_MAX: usize = 1024;
 const KEPT_MAX: usize = 256;
 /// The longest that an entry waits to be written, in milliseconds: usually, and while an instance pauses.
 const KEEP_MS: (u64, u64) = (50, 1000);
+/// By so much what a swap of a pause did is told later to those who follow, in milliseconds.
+const HUSH_MS: u64 = 20;
 /// The most bytes of waiting entries that a swap takes along.
 const ALONG_BYTES_MAX: usize = 8 << 10;
 /// Writes that are reserved for a move: every outcome of it, and what may come in its way.
@@ -155,6 +158,8 @@ where
         heard: heard.clone(),
         waiting: VecDeque::new(),
         since: Instant::now(),
+        untold: VecDeque::new(),
+        hushed_until: None,
         rooms: BTreeMap::new(),
     };
     let runtime = Handle::current();
@@ -216,6 +221,10 @@ struct Clerk {
     waiting: VecDeque<Event>,
     /// When the first of them came.
     since: Instant,
+    /// Entries that are on disk and that those who follow have not heard yet.
+    untold: VecDeque<Event>,
+    /// When they are told at the latest.
+    hushed_until: Option<Instant>,
     rooms: BTreeMap<String, Reservation>,
     pausing: BTreeSet<String>,
 }
@@ -224,19 +233,26 @@ impl Clerk {
     /// Works until nobody uses it any more (`None`) or the store fails.
     fn work(mut self, runtime: &Handle, mut queue: mpsc::Receiver<Job>) -> Option<StoreError> {
         loop {
-            let job = if self.waiting.is_empty() {
-                queue.blocking_recv()
-            } else {
-                let keep_ms = if self.pausing.is_empty() { KEEP_MS.0 } else { KEEP_MS.1 };
-                let left = Duration::from_millis(keep_ms).saturating_sub(self.since.elapsed());
-                let next = runtime.block_on(async { tokio::time::timeout(left, queue.recv()).await });
-                let Ok(job) = next else {
-                    if let Err(fault) = self.write_waiting() {
-                        return Some(fault);
-                    }
-                    continue;
-                };
-                job
+            let now = Instant::now();
+            if self.hushed_until.is_some_and(|until| until <= now) {
+                self.tell();
+            }
+            let write_at = self.write_at();
+            let job = match [write_at, self.hushed_until].into_iter().flatten().min() {
+                None => queue.blocking_recv(),
+                Some(due) => {
+                    let left = due.saturating_duration_since(now);
+                    let next = runtime.block_on(async { tokio::time::timeout(left, queue.recv()).await });
+                    let Ok(job) = next else {
+                        if write_at.is_some_and(|at| at <= Instant::now())
+                            && let Err(fault) = self.write_waiting()
+                        {
+                            return Some(fault);
+                        }
+                        continue;
+                    };
+                    job
+                }
             };
             let Some(job) = job else { break };
             if let Err(fault) = self.work_on(job) {
@@ -246,6 +262,12 @@ impl Clerk {
         }
         let Err(fault) = self.write_waiting().and_then(|()| self.store.close()) else { return None };
         Some(fault)
+    }
+
+    /// When the waiting entries are written.
+    fn write_at(&self) -> Option<Instant> {
+        let keep_ms = if self.pausing.is_empty() { KEEP_MS.0 } else { KEEP_MS.1 };
+        (!self.waiting.is_empty()).then(|| self.since + Duration::from_millis(keep_ms))
     }
 
     fn work_on(&mut self, job: Job) -> Result<(), StoreError> {
@@ -301,12 +323,18 @@ impl Clerk {
         if swapped == Swap::Applied {
             self.waiting.drain(..along);
             self.since = Instant::now();
-            if pauses(new) {
+            let ends_a_pause = if pauses(new) {
                 self.pausing.insert(instance.to_owned());
+                false
             } else {
-                self.pausing.remove(instance);
+                self.pausing.remove(instance)
+            };
+            self.untold.extend(entries);
+            if ends_a_pause || !self.pausing.is_empty() {
+                self.hushed_until.get_or_insert(Instant::now() + Duration::from_millis(HUSH_MS));
+            } else {
+                self.tell();
             }
-            self.tell(entries);
         }
         Ok(swapped)
     }
@@ -329,7 +357,8 @@ impl Clerk {
             match tolerated(self.store.append(&entries))? {
                 Ok(_) => {
                     self.waiting.drain(..count);
-                    self.tell(entries);
+                    self.untold.extend(entries);
+                    self.tell();
                 }
                 Err(full) => {
                     tracing::warn!(%full, count, "entries of the journal are told and not kept");
@@ -347,15 +376,16 @@ impl Clerk {
         Ok(())
     }
 
-    fn tell(&self, entries: Vec<Event>) {
-        for event in entries {
+    fn tell(&mut self) {
+        self.hushed_until = None;
+        for event in self.untold.drain(..) {
             let _ = self.heard.send(Heard::Event(event));
         }
     }
 
     fn tell_unkept(&mut self, count: usize) {
-        let unkept = self.waiting.drain(..count).collect();
-        self.tell(unkept);
+        self.untold.extend(self.waiting.drain(..count));
+        self.tell();
     }
 }
 

@@ -103,7 +103,8 @@ impl Node {
         let start = self.starts.get_mut(&id).ok_or_else(gone)?;
         if start.session.state != Some(change.state) {
             start.session.state = Some(change.state);
-            start.session.keep();
+            // A target says so in the pause. It says it again to the next agent.
+            start.session.unkept = true;
         }
         self.input(id, FromApp::Ready(change.state == State::Ready));
         Ok(Some(Ack {}.write()))

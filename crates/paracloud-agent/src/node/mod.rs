@@ -433,6 +433,12 @@ impl Node {
         for name in names {
             self.carried(&name);
         }
+        for start in self.starts.values_mut().filter(|start| start.session.unkept) {
+            let record = self.instances.get(&start.instance).and_then(|it| it.machine.machine().record());
+            if !record.is_some_and(records::may_pause) {
+                start.session.keep();
+            }
+        }
     }
 
     fn flush(&mut self) {

@@ -39,12 +39,17 @@ impl Records {
     /// Keeps a record in a file, soon, in the place of the one that is there.
     pub(super) fn keep(&self, path: PathBuf, record: &Record) {
         let (Some(queue), Ok(text)) = (&self.queue, serde_json::to_vec(record)) else { return };
-        let wait_ms = match record.step() {
-            Some(Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo) => KEEP_MS,
-            Some(Step::Open) | None => 0,
-        };
+        let wait_ms = if may_pause(record) { KEEP_MS } else { 0 };
         // The other end lives as long as this one.
         let _taken = queue.send((path, text, Duration::from_millis(wait_ms)));
+    }
+}
+
+/// Whether requests may be parked under this record.
+pub(super) fn may_pause(record: &Record) -> bool {
+    match record.step() {
+        Some(Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo) => true,
+        Some(Step::Open) | None => false,
     }
 }
 
