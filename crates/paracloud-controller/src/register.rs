@@ -331,7 +331,7 @@ impl Clerk {
             };
             self.untold.extend(entries);
             if ends_a_pause || !self.pausing.is_empty() {
-                self.hushed_until.get_or_insert(Instant::now() + Duration::from_millis(HUSH_MS));
+                self.hushed_until.get_or_insert_with(|| Instant::now() + Duration::from_millis(HUSH_MS));
             } else {
                 self.tell();
             }

@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn owners_are_told_in_their_order() {
-        let owners = |history: &[Swap]| super::owners(&begun(), history);
+        let owners = |history: &[Swap]| owners(&begun(), history);
         assert_eq!(owners(&[]), [SOURCE], "nothing happened");
         assert_eq!(owners(&history(&[open(), Change::Seal, Change::Commit, serve()])), [SOURCE, TARGET]);
         let promoted = history(&[open(), Change::Seal, Change::Commit, Change::Doom, Change::Promote]);
