@@ -4,6 +4,8 @@ use super::super::Mutant;
 use super::{model, seeds, unit};
 
 const FILE: &str = "crates/paracloud-core/src/migration/coordinator.rs";
+const DECIDE: &str = "crates/paracloud-core/src/migration/coordinator/decide.rs";
+const TELL: &str = "crates/paracloud-core/src/migration/coordinator/tell.rs";
 
 /// Where every swap of a coordinator starts.
 const SWAP: &str = r"
@@ -65,28 +67,28 @@ pub(super) const LIST: &[Mutant] = &[
     },
     Mutant {
         name: "digest not compared at the commit",
-        file: FILE,
+        file: DECIDE,
         find: r"if held.is_well_formed() && held == stated && agreed {",
         replace: r"if held.is_well_formed() && agreed {",
         catch: unit("paracloud-core", "migration::coordinator::tests::digests_that_differ_end_the_move"),
     },
     Mutant {
         name: "an empty digest proves something",
-        file: FILE,
+        file: DECIDE,
         find: r"if held.is_well_formed() && held == stated && agreed {",
         replace: r"if held == stated && agreed {",
         catch: unit("paracloud-core", "migration::coordinator::tests::digests_that_differ_end_the_move"),
     },
     Mutant {
         name: "what the source sealed is not compared",
-        file: FILE,
+        file: DECIDE,
         find: r"if held.is_well_formed() && held == stated && agreed {",
         replace: r"if held.is_well_formed() && held == stated {",
         catch: unit("paracloud-core", "migration::coordinator::tests::digests_that_differ_end_the_move"),
     },
     Mutant {
         name: "commit on the seal alone",
-        file: FILE,
+        file: DECIDE,
         find: r"let late = facts.expired && self.phase == Phase::Seal;",
         replace: r"let late = facts.expired && self.phase == Phase::Seal;
         if facts.sealed.is_some() {
@@ -96,7 +98,7 @@ pub(super) const LIST: &[Mutant] = &[
     },
     Mutant {
         name: "an abort revives an empty source",
-        file: FILE,
+        file: DECIDE,
         find: r"
             && !target_dead
         {",
@@ -111,14 +113,14 @@ pub(super) const LIST: &[Mutant] = &[
     },
     Mutant {
         name: "promote without doom",
-        file: FILE,
+        file: DECIDE,
         find: r"return Next::Swap(Change::Doom);",
         replace: r"return Next::Swap(Change::Promote);",
         catch: seeds(&["I1", "I2", "I3"]),
     },
     Mutant {
         name: "a restart is committed before the source is dead",
-        file: FILE,
+        file: DECIDE,
         find: r"
         if self.dead.contains(&operation.source.start) {
             return Next::Swap(Change::Commit);",
@@ -129,7 +131,7 @@ pub(super) const LIST: &[Mutant] = &[
     },
     Mutant {
         name: "a move goes on that another coordinator opened",
-        file: FILE,
+        file: DECIDE,
         find: r"if !facts.opened_here {",
         replace: r"if false && !facts.opened_here {",
         catch: unit(
@@ -139,7 +141,7 @@ pub(super) const LIST: &[Mutant] = &[
     },
     Mutant {
         name: "the source of an unfinished move is ended",
-        file: FILE,
+        file: TELL,
         find: r"Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.target)),",
         replace: r"Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.source)),",
         catch: seeds(&["I2", "I5"]),

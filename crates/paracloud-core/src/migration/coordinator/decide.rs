@@ -1,0 +1,215 @@
+//! What follows from the record and from what is known: the next swap, or what is being waited for.
+
+use super::{Coordinator, Setting};
+use crate::ids::StartId;
+use crate::migration::cause::Cause;
+use crate::migration::message::Offer;
+use crate::migration::{Phase, Role};
+use crate::register::{Change, Mode, Operation, Record, Step};
+use core::net::SocketAddr;
+
+/// What follows from record and facts.
+pub(super) enum Next {
+    Swap(Change),
+    Wait(Phase),
+}
+
+impl Coordinator {
+    /// The next swap, or what is being waited for.
+    pub(super) fn decide(&self, setting: &Setting, record: &Record, fresh: StartId) -> Next {
+        match &record.operation {
+            None if self.gateways_settled(setting) => self.start_or(record, Next::Wait(Phase::Idle)),
+            None => self.start_or(record, Next::Wait(Phase::Release)),
+            Some(operation) => match operation.step {
+                Step::Open => self.decide_open(setting, operation),
+                Step::Sealing => match operation.mode {
+                    Mode::Handoff => self.decide_sealing(setting, operation, fresh),
+                    Mode::Restart => self.decide_stopping(setting, operation),
+                },
+                Step::Switch | Step::Doomed => self.decide_switch(record, operation, fresh),
+                Step::Retire => {
+                    let told = self.told(record, operation.target.start);
+                    self.start_or(record, self.settle(setting, operation, Phase::Serve, told))
+                }
+                Step::Undo => {
+                    let told = self.told(record, operation.source.start);
+                    self.start_or(record, self.settle(setting, operation, Phase::Undo, told))
+                }
+            },
+        }
+    }
+
+    fn decide_open(&self, setting: &Setting, operation: &Operation) -> Next {
+        let facts = &self.facts;
+        let give_up = |cause| Next::Swap(Change::RollBack(cause));
+        if !facts.opened_here {
+            return give_up(Cause::Interrupted);
+        }
+        if facts.cancelled {
+            return give_up(Cause::Cancelled);
+        }
+        if self.dead.contains(&operation.source.start) {
+            return give_up(Cause::SourceDied);
+        }
+        if self.dead.contains(&operation.target.start) {
+            return give_up(Cause::TargetDied);
+        }
+        if facts.source_failed {
+            return give_up(Cause::Failed(Role::Source));
+        }
+        if facts.target_failed {
+            return give_up(Cause::Failed(Role::Target));
+        }
+        if facts.expired && self.phase != Phase::Drain {
+            return give_up(Cause::Late(self.phase));
+        }
+        match facts.offer {
+            None => return Next::Wait(Phase::Offer),
+            Some(Offer::Refuse) => return give_up(Cause::Refused),
+            Some(Offer::Hold { .. }) => return give_up(Cause::Held),
+            Some(Offer::Accept) => {}
+        }
+        if !facts.target_prepared {
+            return Next::Wait(Phase::Prepare);
+        }
+        match (operation.mode, facts.converged) {
+            (Mode::Restart, _) | (Mode::Handoff, Some(true)) => {
+                // Who is still streaming when the budget is used up is cut.
+                let drained = setting.drain_ms == 0
+                    || setting.gateways.is_subset(&facts.drained)
+                    || (facts.expired && self.phase == Phase::Drain);
+                if drained { Next::Swap(Change::Seal) } else { Next::Wait(Phase::Drain) }
+            }
+            (Mode::Handoff, Some(false)) => give_up(Cause::Diverging),
+            (Mode::Handoff, None) => Next::Wait(Phase::Copy),
+        }
+    }
+
+    /// Mode `handoff`: park, seal, prove.
+    fn decide_sealing(&self, setting: &Setting, operation: &Operation, fresh: StartId) -> Next {
+        let facts = &self.facts;
+        let source_dead = self.dead.contains(&operation.source.start);
+        let target_dead = self.dead.contains(&operation.target.start);
+        if let Some((held, stated)) = &facts.loaded
+            && !target_dead
+        {
+            let agreed = facts.sealed.as_ref().is_none_or(|sealed| sealed == stated);
+            if held.is_well_formed() && held == stated && agreed {
+                return Next::Swap(Change::Commit);
+            }
+            if !source_dead {
+                return Next::Swap(Change::RollBack(Cause::DigestMismatch));
+            }
+        }
+        let late = facts.expired && self.phase == Phase::Seal;
+        if source_dead {
+            // Nothing is left of the source to roll back to. Wait only while the target may still prove itself.
+            return if target_dead || facts.target_failed || facts.loaded.is_some() || late {
+                Next::Swap(Change::Restart { fresh })
+            } else {
+                Next::Wait(Phase::Seal)
+            };
+        }
+        let cause = if facts.cancelled {
+            Some(Cause::Cancelled)
+        } else if facts.blocked {
+            Some(Cause::SealBlocked)
+        } else if target_dead {
+            Some(Cause::TargetDied)
+        } else if facts.source_failed {
+            Some(Cause::Failed(Role::Source))
+        } else if facts.target_failed {
+            Some(Cause::Failed(Role::Target))
+        } else if late {
+            Some(Cause::Late(Phase::Seal))
+        } else {
+            None
+        };
+        match cause {
+            Some(cause) => Next::Swap(Change::RollBack(cause)),
+            None if self.gateways_settled(setting) => Next::Wait(Phase::Seal),
+            None => Next::Wait(Phase::Park),
+        }
+    }
+
+    /// Mode `restart`: park, stop the source, prove it dead.
+    fn decide_stopping(&self, setting: &Setting, operation: &Operation) -> Next {
+        if self.dead.contains(&operation.source.start) {
+            return Next::Swap(Change::Commit);
+        }
+        if self.facts.cancelled {
+            return Next::Swap(Change::RollBack(Cause::Cancelled));
+        }
+        if self.facts.expired {
+            return Next::Swap(Change::RollBack(Cause::Late(self.phase)));
+        }
+        if setting.gateways.is_subset(&self.facts.obeyed) {
+            Next::Wait(Phase::Seal)
+        } else {
+            Next::Wait(Phase::Park)
+        }
+    }
+
+    fn decide_switch(&self, record: &Record, operation: &Operation, fresh: StartId) -> Next {
+        if self.dead.contains(&operation.target.start) {
+            let source_dead = self.dead.contains(&operation.source.start);
+            return Next::Swap(if operation.mode == Mode::Restart || source_dead {
+                Change::Restart { fresh }
+            } else {
+                Change::Promote
+            });
+        }
+        if operation.step == Step::Doomed {
+            return Next::Wait(Phase::Doom);
+        }
+        if let Some(address) = self.ready(record) {
+            return Next::Swap(Change::Serve(address));
+        }
+        if self.facts.expired {
+            return Next::Swap(Change::Doom);
+        }
+        Next::Wait(Phase::Switch)
+    }
+
+    /// After the outcome: tell the owner, release the gateways, end the other process, close.
+    fn settle(&self, setting: &Setting, operation: &Operation, telling: Phase, told: bool) -> Next {
+        if !told {
+            return Next::Wait(telling);
+        }
+        if !self.gateways_settled(setting) {
+            return Next::Wait(Phase::Release);
+        }
+        let other = if telling == Phase::Undo { operation.target.start } else { operation.source.start };
+        if self.dead.contains(&other) { Next::Swap(Change::Close) } else { Next::Wait(Phase::Retire) }
+    }
+
+    /// An owner that has not served yet comes first.
+    fn start_or(&self, record: &Record, next: Next) -> Next {
+        if record.served.is_some() {
+            return next;
+        }
+        match self.ready(record) {
+            Some(address) => Next::Swap(Change::Serve(address)),
+            None => Next::Wait(Phase::Start),
+        }
+    }
+
+    fn ready(&self, record: &Record) -> Option<SocketAddr> {
+        self.facts
+            .ready
+            .filter(|(start, incarnation, _)| {
+                *start == record.owner.start && *incarnation == record.incarnation
+            })
+            .map(|(_, _, address)| address)
+    }
+
+    /// Whether the owner of a decided operation has heard that it may serve. A process that was started as owner
+    /// after the decision never had to be told.
+    pub(super) fn told(&self, record: &Record, survivor: StartId) -> bool {
+        self.facts.serving || self.facts.undone || record.owner.start != survivor
+    }
+
+    pub(super) fn gateways_settled(&self, setting: &Setting) -> bool {
+        self.facts.gateways_over || setting.gateways.is_subset(&self.facts.obeyed)
+    }
+}

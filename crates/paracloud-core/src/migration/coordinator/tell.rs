@@ -1,0 +1,79 @@
+//! What is said to everybody who has not answered.
+
+use super::{Coordinator, Effect, Setting};
+use crate::ids::Placement;
+use crate::migration::Phase;
+use crate::migration::gateway::Table;
+use crate::migration::message::{ToAgent, ToGateway};
+use crate::register::{Mode, Step};
+use alloc::vec::Vec;
+use paci::participant::Side;
+
+impl Coordinator {
+    /// Where requests go, as far as this coordinator knows.
+    pub fn table(&self) -> Option<Table> {
+        let record = self.record.as_ref()?;
+        let told = match &record.operation {
+            None => true,
+            Some(operation) => match operation.step {
+                Step::Open => true,
+                Step::Sealing | Step::Switch | Step::Doomed => false,
+                // `served` is on disk: whoever comes before `Serve` does waits at the target's gate, or is refused untouched.
+                Step::Retire => true,
+                Step::Undo => self.told(record, operation.source.start),
+            },
+        };
+        Some(Table::of(record, !told))
+    }
+
+    /// Says what the phase has to say to everybody who has not answered it.
+    pub(super) fn tell(&self, setting: &Setting, effects: &mut Vec<Effect>) {
+        let Some(record) = &self.record else { return };
+        let own = |node| Effect::Agent(node, ToAgent::Own(record.clone()));
+        if matches!(self.phase, Phase::Start | Phase::Serve) {
+            effects.push(own(record.owner.node));
+        }
+        // Also without an operation: after a start, gateways wait for the route.
+        if matches!(self.phase, Phase::Park | Phase::Serve | Phase::Release)
+            && let Some(table) = self.table()
+        {
+            for gateway in setting.gateways.difference(&self.facts.obeyed) {
+                effects.push(Effect::Gateway(*gateway, ToGateway::Table(table.clone())));
+            }
+        }
+        let Some(operation) = &record.operation else { return };
+        let number = record.last_operation;
+        let end = |place: Placement| {
+            let order = record.order();
+            Effect::Agent(place.node, ToAgent::End { operation: number, start: place.start, order })
+        };
+        let prepare = |place: Placement, side| {
+            let message =
+                ToAgent::Prepare { operation: number, start: place.start, side, mode: operation.mode };
+            Effect::Agent(place.node, message)
+        };
+        match self.phase {
+            Phase::Idle | Phase::Start | Phase::Park | Phase::Serve | Phase::Release => {}
+            Phase::Offer => effects.push(Effect::Agent(
+                operation.source.node,
+                ToAgent::Estimate { operation: number, start: operation.source.start, mode: operation.mode },
+            )),
+            Phase::Prepare => effects.push(prepare(operation.target, Side::Target)),
+            Phase::Copy => effects.push(prepare(operation.source, Side::Source)),
+            Phase::Drain => {
+                let order = record.order();
+                let staying = setting.gateways.difference(&self.facts.drained);
+                effects.extend(staying.map(|gateway| Effect::Gateway(*gateway, ToGateway::Leave { order })));
+            }
+            Phase::Seal if operation.mode == Mode::Restart => effects.push(end(operation.source)),
+            Phase::Seal => {
+                effects.push(own(operation.source.node));
+                effects.push(own(operation.target.node));
+            }
+            Phase::Switch | Phase::Undo => effects.push(own(record.owner.node)),
+            Phase::Doom => effects.push(end(operation.target)),
+            Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.target)),
+            Phase::Retire => effects.push(end(operation.source)),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What one coordinator does with what it hears.
+
+use super::*;
+use crate::migration::cause::Cause;
+use crate::migration::convergence;
+use crate::register::Mode;
+use std::vec;
+
+fn setting() -> Setting {
+    Setting {
+        gateways: [GatewayId(1), GatewayId(2)].into(),
+        nodes: [NodeId(1), NodeId(2)].into(),
+        resend_ms: 100,
+        prepare_ms: 1_000,
+        copy_ms: 1_000,
+        drain_ms: 1_000,
+        park_ms: 1_000,
+        seal_ms: 1_000,
+        switch_ms: 1_000,
+        release_ms: 1_000,
+        pause: convergence::Budget { pause_ms: 5, pause_ms_max: 50, stall_reports: 3, stall_reports_max: 8 },
+    }
+}
+
+#[test]
+fn gateways_are_told_the_route_of_an_instance_that_was_started() {
+    let mut record = Record::first(Placement { node: NodeId(1), start: StartId(1) });
+    let mut coordinator = Coordinator::default();
+    coordinator.step(&setting(), Input::Recovered(record.clone()), StartId(2), &mut Vec::new());
+    record.served = Some(([127, 0, 0, 1], 80).into());
+    let mut effects = Vec::new();
+    let served = Input::Swapped { record: record.clone(), applied: true };
+    coordinator.step(&setting(), served, StartId(2), &mut effects);
+    let mut routed = Vec::new();
+    for effect in &effects {
+        if let Effect::Gateway(_, ToGateway::Table(table)) = effect
+            && !table.parks
+        {
+            routed.push(table.route);
+        }
+    }
+    assert_eq!(routed.len(), 2, "{effects:?}");
+    assert!(routed.iter().all(|route| route.is_some_and(|route| Some(route.address) == record.served)));
+}
+
+/// A handoff after these changes.
+fn moving(changes: &[Change]) -> Record {
+    let served = Record::first(Placement { node: NodeId(1), start: StartId(1) });
+    let target = Placement { node: NodeId(2), start: StartId(2) };
+    let open = Change::Open { mode: Mode::Handoff, target };
+    let changes = [Change::Serve(([127, 0, 0, 1], 80).into()), open].into_iter().chain(changes.to_vec());
+    changes.fold(served, |record, change| record.apply(&change, Proposer::Coordinator).unwrap())
+}
+
+/// What a coordinator that finds this record, and hears this, swaps.
+fn swapped(record: &Record, heard: Vec<FromAgent>) -> Option<Change> {
+    let mut coordinator = Coordinator::default();
+    let mut effects = Vec::new();
+    let recovered = Input::Recovered(record.clone());
+    coordinator.step(&setting(), recovered, StartId(3), &mut effects);
+    for message in heard {
+        coordinator.step(&setting(), Input::Agent(NodeId(1), message), StartId(3), &mut effects);
+    }
+    let swap = effects.into_iter().find(|effect| matches!(effect, Effect::Swap { .. }));
+    if let Some(Effect::Swap { change, .. }) = swap { Some(change) } else { None }
+}
+
+fn holds(digest: &[u8]) -> Sealed {
+    Sealed { position: 7, digest: digest.to_vec() }
+}
+
+#[test]
+fn digests_that_differ_end_the_move() {
+    let record = moving(&[Change::Seal]);
+    let operation = record.last_operation;
+    let proof = |sealed: &[u8], held: &[u8], stated: &[u8]| {
+        vec![
+            FromAgent::Sealed { operation, sealed: holds(sealed) },
+            FromAgent::Loaded { operation, held: holds(held), stated: holds(stated) },
+        ]
+    };
+    let (one, other) = ([1; 16], [2; 16]);
+    assert_eq!(swapped(&record, proof(&one, &one, &one)), Some(Change::Commit));
+    let differs = Some(Change::RollBack(Cause::DigestMismatch));
+    assert_eq!(swapped(&record, proof(&one, &other, &one)), differs, "what was loaded");
+    assert_eq!(swapped(&record, proof(&other, &one, &one)), differs, "what was sealed");
+    assert_eq!(swapped(&record, proof(&[], &[], &[])), differs, "an empty digest proves nothing");
+}
+
+#[test]
+fn with_a_proved_target_and_a_dead_source_only_a_commit_follows() {
+    let record = moving(&[Change::Seal]);
+    let operation = record.last_operation;
+    let dead = FromAgent::Dead { start: StartId(1) };
+    let loaded = FromAgent::Loaded { operation, held: holds(&[1; 16]), stated: holds(&[1; 16]) };
+    assert_eq!(swapped(&record, vec![dead.clone()]), None, "the target may still prove itself");
+    assert_eq!(swapped(&record, vec![dead, loaded]), Some(Change::Commit));
+}
+
+#[test]
+fn a_move_that_was_open_when_the_controller_died_is_off() {
+    assert_eq!(swapped(&moving(&[]), vec![]), Some(Change::RollBack(Cause::Interrupted)));
+}
