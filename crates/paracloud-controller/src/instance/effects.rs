@@ -1,0 +1,187 @@
+//! Carries out what the coordinator wants done: each effect before the next, each swap on disk before what follows.
+
+use super::{Instance, NO_SPACE_RETRY_MS, Stuck, Swapping, WHO};
+use crate::journal::{self, change_text};
+use crate::operations::{FIGURES_WAIT, Tracker};
+use crate::peers::{Out, Peer};
+use crate::register::{Gone, swapped};
+use crate::store::{StoreError, Swap};
+use paracloud_core::migration::coordinator::{Command, Effect, Input};
+use paracloud_core::migration::promises::{Point, Promise};
+use paracloud_core::register::{Change, Proposer, Record};
+use paracloud_substrate::message::{Note, ToAgentLine, ToGatewayLine};
+use paracloud_substrate::person::What;
+use paracloud_substrate::{failpoint, fresh_start_id};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+impl Instance {
+    /// Feeds one input, and carries out what follows from it.
+    pub(super) async fn take(&mut self, input: Input) -> Result<(), Gone> {
+        let effects = self.machine.take(input, fresh_start_id());
+        Box::pin(self.carry_out(effects.into())).await
+    }
+
+    pub(super) async fn carry_out(&mut self, mut effects: VecDeque<Effect>) -> Result<(), Gone> {
+        let mut persisted: Option<Promise> = None;
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Swap { expected, change, proposer } => {
+                    self.said(persisted.take()).await;
+                    let promise = Promise::of_change(&change);
+                    let following = match self.swap(expected.clone(), change, proposer).await? {
+                        Swapping::Done(record, applied) => {
+                            persisted = applied.then_some(promise);
+                            self.machine.take(Input::Swapped { record, applied }, fresh_start_id())
+                        }
+                        Swapping::NoRoomToSeal => {
+                            let mut effects =
+                                self.machine.take(Input::Command(Command::Cancel), fresh_start_id());
+                            let unchanged = Input::Swapped { record: expected, applied: false };
+                            effects.extend(self.machine.take(unchanged, fresh_start_id()));
+                            effects
+                        }
+                        Swapping::Stuck => Vec::new(),
+                    };
+                    effects.extend(following);
+                }
+                Effect::Agent(node, message) => {
+                    let operation = self.machine.machine().record().and_then(|it| it.operation.clone());
+                    let line = ToAgentLine::Machine { instance: self.app.name.clone(), message, operation };
+                    self.control.peers.say(Peer::Agent(node), Out::ToAgent(line));
+                }
+                Effect::Gateway(gateway, message) => {
+                    let line = ToGatewayLine { instance: self.app.name.clone(), message };
+                    self.control.peers.say(Peer::Gateway(gateway), Out::ToGateway(line));
+                }
+                Effect::SetTimer(timer, after_ms) => {
+                    let at = Instant::now() + Duration::from_millis(u64::from(after_ms));
+                    self.timers.insert(timer, at);
+                }
+                Effect::CancelTimer(timer) => drop(self.timers.remove(&timer)),
+                Effect::Entered(phase) => {
+                    if let Some(tracker) = &mut self.tracker {
+                        tracker.enter(phase);
+                    }
+                    let event = journal::event(&self.app.name, self.open_operation(), What::Entered(phase));
+                    self.control.register.keep(event).await?;
+                }
+                Effect::Refused(refused) => {
+                    tracing::warn!(instance = self.app.name, %refused, "a command was refused after its check");
+                }
+            }
+        }
+        self.said(persisted).await;
+        self.machine.flush();
+        Ok(())
+    }
+
+    /// What follows from a swap was said: the place where tests stop the controller after it.
+    pub(super) async fn said(&self, promise: Option<Promise>) {
+        if let Some(promise) = promise
+            && failpoint::is_armed(promise, Point::AfterSend, WHO)
+        {
+            self.control.peers.flush().await;
+            failpoint::reached(promise, Point::AfterSend, WHO).await;
+        }
+    }
+
+    pub(super) async fn swap(
+        &mut self,
+        expected: Record,
+        change: Change,
+        proposer: Proposer,
+    ) -> Result<Swapping, Gone> {
+        let Some(current) = self.machine.machine().record().cloned() else { return Err(Gone) };
+        let new = match current.swap(&expected, &change, proposer) {
+            Ok(new) => new,
+            Err(refusal) => {
+                tracing::info!(instance = self.app.name, ?change, %refusal, "a swap was refused");
+                return Ok(Swapping::Done(current, false));
+            }
+        };
+        let control = Arc::clone(&self.control);
+        let name = &self.app.name;
+        if change == Change::Seal
+            && let Err(full) = control.register.reserve(name).await?
+        {
+            let why = format!("the journal has no room for the outcome, so nothing is sealed: {full}");
+            tracing::error!(instance = name, why);
+            if let Some(tracker) = &mut self.tracker {
+                tracker.cause = Some(why.clone());
+            }
+            let what = What::Note(Note::Reason(journal::cut(why)));
+            control.register.keep(journal::event(name, self.open_operation(), what)).await?;
+            return Ok(Swapping::NoRoomToSeal);
+        }
+        let promise = Promise::of_change(&change);
+        failpoint::reached(promise, Point::BeforePersist, WHO).await;
+        let event = swapped(name, change_text(&change), &new);
+        match control.register.swap(name, Some(&current), &new, event).await? {
+            Ok(Swap::Applied) => {
+                failpoint::reached(promise, Point::AfterPersist, WHO).await;
+                self.applied(&change, &current, &new).await?;
+                Ok(Swapping::Done(new, true))
+            }
+            Ok(Swap::Refused(found)) => {
+                tracing::error!(instance = name, ?found, "somebody else writes this register");
+                Err(Gone)
+            }
+            Err(full) => Ok(self.no_room(current, change, proposer, full)),
+        }
+    }
+
+    /// The disk is full, and nothing was reserved for this swap.
+    pub(super) fn no_room(
+        &mut self,
+        current: Record,
+        change: Change,
+        proposer: Proposer,
+        full: StoreError,
+    ) -> Swapping {
+        tracing::error!(instance = self.app.name, ?change, %full, "a swap has no room");
+        let asked_by_others = proposer == Proposer::Agent || matches!(change, Change::Open { .. });
+        let why = format!("the register cannot be written: {full}");
+        if asked_by_others {
+            // Whoever asked asks again.
+            self.no_space = Some(full);
+            return Swapping::Done(current, false);
+        }
+        let again = Instant::now() + Duration::from_millis(NO_SPACE_RETRY_MS);
+        self.stuck = Some(Stuck { expected: current, change, proposer, again, why });
+        Swapping::Stuck
+    }
+
+    /// A swap is on disk.
+    pub(super) async fn applied(
+        &mut self,
+        change: &Change,
+        before: &Record,
+        after: &Record,
+    ) -> Result<(), Gone> {
+        match change {
+            Change::Open { .. } => {
+                self.finish_closing();
+                self.tracker = Some(Tracker::new(after.last_operation, self.command_begun));
+            }
+            Change::Serve(_) | Change::Promote => {
+                self.history.served_unix_ms = Some(journal::now_unix_ms());
+            }
+            Change::Restart { .. } => self.history.served_unix_ms = None,
+            Change::Seal | Change::Commit | Change::Doom | Change::RollBack(_) | Change::Close => {}
+        }
+        if let Some(tracker) = &mut self.tracker {
+            tracker.swapped(change, after);
+        }
+        if *change == Change::Close {
+            self.control.register.release(&self.app.name).await?;
+            if let Some(mut tracker) = self.tracker.take() {
+                let outcome = tracker.close(&self.app.name, before, after);
+                self.closing = Some((tracker, outcome, Instant::now() + FIGURES_WAIT));
+                self.finish_closing_if_complete();
+            }
+        }
+        Ok(())
+    }
+}

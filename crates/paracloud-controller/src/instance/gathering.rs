@@ -1,0 +1,142 @@
+//! What an instance does before it has a record to act by, and when what nodes know is newer.
+
+use super::{Gathering, Instance, NO_SPACE_RETRY_MS};
+use crate::journal;
+use crate::operations::Tracker;
+use crate::recovery::{self, Verdict};
+use crate::register::{Gone, swapped};
+use crate::store::Swap;
+use paracloud_core::ids::{NodeId, Placement};
+use paracloud_core::migration::coordinator::Input;
+use paracloud_core::migration::message::FromAgent;
+use paracloud_core::register::Record;
+use paracloud_substrate::fresh_start_id;
+use paracloud_substrate::message::{Known, Note};
+use paracloud_substrate::person::What;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Instance {
+    /// Goes on from a record that is in the register.
+    pub(super) async fn recover(&mut self, record: Record) -> Result<(), Gone> {
+        if record.operation.is_some() {
+            self.tracker = Some(Tracker::recovered(record.last_operation, self.history.open.take()));
+            if let Err(full) = self.control.register.reserve(&self.app.name).await? {
+                tracing::warn!(instance = self.app.name, %full, "no room is reserved for the open operation");
+            }
+        }
+        self.take(Input::Recovered(record)).await?;
+        for node in self.control.lost() {
+            self.bury(node).await?;
+        }
+        Ok(())
+    }
+
+    /// An agent connected.
+    pub(super) async fn learn(&mut self, node: NodeId, known: Known) -> Result<(), Gone> {
+        if let Some(gathering) = &mut self.gathering {
+            gathering.known.insert(node, known);
+            return self.judge().await;
+        }
+        let Some(own) = self.machine.machine().record() else { return Ok(()) };
+        if known.record.as_ref().is_none_or(|record| record.order() <= own.order()) {
+            return Ok(());
+        }
+        // The store gave an older record back than one it acknowledged: everybody is asked afresh.
+        tracing::error!(instance = self.app.name, %node, "the register is behind what this node knows");
+        self.gathering = Some(Gathering { own: Some(own.clone()), ..Gathering::default() });
+        self.machines += 1;
+        self.machine = Self::machine(&self.control, &self.app, self.life, self.machines);
+        self.timers.clear();
+        self.stuck = None;
+        self.tracker = None;
+        self.control.peers.hear_agents_again();
+        Ok(())
+    }
+
+    /// Whether what nodes know is enough to go on.
+    pub(super) async fn judge(&mut self) -> Result<(), Gone> {
+        let control = Arc::clone(&self.control);
+        let Some(gathering) = &mut self.gathering else { return Ok(()) };
+        if gathering.unknown.is_some() {
+            return Ok(());
+        }
+        let nodes = control.cloud.nodes.iter().map(|node| node.id);
+        let (record, change) =
+            match recovery::judge(nodes, gathering.own.as_ref(), &gathering.known, &control.lost()) {
+                Verdict::Wait(_) => return Ok(()),
+                Verdict::Unknown(why) => {
+                    gathering.unknown = Some(why.clone());
+                    let what = What::Note(Note::Reason(journal::cut(format!("unknown: {why}"))));
+                    return control.register.keep(journal::event(&self.app.name, None, what)).await;
+                }
+                Verdict::First => {
+                    let owner = Placement { node: self.app.node, start: fresh_start_id() };
+                    (Record::first(owner), "first")
+                }
+                Verdict::Newest(record) => (record, "found"),
+            };
+        let own = gathering.own.clone();
+        loop {
+            let event = swapped(&self.app.name, change.to_owned(), &record);
+            match control.register.swap(&self.app.name, own.as_ref(), &record, event).await? {
+                Ok(Swap::Applied) => break,
+                Ok(Swap::Refused(_)) => {
+                    tracing::error!(instance = self.app.name, "somebody else writes this register");
+                    return Err(Gone);
+                }
+                Err(full) => {
+                    tracing::error!(instance = self.app.name, %full, "it cannot be started yet");
+                    let why = full.to_string();
+                    self.show(Some(why));
+                    tokio::time::sleep(Duration::from_millis(NO_SPACE_RETRY_MS)).await;
+                }
+            }
+        }
+        self.gathering = None;
+        self.recover(record).await
+    }
+
+    pub(super) async fn reconsider(&mut self) -> Result<(), Gone> {
+        let Some(gathering) = &mut self.gathering else { return Ok(()) };
+        gathering.unknown = None;
+        gathering.known.clear();
+        self.control.peers.hear_agents_again();
+        self.judge().await
+    }
+
+    pub(super) async fn node_lost(&mut self, node: NodeId) -> Result<(), Gone> {
+        if let Some(gathering) = &mut self.gathering {
+            gathering.unknown = None;
+            return self.judge().await;
+        }
+        self.bury(node).await
+    }
+
+    /// Processes on a node that is lost count as dead.
+    pub(super) async fn bury(&mut self, node: NodeId) -> Result<(), Gone> {
+        let Some(record) = self.machine.machine().record() else { return Ok(()) };
+        let moving = record.operation.iter().flat_map(|operation| [operation.source, operation.target]);
+        let places: Vec<_> = std::iter::once(record.owner).chain(moving).collect();
+        for place in places.into_iter().filter(|place| place.node == node) {
+            self.take(Input::Agent(node, FromAgent::Dead { start: place.start })).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn why_undecided(&self, gathering: &Gathering) -> String {
+        if let Some(why) = &gathering.unknown {
+            return why.clone();
+        }
+        let lost = self.control.lost();
+        let silent: Vec<_> = self
+            .control
+            .cloud
+            .nodes
+            .iter()
+            .filter(|node| !gathering.known.contains_key(&node.id) && !lost.contains(&node.id))
+            .map(|node| node.name.as_str())
+            .collect();
+        format!("not decided before every node has answered: waiting for {}", silent.join(", "))
+    }
+}

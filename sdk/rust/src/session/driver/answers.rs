@@ -1,0 +1,145 @@
+//! What is said to the agent: answers, and reports while something is at work.
+
+use super::super::QUEUE;
+use super::{Driver, Kind, REPORT, ms, rounded_up};
+use paci::answer::{Answer, Verdict};
+use paci::bounds::{HEARTBEAT_MS, REFUSAL_MS_MAX};
+use paci::call::Mode;
+use paci::finding::{CopyProgress, Finding, MoveEstimate};
+use paci::names::AnswerCode;
+use paci::participant;
+use paci::proof::Sealed;
+use std::time::Duration;
+
+impl Driver {
+    /// Says what the participant answers, in the words of the contract.
+    pub(super) fn answer(&mut self, kind: Kind, operation: u32, answer: participant::Answer) {
+        let Some(attempt) = self.question(kind, operation).map(|question| question.attempt) else { return };
+        let to = |verdict| Answer { operation, attempt, verdict, ..Answer::default() };
+        let said = match answer {
+            participant::Answer::Estimated => self.estimate(to(Verdict::Done)),
+            participant::Answer::Prepared => {
+                to(Verdict::InProgress).with(Finding::Copy(self.progress().unwrap_or_default()))
+            }
+            participant::Answer::Sealed(sealed) => {
+                to(Verdict::Done).with(Finding::Sealed(Sealed::new(sealed.position, &sealed.digest)))
+            }
+            participant::Answer::Blocked => {
+                let blocked = self.blocked.clone().unwrap_or_default();
+                to(Verdict::Failed).because(AnswerCode::SealBlocked).with(Finding::Blocked(blocked))
+            }
+            participant::Answer::Loaded { held, stated } => {
+                let (held, stated) =
+                    ((held.position, &held.digest[..]), (stated.position, &stated.digest[..]));
+                to(Verdict::Done).with(Finding::Loaded(paci::finding::Loaded::new(held, stated)))
+            }
+            participant::Answer::Resumed | participant::Answer::Serving | participant::Answer::Aborted => {
+                to(Verdict::Done)
+            }
+            participant::Answer::OperationClosed => to(Verdict::Refuse).because(AnswerCode::OperationClosed),
+            participant::Answer::Failed => match &self.failure {
+                Some((of, code, message))
+                    if *of == operation && matches!(kind, Kind::Prepare | Kind::Seal) =>
+                {
+                    to(Verdict::Failed).because(*code).saying(message)
+                }
+                Some(_) | None => to(Verdict::Failed).because(AnswerCode::WrongPhase),
+            },
+        };
+        if let Some(question) = self.question(kind, operation) {
+            question.at_work = said.verdict == Verdict::InProgress;
+            question.last = said.is_final().then(|| said.clone());
+        }
+        self.say(said);
+    }
+
+    pub(super) fn estimate(&self, answer: Answer) -> Answer {
+        let mode = if self.parts.has_state { Mode::Handoff } else { Mode::Restart };
+        let kib = u32::try_from(self.parts.store.held().bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let estimate = MoveEstimate {
+            state_kib: Some(kib),
+            modes: vec![mode],
+            schema: self.parts.has_state.then(|| self.parts.schema.clone()),
+            ..MoveEstimate::default()
+        };
+        let completed = match &self.parts.hooks.estimate {
+            Some(hook) => {
+                let _program = self.parts.program.enter();
+                hook(estimate)
+            }
+            None => Ok(estimate),
+        };
+        match completed {
+            Ok(estimate) => answer.with(Finding::Estimate(estimate)),
+            Err(later) => {
+                let retry_after_ms = ms(later.retry_after).clamp(1, REFUSAL_MS_MAX);
+                Answer { verdict: Verdict::Defer, retry_after_ms, ..answer }.saying(&later.reason)
+            }
+        }
+    }
+
+    pub(super) fn progress(&self) -> Option<CopyProgress> {
+        let kib = |bytes: u64| u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
+        if let Some((_, copy)) = &self.copy {
+            let known = CopyProgress { staged: self.joined, ..CopyProgress::default() };
+            let Some(progress) = copy.progress() else { return Some(known) };
+            return Some(CopyProgress {
+                sent_kib: kib(progress.sent_bytes),
+                remaining_records: u32::try_from(progress.remaining_records).ok(),
+                predicted_pause_ms: self.joined.then_some(progress.pause).map(rounded_up),
+                ..known
+            });
+        }
+        let (_, load) = self.load.as_ref()?;
+        Some(CopyProgress { sent_kib: kib(load.bytes()), staged: self.joined, ..CopyProgress::default() })
+    }
+
+    /// When something is due to be said although nothing happened.
+    pub(super) fn next_report(&self) -> Option<Duration> {
+        let at_work = self.questions.iter().filter(|question| question.at_work);
+        let due = at_work.map(|question| match question.kind {
+            Kind::Prepare if self.copy.is_some() && self.joined => REPORT,
+            Kind::Drain
+            | Kind::Stop
+            | Kind::Abort
+            | Kind::Estimate
+            | Kind::Prepare
+            | Kind::Seal
+            | Kind::Resume
+            | Kind::Serve => Duration::from_millis(u64::from(HEARTBEAT_MS / 3)),
+        });
+        due.min()
+    }
+
+    pub(super) fn report(&mut self) {
+        let (progress, in_flight) = (self.progress(), self.in_flight());
+        let at_work = self.questions.iter().filter(|question| question.at_work);
+        let said = at_work.map(|question| {
+            let answer = Answer {
+                operation: question.operation,
+                attempt: question.attempt,
+                verdict: Verdict::InProgress,
+                ..Answer::default()
+            };
+            match (question.kind, &progress) {
+                (Kind::Prepare, Some(progress)) => answer.with(Finding::Copy(progress.clone())),
+                (Kind::Drain, _) => answer.with(Finding::InFlight(in_flight)),
+                _ => answer,
+            }
+        });
+        for answer in said.collect::<Vec<_>>() {
+            self.say(answer);
+        }
+    }
+
+    pub(super) fn say(&self, answer: Answer) {
+        tracing::debug!(answer.operation, answer.attempt, %answer.verdict, answer.code, "says");
+        if self.answers.try_send(answer).is_err() {
+            tracing::warn!(waiting = QUEUE, "the agent takes no answers; one is dropped, it will ask again");
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        u32::try_from(self.parts.gate.held()).unwrap_or(u32::MAX)
+    }
+}
