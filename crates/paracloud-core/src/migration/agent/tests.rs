@@ -1,0 +1,96 @@
+//! What one agent does with what it hears.
+
+use super::*;
+use crate::ids::Placement;
+use crate::register::{Change, Proposer};
+use std::vec;
+
+#[test]
+fn a_refused_proposal_is_made_anew_without_the_longest_wait() {
+    let setting = Setting { node: NodeId(1), ask_ms: 200, restart_ms: 200, restart_ms_max: 10_000 };
+    let (start, fresh) = (StartId(1), StartId(2));
+    let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
+    let first = Record::first(Placement { node: setting.node, start });
+    let served = first.apply(&Change::Serve(address), Proposer::Coordinator).unwrap();
+    let mut agent = Agent::default();
+    let mut step = |input| {
+        let mut effects = Vec::new();
+        agent.step(&setting, input, fresh, &mut effects);
+        effects
+    };
+    step(Input::Started { generation: Generation(1), found: vec![(start, Status::Dead, address)] });
+    step(Input::Coordinator(ToAgent::Own(first.clone())));
+    let proposed = step(Input::Timer(Timer::Restart));
+    assert!(proposed.contains(&Effect::Coordinator(FromAgent::Propose { expected: first, fresh })));
+    let told = step(Input::Coordinator(ToAgent::Own(served.clone())));
+    let wait_ms = told.iter().find_map(|effect| match effect {
+        Effect::SetTimer(Timer::Restart, wait_ms) => Some(*wait_ms),
+        Effect::SetTimer(Timer::Ask, _)
+        | Effect::Coordinator(_)
+        | Effect::Shim(..)
+        | Effect::App(..)
+        | Effect::Check(..) => None,
+    });
+    assert_eq!(wait_ms, Some(400));
+    let proposed = step(Input::Timer(Timer::Restart));
+    assert!(proposed.contains(&Effect::Coordinator(FromAgent::Propose { expected: served, fresh })));
+}
+
+const SETTING: Setting = Setting { node: NodeId(1), ask_ms: 70, restart_ms: 100, restart_ms_max: 30_000 };
+
+/// What is ordered of shims when this is heard, one after the other.
+fn orders(heard: Vec<Input>) -> Vec<(StartId, Order)> {
+    let (mut agent, mut effects) = (Agent::default(), Vec::new());
+    for input in heard {
+        effects.clear();
+        agent.step(&SETTING, input, StartId(9), &mut effects);
+    }
+    let order = |effect| if let Effect::Shim(start, _, order) = effect { Some((start, order)) } else { None };
+    effects.into_iter().filter_map(order).collect()
+}
+
+fn apply(record: &Record, change: Change) -> Record {
+    record.apply(&change, Proposer::Coordinator).unwrap()
+}
+
+#[test]
+fn a_late_end_of_a_process_that_owns_is_refused() {
+    let start = StartId(1);
+    let first = Record::first(Placement { node: SETTING.node, start });
+    let served = apply(&first, Change::Serve(([127, 0, 1, 1], 20_000).into()));
+    let after = |order| {
+        let end = ToAgent::End { operation: OperationNumber(0), start, order };
+        let own = ToAgent::Own(served.clone());
+        orders(vec![Input::Coordinator(own), Input::Coordinator(end)])
+    };
+    assert_eq!(after(first.order()), []);
+    assert_eq!(after(served.order()), [(start, Order::End)]);
+}
+
+#[test]
+fn a_late_prepare_starts_nothing() {
+    let first = Record::first(Placement { node: NodeId(2), start: StartId(1) });
+    let served = apply(&first, Change::Serve(([127, 0, 1, 2], 20_000).into()));
+    let target = Placement { node: SETTING.node, start: StartId(2) };
+    let open = apply(&served, Change::Open { mode: Mode::Handoff, target });
+    let after = |record: &Record| {
+        let (operation, start) = (open.last_operation, target.start);
+        let prepare = ToAgent::Prepare { operation, start, side: Side::Target, mode: Mode::Handoff };
+        let own = ToAgent::Own(record.clone());
+        orders(vec![Input::Coordinator(own), Input::Coordinator(prepare)])
+    };
+    assert_eq!(after(&apply(&open, Change::Seal)), []);
+    assert_eq!(after(&open), [(target.start, Order::Spawn)]);
+}
+
+#[test]
+fn an_older_record_is_not_believed() {
+    let first = Record::first(Placement { node: NodeId(2), start: StartId(1) });
+    let served = apply(&first, Change::Serve(([127, 0, 1, 2], 20_000).into()));
+    let mut agent = Agent::default();
+    for record in [&served, &first] {
+        let own = Input::Coordinator(ToAgent::Own(record.clone()));
+        agent.step(&SETTING, own, StartId(9), &mut Vec::new());
+    }
+    assert_eq!(agent.record(), Some(&served));
+}
