@@ -1,0 +1,315 @@
+//! Feeds each machine its inputs and carries out what it wants done.
+
+use super::{Channel, Message, Party, Process, Setting, Timer, Waiting, World, address};
+use crate::application::Application;
+use paracloud_core::ids::{GatewayId, NodeId, StartId};
+use paracloud_core::machine::Machine;
+use paracloud_core::migration::agent::{self, FromApp, ToApp};
+use paracloud_core::migration::coordinator;
+use paracloud_core::migration::gateway;
+use paracloud_core::migration::message::FromAgent;
+use paracloud_core::migration::shim::{self, Generation, Order, Shim, Status};
+use paracloud_core::register::Change;
+use std::collections::BTreeSet;
+
+impl World {
+    pub(super) fn coordinate(&mut self, setting: &Setting, input: coordinator::Input) {
+        let Some(machine) = &mut self.coordinator else { return };
+        let mut effects = Vec::new();
+        let fresh = StartId(self.next_start);
+        machine.take(&setting.coordinator, input, fresh, &mut effects);
+        for effect in effects {
+            match effect {
+                coordinator::Effect::Swap { expected, change, proposer } => {
+                    let opens = matches!(&change, Change::Open { target, .. } if target.start == fresh);
+                    if opens || change == (Change::Restart { fresh }) {
+                        self.next_start += 1;
+                    }
+                    self.pending = Some((expected, change, proposer));
+                }
+                coordinator::Effect::Agent(node, message) => {
+                    self.send(Party::Controller, Party::Agent(node), Message::ToAgent(message));
+                }
+                coordinator::Effect::Gateway(id, message) => {
+                    self.send(Party::Controller, Party::Gateway(id), Message::ToGateway(message));
+                }
+                coordinator::Effect::SetTimer(timer, ms) => {
+                    self.timers.push((Party::Controller, Timer::Coordinator(timer), Some(ms)));
+                }
+                coordinator::Effect::CancelTimer(timer) => {
+                    self.timers.push((Party::Controller, Timer::Coordinator(timer), None));
+                }
+                coordinator::Effect::Entered(phase) => self.entered.push(phase),
+                coordinator::Effect::Refused(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn agent(&mut self, setting: &Setting, node: NodeId, input: agent::Input) {
+        if self.waits(Party::Agent(node), || Waiting::Agent(input.clone())) {
+            return;
+        }
+        let Some(machine) = self.agents.get_mut(&node).and_then(|agent| agent.machine.as_mut()) else {
+            return;
+        };
+        let mut effects = Vec::new();
+        let fresh = StartId(self.next_start);
+        machine.take(&agent::Setting { node, ..setting.agent.clone() }, input, fresh, &mut effects);
+        for effect in effects {
+            match effect {
+                agent::Effect::Coordinator(message) => {
+                    if matches!(&message, FromAgent::Propose { fresh: used, .. } if *used == fresh) {
+                        self.next_start += 1;
+                    }
+                    self.send(Party::Agent(node), Party::Controller, Message::FromAgent(message));
+                }
+                agent::Effect::Shim(start, generation, order) => {
+                    self.order(setting, node, start, generation, order);
+                }
+                agent::Effect::App(start, message) => {
+                    if !self.waits(Party::App(start), || Waiting::Call(message)) {
+                        self.call(setting, start, message);
+                    }
+                }
+                agent::Effect::Check(operation, start) => {
+                    self.agent(setting, node, agent::Input::Checked(operation, start, true));
+                }
+                agent::Effect::SetTimer(timer, ms) => {
+                    self.timers.push((Party::Agent(node), Timer::Agent(timer), Some(ms)));
+                }
+            }
+        }
+    }
+
+    pub(super) fn call(&mut self, setting: &Setting, start: StartId, message: ToApp) {
+        let Some(app) = self.processes.get_mut(&start).and_then(|process| process.app.as_mut()) else {
+            return;
+        };
+        let acts = match message {
+            ToApp::Welcome(standing, incarnation) => app.participant.welcome(standing, incarnation.0),
+            ToApp::Call(operation, call) => app.participant.call(operation.0, call),
+        };
+        self.act(setting, start, acts);
+        self.say_ready(setting, start);
+    }
+
+    pub(super) fn gateway(&mut self, setting: &Setting, id: GatewayId, input: gateway::Input) {
+        let at_bound = matches!(input, gateway::Input::Timer(gateway::Timer::Bound(_)));
+        let Some(machine) = self.gateways.get_mut(&id).and_then(|gateway| gateway.machine.as_mut()) else {
+            return;
+        };
+        let mut effects = Vec::new();
+        machine.take(&setting.gateway, input, StartId(0), &mut effects);
+        let parks = machine.table().is_some_and(|table| table.parks);
+        for effect in effects {
+            match effect {
+                gateway::Effect::Forward(ticket, route) => {
+                    if parks && !at_bound {
+                        self.broken("I4", format!("{id} forwards {ticket:?} though it parks"));
+                    }
+                    let Some(request) =
+                        self.gateways.get(&id).and_then(|gateway| gateway.tickets.get(&ticket)).copied()
+                    else {
+                        continue;
+                    };
+                    if self.is_up(Party::App(route.start)) {
+                        let message = Message::Request(ticket, request, route);
+                        self.send(Party::Gateway(id), Party::App(route.start), message);
+                    } else {
+                        // The connection is refused: not a byte was sent.
+                        let refused = gateway::Input::Answered(ticket, gateway::Answer::NotApplied);
+                        self.gateway(setting, id, refused);
+                    }
+                }
+                gateway::Effect::Fail(ticket, failure) => {
+                    let request = self.gateways.get_mut(&id).and_then(|it| it.tickets.remove(&ticket));
+                    if let Some(request) = request {
+                        match failure {
+                            gateway::Failure::Unknown => self.ledger.unknown(request),
+                            gateway::Failure::NotApplied | gateway::Failure::Full => {
+                                self.ledger.refused(request);
+                            }
+                        }
+                    }
+                }
+                gateway::Effect::Coordinator(message) => {
+                    self.send(Party::Gateway(id), Party::Controller, Message::FromGateway(message));
+                }
+                gateway::Effect::SetTimer(timer, ms) => {
+                    self.timers.push((Party::Gateway(id), Timer::Gateway(timer), Some(ms)));
+                }
+                gateway::Effect::CancelTimer(timer) => {
+                    self.timers.push((Party::Gateway(id), Timer::Gateway(timer), None));
+                }
+                gateway::Effect::Leave(order) => self.gateway(setting, id, gateway::Input::Drained(order)),
+                gateway::Effect::Parked(_) => {}
+            }
+        }
+    }
+
+    /// An agent orders a shim; where there is none, a new one adopts what it finds.
+    pub(super) fn order(
+        &mut self,
+        setting: &Setting,
+        node: NodeId,
+        start: StartId,
+        generation: Generation,
+        order: Order,
+    ) {
+        let process = self.processes.entry(start).or_insert(Process {
+            node,
+            marked: false,
+            marking: false,
+            shim: None,
+            was_started: false,
+            app: None,
+            held: BTreeSet::new(),
+        });
+        if process.shim.is_none() {
+            let mut adopting = Shim::default();
+            let found = shim::Input::Started { marked: process.marked, alive: process.app.is_some() };
+            adopting.take(&(), found, StartId(0), &mut Vec::new());
+            process.shim = Some(adopting);
+        }
+        self.shim(setting, start, shim::Input::Ordered(generation, order));
+    }
+
+    pub(super) fn shim(&mut self, setting: &Setting, start: StartId, input: shim::Input) {
+        if self.waits(Party::Shim(start), || Waiting::Shim(input)) {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(&start) else { return };
+        let node = process.node;
+        let Some(machine) = &mut process.shim else { return };
+        let mut effects = Vec::new();
+        machine.take(&(), input, StartId(0), &mut effects);
+        for effect in effects {
+            match effect {
+                shim::Effect::Mark => {
+                    if let Some(process) = self.processes.get_mut(&start) {
+                        process.marking = true;
+                    }
+                }
+                shim::Effect::Exec => {
+                    let twice = self.processes.get_mut(&start).is_some_and(|process| {
+                        process.app = Some(Application::new(setting.mode));
+                        std::mem::replace(&mut process.was_started, true)
+                    });
+                    if twice {
+                        self.broken("P", format!("{start} was started twice"));
+                    }
+                }
+                shim::Effect::Kill => self.end_app(setting, start),
+                shim::Effect::Report(status) => {
+                    self.agent(setting, node, agent::Input::Shim(start, status, address(node)));
+                    if status == Status::Running {
+                        self.hello(setting, start);
+                    }
+                }
+                shim::Effect::Superseded(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn mark(&mut self, setting: &Setting, start: StartId) {
+        if let Some(process) = self.processes.get_mut(&start)
+            && process.marking
+        {
+            process.marking = false;
+            process.marked = true;
+            self.shim(setting, start, shim::Input::Marked);
+        }
+    }
+
+    /// A process that has not done so opens its session with its agent.
+    pub(super) fn hello(&mut self, setting: &Setting, start: StartId) {
+        let Some(process) = self.processes.get_mut(&start) else { return };
+        let node = process.node;
+        let Some(app) = &mut process.app else { return };
+        let agent_is_up = self.agents.get(&node).is_some_and(|agent| agent.machine.is_some());
+        if !agent_is_up || app.connected || self.stalled.contains(&Party::App(start)) {
+            return;
+        }
+        app.connected = true;
+        if app.is_aware() {
+            self.agent(setting, node, agent::Input::App(start, FromApp::Hello));
+        }
+        self.say_ready(setting, start);
+    }
+
+    /// Tells the agent that the application is ready, once it is (an unaware one is probed).
+    pub(super) fn say_ready(&mut self, setting: &Setting, start: StartId) {
+        let Some(process) = self.processes.get_mut(&start) else { return };
+        let node = process.node;
+        let Some(app) = &mut process.app else { return };
+        if self.stalled.contains(&Party::App(start)) {
+            return;
+        }
+        if app.connected && !app.said_ready && (app.participant.is_open() || !app.is_aware()) {
+            app.said_ready = true;
+            self.agent(setting, node, agent::Input::App(start, FromApp::Ready(true)));
+        }
+    }
+
+    /// Carries out what an application's machine asks of it, and passes on what it answers.
+    pub(super) fn act(&mut self, setting: &Setting, start: StartId, acts: Vec<paci::participant::Act>) {
+        use paci::participant::{Act, Answer};
+        let mut queue: std::collections::VecDeque<_> = acts.into();
+        while let Some(act) = queue.pop_front() {
+            let Some(process) = self.processes.get_mut(&start) else { return };
+            let node = process.node;
+            let Some(app) = &mut process.app else { return };
+            match act {
+                Act::Answer(operation, answer) => {
+                    let number = paracloud_core::ids::OperationNumber(operation);
+                    let from = if answer == Answer::Estimated {
+                        FromApp::Offer(number, paracloud_core::migration::message::Offer::Accept)
+                    } else {
+                        FromApp::Answer(number, answer.clone())
+                    };
+                    if app.connected {
+                        self.agent(setting, node, agent::Input::App(start, from));
+                    }
+                    let copying = answer == Answer::Prepared && !self.is_target(start);
+                    if copying {
+                        let progress = paracloud_core::migration::message::Progress::default();
+                        self.agent(
+                            setting,
+                            node,
+                            agent::Input::App(start, FromApp::Progress(number, progress)),
+                        );
+                    }
+                }
+                Act::Close => app.note_seal(),
+                Act::Open(_) | Act::Forget(_) => {}
+                Act::Load(operation) => {
+                    self.channel = Some(Channel { operation, target: start, source: None, broken: false });
+                    queue.extend(app.participant.prepared(operation));
+                }
+                Act::Copy(operation) => match &mut self.channel {
+                    Some(channel) if channel.operation == operation && !channel.broken => {
+                        channel.source = Some(start);
+                        queue.extend(app.participant.prepared(operation));
+                    }
+                    _ => queue.extend(app.participant.channel_failed(operation)),
+                },
+                Act::Ship(operation) => {
+                    let joined = self.channel.filter(|channel| {
+                        channel.operation == operation && channel.source == Some(start) && !channel.broken
+                    });
+                    if app.hogged {
+                        queue.extend(app.participant.blocked(operation));
+                    } else if let Some(channel) = joined {
+                        let sealed = app.sealed();
+                        let state = app.state.clone();
+                        queue.extend(app.participant.shipped(operation, sealed.clone()));
+                        let message = Message::EndOfState(operation, state, sealed);
+                        self.send(Party::App(start), Party::App(channel.target), message);
+                    } else {
+                        queue.extend(app.participant.channel_failed(operation));
+                    }
+                }
+            }
+        }
+    }
+}
