@@ -405,11 +405,15 @@ impl Control {
             tokio::spawn(async move { me.pool.prepare(route, ahead).await });
         }
         if now.parks && !before.parks {
+            if state.pause.is_over() {
+                state.pause.take_failed();
+            }
             tokio::spawn(cut_streams(me));
         }
-        // Whoever waits for the figures of this pause hears that there are none.
+        // Whoever waits for the figures of this pause hears that nobody waited.
         if before.parks && !now.parks && state.pause.is_over() {
-            self.tell_pause(0, 0, 0);
+            let failed = state.pause.take_failed();
+            self.tell_pause(0, 0, failed);
         }
     }
 

@@ -99,6 +99,12 @@ impl Pause {
         self.failed += 1;
     }
 
+    /// How many failed so far, which are then forgotten: those of a pause in which nobody waited, and before a pause those
+    /// of the time without one.
+    pub(crate) fn take_failed(&mut self) -> u32 {
+        std::mem::take(&mut self.failed)
+    }
+
     /// A request that waited has ended.
     pub(crate) fn ended(&mut self) {
         self.unended = self.unended.saturating_sub(1);
@@ -189,6 +195,18 @@ mod tests {
         let over = pause.over(0).unwrap();
         assert_eq!((over.parked_us, over.requests, over.failed), (Some(1_000), 2, 0));
         assert_eq!(pause.over(0), None, "said once");
+    }
+
+    #[test]
+    fn what_failed_before_a_pause_is_none_of_its_failures() {
+        let mut pause = Pause::default();
+        pause.failed();
+        assert_eq!(pause.take_failed(), 1);
+        pause.withheld(Instant::now());
+        pause.failed();
+        pause.ended();
+        assert_eq!(pause.over(0).unwrap().failed, 1);
+        assert_eq!(pause.take_failed(), 0, "said once");
     }
 
     #[test]

@@ -18,9 +18,11 @@ use paracloud_substrate::process::signal;
 use paracloud_substrate::trace;
 use rustix::process::Signal;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const INSTANCE: &str = "sessions";
+/// The window over everything before the restarts.
+const ALL: &str = "all";
 /// Writes of one request.
 const WRITES: u32 = 10;
 /// Bytes of one value.
@@ -32,6 +34,9 @@ const BYTES_RATIO_MIN: f64 = 0.95;
 /// A control window, and what is seen of clients behind a move.
 const CONTROL_MS: u64 = 3_000;
 const BEHIND_MS: u64 = 500;
+/// How long the gateways may take to write down a pause that is over.
+const LOGGED_MS_MAX: u64 = 5_000;
+const GATEWAYS: usize = 2;
 /// How long the state may take to be filled, and a move or a restart to end.
 const FILLED_S_MAX: u64 = 300;
 /// Restarts of the same program, for comparison.
@@ -74,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
 }
 
 async fn measure(options: &Options) -> Result<Report> {
-    let gateways = rig::free_addresses(2)?;
+    let gateways = rig::free_addresses(GATEWAYS)?;
     let listen: Vec<_> = gateways.iter().map(|address| format!("{:?}", address.to_string())).collect();
     let manifest = format!(
         "kind: App\nname: {INSTANCE}\ncommand: [{:?}]\nlisten: [{}]\nreadiness:\n  http: /healthz\nstopGrace: 2s\n\
@@ -97,6 +102,7 @@ async fn measure(options: &Options) -> Result<Report> {
         ..Config::default()
     })
     .await?;
+    clients.begin(ALL).await?;
     // Memory that is touched for the first time is slow: one move before anything counts.
     once(&rig, &mut clients, "warm").await?;
     let mut runs = Vec::new();
@@ -112,6 +118,7 @@ async fn measure(options: &Options) -> Result<Report> {
         ));
         runs.push(run);
     }
+    let all = clients.end(ALL).await?;
     let audited = clients.audit().await?;
     let (restart_gaps, restart_lost) = restarts(&rig, &mut clients).await?;
     let summary = clients.stop().await;
@@ -121,14 +128,15 @@ async fn measure(options: &Options) -> Result<Report> {
     if let Err(error) = summary {
         say(&format!("the clients' last words are missing: {error:#}"));
     }
-    let errors: u64 = runs.iter().map(|run| run.seen.errors.total() + run.control.errors.total()).sum();
-    let unknown: u64 = runs.iter().map(|run| run.seen.unknown + run.control.unknown).sum();
+    // Also those between the windows, and of the move that warms up.
+    let (errors, unknown) = (all.errors.total(), all.unknown);
     let state_bytes = f64::from(options.state_mib) * 1024.0 * 1024.0;
-    let all = |of: &dyn Fn(&Run) -> f64| runs.iter().map(of).collect::<Vec<_>>();
+    let each = |of: &dyn Fn(&Run) -> f64| runs.iter().map(of).collect::<Vec<_>>();
     let parked: Vec<f64> = runs.iter().map(|run| greatest(&run.parked_ms)).collect();
-    let least_bytes = all(&|run| bytes(&run.outcome) / state_bytes).into_iter().fold(f64::INFINITY, f64::min);
+    let least_bytes =
+        each(&|run| bytes(&run.outcome) / state_bytes).into_iter().fold(f64::INFINITY, f64::min);
     let slowest =
-        all(&|run| run.seen.achieved_per_s / run.seen.offered_per_s).into_iter().fold(1.0, f64::min);
+        each(&|run| run.seen.achieved_per_s / run.seen.offered_per_s).into_iter().fold(1.0, f64::min);
     let (lost, duplicated) = (audited.writes.lost, audited.writes.duplicated);
     let ok = (errors, unknown, lost, duplicated) == (0, 0, 0, 0)
         && audited.is_clean()
@@ -143,15 +151,15 @@ async fn measure(options: &Options) -> Result<Report> {
         "writes_per_s": options.writes_per_s,
         "parked_ms_p50": round(median(parked.clone())),
         "parked_ms_max": round(greatest(&parked)),
-        "client_gap_ms_max": round(greatest(&all(&|run| run.seen.client_gap_ms))),
-        "control_gap_ms_max": round(greatest(&all(&|run| run.control.client_gap_ms))),
-        "latency_ms_p99": round(median(all(&|run| run.seen.latency_ms_p99))),
-        "control_latency_ms_p99": round(median(all(&|run| run.control.latency_ms_p99))),
+        "client_gap_ms_max": round(greatest(&each(&|run| run.seen.client_gap_ms))),
+        "control_gap_ms_max": round(greatest(&each(&|run| run.control.client_gap_ms))),
+        "latency_ms_p99": round(median(each(&|run| run.seen.latency_ms_p99))),
+        "control_latency_ms_p99": round(median(each(&|run| run.control.latency_ms_p99))),
         "phases_ms_p50": phases(&runs),
-        "total_ms_p50": round(median(all(&|run| millis(run.outcome.total_ms)))),
+        "total_ms_p50": round(median(each(&|run| millis(run.outcome.total_ms)))),
         "bytes_ratio": round(least_bytes),
-        "offered_per_s": round(median(all(&|run| run.seen.offered_per_s))),
-        "achieved_per_s": round(median(all(&|run| run.seen.achieved_per_s))),
+        "offered_per_s": round(median(each(&|run| run.seen.offered_per_s))),
+        "achieved_per_s": round(median(each(&|run| run.seen.achieved_per_s))),
         "errors": errors,
         "unknown": unknown,
         "lost": lost,
@@ -187,6 +195,13 @@ async fn once(rig: &Rig, clients: &mut Driver, window: &str) -> Result<Run> {
     ensure!(outcome.committed, "the move was rolled back: {:?}", outcome.cause);
     tokio::time::sleep(Duration::from_millis(BEHIND_MS)).await;
     let seen = clients.end(window).await?;
+    // A gateway may write its line later than its clients go on.
+    let since = Instant::now();
+    while pauses(rig)?.len() < seen_before + GATEWAYS
+        && since.elapsed().as_millis() < u128::from(LOGGED_MS_MAX)
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let parked_ms = pauses(rig)?.split_off(seen_before);
     ensure!(!parked_ms.is_empty(), "no gateway has logged a pause: there was no load, or no park");
     Ok(Run { outcome, parked_ms, control, seen })
