@@ -193,7 +193,7 @@ fn setting(mode: Mode) -> Setting {
             },
         },
         agent: agent::Setting { node: NodeId(0), ask_ms: 70, restart_ms: 40, restart_ms_max: 400 },
-        gateway: gateway::Setting { parked_ms_max: 400, parked_max: 16, ask_ms: 90 },
+        gateway: gateway::Setting { parked_ms_max: 400, parked_max: 16, ask_ms: 90, soon_ms: 5 },
         mode,
     }
 }

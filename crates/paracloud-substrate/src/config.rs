@@ -146,6 +146,9 @@ impl Default for Parking {
 pub const RESEND_MS: u32 = 500;
 /// While it matters, a record or a table is asked for again after this long, in milliseconds.
 pub const ASK_MS: u32 = 200;
+/// A gateway tries a new owner that refuses again this soon, once, in milliseconds: it may not have heard yet that it
+/// serves.
+pub const SOON_MS: u32 = 10;
 /// First and longest wait before a dead owner is replaced, in milliseconds.
 pub const RESTART_MS: (u32, u32) = (200, 10_000);
 /// Progress reports without a new minimum after which a copy counts as stalled, and after which it is given up.
@@ -224,6 +227,7 @@ impl App {
             parked_ms_max: self.parking.parked_ms_max,
             parked_max: self.parking.parked_max,
             ask_ms: ASK_MS,
+            soon_ms: SOON_MS,
         }
     }
 }

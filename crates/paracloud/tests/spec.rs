@@ -8,7 +8,7 @@ use paracloud_controller::store::{JOURNAL_ENTRIES_MAX, RECORDS_MAX};
 use paracloud_gateway::{
     CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX, REPLAY_BYTES_TOTAL_MAX, REPLY_WAIT,
 };
-use paracloud_substrate::config::{ASK_MS, Budgets, Parking, RESEND_MS, RESTART_MS};
+use paracloud_substrate::config::{ASK_MS, Budgets, Parking, RESEND_MS, RESTART_MS, SOON_MS};
 use paracloud_substrate::link::LINE_BYTES_MAX;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ fn every_row_of_spec_says_what_holds_it() {
 #[test]
 fn the_bounds_in_spec_are_those_of_the_code() {
     let (parking, budgets) = (Parking::default(), Budgets::default());
-    let bounds: [(&str, u64); 33] = [
+    let bounds: [(&str, u64); 34] = [
         ("parking.parked_ms_max", parking.parked_ms_max.into()),
         ("parking.parked_max", parking.parked_max.into()),
         ("parking.replay_bytes_max", parking.replay_bytes_max.into()),
@@ -107,6 +107,7 @@ fn the_bounds_in_spec_are_those_of_the_code() {
         ("ORPHAN_MS", ORPHAN_MS),
         ("RESEND_MS", RESEND_MS.into()),
         ("ASK_MS", ASK_MS.into()),
+        ("SOON_MS", SOON_MS.into()),
         ("RESTART_MS.0", RESTART_MS.0.into()),
         ("RESTART_MS.1", RESTART_MS.1.into()),
         ("PAUSE_MS.0", PAUSE_MS.0),

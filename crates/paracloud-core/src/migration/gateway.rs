@@ -66,6 +66,8 @@ pub struct Setting {
     /// While requests wait, ask for a newer table, and try the route in force again with those that it refused, this
     /// often, in milliseconds.
     pub ask_ms: u32,
+    /// A route in force that refuses is tried again this soon the first time, in milliseconds; then every `ask_ms`.
+    pub soon_ms: u32,
 }
 
 /// A gateway's timers.
@@ -167,6 +169,8 @@ pub struct Gateway {
     outstanding: BTreeMap<Ticket, Outstanding>,
     /// The coordinator waits to hear that nothing is outstanding.
     owes_answer: bool,
+    /// The route that has had its soon second try: a new owner may not have heard yet that it serves.
+    tried_soon: Option<Route>,
 }
 
 impl Gateway {
@@ -245,7 +249,11 @@ impl Gateway {
             self.open_route() == Some(route) && !self.parked.values().any(|it| it.refused_by == refused_by)
         });
         if news {
-            self.ask(setting, effects);
+            effects.push(Effect::Coordinator(FromGateway::Ask));
+            let soon = self.tried_soon != refused_by;
+            self.tried_soon = refused_by;
+            let after_ms = if soon { setting.soon_ms } else { setting.ask_ms };
+            effects.push(Effect::SetTimer(Timer::Ask, after_ms));
         } else if self.parked.is_empty() {
             effects.push(Effect::SetTimer(Timer::Ask, setting.ask_ms));
         }
@@ -371,7 +379,7 @@ mod tests {
     use crate::ids::{NodeId, Placement};
     use crate::register::{Change, Mode, Proposer};
 
-    const SETTING: Setting = Setting { parked_ms_max: 1_000, parked_max: 8, ask_ms: 100 };
+    const SETTING: Setting = Setting { parked_ms_max: 1_000, parked_max: 8, ask_ms: 100, soon_ms: 10 };
 
     /// An owner that serves, and the same under a move.
     fn records() -> (Record, Record) {
@@ -412,10 +420,10 @@ mod tests {
             effects.iter().filter(|effect| matches!(effect, Effect::Forward(of, _) if *of == ticket)).count()
         };
         assert_eq!(forwarded(&told(&mut gateway, Input::Arrived(ticket))), 1);
-        for _ in 0..3 {
+        for after_ms in [SETTING.soon_ms, SETTING.ask_ms, SETTING.ask_ms] {
             let refused = told(&mut gateway, Input::Answered(ticket, Answer::NotApplied));
             assert_eq!(forwarded(&refused), 0, "not at once: {refused:?}");
-            assert!(refused.contains(&Effect::SetTimer(Timer::Ask, SETTING.ask_ms)), "{refused:?}");
+            assert!(refused.contains(&Effect::SetTimer(Timer::Ask, after_ms)), "{refused:?}");
             // The coordinator has nothing newer.
             assert_eq!(forwarded(&told(&mut gateway, table(&served))), 0);
             assert_eq!(forwarded(&told(&mut gateway, Input::Timer(Timer::Ask))), 1);
