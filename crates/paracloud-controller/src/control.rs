@@ -14,8 +14,11 @@ use paracloud_substrate::person::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+/// How long a status waits for instances that are busy, in milliseconds; then it says what was last known.
+const STATUS_MS_MAX: u64 = 250;
 /// Questions to agents that are open at once.
 pub(crate) const QUESTIONS_MAX: usize = 64;
 
@@ -60,6 +63,19 @@ impl Control {
             Some(inbox) => drop(inbox.send(told).await),
             None => tracing::debug!(instance, "a word about an instance that is not configured"),
         }
+    }
+
+    /// Returns when these instances show themselves as they are after all that was heard before, or have no time to.
+    pub(crate) async fn shown(&self, instances: impl Iterator<Item = &str>) {
+        let shown = async {
+            for inbox in instances.filter_map(|instance| self.inboxes.get(instance)) {
+                let (sender, receiver) = oneshot::channel();
+                if inbox.send(Told::Show(sender)).await.is_ok() {
+                    let _ = receiver.await;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(STATUS_MS_MAX), shown).await;
     }
 
     /// A person said that this node will not come back.

@@ -266,7 +266,7 @@ impl Instance {
     async fn on_time(&mut self) -> Result<(), Gone> {
         let now = Instant::now();
         if self.closing.as_ref().is_some_and(|(.., until)| *until <= now) {
-            self.finish_closing();
+            self.finish_closing().await?;
         }
         if self.stuck.as_ref().is_some_and(|stuck| stuck.again <= now)
             && let Some(Stuck { expected, change, proposer, .. }) = self.stuck.take()

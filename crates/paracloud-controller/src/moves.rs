@@ -63,6 +63,7 @@ async fn place<'a>(control: &'a Control, instance: &str, to: Option<NodeId>) -> 
     {
         return Err(unknown_node(control, node));
     }
+    control.shown(std::iter::once(instance)).await;
     let record = control.views.of(instance).and_then(|view| view.record);
     let from = record.as_ref().map(|record| record.owner.node);
     let elsewhere = || {

@@ -18,9 +18,6 @@ use tokio::sync::{broadcast, oneshot};
 /// How long a person's command may take to say what it wants, and to read one reply, in milliseconds.
 pub(crate) const PERSON_MS_MAX: u64 = 10_000;
 
-/// How long a status waits for instances that are busy, in milliseconds; then it says what was last known.
-pub(crate) const STATUS_MS_MAX: u64 = 250;
-
 /// Why nobody is told anything any more.
 #[derive(Debug)]
 pub(crate) enum Left {
@@ -100,6 +97,7 @@ impl Person<'_> {
                 Err(refused) => self.refuse(refused).await,
             },
             Request::Reconsider { instance } => {
+                self.control.shown(std::iter::once(instance.as_str())).await;
                 let Some(view) = self.control.views.of(&instance) else {
                     return self.refuse(unknown_instance(self.control, &instance)).await;
                 };
@@ -334,15 +332,7 @@ pub(crate) fn unknown_node(control: &Control, node: NodeId) -> Refused {
 
 /// How everything is: as new as anything that was heard before it was asked for, if the instances have time to say.
 async fn status(control: &Control) -> Status {
-    let shown = async {
-        for inbox in control.inboxes.values() {
-            let (sender, receiver) = oneshot::channel();
-            if inbox.send(Told::Show(sender)).await.is_ok() {
-                let _ = receiver.await;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_millis(STATUS_MS_MAX), shown).await;
+    control.shown(control.inboxes.keys().map(String::as_str)).await;
     let instance = |(name, view): (String, View)| Instance {
         stateful: control.cloud.app(&name).is_none_or(|app| app.state == State::Stateful),
         age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),

@@ -3,14 +3,14 @@
 //! A swap is one durable write, and traffic may be parked for it; so what is only *kept* (phases, notes) never costs
 //! a write that a swap would have to wait for: it is written together with the next swap, or after [`KEEP_MS`] of
 //! none, later while an instance pauses. Nobody hears of anything that is not on disk, but for what says so by its
-//! number 0; and who only follows what happens hears of the swaps of a pause [`HUSH_MS`] later, so that those whom the
-//! pause waits for are served first.
+//! number 0; and who only follows what happens hears of a swap when what follows from it was said ([`Register::tell`]), so
+//! that those whom a pause waits for are served first.
 
 use crate::journal::Heard;
 use crate::recovery::{self, History};
 use crate::store::{ENTRIES_PER_READ_MAX, ENTRIES_PER_WRITE_MAX, Reservation, Store, StoreError, Swap};
 use paracloud_core::register::{Record, Step};
-use paracloud_substrate::person::{Event, What};
+use paracloud_substrate::person::{Event, Outcome, What};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -28,8 +28,6 @@ const HEARD_MAX: usize = 1024;
 const KEPT_MAX: usize = 256;
 /// The longest that an entry waits to be written, in milliseconds: usually, and while an instance pauses.
 const KEEP_MS: (u64, u64) = (50, 1000);
-/// By so much what a swap of a pause did is told later to those who follow, in milliseconds.
-const HUSH_MS: u64 = 20;
 /// The most bytes of waiting entries that a swap takes along.
 const ALONG_BYTES_MAX: usize = 8 << 10;
 /// Writes that are reserved for a move: every outcome of it, and what may come in its way.
@@ -48,6 +46,8 @@ enum Job {
         answer: oneshot::Sender<Result<Swap<Record>, StoreError>>,
     },
     Keep(Event),
+    Tell,
+    TellOutcome(Box<Outcome>),
     Read {
         from: u64,
         answer: oneshot::Sender<Vec<Event>>,
@@ -92,6 +92,16 @@ impl Register {
     /// Keeps an entry, soon.
     pub(crate) async fn keep(&self, event: Event) -> Result<(), Gone> {
         self.0.send(Job::Keep(event)).await.map_err(|_| Gone)
+    }
+
+    /// What follows from the last swap was said: those who follow hear of it.
+    pub(crate) async fn tell(&self) -> Result<(), Gone> {
+        self.0.send(Job::Tell).await.map_err(|_| Gone)
+    }
+
+    /// Those who follow hear of an outcome, behind the swaps that led to it.
+    pub(crate) async fn tell_outcome(&self, outcome: Outcome) -> Result<(), Gone> {
+        self.0.send(Job::TellOutcome(Box::new(outcome))).await.map_err(|_| Gone)
     }
 
     /// Entries from a number on (from the oldest there is, if it was trimmed): none if there are none yet.
@@ -159,7 +169,6 @@ where
         waiting: VecDeque::new(),
         since: Instant::now(),
         untold: VecDeque::new(),
-        hushed_until: None,
         rooms: BTreeMap::new(),
     };
     let runtime = Handle::current();
@@ -223,8 +232,6 @@ struct Clerk {
     since: Instant,
     /// Entries that are on disk and that those who follow have not heard yet.
     untold: VecDeque<Event>,
-    /// When they are told at the latest.
-    hushed_until: Option<Instant>,
     rooms: BTreeMap<String, Reservation>,
     pausing: BTreeSet<String>,
 }
@@ -233,26 +240,19 @@ impl Clerk {
     /// Works until nobody uses it any more (`None`) or the store fails.
     fn work(mut self, runtime: &Handle, mut queue: mpsc::Receiver<Job>) -> Option<StoreError> {
         loop {
-            let now = Instant::now();
-            if self.hushed_until.is_some_and(|until| until <= now) {
-                self.tell();
-            }
-            let write_at = self.write_at();
-            let job = match [write_at, self.hushed_until].into_iter().flatten().min() {
-                None => queue.blocking_recv(),
-                Some(due) => {
-                    let left = due.saturating_duration_since(now);
-                    let next = runtime.block_on(async { tokio::time::timeout(left, queue.recv()).await });
-                    let Ok(job) = next else {
-                        if write_at.is_some_and(|at| at <= Instant::now())
-                            && let Err(fault) = self.write_waiting()
-                        {
-                            return Some(fault);
-                        }
-                        continue;
-                    };
-                    job
-                }
+            let job = if self.waiting.is_empty() {
+                queue.blocking_recv()
+            } else {
+                let keep_ms = if self.pausing.is_empty() { KEEP_MS.0 } else { KEEP_MS.1 };
+                let left = Duration::from_millis(keep_ms).saturating_sub(self.since.elapsed());
+                let next = runtime.block_on(async { tokio::time::timeout(left, queue.recv()).await });
+                let Ok(job) = next else {
+                    if let Err(fault) = self.write_waiting() {
+                        return Some(fault);
+                    }
+                    continue;
+                };
+                job
             };
             let Some(job) = job else { break };
             if let Err(fault) = self.work_on(job) {
@@ -262,12 +262,6 @@ impl Clerk {
         }
         let Err(fault) = self.write_waiting().and_then(|()| self.store.close()) else { return None };
         Some(fault)
-    }
-
-    /// When the waiting entries are written.
-    fn write_at(&self) -> Option<Instant> {
-        let keep_ms = if self.pausing.is_empty() { KEEP_MS.0 } else { KEEP_MS.1 };
-        (!self.waiting.is_empty()).then(|| self.since + Duration::from_millis(keep_ms))
     }
 
     fn work_on(&mut self, job: Job) -> Result<(), StoreError> {
@@ -286,6 +280,11 @@ impl Clerk {
                 if self.waiting.len() > KEPT_MAX {
                     self.tell_unkept(1);
                 }
+            }
+            Job::Tell => self.tell(),
+            Job::TellOutcome(outcome) => {
+                self.tell();
+                let _ = self.heard.send(Heard::Outcome(*outcome));
             }
             Job::Read { from, answer } => {
                 let range = self.store.journal()?;
@@ -323,16 +322,13 @@ impl Clerk {
         if swapped == Swap::Applied {
             self.waiting.drain(..along);
             self.since = Instant::now();
-            let ends_a_pause = if pauses(new) {
+            if pauses(new) {
                 self.pausing.insert(instance.to_owned());
-                false
             } else {
-                self.pausing.remove(instance)
-            };
+                self.pausing.remove(instance);
+            }
             self.untold.extend(entries);
-            if ends_a_pause || !self.pausing.is_empty() {
-                self.hushed_until.get_or_insert_with(|| Instant::now() + Duration::from_millis(HUSH_MS));
-            } else {
+            if self.untold.len() > KEPT_MAX {
                 self.tell();
             }
         }
@@ -377,7 +373,6 @@ impl Clerk {
     }
 
     fn tell(&mut self) {
-        self.hushed_until = None;
         for event in self.untold.drain(..) {
             let _ = self.heard.send(Heard::Event(event));
         }

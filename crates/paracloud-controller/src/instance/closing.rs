@@ -62,25 +62,25 @@ impl Instance {
             };
             self.control.register.keep(journal::event(&self.app.name, operation, what)).await?;
         }
-        self.finish_closing_if_complete();
-        Ok(())
+        self.finish_closing_if_complete().await
     }
 
     /// Reports the outcome as soon as every gateway that is there has said what its clients saw.
-    pub(super) fn finish_closing_if_complete(&mut self) {
-        let Some((tracker, ..)) = &self.closing else { return };
+    pub(super) async fn finish_closing_if_complete(&mut self) -> Result<(), Gone> {
+        let Some((tracker, ..)) = &self.closing else { return Ok(()) };
         let there = |gateway: &&GatewayId| self.control.peers.is_there(Peer::Gateway(**gateway));
         let mut gateways = self.control.cloud.gateways.iter().filter(there);
         if !tracker.parks || gateways.all(|gateway| tracker.has_heard(*gateway)) {
-            self.finish_closing();
+            self.finish_closing().await?;
         }
+        Ok(())
     }
 
-    pub(super) fn finish_closing(&mut self) {
-        let Some((tracker, mut outcome, _)) = self.closing.take() else { return };
+    pub(super) async fn finish_closing(&mut self) -> Result<(), Gone> {
+        let Some((tracker, mut outcome, _)) = self.closing.take() else { return Ok(()) };
         tracker.add_figures(&mut outcome);
         self.last_outcome = Some(outcome.clone());
         self.publish();
-        let _ = self.control.heard.send(Heard::Outcome(outcome));
+        self.control.register.tell_outcome(outcome).await
     }
 }

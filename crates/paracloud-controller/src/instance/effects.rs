@@ -28,7 +28,7 @@ impl Instance {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Swap { expected, change, proposer } => {
-                    self.said(persisted.take()).await;
+                    self.said(persisted.take()).await?;
                     let promise = Promise::of_change(&change);
                     let following = match self.swap(expected.clone(), change, proposer).await? {
                         Swapping::Done(record, applied) => {
@@ -72,19 +72,22 @@ impl Instance {
                 }
             }
         }
-        self.said(persisted).await;
+        self.said(persisted).await?;
         self.machine.flush();
         Ok(())
     }
 
-    /// What follows from a swap was said: the place where tests stop the controller after it.
-    pub(super) async fn said(&self, promise: Option<Promise>) {
-        if let Some(promise) = promise
-            && failpoint::is_armed(promise, Point::AfterSend, WHO)
-        {
+    /// What follows from a swap was said: now others may hear of it, and tests stop the controller here.
+    pub(super) async fn said(&self, promise: Option<Promise>) -> Result<(), Gone> {
+        let Some(promise) = promise else { return Ok(()) };
+        // Whoever hears of it and looks sees it.
+        self.publish();
+        self.control.register.tell().await?;
+        if failpoint::is_armed(promise, Point::AfterSend, WHO) {
             self.control.peers.flush().await;
             failpoint::reached(promise, Point::AfterSend, WHO).await;
         }
+        Ok(())
     }
 
     pub(super) async fn swap(
@@ -162,7 +165,7 @@ impl Instance {
     ) -> Result<(), Gone> {
         match change {
             Change::Open { .. } => {
-                self.finish_closing();
+                self.finish_closing().await?;
                 self.tracker = Some(Tracker::new(after.last_operation, self.command_begun));
             }
             Change::Serve(_) | Change::Promote => {
@@ -179,7 +182,7 @@ impl Instance {
             if let Some(mut tracker) = self.tracker.take() {
                 let outcome = tracker.close(&self.app.name, before, after);
                 self.closing = Some((tracker, outcome, Instant::now() + FIGURES_WAIT));
-                self.finish_closing_if_complete();
+                self.finish_closing_if_complete().await?;
             }
         }
         Ok(())

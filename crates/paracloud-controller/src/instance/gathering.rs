@@ -67,6 +67,7 @@ impl Instance {
                 Verdict::Wait(_) => return Ok(()),
                 Verdict::Unknown(why) => {
                     gathering.unknown = Some(why.clone());
+                    self.publish();
                     let what = What::Note(Note::Reason(journal::cut(format!("unknown: {why}"))));
                     return control.register.keep(journal::event(&self.app.name, None, what)).await;
                 }
@@ -94,7 +95,9 @@ impl Instance {
             }
         }
         self.gathering = None;
-        self.recover(record).await
+        self.recover(record).await?;
+        self.publish();
+        self.control.register.tell().await
     }
 
     pub(super) async fn reconsider(&mut self) -> Result<(), Gone> {
