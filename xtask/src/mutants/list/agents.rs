@@ -98,7 +98,7 @@ pub(super) const LIST: &[Mutant] = &[
                 effects.push(Effect::Mark);
                 effects.push(Effect::Exec);
                 effects.push(Effect::Report(Status::Running));",
-        catch: seeds(&["I1", "P"]),
+        catch: seeds(&["I1", "I5", "P"]),
     },
     Mutant {
         name: "a shim obeys an older generation",
