@@ -14,8 +14,8 @@
 //!            ══ swap: sealing → switch, source@e → target@e+1: THE POINT OF NO RETURN ══
 //!  switch    sealed               takes its identity    parked          ready, or doom, end, promote the source
 //!            ── swap: switch → retire, served(e+1) ──
-//!  serve     sealed               gate opens            parked          it serves
-//!  release   sealed               serves                → target        every gateway, or its budget
+//!  serve     sealed               gate opens            → target        it serves
+//!  release   sealed               serves                → target        every gateway that took longer, or its budget
 //!  retire    ended                serves                → target        proof of death
 //!            ── swap: closed ──
 //! ```
