@@ -95,19 +95,23 @@ impl Session {
     pub(crate) fn keep(&mut self) {
         self.unkept = false;
         let ahead = |(operation, attempt): (u32, u32)| (operation, attempt.saturating_add(DELIVERIES_AHEAD));
-        self.reserved = self.desk.deliveries().map(ahead).collect();
+        let reserved: BTreeMap<_, _> = self.desk.deliveries().map(ahead).collect();
         let kept = Kept {
             aware: self.aware,
             capabilities: self.capabilities.clone(),
             state: self.state,
             holds: self.holds.clone(),
-            delivered: self.reserved.clone().into_iter().collect(),
+            delivered: reserved.clone().into_iter().collect(),
         };
         let written = serde_json::to_vec(&kept)
             .map_err(std::io::Error::from)
             .and_then(|text| durable::write_whole(&self.process.session(), &text));
-        if let Err(error) = written {
-            tracing::warn!(%error, "a session could not be kept: after a restart the agent will know less of it");
+        match written {
+            Ok(()) => self.reserved = reserved,
+            // Nothing more is reserved: the next delivery tries to keep it again.
+            Err(error) => {
+                tracing::warn!(%error, "a session could not be kept: after a restart the agent will know less of it");
+            }
         }
     }
 
@@ -155,5 +159,34 @@ impl Session {
         let hello = self.hello.as_ref().map(|(_, until)| *until);
         let preview = self.preview.as_ref().map(|(_, until)| *until);
         [delivery, hello, preview].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paci::call::{Call, Seal};
+
+    #[test]
+    fn a_delivery_that_could_not_be_kept_reserves_none_of_those_behind_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let process = ProcessDirectory::at(parent.path().join("not there yet"));
+        let mut session = Session::resumed(process.clone());
+        let mut deliver = || {
+            session.ask(Upcall {
+                operation: 7,
+                call: Some(Call::Seal(Seal::default())),
+                ..Upcall::default()
+            });
+            let (poller, _polls) = oneshot::channel();
+            session.poll(poller);
+            session.deliver(0);
+        };
+        deliver();
+        std::fs::create_dir(process.path()).unwrap();
+        deliver();
+        let kept: Kept = processes::read(&process.session()).unwrap();
+        assert!(kept.delivered.iter().all(|(operation, last)| (*operation, *last > 2) == (7, true)));
+        assert_eq!(Session::resumed(process).desk.deliveries().count(), 1);
     }
 }
