@@ -413,7 +413,7 @@ impl Participant {
                 let forget = was_copying.then_some(Act::Forget(operation));
                 forget.into_iter().chain([Act::Open(incarnation), answer]).collect()
             }
-            (Phase::Loaded(of, ..), Outcome::Committed) if *of == operation => {
+            (Phase::Loaded(of, ..), Outcome::Committed) if first && *of == operation => {
                 self.phase = Phase::Resumed(operation);
                 self.incarnation = incarnation;
                 vec![answer]

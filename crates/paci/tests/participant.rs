@@ -86,3 +86,23 @@ fn a_source_that_was_left_never_serves_again() {
         assert!(!participant.is_open(), "{call:?}");
     }
 }
+
+#[test]
+fn a_target_that_was_told_to_abort_takes_nothing_over() {
+    let loaded = || {
+        let mut participant = Participant::default();
+        participant.welcome(Standing::Staging, 7);
+        assert_eq!(participant.call(41, Call::Prepare(Side::Target)), [Act::Load(41)]);
+        participant.loaded(41, sealed(), sealed());
+        participant
+    };
+    let mut participant = loaded();
+    for _ in 0..2 {
+        let answers = participant.call(41, resume(Outcome::Committed));
+        assert_eq!(answers, [Act::Answer(41, Answer::Resumed)], "told again it answers the same");
+    }
+    let mut participant = loaded();
+    participant.call(41, Call::Abort);
+    let answers = participant.call(41, resume(Outcome::Committed));
+    assert_eq!(answers, [Act::Answer(41, Answer::Failed)], "what it loaded may be gone already");
+}
