@@ -20,6 +20,8 @@ impl Coordinator {
                 Step::Sealing | Step::Switch | Step::Doomed => false,
                 // `served` is on disk: whoever comes before `Serve` does waits at the target's gate, or is refused untouched.
                 Step::Retire => true,
+                // Given up before the intent to seal was on disk: its gate was never closed.
+                Step::Undo if record.incarnation == operation.base => true,
                 Step::Undo => self.told(record, operation.source.start),
             },
         };

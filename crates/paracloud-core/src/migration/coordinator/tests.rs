@@ -101,3 +101,21 @@ fn with_a_proved_target_and_a_dead_source_only_a_commit_follows() {
 fn a_move_that_was_open_when_the_controller_died_is_off() {
     assert_eq!(swapped(&moving(&[]), vec![]), Some(Change::RollBack(Cause::Interrupted)));
 }
+
+#[test]
+fn while_a_move_is_undone_that_never_sealed_gateways_that_ask_are_told_the_route() {
+    let parks = |changes: &[Change]| {
+        let mut coordinator = Coordinator::default();
+        let mut effects = Vec::new();
+        coordinator.step(&setting(), Input::Recovered(moving(changes)), StartId(3), &mut effects);
+        let asked = Input::Gateway(GatewayId(1), FromGateway::Ask);
+        coordinator.step(&setting(), asked, StartId(3), &mut effects);
+        effects.iter().find_map(|effect| match effect {
+            Effect::Gateway(_, ToGateway::Table(table)) => Some(table.parks),
+            _ => None,
+        })
+    };
+    let off = Change::RollBack(Cause::Cancelled);
+    assert_eq!(parks(std::slice::from_ref(&off)), Some(false));
+    assert_eq!(parks(&[Change::Seal, off]), Some(true), "its gate may be closed until it answers");
+}
