@@ -78,6 +78,8 @@ struct Gathering {
     known: BTreeMap<NodeId, Known>,
     /// Why a person has to look; nothing is judged again before.
     unknown: Option<String>,
+    /// The disk has no room for what was judged: when it is judged again, and why it had to wait.
+    no_space: Option<(Instant, String)>,
 }
 
 /// A swap that waits for room on the disk.
@@ -260,11 +262,16 @@ impl Instance {
     fn next_due(&self) -> Option<Instant> {
         let closing = self.closing.as_ref().map(|(.., until)| *until);
         let stuck = self.stuck.as_ref().map(|stuck| stuck.again);
-        self.timers.values().copied().chain(closing).chain(stuck).min()
+        let no_space = self.gathering.as_ref().and_then(|it| it.no_space.as_ref()).map(|(again, _)| *again);
+        self.timers.values().copied().chain(closing).chain(stuck).chain(no_space).min()
     }
 
     async fn on_time(&mut self) -> Result<(), Gone> {
         let now = Instant::now();
+        let no_space = self.gathering.as_ref().and_then(|gathering| gathering.no_space.as_ref());
+        if no_space.is_some_and(|(again, _)| *again <= now) {
+            Box::pin(self.judge()).await?;
+        }
         if self.closing.as_ref().is_some_and(|(.., until)| *until <= now) {
             self.finish_closing().await?;
         }

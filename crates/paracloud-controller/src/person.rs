@@ -175,9 +175,20 @@ impl Person<'_> {
                     if let Some(outcome) = self.outcome_of(instance, operation) {
                         return self.reply(&Reply::Outcome(outcome)).await;
                     }
+                    if self.is_past(instance, operation) {
+                        let message = format!("operation {operation} ended, and its outcome was missed");
+                        let next = "look at `paracloud events`";
+                        return self.refuse(refused("outcome_missed", message, next)).await;
+                    }
                 }
             }
         }
+    }
+
+    /// Whether another operation was opened since: the outcome of this one is not kept any more.
+    fn is_past(&self, instance: &str, operation: OperationNumber) -> bool {
+        let record = self.control.views.of(instance).and_then(|view| view.record);
+        record.is_none_or(|record| record.last_operation > operation)
     }
 
     fn outcome_of(&self, instance: &str, operation: OperationNumber) -> Option<Outcome> {

@@ -158,12 +158,8 @@ where
     let (jobs, queue) = mpsc::channel(JOBS_MAX);
     let heard = broadcast::Sender::new(HEARD_MAX);
     let clerk = Clerk {
-        pausing: found
-            .records
-            .iter()
-            .filter(|(_, record)| pauses(record))
-            .map(|(instance, _)| instance.clone())
-            .collect(),
+        // Of what paused when another controller ended, the next swap says whether it still does.
+        pausing: BTreeSet::new(),
         store,
         heard: heard.clone(),
         waiting: VecDeque::new(),

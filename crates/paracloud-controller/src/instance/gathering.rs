@@ -14,7 +14,7 @@ use paracloud_substrate::fresh_start_id;
 use paracloud_substrate::message::{Known, Note};
 use paracloud_substrate::person::What;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Instance {
     /// Goes on from a record that is in the register.
@@ -58,6 +58,7 @@ impl Instance {
     pub(super) async fn judge(&mut self) -> Result<(), Gone> {
         let control = Arc::clone(&self.control);
         let Some(gathering) = &mut self.gathering else { return Ok(()) };
+        gathering.no_space = None;
         if gathering.unknown.is_some() {
             return Ok(());
         }
@@ -77,21 +78,18 @@ impl Instance {
                 }
                 Verdict::Newest(record) => (record, "found"),
             };
-        let own = gathering.own.clone();
-        loop {
-            let event = swapped(&self.app.name, change.to_owned(), &record);
-            match control.register.swap(&self.app.name, own.as_ref(), &record, event).await? {
-                Ok(Swap::Applied) => break,
-                Ok(Swap::Refused(_)) => {
-                    tracing::error!(instance = self.app.name, "somebody else writes this register");
-                    return Err(Gone);
-                }
-                Err(full) => {
-                    tracing::error!(instance = self.app.name, %full, "it cannot be started yet");
-                    let why = full.to_string();
-                    self.show(Some(why));
-                    tokio::time::sleep(Duration::from_millis(NO_SPACE_RETRY_MS)).await;
-                }
+        let event = swapped(&self.app.name, change.to_owned(), &record);
+        match control.register.swap(&self.app.name, gathering.own.as_ref(), &record, event).await? {
+            Ok(Swap::Applied) => {}
+            Ok(Swap::Refused(_)) => {
+                tracing::error!(instance = self.app.name, "somebody else writes this register");
+                return Err(Gone);
+            }
+            Err(full) => {
+                tracing::error!(instance = self.app.name, %full, "it cannot be started yet");
+                let again = Instant::now() + Duration::from_millis(NO_SPACE_RETRY_MS);
+                gathering.no_space = Some((again, full.to_string()));
+                return Ok(());
             }
         }
         self.gathering = None;
@@ -129,6 +127,9 @@ impl Instance {
 
     pub(super) fn why_undecided(&self, gathering: &Gathering) -> String {
         if let Some(why) = &gathering.unknown {
+            return why.clone();
+        }
+        if let Some((_, why)) = &gathering.no_space {
             return why.clone();
         }
         let lost = self.control.lost();

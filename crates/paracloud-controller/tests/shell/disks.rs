@@ -104,3 +104,32 @@ async fn two_controllers_never_share_a_register() {
     town.ask(Request::Status).await;
     controller.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_finds_no_room_for_its_first_record_says_so_and_starts_when_there_is_some() {
+    let town = Town::new();
+    let disk = QuotaDisk::new(64 << 20);
+    let lying = disk.clone();
+    let controller = Controller::start_on(&town, move || {
+        let ledger = Ledger::open_on(lying.clone(), Options::default())?;
+        lying.fill();
+        // What was allocated ahead is promised to somebody else.
+        while let Ok(room) = ledger.reserve(1, 1) {
+            std::mem::forget(room);
+        }
+        Ok(ledger)
+    });
+    let _people = town.populate();
+    let has_no_room = |why: &str| why.contains("no room for");
+    soon(async {
+        while !town.web().await.unknown.is_some_and(|why| has_no_room(&why)) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let refused = town.refused(Town::move_to(2)).await;
+    assert!(has_no_room(&refused.message), "it listens meanwhile: {refused:?}");
+    disk.clear();
+    town.until_swapped("serve").await;
+    controller.stop().await;
+}
