@@ -110,9 +110,8 @@ fn while_a_move_is_undone_that_never_sealed_gateways_that_ask_are_told_the_route
         coordinator.step(&setting(), Input::Recovered(moving(changes)), StartId(3), &mut effects);
         let asked = Input::Gateway(GatewayId(1), FromGateway::Ask);
         coordinator.step(&setting(), asked, StartId(3), &mut effects);
-        effects.iter().find_map(|effect| match effect {
-            Effect::Gateway(_, ToGateway::Table(table)) => Some(table.parks),
-            _ => None,
+        effects.iter().find_map(|effect| {
+            if let Effect::Gateway(_, ToGateway::Table(table)) = effect { Some(table.parks) } else { None }
         })
     };
     let off = Change::RollBack(Cause::Cancelled);
