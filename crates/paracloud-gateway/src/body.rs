@@ -1,6 +1,6 @@
 //! Bodies: what a client sends, what an application gets, what a client gets.
 
-use crate::bounds::{BODY_WAIT, REPLAY_BYTES_TOTAL_MAX};
+use crate::bounds::BODY_WAIT;
 use crate::passing::Passing;
 use crate::streams::Stream;
 use crate::upstream::Connection;
@@ -119,8 +119,11 @@ impl Body for Reply {
 }
 
 /// Room for bodies that are kept, of all requests of a gateway together.
-#[derive(Debug, Default)]
-pub(crate) struct Room(AtomicUsize);
+#[derive(Debug)]
+pub(crate) struct Room {
+    taken_bytes: AtomicUsize,
+    bytes_max: usize,
+}
 
 /// Room that is taken, until dropped.
 #[derive(Debug)]
@@ -130,11 +133,16 @@ pub(crate) struct Taken {
 }
 
 impl Room {
+    /// All of it is free.
+    pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { taken_bytes: AtomicUsize::new(0), bytes_max })
+    }
+
     /// Takes room, if there is any.
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
-        self.0
+        self.taken_bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                taken.checked_add(bytes).filter(|all| *all <= REPLAY_BYTES_TOTAL_MAX)
+                taken.checked_add(bytes).filter(|all| *all <= self.bytes_max)
             })
             .ok()
             .map(|_| Taken { room: Arc::clone(self), bytes })
@@ -143,16 +151,29 @@ impl Room {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.room.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.room.taken_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-/// A body that is read whole before anything is sent on.
+/// A body that is all here, and its room: whoever has a part of the bytes has the room.
+#[derive(Debug)]
+struct Kept {
+    bytes: Bytes,
+    _room: Option<Taken>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A body that is read whole before anything is sent on. Its room is given back when the last of its bytes is.
 #[derive(Debug)]
 pub(crate) struct Gathering {
     incoming: Incoming,
     pieces: Pieces,
-    _room: Taken,
+    room: Option<Taken>,
 }
 
 /// Why a body was not read whole.
@@ -167,7 +188,7 @@ pub(crate) enum Unread {
 impl Gathering {
     /// Nothing is read yet.
     pub(crate) fn new(incoming: Incoming, room: Taken) -> Self {
-        Self { incoming, pieces: Pieces::default(), _room: room }
+        Self { incoming, pieces: Pieces::of(room.bytes), room: Some(room) }
     }
 
     /// Reads on to the end. It may be dropped and called again without loss.
@@ -177,15 +198,19 @@ impl Gathering {
     pub(crate) async fn read(&mut self) -> Result<Bytes, Unread> {
         loop {
             if self.incoming.is_end_stream() {
-                return Ok(self.pieces.all());
+                return Ok(self.whole());
             }
             match tokio::time::timeout(BODY_WAIT, self.incoming.frame()).await {
                 Err(_) => return Err(Unread::Silent),
-                Ok(None) => return Ok(self.pieces.all()),
+                Ok(None) => return Ok(self.whole()),
                 Ok(Some(Err(_))) => return Err(Unread::Broken),
                 Ok(Some(Ok(frame))) => self.pieces.add(frame),
             }
         }
+    }
+
+    fn whole(&mut self) -> Bytes {
+        Bytes::from_owner(Kept { bytes: self.pieces.all(), _room: self.room.take() })
     }
 }
 
@@ -194,7 +219,8 @@ impl Gathering {
 /// # Errors
 /// The application broke off.
 pub(crate) async fn hold(connection: &mut Connection, mut reply: Incoming) -> Result<Bytes, hyper::Error> {
-    let mut pieces = Pieces::default();
+    let length = reply.size_hint().upper().and_then(|length| usize::try_from(length).ok());
+    let mut pieces = Pieces::of(length.unwrap_or(0));
     std::future::poll_fn(|cx| {
         loop {
             connection.drive(cx);
@@ -209,13 +235,19 @@ pub(crate) async fn hold(connection: &mut Connection, mut reply: Incoming) -> Re
 }
 
 /// What was read so far: one piece is not copied.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pieces {
+    /// How much it will be: more is not allocated for it.
+    length: usize,
     first: Bytes,
     more: BytesMut,
 }
 
 impl Pieces {
+    fn of(length: usize) -> Self {
+        Self { length, first: Bytes::new(), more: BytesMut::new() }
+    }
+
     fn add(&mut self, frame: Frame<Bytes>) {
         let Ok(data) = frame.into_data() else { return };
         if self.more.is_empty() && self.first.is_empty() {
@@ -223,7 +255,8 @@ impl Pieces {
             return;
         }
         if self.more.is_empty() {
-            self.more.extend_from_slice(&self.first);
+            self.more.reserve(self.length);
+            self.more.extend_from_slice(&std::mem::take(&mut self.first));
         }
         self.more.extend_from_slice(&data);
     }

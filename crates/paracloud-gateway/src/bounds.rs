@@ -15,8 +15,9 @@ pub const HEADERS_MAX: usize = 128;
 pub const HEAD_WAIT: Duration = Duration::from_secs(60);
 /// How long a client may be silent inside a body that is read whole.
 pub const BODY_WAIT: Duration = Duration::from_secs(60);
-/// Bodies kept to be sent again, all together, in bytes. A request that finds no room is streamed, and so cannot be
-/// sent again.
+/// Bodies kept to be sent again, all together, in bytes: each counts from its first byte until nothing of it is needed
+/// any more, because the application has begun its reply or its client was answered. A request that finds no room is
+/// streamed, and so cannot be sent again.
 pub const REPLAY_BYTES_TOTAL_MAX: usize = 256 << 20;
 /// A reply of known length up to this many bytes is read whole before it is passed on, so that a slow client keeps no
 /// instance from moving.

@@ -16,7 +16,8 @@
 //! What clients are promised:
 //! - a request of which a byte was sent is sent again only after a 421 with `Paci-Not-Applied`, and only if all of it is
 //!   still here; no answer is 502 with `outcome: unknown`;
-//! - a request that waits is bounded in time and count, its body unread; at the bound it has one attempt, then it is
+//! - a request that waits is bounded in time and count, its body unread; bodies that are kept to be sent again are
+//!   bounded one by one and all together, and what finds no room is streamed; at the bound it has one attempt, then it is
 //!   answered 503 with `outcome: not_applied`;
 //! - a WebSocket is stopped between two messages, and closed with 1012 once its process is no longer the owner.
 
@@ -53,7 +54,7 @@ use paracloud_substrate::private::{self, NotPrivate};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
@@ -120,17 +121,32 @@ pub async fn run(layout: Layout, gateway: GatewayId) -> Result<(), GatewayError>
         path.push(format!(".{gateway}"));
         PathBuf::from(path)
     });
-    run_until(layout, gateway, deaf.as_deref(), told).await
+    run_until(layout, gateway, Terms { deaf, ..Terms::default() }, told).await
 }
 
-/// Runs a gateway until `told` is ready. `deaf` is the file that [`DEAF`] names for it.
+/// What a test may want otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The file that [`DEAF`] names for it.
+    pub deaf: Option<PathBuf>,
+    /// In place of [`REPLAY_BYTES_TOTAL_MAX`].
+    pub replay_bytes_total_max: usize,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { deaf: None, replay_bytes_total_max: REPLAY_BYTES_TOTAL_MAX }
+    }
+}
+
+/// Runs a gateway until `told` is ready.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_until(
     layout: Layout,
     gateway: GatewayId,
-    deaf: Option<&Path>,
+    terms: Terms,
     told: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
     private::check(layout.root())?;
@@ -155,7 +171,7 @@ pub async fn run_until(
 
     let (to_controller, link) = ToController::new();
     let (ending, told_ending) = watch::channel(false);
-    let room = Arc::new(Room::default());
+    let room = Room::new(terms.replay_bytes_total_max);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
     let mut controls = BTreeMap::new();
     for (app, listener) in listeners {
@@ -176,7 +192,7 @@ pub async fn run_until(
     let socket = layout.controller_socket();
     tokio::select! {
         () = told => {}
-        () = controller::talk(&socket, gateway, deaf, &controls, link) => {}
+        () = controller::talk(&socket, gateway, terms.deaf.as_deref(), &controls, link) => {}
         () = sweep(&controls) => {}
     }
     // Nobody is listened to any more; what is in progress has a moment to end.

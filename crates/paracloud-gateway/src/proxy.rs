@@ -29,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     pub(crate) control: Arc<Control>,
-    /// Shared by all instances of the gateway.
+    /// For bodies that are kept. Shared by all instances of the gateway.
     pub(crate) room: Arc<Room>,
     /// The most of one body that is kept, in bytes.
     pub(crate) replay_bytes_max: u32,
@@ -45,6 +45,7 @@ pub(crate) struct Client {
 
 /// A request's body.
 enum Content {
+    /// All of it is here; if it was read, its room is kept with it.
     Whole(Bytes),
     Unread(Box<Gathering>),
     Upload(Option<Incoming>),

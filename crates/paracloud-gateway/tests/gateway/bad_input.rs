@@ -4,7 +4,7 @@ use crate::application::{Application, RawApplication};
 use crate::client::{Raw, answer, get, send, spawn, text};
 use crate::world::{World, cloud, free_address, private_directory};
 use paracloud_core::ids::GatewayId;
-use paracloud_gateway::{HEAD_BYTES_MAX, run_until};
+use paracloud_gateway::{HEAD_BYTES_MAX, Terms, run_until};
 use paracloud_substrate::config::Parking;
 use paracloud_substrate::layout::Layout;
 use std::fs::{Permissions, set_permissions};
@@ -73,7 +73,10 @@ async fn an_address_that_is_taken_is_an_error_that_says_which() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     cloud(address, Parking::default()).save(&layout.cloud()).unwrap();
-    let error = run_until(layout, GatewayId(1), None, std::future::pending()).await.unwrap_err().to_string();
+    let error = run_until(layout, GatewayId(1), Terms::default(), std::future::pending())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains(&address.to_string()) && error.contains("shop") && error.contains("listen"),
         "{error}"
@@ -84,11 +87,14 @@ async fn an_address_that_is_taken_is_an_error_that_says_which() {
 async fn a_gateway_that_is_not_configured_is_an_error_that_says_which_there_are() {
     let directory = private_directory();
     let layout = Layout::new(directory.path()).unwrap();
-    let missing = run_until(layout.clone(), GatewayId(1), None, std::future::pending()).await.unwrap_err();
+    let missing =
+        run_until(layout.clone(), GatewayId(1), Terms::default(), std::future::pending()).await.unwrap_err();
     assert!(missing.to_string().contains("cloud.json"), "{missing}");
     cloud(free_address(), Parking::default()).save(&layout.cloud()).unwrap();
-    let unknown =
-        run_until(layout, GatewayId(7), None, std::future::pending()).await.unwrap_err().to_string();
+    let unknown = run_until(layout, GatewayId(7), Terms::default(), std::future::pending())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(unknown.contains("g7") && unknown.contains("g1"), "{unknown}");
 }
 
@@ -98,7 +104,9 @@ async fn a_directory_that_others_may_enter_is_not_used() {
     let layout = Layout::new(directory.path()).unwrap();
     cloud(free_address(), Parking::default()).save(&layout.cloud()).unwrap();
     set_permissions(directory.path(), Permissions::from_mode(0o750)).unwrap();
-    let refused =
-        run_until(layout, GatewayId(1), None, std::future::pending()).await.unwrap_err().to_string();
+    let refused = run_until(layout, GatewayId(1), Terms::default(), std::future::pending())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("0750") && refused.contains("chmod 700"), "{refused}");
 }

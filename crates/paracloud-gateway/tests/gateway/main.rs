@@ -8,6 +8,7 @@ mod failpoint;
 mod link;
 mod parking;
 mod retry;
+mod room;
 mod streams;
 mod websocket;
 mod world;

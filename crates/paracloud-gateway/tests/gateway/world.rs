@@ -4,7 +4,7 @@ use paracloud_core::ids::{GatewayId, Incarnation, NodeId, StartId};
 use paracloud_core::migration::gateway::{Route, Table};
 use paracloud_core::migration::message::{FromGateway, ToGateway};
 use paracloud_core::register::RecordOrder;
-use paracloud_gateway::{GatewayError, ParkedLine, run_until};
+use paracloud_gateway::{GatewayError, ParkedLine, Terms, run_until};
 use paracloud_substrate::config::{App, Budgets, Cloud, Node, Parking, Probe, State};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{Reader, Writer, halves};
@@ -150,17 +150,19 @@ pub(crate) fn cloud(listen: SocketAddr, parking: Parking) -> Cloud {
 impl World {
     /// A gateway that has linked to the controller and knows nothing.
     pub(crate) async fn new(parking: Parking) -> (Self, Controller) {
+        Self::on(parking, Terms::default()).await
+    }
+
+    /// As [`World::new`], with bounds that no manifest sets.
+    pub(crate) async fn on(parking: Parking, terms: Terms) -> (Self, Controller) {
         let directory = private_directory();
         let layout = Layout::new(directory.path()).unwrap();
         let address = free_address();
         cloud(address, parking).save(&layout.cloud()).unwrap();
         let socket = UnixListener::bind(layout.controller_socket()).unwrap();
         let (tell, told) = oneshot::channel();
-        let deaf = directory.path().join("deaf");
-        let gateway = {
-            let layout = layout.clone();
-            async move { run_until(layout, GatewayId(1), Some(&deaf), async { _ = told.await }).await }
-        };
+        let terms = Terms { deaf: Some(directory.path().join("deaf")), ..terms };
+        let gateway = run_until(layout.clone(), GatewayId(1), terms, async { _ = told.await });
         let world = Self {
             layout,
             address,
