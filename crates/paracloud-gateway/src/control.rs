@@ -6,7 +6,8 @@
 //! link's queue, a timer to its task.
 
 use crate::bounds::{AHEAD_MAX, LINK_QUEUE_MAX, STREAM_AGE};
-use crate::parked::{Log, ParkedLine, Pause};
+use crate::parked::{Log, ParkedLine};
+use crate::pause::Pause;
 use crate::streams::Streams;
 use crate::ticket::Heard;
 use crate::upstream::Pool;
@@ -279,6 +280,13 @@ impl Control {
         self.settle(&mut state);
     }
 
+    /// The first byte of a reply came, `now`, to a request that waited since then.
+    pub(crate) fn answered(&self, since: Instant, now: Instant) {
+        let mut state = self.state();
+        state.pause.answered(since, now);
+        self.settle(&mut state);
+    }
+
     /// A request that waited has ended.
     pub(crate) fn waited(&self, line: ParkedLine) {
         let mut state = self.state();
@@ -417,17 +425,22 @@ impl Control {
         }
     }
 
-    /// Writes a pause that is over into the log, and tells the controller.
+    /// Tells the controller of a pause that is over, and writes it into the log once nothing more will be known of it.
     fn settle(&self, state: &mut State) {
-        let Some(over) = state.pause.over(state.machine.machine().parked()) else { return };
-        self.log.write(ParkedLine::Pause {
-            instance: self.instance.clone(),
-            began_unix_us: over.began_unix_us,
-            parked_us: over.parked_us,
-            requests: over.requests,
-            failed: over.failed,
-        });
-        self.tell_pause(over.requests, over.parked_us.unwrap_or(0), over.failed);
+        let said = state.pause.say(state.machine.machine().parked());
+        for over in said.lines {
+            self.log.write(ParkedLine::Pause {
+                instance: self.instance.clone(),
+                began_unix_us: over.began_unix_us,
+                parked_us: over.parked_us,
+                answered_us: over.answered_us,
+                requests: over.requests,
+                failed: over.failed,
+            });
+        }
+        if let Some(over) = said.over {
+            self.tell_pause(over.requests, over.parked_us.unwrap_or(0), over.failed);
+        }
     }
 
     fn tell_pause(&self, requests: u32, parked_us_max: u64, failed: u32) {

@@ -31,6 +31,7 @@ mod head;
 mod listener;
 mod parked;
 mod passing;
+mod pause;
 mod proxy;
 mod streams;
 mod ticket;

@@ -141,7 +141,10 @@ impl Proxy {
             let attempt = ticketed.alongside(attempt).await;
             ticketed.saw(&witness);
             let answer = match attempt {
-                Ok((connection, response)) => return Ok((connection, response, ticketed)),
+                Ok((connection, response)) => {
+                    ticketed.served(&witness);
+                    return Ok((connection, response, ticketed));
+                }
                 Err(Unserved::Refused(answer)) => answer,
                 Err(Unserved::Cut) => {
                     reason = Some(CUT);
@@ -210,7 +213,7 @@ impl Proxy {
             let exchanged = tokio::time::timeout(REPLY_WAIT, async {
                 tokio::select! {
                     biased;
-                    exchanged = connection.exchange(request, || witness.sent_on()) => Some(exchanged),
+                    exchanged = connection.exchange(request, witness) => Some(exchanged),
                     () = until_cut(cut) => None,
                 }
             });

@@ -95,16 +95,25 @@ impl Ticketed {
         self.waits_since.is_some()
     }
 
-    /// Looks out for the first byte of the next attempt.
+    /// Looks out for the first byte of the next attempt, and of its reply.
     pub(crate) fn witness(&self) -> Witness {
         // At the bound the attempt shows nothing of the pause.
         let control = (self.has_waited() && !self.is_last).then(|| Arc::clone(&self.control));
-        Witness { control, waited: self.has_waited(), first: OnceLock::new() }
+        Witness { control, waited: self.has_waited(), sent_on: OnceLock::new(), replied: OnceLock::new() }
     }
 
     /// The attempt is over.
     pub(crate) fn saw(&mut self, witness: &Witness) {
-        self.sent_on = witness.first.get().copied();
+        self.sent_on = witness.sent_on.get().copied();
+    }
+
+    /// And the application did not refuse it.
+    pub(crate) fn served(&self, witness: &Witness) {
+        if let (Some(control), Some((since, _)), Some(replied)) =
+            (&witness.control, self.waits_since, witness.replied.get())
+        {
+            control.answered(since, *replied);
+        }
     }
 
     /// Whether its next attempt is the one at the bound.
@@ -143,23 +152,31 @@ impl Ticketed {
     }
 }
 
-/// Looks out for the first byte of an attempt.
+/// Looks out for the first byte of an attempt, and of its reply.
 #[derive(Debug)]
 pub(crate) struct Witness {
     control: Option<Arc<Control>>,
     waited: bool,
-    first: OnceLock<Instant>,
+    sent_on: OnceLock<Instant>,
+    replied: OnceLock<Instant>,
 }
 
 impl Witness {
-    /// It was sent just now. Of a request that never waited nobody asks when.
+    /// Its first byte was sent just now. Of a request that never waited nobody asks when.
     pub(crate) fn sent_on(&self) {
         if !self.waited {
             return;
         }
-        let now = *self.first.get_or_init(Instant::now);
+        let now = *self.sent_on.get_or_init(Instant::now);
         if let Some(control) = &self.control {
             control.sent_on(now);
+        }
+    }
+
+    /// The first byte of its reply came just now; that may yet be a refusal.
+    pub(crate) fn replied(&self) {
+        if self.control.is_some() {
+            self.replied.get_or_init(Instant::now);
         }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! A connection is driven by the request that uses it, in that request's own task: no other task has to be woken. One
 //! that is not used is not driven either, so it is looked at before it is used again: a server that closed it
-//! meanwhile is noticed there. Bytes are counted where they are written, so that "nothing was sent" is a fact and
-//! no guess.
+//! meanwhile is noticed there. Bytes are counted where they are written and read, so that "nothing was sent" is a fact
+//! and no guess.
 
 use crate::body::Outgoing;
 use crate::bounds::{CONNECT_WAIT, HEAD_BYTES_MAX, HEADERS_MAX, IDLE_MAX, IDLE_WAIT};
+use crate::ticket::Witness;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection as Driver, SendRequest};
@@ -23,17 +24,23 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A socket that counts what is written to it.
+/// A socket that counts what is written to it and read from it.
 #[derive(Debug)]
 struct Counted {
     stream: TcpStream,
-    written: Arc<AtomicU64>,
+    bytes: Arc<Count>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    written: AtomicU64,
+    read: AtomicU64,
 }
 
 impl Counted {
     fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = written {
-            self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.bytes.written.fetch_add(bytes as u64, Ordering::Relaxed);
         }
         written
     }
@@ -45,7 +52,10 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.bytes.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        read
     }
 }
 
@@ -84,7 +94,7 @@ pub(crate) struct Connection {
     driver: Box<Driver<TokioIo<Counted>, Outgoing>>,
     /// The driver is done: with the connection, or with HTTP on it.
     is_over: bool,
-    written: Arc<AtomicU64>,
+    bytes: Arc<Count>,
     start: StartId,
     /// Whether another request may use it.
     keeps: bool,
@@ -110,8 +120,8 @@ impl Connection {
     async fn open(route: Route) -> io::Result<Self> {
         let stream = tokio::time::timeout(CONNECT_WAIT, TcpStream::connect(route.address)).await??;
         stream.set_nodelay(true)?;
-        let written = Arc::new(AtomicU64::new(0));
-        let counted = Counted { stream, written: Arc::clone(&written) };
+        let bytes = Arc::new(Count::default());
+        let counted = Counted { stream, bytes: Arc::clone(&bytes) };
         let (sender, driver) = Builder::new()
             .max_buf_size(2 * HEAD_BYTES_MAX)
             .max_header_size(HEAD_BYTES_MAX)
@@ -124,7 +134,7 @@ impl Connection {
             sender,
             driver: Box::new(driver),
             is_over: false,
-            written,
+            bytes,
             start: route.start,
             keeps: true,
             used: false,
@@ -163,25 +173,31 @@ impl Connection {
         self.used
     }
 
-    /// Sends a request and returns when the head of its reply is here. `sent_on` is called with its first byte.
+    /// Sends a request and returns when the head of its reply is here. `witness` hears of its first byte, and of the
+    /// reply's.
     ///
     /// # Errors
     /// No reply came.
     pub(crate) async fn exchange(
         &mut self,
         request: Request<Outgoing>,
-        sent_on: impl Fn(),
+        witness: &Witness,
     ) -> Result<Response<Incoming>, Broken> {
-        let before = self.written.load(Ordering::Relaxed);
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        let (written, read) = (count(&self.bytes.written), count(&self.bytes.read));
         self.used = true;
         self.keeps = !matches!(request.body(), Outgoing::Upload(_));
         let mut reply = pin!(self.sender.try_send_request(request));
-        let mut sent = false;
+        let (mut sent, mut replied) = (false, false);
         std::future::poll_fn(|cx| {
             self.drive(cx);
-            if !sent && self.written.load(Ordering::Relaxed) > before {
+            if !sent && count(&self.bytes.written) > written {
                 sent = true;
-                sent_on();
+                witness.sent_on();
+            }
+            if !replied && count(&self.bytes.read) > read {
+                replied = true;
+                witness.replied();
             }
             Poll::Ready(match ready!(reply.as_mut().poll(cx)) {
                 Ok(reply) => Ok(reply),

@@ -68,13 +68,48 @@ async fn a_pause_is_logged_and_told_to_the_controller() {
     assert!(parked_us_max > 0);
     let lines = world.log(2).await;
     assert!(
-        lines.iter().any(|line| matches!(line, ParkedLine::Pause { requests: 1, parked_us: Some(us), .. } if *us == parked_us_max)),
+        lines.iter().any(|line| matches!(
+            line,
+            ParkedLine::Pause { requests: 1, parked_us: Some(parked), answered_us: Some(answered), .. }
+                if *parked == parked_us_max && answered >= parked
+        )),
         "{lines:?}"
     );
     assert!(
         lines.iter().any(|line| matches!(line, ParkedLine::Request { end: End::Replied, .. })),
         "{lines:?}"
     );
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_is_answered_when_the_target_serves_and_not_when_it_refuses() {
+    let (world, mut controller) = World::usual().await;
+    let target = RawApplication::new(2).await;
+    controller.obeyed(1, true, None).await;
+    let waiting = spawn(world.address, get("/"));
+    controller.parked().await;
+    controller.obeyed(2, false, Some(target.route)).await;
+    let mut connection = target.accept().await;
+    connection.until("\r\n\r\n").await;
+    connection
+        .say("HTTP/1.1 421 Misdirected Request\r\npaci-not-applied: 1\r\ncontent-length: 0\r\n\r\n")
+        .await;
+    // It is tried again.
+    connection.until("\r\n\r\n").await;
+    connection.say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    assert_eq!(text(&answer(waiting).await), "ok");
+    let lines = world.log(2).await;
+    let of_last_attempt = lines.iter().find_map(|line| match line {
+        ParkedLine::Request { waited_us, .. } => Some(*waited_us),
+        ParkedLine::Pause { .. } => None,
+    });
+    let of_pause = lines.iter().find_map(|line| match line {
+        ParkedLine::Pause { parked_us, answered_us, .. } => (*parked_us).zip(*answered_us),
+        ParkedLine::Request { .. } => None,
+    });
+    let ((parked, answered), waited) = of_pause.zip(of_last_attempt).unwrap();
+    assert!(parked <= waited && waited <= answered, "{lines:?}");
     world.end().await;
 }
 
