@@ -11,7 +11,8 @@
 //!   n1/                         node 1
 //!     generation                counts its agents, under a lock
 //!     agent.sock                other agents pass channel ends here
-//!     records/INSTANCE.json     the newest record this node has heard of
+//!     records/INSTANCE.json     the newest record this node has heard of, durable
+//!     records/INSTANCE.slot     the same, written before anything follows from it
 //!     p/START/                  one process: its marker, identity, shim socket, log
 //!     s/START/                  the directory an instance sees: paci.sock, channel
 //!   g1/parked.jsonl             gateway 1: every wait of a request

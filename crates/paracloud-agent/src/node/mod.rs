@@ -118,13 +118,12 @@ impl Node {
         for app in cloud.apps {
             let setting = app.agent_setting(id);
             let machine = Traced::new(setting, &layout.trace(), &format!("{}-{}", node.name, app.name));
-            let remembered =
-                processes::present(processes::read(&layout.record(id, &app.name))).map_err(failed)?;
+            let remembered = records.recall(&layout.record(id, &app.name)).map_err(failed)?;
             let instance = Instance {
                 machine,
                 timers: BTreeMap::new(),
                 remembered,
-                kept: None,
+        let mut records = Records::start().map_err(failed)?;
                 operation: None,
                 ends: Ends::default(),
                 app,
@@ -133,6 +132,7 @@ impl Node {
         }
         let (events, heard) = mpsc::channel(EVENTS_MAX);
         let mut node = Self {
+                kept: remembered.as_ref().map(Record::order),
             node,
             generation,
             instances,
@@ -142,7 +142,7 @@ impl Node {
             events,
             heard: Some(heard),
             inputs: VecDeque::new(),
-            records: Records::start().map_err(failed)?,
+            records,
             ending: None,
             began: Instant::now(),
             layout: layout.clone(),
@@ -399,8 +399,7 @@ impl Node {
         }
     }
 
-    /// Keeps a record that is newer than the one kept last. It is written beside the loop: it only has to be there for
-    /// a controller that lost everything.
+    /// Keeps a record that is newer than the one kept last, before anything follows from it.
     fn keep_record(&mut self, name: &str) {
         let Some(instance) = self.instances.get_mut(name) else { return };
         let Some(record) = instance.machine.machine().record() else { return };
@@ -411,7 +410,7 @@ impl Node {
         if is_over(record, instance.ends.operation()) {
             instance.ends = Ends::default();
         }
-        self.records.keep(self.layout.record(self.node.id, name), record);
+        self.records.keep(&self.layout.record(self.node.id, name), record);
     }
 
     /// Whether the register says that an operation is over.

@@ -1,47 +1,113 @@
-//! What a node remembers of its instances' records: told to a controller that has lost its journal.
+//! What a node remembers of its instances' records: told to a controller that has lost its register.
 //!
-//! A thread of its own writes them down. What is heard while requests may be parked waits: each swap of a pause brings a
-//! new record, and a disk that is busy with what a node remembers keeps the register waiting. An agent that dies in the
-//! middle of that forgets what the register still knows.
+//! Each record is written twice. At once, before anything is said or done because of it, into a slot that is there
+//! already: so whatever an agent did, the next one knows why. And durably, by a thread of its own; that waits until a
+//! pause is over, because each swap of a pause brings a new record, and a disk that is busy with what a node remembers
+//! keeps the register waiting.
 
-use crate::durable;
+mod slot;
+
+use crate::{durable, processes};
 use paracloud_core::register::{Record, Step};
+use slot::Slot;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Records that wait to be taken up; who has one more waits.
-const RECORDS_MAX: usize = 64;
-/// The longest that a record of a pause waits to be written, in milliseconds; of those heard meanwhile the last is.
-const KEEP_MS: u64 = 500;
+/// The longest that a record of a pause waits to be written durably, in milliseconds: longer than clients wait in one. Of
+/// those heard meanwhile the last is written.
+const KEEP_MS: u64 = 30_000;
 
-/// A file, what is to be in it, and how long that may wait.
-type Kept = (PathBuf, Vec<u8>, Duration);
+/// What is to be written durably: of each file what is to be in it, and when that is due. One an instance at most.
+#[derive(Debug, Default)]
+struct Waiting {
+    newest: BTreeMap<PathBuf, (Vec<u8>, Instant)>,
+    /// Nothing more comes: all is due.
+    over: bool,
+}
 
-/// The thread. Dropping it writes down what waits.
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+/// The slots, and the thread. Dropping it writes down what waits.
 #[derive(Debug)]
 pub(super) struct Records {
-    queue: Option<SyncSender<Kept>>,
+    slots: BTreeMap<PathBuf, Slot>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Records {
     pub(super) fn start() -> io::Result<Self> {
-        let (queue, heard) = sync_channel(RECORDS_MAX);
+        let shared = Arc::new(Shared::default());
+        let shares = Arc::clone(&shared);
         let thread =
-            std::thread::Builder::new().name("records".to_owned()).spawn(move || write_down(&heard))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+            std::thread::Builder::new().name("records".to_owned()).spawn(move || write_down(&shares))?;
+        Ok(Self { slots: BTreeMap::new(), shared, thread: Some(thread) })
     }
 
-    /// Keeps a record in a file, soon, in the place of the one that is there.
-    pub(super) fn keep(&self, path: PathBuf, record: &Record) {
-        let (Some(queue), Ok(text)) = (&self.queue, serde_json::to_vec(record)) else { return };
-        let wait_ms = if may_pause(record) { KEEP_MS } else { 0 };
-        // The other end lives as long as this one.
-        let _taken = queue.send((path, text, Duration::from_millis(wait_ms)));
+    /// The newest record that an agent before this one kept in a file or in the slot beside it.
+    ///
+    /// # Errors
+    /// One of them cannot be read, or holds what is no record. What is torn is passed over.
+    pub(super) fn recall(&mut self, path: &Path) -> io::Result<Option<Record>> {
+        let durable: Option<Record> = processes::present(processes::read(path))?;
+        let mut slot = Slot::beside(path);
+        let heard = slot.recall()?;
+        self.slots.insert(path.to_owned(), slot);
+        match heard.filter(|heard| durable.as_ref().is_none_or(|known| known.order() < heard.order())) {
+            Some(heard) => {
+                self.write_late(path, serde_json::to_vec(&heard)?, wait_ms(&heard));
+                Ok(Some(heard))
+            }
+            None => Ok(durable),
+        }
+    }
+
+    /// Keeps a record: once this returns the next agent knows it, and soon a machine that lost its power does.
+    pub(super) fn keep(&mut self, path: &Path, record: &Record) {
+        // A record has no map with keys that are no texts, which is all that can go wrong.
+        let Ok(text) = serde_json::to_vec(record) else { return };
+        let slot = self.slots.entry(path.to_owned()).or_insert_with(|| Slot::beside(path));
+        let wait_ms = match slot.write(&text) {
+            Ok(()) => wait_ms(record),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "a record is not in its slot; it is written durably at once");
+                0
+            }
+        };
+        self.write_late(path, text, wait_ms);
+    }
+
+    fn write_late(&self, path: &Path, text: Vec<u8>, wait_ms: u64) {
+        let mut waiting = self.shared.waiting();
+        let due = Instant::now() + Duration::from_millis(wait_ms);
+        let due = waiting.newest.get(path).map_or(due, |(_, before)| due.min(*before));
+        waiting.newest.insert(path.to_owned(), (text, due));
+        drop(waiting);
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        self.shared.waiting().over = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -53,27 +119,35 @@ pub(super) fn may_pause(record: &Record) -> bool {
     }
 }
 
-impl Drop for Records {
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            let _ended = thread.join();
-        }
-    }
+fn wait_ms(record: &Record) -> u64 {
+    if may_pause(record) { KEEP_MS } else { 0 }
 }
 
-fn write_down(heard: &Receiver<Kept>) {
-    while let Ok((path, text, wait)) = heard.recv() {
-        let mut due = Instant::now() + wait;
-        let mut newest = BTreeMap::from([(path, text)]);
-        while let Ok((path, text, wait)) = heard.recv_timeout(due.saturating_duration_since(Instant::now())) {
-            newest.insert(path, text);
-            due = due.min(Instant::now() + wait);
-        }
-        for (path, text) in newest {
-            if let Err(error) = durable::write_synced(&path, &text) {
-                tracing::warn!(%error, path = %path.display(), "a record could not be kept");
+fn write_down(shared: &Shared) {
+    let mut waiting = shared.waiting();
+    loop {
+        let (now, over) = (Instant::now(), waiting.over);
+        let all = std::mem::take(&mut waiting.newest);
+        let (due, later): (BTreeMap<_, _>, _) = all.into_iter().partition(|(_, (_, at))| over || *at <= now);
+        waiting.newest = later;
+        if !due.is_empty() {
+            drop(waiting);
+            for (path, (text, _)) in due {
+                if let Err(error) = durable::write_synced(&path, &text) {
+                    tracing::warn!(%error, path = %path.display(), "a record could not be kept durably");
+                }
             }
+            waiting = shared.waiting();
+        } else if over {
+            return;
+        } else {
+            let next = waiting.newest.values().map(|(_, at)| at.saturating_duration_since(now)).min();
+            waiting = match next {
+                Some(wait) => {
+                    shared.changed.wait_timeout(waiting, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => shared.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 }
@@ -81,27 +155,102 @@ fn write_down(heard: &Receiver<Kept>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paracloud_core::ids::{NodeId, Placement, StartId};
+    use paracloud_core::ids::{Incarnation, NodeId, Placement, StartId};
     use paracloud_core::register::{Change, Mode, Proposer};
+    use rustix::fs::{CWD, FileType, Mode as Bits, OFlags, mknodat, open};
+
+    fn apply(record: &Record, change: Change) -> Record {
+        record.apply(&change, Proposer::Coordinator).unwrap()
+    }
+
+    /// Of a move: open, sealing, switch.
+    fn moving() -> [Record; 3] {
+        let place = |id: u32| Placement { node: NodeId(id), start: StartId(id.into()) };
+        let served = apply(&Record::first(place(1)), Change::Serve(([127, 0, 1, 1], 20_000).into()));
+        let open = apply(&served, Change::Open { mode: Mode::Handoff, target: place(2) });
+        let sealing = apply(&open, Change::Seal);
+        let switch = apply(&sealing, Change::Commit);
+        [open, sealing, switch]
+    }
+
+    fn recalled(path: &Path) -> Option<Record> {
+        Records::start().unwrap().recall(path).unwrap()
+    }
 
     #[test]
     fn of_the_records_of_a_pause_the_last_is_written_down_at_the_end() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("shop.json");
-        let apply = |record: &Record, change| record.apply(&change, Proposer::Coordinator).unwrap();
-        let (owner, target) = (
-            Placement { node: NodeId(1), start: StartId(1) },
-            Placement { node: NodeId(2), start: StartId(2) },
-        );
-        let served = apply(&Record::first(owner), Change::Serve(([127, 0, 1, 1], 20_000).into()));
-        let open = apply(&served, Change::Open { mode: Mode::Handoff, target });
-        let sealing = apply(&open, Change::Seal);
-        let records = Records::start().unwrap();
-        for record in [&sealing, &apply(&sealing, Change::Commit)] {
-            records.keep(path.clone(), record);
+        let [_, sealing, switch] = moving();
+        let mut records = Records::start().unwrap();
+        for record in [&sealing, &switch] {
+            records.keep(&path, record);
         }
         drop(records);
         let kept: Record = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        assert_eq!(kept.step(), Some(Step::Switch));
+        assert_eq!(kept, switch);
+    }
+
+    #[test]
+    fn a_record_of_a_pause_is_known_to_the_next_agent_though_it_was_not_written_durably() {
+        let [open, sealing, switch] = moving();
+        for heard in [vec![&sealing], vec![&sealing, &switch]] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("shop.json");
+            let mut records = Records::start().unwrap();
+            records.keep(&path, &open);
+            drop(records);
+            let mut killed = Records::start().unwrap();
+            assert_eq!(killed.recall(&path).unwrap().as_ref(), Some(&open));
+            heard.iter().for_each(|record| killed.keep(&path, record));
+            // Nothing of it comes to an end any more.
+            std::mem::forget(killed);
+            assert_eq!(processes::read::<Record>(&path).unwrap(), open, "no disk was waited for");
+            assert_eq!(recalled(&path).as_ref(), heard.last().copied());
+            // The one that found it there wrote it down.
+            assert_eq!(processes::read::<Record>(&path).ok().as_ref(), heard.last().copied());
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_durable_is_believed_before_an_older_one_in_the_slot() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("shop.json");
+        let [_, sealing, switch] = moving();
+        let mut records = Records::start().unwrap();
+        records.keep(&path, &sealing);
+        drop(records);
+        durable::write_synced(&path, &serde_json::to_vec(&switch).unwrap()).unwrap();
+        assert_eq!(recalled(&path), Some(switch));
+    }
+
+    #[test]
+    fn a_disk_that_hangs_holds_nobody_up_and_gets_the_newest_when_it_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("shop.json");
+        // Whoever opens this to write waits for a reader: the thread hangs there.
+        let hangs = path.with_extension("new");
+        mknodat(CWD, &hangs, FileType::Fifo, Bits::RUSR | Bits::WUSR, 0).unwrap();
+        let [served, ..] = moving();
+        let nth = move |number| Record { incarnation: Incarnation(number), ..served.clone() };
+        let newest = nth(500);
+        let (kept, is_kept) = std::sync::mpsc::channel();
+        let to = path.clone();
+        std::thread::spawn(move || {
+            let mut records = Records::start().unwrap();
+            (1..=500).for_each(|number| records.keep(&to, &nth(number)));
+            let _ = kept.send(records);
+        });
+        let records = is_kept.recv_timeout(Duration::from_secs(30)).expect("nobody waits for the disk");
+        assert!(records.shared.waiting().newest.len() <= 1, "one an instance");
+        let gone = directory.path().join("gone");
+        std::fs::rename(&hangs, &gone).unwrap();
+        let _reader = open_to_read(&gone);
+        drop(records);
+        assert_eq!(processes::read::<Record>(&path).unwrap(), newest);
+    }
+
+    fn open_to_read(fifo: &Path) -> rustix::fd::OwnedFd {
+        open(fifo, OFlags::RDONLY | OFlags::NONBLOCK, Bits::empty()).unwrap()
     }
 }

@@ -6,6 +6,7 @@
 mod channels;
 mod contract;
 mod endings;
+mod memory;
 mod moves;
 mod privacy;
 mod processes;

@@ -1,14 +1,15 @@
 //! A controller without a register, or with one that is behind (rule 7).
 
 use crate::disk::QuotaDisk;
-use crate::player::Agent;
+use crate::player::{Agent, Gateway};
 use crate::town::{Controller, Person, Town, soon, swaps};
 use paracloud_controller::Ledger;
 use paracloud_controller::store::Options;
 use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, StartId};
-use paracloud_core::register::{Change, Proposer, Record, Step};
+use paracloud_core::register::{Change, Mode, Proposer, Record, Step};
 use paracloud_substrate::message::Note;
 use paracloud_substrate::person::{Event, Reply, Request, What};
+use std::collections::BTreeSet;
 
 fn owner() -> Placement {
     Placement { node: NodeId(1), start: StartId(10) }
@@ -51,7 +52,7 @@ async fn nothing_is_started_before_every_node_answered_or_was_declared_lost() {
 async fn an_empty_register_takes_the_highest_numbers_that_any_node_knows() {
     let town = Town::new();
     let controller = Controller::start(&town);
-    let _gateways = (crate::player::Gateway::start(&town, 1), crate::player::Gateway::start(&town, 2));
+    let _gateways = (Gateway::start(&town, 1), Gateway::start(&town, 2));
     let newest = record(3);
     let _first = Agent::with(&town, 1, Some(record(1)), &[(10, false)]);
     let _second = Agent::with(&town, 2, Some(newest.clone()), &[]);
@@ -61,6 +62,29 @@ async fn an_empty_register_takes_the_highest_numbers_that_any_node_knows() {
     let Some(Reply::Outcome(outcome)) = replies.last() else { panic!("{replies:?}") };
     assert!(outcome.committed);
     assert_eq!((outcome.operation, outcome.incarnation), (OperationNumber(6), 5));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_register_a_move_is_finished_of_which_only_the_targets_node_knows_that_it_was_committed() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let _gateways = (Gateway::start(&town, 1), Gateway::start(&town, 2));
+    let change = |record: &Record, change: &Change| record.apply(change, Proposer::Coordinator).unwrap();
+    let target = Placement { node: NodeId(2), start: StartId(20) };
+    let open = change(&record(0), &Change::Open { mode: Mode::Handoff, target });
+    let sealing = change(&open, &Change::Seal);
+    let served = Change::Serve("127.0.1.2:20001".parse().unwrap());
+    let retire = change(&change(&sealing, &Change::Commit), &served);
+    let _first = Agent::with(&town, 1, Some(sealing), &[(10, true)]);
+    let _second = Agent::with(&town, 2, Some(retire.clone()), &[(20, false)]);
+    let swapped = swaps(&town.until_swapped("close").await);
+    let changes: Vec<_> = swapped.iter().map(|(change, _)| change.as_str()).collect();
+    assert_eq!(changes, ["found", "close"]);
+    assert_eq!(swapped[0].1, retire);
+    assert_eq!(swapped[1].1.owner, target);
+    let open = town.gates.lock().map(|gates| (gates.doubled, gates.open.clone())).unwrap();
+    assert_eq!(open, (false, BTreeSet::from([target.start])));
     controller.stop().await;
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 const ORPHANS: Duration = Duration::from_secs(60 + 45);
 
 /// Kills all of the cloud but its instances and their shims, at once.
-fn kill_the_cloud(rig: &Rig, up: &mut Up) {
+pub(crate) fn kill_the_cloud(rig: &Rig, up: &mut Up) {
     let shells = ["up", "controller", "agent", "gateway"].map(|shell| rig.processes(shell)).concat();
     assert_eq!(shells.len(), 6, "two nodes and two gateways: {:?}", rig.left());
     shells.into_iter().for_each(|pid| kill(pid, Signal::KILL));

@@ -12,6 +12,7 @@ mod blocked;
 mod clients;
 mod disk;
 mod examples;
+mod forgotten;
 mod killed;
 mod misbehaving;
 mod points;

@@ -53,4 +53,57 @@ pub(super) const LIST: &[Mutant] = &[
         replace: r"if false && closed(*operation) {",
         catch: unit("paracloud-agent", "channel::tests::a_token_is_one_processes_and_used_once"),
     },
+    Mutant {
+        name: "a record of a pause is written durably alone, and late",
+        file: "crates/paracloud-agent/src/node/records.rs",
+        find: r"let wait_ms = match slot.write(&text) {",
+        replace: r"let wait_ms = match Ok::<(), io::Error>(drop(slot)) {",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "memory::an_agent_that_is_killed_in_a_pause_leaves_the_record_that_it_acted_on",
+        ),
+    },
+    Mutant {
+        name: "an agent writes anew in a pause",
+        file: "crates/paracloud-agent/src/node/records.rs",
+        find: r"if may_pause(record) { KEEP_MS } else { 0 }",
+        replace: r"if false && may_pause(record) { KEEP_MS } else { 0 }",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "memory::from_the_intent_to_seal_to_the_close_an_agent_makes_and_renames_no_file",
+        ),
+    },
+    Mutant {
+        name: "a note that cannot be read says unsealed",
+        file: "crates/paracloud-agent/src/processes.rs",
+        find: r"Err(error) => error.kind() != io::ErrorKind::NotFound,",
+        replace: r"Err(_) => false,",
+        catch: unit(
+            "paracloud-agent",
+            "processes::tests::what_may_be_sealed_counts_as_sealed_and_so_does_what_cannot_be_read",
+        ),
+    },
+    Mutant {
+        name: "an abort is waited for without end",
+        file: "crates/paracloud-agent/src/upcalls.rs",
+        find: r"if self.lapses_ms()? > now_ms {",
+        replace: r"if self.lapses_ms()? > now_ms || now_ms > 0 {",
+        catch: unit(
+            "paracloud-agent",
+            "upcalls::tests::an_abort_that_is_not_answered_counts_as_answered_once_and_is_delivered_on",
+        ),
+    },
+    Mutant {
+        name: "a process that its shim may start any moment is not told of",
+        file: "crates/paracloud-agent/src/node/mod.rs",
+        find: r"start.instance == *name && start.may_come_to_live();",
+        replace: r"start.instance == *name && start.process.is_marked();",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "processes::a_process_whose_agent_was_killed_before_it_was_marked_is_known_to_the_next_one",
+        ),
+    },
 ];
