@@ -7,7 +7,7 @@
 //!   identity.json  who the process is; synced by the process itself before it becomes the program
 //!   failure        why it did not become the program
 //!   exit.json      it is dead, proved: how it ended
-//!   sealed         the operation in which it was told to seal, until it is told the outcome
+//!   sealed         the operation in which it was told to seal, until it is told the outcome; then `unsealed`
 //!   session.json   what an agent must know of its session after a restart
 //!   shim.lock      held by the one shim
 //!   shim.sock      where the shim listens
@@ -22,7 +22,7 @@ use paracloud_substrate::process::Identity;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -103,18 +103,17 @@ impl ProcessDirectory {
         self.marker().exists()
     }
 
-    /// Whether it may be sealed: it was asked to, and has not been told the outcome.
+    /// Whether it may be sealed: it was asked to, and has not been told the outcome. A note that cannot be read counts.
     pub(crate) fn is_sealed(&self) -> bool {
-        std::fs::read(self.sealed()).is_ok_and(|text| text != UNSEALED)
+        match std::fs::read(self.sealed()) {
+            Ok(text) => text != UNSEALED,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     /// Makes room for [`Self::seal`], which stands in the pause of a move and should not wait for the disk there.
     pub(crate) fn prepare_to_seal(&self) -> io::Result<()> {
-        match File::create_new(self.sealed()) {
-            Ok(mut file) => file.write_all(UNSEALED),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-        }
+        if self.sealed().try_exists()? { Ok(()) } else { durable::write_whole(&self.sealed(), UNSEALED) }
     }
 
     /// Notes that it may be sealed from now on. Not synced: it matters only as long as the process lives, and then the
@@ -125,9 +124,15 @@ impl ProcessDirectory {
         file.write_all(format!("{:<width$}\n", operation.0, width = UNSEALED.len() - 1).as_bytes())
     }
 
-    /// Notes that nothing is sealed any more.
+    /// Notes that nothing is sealed any more, in place: it is done before gateways are released.
     pub(crate) fn unseal(&self) {
-        let _there_was_none = std::fs::remove_file(self.sealed());
+        let opened = OpenOptions::new().write(true).open(self.sealed());
+        match present(opened.and_then(|mut file| file.write_all(UNSEALED))) {
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, process = %self.path.display(), "it counts as sealed on, though it is not");
+            }
+        }
     }
 
     fn sealed(&self) -> PathBuf {
@@ -293,6 +298,29 @@ mod tests {
         assert_eq!(next_port(&counter, host).unwrap(), first + 2, "one that is taken is passed over");
         std::fs::write(&counter, "31999").unwrap();
         assert_eq!(next_port(&counter, host).unwrap(), PORTS.start);
+    }
+
+    #[test]
+    fn what_may_be_sealed_counts_as_sealed_and_so_does_what_cannot_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = ProcessDirectory::at(directory.path().to_path_buf());
+        assert!(!process.is_sealed(), "there is no note");
+        process.unseal();
+        assert!(!process.sealed().exists(), "nothing was sealed: nothing is noted");
+        for operation in [7, u32::MAX] {
+            process.prepare_to_seal().unwrap();
+            assert!(!process.is_sealed(), "there is room for a note");
+            process.seal(OperationNumber(operation)).unwrap();
+            process.prepare_to_seal().unwrap();
+            assert!(process.is_sealed(), "operation {operation}");
+            process.unseal();
+            assert!(!process.is_sealed(), "operation {operation} is over");
+        }
+        std::fs::write(process.sealed(), "").unwrap();
+        assert!(process.is_sealed(), "cut short");
+        std::fs::remove_file(process.sealed()).unwrap();
+        std::fs::create_dir(process.sealed()).unwrap();
+        assert!(process.is_sealed(), "it cannot be read");
     }
 
     #[test]
