@@ -83,6 +83,9 @@ pub(crate) fn hear(
         }
         return heard;
     }
+    if let call::Call::Abort(_) = asked {
+        return aborted(start, operation, answer);
+    }
     if answer.code == AnswerCode::OperationClosed.as_str() {
         heard.inputs.push(FromApp::Answer(operation, Told::OperationClosed));
         return heard;
@@ -122,6 +125,24 @@ pub(crate) fn hear(
     heard
 }
 
+/// Nothing hangs on what is said to `Abort`: the owner was never told to seal, and owns on. Whatever is final ends it.
+fn aborted(start: StartId, operation: OperationNumber, answer: &Answer) -> Heard {
+    let notes = match answer.verdict {
+        Verdict::Done => Vec::new(),
+        Verdict::Refuse | Verdict::Unsupported | Verdict::Failed => vec![failure(start, answer)],
+        Verdict::InProgress | Verdict::Defer | Verdict::Unspecified => return Heard::default(),
+    };
+    Heard { inputs: vec![FromApp::Answer(operation, Told::Aborted)], notes }
+}
+
+/// What people hear of an `Abort` that counts as answered, after so many milliseconds.
+pub(crate) fn unanswered_abort(start: StartId, waited_ms: u64) -> Note {
+    let message = format!(
+        "it did not answer abort for {waited_ms} ms, which counts as an answer; it is told again until it answers"
+    );
+    Note::Failure { start, code: "ABORT_UNANSWERED".to_owned(), message }
+}
+
 fn done(asked: &call::Call, answer: &Answer) -> Option<Told> {
     match (asked, &answer.result) {
         (call::Call::Seal(_), Some(Finding::Sealed(sealed))) => {
@@ -134,10 +155,14 @@ fn done(asked: &call::Call, answer: &Answer) -> Option<Told> {
         (call::Call::Prepare(_), _) => Some(Told::Prepared),
         (call::Call::Resume(_), _) => Some(Told::Resumed),
         (call::Call::Serve(_), _) => Some(Told::Serving),
-        (call::Call::Abort(_), _) => Some(Told::Aborted),
-        (call::Call::Seal(_) | call::Call::Estimate(_) | call::Call::Drain(_) | call::Call::Stop(_), _) => {
-            None
-        }
+        (
+            call::Call::Seal(_)
+            | call::Call::Estimate(_)
+            | call::Call::Abort(_)
+            | call::Call::Drain(_)
+            | call::Call::Stop(_),
+            _,
+        ) => None,
     }
 }
 
@@ -291,7 +316,6 @@ mod tests {
     fn every_refusal_but_a_closed_operation_is_a_failure() {
         for call in [
             Call::Seal,
-            Call::Abort,
             Call::Serve { incarnation: 2 },
             Call::Resume { incarnation: 2, outcome: Outcome::Committed },
         ] {
@@ -301,6 +325,27 @@ mod tests {
             assert_eq!(closed, [FromApp::Answer(OPERATION, Told::OperationClosed)]);
             let failed = hears(&upcall, &refuse(AnswerCode::WrongPhase), false).inputs;
             assert_eq!(failed, [FromApp::Answer(OPERATION, Told::Failed)]);
+        }
+    }
+
+    #[test]
+    fn whatever_is_final_ends_an_abort_and_what_is_not_does_not() {
+        let upcall = asked(Call::Abort);
+        let answer = |verdict| Answer::to(&upcall, verdict);
+        let coded = |verdict, code| answer(verdict).because(code);
+        for (answer, notes) in [
+            (answer(Verdict::Done), 0),
+            (coded(Verdict::Failed, AnswerCode::WrongPhase), 1),
+            (coded(Verdict::Refuse, AnswerCode::OperationClosed), 1),
+            (answer(Verdict::Unsupported), 1),
+        ] {
+            let heard = hears(&upcall, &answer, false);
+            assert_eq!(heard.inputs, [FromApp::Answer(OPERATION, Told::Aborted)], "{answer:?}");
+            assert_eq!(heard.notes.len(), notes, "{heard:?}");
+        }
+        let defer = Answer { retry_after_ms: 300, ..answer(Verdict::Defer) };
+        for answer in [answer(Verdict::InProgress), defer] {
+            assert_eq!(hears(&upcall, &answer, false), Heard::default());
         }
     }
 }

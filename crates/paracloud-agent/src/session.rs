@@ -121,9 +121,9 @@ impl Session {
     }
 
     /// Asks, and forgets what was asked before.
-    pub(crate) fn ask(&mut self, upcall: Upcall) {
+    pub(crate) fn ask(&mut self, upcall: Upcall, now_ms: u64) {
         self.staged = false;
-        self.desk.ask(upcall);
+        self.desk.ask(upcall, now_ms);
     }
 
     /// A new poller takes the place of the one before.
@@ -158,7 +158,7 @@ impl Session {
         let delivery = if waits { self.desk.due_ms() } else { None };
         let hello = self.hello.as_ref().map(|(_, until)| *until);
         let preview = self.preview.as_ref().map(|(_, until)| *until);
-        [delivery, hello, preview].into_iter().flatten().min()
+        [delivery, self.desk.lapses_ms(), hello, preview].into_iter().flatten().min()
     }
 }
 
@@ -173,11 +173,8 @@ mod tests {
         let process = ProcessDirectory::at(parent.path().join("not there yet"));
         let mut session = Session::resumed(process.clone());
         let mut deliver = || {
-            session.ask(Upcall {
-                operation: 7,
-                call: Some(Call::Seal(Seal::default())),
-                ..Upcall::default()
-            });
+            let call = Some(Call::Seal(Seal::default()));
+            session.ask(Upcall { operation: 7, call, ..Upcall::default() }, 0);
             let (poller, _polls) = oneshot::channel();
             session.poll(poller);
             session.deliver(0);

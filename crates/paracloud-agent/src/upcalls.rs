@@ -13,12 +13,27 @@ use std::collections::BTreeMap;
 /// Operations whose deliveries are remembered; answers to older ones are told that the operation is closed.
 const OPERATIONS_MAX: usize = 8;
 
+/// Whatever progress it reports, an `Abort` is waited for as long as so many of its budgets.
+const ABORT_BUDGETS_MAX: u64 = 4;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     /// The number of the last delivery, of each operation.
     delivered: BTreeMap<u32, u32>,
     question: Option<Question>,
+    abort: Option<Patience>,
+}
+
+/// How long the `Abort` of an operation is waited for, however often it is asked anew: it decides nothing, so it must not
+/// keep its operation open for ever.
+#[derive(Debug)]
+struct Patience {
+    operation: u32,
+    asked_ms: u64,
+    until_ms: u64,
+    /// This asking of it counted as answered.
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -71,7 +86,13 @@ impl Desk {
     }
 
     /// Asks, in the place of whatever was asked before.
-    pub(crate) fn ask(&mut self, upcall: Upcall) {
+    pub(crate) fn ask(&mut self, upcall: Upcall, now_ms: u64) {
+        if matches!(upcall.call, Some(Call::Abort(_))) {
+            let of_before = self.abort.take().filter(|patience| patience.operation == upcall.operation);
+            let until_ms = now_ms + u64::from(upcall.budget_ms);
+            let fresh = Patience { operation: upcall.operation, asked_ms: now_ms, until_ms, over: false };
+            self.abort = Some(Patience { over: false, ..of_before.unwrap_or(fresh) });
+        }
         let first = self.delivered.get(&upcall.operation).copied().unwrap_or(0).saturating_add(1);
         self.question = Some(Question { upcall, first, state: State::Due, unanswered: 0 });
     }
@@ -95,6 +116,24 @@ impl Desk {
     /// The question, answered or not.
     pub(crate) fn question(&self) -> Option<&Upcall> {
         self.question.as_ref().map(|question| &question.upcall)
+    }
+
+    /// When an `Abort` that stands without an answer counts as answered.
+    pub(crate) fn lapses_ms(&self) -> Option<u64> {
+        let open = self.open().filter(|upcall| matches!(upcall.call, Some(Call::Abort(_))))?;
+        let patience = self.abort.as_ref().filter(|it| it.operation == open.operation && !it.over)?;
+        Some(patience.until_ms)
+    }
+
+    /// Says once that an `Abort` counts as answered from now on, and how long it was waited for, in milliseconds. It stands,
+    /// and is delivered on.
+    pub(crate) fn lapse(&mut self, now_ms: u64) -> Option<u64> {
+        if self.lapses_ms()? > now_ms {
+            return None;
+        }
+        let patience = self.abort.as_mut()?;
+        patience.over = true;
+        Some(now_ms.saturating_sub(patience.asked_ms))
     }
 
     /// When something is to be delivered; 0: now.
@@ -174,11 +213,7 @@ impl Desk {
             let what = format!("{} was answered {} before; that counts", call.name(), settled.verdict);
             return Err(ErrorBody::new(ErrorCode::AnswerDiffers, &what));
         }
-        if closed {
-            return Err(over());
-        }
-        question.unanswered = 0;
-        question.state = match answer.verdict {
+        let state = match answer.verdict {
             Verdict::Done | Verdict::Unsupported | Verdict::Failed => {
                 State::Settled(Box::new(answer.clone()))
             }
@@ -188,6 +223,20 @@ impl Desk {
             Verdict::Defer | Verdict::Refuse => State::Standing,
             Verdict::InProgress | Verdict::Unspecified => State::Working { at_ms: now_ms },
         };
+        if closed {
+            // It counts for nothing, but what was answered is not asked on.
+            if matches!(state, State::Settled(_) | State::Standing) {
+                question.state = state;
+            }
+            return Err(over());
+        }
+        if let (Some(patience), State::Working { .. }, Call::Abort(_)) = (&mut self.abort, &state, call) {
+            let budget_ms = u64::from(question.upcall.budget_ms);
+            let longest_ms = patience.asked_ms + ABORT_BUDGETS_MAX * budget_ms;
+            patience.until_ms = patience.until_ms.max((now_ms + budget_ms).min(longest_ms));
+        }
+        question.unanswered = 0;
+        question.state = state;
         Ok(Taken::Counts)
     }
 }
@@ -207,6 +256,7 @@ fn is_same(settled: &Answer, again: &Answer) -> bool {
 mod tests {
     use super::*;
     use paci::call::{Abort, Prepare, Seal, Serve, Side};
+    use paci::names::AnswerCode;
     use paci::proof::Sealed;
 
     fn seal(operation: u32) -> Upcall {
@@ -219,7 +269,7 @@ mod tests {
 
     fn asked(upcall: Upcall) -> (Desk, Upcall) {
         let mut desk = Desk::default();
-        desk.ask(upcall);
+        desk.ask(upcall, 0);
         let delivered = desk.deliver(0).unwrap();
         (desk, delivered)
     }
@@ -227,10 +277,10 @@ mod tests {
     #[test]
     fn attempts_grow_over_all_calls_of_an_operation() {
         let (mut desk, first) = asked(seal(7));
-        desk.ask(Upcall { call: Some(Call::Serve(Serve { incarnation: 2 })), ..seal(7) });
+        desk.ask(Upcall { call: Some(Call::Serve(Serve { incarnation: 2 })), ..seal(7) }, 0);
         let second = desk.deliver(0).unwrap();
         assert_eq!((first.attempt, second.attempt), (1, 2));
-        desk.ask(seal(8));
+        desk.ask(seal(8), 0);
         assert_eq!(desk.deliver(0).unwrap().attempt, 1);
     }
 
@@ -286,7 +336,7 @@ mod tests {
     #[test]
     fn an_answer_to_an_earlier_call_counts_for_nothing() {
         let (mut desk, first) = asked(seal(7));
-        desk.ask(Upcall { call: Some(Call::Abort(Abort {})), ..seal(7) });
+        desk.ask(Upcall { call: Some(Call::Abort(Abort {})), ..seal(7) }, 0);
         desk.deliver(0).unwrap();
         assert_eq!(desk.answer(&sealed(&first, 9), false, 0), Ok(Taken::Nothing));
         assert!(desk.open().is_some());
@@ -316,11 +366,75 @@ mod tests {
         assert_eq!(desk.due_ms(), Some(400));
     }
 
+    fn abort(budget_ms: u32) -> Upcall {
+        Upcall { call: Some(Call::Abort(Abort {})), budget_ms, ..seal(7) }
+    }
+
+    #[test]
+    fn an_abort_that_is_not_answered_counts_as_answered_once_and_is_delivered_on() {
+        let (mut desk, _) = asked(abort(1_500));
+        assert_eq!((desk.lapses_ms(), desk.lapse(1_499)), (Some(1_500), None));
+        assert_eq!((desk.lapse(1_600), desk.lapse(1_700), desk.lapses_ms()), (Some(1_600), None, None));
+        let late = desk.deliver(1_600).unwrap();
+        assert_eq!((late.attempt, &late.call), (2, &abort(0).call));
+        let done = Answer::to(&late, Verdict::Done);
+        assert_eq!(desk.answer(&done, true, 1_700).unwrap_err().code, ErrorCode::OperationClosed);
+        assert_eq!(desk.due_ms(), None, "it has answered: it is not asked on");
+        for call in [seal(7).call, Some(Call::Serve(Serve { incarnation: 2 }))] {
+            let (desk, _) = asked(Upcall { call, budget_ms: 1_500, ..seal(7) });
+            assert_eq!(desk.lapses_ms(), None, "what is decided is waited for");
+        }
+    }
+
+    #[test]
+    fn an_abort_that_is_asked_anew_has_no_more_time_and_counts_as_answered_anew() {
+        let (mut desk, _) = asked(abort(1_500));
+        desk.withdraw();
+        desk.ask(abort(1_500), 1_000);
+        assert_eq!(desk.lapses_ms(), Some(1_500), "a Hello after the other does not put it off");
+        assert!(desk.lapse(1_500).is_some());
+        desk.ask(abort(1_500), 2_000);
+        assert!(desk.lapse(2_000).is_some(), "whoever asked anew has to hear it anew");
+        desk.ask(Upcall { operation: 8, ..abort(1_500) }, 3_000);
+        assert_eq!(desk.lapses_ms(), Some(4_500), "another operation's");
+    }
+
+    #[test]
+    fn progress_puts_the_end_of_an_abort_off_but_not_for_ever() {
+        let (mut desk, mut upcall) = asked(abort(1_000));
+        let mut now_ms = 0;
+        while desk.lapse(now_ms).is_none() {
+            assert!(now_ms <= 4_000, "{desk:?}");
+            let working = Answer::to(&upcall, Verdict::InProgress);
+            assert_eq!(desk.answer(&working, false, now_ms), Ok(Taken::Counts));
+            upcall = desk.deliver(now_ms).unwrap_or(upcall);
+            now_ms += 100;
+        }
+        assert_eq!(now_ms, 4_000, "four budgets");
+        let (mut desk, upcall) = asked(abort(1_000));
+        desk.answer(&Answer::to(&upcall, Verdict::InProgress), false, 900).unwrap();
+        let defer = Answer { retry_after_ms: 5_000, ..Answer::to(&upcall, Verdict::Defer) };
+        desk.answer(&defer, false, 950).unwrap();
+        assert_eq!(desk.lapses_ms(), Some(1_900), "a deferral is no progress");
+    }
+
+    #[test]
+    fn an_abort_that_is_answered_is_not_said_to_be_unanswered() {
+        for verdict in [Verdict::Done, Verdict::Failed, Verdict::Unsupported, Verdict::Refuse] {
+            let (mut desk, upcall) = asked(abort(1_000));
+            let answer = Answer::to(&upcall, verdict);
+            let answer =
+                if verdict == Verdict::Done { answer } else { answer.because(AnswerCode::WrongPhase) };
+            assert_eq!(desk.answer(&answer, false, 10), Ok(Taken::Counts));
+            assert_eq!((desk.lapses_ms(), desk.lapse(5_000)), (None, None), "{verdict}");
+        }
+    }
+
     #[test]
     fn after_a_restart_deliveries_go_on_from_where_they_were() {
         let (desk, _) = asked(seal(7));
         let mut desk = Desk::resumed(desk.deliveries().collect::<Vec<_>>());
-        desk.ask(seal(7));
+        desk.ask(seal(7), 0);
         assert_eq!(desk.deliver(0).unwrap().attempt, 2);
     }
 
@@ -328,7 +442,7 @@ mod tests {
     fn operations_long_past_are_closed_and_not_kept() {
         let mut desk = Desk::default();
         for operation in 1..=20 {
-            desk.ask(seal(operation));
+            desk.ask(seal(operation), 0);
             desk.deliver(0).unwrap();
         }
         assert_eq!(desk.deliveries().count(), OPERATIONS_MAX);

@@ -203,6 +203,7 @@ impl Node {
         let budgets = instance.app.budgets;
         let Some(start) = self.starts.get_mut(&id) else { return };
         if let Some((question, _)) = start.session.preview.take() {
+        let now_ms = self.now_ms();
             self.previewed(question, Err("a move began meanwhile".to_owned()));
         }
         let Some(start) = self.starts.get_mut(&id) else { return };
@@ -240,7 +241,7 @@ impl Node {
             Call::Resume { .. } | Call::Serve { .. } | Call::Abort => {}
         }
         if let Some(start) = self.starts.get_mut(&id) {
-            start.session.ask(answers::upcall(operation, call, &token, &budgets));
+            start.session.ask(answers::upcall(operation, call, &token, &budgets), now_ms);
         }
         self.deliver(id);
     }
@@ -312,11 +313,25 @@ impl Node {
             let waited = |until: u64| until <= now_ms;
             let Some(start) = self.starts.get_mut(&id) else { continue };
             if start.session.hello.as_ref().is_some_and(|(_, until)| waited(*until)) {
+    /// An `Abort` that nobody answers counts as answered when its budget has passed.
+    fn lapse(&mut self, id: StartId, now_ms: u64) {
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        let Some(waited_ms) = start.session.desk.lapse(now_ms) else { return };
+        let Some(operation) = start.session.desk.question().map(|upcall| OperationNumber(upcall.operation))
+        else {
+            return;
+        };
+        let name = start.instance.clone();
+        self.note(&name, Some(operation), answers::unanswered_abort(id, waited_ms));
+        self.input(id, FromApp::Answer(operation, participant::Answer::Aborted));
+    }
+
                 self.welcome(id, participant::Standing::Undecided, Incarnation(0));
             }
             let Some(start) = self.starts.get_mut(&id) else { continue };
             if start.session.preview.is_some_and(|(_, until)| waited(until))
                 && let Some((question, _)) = start.session.preview.take()
+            self.lapse(id, now_ms);
             {
                 start.session.desk.withdraw();
                 self.previewed(question, Err("the application did not answer in time".to_owned()));

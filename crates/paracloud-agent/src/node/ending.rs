@@ -28,6 +28,7 @@ impl Node {
         let now = Instant::now();
         let (mut told, mut longest_ms) = (Vec::new(), 0);
         let living: Vec<_> = self.living();
+        let now_ms = self.now_ms();
         for id in living {
             let Some(start) = self.starts.get_mut(&id) else { continue };
             let Some(instance) = self.instances.get(&start.instance) else { continue };
@@ -41,14 +42,8 @@ impl Node {
                 let message = "the cloud is being ended".to_owned();
                 let budget_ms = grace_ms;
                 let reason = Reason::Person;
-                start.session.ask(Upcall {
-                    operation,
-                    budget_ms,
-                    reason,
-                    message,
-                    call,
-                    ..Upcall::default()
-                });
+                let stop = Upcall { operation, budget_ms, reason, message, call, ..Upcall::default() };
+                start.session.ask(stop, now_ms);
                 self.deliver(id);
             }
             told.push((id, if listens { now + Duration::from_millis(grace_ms.into()) } else { now }));

@@ -50,7 +50,9 @@ impl Node {
             let reason = format!("it does not claim the capability {}", names::MOVE_ESTIMATE);
             return Ok(Some(Preview { offer: Some(Offer::Accept), estimate: None, reason }));
         }
-        if open || start.session.desk.open().is_some() {
+        // What is asked of an operation that is over (an `Abort` that has no answer) gives way to what comes next.
+        let asked = start.session.desk.open().is_some_and(|upcall| upcall.operation >= next.0);
+        if open || asked {
             return Err(format!("{name}: an operation is open"));
         }
         if !start.session.greeted {
@@ -58,7 +60,7 @@ impl Node {
         }
         start.session.preview = Some((question, now_ms + PREVIEW_MS_MAX));
         let upcall = answers::upcall(next, Call::Estimate, "", &budgets);
-        start.session.ask(Upcall { dry_run: true, ..upcall });
+        start.session.ask(Upcall { dry_run: true, ..upcall }, now_ms);
         self.deliver(id);
         Ok(None)
     }

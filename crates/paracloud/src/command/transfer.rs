@@ -114,7 +114,8 @@ pub(crate) async fn follow(
 /// The outcome is decided, and the owner does not answer when it is told: that may last for ever, so nobody waits.
 fn unheard(app: &str, history: &History, event: &Event) -> Option<Failure> {
     let What::Note(Note::Unresponsive { call, .. }) = &event.what else { return None };
-    if !history.is_to_be_delivered() {
+    // An abort that is not answered counts as answered: the end comes.
+    if !history.is_to_be_delivered() || call == "abort" {
         return None;
     }
     let why =

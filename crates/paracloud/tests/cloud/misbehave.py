@@ -1,6 +1,7 @@
 """The counters of examples/python, with the sins that MISBEHAVE names, commas between them.
 
     silent-CALL     never answers it                      exit-CALL       exits when it is asked
+    fails-CALL      says that it failed                   works-CALL      says for ever that it is at work
     differs-CALL    answers it twice, differently         empty-digest    proves nothing
     huge            sends 10 MiB in a call                garbage         sends what is no call
     holds           wants to be left alone for ever       zombie          leaves a process that dials on
@@ -41,6 +42,10 @@ class Sinner(App):
     async def answer(self, up, answer):
         if f"silent-{asked(up)}" in SINS:
             return
+        if f"fails-{asked(up)}" in SINS:
+            answer = {"verdict": "FAILED", "code": "WRONG_PHASE"}
+        if f"works-{asked(up)}" in SINS:
+            answer = {"verdict": "IN_PROGRESS"}
         await super().answer(up, answer)
         if f"differs-{asked(up)}" in SINS and answer["verdict"] == "DONE":
             other = {"verdict": "FAILED", "code": "APP_REGRET"}

@@ -2,8 +2,10 @@
 
 use crate::rig::{Answer, Rig, Up, wait_until};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A cloud around `misbehave.py`, in which `/a` was counted three times.
 struct Scene {
@@ -119,6 +121,47 @@ fn an_owner_that_never_answers_what_was_decided_is_named_and_nobody_waits_for_it
         let record = scene.rig.record().expect("the controller answers");
         assert_eq!(record["owner"]["node"], node, "{record}");
         assert_eq!(scene.counted(), "3\n", "it serves what it holds");
+    }
+}
+
+/// Says that it is over, also when a test fails.
+struct AtEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_move_that_is_called_off_ends_though_its_source_never_says_that_it_aborted_and_serves_all_through() {
+    for (sin, noted) in
+        [("silent", "ABORT_UNANSWERED"), ("works", "ABORT_UNANSWERED"), ("fails", "WRONG_PHASE")]
+    {
+        let scene = Scene::with_little_time("switch", &format!("works-prepare-source,{sin}-abort"));
+        let over = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            let end = AtEnd(&over);
+            let client = threads.spawn(|| {
+                let mut answers = BTreeSet::new();
+                while !over.load(Ordering::Relaxed) {
+                    answers.insert(scene.rig.ask(0, "GET /a"));
+                }
+                answers
+            });
+            assert_eq!(scene.rig.run(&["move", "sinner", "--no-wait"]).code, 0);
+            wait_until("it copies", || scene.logged().contains("asked prepare-source"));
+            assert_eq!(scene.rig.run(&["cancel", "sinner"]).code, 0);
+            wait_until("it was told", || scene.logged().contains("asked abort"));
+            scene.rests(1, "3\n");
+            drop(end);
+            let answers = client.join().expect("every request is served");
+            assert_eq!(answers, BTreeSet::from(["3\n".to_owned()]), "{sin}");
+        });
+        scene.notes("failure", noted);
+        // What stands of the one that is over is not in the way of the next one.
+        let next = scene.rig.run(&["move", "sinner", "--dry-run"]);
+        assert_eq!(next.code, 0, "{sin}: {}", next.err);
     }
 }
 
