@@ -244,7 +244,9 @@ impl Node {
         let known = self.instances.iter().map(|(name, instance)| {
             let told = instance.machine.machine().record();
             let newest = told.into_iter().chain(&instance.remembered).max_by_key(|record| record.order());
-            let alive = self.starts.iter().filter(|(_, start)| start.instance == *name && start.may_live());
+            // One that may be started any moment by an order that is on its way counts: nobody else may be started.
+            let lives = |start: &Start| start.instance == *name && start.may_come_to_live();
+            let alive = self.starts.iter().filter(|(_, start)| lives(start));
             Known {
                 instance: name.clone(),
                 record: newest.cloned(),

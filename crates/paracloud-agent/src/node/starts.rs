@@ -43,7 +43,7 @@ impl Start {
     }
 
     /// Whether it was started and its death is not proved.
-    pub(super) fn may_live(&self) -> bool {
+    fn may_live(&self) -> bool {
         self.status != Some(Status::Dead) && self.process.is_marked()
     }
 

@@ -150,6 +150,28 @@ fn a_start_id_whose_shim_died_between_marker_and_program_is_dead_and_never_start
 }
 
 #[test]
+fn a_process_whose_agent_was_killed_before_it_was_marked_is_known_to_the_next_one() {
+    let mut rig = Rig::new();
+    let points = rig.layout.root().join("points");
+    std::fs::create_dir(&points).unwrap();
+    std::fs::write(points.join(format!("{}.{}", Promise::Mark, Point::BeforePersist)), "").unwrap();
+    rig.set(failpoint::DIRECTORY, points.to_str().unwrap());
+    let start = rig.fresh();
+    rig.agent(N1).own(&Record::first(Placement { node: N1, start }));
+    until("the shim is about to mark it", || points.join("mark.before_persist.fired").exists().then_some(()));
+    rig.kill_agent(0);
+    assert!(!rig.process_dir(N1, start).join("marker").exists());
+    let agent = rig.agent(N1);
+    assert_eq!(agent.known[0].alive, [(start, false)], "its shim may start it any moment");
+    std::fs::write(points.join("mark.before_persist.go"), "").unwrap();
+    let agent = &mut rig.agents[0];
+    agent.own(&Record::first(Placement { node: N1, start }));
+    agent.hear("ready", |message| {
+        matches!(message, FromAgent::Ready { start: who, .. } if *who == start).then_some(())
+    });
+}
+
+#[test]
 fn one_that_was_never_started_is_marked_and_said_to_be_dead() {
     let mut rig = Rig::new();
     rig.agent(N1);
