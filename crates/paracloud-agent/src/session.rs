@@ -31,6 +31,8 @@ struct Kept {
 
 /// Deliveries of an operation that may be made without keeping each: a later agent goes on behind all of them.
 const DELIVERIES_AHEAD: u32 = 16;
+/// So many of them are left for a pause, in which nothing should be kept: three calls, and each some times more.
+const DELIVERIES_OF_A_PAUSE: u32 = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -134,15 +136,26 @@ impl Session {
         }
     }
 
-    /// Hands a delivery that is due to who waits for it. Says whether the application has just become silent.
-    pub(crate) fn deliver(&mut self, now_ms: u64) -> bool {
+    /// Keeps what has changed: now, or once the pause is over that clients may wait in.
+    pub(crate) fn keep_soon(&mut self, pauses: bool) {
+        self.unkept = true;
+        if !pauses {
+            self.keep();
+        }
+    }
+
+    /// Hands a delivery that is due to who waits for it; `pauses`: clients may wait for it. Says whether the application
+    /// has just become silent.
+    pub(crate) fn deliver(&mut self, now_ms: u64, pauses: bool) -> bool {
         if self.poller.as_ref().is_none_or(oneshot::Sender::is_closed) {
             return false;
         }
         let Some(upcall) = self.desk.deliver(now_ms) else { return false };
         let silent = self.desk.is_unanswered();
         // Before it leaves: no later agent may use this number again.
-        if self.reserved.get(&upcall.operation).is_none_or(|reserved| upcall.attempt > *reserved) {
+        let left = if pauses { 0 } else { DELIVERIES_OF_A_PAUSE };
+        let wanted = upcall.attempt.saturating_add(left);
+        if self.reserved.get(&upcall.operation).is_none_or(|reserved| wanted > *reserved) {
             self.keep();
         }
         let handed = self.poller.take().is_some_and(|poller| poller.send(Ok(Some(upcall.write()))).is_ok());
@@ -165,7 +178,8 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paci::call::{Call, Seal};
+    use paci::call::{Call, Prepare, Seal};
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn a_delivery_that_could_not_be_kept_reserves_none_of_those_behind_it() {
@@ -177,7 +191,7 @@ mod tests {
             session.ask(Upcall { operation: 7, call, ..Upcall::default() }, 0);
             let (poller, _polls) = oneshot::channel();
             session.poll(poller);
-            session.deliver(0);
+            session.deliver(0, false);
         };
         deliver();
         std::fs::create_dir(process.path()).unwrap();
@@ -185,5 +199,33 @@ mod tests {
         let kept: Kept = processes::read(&process.session()).unwrap();
         assert!(kept.delivered.iter().all(|(operation, last)| (*operation, *last > 2) == (7, true)));
         assert_eq!(Session::resumed(process).desk.deliveries().count(), 1);
+    }
+
+    #[test]
+    fn however_often_a_copy_was_asked_for_numbers_for_a_pause_are_left() {
+        let parent = tempfile::tempdir().unwrap();
+        let process = ProcessDirectory::at(parent.path().to_path_buf());
+        for copies in 1..=40 {
+            let mut session = Session::resumed(process.clone());
+            let mut deliver = |call, pauses| {
+                session.ask(Upcall { operation: 7, call: Some(call), ..Upcall::default() }, 0);
+                let (poller, mut polls) = oneshot::channel();
+                session.poll(poller);
+                session.deliver(0, pauses);
+                assert!(polls.try_recv().is_ok(), "it was delivered");
+            };
+            (0..copies).for_each(|_| deliver(Call::Prepare(Prepare::default()), false));
+            // A file that is written anew is another one.
+            let file = || std::fs::metadata(process.session()).unwrap().ino();
+            let before = file();
+            (0..DELIVERIES_OF_A_PAUSE).for_each(|_| deliver(Call::Seal(Seal::default()), true));
+            assert_eq!(file(), before, "after {copies} deliveries before the pause");
+            let Kept { delivered, .. } = processes::read(&process.session()).unwrap();
+            assert!(
+                delivered.iter().all(|(_, kept)| *kept >= copies + DELIVERIES_OF_A_PAUSE),
+                "{delivered:?}"
+            );
+            std::fs::remove_file(process.session()).unwrap();
+        }
     }
 }

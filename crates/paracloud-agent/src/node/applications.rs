@@ -1,6 +1,6 @@
 //! What applications say and are told.
 
-use super::{Node, now_unix_ms};
+use super::{Node, Start, now_unix_ms};
 use crate::answers;
 use crate::doors::{Reply, Said};
 use crate::upcalls::Taken;
@@ -36,10 +36,10 @@ impl Node {
             }
             Said::Describe => self.describe(id),
             Said::SetState(change) => self.set_state(id, &change),
-            Said::Hold(request) => match self.starts.get_mut(&id) {
-                Some(start) => {
+            Said::Hold(request) => match self.pausing(id) {
+                Some((start, pauses)) => {
                     let put = start.session.holds.put(request, now_unix_ms());
-                    start.session.keep();
+                    start.session.keep_soon(pauses);
                     put.map(|granted| Some(granted.write()))
                 }
                 None => Err(gone()),
@@ -51,7 +51,7 @@ impl Node {
 
     fn hello(&mut self, id: StartId, hello: &HelloRequest, reply: oneshot::Sender<Reply>) {
         let now_ms = self.now_ms();
-        let Some(start) = self.starts.get_mut(&id) else {
+        let Some((start, pauses)) = self.pausing(id) else {
             let _ = reply.send(Err(gone()));
             return;
         };
@@ -64,10 +64,12 @@ impl Node {
         session.version = version.to_owned();
         let known: Vec<_> = names::CAPABILITIES.iter().map(|capability| capability.name).collect();
         session.capabilities = hello.common_capabilities(&known);
-        let ready_by_probe = !session.aware && session.state.is_none();
+        let is_new = !session.aware;
+        let ready_by_probe = is_new && session.state.is_none();
         (session.aware, session.greeted) = (true, true);
         session.desk.withdraw();
-        session.keep();
+        // That it speaks at all is known to the next agent at once: its probe is believed no longer.
+        session.keep_soon(pauses && !is_new);
         if let Some((older, _)) = session.hello.replace((reply, now_ms + HELLO_MS_MAX)) {
             let _ = older.send(Err(ErrorBody::new(ErrorCode::Unavailable, "a newer Hello came")));
         }
@@ -104,7 +106,7 @@ impl Node {
         if start.session.state != Some(change.state) {
             start.session.state = Some(change.state);
             // A target says so in the pause. It says it again to the next agent.
-            start.session.unkept = true;
+            start.session.keep_soon(true);
         }
         self.input(id, FromApp::Ready(change.state == State::Ready));
         Ok(Some(Ack {}.write()))
@@ -201,9 +203,9 @@ impl Node {
         let mode = self.mode_of(name, operation);
         let Some(instance) = self.instances.get(name) else { return };
         let budgets = instance.app.budgets;
+        let now_ms = self.now_ms();
         let Some(start) = self.starts.get_mut(&id) else { return };
         if let Some((question, _)) = start.session.preview.take() {
-        let now_ms = self.now_ms();
             self.previewed(question, Err("a move began meanwhile".to_owned()));
         }
         let Some(start) = self.starts.get_mut(&id) else { return };
@@ -289,11 +291,18 @@ impl Node {
         told.filter(|(number, _)| *number == operation).map_or(Mode::Handoff, |(_, operation)| operation.mode)
     }
 
+    /// A process, and whether clients may wait in a pause that it has a part in.
+    fn pausing(&mut self, id: StartId) -> Option<(&mut Start, bool)> {
+        let start = self.starts.get_mut(&id)?;
+        let pauses = self.instances.get(&start.instance).is_some_and(|instance| instance.pauses(id));
+        Some((start, pauses))
+    }
+
     /// Hands a delivery that is due to the application.
     pub(super) fn deliver(&mut self, id: StartId) {
         let now_ms = self.now_ms();
-        let Some(start) = self.starts.get_mut(&id) else { return };
-        if !start.session.deliver(now_ms) {
+        let Some((start, pauses)) = self.pausing(id) else { return };
+        if !start.session.deliver(now_ms, pauses) {
             return;
         }
         let name = start.instance.clone();
@@ -304,15 +313,6 @@ impl Node {
         self.note(&name, operation, Note::Unresponsive { start: id, call });
     }
 
-    /// Sees to everything that is due: deliveries, and questions that waited long enough.
-    pub(super) async fn see_to_sessions(&mut self) {
-        let now_ms = self.now_ms();
-        let ids: Vec<_> = self.starts.keys().copied().collect();
-        for id in ids {
-            self.deliver(id);
-            let waited = |until: u64| until <= now_ms;
-            let Some(start) = self.starts.get_mut(&id) else { continue };
-            if start.session.hello.as_ref().is_some_and(|(_, until)| waited(*until)) {
     /// An `Abort` that nobody answers counts as answered when its budget has passed.
     fn lapse(&mut self, id: StartId, now_ms: u64) {
         let Some(start) = self.starts.get_mut(&id) else { return };
@@ -326,12 +326,21 @@ impl Node {
         self.input(id, FromApp::Answer(operation, participant::Answer::Aborted));
     }
 
+    /// Sees to everything that is due: deliveries, and questions that waited long enough.
+    pub(super) async fn see_to_sessions(&mut self) {
+        let now_ms = self.now_ms();
+        let ids: Vec<_> = self.starts.keys().copied().collect();
+        for id in ids {
+            self.lapse(id, now_ms);
+            self.deliver(id);
+            let waited = |until: u64| until <= now_ms;
+            let Some(start) = self.starts.get_mut(&id) else { continue };
+            if start.session.hello.as_ref().is_some_and(|(_, until)| waited(*until)) {
                 self.welcome(id, participant::Standing::Undecided, Incarnation(0));
             }
             let Some(start) = self.starts.get_mut(&id) else { continue };
             if start.session.preview.is_some_and(|(_, until)| waited(until))
                 && let Some((question, _)) = start.session.preview.take()
-            self.lapse(id, now_ms);
             {
                 start.session.desk.withdraw();
                 self.previewed(question, Err("the application did not answer in time".to_owned()));

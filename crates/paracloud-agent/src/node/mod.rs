@@ -84,6 +84,16 @@ struct Instance {
     ends: Ends,
 }
 
+impl Instance {
+    /// Whether clients may wait in a pause that a process has a part in.
+    fn pauses(&self, start: StartId) -> bool {
+        self.machine
+            .machine()
+            .record()
+            .is_some_and(|record| record.names(start) && records::may_pause(record))
+    }
+}
+
 /// See the module.
 pub(crate) struct Node {
     layout: Layout,
@@ -114,6 +124,7 @@ impl Node {
         for directory in ["records", "p", "s"] {
             layout.make(&layout.node(id).join(directory)).map_err(failed)?;
         }
+        let mut records = Records::start().map_err(failed)?;
         let mut instances = BTreeMap::new();
         for app in cloud.apps {
             let setting = app.agent_setting(id);
@@ -122,8 +133,8 @@ impl Node {
             let instance = Instance {
                 machine,
                 timers: BTreeMap::new(),
+                kept: remembered.as_ref().map(Record::order),
                 remembered,
-        let mut records = Records::start().map_err(failed)?;
                 operation: None,
                 ends: Ends::default(),
                 app,
@@ -132,7 +143,6 @@ impl Node {
         }
         let (events, heard) = mpsc::channel(EVENTS_MAX);
         let mut node = Self {
-                kept: remembered.as_ref().map(Record::order),
             node,
             generation,
             instances,
@@ -195,6 +205,7 @@ impl Node {
         };
         dialling.abort();
         self.flush();
+        self.keep_sessions(true);
         done
     }
 
@@ -434,9 +445,14 @@ impl Node {
         for name in names {
             self.carried(&name);
         }
-        for start in self.starts.values_mut().filter(|start| start.session.unkept) {
-            let record = self.instances.get(&start.instance).and_then(|it| it.machine.machine().record());
-            if !record.is_some_and(records::may_pause) {
+        self.keep_sessions(false);
+    }
+
+    /// Keeps what has changed of sessions, but those of instances whose clients may wait in a pause, unless it is the
+    /// last chance.
+    fn keep_sessions(&mut self, last: bool) {
+        for (id, start) in self.starts.iter_mut().filter(|(_, start)| start.session.unkept) {
+            if last || !self.instances.get(&start.instance).is_some_and(|instance| instance.pauses(*id)) {
                 start.session.keep();
             }
         }

@@ -1,11 +1,106 @@
-//! What a node remembers of a pause, whoever is killed in it.
+//! What a node writes in a pause, and what it remembers of it, whoever is killed.
 
-use crate::rig::{N1, Rig, moving};
-use paracloud_core::ids::StartId;
-use paracloud_core::register::Step;
+use crate::rig::{APP, N1, N2, Puppet, Rig, moving, sealed_at, until};
+use paci::participant::Side;
+use paracloud_core::ids::{NodeId, OperationNumber, StartId};
+use paracloud_core::migration::message::{FromAgent, ToAgent};
+use paracloud_core::register::{Mode, Step};
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 const CAPABILITIES: &[&str] = &["move.handoff"];
+
+/// Every file beneath a directory, by its number and its birth, which it keeps as long as it is not made anew.
+fn files(directory: &Path) -> BTreeMap<PathBuf, (u64, Option<SystemTime>)> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![directory.to_path_buf()];
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                left.push(entry.path());
+            }
+            let file = entry.metadata().unwrap();
+            found.insert(entry.path(), (file.ino(), file.created().ok()));
+        }
+    }
+    found
+}
+
+/// Decision 13: what is written in a pause is written in place.
+#[test]
+fn from_the_intent_to_seal_to_the_close_an_agent_makes_and_renames_no_file() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (source, shop) = rig.owner(N1);
+    shop.hello(CAPABILITIES);
+    shop.ready();
+    rig.agent(N2);
+    let target = rig.fresh();
+    let record = |step| moving(source, target, shop.address, step);
+    let prepare = |start, side| {
+        let operation = OperationNumber(1);
+        ToAgent::Prepare { operation, start, side, mode: Mode::Handoff }
+    };
+    let [n1, n2] = &mut rig.agents[..] else { panic!("two agents") };
+    n2.tell(prepare(target, Side::Target), record(Step::Open).operation);
+    let filled = until("the target listens", || {
+        let spec = std::fs::read(rig.layout.process(N2, target).join("spec.json")).ok()?;
+        let spec: serde_json::Value = serde_json::from_slice(&spec).ok()?;
+        let address = spec["address"].as_str()?.parse().ok()?;
+        std::net::TcpStream::connect(address).is_ok().then_some(Puppet { address })
+    });
+    filled.hello(CAPABILITIES);
+    let fill = filled.next();
+    n1.tell(prepare(source, Side::Source), record(Step::Open).operation);
+    assert_eq!(shop.next()["prepare"]["side"], "SOURCE");
+
+    let lies = |node: NodeId| files(&rig.layout.node(node));
+    let kept = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    // What was heard before the pause is written soon; until then it is in the way of nothing.
+    until("nothing waits to be written", || {
+        let record = rig.layout.record(N1, APP);
+        let written = record.exists() && !record.with_extension("new").exists();
+        (written && kept(rig.layout.process(N1, source).join("session.json")).contains("READY")).then_some(())
+    });
+    let before = [lies(N1), lies(N2)];
+    n1.own(&record(Step::Sealing));
+    n2.own(&record(Step::Sealing));
+    let seal = shop.next();
+    shop.answer(&seal, json!({"verdict": "DONE", "sealed": sealed_at(9)}));
+    let digest = "ab".repeat(16);
+    let loaded = json!({"position": "9", "digest": digest, "endPosition": "9", "endDigest": digest});
+    filled.answer(&fill, json!({"verdict": "DONE", "loaded": loaded}));
+    n2.own(&record(Step::Switch));
+    let resume = filled.next();
+    filled.answer(&resume, json!({"verdict": "DONE"}));
+    filled.ready();
+    filled.call("PUT", "/v1/holds/payroll", r#"{"ops":["move"],"ttlMs":60000}"#);
+    n2.own(&record(Step::Retire));
+    let serve = filled.next();
+    assert!(serve["serve"].is_object(), "{serve}");
+    filled.answer(&serve, json!({"verdict": "DONE"}));
+    n2.hear("serving", |message| matches!(message, FromAgent::Serving { .. }).then_some(()));
+    // The source's outcome, as if it had been the other one: it is told in a pause as well.
+    n1.own(&record(Step::Undo));
+    let undo = shop.next();
+    assert_eq!(undo["resume"]["outcome"], "ROLLED_BACK");
+    shop.answer(&undo, json!({"verdict": "DONE"}));
+    n1.hear("undone", |message| matches!(message, FromAgent::Undone { .. }).then_some(()));
+    assert_eq!([lies(N1), lies(N2)], before);
+
+    // What was put off is written when the pause is over.
+    let mut closed = record(Step::Retire);
+    closed.operation = None;
+    n2.own(&closed);
+    until("what was put off is kept", || {
+        let session = kept(rig.layout.process(N2, target).join("session.json"));
+        let durable = kept(rig.layout.record(N2, APP));
+        (session.contains("payroll") && durable.contains(r#""operation":null"#)).then_some(())
+    });
+}
 
 #[test]
 fn an_agent_that_is_killed_in_a_pause_leaves_the_record_that_it_acted_on() {
