@@ -241,7 +241,7 @@ fn filled(text: &str, address: SocketAddr) -> String {
 /// The ports that are given to processes.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// The next port that can be bound. The range is gone through from end to end before one is given again, so an
+/// The next port that can be bound (decision 14). The range is gone through from end to end before one is given again, so an
 /// address is not reused for thousands of starts. Where it begins is drawn: two clouds on one machine, whose nodes
 /// have the same hosts, hardly ever want the same port at the same time.
 fn next_port(counter: &Path, host: IpAddr) -> io::Result<u16> {
@@ -327,5 +327,17 @@ mod tests {
     fn host_and_port_stand_where_they_are_asked_for() {
         let address = "127.0.1.1:20001".parse().unwrap();
         assert_eq!(filled("--listen={host}:{port}", address), "--listen=127.0.1.1:20001");
+    }
+
+    /// Decision 14: that is the quarantine of an address.
+    #[test]
+    fn no_port_comes_again_before_all_the_others_were_given() {
+        let directory = tempfile::tempdir().unwrap();
+        let counter = directory.path().join("port");
+        let host = IpAddr::from([127, 0, 1, 98]);
+        let mut given = std::collections::BTreeSet::new();
+        while given.insert(next_port(&counter, host).unwrap()) {}
+        // Others may listen everywhere (0.0.0.0) on a few of them.
+        assert!(given.len() > PORTS.len() - 100, "{}", given.len());
     }
 }
