@@ -17,5 +17,6 @@ mod killed;
 mod misbehaving;
 mod points;
 mod refused;
+mod secrets;
 mod sockets;
 mod streams;
