@@ -4,6 +4,7 @@
 //! request, how often it was applied. An application that knows nothing of the contract serves from its first
 //! instant and carries nothing over.
 
+use crate::gate::Gate;
 use crate::ledger::RequestId;
 use paci::participant::{Act, Participant, Sealed, Standing};
 use paracloud_core::migration::gateway::Answer;
@@ -14,12 +15,11 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Application {
     pub(crate) participant: Participant,
+    pub(crate) gate: Gate,
     pub(crate) state: BTreeMap<RequestId, u8>,
     /// It has a session with its agent (or its agent probes it).
     pub(crate) connected: bool,
     pub(crate) said_ready: bool,
-    /// The incarnation under which it closed its gate for a move; only a higher one opens it again.
-    sealed_at: Option<u32>,
     /// A guard does not end.
     pub(crate) hogged: bool,
     aware: bool,
@@ -29,10 +29,10 @@ impl Application {
     pub(crate) fn new(mode: Mode) -> Self {
         Self {
             participant: Participant::default(),
+            gate: Gate::default(),
             state: BTreeMap::new(),
             connected: false,
             said_ready: false,
-            sealed_at: None,
             hogged: false,
             aware: mode == Mode::Handoff,
         }
@@ -40,7 +40,11 @@ impl Application {
 
     pub(crate) fn serving(mode: Mode, incarnation: u32) -> Self {
         let mut app = Self::new(mode);
-        app.participant.welcome(Standing::Owner, incarnation);
+        for act in app.participant.welcome(Standing::Owner, incarnation) {
+            if let Act::Open(incarnation) = act {
+                app.gate.open(incarnation);
+            }
+        }
         app
     }
 
@@ -48,21 +52,15 @@ impl Application {
         self.aware
     }
 
+    /// Whether requests touch its state. One that knows nothing of the contract has no gate.
     pub(crate) fn is_open(&self) -> bool {
-        self.participant.is_open() || !self.aware
+        self.gate.is_open() || !self.aware
     }
 
-    /// The gate closes.
-    pub(crate) fn note_seal(&mut self) {
-        if self.participant.is_sealed() {
-            self.sealed_at = Some(self.participant.incarnation());
-        }
-    }
-
-    /// Whether the gate was closed for a move and is open again, though no outcome was told.
-    pub(crate) fn has_unsealed_itself(&mut self) -> bool {
-        let sealed_at = if self.participant.is_open() { self.sealed_at.take() } else { None };
-        sealed_at.is_some_and(|at| self.participant.incarnation() <= at)
+    /// Whether its gate is as its machine has it: open or closed, and under which incarnation.
+    pub(crate) fn has_its_gate_as_told(&self) -> bool {
+        let told = self.participant.is_open().then(|| self.participant.incarnation());
+        self.gate.open_under() == told
     }
 
     /// A request, under its guard: refused untouched, or applied (once for each id) and answered.

@@ -5,6 +5,7 @@
 //! there is no second description of the protocol.
 
 pub mod application;
+mod gate;
 pub mod heal;
 pub mod ledger;
 pub mod model;

@@ -115,7 +115,8 @@ pub enum Action {
 /// What a broken rule looks like.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Violation {
-    /// The rule: `I1` … `I5`, `P…`.
+    /// The rule: `I1` … `I5`; `G`: a gate is as its application's machine has it; `P`: no process is started twice, and
+    /// no damaged disk is believed.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
@@ -514,16 +515,9 @@ impl World {
     /// The rules that must hold after every step.
     fn check(&mut self) {
         let mut broken = Vec::new();
-        for (start, process) in &mut self.processes {
-            if process.app.as_mut().is_some_and(Application::has_unsealed_itself) {
-                broken.push(("I3", format!("{start} opened its gate again and was told no outcome")));
-            }
-        }
-        let mut open = self
-            .processes
-            .iter()
-            .filter_map(|(start, process)| Some((*start, process.app.as_ref()?)))
-            .filter(|(_, app)| app.is_open());
+        let apps =
+            || self.processes.iter().filter_map(|(start, process)| Some((*start, process.app.as_ref()?)));
+        let mut open = apps().filter(|(_, app)| app.is_open());
         let first = open.next();
         let unserved = self.disk.operation.as_ref().is_some_and(|operation| {
             operation.mode == Mode::Handoff && matches!(operation.step, Step::Switch | Step::Doomed)
@@ -539,6 +533,10 @@ impl World {
             && let Some(what) = self.ledger.check(&app.state)
         {
             broken.push(("I2", format!("{start} serves, but {what}")));
+        }
+        for (start, app) in apps().filter(|(_, app)| !app.has_its_gate_as_told()) {
+            let (gate, phase) = (if app.is_open() { "open" } else { "closed" }, app.participant.phase());
+            broken.push(("G", format!("{start} has its gate {gate}, its machine says {phase:?}")));
         }
         for (rule, what) in broken {
             self.broken(rule, what);

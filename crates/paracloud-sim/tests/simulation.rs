@@ -65,6 +65,12 @@ fn two_open_gates_are_noticed() {
 }
 
 #[test]
+fn a_gate_that_turns_though_its_machine_did_not_say_so_is_noticed() {
+    let noticed = noticed(Sabotage::OwnGate);
+    assert!(["I3", "G"].iter().all(|rule| noticed.contains(rule)), "{noticed:?}");
+}
+
+#[test]
 fn a_lost_write_is_noticed() {
     assert!(noticed(Sabotage::LostWrite).contains(&"I2"));
 }

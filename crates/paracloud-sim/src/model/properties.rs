@@ -123,8 +123,9 @@ pub(super) fn properties(configuration: &Configuration) -> Vec<Property<MoveMode
         Property::<MoveModel>::always("I5: a healed world comes to rest", |model, state| {
             !state.fingerprint.is_multiple_of(model.configuration.heal_every) || model.heal(state).is_ok()
         }),
+        Property::<MoveModel>::always("G: a gate is as its machine has it", |_, state| !state.breaks("G")),
         Property::<MoveModel>::always("P: no process is started twice", |_, state| {
-            state.world.violations.iter().all(|it| ["I1", "I2", "I3", "I4"].contains(&it.rule))
+            state.world.violations.iter().all(|it| ["I1", "I2", "I3", "I4", "G"].contains(&it.rule))
         }),
         Property::<MoveModel>::sometimes("a move is committed", |_, state| {
             state.step() == Some(Step::Switch)

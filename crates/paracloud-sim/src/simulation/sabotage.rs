@@ -4,12 +4,15 @@ use super::{Event, MS, Simulation};
 use crate::application::Application;
 use crate::world::{Envelope, Message, Party, Timer};
 use paracloud_core::migration::gateway;
+use paracloud_core::register::{Mode, Step};
 
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
     /// The target of a move opens its gate while the source serves.
     SecondGate,
+    /// The gate of a sealed source opens, though its machine did not ask for it.
+    OwnGate,
     /// The owner forgets a write that was acknowledged.
     LostWrite,
     /// The owner applies a write once more.
@@ -32,7 +35,7 @@ impl Simulation {
             Some(Sabotage::SecondGate) => {
                 let other =
                     self.world.processes.iter_mut().find(|(start, it)| **start != owner && it.app.is_some());
-                let serves = matches!(self.world.disk.step(), Some(paracloud_core::register::Step::Open));
+                let serves = matches!(self.world.disk.step(), Some(Step::Open));
                 match other.filter(|_| serves) {
                     Some((_, process)) => {
                         process.app = Some(Application::serving(mode, incarnation));
@@ -40,6 +43,12 @@ impl Simulation {
                     }
                     None => false,
                 }
+            }
+            Some(Sabotage::OwnGate) => {
+                let open = self.world.disk.operation.as_ref();
+                let source = open.filter(|it| it.mode == Mode::Handoff && it.step == Step::Switch);
+                let process = source.and_then(|it| self.world.processes.get_mut(&it.source.start));
+                process.and_then(|it| it.app.as_mut()).is_some_and(|app| app.gate.open(incarnation))
             }
             Some(Sabotage::LostWrite | Sabotage::DoubledWrite) => {
                 let loses = self.sabotage == Some(Sabotage::LostWrite);

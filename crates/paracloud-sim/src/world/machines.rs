@@ -245,7 +245,7 @@ impl World {
         if self.stalled.contains(&Party::App(start)) {
             return;
         }
-        if app.connected && !app.said_ready && (app.participant.is_open() || !app.is_aware()) {
+        if app.connected && !app.said_ready && app.is_open() {
             app.said_ready = true;
             self.agent(setting, node, agent::Input::App(start, FromApp::Ready(true)));
         }
@@ -280,8 +280,14 @@ impl World {
                         );
                     }
                 }
-                Act::Close => app.note_seal(),
-                Act::Open(_) | Act::Forget(_) => {}
+                Act::Open(incarnation) => {
+                    if !app.gate.open(incarnation) {
+                        let what = format!("{start} opened its gate again and was told no outcome");
+                        self.broken("I3", what);
+                    }
+                }
+                Act::Close => app.gate.close(),
+                Act::Forget(_) => {}
                 Act::Load(operation) => {
                     self.channel = Some(Channel { operation, target: start, source: None, broken: false });
                     queue.extend(app.participant.prepared(operation));
