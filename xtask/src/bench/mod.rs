@@ -2,6 +2,8 @@
 
 mod clients;
 mod moving;
+mod pauses;
+mod restart;
 
 use crate::report::Report;
 use anyhow::Result;

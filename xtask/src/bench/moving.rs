@@ -3,10 +3,11 @@
 //! Runs and controls alternate: a window without a move, then a window of the same kind with one. The same program is
 //! then killed and started again, because that is what a user would do instead.
 
-use super::clients;
-use super::{greatest, median};
+use super::pauses::{self, Pauses};
+use super::restart::restarts;
+use super::{clients, greatest, median};
 use crate::report::Report;
-use crate::rig::{self, Rig, Who};
+use crate::rig::{self, Rig};
 use anyhow::{Context, Result, bail, ensure};
 use paracloud_core::ids::GatewayId;
 use paracloud_load::Config;
@@ -14,13 +15,11 @@ use paracloud_load::driver::Driver;
 use paracloud_load::ledger::{Held, Ledger, Write};
 use paracloud_load::meter::Seen;
 use paracloud_substrate::person::{Outcome, Reply, Request};
-use paracloud_substrate::process::signal;
 use paracloud_substrate::trace;
-use rustix::process::Signal;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const INSTANCE: &str = "sessions";
+pub(super) const INSTANCE: &str = "sessions";
 /// The window over everything before the restarts.
 const ALL: &str = "all";
 /// Writes of one request.
@@ -33,14 +32,10 @@ const ACHIEVED_MIN: f64 = 0.95;
 const BYTES_RATIO_MIN: f64 = 0.95;
 /// A control window, and what is seen of clients behind a move.
 const CONTROL_MS: u64 = 3_000;
-const BEHIND_MS: u64 = 500;
-/// How long the gateways may take to write down a pause that is over.
-const LOGGED_MS_MAX: u64 = 5_000;
-const GATEWAYS: usize = 2;
+pub(super) const BEHIND_MS: u64 = 500;
+const GATEWAYS: [GatewayId; 2] = [GatewayId(1), GatewayId(2)];
 /// How long the state may take to be filled, and a move or a restart to end.
-const FILLED_S_MAX: u64 = 300;
-/// Restarts of the same program, for comparison.
-const RESTARTS: u32 = 3;
+pub(super) const FILLED_S_MAX: u64 = 300;
 
 /// What to move.
 #[derive(clap::Args)]
@@ -65,7 +60,7 @@ pub(crate) struct Options {
 /// What one move cost.
 struct Run {
     outcome: Outcome,
-    parked_ms: Vec<f64>,
+    pauses: Pauses,
     control: Seen,
     seen: Seen,
 }
@@ -79,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
 }
 
 async fn measure(options: &Options) -> Result<Report> {
-    let gateways = rig::free_addresses(GATEWAYS)?;
+    let gateways = rig::free_addresses(GATEWAYS.len())?;
     let listen: Vec<_> = gateways.iter().map(|address| format!("{:?}", address.to_string())).collect();
     let manifest = format!(
         "kind: App\nname: {INSTANCE}\ncommand: [{:?}]\nlisten: [{}]\nreadiness:\n  http: /healthz\nstopGrace: 2s\n\
@@ -103,19 +98,13 @@ async fn measure(options: &Options) -> Result<Report> {
     })
     .await?;
     clients.begin(ALL).await?;
-    // Memory that is touched for the first time is slow: one move before anything counts.
-    once(&rig, &mut clients, "warm").await?;
+    // Memory that is touched for the first time is slow: one move is told apart from the others.
+    let warmup = once(&rig, &mut clients, options, "warm").await?;
+    say(0, &warmup);
     let mut runs = Vec::new();
     for number in 1..=options.runs {
-        let run = once(&rig, &mut clients, "run").await?;
-        say(&format!(
-            "run {number:>2}: parked {:>6.2} ms, moved in {:>5} ms, worst gap {:>6.1} ms (control {:>6.1} ms), {:.0} requests/s",
-            greatest(&run.parked_ms),
-            run.outcome.total_ms,
-            run.seen.client_gap_ms,
-            run.control.client_gap_ms,
-            run.seen.achieved_per_s,
-        ));
+        let run = once(&rig, &mut clients, options, "run").await?;
+        say(number, &run);
         runs.push(run);
     }
     let all = clients.end(ALL).await?;
@@ -126,13 +115,13 @@ async fn measure(options: &Options) -> Result<Report> {
     let (inputs, differ) = replay(directory.path())?;
     let left = left?;
     if let Err(error) = summary {
-        say(&format!("the clients' last words are missing: {error:#}"));
+        show(&format!("the clients' last words are missing: {error:#}"));
     }
     // Also those between the windows, and of the move that warms up.
     let (errors, unknown) = (all.errors.total(), all.unknown);
     let state_bytes = f64::from(options.state_mib) * 1024.0 * 1024.0;
     let each = |of: &dyn Fn(&Run) -> f64| runs.iter().map(of).collect::<Vec<_>>();
-    let parked: Vec<f64> = runs.iter().map(|run| greatest(&run.parked_ms)).collect();
+    let (parked, answered) = (each(&|run| run.pauses.parked_ms()), each(&|run| run.pauses.answered_ms()));
     let least_bytes =
         each(&|run| bytes(&run.outcome) / state_bytes).into_iter().fold(f64::INFINITY, f64::min);
     let slowest =
@@ -151,6 +140,12 @@ async fn measure(options: &Options) -> Result<Report> {
         "writes_per_s": options.writes_per_s,
         "parked_ms_p50": round(median(parked.clone())),
         "parked_ms_max": round(greatest(&parked)),
+        "answered_ms_p50": round(median(answered.clone())),
+        "answered_ms_max": round(greatest(&answered)),
+        "pauses": runs.iter().map(|run| run.pauses.count()).sum::<usize>(),
+        "warmup_moves": 1,
+        "warmup_parked_ms": round(warmup.pauses.parked_ms()),
+        "warmup_answered_ms": round(warmup.pauses.answered_ms()),
         "client_gap_ms_max": round(greatest(&each(&|run| run.seen.client_gap_ms))),
         "control_gap_ms_max": round(greatest(&each(&|run| run.control.client_gap_ms))),
         "latency_ms_p99": round(median(each(&|run| run.seen.latency_ms_p99))),
@@ -175,11 +170,11 @@ async fn measure(options: &Options) -> Result<Report> {
 }
 
 /// A control window, then a move within a window.
-async fn once(rig: &Rig, clients: &mut Driver, window: &str) -> Result<Run> {
+async fn once(rig: &Rig, clients: &mut Driver, options: &Options, window: &str) -> Result<Run> {
     clients.begin("control").await?;
     tokio::time::sleep(Duration::from_millis(CONTROL_MS)).await;
     let control = clients.end("control").await?;
-    let seen_before = pauses(rig)?.len();
+    let began_unix_us = pauses::now_unix_us()?;
     clients.begin(window).await?;
     let request = Request::Move { instance: INSTANCE.into(), to: None, accept_loss: false, wait: true };
     let replies = rig.ask(&request, Duration::from_secs(FILLED_S_MAX)).await?;
@@ -195,16 +190,29 @@ async fn once(rig: &Rig, clients: &mut Driver, window: &str) -> Result<Run> {
     ensure!(outcome.committed, "the move was rolled back: {:?}", outcome.cause);
     tokio::time::sleep(Duration::from_millis(BEHIND_MS)).await;
     let seen = clients.end(window).await?;
-    // A gateway may write its line later than its clients go on.
-    let since = Instant::now();
-    while pauses(rig)?.len() < seen_before + GATEWAYS
-        && since.elapsed().as_millis() < u128::from(LOGGED_MS_MAX)
-    {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let parked_ms = pauses(rig)?.split_off(seen_before);
-    ensure!(!parked_ms.is_empty(), "no gateway has logged a pause: there was no load, or no park");
-    Ok(Run { outcome, parked_ms, control, seen })
+    let requests_per_s = options.writes_per_s / WRITES;
+    let told = outcome.parked;
+    let pauses = Pauses::since(rig.layout(), &GATEWAYS, began_unix_us, told, requests_per_s).await?;
+    Ok(Run { outcome, pauses, control, seen })
+}
+
+/// Shows what a move cost. The one that warms up has number 0.
+fn say(number: u32, run: &Run) {
+    let name = if number == 0 { "warm-up".to_owned() } else { format!("run {number:>3}") };
+    show(&format!(
+        "{name}: parked {:>6.2} ms, answered {:>6.2} ms, moved in {:>5} ms, worst gap {:>6.1} ms (control {:>6.1} ms), {:.0} requests/s",
+        run.pauses.parked_ms(),
+        run.pauses.answered_ms(),
+        run.outcome.total_ms,
+        run.seen.client_gap_ms,
+        run.control.client_gap_ms,
+        run.seen.achieved_per_s,
+    ));
+}
+
+#[expect(clippy::print_stdout, reason = "a line a move, so that a long measurement is seen to go on")]
+fn show(line: &str) {
+    println!("{line}");
 }
 
 /// What each phase took, in the middle.
@@ -214,48 +222,6 @@ fn phases(runs: &[Run]) -> serde_json::Map<String, serde_json::Value> {
         all.entry(*phase).or_default().push(millis(*us) / 1000.0);
     }
     all.into_iter().map(|(phase, took)| (phase.to_string(), json!(round(median(took))))).collect()
-}
-
-/// Every pause in both gateways' own logs, in milliseconds.
-fn pauses(rig: &Rig) -> Result<Vec<f64>> {
-    let mut found = Vec::new();
-    for gateway in [GatewayId(1), GatewayId(2)] {
-        let text = std::fs::read_to_string(rig.layout().parked_log(gateway)).unwrap_or_default();
-        for line in text.lines() {
-            let line: serde_json::Value = serde_json::from_str(line).context("a gateway's log of waits")?;
-            if line["kind"] == "pause"
-                && let Some(parked_us) = line["parked_us"].as_u64()
-            {
-                let began = line["began_unix_us"].as_u64().context("a pause without a beginning")?;
-                found.push((began, millis(parked_us) / 1000.0));
-            }
-        }
-    }
-    found.sort_by_key(|(began, _)| *began);
-    Ok(found.into_iter().map(|(_, parked_ms)| parked_ms).collect())
-}
-
-/// What a user would do instead: kill the program, and let it be started again. Gaps, and writes lost.
-async fn restarts(rig: &Rig, clients: &mut Driver) -> Result<(Vec<f64>, u64)> {
-    let mut gaps = Vec::new();
-    let mut lost = 0;
-    for _ in 0..RESTARTS {
-        let before = rig.settled(INSTANCE, Duration::from_secs(FILLED_S_MAX)).await?;
-        let owner = before.record.context("it serves without a record")?.owner;
-        clients.begin("restart").await?;
-        let process =
-            rig.find(Who::Application(owner.node, owner.start)).context("the owner is not there")?;
-        signal(&process.open()?.context("the owner is dead already")?, Signal::KILL)?;
-        rig.until(INSTANCE, "serves again", Duration::from_secs(FILLED_S_MAX), |_, instance| {
-            let record = instance.record.as_ref();
-            record.is_some_and(|record| record.owner.start != owner.start && record.served.is_some())
-        })
-        .await?;
-        tokio::time::sleep(Duration::from_millis(BEHIND_MS)).await;
-        gaps.push(clients.end("restart").await?.client_gap_ms);
-        lost += clients.audit().await?.writes.lost;
-    }
-    Ok((gaps, lost))
 }
 
 /// The two self-tests: an audit that cannot fail would say nothing.
@@ -278,7 +244,7 @@ fn replay(directory: &std::path::Path) -> Result<(usize, usize)> {
         match trace::replay(&entry.path()) {
             Ok(steps) => inputs += steps,
             Err(error) => {
-                say(&error.to_string());
+                show(&error.to_string());
                 differ += 1;
             }
         }
@@ -299,9 +265,4 @@ fn millis(ms: u64) -> f64 {
 /// Two digits behind the point are enough for people.
 fn round(figure: f64) -> f64 {
     (figure * 100.0).round() / 100.0
-}
-
-#[expect(clippy::print_stdout, reason = "a line a run, so that a long measurement is seen to go on")]
-fn say(line: &str) {
-    println!("{line}");
 }
