@@ -36,6 +36,7 @@ fn obey(mut stream: &TcpStream) -> io::Result<()> {
         "receive" => receive(),
         "print" => print(rest),
         "child" => child(),
+        "daemon" => daemon(),
         "env" => Ok(std::env::var(rest).unwrap_or_default()),
         "exit" => std::process::exit(rest.parse().unwrap_or(0)),
         _ => Ok("what?".to_owned()),
@@ -139,4 +140,15 @@ fn child() -> io::Result<String> {
     use std::os::unix::process::CommandExt;
     let child = Command::new("sleep").arg("600").stdin(Stdio::null()).process_group(0).spawn()?;
     Ok(child.id().to_string())
+}
+
+/// `daemon`: leaves a process behind whose parent is gone and that has a session of its own.
+fn daemon() -> io::Result<String> {
+    let program = ["--fork", "sh", "-c", "echo $$; exec sleep 600"];
+    let mut forked =
+        Command::new("setsid").args(program).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut pid = String::new();
+    BufReader::new(forked.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut pid)?;
+    forked.wait()?;
+    Ok(pid)
 }

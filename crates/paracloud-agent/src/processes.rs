@@ -49,6 +49,13 @@ pub(crate) struct Spec {
     pub(crate) trace: PathBuf,
 }
 
+impl Spec {
+    /// Where it reaches the cloud: no other start has this in its environment.
+    pub(crate) fn endpoint(&self) -> &str {
+        self.env.get(paci::env::ENDPOINT).map_or("", String::as_str)
+    }
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Exit {

@@ -73,7 +73,7 @@ impl Keeper {
             && let Some(pid) = Pid::from_raw(identity.pid)
             && process.exit().map_err(failed)?.is_none()
         {
-            end_leftovers(pid).await;
+            end_leftovers(pid, spec.endpoint()).await;
         }
         match std::fs::remove_file(process.socket()) {
             Ok(()) => {}
@@ -235,7 +235,7 @@ impl Keeper {
     /// The process is dead: ends what it left behind, then says so.
     async fn buried(&mut self) -> Result<(), ShimError> {
         let Some(watched) = self.watched.take() else { return Ok(()) };
-        end_leftovers(watched.pid()).await;
+        end_leftovers(watched.pid(), self.spec.endpoint()).await;
         let failure = std::fs::read_to_string(self.process.failure()).ok();
         self.note_exit(&watched.exit(failure));
         self.kill_at = None;

@@ -1,7 +1,7 @@
 //! Watching one process and all that it leaves behind.
 
 use crate::processes::Exit;
-use paracloud_substrate::process::{Identity, signal};
+use paracloud_substrate::process::{Identity, left_by, signal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::io;
@@ -110,41 +110,36 @@ fn told(status: ExitStatus) -> String {
     }
 }
 
-/// Ends what is left of a dead process's group and session, and returns once nothing is left.
+/// Ends what a dead process has left, and returns once nothing is left. `endpoint` is its own, in its environment.
 ///
 /// This has no bound of its own: death is proved or not reported. Who does not die is said in the log.
-pub(crate) async fn end_leftovers(leader: Pid) {
+pub(crate) async fn end_leftovers(leader: Pid, endpoint: &str) {
+    let variable = (paci::env::ENDPOINT, endpoint);
     let mut sweeps = 0_u32;
     loop {
         let _ = kill_process_group(leader, Signal::KILL);
-        let left = session_of(leader);
-        if left.is_empty() {
-            return;
-        }
-        for identity in &left {
+        let left = left_by(leader.as_raw_nonzero().get(), variable);
+        for identity in left.iter().flatten() {
             if let Ok(Some(handle)) = identity.open() {
                 let _ = signal(&handle, Signal::KILL);
             }
         }
         sweeps = sweeps.saturating_add(1);
-        if sweeps.is_multiple_of(SWEEPS_UNTIL_SAID) {
-            let pids: Vec<_> = left.iter().map(|identity| identity.pid).collect();
-            tracing::warn!(
-                ?pids,
-                "what the dead process left behind does not die; its death is not reported yet"
-            );
+        let is_time_to_say = sweeps.is_multiple_of(SWEEPS_UNTIL_SAID);
+        match left {
+            Ok(left) if left.is_empty() => return,
+            Ok(left) if is_time_to_say => {
+                let pids: Vec<_> = left.iter().map(|identity| identity.pid).collect();
+                tracing::warn!(
+                    ?pids,
+                    "what the dead process left behind does not die; its death is not reported yet"
+                );
+            }
+            Err(error) if is_time_to_say => {
+                tracing::warn!(%error, "what the dead process left behind cannot be seen; its death is not reported yet");
+            }
+            Ok(_) | Err(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(SWEEP_MS)).await;
     }
-}
-
-/// The living processes of a session, but for its dead leader.
-fn session_of(leader: Pid) -> Vec<Identity> {
-    let leader = leader.as_raw_nonzero().get();
-    let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
-    all.filter_map(|process| process.ok()?.stat().ok())
-        .filter(|stat| stat.session == leader && stat.pid != leader)
-        .filter(|stat| !matches!(stat.state, 'Z' | 'X' | 'x'))
-        .filter_map(|stat| Identity::of(stat.pid).ok())
-        .collect()
 }

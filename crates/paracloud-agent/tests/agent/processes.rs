@@ -211,6 +211,19 @@ fn what_a_program_leaves_behind_is_ended_before_its_death_is_told() {
 }
 
 #[test]
+fn a_process_that_left_the_session_of_its_program_is_ended_before_the_death_is_told() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    let daemon: i32 = shop.say("daemon").trim().parse().unwrap();
+    assert!(is_alive(daemon));
+    shop.say("exit 3");
+    let how = rig.agents[0].hear_death(start);
+    assert!(how.contains("status 3"), "{how}");
+    assert!(!is_alive(daemon), "neither its own session nor the death of its parent saves it");
+}
+
+#[test]
 fn a_program_that_does_not_hear_is_killed_after_its_grace() {
     let mut rig = Rig::with(|app| {
         let puppet = app.command.join(" ");
