@@ -122,9 +122,11 @@ fn impure_sources(root: &Path) -> Result<Vec<String>> {
     if !core.contains("#![no_std]") {
         faults.push("paracloud-core must be built without the standard library".to_owned());
     }
-    let mut outside = core.lines().zip(core.lines().skip(1));
-    if outside.any(|(before, line)| line.contains("extern crate std") && before.trim() != "#[cfg(test)]") {
-        faults.push("paracloud-core takes the standard library in outside of its tests".to_owned());
+    for path in rust_files(&root.join("crates/paracloud-core/src"))? {
+        if takes_std(&fs::read_to_string(&path)?) {
+            let file = path.strip_prefix(root).unwrap_or(&path).display();
+            faults.push(format!("{file} takes the standard library in outside of its tests"));
+        }
     }
     for source in PURE_SOURCES {
         let text = fs::read_to_string(root.join(source)).with_context(|| format!("{source} is gone"))?;
@@ -137,6 +139,27 @@ fn impure_sources(root: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(faults)
+}
+
+/// Whether a source takes the standard library in, and not only for its tests.
+fn takes_std(text: &str) -> bool {
+    let before = std::iter::once("").chain(text.lines());
+    before
+        .zip(text.lines())
+        .any(|(before, line)| line.contains("extern crate std") && before.trim() != "#[cfg(test)]")
+}
+
+fn rust_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).with_context(|| format!("{} is gone", directory.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(rust_files(&path)?);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -175,6 +198,13 @@ mod tests {
     #[test]
     fn a_new_crate_needs_a_floor() {
         assert_eq!(faults(&[package("paracloud-utils", &[])]).len(), 1);
+    }
+
+    #[test]
+    fn a_module_that_takes_the_standard_library_in_is_found() {
+        assert!(takes_std("extern crate std;\nuse std::time::Instant;\n"));
+        assert!(takes_std("use alloc::vec;\nextern crate std as own;\n"));
+        assert!(!takes_std("extern crate alloc;\n#[cfg(test)]\nextern crate std;\n"));
     }
 
     #[test]
