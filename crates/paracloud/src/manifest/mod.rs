@@ -17,6 +17,8 @@ mod node;
 use crate::failure::{Exit, Failure, chain};
 use paracloud_core::ids::{GatewayId, NodeId};
 use paracloud_substrate::config::{App, Cloud, Node};
+use std::fs::File;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
@@ -69,11 +71,16 @@ pub fn read(path: &Path, nodes: u32) -> Result<Resolved, Failure> {
         let next = "name a manifest: paracloud up app.yaml";
         Failure::new(Exit::Usage, "manifest_unreadable", &shown, chain(&error), next)
     };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > MANIFEST_BYTES_MAX {
+    // What is read counts, not what the file system says: a pipe or a device has no length.
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MANIFEST_BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > MANIFEST_BYTES_MAX {
         let why = format!("is larger than {}", crate::figures::bytes(MANIFEST_BYTES_MAX));
         return Err(Failure::new(Exit::Usage, "manifest_too_large", shown, why, "is it a manifest?"));
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let text = String::from_utf8(text)
+        .map_err(|_| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8")))?;
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let base = absolute.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf);
     resolve(&text, &base, nodes).map_err(|problem| {

@@ -145,3 +145,17 @@ fn any_text_is_refused_or_resolved_but_never_a_panic() {
     let deep = "[".repeat(10_000);
     assert!(resolve(&deep, Path::new("/"), 2).is_err());
 }
+
+#[test]
+fn a_manifest_is_no_longer_than_its_bound_also_where_the_file_system_knows_no_length() {
+    let (input, mut output) = std::io::pipe().unwrap();
+    let writer = std::thread::spawn(move || {
+        let comment = vec![b'#'; usize::try_from(MANIFEST_BYTES_MAX).unwrap() + 1];
+        let _ = std::io::Write::write_all(&mut output, &comment);
+    });
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&input));
+    let failure = read(Path::new(&path), 2).unwrap_err();
+    assert_eq!((failure.exit, failure.code.as_str()), (Exit::Usage, "manifest_too_large"), "{failure:?}");
+    drop(input);
+    writer.join().unwrap();
+}
