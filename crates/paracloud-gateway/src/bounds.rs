@@ -29,6 +29,8 @@ pub const STREAM_AGE: Duration = Duration::from_millis(200);
 pub const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// How long an application may take to begin its reply.
 pub const REPLY_WAIT: Duration = Duration::from_secs(600);
+/// How long the rest of a refusal may take to come; then its connection is given up, and the refusal holds.
+pub const REFUSAL_WAIT: Duration = Duration::from_millis(200);
 /// How long a connection to an application is kept without use. Shorter than what servers grant, so that they do not
 /// close one that is about to be used.
 pub const IDLE_WAIT: Duration = Duration::from_secs(2);

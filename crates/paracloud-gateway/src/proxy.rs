@@ -7,7 +7,7 @@
 
 use crate::answer;
 use crate::body::{Gathering, Outgoing, Reply, Room, Unread, Upload, hold};
-use crate::bounds::{REPLY_BYTES_HELD, REPLY_WAIT};
+use crate::bounds::{REFUSAL_WAIT, REPLY_BYTES_HELD, REPLY_WAIT};
 use crate::control::{Control, Verdict};
 use crate::head;
 use crate::passing::Passing;
@@ -244,7 +244,8 @@ impl Proxy {
         }
         let body = response.into_body();
         let is_short = body.size_hint().upper().is_some_and(|length| length <= REPLY_BYTES_HELD);
-        if is_short && hold(&mut connection, body).await.is_ok() {
+        // The head alone is the proof: what the application may still say keeps nobody waiting.
+        if is_short && let Ok(Ok(_)) = tokio::time::timeout(REFUSAL_WAIT, hold(&mut connection, body)).await {
             self.control.pool.give(connection);
         }
         Err(Unserved::Refused(if may_repeat { Answer::NotApplied } else { Answer::Spent }))

@@ -23,6 +23,22 @@ async fn a_refused_request_is_asked_for_and_sent_to_the_new_owner_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_whose_body_never_comes_is_a_refusal() {
+    let (world, mut controller) = World::usual().await;
+    let (source, target) = (RawApplication::new(1).await, Application::new(2).await);
+    controller.obeyed(1, false, Some(source.route)).await;
+    let client = spawn(world.address, get("/"));
+    let mut connection = source.accept().await;
+    connection.until("\r\n\r\n").await;
+    connection
+        .say("HTTP/1.1 421 Misdirected Request\r\npaci-not-applied: 1\r\ncontent-length: 9\r\n\r\n")
+        .await;
+    controller.obeyed(2, false, Some(target.route)).await;
+    assert_eq!(text(&answer(client).await), "app 2");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_move_that_was_called_off_a_refused_request_is_sent_to_the_source_again() {
     let (world, mut controller) = World::usual().await;
     let source = Application::new(1).await;
