@@ -41,15 +41,8 @@ pub async fn run(context: &Context, app: &str, follow: bool) -> Result<(), Failu
         }
         for process in of_app {
             let reading = readings.entry(process.start).or_default();
-            loop {
-                let before = reading.offset;
-                let lines = reading.take(process, !follow);
-                if !lines.iter().all(|line| say(&shown(process, line, context.format))) {
-                    return Ok(());
-                }
-                if reading.offset == before {
-                    break;
-                }
+            if !reading.print(process, !follow, |line| say(&shown(process, line, context.format))) {
+                return Ok(());
             }
         }
         if !follow {
@@ -78,8 +71,23 @@ fn nothing(context: &Context, app: &str, known: bool) -> Failure {
 }
 
 impl Reading {
-    /// The next whole lines, from one chunk; at the end with `all` also a last one without its end.
-    fn take(&mut self, process: &Process, all: bool) -> Vec<String> {
+    /// Prints what was written until now: a process that goes on writing does not keep it from ending. With `all` also
+    /// a last line without its end. `false`: nobody reads any more.
+    fn print(&mut self, process: &Process, all: bool, mut say: impl FnMut(&str) -> bool) -> bool {
+        let end = std::fs::metadata(process.log()).map_or(0, |metadata| metadata.len());
+        loop {
+            let before = self.offset;
+            if !self.take(process, end, all).iter().all(|line| say(line)) {
+                return false;
+            }
+            if self.offset == before {
+                return true;
+            }
+        }
+    }
+
+    /// The next whole lines before `end`, from one chunk; at the end with `all` also a last one without its end.
+    fn take(&mut self, process: &Process, end: u64, all: bool) -> Vec<String> {
         let mut lines = Vec::new();
         // No log yet, or a directory that was just removed: nothing to print.
         let Ok(mut file) = File::open(process.log()) else { return lines };
@@ -87,7 +95,8 @@ impl Reading {
             return lines;
         }
         let mut chunk = vec![0; LINE_BYTES_MAX];
-        let count = file.read(&mut chunk).unwrap_or(0);
+        let left = usize::try_from(end.saturating_sub(self.offset)).unwrap_or(LINE_BYTES_MAX);
+        let count = file.read(&mut chunk[..left.min(LINE_BYTES_MAX)]).unwrap_or(0);
         self.offset += u64::try_from(count).unwrap_or(0);
         for byte in &chunk[..count] {
             if *byte == b'\n' || self.rest.len() == LINE_BYTES_MAX {
@@ -120,24 +129,52 @@ mod tests {
     use super::*;
     use std::time::SystemTime;
 
-    #[test]
-    fn a_line_is_printed_once_and_only_when_it_has_ended() {
-        let directory = tempfile::tempdir().unwrap();
-        let process = Process {
+    fn process(directory: &std::path::Path) -> Process {
+        Process {
             node: "n1".to_owned(),
             start: StartId(0x1234_5678_9abc_def0),
             instance: "web".to_owned(),
             begun: SystemTime::now(),
-            directory: directory.path().to_owned(),
-        };
+            directory: directory.to_owned(),
+        }
+    }
+
+    fn printed(reading: &mut Reading, process: &Process, all: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        assert!(reading.print(process, all, |line| {
+            lines.push(line.to_owned());
+            true
+        }));
+        lines
+    }
+
+    #[test]
+    fn a_line_is_printed_once_and_only_when_it_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = process(directory.path());
         let mut reading = Reading::default();
-        assert!(reading.take(&process, false).is_empty(), "no log yet");
+        assert!(printed(&mut reading, &process, false).is_empty(), "no log yet");
         std::fs::write(process.log(), "one\ntw").unwrap();
-        assert_eq!(reading.take(&process, false), ["one"]);
+        assert_eq!(printed(&mut reading, &process, false), ["one"]);
         std::fs::write(process.log(), "one\ntwo\r\n\nlast").unwrap();
-        assert_eq!(reading.take(&process, false), ["two", ""]);
-        assert_eq!(reading.take(&process, true), ["last"]);
-        assert!(reading.take(&process, true).is_empty());
+        assert_eq!(printed(&mut reading, &process, false), ["two", ""]);
+        assert_eq!(printed(&mut reading, &process, true), ["last"]);
+        assert!(printed(&mut reading, &process, true).is_empty());
         assert_eq!(shown(&process, "one", Format::Text), "n1/12345678 one");
+    }
+
+    #[test]
+    fn a_process_that_writes_as_fast_as_it_is_read_does_not_keep_its_log_from_ending() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = process(directory.path());
+        std::fs::write(process.log(), "first\n").unwrap();
+        let mut log = File::options().append(true).open(process.log()).unwrap();
+        let mut lines = Vec::new();
+        assert!(Reading::default().print(&process, true, |line| {
+            lines.push(line.to_owned());
+            std::io::Write::write_all(&mut log, b"one more\n").unwrap();
+            lines.len() < 100
+        }));
+        assert_eq!(lines, ["first"]);
     }
 }
