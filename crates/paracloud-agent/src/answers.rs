@@ -200,7 +200,8 @@ pub(crate) fn offer(mode: register::Mode, answer: &Answer) -> (Option<Offer>, Ve
             {
                 return (Some(Offer::Accept), notes);
             }
-            notes.push(Note::Reason(format!("it does not offer the mode {wanted}")));
+            let own = if answer.message.is_empty() { String::new() } else { format!(": {}", answer.message) };
+            notes.push(Note::Reason(format!("it does not offer the mode {wanted}{own}")));
             (Some(Offer::Refuse), notes)
         }
         (Verdict::Defer, _) => {

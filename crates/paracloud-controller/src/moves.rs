@@ -146,8 +146,9 @@ fn choose(app: &App, preview: &Preview, accept_loss: bool) -> Result<Mode, Refus
             Err(refused("refused", message, next))
         }
         None => {
+            let reason = if reason.is_empty() { "it cannot be handed over" } else { &reason };
             let message =
-                format!("{name} does not speak PaCI and holds state: a move restarts it and loses the state");
+                format!("{name}: {reason}, and it holds state: a move restarts it and loses the state");
             let next = "consent with --accept-loss, or say `state: none` in the manifest if it has none";
             Err(refused("consent_needed", message, next))
         }
@@ -201,6 +202,17 @@ mod tests {
         assert_eq!(code(State::Stateful, true, false), Ok(Mode::Restart));
         assert_eq!(code(State::Stateful, false, true), Ok(Mode::Restart));
         assert_eq!(code(State::None, false, false), Ok(Mode::Restart));
+    }
+
+    #[test]
+    fn who_needs_a_consent_says_why_it_cannot_hand_over_in_its_own_words() {
+        for why in ["it does not speak PaCI", "it does not claim the capability move.handoff"] {
+            let preview = Preview { reason: why.to_owned(), ..offers(None) };
+            let refused = choose(&app(State::Stateful, false), &preview, false).unwrap_err();
+            assert!(refused.message.contains(why), "{}", refused.message);
+            let others = refused.message.replace(why, "");
+            assert!(!others.contains("PaCI"), "{}", refused.message);
+        }
     }
 
     #[test]

@@ -95,11 +95,11 @@ pub enum FromAgentLine {
 /// What an application says of a move that is only thought of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preview {
-    /// Whether it could be moved by handing over (`None`: it does not speak PaCI).
+    /// Whether it could be moved by handing over; `None`: it cannot hand over, and `reason` says why.
     pub offer: Option<Offer>,
     /// Its figures.
     pub estimate: Option<MoveEstimate>,
-    /// Its reason, if it refused or holds.
+    /// Its reason, if it refused or holds; why it cannot hand over, if so; else what it had to say.
     pub reason: String,
 }
 

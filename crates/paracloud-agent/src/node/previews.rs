@@ -10,7 +10,7 @@ use paci::upcall::Upcall;
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
-use paracloud_substrate::message::{FromAgentLine, Preview};
+use paracloud_substrate::message::{FromAgentLine, Note, Preview};
 
 /// How long an application may take to answer a preview, in milliseconds.
 const PREVIEW_MS_MAX: u64 = 5_000;
@@ -68,14 +68,16 @@ impl Node {
     /// The application answered one.
     pub(super) fn preview_answered(&mut self, id: StartId, answer: &Answer) {
         let Some(start) = self.starts.get_mut(&id) else { return };
-        let (offer, _) = answers::offer(Mode::Handoff, answer);
+        let (offer, notes) = answers::offer(Mode::Handoff, answer);
         let Some(offer) = offer else { return };
         let Some((question, _)) = start.session.preview.take() else { return };
         let estimate = match &answer.result {
             Some(Finding::Estimate(estimate)) => Some(estimate.clone()),
             Some(_) | None => None,
         };
-        let reason = if offer == Offer::Accept { answer.message.clone() } else { answers::reason(answer) };
+        let why =
+            notes.into_iter().find_map(|note| if let Note::Reason(why) = note { Some(why) } else { None });
+        let reason = why.unwrap_or_else(|| answer.message.clone());
         // One that estimates and names other modes alone cannot hand over.
         let offer = if offer == Offer::Refuse && estimate.is_some() { None } else { Some(offer) };
         self.previewed(question, Ok(Preview { offer, estimate, reason }));

@@ -264,6 +264,19 @@ fn a_preview_asks_without_an_operation() {
 }
 
 #[test]
+fn who_estimates_a_restart_alone_is_said_to_offer_no_handoff() {
+    let (mut rig, _, shop) = owner();
+    shop.hello(CAPABILITIES);
+    rig.agents[0].say(&ToAgentLine::Preview { instance: APP.to_owned(), question: 1 });
+    let upcall = shop.next();
+    let answer = json!({"verdict": "DONE", "estimate": {"modes": ["RESTART"]}, "message": "all is on disk"});
+    assert_eq!(shop.answer(&upcall, answer).0, 200);
+    let preview = previewed(&mut rig, 1).unwrap();
+    let reason = "it does not offer the mode HANDOFF: all is on disk";
+    assert_eq!((preview.offer, preview.reason.as_str()), (None, reason));
+}
+
+#[test]
 fn a_program_of_curl_and_sh_is_a_full_participant() {
     if std::process::Command::new("curl").arg("--version").output().is_err() {
         return;

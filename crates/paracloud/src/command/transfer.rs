@@ -221,9 +221,10 @@ fn previewed(app: &str, mode: Option<Mode>, to: NodeId, preview: &Preview) -> St
             format!("the application holds on for {}", millis(remaining_ms.into()))
         }
         Some(Offer::Refuse) => "the application refuses".to_owned(),
-        None => "the application does not speak PaCI".to_owned(),
+        None if preview.reason.is_empty() => "the application cannot hand its state over".to_owned(),
+        None => format!("the application cannot hand its state over: {}", preview.reason.escape_debug()),
     });
-    if !preview.reason.is_empty() {
+    if preview.offer.is_some() && !preview.reason.is_empty() {
         lines.push(format!("it says   {}", preview.reason.escape_debug()));
     }
     if let Some(estimate) = &preview.estimate {
@@ -270,11 +271,14 @@ mod tests {
         let aware = Preview { offer: Some(Offer::Accept), estimate: Some(estimate), reason: String::new() };
         let held = Offer::Hold { remaining_ms: 90_000 };
         let held = Preview { offer: Some(held), estimate: None, reason: "backup\x1b[2J".to_owned() };
-        let unaware = Preview { offer: None, estimate: None, reason: String::new() };
+        let unaware = Preview { offer: None, estimate: None, reason: "it does not speak PaCI".to_owned() };
+        let restarts = "it does not offer the mode HANDOFF".to_owned();
+        let restarts = Preview { offer: None, estimate: None, reason: restarts };
         let shown = [
             previewed("sessions", Some(Mode::Handoff), NodeId(2), &aware),
             previewed("sessions", None, NodeId(2), &held),
             previewed("web", Some(Mode::Restart), NodeId(2), &unaware),
+            previewed("web", None, NodeId(2), &restarts),
         ];
         insta::assert_snapshot!(shown.join("\n\n"));
     }

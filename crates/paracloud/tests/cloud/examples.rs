@@ -102,7 +102,7 @@ fn the_program_that_knows_nothing_of_us_is_moved_with_consent_only_and_begins_an
     assert_eq!(refused.code, 4, "{}", refused.err);
     assert_eq!(
         refused.err,
-        "error: visitors: does not speak PaCI and holds state: a move restarts it and loses the state\n\
+        "error: visitors: it does not speak PaCI, and it holds state: a move restarts it and loses the state\n\
          next: consent with --accept-loss, or say `state: none` in the manifest if it has none\n"
     );
     assert!(number(&rig.get(1)) > last, "nothing happened to it");
