@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// Why a body ends early.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +176,9 @@ pub(crate) struct Gathering {
     incoming: Incoming,
     pieces: Pieces,
     room: Option<Taken>,
+    wait_total: Duration,
+    /// When it has to be here, once it is read.
+    until: Option<Instant>,
 }
 
 /// Why a body was not read whole.
@@ -181,14 +186,14 @@ pub(crate) struct Gathering {
 pub(crate) enum Unread {
     /// The client broke off.
     Broken,
-    /// The client was silent for too long.
-    Silent,
+    /// The client was silent, or took, for too long.
+    Slow,
 }
 
 impl Gathering {
     /// Nothing is read yet.
-    pub(crate) fn new(incoming: Incoming, room: Taken) -> Self {
-        Self { incoming, pieces: Pieces::of(room.bytes), room: Some(room) }
+    pub(crate) fn new(incoming: Incoming, room: Taken, wait_total: Duration) -> Self {
+        Self { incoming, pieces: Pieces::of(room.bytes), room: Some(room), wait_total, until: None }
     }
 
     /// Reads on to the end. It may be dropped and called again without loss.
@@ -196,12 +201,13 @@ impl Gathering {
     /// # Errors
     /// There is no end to come.
     pub(crate) async fn read(&mut self) -> Result<Bytes, Unread> {
+        let until = *self.until.get_or_insert_with(|| Instant::now() + self.wait_total);
         loop {
             if self.incoming.is_end_stream() {
                 return Ok(self.whole());
             }
-            match tokio::time::timeout(BODY_WAIT, self.incoming.frame()).await {
-                Err(_) => return Err(Unread::Silent),
+            match timeout_at(until.min(Instant::now() + BODY_WAIT), self.incoming.frame()).await {
+                Err(_) => return Err(Unread::Slow),
                 Ok(None) => return Ok(self.whole()),
                 Ok(Some(Err(_))) => return Err(Unread::Broken),
                 Ok(Some(Ok(frame))) => self.pieces.add(frame),

@@ -15,6 +15,8 @@ pub const HEADERS_MAX: usize = 128;
 pub const HEAD_WAIT: Duration = Duration::from_secs(60);
 /// How long a client may be silent inside a body that is read whole.
 pub const BODY_WAIT: Duration = Duration::from_secs(60);
+/// How long a body that is read whole may take to come, however little its client is silent: it takes room meanwhile.
+pub const BODY_WAIT_TOTAL: Duration = Duration::from_secs(600);
 /// Bodies kept to be sent again, all together, in bytes: each counts from its first byte until nothing of it is needed
 /// any more, because the application has begun its reply or its client was answered. A request that finds no room is
 /// streamed, and so cannot be sent again.

@@ -57,6 +57,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 /// Why a gateway cannot run.
@@ -132,11 +133,13 @@ pub struct Terms {
     pub deaf: Option<PathBuf>,
     /// In place of [`REPLAY_BYTES_TOTAL_MAX`].
     pub replay_bytes_total_max: usize,
+    /// In place of [`BODY_WAIT_TOTAL`].
+    pub body_wait_total: Duration,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { deaf: None, replay_bytes_total_max: REPLAY_BYTES_TOTAL_MAX }
+        Self { deaf: None, replay_bytes_total_max: REPLAY_BYTES_TOTAL_MAX, body_wait_total: BODY_WAIT_TOTAL }
     }
 }
 
@@ -185,8 +188,12 @@ pub async fn run_until(
             log.clone(),
         );
         controls.insert(app.name.clone(), Arc::clone(&control));
-        let proxy =
-            Proxy { control, room: Arc::clone(&room), replay_bytes_max: app.parking.replay_bytes_max };
+        let proxy = Proxy {
+            control,
+            room: Arc::clone(&room),
+            replay_bytes_max: app.parking.replay_bytes_max,
+            body_wait_total: terms.body_wait_total,
+        };
         tracing::info!(app = app.name, address = ?listener.local_addr().ok(), "clients connect here");
         tokio::spawn(listener::accept(listener, proxy, Arc::clone(&places), told_ending.clone()));
     }

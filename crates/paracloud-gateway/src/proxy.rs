@@ -23,6 +23,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use paracloud_core::migration::gateway::{Answer, Failure, Route};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// What serves the clients of one instance.
@@ -33,6 +34,8 @@ pub(crate) struct Proxy {
     pub(crate) room: Arc<Room>,
     /// The most of one body that is kept, in bytes.
     pub(crate) replay_bytes_max: u32,
+    /// How long such a body may take to come.
+    pub(crate) body_wait_total: Duration,
 }
 
 /// A client's connection.
@@ -102,7 +105,7 @@ impl Proxy {
         let short = length.filter(|length| *length <= u64::from(self.replay_bytes_max));
         let room = short.and_then(|length| self.room.take(usize::try_from(length).ok()?));
         let Some(room) = room else { return Ok(Content::Upload(Some(incoming))) };
-        let mut gathering = Box::new(Gathering::new(incoming, room));
+        let mut gathering = Box::new(Gathering::new(incoming, room, self.body_wait_total));
         if !self.control.is_open() {
             return Ok(Content::Unread(gathering));
         }
@@ -299,7 +302,7 @@ async fn until_cut(cut: Option<oneshot::Receiver<()>>) {
 fn unread(unread: Unread) -> Response<Reply> {
     match unread {
         Unread::Broken => answer::refused(StatusCode::BAD_REQUEST, "the body broke off"),
-        Unread::Silent => answer::refused(StatusCode::REQUEST_TIMEOUT, "the body did not come"),
+        Unread::Slow => answer::refused(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     }
 }
 

@@ -9,6 +9,8 @@ use paracloud_substrate::config::Parking;
 use paracloud_substrate::layout::Layout;
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_request_is_refused_and_reaches_no_application() {
@@ -63,6 +65,38 @@ async fn a_client_that_breaks_its_body_off_leaves_nothing_behind() {
     controller.obeyed(3, false, Some(source.route)).await;
     assert_eq!(text(&send(world.address, get("/next")).await), "app 1");
     assert_eq!(source.seen().len(), 1, "{:?}", source.seen());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_never_silent_and_never_done_with_its_body_is_answered_all_the_same() {
+    let terms = Terms { body_wait_total: Duration::from_millis(50), ..Terms::default() };
+    let (world, mut controller) = World::on(Parking::default(), terms).await;
+    let source = RawApplication::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let mut client = Raw::connect(world.address).await;
+    client.say("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1048576\r\n\r\n").await;
+    let (mut answers, mut says) = client.0.split();
+    let drips = async {
+        while says.write_all(b"x").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    let answered = async {
+        while answers.read_buf(&mut answer).await.is_ok_and(|bytes| bytes > 0 && !answer.ends_with(b"}")) {}
+    };
+    crate::world::soon("an answer", async {
+        tokio::select! {
+            () = drips => {}
+            () = answered => {}
+        }
+    })
+    .await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("not_applied"), "{answer}");
+    assert!(source.is_alone().await);
     world.end().await;
 }
 
