@@ -100,6 +100,15 @@ fn what_there_is_not_is_named_and_nothing_hangs() {
 }
 
 #[test]
+fn what_a_person_should_know_of_the_manifest_is_said_at_the_start_and_once() {
+    let rig = Rig::new("state: none");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let notes = up.said().matches("note: web: its command names no {port}").count();
+    assert_eq!(notes, 1, "{}", up.said());
+}
+
+#[test]
 fn a_second_up_is_refused_and_a_taken_address_is_named() {
     let rig = Rig::new("state: none");
     let mut up = rig.up(&[]);

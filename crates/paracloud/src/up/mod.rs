@@ -66,7 +66,8 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let mut supervisor =
         Supervisor::start(layout, &cloud, says).map_err(|error| Failure::machine(shown, &error))?;
     let mut watcher = Watcher::new(layout, SystemTime::now());
-    let printer = Printer { context, cloud: &cloud, notes: &notes };
+    let printer = Printer { context, cloud: &cloud };
+    notes.iter().for_each(|note| printer.word(&format!("note: {note}")));
     loop {
         tokio::select! {
             _ = ends.next() => break,
@@ -170,7 +171,6 @@ fn left_behind(layout: &Layout) -> Failure {
 struct Printer<'a> {
     context: &'a Context,
     cloud: &'a Cloud,
-    notes: &'a [String],
 }
 
 impl Printer<'_> {
@@ -203,9 +203,6 @@ impl Printer<'_> {
     fn waiting(&self, status: &paracloud_substrate::person::Status) {
         for line in watch::obstacles(status) {
             self.word(&line);
-        }
-        for note in self.notes {
-            self.word(&format!("note: {note}"));
         }
         self.word(&format!("see paracloud events{0}, paracloud logs APP{0}", hint(&self.context.layout)));
     }
