@@ -20,6 +20,9 @@ const LOOK_MS: u64 = 100;
 const LOOK_LATER_MS: u64 = 2_000;
 /// After so long without everything serving it is said what is missing, in milliseconds; then at twice the time.
 const SAY_MS: u64 = 10_000;
+/// A journal that cannot be followed is dialled again after this long, in milliseconds. Where nobody holds the lock
+/// (the directory was removed) a dial fails at once, and without a pause nothing else would be heard.
+const DIAL_AGAIN_MS: u64 = 100;
 /// How long the controller may take to answer, in milliseconds.
 const ANSWER_MS: u64 = 2_000;
 
@@ -119,7 +122,10 @@ impl Watcher {
         loop {
             let Some(journal) = &mut self.journal else {
                 let request = Request::Events { from: self.next_event, follow: true };
-                self.journal = Conversation::open(&self.layout, &request).await.ok();
+                match Conversation::open(&self.layout, &request).await {
+                    Ok(journal) => self.journal = Some(journal),
+                    Err(_) => sleep(Duration::from_millis(DIAL_AGAIN_MS)).await,
+                }
                 continue;
             };
             match journal.next().await {
@@ -130,7 +136,7 @@ impl Watcher {
                 Some(_) => {}
                 None => {
                     self.journal = None;
-                    sleep(Duration::from_millis(LOOK_MS)).await;
+                    sleep(Duration::from_millis(DIAL_AGAIN_MS)).await;
                 }
             }
         }
@@ -264,6 +270,25 @@ mod tests {
         };
         let node = Node { id: NodeId(1), name: "n1".to_owned(), connected };
         Status { instances: vec![instance], nodes: vec![node], gateways: vec![(1, connected)] }
+    }
+
+    #[test]
+    fn where_there_is_no_cloud_any_more_it_is_looked_for_with_pauses_in_which_others_are_heard() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(&directory.path().join("removed")).unwrap();
+        let (heard, hears) = std::sync::mpsc::channel();
+        // A thread of its own: one that never pauses would never give this one its turn.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let watcher =
+                    tokio::spawn(async move { Watcher::new(&layout, SystemTime::now()).next().await });
+                let other = tokio::spawn(async move { heard.send(()) });
+                other.await.unwrap().unwrap();
+                watcher.abort();
+            });
+        });
+        hears.recv_timeout(Duration::from_secs(60)).unwrap();
     }
 
     #[test]
