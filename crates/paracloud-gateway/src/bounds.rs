@@ -48,8 +48,10 @@ pub const QUIET_WAIT: Duration = Duration::from_millis(100);
 pub const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// Messages that wait for the link to the controller; one more is dropped, as on a lost link.
 pub const LINK_QUEUE_MAX: usize = 1_024;
-/// Lines that wait for the log of parked times; one more is dropped, and counted.
+/// Lines that wait for the log of parked times; one more is dropped, and counted in the gateway's own log.
 pub const LOG_QUEUE_MAX: usize = 65_536;
+/// The log of parked times, in bytes: when it would be longer it is put aside as `….1`, in place of the one before.
+pub const PARKED_LOG_BYTES_MAX: u64 = 64 << 20;
 /// How long requests in progress may go on when the gateway is told to end.
 pub const STOP_WAIT: Duration = Duration::from_secs(1);
 /// Pause before connections are accepted again after the system refused one.

@@ -171,7 +171,7 @@ pub async fn run_until(
     let path = layout.parked_log(gateway);
     let failed = |source| GatewayError::Log { path: path.clone(), source };
     layout.make(&layout.gateway(gateway)).map_err(failed)?;
-    let log = Log::open(&path).await.map_err(failed)?;
+    let log = Log::open(&path, PARKED_LOG_BYTES_MAX).await.map_err(failed)?;
 
     let (to_controller, link) = ToController::new();
     let (ending, told_ending) = watch::channel(false);
