@@ -56,24 +56,20 @@ pub(super) enum Loss {
 }
 
 impl Cell {
-    /// Every cell with a meaning. A move by restart is tried by kill alone.
+    /// Every cell with a meaning.
     pub(super) fn all() -> Vec<Self> {
-        let handoff = Self::product(Mode::Handoff, Promise::ALL, &[Fault::Kill, Fault::Stop]);
-        let made: Vec<_> = Promise::ALL.iter().copied().filter(|it| it.made_by_restart()).collect();
-        let restart = Self::product(Mode::Restart, &made, &[Fault::Kill]);
-        // The gateway is cut off before it can hear that it is to park.
-        let cut = Self {
-            mode: Mode::Handoff,
-            promise: Promise::Seal,
-            point: Point::AfterPersist,
-            victim: Victim::Gateway,
-            fault: Fault::Cut,
-        };
-        let cells = handoff.into_iter().chain([cut]).chain(restart);
+        let of = |mode| Self::product(mode).into_iter().chain([Self::cut(mode)]);
+        let cells = of(Mode::Handoff).chain(of(Mode::Restart));
         cells.filter(|cell| cell.struck().is_none()).collect()
     }
 
-    /// Every victim once at every promise, by SIGKILL after it was sent; and the row of the gateway that is cut off.
+    /// The gateway is cut off before it can hear that it is to park.
+    fn cut(mode: Mode) -> Self {
+        let (promise, point) = (Promise::Seal, Point::AfterPersist);
+        Self { mode, promise, point, victim: Victim::Gateway, fault: Fault::Cut }
+    }
+
+    /// Every victim once at every promise, by SIGKILL after it was sent; and the rows of the gateway that is cut off.
     pub(super) fn smoke() -> Vec<Self> {
         let is_smoke =
             |it: &Self| it.fault == Fault::Cut || (it.point == Point::AfterSend && it.fault == Fault::Kill);
@@ -82,9 +78,8 @@ impl Cell {
 
     /// How many cells are struck out.
     pub(super) fn struck_count() -> usize {
-        let handoff = Self::product(Mode::Handoff, Promise::ALL, &[Fault::Kill, Fault::Stop]);
-        let restart = Self::product(Mode::Restart, Promise::ALL, &[Fault::Kill]);
-        handoff.into_iter().chain(restart).filter(|cell| cell.struck().is_some()).count()
+        let cells = Self::product(Mode::Handoff).into_iter().chain(Self::product(Mode::Restart));
+        cells.filter(|cell| cell.struck().is_some()).count()
     }
 
     /// Why it has no meaning, if so.
@@ -92,12 +87,14 @@ impl Cell {
         self.promise.struck(self.mode, self.point, self.victim)
     }
 
-    fn product(mode: Mode, promises: &[Promise], faults: &[Fault]) -> Vec<Self> {
+    /// Every promise at each of its points, every victim, killed and stopped.
+    fn product(mode: Mode) -> Vec<Self> {
         let mut cells = Vec::new();
-        for &promise in promises {
+        for &promise in Promise::ALL {
             for &point in promise.points() {
                 for &victim in Victim::ALL {
-                    cells.extend(faults.iter().map(|&fault| Self { mode, promise, point, victim, fault }));
+                    let cell = |fault| Self { mode, promise, point, victim, fault };
+                    cells.extend([Fault::Kill, Fault::Stop].map(cell));
                 }
             }
         }
@@ -219,6 +216,18 @@ mod tests {
         }
         let names: BTreeSet<_> = cells.iter().map(ToString::to_string).collect();
         assert_eq!(names.len(), cells.len());
+    }
+
+    #[test]
+    fn in_both_modes_whoever_is_killed_is_also_stopped_and_a_gateway_is_cut_off() {
+        for mode in [Mode::Handoff, Mode::Restart] {
+            let of = |fault| {
+                let cells = Cell::all().into_iter().filter(move |it| it.mode == mode && it.fault == fault);
+                cells.map(|it| (it.promise, it.point, it.victim)).collect::<Vec<_>>()
+            };
+            assert_eq!(of(Fault::Kill), of(Fault::Stop));
+            assert_eq!(of(Fault::Cut).len(), 1);
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(super) struct Ear {
 /// What a gateway did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard {
+    /// Requests that the source answered.
+    answered: u64,
     /// Requests that the source refused untouched.
     refused: u64,
     /// Those of them that were then sent to the target.
@@ -50,13 +52,15 @@ impl Ear {
         Ok(Self { log, from })
     }
 
-    /// Says what is wrong with what the gateway did since. `None`: nothing.
-    pub(super) fn end(&self, source: StartId, target: StartId) -> Result<Option<String>> {
+    /// Says what is wrong with what the gateway did since, in a move from this source that left this owner. `None`:
+    /// nothing.
+    pub(super) fn end(&self, source: StartId, owner: StartId) -> Result<Option<String>> {
         let text = std::fs::read(&self.log)?;
         let text = String::from_utf8_lossy(text.get(self.from..).unwrap_or_default()).into_owned();
         // The first line is torn where the log was not written out, and the last one where it is not.
         let steps = text.lines().filter_map(|line| serde_json::from_str::<Step>(line).ok());
-        Ok(Heard::of(steps, source, target).fault())
+        let heard = Heard::of(steps, source, owner);
+        Ok(if owner == source { heard.fault_of_none() } else { heard.fault() })
     }
 }
 
@@ -67,6 +71,9 @@ impl Heard {
         let mut waiting = BTreeSet::new();
         for Step { input, effects } in steps {
             match input {
+                Input::Answered(ticket, Answer::Replied) if routes.get(&ticket) == Some(&source) => {
+                    heard.answered += 1;
+                }
                 Input::Answered(ticket, Answer::NotApplied) if routes.get(&ticket) == Some(&source) => {
                     heard.refused += 1;
                     waiting.insert(ticket);
@@ -103,6 +110,21 @@ impl Heard {
         heard
     }
 
+    /// What is wrong after a move that was called off.
+    fn fault_of_none(&self) -> Option<String> {
+        let wrong = if self.promised {
+            "it said that it parks: it was not cut off before"
+        } else if self.answered == 0 {
+            "the source answered none of its requests: it did not go on by its old route"
+        } else if self.failed > 0 {
+            "it gave up requests of a source that was never stopped"
+        } else {
+            return None;
+        };
+        Some(format!("the gateway that was cut off: {wrong}: {self:?}"))
+    }
+
+    /// What is wrong after a move that went on without it.
     fn fault(&self) -> Option<String> {
         let wrong = if self.promised {
             "it said that it parks: it was not cut off before"
@@ -151,6 +173,25 @@ mod tests {
         let gave_up = (Input::Started, vec![Effect::Fail(TICKET, Failure::NotApplied)]);
         let again = (Input::Answered(TICKET, Answer::NotApplied), vec![Effect::Parked(TICKET)]);
         let all = vec![arrived.clone(), refused, table, arrived, again, gave_up];
+        assert!(fault(all).unwrap().contains("gave up"));
+    }
+
+    #[test]
+    fn a_move_that_waits_for_every_gateway_is_called_off_and_the_source_goes_on() {
+        let fault = |steps: Vec<(Input, Vec<Effect>)>| {
+            let steps = steps.into_iter().map(|(input, effects)| Step { input, effects });
+            Heard::of(steps, SOURCE, SOURCE).fault_of_none()
+        };
+        let arrived = (Input::Arrived(TICKET), vec![to(SOURCE)]);
+        let answered = (Input::Answered(TICKET, Answer::Replied), Vec::new());
+        assert_eq!(fault(vec![arrived.clone(), answered.clone()]), None);
+        assert!(fault(vec![arrived.clone()]).unwrap().contains("answered none"));
+        let obeyed = FromGateway::Obeyed { order: RecordOrder::default(), parks: true };
+        let promised = (Input::Started, vec![Effect::Coordinator(obeyed)]);
+        assert!(fault(vec![arrived.clone(), answered.clone(), promised]).unwrap().contains("cut off before"));
+        let refused = (Input::Answered(TICKET, Answer::NotApplied), vec![Effect::Parked(TICKET)]);
+        let gave_up = (Input::Started, vec![Effect::Fail(TICKET, Failure::NotApplied)]);
+        let all = vec![arrived.clone(), answered, arrived, refused, gave_up];
         assert!(fault(all).unwrap().contains("gave up"));
     }
 

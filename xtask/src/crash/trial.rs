@@ -184,11 +184,16 @@ impl Trial<'_> {
         let errors = audit::settle(&mut self.verdict, self.load).await?;
         // Read once all requests have ended: the gateway has heard its new route by then.
         if let Some(ear) = &self.ear {
-            let (source, target) = (self.before.owner.start, after.owner.start);
-            if !seen.refused.contains_key(&source) {
+            let (source, owner) = (self.before.owner.start, after.owner.start);
+            // A source that cannot refuse is not stopped before every gateway parks.
+            let (by_handoff, has_moved) = (self.cell.mode == Mode::Handoff, owner != source);
+            if by_handoff != has_moved {
+                self.verdict.is_broken_by(format!("with a gateway cut off it has moved: {has_moved}"));
+            }
+            if by_handoff && !seen.refused.contains_key(&source) {
                 self.verdict.is_broken_by("the sealed source refused nobody");
             }
-            if let Some(fault) = ear.end(source, target)? {
+            if let Some(fault) = ear.end(source, owner)? {
                 self.verdict.is_broken_by(fault);
             }
             // What was sent to the source as it was ended has no reply: that is promised to be `unknown`.
