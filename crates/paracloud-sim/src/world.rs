@@ -23,7 +23,7 @@ use paracloud_core::migration::coordinator::{self, Command, Coordinator};
 use paracloud_core::migration::gateway::{self, Gateway, Route, Ticket};
 use paracloud_core::migration::message::{FromAgent, FromGateway, ToAgent, ToGateway};
 use paracloud_core::migration::shim::{self, Generation, Shim};
-use paracloud_core::register::{Change, Mode, Proposer, Record, Step};
+use paracloud_core::register::{Change, Mode, Proposer, Record, RecordOrder, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -135,6 +135,9 @@ struct GatewayState {
     machine: Option<Gateway>,
     life: u8,
     tickets: BTreeMap<Ticket, RequestId>,
+    /// It said that it parks by the table with this order, and of no newer one that it does not: what it believes since
+    /// takes nothing of that back.
+    said_to_park: Option<RecordOrder>,
 }
 
 /// A process: its shim, its marker on disk, and the program.
@@ -276,7 +279,8 @@ impl World {
                 StartId(0),
                 &mut Vec::new(),
             );
-            let state = GatewayState { machine: Some(machine), life: 0, tickets: BTreeMap::new() };
+            let tickets = BTreeMap::new();
+            let state = GatewayState { machine: Some(machine), life: 0, tickets, said_to_park: None };
             world.gateways.insert(*id, state);
         }
         // Everybody has heard what the register says.

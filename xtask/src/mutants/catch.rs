@@ -136,8 +136,11 @@ impl<'t> Bench<'t> {
             None => return Ok(Err(format!("the build did not end within {BUILD_S_MAX} s"))),
         }
         let text = |value: &Value| value.as_str().map(PathBuf::from);
-        let mut built =
-            messages().filter_map(|it| Some((text(&it["executable"])?, text(&it["manifest_path"])?)));
+        // With a test cargo also builds the programs that it starts.
+        let wanted = |it: &Value| it["profile"]["test"] == matches!(catch, Catch::Test { .. });
+        let mut built = messages()
+            .filter(wanted)
+            .filter_map(|it| Some((text(&it["executable"])?, text(&it["manifest_path"])?)));
         let (executable, manifest) = built.next().context("cargo named no program that it built")?;
         let folder = manifest.parent().context("a manifest lies in no folder")?.to_owned();
         Ok(Ok(Program { executable, folder }))

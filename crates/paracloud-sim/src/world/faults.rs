@@ -119,6 +119,7 @@ impl World {
                 if let Some(gateway) = self.gateways.get_mut(&id) {
                     gateway.machine = None;
                     gateway.life += 1;
+                    gateway.said_to_park = None;
                     open.extend(std::mem::take(&mut gateway.tickets).into_values());
                 }
                 for request in open {

@@ -7,7 +7,7 @@ use paracloud_core::machine::Machine;
 use paracloud_core::migration::agent::{self, FromApp, ToApp};
 use paracloud_core::migration::coordinator;
 use paracloud_core::migration::gateway;
-use paracloud_core::migration::message::FromAgent;
+use paracloud_core::migration::message::{FromAgent, FromGateway};
 use paracloud_core::migration::shim::{self, Generation, Order, Shim, Status};
 use paracloud_core::register::Change;
 use std::collections::BTreeSet;
@@ -100,11 +100,10 @@ impl World {
         };
         let mut effects = Vec::new();
         machine.take(&setting.gateway, input, StartId(0), &mut effects);
-        let parks = machine.table().is_some_and(|table| table.parks);
         for effect in effects {
             match effect {
                 gateway::Effect::Forward(ticket, route) => {
-                    if parks && !at_bound {
+                    if self.has_to_park(id) && !at_bound {
                         self.broken("I4", format!("{id} forwards {ticket:?} though it parks"));
                     }
                     let Some(request) =
@@ -133,6 +132,12 @@ impl World {
                     }
                 }
                 gateway::Effect::Coordinator(message) => {
+                    if let FromGateway::Obeyed { order, parks } = message
+                        && let Some(gateway) = self.gateways.get_mut(&id)
+                        && gateway.said_to_park <= Some(order)
+                    {
+                        gateway.said_to_park = parks.then_some(order);
+                    }
                     self.send(Party::Gateway(id), Party::Controller, Message::FromGateway(message));
                 }
                 gateway::Effect::SetTimer(timer, ms) => {
@@ -145,6 +150,13 @@ impl World {
                 gateway::Effect::Parked(_) => {}
             }
         }
+    }
+
+    /// Whether a gateway may start nothing: its table parks, or is older than one by which it said that it parks.
+    fn has_to_park(&self, id: GatewayId) -> bool {
+        let Some(gateway) = self.gateways.get(&id) else { return false };
+        let table = gateway.machine.as_ref().and_then(gateway::Gateway::table);
+        table.is_some_and(|table| table.parks || gateway.said_to_park > Some(table.order))
     }
 
     /// An agent orders a shim; where there is none, a new one adopts what it finds.

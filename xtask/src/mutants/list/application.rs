@@ -11,9 +11,11 @@ pub(super) const LIST: &[Mutant] = &[
         name: "a local timer un-seals",
         file: PARTICIPANT,
         find: r"
-        self.phase = Phase::Blocked(operation);",
+        self.phase = Phase::Blocked(operation);
+        vec![Act::Answer(operation, Answer::Blocked)]",
         replace: r"
-        self.phase = Phase::Serving;",
+        self.phase = Phase::Serving;
+        vec![Act::Open(self.incarnation), Act::Answer(operation, Answer::Blocked)]",
         catch: model("late-handoff", "I3"),
     },
     Mutant {
@@ -99,15 +101,18 @@ pub(super) const LIST: &[Mutant] = &[
         catch: test("paci", "participant", "a_seal_has_one_answer"),
     },
     Mutant {
-        name: "a stale gateway's route trusted",
+        name: "a sealed source leaves its gate to the gateways",
         file: PARTICIPANT,
-        find: r"
-        matches!(self.phase, Phase::Serving | Phase::Preparing(_))
-    }",
-        replace: r"
-        matches!(self.phase, Phase::Serving | Phase::Preparing(_) | Phase::Sealed(..) | Phase::Outdated)
-    }",
-        catch: model("crash-handoff", "I3"),
+        find: r"vec![Act::Close, Act::Ship(operation)]",
+        replace: r"vec![Act::Ship(operation)]",
+        catch: seeds(&["G"]),
+    },
+    Mutant {
+        name: "a target says that it serves and opens no gate",
+        file: PARTICIPANT,
+        find: r"vec![Act::Open(incarnation), Act::Answer(operation, Answer::Serving)]",
+        replace: r"vec![Act::Answer(operation, Answer::Serving)]",
+        catch: seeds(&["G"]),
     },
     Mutant {
         name: "an outdated process serves on",

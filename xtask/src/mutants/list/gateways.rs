@@ -14,6 +14,13 @@ pub(super) const LIST: &[Mutant] = &[
         catch: unit("paracloud-core", "migration::gateway::tests::an_older_table_is_not_taken_up"),
     },
     Mutant {
+        name: "a stale gateway's route trusted",
+        file: FILE,
+        find: r"(self.order, !self.parks) > (other.order, !other.parks)",
+        replace: r"(self.order != other.order && !self.parks) || (self.order, !self.parks) > (other.order, !other.parks)",
+        catch: seeds(&["I4"]),
+    },
+    Mutant {
         name: "a gateway says that it parks while requests are outstanding",
         file: FILE,
         find: r"if self.owes_answer && quiet {",

@@ -86,7 +86,7 @@ pub(super) const LIST: &[Mutant] = &[
         replace: r"return if true || reply.fingerprint == fingerprint {",
         catch: unit(
             "paracloud-sdk",
-            "http::tests::a_key_is_applied_once_and_answered_the_same_however_often_it_is_sent",
+            "http::tests::keyed::a_key_is_applied_once_and_answered_the_same_however_often_it_is_sent",
         ),
     },
     Mutant {
