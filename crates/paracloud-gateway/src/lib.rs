@@ -131,6 +131,8 @@ pub async fn run(layout: Layout, gateway: GatewayId) -> Result<(), GatewayError>
 pub struct Terms {
     /// The file that [`DEAF`] names for it.
     pub deaf: Option<PathBuf>,
+    /// In place of [`CONNECTIONS_MAX`].
+    pub connections_max: u32,
     /// In place of [`REPLAY_BYTES_TOTAL_MAX`].
     pub replay_bytes_total_max: usize,
     /// In place of [`BODY_WAIT_TOTAL`].
@@ -139,7 +141,12 @@ pub struct Terms {
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { deaf: None, replay_bytes_total_max: REPLAY_BYTES_TOTAL_MAX, body_wait_total: BODY_WAIT_TOTAL }
+        Self {
+            deaf: None,
+            connections_max: CONNECTIONS_MAX,
+            replay_bytes_total_max: REPLAY_BYTES_TOTAL_MAX,
+            body_wait_total: BODY_WAIT_TOTAL,
+        }
     }
 }
 
@@ -176,7 +183,7 @@ pub async fn run_until(
     let (to_controller, link) = ToController::new();
     let (ending, told_ending) = watch::channel(false);
     let room = Room::new(terms.replay_bytes_total_max);
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let places = Arc::new(Semaphore::new(terms.connections_max as usize));
     let mut controls = BTreeMap::new();
     for (app, listener) in listeners {
         let control = Control::new(
@@ -205,7 +212,7 @@ pub async fn run_until(
     }
     // Nobody is listened to any more; what is in progress has a moment to end.
     ending.send_replace(true);
-    let _ = tokio::time::timeout(STOP_WAIT, places.acquire_many(CONNECTIONS_MAX)).await;
+    let _ = tokio::time::timeout(STOP_WAIT, places.acquire_many(terms.connections_max)).await;
     controls.values().for_each(|control| control.flush());
     Ok(())
 }

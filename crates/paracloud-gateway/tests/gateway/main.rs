@@ -7,6 +7,7 @@ mod client;
 mod failpoint;
 mod link;
 mod parking;
+mod places;
 mod retry;
 mod room;
 mod streams;

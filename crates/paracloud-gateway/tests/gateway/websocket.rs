@@ -32,7 +32,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 /// Both ends of a WebSocket through the gateway.
-async fn connected(world: &World, source: &RawApplication) -> (Raw, Raw) {
+pub(crate) async fn connected(world: &World, source: &RawApplication) -> (Raw, Raw) {
     let mut client = Raw::connect(world.address).await;
     client.say(HANDSHAKE).await;
     let mut application = source.accept().await;
