@@ -2,6 +2,7 @@
 
 use crate::config::{Config, IN_FLIGHT_MAX};
 use crate::ledger::Ledger;
+use crate::loss::Requests;
 use crate::meter::Meter;
 use crate::pool::Pool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,8 @@ pub(crate) struct Clients {
     pools: Vec<Arc<Pool>>,
     ledger: Mutex<Ledger>,
     meter: Mutex<Meter>,
+    /// Since the last audit.
+    requests: Mutex<Requests>,
     /// One permit a request that is outstanding.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) mood: watch::Sender<Mood>,
@@ -39,6 +42,7 @@ impl Clients {
             pools: config.gateways.iter().map(|address| Arc::new(Pool::new(*address))).collect(),
             ledger: Mutex::new(Ledger::from_baseline(&[])),
             meter: Mutex::new(Meter::new(Instant::now())),
+            requests: Mutex::default(),
             room: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             mood: watch::Sender::new(Mood::Sending),
             run: rand::random(),
@@ -58,6 +62,12 @@ impl Clients {
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The requests that are kept; `None`: none are.
+    pub(crate) fn requests(&self) -> Option<MutexGuard<'_, Requests>> {
+        let requests = || self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        self.config.keeps_requests.then(requests)
     }
 
     pub(crate) fn meter(&self) -> MutexGuard<'_, Meter> {

@@ -39,6 +39,8 @@ pub struct Config {
     pub socket_message_ms: u32,
     /// Seeds keys and values.
     pub seed: u64,
+    /// Requests are kept until the next audit, so that it can be told who acknowledged what.
+    pub keeps_requests: bool,
 }
 
 impl Default for Config {
@@ -54,6 +56,7 @@ impl Default for Config {
             sockets: 0,
             socket_message_ms: 100,
             seed: 0,
+            keeps_requests: false,
         }
     }
 }

@@ -3,11 +3,12 @@
 use crate::ledger::Holdings;
 use crate::pool::Pool;
 use crate::session::Kept;
-use crate::wire::{AuditError, AuditReader};
+use crate::wire::{self, AuditError, AuditReader};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -49,10 +50,14 @@ pub enum GetError {
     },
 }
 
-/// Every key, with counter and checksum.
-pub(crate) async fn audit(pools: &[Arc<Pool>], keys: u32) -> Result<Holdings, GetError> {
+/// Every key, with counter and checksum, and who says so.
+pub(crate) async fn audit(
+    pools: &[Arc<Pool>],
+    keys: u32,
+) -> Result<(Holdings, Option<SocketAddr>), GetError> {
     again(pools, |pool| async move {
-        let response = get(&pool, "/audit").await?;
+        let response = with_success(ask(&pool, "/audit").await?, "/audit")?;
+        let by = wire::by(response.headers());
         let mut body = response.into_body();
         let mut reader = AuditReader::new(keys);
         while let Some(frame) = body.frame().await {
@@ -61,24 +66,35 @@ pub(crate) async fn audit(pools: &[Arc<Pool>], keys: u32) -> Result<Holdings, Ge
                 reader.piece(piece)?;
             }
         }
-        Ok(reader.end()?)
+        Ok((reader.end()?, by))
     })
     .await
 }
 
-/// What the server keeps of a session. `None`: nothing.
-pub(crate) async fn kept(pools: &[Arc<Pool>], id: &str) -> Result<Option<Kept>, GetError> {
+/// What the server keeps of a session, and who says so.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// `None`: nothing.
+    pub(crate) kept: Option<Kept>,
+    pub(crate) by: Option<SocketAddr>,
+}
+
+/// What the server keeps of a session.
+pub(crate) async fn kept(pools: &[Arc<Pool>], id: &str) -> Result<Summary, GetError> {
     again(pools, |pool| kept_by(pool, format!("/sessions/{id}"))).await
 }
 
-async fn kept_by(pool: Arc<Pool>, target: String) -> Result<Option<Kept>, GetError> {
-    let response = match get(&pool, &target).await {
-        Err(GetError::Status { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
-        other => other?,
-    };
+async fn kept_by(pool: Arc<Pool>, target: String) -> Result<Summary, GetError> {
+    let response = ask(&pool, &target).await?;
+    let by = wire::by(response.headers());
+    if response.status() == StatusCode::NOT_FOUND {
+        return Ok(Summary { kept: None, by });
+    }
+    let response = with_success(response, &target)?;
     let body = Limited::new(response.into_body(), KEPT_BYTES_MAX).collect().await;
     let body = body.map_err(|_| unanswered(&target))?.to_bytes();
-    serde_json::from_slice(&body).map(Some).map_err(|_| GetError::Malformed { target })
+    let kept = serde_json::from_slice(&body).map_err(|_| GetError::Malformed { target })?;
+    Ok(Summary { kept: Some(kept), by })
 }
 
 /// Tries through each gateway in turn. An answer that is wrong is not asked for again: it is what there is.
@@ -103,16 +119,20 @@ where
     }
 }
 
-async fn get(pool: &Pool, target: &str) -> Result<Response<Incoming>, GetError> {
+fn with_success(response: Response<Incoming>, target: &str) -> Result<Response<Incoming>, GetError> {
+    match response.status() {
+        StatusCode::OK => Ok(response),
+        status => Err(GetError::Status { target: target.to_owned(), status }),
+    }
+}
+
+async fn ask(pool: &Pool, target: &str) -> Result<Response<Incoming>, GetError> {
     let mut request = Request::new(Full::new(Bytes::new()));
     *request.uri_mut() = target.parse::<Uri>().map_err(|_| unanswered(target))?;
     let host = header::HeaderValue::from_str(&pool.address().to_string());
     request.headers_mut().insert(header::HOST, host.expect("an address is visible ASCII"));
     let (response, _connection) = pool.send(request).await.map_err(|_| unanswered(target))?;
-    match response.status() {
-        StatusCode::OK => Ok(response),
-        status => Err(GetError::Status { target: target.to_owned(), status }),
-    }
+    Ok(response)
 }
 
 fn unanswered(target: &str) -> GetError {

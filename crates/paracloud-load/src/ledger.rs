@@ -117,6 +117,18 @@ impl Ledger {
         Self { accounts: held.iter().map(account).collect(), answers_differ: 0 }
     }
 
+    /// Writes that the baseline has in it.
+    pub fn base(&self) -> u64 {
+        self.accounts.iter().map(|account| u64::from(account.base)).sum()
+    }
+
+    /// A ledger of which nothing is known since the baseline of this one.
+    pub fn from_base(&self) -> Self {
+        let account =
+            |of: &Account| Account { base: of.base, base_crc32: of.base_crc32, ..Account::default() };
+        Self { accounts: self.accounts.iter().map(account).collect(), answers_differ: 0 }
+    }
+
     /// A write was answered with its counter.
     pub fn acknowledge(&mut self, write: Write, counter: u32) {
         let Some(account) = self.accounts.get_mut(write.key as usize) else { return };

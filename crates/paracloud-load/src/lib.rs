@@ -21,6 +21,7 @@ mod counters;
 pub mod driver;
 mod get;
 pub mod ledger;
+mod loss;
 pub mod meter;
 mod pool;
 pub mod process;
@@ -34,6 +35,6 @@ mod writer;
 
 pub use config::Config;
 pub use get::GetError;
-pub use run::{Audited, Load, LoadError, SETTLE_MS_MAX, Summary, run, start};
+pub use run::{Audited, AuditedLoss, Load, LoadError, SETTLE_MS_MAX, Summary, run, start};
 pub use sockets::{CLOSE_CUT, SocketsSeen};
 pub use wire::AuditError;

@@ -4,10 +4,13 @@ use crate::clients::{Clients, Mood};
 use crate::config::{Config, ConfigError, IN_FLIGHT_MAX};
 use crate::get::{self, GetError};
 use crate::ledger::{Audit, Ledger};
+use crate::loss::{self, Gap, Gone, REQUESTS_MAX};
 use crate::meter::{Seen, WindowError};
 use crate::sockets::{self, Settled, SocketsSeen};
 use crate::{schedule, writer};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -24,6 +27,8 @@ pub struct Load {
     tasks: JoinSet<()>,
     settled: mpsc::Receiver<Settled>,
     settlings: u32,
+    /// Who told the baseline.
+    base_by: Option<SocketAddr>,
     /// What all audits so far found.
     found: Found,
 }
@@ -50,6 +55,16 @@ impl Audited {
         let SocketsSeen { unsettled, lost, repeated, .. } = self.sockets;
         self.writes.is_clean() && (u64::from(unsettled), lost, repeated) == (0, 0, 0)
     }
+}
+
+/// What was found when nothing was outstanding, and state had been lost on the way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditedLoss {
+    /// Of what others than the lost processes acknowledged: all of it must be there.
+    pub kept: Audited,
+    /// Writes and messages that nobody but the lost processes had acknowledged, for each set of them; what was there at
+    /// the audit before went with whoever told it.
+    pub gone: Vec<u64>,
 }
 
 /// What came of a run.
@@ -82,6 +97,9 @@ pub enum LoadError {
         /// How many.
         outstanding: usize,
     },
+    /// It cannot be told who acknowledged what.
+    #[error("requests are not kept (`Config::keeps_requests`), or there were more than {REQUESTS_MAX}")]
+    NotKept,
 }
 
 /// Reads the baseline and starts the clients.
@@ -91,7 +109,7 @@ pub enum LoadError {
 pub async fn start(config: Config) -> Result<Load, LoadError> {
     config.validate()?;
     let clients = Arc::new(Clients::new(config));
-    let held = get::audit(&clients.pools_from(0), clients.config.keys).await?;
+    let (held, base_by) = get::audit(&clients.pools_from(0), clients.config.keys).await?;
     *clients.ledger() = Ledger::from_baseline(&held);
     *clients.meter() = crate::meter::Meter::new(std::time::Instant::now());
     let (tell, settled) = mpsc::channel(usize::from(clients.config.sockets).max(1));
@@ -100,7 +118,7 @@ pub async fn start(config: Config) -> Result<Load, LoadError> {
     for number in 0..clients.config.sockets {
         tasks.spawn(sockets::run(clients.clone(), number, tell.clone()));
     }
-    Ok(Load { clients, tasks, settled, settlings: 0, found: Found::default() })
+    Ok(Load { clients, tasks, settled, settlings: 0, base_by, found: Found::default() })
 }
 
 /// Loads for a while and audits.
@@ -144,9 +162,55 @@ impl Load {
     /// A request does not end, or the server does not answer.
     pub async fn audit(&mut self) -> Result<Audited, LoadError> {
         let audited = self.settle().await?;
+        self.go_on();
+        Ok(audited)
+    }
+
+    fn go_on(&self) {
         self.clients.meter().resume(std::time::Instant::now());
         self.clients.mood.send_replace(Mood::Sending);
-        Ok(audited)
+    }
+
+    /// As [`Load::audit`], where processes took state along: each of these sets at once, in this order, and whoever came
+    /// after them began with nothing. Each process is named by where it listened. What only they acknowledged may be
+    /// missing; all the rest is compared with what is there.
+    ///
+    /// # Errors
+    /// As [`Load::audit`]; or the requests were not kept.
+    pub async fn audit_after_loss(
+        &mut self,
+        gone: &[BTreeSet<SocketAddr>],
+    ) -> Result<AuditedLoss, LoadError> {
+        let (sockets, gaps) = self.come_to_rest().await?;
+        let mut lost = self.forget(gone)?;
+        let mut kept = self.compare(sockets).await?;
+        for (gap, place) in gaps.iter().filter_map(|gap| Some((gap, gap.is_due_to(gone)?))) {
+            kept.sockets.lost = kept.sockets.lost.saturating_sub(gap.lost);
+            kept.sockets.repeated = kept.sockets.repeated.saturating_sub(gap.repeated);
+            if let Some(lost) = lost.get_mut(place) {
+                *lost += gap.lost;
+            }
+        }
+        self.enter(&kept);
+        self.go_on();
+        Ok(AuditedLoss { kept, gone: lost })
+    }
+
+    /// Puts a ledger of what others than these processes acknowledged into the place of the one of all, and says what
+    /// they took along.
+    fn forget(&self, gone: Gone<'_>) -> Result<Vec<u64>, LoadError> {
+        let requests = self.clients.requests().ok_or(LoadError::NotKept)?;
+        let mut ledger = self.clients.ledger();
+        let base_went = loss::place(gone, self.base_by);
+        let nothing = vec![None; self.clients.config.keys as usize];
+        let mut since =
+            if base_went.is_some() { Ledger::from_baseline(&nothing) } else { ledger.from_base() };
+        let mut lost = requests.since(&mut since, gone).ok_or(LoadError::NotKept)?;
+        if let Some(lost) = base_went.and_then(|place| lost.get_mut(place)) {
+            *lost += ledger.base();
+        }
+        *ledger = since;
+        Ok(lost)
     }
 
     /// Audits, and ends the clients.
@@ -164,14 +228,34 @@ impl Load {
     }
 
     async fn settle(&mut self) -> Result<Audited, LoadError> {
+        let (sockets, _) = self.come_to_rest().await?;
+        let audited = self.compare(sockets).await?;
+        self.enter(&audited);
+        Ok(audited)
+    }
+
+    /// Pauses the clients until nothing is outstanding, and says what the sessions found.
+    async fn come_to_rest(&mut self) -> Result<(SocketsSeen, Vec<Gap>), LoadError> {
         self.clients.meter().pause(std::time::Instant::now());
         self.settlings += 1;
         self.clients.mood.send_replace(Mood::Settling(self.settlings));
         let until = Instant::now() + Duration::from_millis(SETTLE_MS_MAX);
         self.requests_end(until).await?;
-        let sockets = self.sockets_settle(until).await;
-        let held = get::audit(&self.clients.pools_from(0), self.clients.config.keys).await?;
-        let audited = Audited { writes: self.clients.ledger().audit(&held), sockets };
+        Ok(self.sockets_settle(until).await)
+    }
+
+    /// Compares with what the server holds, and begins anew from that.
+    async fn compare(&mut self, sockets: SocketsSeen) -> Result<Audited, LoadError> {
+        let (held, by) = get::audit(&self.clients.pools_from(0), self.clients.config.keys).await?;
+        self.base_by = by;
+        if let Some(mut requests) = self.clients.requests() {
+            requests.clear();
+        }
+        Ok(Audited { writes: self.clients.ledger().audit(&held), sockets })
+    }
+
+    /// Enters what was found into what all audits found.
+    fn enter(&mut self, audited: &Audited) {
         self.found.lost += audited.writes.lost;
         self.found.duplicated += audited.writes.duplicated;
         let before = std::mem::take(&mut self.found.sockets);
@@ -179,7 +263,6 @@ impl Load {
         let sessions = self.found.sockets.sessions;
         self.found.sockets.add(&before);
         self.found.sockets.sessions = sessions;
-        Ok(audited)
     }
 
     /// All permits are back: nothing is outstanding.
@@ -192,19 +275,22 @@ impl Load {
         }
     }
 
-    async fn sockets_settle(&mut self, until: Instant) -> SocketsSeen {
-        let mut all = SocketsSeen::default();
+    async fn sockets_settle(&mut self, until: Instant) -> (SocketsSeen, Vec<Gap>) {
+        let (mut all, mut gaps) = (SocketsSeen::default(), Vec::new());
         let sessions = u32::from(self.clients.config.sockets);
         while all.sessions < sessions {
             match timeout_at(until, self.settled.recv()).await {
-                Ok(Some((time, seen))) if time == self.settlings => all.add(&seen),
+                Ok(Some(settled)) if settled.time == self.settlings => {
+                    all.add(&settled.seen);
+                    gaps.extend(settled.gaps);
+                }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }
         }
         all.unsettled = sessions - all.sessions;
         all.sessions = sessions;
-        all
+        (all, gaps)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use crate::meter::Fault;
 use crate::pool::{Pool, SendError};
+use crate::wire;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -25,12 +27,20 @@ pub(crate) struct Post {
 /// What one send came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// Applied; the answer's body.
-    Acknowledged(Bytes),
+    /// Applied.
+    Acknowledged(Answer),
     /// Surely not applied.
     NotApplied(Fault),
     /// Nobody knows.
     Unknown(Fault),
+}
+
+/// An answer that acknowledges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) body: Bytes,
+    /// Where the process listens that gave it, if it says so.
+    pub(crate) by: Option<SocketAddr>,
 }
 
 impl Post {
@@ -48,12 +58,12 @@ impl Post {
             Err(SendError::NotSent(_)) => return Sent::NotApplied(Fault::Unreachable),
             Err(SendError::Lost(_)) => return Sent::Unknown(Fault::Unknown),
         };
-        let status = response.status();
+        let (status, by) = (response.status(), wire::by(response.headers()));
         let Ok(body) = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await else {
             return Sent::Unknown(Fault::Unknown);
         };
         pool.give_back(connection);
-        read(status, body.to_bytes())
+        read(status, Answer { body: body.to_bytes(), by })
     }
 
     fn request(&self, pool: &Pool) -> Request<Full<Bytes>> {
@@ -72,11 +82,11 @@ impl Post {
 }
 
 /// What an answer says. A 503 says in its body whether the request was not applied.
-fn read(status: StatusCode, body: Bytes) -> Sent {
-    let says_not_applied =
-        || serde_json::from_slice::<Refusal>(&body).is_ok_and(|refusal| refusal.outcome == "not_applied");
+fn read(status: StatusCode, answer: Answer) -> Sent {
+    let refusal = || serde_json::from_slice::<Refusal>(&answer.body);
+    let says_not_applied = || refusal().is_ok_and(|refusal| refusal.outcome == "not_applied");
     match status {
-        StatusCode::OK => Sent::Acknowledged(body),
+        StatusCode::OK => Sent::Acknowledged(answer),
         StatusCode::MISDIRECTED_REQUEST => Sent::NotApplied(Fault::NotApplied),
         StatusCode::SERVICE_UNAVAILABLE if says_not_applied() => Sent::NotApplied(Fault::NotApplied),
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
@@ -101,8 +111,9 @@ mod tests {
 
     #[test]
     fn only_what_is_surely_not_applied_counts_as_such() {
-        let read = |status, body: &'static str| read(StatusCode::from_u16(status).unwrap(), body.into());
-        assert_eq!(read(200, "[1]"), Sent::Acknowledged("[1]".into()));
+        let answer = |body: &'static str| Answer { body: body.into(), by: None };
+        let read = |status, body| read(StatusCode::from_u16(status).unwrap(), answer(body));
+        assert_eq!(read(200, "[1]"), Sent::Acknowledged(answer("[1]")));
         assert_eq!(read(421, ""), Sent::NotApplied(Fault::NotApplied));
         assert_eq!(
             read(503, r#"{"outcome":"not_applied","reason":"full"}"#),

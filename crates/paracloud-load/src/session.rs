@@ -1,7 +1,9 @@
 //! What one WebSocket session knows: sequences of both directions, and what was lost or repeated of them.
 
+use crate::loss::Gap;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 /// Messages of the client that wait for their acknowledgement: the bound of the server.
 pub(crate) const UNACKED_MAX: usize = 256;
@@ -24,6 +26,12 @@ pub(crate) struct Session {
     /// Over the texts sent, each with a newline.
     crc32: crc32fast::Hasher,
     pub(crate) faults: Faults,
+    /// The faults, by who had the session before and who has it now.
+    gaps: Vec<Gap>,
+    /// Who is at the other end.
+    by: Option<SocketAddr>,
+    /// Who acknowledged or sent something last, of this generation.
+    known_by: Option<SocketAddr>,
 }
 
 /// Messages that did not cross once.
@@ -75,7 +83,15 @@ impl Session {
             acknowledged: 0,
             crc32: crc32fast::Hasher::new(),
             faults: Faults::default(),
+            gaps: Vec::new(),
+            by: None,
+            known_by: None,
         }
+    }
+
+    /// A new connection, to this process.
+    pub(crate) fn is_connected_to(&mut self, by: Option<SocketAddr>) {
+        self.by = by;
     }
 
     pub(crate) fn id(&self) -> String {
@@ -104,7 +120,7 @@ impl Session {
     pub(crate) fn resume(&mut self, kept: u32) -> Result<Vec<ToServer>, Forgotten> {
         let acked = self.acked();
         if kept < acked {
-            self.faults.lost += u64::from(acked - kept);
+            self.found(Faults { lost: (acked - kept).into(), repeated: 0 }, self.by);
             return Err(Forgotten);
         }
         self.ack(kept)?;
@@ -115,12 +131,13 @@ impl Session {
     /// All of the client's messages up to here are kept.
     pub(crate) fn ack(&mut self, kept: u32) -> Result<(), Forgotten> {
         if kept > self.sent {
-            self.faults.repeated += u64::from(kept - self.sent);
+            self.found(Faults { lost: 0, repeated: (kept - self.sent).into() }, self.by);
             return Err(Forgotten);
         }
         while self.unacked.front().is_some_and(|seq| *seq <= kept) {
             self.unacked.pop_front();
             self.acknowledged += 1;
+            self.known_by = self.by;
         }
         Ok(())
     }
@@ -129,10 +146,12 @@ impl Session {
     pub(crate) fn receive(&mut self, seq: u32, text: &str) -> ToServer {
         let next = self.received + 1;
         if seq < next {
-            self.faults.repeated += 1;
+            self.found(Faults { lost: 0, repeated: 1 }, self.by);
         } else {
-            self.faults.lost += u64::from(seq - next) + u64::from(text != self.text(seq));
+            let lost = u64::from(seq - next) + u64::from(text != self.text(seq));
+            self.found(Faults { lost, repeated: 0 }, self.by);
             self.received = seq;
+            self.known_by = self.by;
         }
         ToServer::Ack { ack: self.received }
     }
@@ -142,24 +161,48 @@ impl Session {
         self.unacked.is_empty() && self.received >= self.sent
     }
 
-    /// Compares with what the server keeps. `None`: it keeps nothing. Where the two differ the session begins anew, so
-    /// that a difference is counted once.
-    pub(crate) fn compare(&mut self, kept: Option<&Kept>) -> Result<(), Forgotten> {
-        let before = self.faults;
+    /// Compares with what the server keeps, as this process says. `None`: it keeps nothing. Where the two differ the
+    /// session begins anew, so that a difference is counted once.
+    pub(crate) fn compare(&mut self, kept: Option<&Kept>, by: Option<SocketAddr>) -> Result<(), Forgotten> {
+        let mut faults = Faults::default();
         let (received, sent) = kept.map_or((0, 0), |kept| (kept.received, kept.sent));
         let crc32 = format!("{:08x}", self.crc32.clone().finalize());
         let is_other = received == self.sent && kept.is_some_and(|kept| kept.crc32 != crc32);
-        self.faults.lost += u64::from(self.sent.saturating_sub(received)) + u64::from(is_other);
-        self.faults.repeated += u64::from(received.saturating_sub(self.sent));
-        self.faults.lost += u64::from(self.received.saturating_sub(sent));
-        self.faults.repeated += u64::from(sent.saturating_sub(self.received));
-        if self.faults == before { Ok(()) } else { Err(Forgotten) }
+        faults.lost += u64::from(self.sent.saturating_sub(received)) + u64::from(is_other);
+        faults.repeated += u64::from(received.saturating_sub(self.sent));
+        faults.lost += u64::from(self.received.saturating_sub(sent));
+        faults.repeated += u64::from(sent.saturating_sub(self.received));
+        self.found(faults, by);
+        if faults == Faults::default() { Ok(()) } else { Err(Forgotten) }
+    }
+
+    /// Counts what is wrong at a process.
+    fn found(&mut self, faults: Faults, found_by: Option<SocketAddr>) {
+        if faults == Faults::default() {
+            return;
+        }
+        self.faults.lost += faults.lost;
+        self.faults.repeated += faults.repeated;
+        let known_by = self.known_by;
+        let is_same = |gap: &&mut Gap| gap.known_by == known_by && gap.found_by == found_by;
+        if let Some(gap) = self.gaps.iter_mut().find(is_same) {
+            gap.lost += faults.lost;
+            gap.repeated += faults.repeated;
+        } else {
+            self.gaps.push(Gap { known_by, found_by, lost: faults.lost, repeated: faults.repeated });
+        }
+    }
+
+    /// Faults since it was last asked, and between whom.
+    pub(crate) fn take_faults(&mut self) -> (Faults, Vec<Gap>) {
+        (std::mem::take(&mut self.faults), std::mem::take(&mut self.gaps))
     }
 
     /// Begins anew, under another id.
     pub(crate) fn renew(&mut self) {
         let Self { run, number, generation, acknowledged, faults, .. } = *self;
-        *self = Self { generation: generation + 1, acknowledged, faults, ..Self::new(run, number) };
+        let gaps = std::mem::take(&mut self.gaps);
+        *self = Self { generation: generation + 1, acknowledged, faults, gaps, ..Self::new(run, number) };
     }
 
     /// Messages acknowledged since it was last asked.
@@ -217,7 +260,7 @@ mod tests {
         assert!(!session.is_settled());
         echo(&mut session, 2);
         assert!(session.is_settled());
-        session.compare(Some(&kept(&session))).unwrap();
+        session.compare(Some(&kept(&session)), None).unwrap();
         assert_eq!(session.faults, Faults::default());
     }
 
@@ -245,16 +288,39 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_is_told_with_who_had_the_session_and_who_has_it() {
+        let at = |port| Some(([127, 0, 0, 1], port).into());
+        let mut session = Session::new(1, 2);
+        session.is_connected_to(at(1));
+        sent(&mut session, 3);
+        session.ack(2).unwrap();
+        session.is_connected_to(at(2));
+        assert_eq!(session.resume(0), Err(Forgotten));
+        session.renew();
+        session.is_connected_to(at(2));
+        sent(&mut session, 1);
+        session.ack(1).unwrap();
+        session.is_connected_to(at(3));
+        echo(&mut session, 1);
+        assert_eq!(session.compare(None, at(4)), Err(Forgotten));
+        let gap = |known_by, found_by, lost| Gap { known_by, found_by, lost, repeated: 0 };
+        let (faults, gaps) = session.take_faults();
+        assert_eq!(gaps, [gap(at(1), at(2), 2), gap(at(3), at(4), 2)]);
+        assert_eq!(faults, Faults { lost: 4, repeated: 0 });
+        assert_eq!(session.take_faults(), (Faults::default(), Vec::new()));
+    }
+
+    #[test]
     fn a_server_that_kept_a_message_twice_or_not_at_all_is_found() {
         let mut session = Session::new(1, 2);
         sent(&mut session, 2);
         let kept = kept(&session);
         session.received = 2;
-        assert_eq!(session.compare(Some(&Kept { received: 3, ..kept.clone() })), Err(Forgotten));
+        assert_eq!(session.compare(Some(&Kept { received: 3, ..kept.clone() }), None), Err(Forgotten));
         assert_eq!(session.faults, Faults { lost: 0, repeated: 1 });
-        assert_eq!(session.compare(Some(&Kept { received: 1, ..kept.clone() })), Err(Forgotten));
+        assert_eq!(session.compare(Some(&Kept { received: 1, ..kept.clone() }), None), Err(Forgotten));
         assert_eq!(session.faults, Faults { lost: 1, repeated: 1 });
-        assert_eq!(session.compare(Some(&Kept { crc32: "00000000".into(), ..kept })), Err(Forgotten));
+        assert_eq!(session.compare(Some(&Kept { crc32: "00000000".into(), ..kept }), None), Err(Forgotten));
         assert_eq!(session.faults, Faults { lost: 2, repeated: 1 });
     }
 

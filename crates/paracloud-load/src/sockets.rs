@@ -1,8 +1,10 @@
 //! The WebSocket clients: each keeps its session over as many connections as it takes.
 
 use crate::clients::{Clients, Mood};
-use crate::get;
+use crate::get::{self, Summary};
+use crate::loss::Gap;
 use crate::session::{Faults, Forgotten, FromServer, Session, ToServer};
+use crate::wire;
 use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,8 +67,15 @@ impl SocketsSeen {
     }
 }
 
-/// What a session found when it had settled for the time of that number.
-pub(crate) type Settled = (u32, SocketsSeen);
+/// What a session found when it had settled.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// The number of that settling.
+    pub(crate) time: u32,
+    pub(crate) seen: SocketsSeen,
+    /// What is lost and repeated in it, by who had it.
+    pub(crate) gaps: Vec<Gap>,
+}
 
 /// One session, until the clients leave.
 pub(crate) async fn run(clients: Arc<Clients>, number: u16, settled: mpsc::Sender<Settled>) {
@@ -135,7 +144,8 @@ impl Client {
                 _ = self.mood.wait_for(|mood| *mood == Mood::Leaving) => return None,
                 connected = timeout(Duration::from_millis(HANDSHAKE_MS_MAX), handshake) => connected.ok().flatten(),
             };
-            if let Some((socket, _)) = connected {
+            if let Some((socket, response)) = connected {
+                self.session.is_connected_to(wire::by(response.headers()));
                 if !is_first {
                     self.seen.reconnects += 1;
                     self.seen.tries_max = self.seen.tries_max.max(tries);
@@ -222,17 +232,18 @@ impl Client {
         self.settled_at = Some(time);
         let mut compared = Ok(());
         if self.session.has_sent() {
-            let Ok(kept) = get::kept(&self.clients.pools_from(self.gateway), &self.session.id()).await else {
+            let pools = self.clients.pools_from(self.gateway);
+            let Ok(Summary { kept, by }) = get::kept(&pools, &self.session.id()).await else {
                 return Ok(());
             };
-            compared = self.session.compare(kept.as_ref());
+            compared = self.session.compare(kept.as_ref(), by);
         }
-        let Faults { lost, repeated } = std::mem::take(&mut self.session.faults);
+        let (Faults { lost, repeated }, gaps) = self.session.take_faults();
         let acknowledged = self.session.take_acknowledged();
         let seen = std::mem::take(&mut self.seen);
         let seen = SocketsSeen { sessions: 1, acknowledged, lost, repeated, ..seen };
         // Nobody waits any more: that session counts as unsettled.
-        drop(self.settled.send((time, seen)).await);
+        drop(self.settled.send(Settled { time, seen, gaps }).await);
         compared
     }
 }

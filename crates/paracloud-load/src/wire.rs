@@ -2,7 +2,9 @@
 
 use crate::ledger::{Held, Holdings, Write};
 use bytes::{BufMut, Bytes, BytesMut};
+use http::HeaderMap;
 use rand::{Rng, RngExt};
+use std::net::SocketAddr;
 
 /// Longest line of an audit: a key of 128 bytes, a counter and a checksum.
 const LINE_BYTES_MAX: usize = 256;
@@ -34,6 +36,11 @@ pub(crate) fn request(
 /// The counters of an answer, if there are as many as were asked for.
 pub(crate) fn counters(body: &[u8], writes: usize) -> Option<Vec<u32>> {
     serde_json::from_slice::<Vec<u32>>(body).ok().filter(|counters| counters.len() == writes)
+}
+
+/// Who answers: where that process listens. `None`: the server does not say.
+pub(crate) fn by(headers: &HeaderMap) -> Option<SocketAddr> {
+    headers.get("sessions-at")?.to_str().ok()?.parse().ok()
 }
 
 /// Reads an audit from pieces of any size.
@@ -175,6 +182,14 @@ mod tests {
         assert_eq!(read(&["k1 1 0\nk1 1 0\n"]), Err(AuditError::Doubled { key: 1 }));
         assert!(matches!(read(&["k1 many 0\n"]), Err(AuditError::Malformed { .. })));
         assert!(matches!(read(&[&"x".repeat(300)]), Err(AuditError::Malformed { .. })));
+    }
+
+    #[test]
+    fn who_answers_is_read_from_the_head() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(by(&headers), None);
+        headers.insert("sessions-at", http::HeaderValue::from_static("127.0.1.1:20000"));
+        assert_eq!(by(&headers), Some(([127, 0, 1, 1], 20_000).into()));
     }
 
     #[test]

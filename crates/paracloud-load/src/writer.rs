@@ -2,10 +2,10 @@
 
 use crate::clients::Clients;
 use crate::ledger::Write;
+use crate::loss::{Request, Told};
 use crate::meter::Fault;
-use crate::send::{Post, Sent};
+use crate::send::{Answer, Post, Sent};
 use crate::wire;
-use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -33,7 +33,7 @@ pub(crate) struct Task {
 /// How a request ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    Acknowledged(Bytes),
+    Acknowledged(Answer),
     NotApplied,
     Unknown,
 }
@@ -45,15 +45,35 @@ impl Task {
             let (one, other) =
                 tokio::join!(self.pursue(&clients, self.gateway), self.pursue(&clients, self.gateway + 1));
             if let (End::Acknowledged(one), End::Acknowledged(other)) = (&one, &other)
-                && one != other
+                && one.body != other.body
             {
                 clients.ledger().answers_differ();
             }
+            self.keep(&clients, &[&one, &other]);
             better(one, other)
         } else {
-            self.pursue(&clients, self.gateway).await
+            let end = self.pursue(&clients, self.gateway).await;
+            self.keep(&clients, &[&end]);
+            end
         };
         self.enter(&clients, end);
+    }
+
+    /// Keeps what was told of it, and by whom.
+    fn keep(&self, clients: &Clients, ends: &[&End]) {
+        let Some(mut requests) = clients.requests() else { return };
+        let mut request = Request { writes: self.writes.clone(), told: Vec::new(), may_be_applied: false };
+        for end in ends {
+            match end {
+                End::Acknowledged(Answer { body, by }) => match wire::counters(body, self.writes.len()) {
+                    Some(counters) => request.told.push(Told { by: *by, counters }),
+                    None => request.may_be_applied = true,
+                },
+                End::Unknown => request.may_be_applied = true,
+                End::NotApplied => {}
+            }
+        }
+        requests.push(request);
     }
 
     /// Sends it until its outcome is known. One with a key can be sent again whatever became of it.
@@ -61,7 +81,7 @@ impl Task {
         let (mut gateway, mut pause_ms, mut may_be_applied) = (first, RETRY_MS_MIN, false);
         loop {
             let fault = match self.post.send(clients.pool(gateway)).await {
-                Sent::Acknowledged(body) => return End::Acknowledged(body),
+                Sent::Acknowledged(answer) => return End::Acknowledged(answer),
                 Sent::NotApplied(fault) => fault,
                 Sent::Unknown(fault) => {
                     may_be_applied = true;
@@ -85,7 +105,7 @@ impl Task {
 
     fn enter(&self, clients: &Clients, end: End) {
         let counters = match &end {
-            End::Acknowledged(body) => wire::counters(body, self.writes.len()),
+            End::Acknowledged(answer) => wire::counters(&answer.body, self.writes.len()),
             End::NotApplied | End::Unknown => None,
         };
         match (end, counters) {
@@ -112,7 +132,7 @@ impl Task {
 /// Of the two ends of a request that was sent twice, what is known of it.
 fn better(one: End, other: End) -> End {
     match (one, other) {
-        (End::Acknowledged(body), _) | (_, End::Acknowledged(body)) => End::Acknowledged(body),
+        (End::Acknowledged(answer), _) | (_, End::Acknowledged(answer)) => End::Acknowledged(answer),
         (End::NotApplied, End::NotApplied) => End::NotApplied,
         (End::Unknown, End::NotApplied | End::Unknown) | (End::NotApplied, End::Unknown) => End::Unknown,
     }
@@ -124,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_request_sent_twice_is_known_if_one_of_the_two_is() {
-        let acknowledged = || End::Acknowledged("[1]".into());
+        let acknowledged = || End::Acknowledged(Answer { body: "[1]".into(), by: None });
         assert_eq!(better(acknowledged(), End::Unknown), acknowledged());
         assert_eq!(better(End::NotApplied, acknowledged()), acknowledged());
         assert_eq!(better(End::NotApplied, End::Unknown), End::Unknown);

@@ -7,7 +7,7 @@ use crate::records::Records;
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::socket::Sockets;
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -29,6 +29,9 @@ use tower::{Layer, Service};
 const CONNECTIONS_MAX: usize = 16_384;
 /// Pause after a connection could not be accepted, as when there are no file descriptors.
 const ACCEPT_RETRY_MS: u64 = 50;
+
+/// The header that says who answered.
+const AT: HeaderName = HeaderName::from_static("sessions-at");
 
 /// The program, listening.
 #[derive(Debug)]
@@ -77,7 +80,10 @@ impl App {
         let held = settings.has_fault_routes.then(Held::default);
         let sockets = Sockets::new(paci.clone(), talks);
         let routes = Routes { paci: paci.clone(), records, sockets, held: held.clone() };
-        Ok(Self { listener, front: Front { guarded: paci.layer().layer(routes), is_filled, held }, stopping })
+        let at = listener.local_addr().map_err(|cause| RunError::Listen { address, cause })?;
+        let at = HeaderValue::from_str(&at.to_string()).expect("an address is visible ASCII");
+        let front = Front { guarded: paci.layer().layer(routes), at, is_filled, held };
+        Ok(Self { listener, front, stopping })
     }
 
     /// Where it listens.
@@ -133,6 +139,8 @@ impl App {
 #[derive(Debug, Clone)]
 struct Front {
     guarded: Guarded<Routes>,
+    /// Where this process listens.
+    at: HeaderValue,
     is_filled: Arc<AtomicBool>,
     held: Option<Held>,
 }
@@ -148,6 +156,11 @@ impl hyper::service::Service<Request<Incoming>> for Front {
             return Box::pin(std::future::ready(Ok(response)));
         }
         let answered = self.guarded.clone().call(request);
-        Box::pin(async move { Ok(answered.await?.map(BodyExt::boxed_unsync)) })
+        let at = self.at.clone();
+        Box::pin(async move {
+            let mut response = answered.await?.map(BodyExt::boxed_unsync);
+            response.headers_mut().insert(AT, at);
+            Ok(response)
+        })
     }
 }

@@ -10,9 +10,12 @@ use hyper_util::rt::TokioIo;
 use paracloud_load::Config;
 use paracloud_sdk::Paci;
 use sessions::{App, Settings};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -54,6 +57,7 @@ async fn a_write_is_answered_with_its_counter_and_can_be_read() {
     assert_eq!(text(ask(address, "POST", "/write", body).await).await, "[1,2]");
     let response = ask(address, "GET", "/keys/a", Vec::new()).await;
     assert_eq!(response.headers()["sessions-counter"], "2");
+    assert_eq!(response.headers()["sessions-at"], address.to_string().as_str());
     assert_eq!(text(response).await, "2");
     assert_eq!(text(ask(address, "GET", "/audit", Vec::new()).await).await, "a 2 1ad5be0d\nend 1\n");
     assert_eq!(text(ask(address, "GET", "/healthz", Vec::new()).await).await, "ok\n");
@@ -133,6 +137,72 @@ async fn the_clients_find_nothing_lost_and_nothing_doubled() {
     let summary = clients.stop().await.unwrap();
     assert_eq!((summary.lost, summary.duplicated, summary.sockets.sessions), (0, 0, 8));
     assert_eq!(summary.seen.offered, summary.seen.achieved);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_loss_only_what_the_lost_process_acknowledged_may_be_missing() {
+    let [first, second, third] = [served(0).await, served(0).await, served(0).await];
+    let relay = Relay::to(first).await;
+    let config = Config { keeps_requests: true, ..load(relay.address) };
+    let mut clients = paracloud_load::start(config).await.unwrap();
+    let work = async |clients: &paracloud_load::Load| {
+        let wanted = clients.seen().achieved + 100;
+        let has_worked = async {
+            while clients.seen().achieved < wanted {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LONG, has_worked).await.unwrap();
+    };
+    work(&clients).await;
+    relay.switch(second);
+    work(&clients).await;
+    let gone = [BTreeSet::from([first])];
+    let audited = clients.audit_after_loss(&gone).await.unwrap();
+    assert!(audited.kept.is_clean(), "{audited:?}");
+    assert!(audited.gone[0] >= 500 && audited.kept.writes.acknowledged >= 500, "{audited:?}");
+    // What is lost of whoever came after it is lost.
+    work(&clients).await;
+    relay.switch(third);
+    work(&clients).await;
+    let audited = clients.audit_after_loss(&gone).await.unwrap();
+    assert!(audited.kept.writes.lost >= 500 && audited.kept.sockets.lost > 0, "{audited:?}");
+    assert_eq!(audited.gone, [0]);
+}
+
+/// A route that can be changed: what was connected is cut then.
+struct Relay {
+    address: SocketAddr,
+    to: watch::Sender<SocketAddr>,
+    _connections: JoinSet<()>,
+}
+
+impl Relay {
+    async fn to(first: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (to, route) = watch::channel(first);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut route = route.clone();
+                connections.spawn(async move {
+                    let to = *route.borrow_and_update();
+                    let Ok(mut server) = TcpStream::connect(to).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        _ = route.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { address, to, _connections: task }
+    }
+
+    fn switch(&self, to: SocketAddr) {
+        self.to.send_replace(to);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
