@@ -1,5 +1,6 @@
 //! The cells of the crash matrix: mode × promise × point × victim × fault, and the story in which each promise is made.
 
+use paracloud_core::ids::StartId;
 use paracloud_core::migration::promises::{Maker, Point, Promise, Victim};
 use paracloud_core::register::Mode;
 use serde::{Deserialize, Serialize};
@@ -40,19 +41,6 @@ pub(super) enum Story {
     OwnerDies,
     /// A move by restart, of a program that knows nothing of the cloud, with consent to the loss.
     Restarted,
-}
-
-/// What of the acknowledged writes may be gone afterwards.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Loss {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// What only an owner held whose own process died.
-    Owners,
-    /// What a move by restart does not carry; a person consented.
-    Consented,
 }
 
 impl Cell {
@@ -128,9 +116,17 @@ impl Cell {
         }
     }
 
-    /// Whether the death of a source takes state along that nobody else is proved to hold: until the target may have
-    /// everything, the end record included; and again once the source owns on.
-    pub(super) fn source_holds_all(self) -> bool {
+    /// The processes that are struck dead in its trial when nobody else holds what they hold: the owner that dies by the
+    /// story, and the application that the victim was.
+    pub(super) fn struck_alone(self, owner: StartId, killed: Option<StartId>) -> Vec<StartId> {
+        let by_story = (self.story() == Story::OwnerDies).then_some(owner);
+        let is_alone = self.victim != Victim::SourceApplication || self.source_is_alone();
+        by_story.into_iter().chain(killed.filter(|_| is_alone)).collect()
+    }
+
+    /// Whether nobody else holds what the source holds: until the target may have everything, the end record included,
+    /// and again once the target is to be ended.
+    fn source_is_alone(self) -> bool {
         match self.promise {
             Promise::Open
             | Promise::Mark
@@ -171,17 +167,6 @@ impl Cell {
             Fault::Kill => 2,
             Fault::Cut => 6,
             Fault::Stop => 12,
-        }
-    }
-}
-
-impl Story {
-    /// What may be gone afterwards although nobody was struck.
-    pub(super) fn loss(self) -> Loss {
-        match self {
-            Self::Move | Self::Blocked | Self::NeverReady => Loss::Nothing,
-            Self::OwnerDies => Loss::Owners,
-            Self::Restarted => Loss::Consented,
         }
     }
 }
@@ -228,6 +213,26 @@ mod tests {
             assert_eq!(of(Fault::Kill), of(Fault::Stop));
             assert_eq!(of(Fault::Cut).len(), 1);
         }
+    }
+
+    #[test]
+    fn a_source_that_is_struck_when_its_target_may_have_everything_is_not_alone() {
+        let (source, other) = (StartId(1), StartId(2));
+        let alone = |promise, victim, killed| {
+            let (mode, point, fault) = (Mode::Handoff, Point::AfterSend, Fault::Kill);
+            Cell { mode, promise, point, victim, fault }.struck_alone(source, killed)
+        };
+        let killed = Some(source);
+        for promise in [Promise::Open, Promise::Seal, Promise::Parked, Promise::RollBack, Promise::Doom] {
+            assert_eq!(alone(promise, Victim::SourceApplication, killed), [source], "{promise}");
+        }
+        for promise in [Promise::Sealed, Promise::Loaded, Promise::Commit, Promise::Serve] {
+            assert_eq!(alone(promise, Victim::SourceApplication, killed), [], "{promise}");
+        }
+        assert_eq!(alone(Promise::Serve, Victim::TargetApplication, Some(other)), [other]);
+        assert_eq!(alone(Promise::Open, Victim::SourceShim, None), []);
+        assert_eq!(alone(Promise::Restart, Victim::Gateway, None), [source], "it dies by the story");
+        assert_eq!(alone(Promise::Restart, Victim::TargetApplication, Some(other)), [source, other]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What the whole matrix says: figures and a table.
 
-use super::cells::{Cell, Fault, Loss};
+use super::cells::{Cell, Fault};
 use super::kept::{Kept, Trial};
 use super::say;
+use super::trial::Verdict;
 use crate::report::Report;
 use paracloud_core::migration::promises::{Promise, Victim};
 use paracloud_core::register::Mode;
@@ -12,8 +13,9 @@ use serde_json::json;
 pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
     let trials: Vec<_> = kept.trials.iter().filter(|trial| cells.contains(&trial.cell)).collect();
     let count = |of: &dyn Fn(&Trial) -> bool| trials.iter().filter(|trial| of(trial)).count();
-    let lost = |loss: Loss, faults: &[Fault]| -> u64 {
-        let of = |trial: &&&Trial| trial.verdict.loss == loss && faults.contains(&trial.cell.fault);
+    let sum = |of: &dyn Fn(&Verdict) -> u64| trials.iter().map(|trial| of(&trial.verdict)).sum::<u64>();
+    let lost = |faults: &[Fault]| -> u64 {
+        let of = |trial: &&&Trial| faults.contains(&trial.cell.fault);
         trials.iter().filter(of).map(|trial| trial.verdict.lost).sum()
     };
     let of_cell = |cell: &Cell| trials.iter().filter(|trial| trial.cell == *cell).collect::<Vec<_>>();
@@ -29,7 +31,6 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
     let differ: Vec<_> = kept.clouds.values().flat_map(|end| &end.differ).collect();
     let leftovers: usize = kept.clouds.values().map(|end| end.leftovers).sum();
     let inputs: usize = kept.clouds.values().map(|end| end.inputs).sum();
-    let all = [Fault::Kill, Fault::Stop, Fault::Cut];
     differ.iter().for_each(|difference| say(difference));
     table(&trials);
     let all_done = cells.iter().all(|cell| kept.is_done(*cell));
@@ -40,13 +41,13 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
         "struck": Cell::struck_count(),
         "violations": count(&|trial| trial.verdict.violation.is_some()) + differ.len(),
         "unended": count(&|trial| !trial.verdict.ended),
-        "lost": lost(Loss::Nothing, &[Fault::Stop, Fault::Cut]),
-        "duplicated": trials.iter().map(|trial| trial.verdict.duplicated).sum::<u64>(),
-        "lost_by_crash_owner": lost(Loss::Owners, &all),
-        "lost_by_crash_other": lost(Loss::Nothing, &[Fault::Kill]),
-        "lost_by_consent": lost(Loss::Consented, &all),
+        "lost": lost(&[Fault::Stop, Fault::Cut]),
+        "duplicated": sum(&|verdict| verdict.duplicated),
+        "lost_by_crash_owner": sum(&|verdict| verdict.lost_with_owner),
+        "lost_by_crash_other": lost(&[Fault::Kill]),
+        "lost_by_consent": sum(&|verdict| verdict.lost_by_consent),
         "leftovers": leftovers,
-        "late": trials.iter().map(|trial| u64::from(trial.verdict.late)).sum::<u64>(),
+        "late": sum(&|verdict| verdict.late.into()),
         "retried": retried,
         "broken_before": broken_before,
         "replayed_inputs": inputs,
@@ -100,7 +101,6 @@ fn mark(trials: &[&Trial], cell: Cell) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::super::kept::End;
-    use super::super::trial::Verdict;
     use super::*;
 
     fn good() -> Verdict {
@@ -136,6 +136,23 @@ mod tests {
         let report = report(vec![broken, good()], replayed());
         assert!(!report.ok);
         assert_eq!((&report.fields["violations"], &report.fields["broken_before"]), (&json!(1), &json!(1)));
+    }
+
+    #[test]
+    fn what_may_be_gone_is_told_apart_from_what_may_not() {
+        let consented = Verdict { lost_by_consent: 3, lost_with_owner: 4, ..good() };
+        let report_of = report;
+        let report = report_of(vec![consented.clone()], replayed());
+        assert!(report.ok);
+        let figures = |report: &Report| {
+            let figure = |name| report.fields[name].as_u64().unwrap();
+            ["lost_by_consent", "lost_by_crash_owner", "lost_by_crash_other"].map(figure)
+        };
+        assert_eq!(figures(&report), [3, 4, 0]);
+        // What was acknowledged after it.
+        let report = report_of(vec![Verdict { lost: 1, ..consented }], replayed());
+        assert!(!report.ok);
+        assert_eq!(figures(&report), [3, 4, 1]);
     }
 
     #[test]

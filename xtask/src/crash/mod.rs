@@ -173,11 +173,12 @@ fn folder() -> PathBuf {
 
 fn line(cell: Cell, verdict: &Verdict) -> String {
     let word = if verdict.is_good() { "held" } else { "BROKEN" };
-    let Verdict { lost, duplicated, failed, settled_ms, late, .. } = verdict;
+    let Verdict { lost, lost_with_owner, lost_by_consent, duplicated, failed, settled_ms, late, .. } =
+        verdict;
     let late = if *late > 0 { format!(", late {late}") } else { String::new() };
     let what = verdict.violation.as_ref().map(|what| format!(": {what}")).unwrap_or_default();
     format!(
-        "{word:<6} {cell:<52} settled in {settled_ms:>6} ms, lost {lost}, doubled {duplicated}, failed {failed}{late}{what}"
+        "{word:<6} {cell:<52} settled in {settled_ms:>6} ms, lost {lost} (owner's {lost_with_owner}, consent {lost_by_consent}), doubled {duplicated}, failed {failed}{late}{what}"
     )
 }
 

@@ -1,7 +1,7 @@
 //! One cell, tried on real processes: load, the story, the victim, the end, the audit.
 
 use super::blow::{Aim, Blow};
-use super::cells::{Cell, Fault, Loss, Story};
+use super::cells::{Cell, Fault, Story};
 use super::cut::Ear;
 use super::watch::{Answer, Seen, Watch};
 use super::{INSTANCE, audit, history, starts, story, watch};
@@ -33,10 +33,12 @@ pub(super) struct Verdict {
     pub(super) ended: bool,
     /// Tries in which the blow came too late, before this one.
     pub(super) late: u32,
-    /// What may be gone, given what happened.
-    pub(super) loss: Loss,
-    /// Acknowledged writes and messages that are gone.
+    /// Acknowledged writes and messages that are gone and had to be there.
     pub(super) lost: u64,
+    /// Those that went with an owner that was struck dead itself.
+    pub(super) lost_with_owner: u64,
+    /// Those that a move by restart left behind, as a person had consented.
+    pub(super) lost_by_consent: u64,
     /// Writes and messages that came twice.
     pub(super) duplicated: u64,
     /// What else was wrong.
@@ -49,8 +51,8 @@ pub(super) struct Verdict {
 
 impl Verdict {
     pub(super) fn is_good(&self) -> bool {
-        let lost = self.lost == 0 || self.loss != Loss::Nothing;
-        self.fired && self.ended && lost && self.duplicated == 0 && self.violation.is_none()
+        let is_clean = (self.lost, self.duplicated) == (0, 0) && self.violation.is_none();
+        self.fired && self.ended && is_clean
     }
 
     /// Something was wrong; what was wrong first stays.
@@ -177,11 +179,9 @@ impl Trial<'_> {
         let events = history::events(self.rig, self.last_event + 1).await?;
         let history = history::of(&events, &self.before);
         judge_owners(&mut self.verdict, &seen, &history::owners(&self.before, &history));
-        self.verdict.loss = match self.killed {
-            Some(killed) => history::loss(&history, self.cell, killed),
-            None => self.cell.story().loss(),
-        };
-        let errors = audit::settle(&mut self.verdict, self.load).await?;
+        let struck = self.cell.struck_alone(self.before.owner.start, self.killed);
+        let gone = history::gone(&self.before, &history, &struck);
+        let errors = audit::settle(&mut self.verdict, self.load, &gone).await?;
         // Read once all requests have ended: the gateway has heard its new route by then.
         if let Some(ear) = &self.ear {
             let (source, owner) = (self.before.owner.start, after.owner.start);
