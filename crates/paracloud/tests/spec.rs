@@ -66,9 +66,37 @@ fn every_test_that_spec_names_is_there() {
     let named: BTreeSet<_> = quoted(&spec).filter(is_test).collect();
     assert!(named.len() > 30, "{named:?}");
     let sources = sources();
-    let has = |name: &str| sources.iter().any(|text| text.contains(&format!("fn {name}(")));
+    let has = |name: &str| sources.iter().any(|text| has_test(text, name));
     let missing: Vec<_> = named.into_iter().filter(|name| !has(name)).collect();
     assert!(missing.is_empty(), "SPEC names tests that there are not: {missing:#?}");
+}
+
+/// Whether a source has a test of this name: a function with an attribute above it whose path says so.
+fn has_test(text: &str, name: &str) -> bool {
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let function = format!("fn {name}(");
+    let is_this = |line: &str| line.strip_prefix("async ").unwrap_or(line).starts_with(&function);
+    let is_attribute = |line: &&&str| {
+        let path = line.strip_prefix("#[").and_then(|rest| rest.split(['(', ']', ' ']).next());
+        path.is_some_and(|path| path.rsplit("::").next().is_some_and(|last| last.contains("test")))
+    };
+    (0..lines.len()).filter(|at| is_this(lines[*at])).any(|at| {
+        let ends_an_item = |line: &&&str| line.is_empty() || line.ends_with(['{', '}', ';']);
+        lines[..at].iter().rev().take_while(|line| !ends_an_item(line)).any(|line| is_attribute(&line))
+    })
+}
+
+#[test]
+fn only_what_is_marked_as_a_test_counts_as_one() {
+    let source = "\
+        #[test]\n#[expect(x, reason = \"y\")]\nfn one() {}\n\n\
+        #[tokio::test(flavor = \"multi_thread\")]\nasync fn two() {}\n\
+        fn three() {}\n\n\
+        #[cfg(test)]\nfn four() {}\n#[expect(x, reason = \"a test\")]\nfn five() {}\n\
+        // fn six() {}\n\
+        mod tests {\n    #[test]\n    fn seven() {}\n}\n";
+    let found = ["one", "two", "three", "four", "five", "six", "seven"].map(|name| has_test(source, name));
+    assert_eq!(found, [true, true, false, false, false, false, true]);
 }
 
 #[test]
