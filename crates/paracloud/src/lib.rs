@@ -10,6 +10,7 @@
 //! | [`client`] | talking to the controller |
 //! | [`shells`] | the shells as subcommands, and the hidden ones of a process |
 //! | [`processes`] | what runs in a directory, seen from outside |
+//! | [`held`] | what ends with the processes that run |
 //! | [`telling`], [`figures`], [`output`], [`failure`] | how things are said |
 
 pub mod cli;
@@ -18,6 +19,7 @@ pub mod command;
 pub mod demo;
 pub mod failure;
 pub mod figures;
+pub mod held;
 pub mod manifest;
 pub mod moving;
 pub mod output;

@@ -5,6 +5,7 @@ use paracloud_substrate::layout::Layout;
 use paracloud_substrate::process::Identity;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::Deserialize;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
@@ -35,6 +36,12 @@ struct Spec {
 }
 
 impl Process {
+    /// One whose directory this is.
+    pub fn at(node: &str, start: StartId, instance: &str, begun: SystemTime, directory: &Path) -> Self {
+        let (node, instance) = (node.to_owned(), instance.to_owned());
+        Self { node, start, instance, begun, directory: directory.to_owned() }
+    }
+
     /// Where its output is.
     pub fn log(&self) -> PathBuf {
         self.directory.join("log")
@@ -42,9 +49,25 @@ impl Process {
 
     /// Who it is, if it became the program and has not ended.
     pub fn alive(&self) -> Option<Identity> {
-        let text = std::fs::read(self.directory.join("identity.json")).ok()?;
-        let identity: Identity = serde_json::from_slice(&text).ok()?;
-        identity.is_alive().unwrap_or(true).then_some(identity)
+        self.identity().ok().flatten().filter(|identity| identity.is_alive().unwrap_or(true))
+    }
+
+    /// Whether it may have become the program and not have ended. Of one that cannot be read nothing is sure.
+    pub fn may_live(&self) -> bool {
+        match self.identity() {
+            Ok(None) => false,
+            Ok(Some(identity)) => identity.is_alive().unwrap_or(true),
+            Err(_) => true,
+        }
+    }
+
+    /// Who it was when it became the program, if it did.
+    fn identity(&self) -> io::Result<Option<Identity>> {
+        match std::fs::read(self.directory.join("identity.json")) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -73,7 +96,7 @@ fn read(node: &str, directory: PathBuf) -> Option<Process> {
     let path = directory.join("spec.json");
     let spec: Spec = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
     let begun = path.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-    Some(Process { node: node.to_owned(), start, instance: spec.instance, begun, directory })
+    Some(Process::at(node, start, &spec.instance, begun, &directory))
 }
 
 /// What must be gone before a directory is quiet: programs with all of their sessions, and shims.
@@ -147,8 +170,7 @@ fn left(processes: &[Process]) -> Left {
 /// The session of a process, if its leader lives or is dead since this life of the machine and nobody took its pid:
 /// a pid is not given again while a session of that number has members.
 fn leader_of(process: &Process) -> Option<i32> {
-    let text = std::fs::read(process.directory.join("identity.json")).ok()?;
-    let identity: Identity = serde_json::from_slice(&text).ok()?;
+    let identity = process.identity().ok().flatten()?;
     let own = Identity::own().ok()?;
     let same_life = identity.boot_id == own.boot_id;
     let taken = Identity::of(identity.pid).is_ok_and(|now| now.start_ticks != identity.start_ticks);

@@ -68,6 +68,35 @@ fn state_is_not_lost_without_consent() {
 }
 
 #[test]
+fn an_instance_of_which_nothing_is_known_is_not_stopped_without_consent() {
+    let rig = Rig::new("stopGrace: 1s");
+    let mut up = rig.up(&[]);
+    up.serving();
+    up.signal(Signal::KILL);
+    up.ended();
+    // Nobody can say whether the process that is found is the owner: no record is left.
+    let cloud = rig.path().join("cloud");
+    wait_until("the shells are gone", || rig.processes("controller").is_empty());
+    for memory in ["controller", "n1/records", "n2/records"] {
+        std::fs::remove_dir_all(cloud.join(memory)).expect("it was made");
+    }
+    let mut again = rig.up(&[]);
+    wait_until("it is unknown who owns", || {
+        let instance = &rig.json(&["ps"])["instances"][0];
+        instance["unknown"].as_str().is_some_and(|why| why.contains("no node knows of a record"))
+    });
+    let asked = rig.run(&["stop"]);
+    assert_eq!(asked.code, 4, "{}", asked.err);
+    assert!(asked.err.starts_with("error: web: what it holds is not known (process "), "{}", asked.err);
+    assert_eq!(rig.json_of_refused(&["stop"], 4)["lost"], serde_json::json!(["web"]));
+    assert_eq!(rig.processes("web.py").len(), 1, "it runs on");
+    assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
+    assert_eq!(again.ended(), 0);
+    assert!(again.said().contains("web: what it holds is dropped, and not known"), "{}", again.said());
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
+#[test]
 fn what_there_is_not_is_named_and_nothing_hangs() {
     let rig = Rig::new("state: none");
     let none = rig.run(&["ps"]);

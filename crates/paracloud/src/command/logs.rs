@@ -130,13 +130,7 @@ mod tests {
     use std::time::SystemTime;
 
     fn process(directory: &std::path::Path) -> Process {
-        Process {
-            node: "n1".to_owned(),
-            start: StartId(0x1234_5678_9abc_def0),
-            instance: "web".to_owned(),
-            begun: SystemTime::now(),
-            directory: directory.to_owned(),
-        }
+        Process::at("n1", StartId(0x1234_5678_9abc_def0), "web", SystemTime::now(), directory)
     }
 
     fn printed(reading: &mut Reading, process: &Process, all: bool) -> Vec<String> {

@@ -3,9 +3,11 @@
 use super::Context;
 use crate::client;
 use crate::failure::{Exit, Failure};
+use crate::held::{self, Held};
 use crate::output::{Format, say, tell};
 use crate::processes::{self, to_process};
-use crate::up::{self, lock, roster};
+use crate::up::{lock, roster};
+use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::process::Identity;
 use serde_json::json;
@@ -33,12 +35,9 @@ async fn end_up(context: &Context, pid: i32, yes: bool) -> Result<(), Failure> {
     let shown = layout.root().display().to_string();
     let up =
         Identity::of(pid).map_err(|error| Failure::machine(format!("`paracloud up` (pid {pid})"), &error))?;
-    let lost = match client::status(layout).await {
-        Ok(status) => up::stateful(&status),
-        // It cannot say, so it is asked about all that the configuration calls stateful.
-        Err(_) => configured(layout),
-    };
-    consent(context, &lost, yes)?;
+    let status = client::status(layout).await.ok();
+    let held = held::all(status.as_ref(), config(layout).as_ref(), &processes::all(layout));
+    consent(context, &held, yes)?;
     to_process(up.pid, rustix::process::Signal::TERM);
     let grace_ms = longest_grace_ms(layout);
     if !processes::gone(&[up], Duration::from_millis(grace_ms + END_MS_MAX)).await {
@@ -51,7 +50,7 @@ async fn end_up(context: &Context, pid: i32, yes: bool) -> Result<(), Failure> {
             format!("kill -9 {pid}, then paracloud stop"),
         ));
     }
-    done(context, &lost);
+    done(context, &held);
     Ok(())
 }
 
@@ -69,15 +68,11 @@ async fn end_leftovers(context: &Context, yes: bool) -> Result<(), Failure> {
         let why = "the cloud of this directory is not up, and nothing of it is running";
         return Err(Failure::new(Exit::Unreachable, "no_cloud", shown, why, ""));
     }
-    let mut lost: Vec<String> = left.iter().map(|process| process.instance.clone()).collect();
-    lost.sort();
-    lost.dedup();
-    let stateless = stateless(layout);
-    lost.retain(|app| !stateless.contains(app));
+    let held = held::all(None, config(layout).as_ref(), &left);
     if context.format == Format::Text {
         tell("`paracloud up` was killed here; its instances still run (the next `up` would adopt them)");
     }
-    consent(context, &lost, yes)?;
+    consent(context, &held, yes)?;
     // Nobody brings it up meanwhile.
     let _lock = lock::take(layout)?;
     roster::end_leftovers(layout).await?;
@@ -90,26 +85,29 @@ async fn end_leftovers(context: &Context, yes: bool) -> Result<(), Failure> {
             "",
         ));
     }
-    done(context, &lost);
+    done(context, &held);
     Ok(())
 }
 
 /// Asks, if anything would be lost.
-fn consent(context: &Context, lost: &[String], yes: bool) -> Result<(), Failure> {
-    if lost.is_empty() || yes {
+fn consent(context: &Context, held: &[Held], yes: bool) -> Result<(), Failure> {
+    if held.is_empty() || yes {
         return Ok(());
     }
-    let apps = lost.join(", ");
     let refused = |why: String| {
-        let failure = Failure::new(Exit::Consent, "consent_needed", &apps, why, "paracloud stop --yes");
-        Err(Failure { found: Some(Box::new(("lost", json!(lost)))), ..failure })
+        let apps = names(held);
+        let failure =
+            Failure::new(Exit::Consent, "consent_needed", apps.join(", "), why, "paracloud stop --yes");
+        Err(Failure { found: Some(Box::new(("lost", json!(apps)))), ..failure })
     };
+    let stakes: Vec<_> = held.iter().map(|held| format!("{}: {}", held.instance, held.why())).collect();
     if context.format == Format::Json || !std::io::stdin().is_terminal() {
-        return refused("stopping drops the state in memory, and needs a consent".to_owned());
+        let stakes = if let [only] = held { only.why() } else { stakes.join("; ") };
+        return refused(format!("{stakes}; stopping drops it, and needs a consent"));
     }
-    tell(&format!("the state in memory of {apps} will be dropped"));
+    stakes.iter().for_each(|stake| tell(stake));
     let mut out = std::io::stderr().lock();
-    let _ = write!(out, "stop? [y/N] ").and_then(|()| out.flush());
+    let _ = write!(out, "stop, and drop it? [y/N] ").and_then(|()| out.flush());
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     match read {
@@ -118,27 +116,22 @@ fn consent(context: &Context, lost: &[String], yes: bool) -> Result<(), Failure>
     }
 }
 
-fn done(context: &Context, lost: &[String]) {
+fn names(held: &[Held]) -> Vec<&str> {
+    held.iter().map(|held| held.instance.as_str()).collect()
+}
+
+fn done(context: &Context, held: &[Held]) {
     match context.format {
-        Format::Json => say(&json!({ "ok": true, "dropped": lost }).to_string()),
+        Format::Json => say(&json!({ "ok": true, "dropped": names(held) }).to_string()),
         Format::Text => say("stopped; nothing is left running"),
     };
 }
 
-fn config(layout: &Layout) -> Vec<paracloud_substrate::config::App> {
-    paracloud_substrate::config::Cloud::load(&layout.cloud()).map(|cloud| cloud.apps).unwrap_or_default()
+fn config(layout: &Layout) -> Option<Cloud> {
+    Cloud::load(&layout.cloud()).ok()
 }
 
 fn longest_grace_ms(layout: &Layout) -> u64 {
-    config(layout).iter().map(|app| u64::from(app.stop_grace_ms)).max().unwrap_or(0)
-}
-
-fn configured(layout: &Layout) -> Vec<String> {
-    use paracloud_substrate::config::State;
-    config(layout).into_iter().filter(|app| app.state == State::Stateful).map(|app| app.name).collect()
-}
-
-fn stateless(layout: &Layout) -> Vec<String> {
-    use paracloud_substrate::config::State;
-    config(layout).into_iter().filter(|app| app.state == State::None).map(|app| app.name).collect()
+    let apps = config(layout).map(|cloud| cloud.apps).unwrap_or_default();
+    apps.iter().map(|app| u64::from(app.stop_grace_ms)).max().unwrap_or(0)
 }

@@ -15,6 +15,7 @@ mod watch;
 
 use crate::command::Context;
 use crate::failure::{Exit, Failure};
+use crate::held::{self, Held};
 use crate::manifest::{self, Resolved};
 use crate::output::{Format, say, tell};
 use crate::processes;
@@ -209,8 +210,13 @@ impl Printer<'_> {
 
     fn ending(&self, last: Option<&paracloud_substrate::person::Status>) {
         self.word("ending; Ctrl-C again kills everything at once");
-        for app in last.map(stateful).unwrap_or_default() {
-            self.word(&format!("{app}: the state in its memory is dropped"));
+        for Held { instance, unknown } in
+            held::all(last, Some(self.cloud), &processes::all(&self.context.layout))
+        {
+            self.word(&match unknown {
+                None => format!("{instance}: the state in its memory is dropped"),
+                Some(why) => format!("{instance}: what it holds is dropped, and not known ({why})"),
+            });
         }
     }
 
@@ -220,14 +226,6 @@ impl Printer<'_> {
             Format::Text => tell("ended; nothing is left running"),
         }
     }
-}
-
-/// The instances that run and hold state.
-pub fn stateful(status: &paracloud_substrate::person::Status) -> Vec<String> {
-    let holds = |instance: &&paracloud_substrate::person::Instance| {
-        instance.stateful && instance.record.as_ref().is_some_and(|record| record.served.is_some())
-    };
-    status.instances.iter().filter(holds).map(|instance| instance.name.clone()).collect()
 }
 
 /// ` --dir DIR`, where a command would not find the directory by itself.

@@ -170,6 +170,13 @@ impl Rig {
         serde_json::from_str(&answer.out).unwrap()
     }
 
+    /// Runs a command that must fail with this code, and gives its object.
+    pub(crate) fn json_of_refused(&self, arguments: &[&str], code: i32) -> Value {
+        let answer = self.run(&[arguments, &["--output", "json"]].concat());
+        assert_eq!(answer.code, code, "{arguments:?}: {}{}", answer.out, answer.err);
+        serde_json::from_str(&answer.out).unwrap()
+    }
+
     /// Starts `up`.
     pub(crate) fn up(&self, environment: &[(&str, &str)]) -> Up {
         let mut command = command();
