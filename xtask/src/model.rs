@@ -73,7 +73,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
 /// Searches one configuration: whether all is well with it, and what is to be reported of it.
 #[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]
 fn search(configuration: Configuration, options: &Options) -> anyhow::Result<(bool, Value)> {
-    let (name, extent) = (configuration.name, configuration.extent);
+    let (name, extent, one_in) = (configuration.name, configuration.extent, configuration.heal_every);
     let model = MoveModel::new(configuration);
     let limits = Limits::begin()?;
     let is_over = || limits.are_reached();
@@ -89,8 +89,10 @@ fn search(configuration: Configuration, options: &Options) -> anyhow::Result<(bo
     // A walk may miss what can happen, and ends where it is told to; a search may not.
     let walked = extent != Extent::Exhausted;
     let complete = walked || (outcome.exhausted && outcome.missing.is_empty());
+    let healed = model.healed();
     println!(
-        "{name:<20} {} states {:>10}  unique {:>9}  depth {:>4}  {seconds:>6.1} s  {peak_mib:>5} MiB  missing {:?}{}",
+        "{name:<20} {} states {:>10}  unique {:>9}  depth {:>4}  {seconds:>6.1} s  {peak_mib:>5} MiB  \
+         I5 in {healed} (1 of {one_in})  missing {:?}{}",
         match extent {
             Extent::Walked(_) => "walked    ",
             Extent::Exhausted if outcome.exhausted => "exhausted ",
@@ -108,6 +110,8 @@ fn search(configuration: Configuration, options: &Options) -> anyhow::Result<(bo
         "states": outcome.states,
         "unique": outcome.unique,
         "exhausted": outcome.exhausted,
+        "i5_sampled_one_in": one_in,
+        "i5_sampled": healed,
         "walked": walked,
         "sometimes_missing": outcome.missing,
         "seconds": seconds,

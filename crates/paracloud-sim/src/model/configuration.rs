@@ -55,8 +55,8 @@ pub struct Configuration {
     pub drains: bool,
     /// What may go wrong.
     pub faults: Faults,
-    /// Every state whose fingerprint is a multiple of this is healed and must come to rest: healing takes hundreds of
-    /// steps, so in the large configurations it is tried from a sample.
+    /// I5 is looked at in one state of so many: those whose fingerprint is a multiple of this are healed and must come to
+    /// rest. Healing takes hundreds of steps, so it is tried from a sample.
     pub heal_every: u64,
     /// How far it is searched.
     pub extent: Extent,

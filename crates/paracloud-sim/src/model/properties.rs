@@ -121,7 +121,7 @@ pub(super) fn properties(configuration: &Configuration) -> Vec<Property<MoveMode
             |_, state| !state.breaks("I4") && state.every_wait_is_bounded(),
         ),
         Property::<MoveModel>::always("I5: a healed world comes to rest", |model, state| {
-            !state.fingerprint.is_multiple_of(model.configuration.heal_every) || model.heal(state).is_ok()
+            model.comes_to_rest(state)
         }),
         Property::<MoveModel>::always("G: a gate is as its machine has it", |_, state| !state.breaks("G")),
         Property::<MoveModel>::always("P: no process is started twice", |_, state| {
