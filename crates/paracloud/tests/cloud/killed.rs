@@ -3,21 +3,33 @@
 use crate::clients::Clients;
 use crate::points::Points;
 use crate::rig::{Rig, Up, kill, wait_until, wait_within};
+use paracloud_agent::shim::ORPHAN_MS;
 use paracloud_core::migration::promises::{Point, Promise};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long nobody may look after what a killed `up` left: a minute, and what a small machine takes to see to it.
-const ORPHANS: Duration = Duration::from_secs(60 + 45);
+/// How long what a killed `up` left may live on.
+const ORPHANS: Duration = Duration::from_millis(ORPHAN_MS);
+/// What is allowed beyond it: the two seconds that a program has to obey, and a busy machine's time to wake a shim and
+/// to look.
+const LATE_MAX: Duration = Duration::from_secs(10);
 
-/// Kills all of the cloud but its instances and their shims, at once.
-pub(crate) fn kill_the_cloud(rig: &Rig, up: &mut Up) {
+/// Kills all of the cloud but its instances and their shims, at once, and says when.
+pub(crate) fn kill_the_cloud(rig: &Rig, up: &mut Up) -> Instant {
     let shells = ["up", "controller", "agent", "gateway"].map(|shell| rig.processes(shell)).concat();
     assert_eq!(shells.len(), 6, "two nodes and two gateways: {:?}", rig.left());
     shells.into_iter().for_each(|pid| kill(pid, Signal::KILL));
+    let blow = Instant::now();
     up.ended();
     wait_until("they are dead", || rig.processes("gateway").is_empty() && rig.processes("agent").is_empty());
+    blow
+}
+
+/// Waits for what is to be so a minute after a blow.
+fn wait_for_orphans(blow: Instant, what: &str, reached: impl FnMut() -> bool) {
+    let bound = (blow + ORPHANS + LATE_MAX).saturating_duration_since(Instant::now());
+    wait_within(bound, what, reached);
 }
 
 fn at_rest(rig: &Rig) -> Option<Value> {
@@ -73,13 +85,13 @@ fn a_minute_after_everything_was_killed_only_what_is_sealed_is_left_and_the_next
     quiet_up.serving();
     // The source is sealed; the target is filled, and owns nothing.
     points.move_until(&rig, Promise::Commit, Point::BeforePersist);
-    kill_the_cloud(&rig, &mut up);
-    kill_the_cloud(&quiet, &mut quiet_up);
+    let blow = kill_the_cloud(&rig, &mut up);
+    let quiet_blow = kill_the_cloud(&quiet, &mut quiet_up);
     assert_eq!(rig.processes("demo-app").len(), 2, "both outlive it: {:?}", rig.left());
     assert!(!quiet.left().is_empty(), "an instance outlives its cloud for a while");
 
-    wait_within(ORPHANS, "nothing is left of the quiet one", || quiet.left().is_empty());
-    wait_within(ORPHANS, "the target and its shim have ended", || rig.left().len() == 2);
+    wait_for_orphans(quiet_blow, "nothing is left of the quiet one", || quiet.left().is_empty());
+    wait_for_orphans(blow, "the target and its shim have ended", || rig.left().len() == 2);
     let left = (rig.processes("demo-app").len(), rig.processes("shim").len());
     assert_eq!(left, (1, 1), "the sealed source and its shim: {:?}", rig.left());
 
