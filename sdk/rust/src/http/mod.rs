@@ -1,6 +1,7 @@
 //! HTTP services under the guard: the layer, its bodies, the reply cache.
 
 mod body;
+mod keyed;
 mod layer;
 pub(crate) mod replies;
 mod reply;

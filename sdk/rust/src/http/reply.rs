@@ -19,8 +19,8 @@ pub(crate) struct Reply {
 pub(crate) enum Said {
     /// What the client was told, or would have been.
     Whole { status: StatusCode, headers: HeaderMap, body: Bytes },
-    /// It changed something, and then it failed, or its result was too large to be kept. It must not be applied again,
-    /// and what it would have said is not known.
+    /// It changed something, and then it failed; or it ended, and its answer was none that can be kept. It must not be
+    /// applied again, and what it said or would have said is not known.
     Lost,
 }
 
@@ -85,8 +85,7 @@ impl Reply {
 impl Said {
     pub(super) fn into_response<B: Body>(self) -> Response<GuardedBody<B>> {
         let Self::Whole { status, headers, body } = self else {
-            let lost =
-                r#"{"outcome":"unknown","message":"the request was begun before; its result is lost"}"#;
+            let lost = r#"{"outcome":"unknown","message":"the request was begun before and is not applied again; its result was not kept"}"#;
             let response = answer(StatusCode::INTERNAL_SERVER_ERROR, lost);
             let (parts, _) = response.into_parts();
             return Response::from_parts(parts, GuardedBody::own(Bytes::from_static(lost.as_bytes())));

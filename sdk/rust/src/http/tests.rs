@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod keyed;
+
 use super::replies::{CONTAINER, Replies};
 use super::{BoxError, GuardedBody, Layer, ReplyLimits, RequestBody};
 use crate::gate::Gate;
@@ -15,7 +17,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tower::{Layer as _, ServiceExt, service_fn};
 
 /// A body whose chunks a test sends.
@@ -254,156 +256,6 @@ async fn a_small_body_that_arrives_slowly_is_refused_as_a_whole() {
     sender.send("67890").unwrap();
     drop(sender);
     assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::MISDIRECTED_REQUEST);
-}
-
-#[tokio::test]
-async fn a_key_is_applied_once_and_answered_the_same_however_often_it_is_sent() {
-    let World { gate, map, layer, replies } = world();
-    let service = layer.layer(service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
-        let map = map.clone();
-        async move {
-            let body = request.into_body().collect().await.unwrap().to_bytes();
-            assert_eq!(body, "ten");
-            let mut response = raise(&map);
-            response.headers_mut().insert("x-told", "once".parse().unwrap());
-            *response.status_mut() = StatusCode::CREATED;
-            Ok::<_, Infallible>(response)
-        }
-    }));
-    for _ in 0..3 {
-        let response = service.clone().oneshot(keyed("k", "ten")).await.unwrap();
-        assert_eq!(
-            (response.status(), &response.headers()["x-told"]),
-            (StatusCode::CREATED, &"once".parse().unwrap())
-        );
-        assert_eq!(text(response).await, "1");
-    }
-    assert_eq!(replies.held().records, 1);
-    assert_eq!(text(service.clone().oneshot(keyed("other", "ten")).await.unwrap()).await, "2");
-    let other = service.clone().oneshot(keyed("k", "eleven")).await.unwrap();
-    assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    let mut elsewhere = keyed("k", "ten");
-    *elsewhere.uri_mut() = "/transfer?to=bob".parse().unwrap();
-    assert_eq!(service.oneshot(elsewhere).await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(gate.held(), 0);
-}
-
-#[tokio::test]
-async fn a_key_in_work_is_waited_for() {
-    let World { gate, map, layer, .. } = world();
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let service = layer.layer(service_fn({
-        let (begun, go_on) = (begun.clone(), go_on.clone());
-        move |_: Request<RequestBody<Full<Bytes>>>| {
-            let (map, begun, go_on) = (map.clone(), begun.clone(), go_on.clone());
-            async move {
-                begun.notify_one();
-                go_on.notified().await;
-                Ok::<_, Infallible>(raise(&map))
-            }
-        }
-    }));
-    let first = tokio::spawn(service.clone().oneshot(keyed("k", "ten")));
-    begun.notified().await;
-    let second = tokio::spawn(service.clone().oneshot(keyed("k", "ten")));
-    tokio::task::yield_now().await;
-    assert_eq!(gate.held(), 1, "who waits holds no guard");
-    go_on.notify_one();
-    assert_eq!(text(first.await.unwrap().unwrap()).await, "1");
-    assert_eq!(text(second.await.unwrap().unwrap()).await, "1");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_that_is_worked_on_for_too_long_is_a_conflict() {
-    let World { layer, .. } = world();
-    let service = layer.layer(service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
-        std::future::pending::<()>().await;
-        said("never")
-    }));
-    let _first = tokio::spawn(service.clone().oneshot(keyed("k", "ten")));
-    tokio::task::yield_now().await;
-    let second = service.oneshot(keyed("k", "ten")).await.unwrap();
-    assert_eq!(
-        (second.status(), &second.headers()["retry-after"]),
-        (StatusCode::CONFLICT, &"1".parse().unwrap())
-    );
-}
-
-#[tokio::test]
-async fn work_on_a_key_ends_when_its_client_has_gone() {
-    let World { gate, map, layer, .. } = world();
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let service = layer.layer(service_fn({
-        let (begun, go_on) = (begun.clone(), go_on.clone());
-        move |_: Request<RequestBody<Full<Bytes>>>| {
-            let (map, begun, go_on) = (map.clone(), begun.clone(), go_on.clone());
-            async move {
-                raise(&map);
-                begun.notify_one();
-                go_on.notified().await;
-                Ok::<_, Infallible>(raise(&map))
-            }
-        }
-    }));
-    let first = tokio::spawn(service.clone().oneshot(keyed("k", "ten")));
-    begun.notified().await;
-    first.abort();
-    assert!(first.await.unwrap_err().is_cancelled());
-    gate.close();
-    assert_eq!(gate.held(), 1, "a seal waits for the work");
-    go_on.notify_one();
-    gate.ended().await;
-    gate.open(8);
-    assert_eq!(text(service.oneshot(keyed("k", "ten")).await.unwrap()).await, "2");
-}
-
-#[tokio::test]
-async fn a_handler_that_panics_frees_its_key_unless_it_has_changed_something() {
-    let World { gate, map, layer, .. } = world();
-    let service = layer.layer(service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
-        let map = map.clone();
-        async move {
-            let body = request.into_body().collect().await.unwrap().to_bytes();
-            if body == "after" {
-                raise(&map);
-            }
-            assert!(body == "fine", "a handler's fault");
-            Ok::<_, Infallible>(raise(&map))
-        }
-    }));
-    let send = |key: &'static str, body| tokio::spawn(service.clone().oneshot(keyed(key, body)));
-    assert!(send("before", "before").await.unwrap_err().is_panic());
-    assert!(send("before", "before").await.unwrap_err().is_panic(), "the key is free, it is tried again");
-    assert!(send("after", "after").await.unwrap_err().is_panic());
-    let again = send("after", "after").await.unwrap().unwrap();
-    assert_eq!(again.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(text(again).await.contains("unknown"), "half of it is not applied twice");
-    assert_eq!(text(send("fine", "fine").await.unwrap().unwrap()).await, "2");
-    assert_eq!(gate.held(), 0);
-}
-
-#[tokio::test]
-async fn refusals_are_not_stored() {
-    let World { gate, map, layer, replies } = world();
-    let service = layer.layer(service_fn(move |_: Request<RequestBody<Full<Bytes>>>| {
-        let map = map.clone();
-        async move {
-            let mut response = Response::new(Full::<Bytes>::default());
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-            if map.len().unwrap() > 0 { Ok::<_, Infallible>(raise(&map)) } else { Ok(response) }
-        }
-    }));
-    gate.close();
-    assert_eq!(service.clone().oneshot(keyed("k", "")).await.unwrap().status(), 421);
-    gate.open(8);
-    assert_eq!(service.clone().oneshot(keyed("k", "")).await.unwrap().status(), 503);
-    assert_eq!(replies.held().records, 0);
-    for (key, body, status) in [("", "", 400), ("a b", "", 400), (&*"k".repeat(129), "", 400)] {
-        assert_eq!(service.clone().oneshot(keyed(key, body)).await.unwrap().status(), status, "{key:?}");
-    }
-    let large = Box::leak("x".repeat(super::KEYED_BODY_BYTES_MAX + 1).into_boxed_str());
-    assert_eq!(service.oneshot(keyed("k", large)).await.unwrap().status(), 413);
-    assert_eq!(replies.held().records, 0);
 }
 
 #[tokio::test]

@@ -97,6 +97,26 @@ pub(super) const LIST: &[Mutant] = &[
         catch: unit("paracloud-sdk", "http::replies::tests::a_key_has_one_result_and_belongs_to_one_request"),
     },
     Mutant {
+        name: "a stream with a key is waited for under its guard",
+        file: "sdk/rust/src/http/keyed.rs",
+        find: r"if !can_be_kept(&body) {",
+        replace: r"if false && !can_be_kept(&body) {",
+        catch: unit(
+            "paracloud-sdk",
+            "http::tests::keyed::a_stream_with_a_key_holds_up_no_seal_and_is_not_begun_again",
+        ),
+    },
+    Mutant {
+        name: "a key whose result was not kept is free",
+        file: "sdk/rust/src/http/keyed.rs",
+        find: r"remembered.keep(status, Said::Lost);",
+        replace: r"remembered.claim = None;",
+        catch: unit(
+            "paracloud-sdk",
+            "http::tests::keyed::a_stream_with_a_key_holds_up_no_seal_and_is_not_begun_again",
+        ),
+    },
+    Mutant {
         name: "a handler may say not applied",
         file: "sdk/rust/src/http/layer.rs",
         find: r"
