@@ -54,7 +54,14 @@ pub(crate) enum Told {
     /// Could this command be taken now?
     Check(Command, oneshot::Sender<Result<(), Rejected>>),
     /// A person's command: the operation it opened, or ended.
-    Command(Command, oneshot::Sender<Result<OperationNumber, Rejected>>),
+    Command {
+        /// The command.
+        command: Command,
+        /// A person consents with it to losing the state.
+        loss_accepted: bool,
+        /// Whom to answer.
+        answer: oneshot::Sender<Result<OperationNumber, Rejected>>,
+    },
 }
 
 /// Why a command was not taken.
@@ -120,6 +127,8 @@ pub(crate) struct Instance {
     no_space: Option<StoreError>,
     allowance: Allowance,
     command_begun: Instant,
+    /// The command came with a person's consent to losing the state.
+    loss_accepted: bool,
 }
 
 impl Instance {
@@ -149,6 +158,7 @@ impl Instance {
             no_space: None,
             allowance: Allowance::new(),
             command_begun: Instant::now(),
+            loss_accepted: false,
         }
     }
 
@@ -216,8 +226,8 @@ impl Instance {
                 let _ = shown.send(());
             }
             Told::Check(command, answer) => drop(answer.send(self.check(command))),
-            Told::Command(command, answer) => {
-                let answered = self.command(command).await?;
+            Told::Command { command, loss_accepted, answer } => {
+                let answered = self.command(command, loss_accepted).await?;
                 self.publish();
                 let _ = answer.send(answered);
             }
@@ -232,11 +242,15 @@ impl Instance {
         self.machine.machine().check(self.machine.setting(), command).map_err(Rejected::Refused)
     }
 
-    async fn command(&mut self, command: Command) -> Result<Result<OperationNumber, Rejected>, Gone> {
+    async fn command(
+        &mut self,
+        command: Command,
+        loss_accepted: bool,
+    ) -> Result<Result<OperationNumber, Rejected>, Gone> {
         if let Err(rejected) = self.check(command) {
             return Ok(Err(rejected));
         }
-        self.command_begun = Instant::now();
+        (self.command_begun, self.loss_accepted) = (Instant::now(), loss_accepted);
         let last = |machine: &Coordinator| machine.record().map(|record| record.last_operation);
         let before = last(self.machine.machine());
         if matches!(command, Command::Move { .. })

@@ -9,7 +9,7 @@ use paracloud_core::migration::coordinator::Command;
 use paracloud_core::migration::message::{Offer, ToAgent};
 use paracloud_core::register::{Mode, Record};
 use paracloud_substrate::config::{App, State};
-use paracloud_substrate::message::{Preview, ToAgentLine};
+use paracloud_substrate::message::{Preview, Terms, ToAgentLine};
 use paracloud_substrate::person::{Refused, Reply};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<Operatio
     }
     let preview = ask(control, app, record, from).await?;
     let mode = choose(app, &preview, wanted.accept_loss)?;
-    command(control, &wanted.instance, Command::Move { to, mode }).await
+    command(control, &wanted.instance, Command::Move { to, mode }, wanted.accept_loss).await
 }
 
 /// Says what a move would be.
@@ -94,7 +94,8 @@ async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Resu
     };
     // It asks under the number after the one that its record says; it may not have heard of the last outcome.
     let (instance, operation) = (app.name.clone(), record.operation.clone());
-    let own = ToAgentLine::Machine { instance, message: ToAgent::Own(record), operation };
+    let (message, terms) = (ToAgent::Own(record), Terms::default());
+    let own = ToAgentLine::Machine { instance, message, operation, terms };
     control.peers.say(Peer::Agent(from), Out::ToAgent(own));
     let line = ToAgentLine::Preview { instance: app.name.clone(), question };
     control.peers.say(Peer::Agent(from), Out::ToAgent(line));
@@ -128,9 +129,11 @@ fn unreachable(control: &Control, node: NodeId) -> Refused {
 }
 
 /// The mode: by the application's own hand if it offers that; a restart only if there is nothing to lose, or with
-/// consent to losing it.
+/// consent to losing it. What the manifest consents to once and for all is meant for programs that cannot hand over: of
+/// one that can, and does not want to now, a person decides with this very command.
 fn choose(app: &App, preview: &Preview, accept_loss: bool) -> Result<Mode, Refused> {
-    let consent = accept_loss || app.accept_loss || app.state == State::None;
+    let standing = app.accept_loss || app.state == State::None;
+    let consent = accept_loss || (standing && !preview.hands_over);
     let name = &app.name;
     let reason = crate::journal::cut(preview.reason.clone());
     match preview.offer {
@@ -149,7 +152,11 @@ fn choose(app: &App, preview: &Preview, accept_loss: bool) -> Result<Mode, Refus
             let reason = if reason.is_empty() { "it cannot be handed over" } else { &reason };
             let message =
                 format!("{name}: {reason}, and it holds state: a move restarts it and loses the state");
-            let next = "consent with --accept-loss, or say `state: none` in the manifest if it has none";
+            let next = if preview.hands_over {
+                "consent to this move with --accept-loss"
+            } else {
+                "consent with --accept-loss, or say `state: none` in the manifest if it has none"
+            };
             Err(refused("consent_needed", message, next))
         }
     }
@@ -184,7 +191,7 @@ mod tests {
     }
 
     fn offers(offer: Option<Offer>) -> Preview {
-        Preview { offer, estimate: None, reason: "backup until noon".to_owned() }
+        Preview { hands_over: false, offer, estimate: None, reason: "backup until noon".to_owned() }
     }
 
     #[test]
@@ -202,6 +209,19 @@ mod tests {
         assert_eq!(code(State::Stateful, true, false), Ok(Mode::Restart));
         assert_eq!(code(State::Stateful, false, true), Ok(Mode::Restart));
         assert_eq!(code(State::None, false, false), Ok(Mode::Restart));
+    }
+
+    #[test]
+    fn who_can_hand_over_is_restarted_only_by_a_persons_consent_to_this_move() {
+        for offer in [Some(Offer::Refuse), None] {
+            let preview = Preview { hands_over: true, ..offers(offer) };
+            for app in [app(State::Stateful, true), app(State::None, false), app(State::None, true)] {
+                let refused = choose(&app, &preview, false).unwrap_err();
+                assert!(refused.message.contains("backup until noon"), "{}", refused.message);
+                assert!(refused.next.contains("--accept-loss") && !refused.next.contains("manifest"));
+                assert_eq!(choose(&app, &preview, true), Ok(Mode::Restart));
+            }
+        }
     }
 
     #[test]

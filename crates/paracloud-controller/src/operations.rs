@@ -4,8 +4,9 @@ use crate::journal::now_unix_ms;
 use crate::recovery::Past;
 use paracloud_core::ids::{GatewayId, OperationNumber};
 use paracloud_core::migration::Phase;
-use paracloud_core::register::{Change, Record, Step};
-use paracloud_substrate::message::Note;
+use paracloud_core::register::{Change, Mode, Record, Step};
+use paracloud_substrate::config::{App, State};
+use paracloud_substrate::message::{Note, Terms};
 use paracloud_substrate::person::{Outcome, Progress};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -43,6 +44,8 @@ pub(crate) struct Tracker {
     pub(crate) cause: Option<String>,
     /// The last trouble told before that.
     because: Option<Note>,
+    /// What was agreed on for it.
+    pub(crate) terms: Terms,
     /// Gateways were told to park.
     pub(crate) parks: bool,
     state_bytes: Option<u64>,
@@ -55,7 +58,7 @@ pub(crate) struct Tracker {
 
 impl Tracker {
     /// An operation that a command opened at `begun`.
-    pub(crate) fn new(operation: OperationNumber, begun: Instant) -> Self {
+    pub(crate) fn new(operation: OperationNumber, begun: Instant, terms: Terms) -> Self {
         Self {
             operation,
             begun,
@@ -64,6 +67,7 @@ impl Tracker {
             current: None,
             cause: None,
             because: None,
+            terms,
             parks: false,
             state_bytes: None,
             predicted_pause_ms: None,
@@ -74,9 +78,10 @@ impl Tracker {
         }
     }
 
-    /// An operation that was open when the controller before this one ended.
+    /// An operation that was open when the controller before this one ended. What was agreed on for it is forgotten: one
+    /// that was not sealed yet is given up.
     pub(crate) fn recovered(operation: OperationNumber, past: Option<Past>) -> Self {
-        let mut tracker = Self::new(operation, Instant::now());
+        let mut tracker = Self::new(operation, Instant::now(), Terms::default());
         let Some(past) = past.filter(|past| past.operation == operation) else { return tracker };
         let now = now_unix_ms();
         tracker.before_ms = now.saturating_sub(past.begun_unix_ms);
@@ -198,14 +203,20 @@ impl Tracker {
 
     /// The operation was closed: `open` is its last record with it open, `closed` the one after it. What gateways
     /// say later is added by [`Tracker::add_figures`].
-    pub(crate) fn close(&mut self, instance: &str, open: &Record, closed: &Record) -> Outcome {
+    pub(crate) fn close(&mut self, app: &App, open: &Record, closed: &Record) -> Outcome {
         self.end_phase();
         let committed = open.step() == Some(Step::Retire);
+        let moved = open.operation.as_ref();
+        let mode = moved.map_or(Mode::Handoff, |operation| operation.mode);
+        let restarted =
+            mode == Mode::Restart && moved.is_some_and(|it| it.source.start != closed.owner.start);
         let here_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         Outcome {
-            instance: instance.to_owned(),
+            instance: app.name.clone(),
             operation: self.operation,
+            mode,
             committed,
+            state_lost: restarted && app.state == State::Stateful,
             cause: self.cause.clone(),
             because: self.because.clone().filter(|_| self.cause.is_some()),
             node: closed.owner.node,

@@ -92,10 +92,12 @@ impl Person<'_> {
                     Err(refused) => self.refuse(refused).await,
                 }
             }
-            Request::Cancel { instance } => match command(self.control, &instance, Command::Cancel).await {
-                Ok(_) => self.reply(&Reply::Done).await,
-                Err(refused) => self.refuse(refused).await,
-            },
+            Request::Cancel { instance } => {
+                match command(self.control, &instance, Command::Cancel, false).await {
+                    Ok(_) => self.reply(&Reply::Done).await,
+                    Err(refused) => self.refuse(refused).await,
+                }
+            }
             Request::Reconsider { instance } => {
                 self.control.shown(std::iter::once(instance.as_str())).await;
                 let Some(view) = self.control.views.of(&instance) else {
@@ -252,13 +254,14 @@ impl Person<'_> {
     }
 }
 
-/// Hands a command to the instance.
+/// Hands a command to the instance; `loss_accepted`: a person consents with it to losing the state.
 pub(crate) async fn command(
     control: &Control,
     instance: &str,
     command: Command,
+    loss_accepted: bool,
 ) -> Result<OperationNumber, Refused> {
-    ask(control, instance, |answer| Told::Command(command, answer)).await
+    ask(control, instance, |answer| Told::Command { command, loss_accepted, answer }).await
 }
 
 /// Whether the instance could take a command now.

@@ -53,6 +53,8 @@ pub enum ToAgentLine {
         message: ToAgent,
         /// The open operation, so that the source's agent knows where the channel leads.
         operation: Option<Operation>,
+        /// What was agreed on for it.
+        terms: Terms,
     },
     /// Ask the owner what a move would cost, and change nothing.
     Preview {
@@ -61,6 +63,13 @@ pub enum ToAgentLine {
         /// Answered with this number.
         question: u64,
     },
+}
+
+/// What is agreed on for an open move and is not in its record, because it ends when the source may be sealed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// A person consented, with this very move, to losing the state.
+    pub loss_accepted: bool,
 }
 
 /// Agent → controller.
@@ -95,6 +104,8 @@ pub enum FromAgentLine {
 /// What an application says of a move that is only thought of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preview {
+    /// It claims to hand its state over. Only a person's consent to this very move lets it be moved without its state.
+    pub hands_over: bool,
     /// Whether it could be moved by handing over; `None`: it cannot hand over, and `reason` says why.
     pub offer: Option<Offer>,
     /// Its figures.

@@ -203,8 +203,13 @@ pub struct Outcome {
     pub instance: String,
     /// The operation.
     pub operation: OperationNumber,
+    /// How it was to be moved.
+    pub mode: Mode,
     /// It was committed.
     pub committed: bool,
+    /// The process that held its state was ended and another one started, by consent: a restart of an instance that holds
+    /// state.
+    pub state_lost: bool,
     /// Why not, in words; of a move that was committed, what was lost after it: the target's process died when it
     /// served, and was started anew.
     pub cause: Option<String>,

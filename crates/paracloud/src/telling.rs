@@ -2,7 +2,7 @@
 
 use crate::figures::{bytes, counted, micros, millis, time_of_day};
 use paracloud_core::ids::StartId;
-use paracloud_core::register::{Record, Step};
+use paracloud_core::register::{Mode, Operation, Record, Step};
 use paracloud_substrate::message::Note;
 use paracloud_substrate::person::{Event, Progress, What};
 
@@ -33,13 +33,24 @@ pub fn what(what: &What) -> String {
 pub fn standing(record: &Record) -> String {
     let owner = format!("{} owns {} ({})", record.owner.node, record.incarnation, short(record.owner.start));
     let served = record.served.map_or_else(String::new, |address| format!(", serves at {address}"));
-    let step = record.step().map_or_else(String::new, |step| format!(", {}", step_name(step)));
+    let step = record.operation.as_ref().map_or_else(String::new, |it| format!(", {}", step_name(it)));
     format!("{owner}{served}{step}")
 }
 
-fn step_name(step: Step) -> &'static str {
-    match step {
-        Step::Open => "a move is open",
+/// How a move is done.
+pub fn way(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Handoff => "by handoff",
+        Mode::Restart => "by restart",
+    }
+}
+
+fn step_name(operation: &Operation) -> &'static str {
+    match operation.step {
+        Step::Open => match operation.mode {
+            Mode::Handoff => "a move by handoff is open",
+            Mode::Restart => "a move by restart is open",
+        },
         Step::Sealing => "the source may be sealed",
         Step::Switch => "committed",
         Step::Doomed => "the target is to be ended",

@@ -213,7 +213,7 @@ impl Node {
         let mut token = ChannelToken::default();
         match call {
             Call::Estimate => {
-                if let Some((offer, reason)) = self.offer_unasked(id, mode) {
+                if let Some((offer, reason)) = self.offer_unasked(name, id, mode) {
                     if let Some(reason) = reason {
                         self.note(name, Some(operation), Note::Reason(reason));
                     }
@@ -249,14 +249,23 @@ impl Node {
     }
 
     /// The offer of an application that need not or cannot be asked.
-    fn offer_unasked(&self, id: StartId, mode: Mode) -> Option<(Offer, Option<String>)> {
+    fn offer_unasked(&self, name: &str, id: StartId, mode: Mode) -> Option<(Offer, Option<String>)> {
         let session = &self.starts.get(&id)?.session;
+        let loss_accepted = self.instances.get(name).is_some_and(|instance| instance.terms.loss_accepted);
         if let Some((remaining_ms, why)) = session.holds.against("move", now_unix_ms()) {
             return Some((Offer::Hold { remaining_ms }, Some(format!("it holds on to its place: {why}"))));
         }
         if mode == Mode::Handoff && !session.can(names::MOVE_HANDOFF) {
             let why = format!("it does not claim the capability {}", names::MOVE_HANDOFF);
             return Some((Offer::Refuse, Some(why)));
+        }
+        if mode == Mode::Restart && loss_accepted {
+            // A person has heard what the application says to a move, and consented to this one.
+            return Some((Offer::Accept, None));
+        }
+        if mode == Mode::Restart && session.can(names::MOVE_HANDOFF) {
+            let why = "it can hand its state over, and no person consented to losing it with this move";
+            return Some((Offer::Refuse, Some(why.to_owned())));
         }
         (!session.can(names::MOVE_ESTIMATE)).then_some((Offer::Accept, None))
     }

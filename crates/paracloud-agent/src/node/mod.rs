@@ -23,7 +23,7 @@ use paracloud_core::register::{Operation, Record, RecordOrder};
 use paracloud_substrate::config::{self, App, Cloud};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::{self, End};
-use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, ToAgentLine};
+use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, Terms, ToAgentLine};
 use paracloud_substrate::trace::Traced;
 use paracloud_substrate::{failpoint, fresh_start_id};
 use records::Records;
@@ -81,6 +81,8 @@ struct Instance {
     kept: Option<RecordOrder>,
     /// The last operation that the controller spoke of.
     operation: Option<(OperationNumber, Operation)>,
+    /// What was agreed on for it.
+    terms: Terms,
     ends: Ends,
 }
 
@@ -136,6 +138,7 @@ impl Node {
                 kept: remembered.as_ref().map(Record::order),
                 remembered,
                 operation: None,
+                terms: Terms::default(),
                 ends: Ends::default(),
                 app,
             };
@@ -273,7 +276,7 @@ impl Node {
         }
         match line {
             ToAgentLine::Preview { instance, question } => self.preview(&instance, question),
-            ToAgentLine::Machine { instance: name, message, operation } => {
+            ToAgentLine::Machine { instance: name, message, operation, terms } => {
                 let Some(instance) = self.instances.get_mut(&name) else {
                     tracing::warn!(
                         instance = name,
@@ -289,6 +292,7 @@ impl Node {
                 };
                 if let Some(operation) = operation {
                     instance.operation = Some((number, operation));
+                    instance.terms = terms;
                 }
                 let estimate = match &message {
                     ToAgent::Estimate { operation, start, .. } => Some((*operation, *start)),

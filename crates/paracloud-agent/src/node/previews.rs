@@ -35,20 +35,21 @@ impl Node {
         let now_ms = self.now_ms();
         let start = self.starts.get_mut(&id).filter(|start| start.runs());
         let start = start.ok_or_else(|| format!("{name}: it does not run on {}", self.node.name))?;
-        let unable = |reason: String| Ok(Some(Preview { offer: None, estimate: None, reason }));
+        let hands_over = start.session.aware && start.session.can(names::MOVE_HANDOFF);
+        let unable = |reason: String| Ok(Some(Preview { hands_over, offer: None, estimate: None, reason }));
         if !start.session.aware {
             return unable("it does not speak PaCI".to_owned());
         }
-        if !start.session.can(names::MOVE_HANDOFF) {
+        if !hands_over {
             return unable(format!("it does not claim the capability {}", names::MOVE_HANDOFF));
         }
         if let Some((remaining_ms, why)) = start.session.holds.against("move", now_unix_ms()) {
             let offer = Some(Offer::Hold { remaining_ms });
-            return Ok(Some(Preview { offer, estimate: None, reason: why }));
+            return Ok(Some(Preview { hands_over, offer, estimate: None, reason: why }));
         }
         if !start.session.can(names::MOVE_ESTIMATE) {
             let reason = format!("it does not claim the capability {}", names::MOVE_ESTIMATE);
-            return Ok(Some(Preview { offer: Some(Offer::Accept), estimate: None, reason }));
+            return Ok(Some(Preview { hands_over, offer: Some(Offer::Accept), estimate: None, reason }));
         }
         // What is asked of an operation that is over (an `Abort` that has no answer) gives way to what comes next.
         let asked = start.session.desk.open().is_some_and(|upcall| upcall.operation >= next.0);
@@ -80,7 +81,7 @@ impl Node {
         let reason = why.unwrap_or_else(|| answer.message.clone());
         // One that estimates and names other modes alone cannot hand over.
         let offer = if offer == Offer::Refuse && estimate.is_some() { None } else { Some(offer) };
-        self.previewed(question, Ok(Preview { offer, estimate, reason }));
+        self.previewed(question, Ok(Preview { hands_over: true, offer, estimate, reason }));
     }
 
     pub(super) fn previewed(&mut self, question: u64, answer: Result<Preview, String>) {

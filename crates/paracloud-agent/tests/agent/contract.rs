@@ -1,10 +1,10 @@
 //! The contract on the agent's socket: what is refused, with which code, and that a refusal changes nothing.
 
-use crate::rig::{APP, N1, Puppet, Rig, moving, read, sealed_at};
+use crate::rig::{APP, N1, Puppet, Rig, moving, moving_in, read, sealed_at};
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::register::{Mode, Record, Step};
-use paracloud_substrate::message::{FromAgentLine, Note, Preview, ToAgentLine};
+use paracloud_substrate::message::{FromAgentLine, Note, Preview, Terms, ToAgentLine};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -219,6 +219,27 @@ fn a_program_that_does_not_claim_the_handoff_is_not_asked() {
     shop.hello(&["stop"]);
     estimate(&mut rig, start, shop);
     assert_eq!(offer(&mut rig), Offer::Refuse);
+}
+
+#[test]
+fn one_that_claims_the_handoff_is_restarted_only_by_a_persons_word_on_this_move() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    let operation = moving_in(Mode::Restart, start, StartId(9), shop.address, Step::Open).operation;
+    let estimate = ToAgent::Estimate { operation: OPERATION, start, mode: Mode::Restart };
+    rig.agents[0].tell(estimate, operation.clone());
+    let why = rig.agents[0].hear_note("why", |note| match note {
+        Note::Reason(why) => Some(why.clone()),
+        _ => None,
+    });
+    assert!(why.contains("no person consented"), "{why}");
+    assert_eq!(offer(&mut rig), Offer::Refuse);
+
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    let estimate = ToAgent::Estimate { operation: OPERATION, start, mode: Mode::Restart };
+    rig.agents[0].tell_on(Terms { loss_accepted: true }, estimate, operation);
+    assert_eq!(offer(&mut rig), Offer::Accept);
 }
 
 #[test]

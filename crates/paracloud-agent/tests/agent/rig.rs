@@ -5,7 +5,7 @@ use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::register::{Mode, Operation, Record, Step};
 use paracloud_substrate::config::{App, Budgets, Cloud, Node, Parking, Probe, State};
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, ToAgentLine};
+use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, Terms, ToAgentLine};
 use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -234,7 +234,12 @@ impl Agent {
     }
 
     pub(crate) fn tell(&mut self, message: ToAgent, operation: Option<Operation>) {
-        self.say(&ToAgentLine::Machine { instance: APP.to_owned(), message, operation });
+        self.tell_on(Terms::default(), message, operation);
+    }
+
+    /// The same, with what was agreed on for the operation.
+    pub(crate) fn tell_on(&mut self, terms: Terms, message: ToAgent, operation: Option<Operation>) {
+        self.say(&ToAgentLine::Machine { instance: APP.to_owned(), message, operation, terms });
     }
 
     pub(crate) fn own(&mut self, record: &Record) {

@@ -9,7 +9,7 @@ use crate::store::{StoreError, Swap};
 use paracloud_core::migration::coordinator::{Command, Effect, Input};
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::register::{Change, Proposer, Record};
-use paracloud_substrate::message::{Note, ToAgentLine, ToGatewayLine};
+use paracloud_substrate::message::{Note, Terms, ToAgentLine, ToGatewayLine};
 use paracloud_substrate::person::What;
 use paracloud_substrate::{failpoint, fresh_start_id};
 use std::collections::VecDeque;
@@ -48,7 +48,10 @@ impl Instance {
                 }
                 Effect::Agent(node, message) => {
                     let operation = self.machine.machine().record().and_then(|it| it.operation.clone());
-                    let line = ToAgentLine::Machine { instance: self.app.name.clone(), message, operation };
+                    let terms =
+                        self.tracker.as_ref().map(|tracker| tracker.terms.clone()).unwrap_or_default();
+                    let instance = self.app.name.clone();
+                    let line = ToAgentLine::Machine { instance, message, operation, terms };
                     self.control.peers.say(Peer::Agent(node), Out::ToAgent(line));
                 }
                 Effect::Gateway(gateway, message) => {
@@ -166,7 +169,8 @@ impl Instance {
         match change {
             Change::Open { .. } => {
                 self.finish_closing().await?;
-                self.tracker = Some(Tracker::new(after.last_operation, self.command_begun));
+                let terms = Terms { loss_accepted: self.loss_accepted };
+                self.tracker = Some(Tracker::new(after.last_operation, self.command_begun, terms));
             }
             Change::Serve(_) | Change::Promote => {
                 self.history.served_unix_ms = Some(journal::now_unix_ms());
@@ -180,7 +184,7 @@ impl Instance {
         if *change == Change::Close {
             self.control.register.release(&self.app.name).await?;
             if let Some(mut tracker) = self.tracker.take() {
-                let outcome = tracker.close(&self.app.name, before, after);
+                let outcome = tracker.close(&self.app, before, after);
                 self.closing = Some((tracker, outcome, Instant::now() + FIGURES_WAIT));
                 self.finish_closing_if_complete().await?;
             }

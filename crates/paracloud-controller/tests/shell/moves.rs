@@ -5,7 +5,8 @@ use paracloud_core::ids::{Incarnation, NodeId};
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
-use paracloud_substrate::message::Preview;
+use paracloud_substrate::config::State;
+use paracloud_substrate::message::{Preview, Terms};
 use paracloud_substrate::person::{Outcome, Reply, Request, What};
 
 fn outcome(replies: &[Reply]) -> &Outcome {
@@ -46,7 +47,7 @@ async fn a_handoff_is_swapped_durably_and_its_outcome_says_what_clients_saw() {
     let outcome = outcome(&replies);
     assert!(outcome.committed, "{outcome:?}");
     assert_eq!((outcome.node, outcome.incarnation), (NodeId(2), 2));
-    assert_eq!(outcome.cause, None);
+    assert_eq!((outcome.cause.as_ref(), outcome.mode, outcome.state_lost), (None, Mode::Handoff, false));
     // Both gateways have told, and the longer wait counts.
     assert_eq!((outcome.parked, outcome.parked_us_max, outcome.failed), (6, 2000, 0));
     assert_eq!(outcome.carried_bytes, 4096);
@@ -88,7 +89,7 @@ async fn an_unaware_program_with_consent_is_stopped_and_started() {
     let people = town.populate();
     town.until_swapped("serve").await;
     people.0.node.lock().unwrap().manners.preview =
-        Ok(Preview { offer: None, estimate: None, reason: String::new() });
+        Ok(Preview { hands_over: false, offer: None, estimate: None, reason: String::new() });
     assert_eq!(town.refused(Town::move_to(2)).await.code, "consent_needed");
     let with_consent = Request::Move { instance: "web".to_owned(), to: None, accept_loss: true, wait: true };
     let replies = town.ask(with_consent).await;
@@ -98,6 +99,54 @@ async fn an_unaware_program_with_consent_is_stopped_and_started() {
         swapped.iter().filter_map(|(_, record)| record.operation.as_ref().map(|it| it.mode)).collect();
     assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == Mode::Restart));
     assert!(!town.gates.lock().unwrap().doubled);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_hands_over_and_refuses_now_is_not_restarted_by_what_its_manifest_consents_to() {
+    let town = Town::with(|cloud| cloud.apps[0].accept_loss = true);
+    let controller = Controller::start(&town);
+    let people = town.populate();
+    town.until_swapped("serve").await;
+    let reason = "a backup is under way".to_owned();
+    let preview = Preview { hands_over: true, offer: Some(Offer::Refuse), estimate: None, reason };
+    people.0.node.lock().unwrap().manners.preview = Ok(preview.clone());
+    let refused = town.refused(Town::move_to(2)).await;
+    assert_eq!(refused.code, "refused");
+    assert!(refused.message.contains("a backup is under way"), "{refused:?}");
+    assert_eq!(town.web().await.record.unwrap().last_operation.0, 0, "nothing was opened");
+
+    // What a person says with the move itself counts, and the source's agent hears of it.
+    let with_consent = Request::Move { instance: "web".to_owned(), to: None, accept_loss: true, wait: true };
+    let replies = town.ask(with_consent).await;
+    let ended = outcome(&replies);
+    assert_eq!((ended.mode, ended.committed, ended.state_lost), (Mode::Restart, true, true));
+    assert!(people.0.node.lock().unwrap().terms.contains(&Terms { loss_accepted: true }));
+
+    // Of another program the manifest may say it once and for all, which is not taken for a person's word.
+    let unaware = Preview { hands_over: false, offer: None, ..preview };
+    {
+        let mut node = people.1.node.lock().unwrap();
+        node.manners.preview = Ok(unaware);
+        node.terms.clear();
+    }
+    let replies = town.ask(Town::move_to(1)).await;
+    assert!(outcome(&replies).state_lost);
+    assert!(!people.1.node.lock().unwrap().terms.iter().any(|terms| terms.loss_accepted));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_without_state_loses_none_when_it_is_restarted() {
+    let town = Town::with(|cloud| cloud.apps[0].state = State::None);
+    let controller = Controller::start(&town);
+    let people = town.populate();
+    town.until_swapped("serve").await;
+    people.0.node.lock().unwrap().manners.preview =
+        Ok(Preview { hands_over: false, offer: None, estimate: None, reason: String::new() });
+    let replies = town.ask(Town::move_to(2)).await;
+    let ended = outcome(&replies);
+    assert_eq!((ended.mode, ended.committed, ended.state_lost), (Mode::Restart, true, false));
     controller.stop().await;
 }
 
@@ -158,6 +207,7 @@ async fn a_preview_asks_the_application_and_opens_nothing() {
         panic!("{previewed:?}");
     };
     people.0.node.lock().unwrap().manners.preview = Ok(Preview {
+        hands_over: true,
         offer: Some(Offer::Hold { remaining_ms: 9000 }),
         estimate: None,
         reason: "a backup is under way".to_owned(),

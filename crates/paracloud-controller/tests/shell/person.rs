@@ -32,7 +32,7 @@ async fn a_move_that_cannot_be_is_refused_with_who_why_and_what_next() {
     }
     let offers = |offer| {
         people.0.node.lock().unwrap().manners.preview =
-            Ok(Preview { offer, estimate: None, reason: "until noon".to_owned() });
+            Ok(Preview { hands_over: false, offer, estimate: None, reason: "until noon".to_owned() });
     };
     offers(Some(Offer::Hold { remaining_ms: 1234 }));
     let held = town.refused(Town::move_to(2)).await;

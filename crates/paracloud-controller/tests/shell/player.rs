@@ -10,7 +10,7 @@ use paracloud_core::register::{Mode, Record, Step};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link;
 use paracloud_substrate::message::{
-    Caller, FromAgentLine, FromGatewayLine, Known, Note, Preview, ToAgentLine, ToGatewayLine,
+    Caller, FromAgentLine, FromGatewayLine, Known, Note, Preview, Terms, ToAgentLine, ToGatewayLine,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -37,7 +37,8 @@ pub(crate) struct Manners {
 
 impl Default for Manners {
     fn default() -> Self {
-        let preview = Preview { offer: Some(Offer::Accept), estimate: None, reason: String::new() };
+        let preview =
+            Preview { hands_over: true, offer: Some(Offer::Accept), estimate: None, reason: String::new() };
         Self { preview: Ok(preview), refuses_as_target: false, copies_for_ever: false }
     }
 }
@@ -52,6 +53,8 @@ pub(crate) struct Node {
     /// Processes that were alive once and are dead.
     pub(crate) dead: BTreeSet<StartId>,
     pub(crate) manners: Manners,
+    /// What it was told to be agreed on for moves, line by line.
+    pub(crate) terms: Vec<Terms>,
     gates: Arc<Mutex<Gates>>,
 }
 
@@ -81,6 +84,7 @@ impl Agent {
             alive: alive.iter().map(|(start, sealed)| (StartId(*start), *sealed)).collect(),
             dead: BTreeSet::new(),
             manners: Manners::default(),
+            terms: Vec::new(),
             gates: Arc::clone(&town.gates),
         };
         let node = Arc::new(Mutex::new(node));
@@ -126,7 +130,10 @@ impl Node {
                 let answer = self.manners.preview.clone();
                 return vec![FromAgentLine::Previewed { question, answer }];
             }
-            ToAgentLine::Machine { instance, message, .. } => (instance, message),
+            ToAgentLine::Machine { instance, message, terms, .. } => {
+                self.terms.push(terms);
+                (instance, message)
+            }
         };
         let said = self.answer(message);
         let machine = |message| FromAgentLine::Machine { instance: instance.clone(), message };

@@ -90,7 +90,8 @@ pub(crate) async fn follow(
                     return Ok(None);
                 }
                 // A follower that was cut off hears the end from the journal.
-                if let Some(outcome) = history.outcome().filter(|_| resumes > 0) {
+                if let Some(mut outcome) = history.outcome().filter(|_| resumes > 0) {
+                    outcome.state_lost &= holds_state(context, app).await?;
                     return Ok(Some(outcome));
                 }
             }
@@ -109,6 +110,11 @@ pub(crate) async fn follow(
             }
         }
     }
+}
+
+async fn holds_state(context: &Context, app: &str) -> Result<bool, Failure> {
+    let status = client::status(&context.layout).await?;
+    Ok(status.instances.iter().any(|instance| instance.name == app && instance.stateful))
 }
 
 /// The outcome is decided, and the owner does not answer when it is told: that may last for ever, so nobody waits.
@@ -268,12 +274,27 @@ mod tests {
     fn a_preview_says_mode_and_figures_and_leaves_out_what_is_unknown() {
         let estimate =
             MoveEstimate { state_kib: Some(204_800), pause_ms: Some(4), ..MoveEstimate::default() };
-        let aware = Preview { offer: Some(Offer::Accept), estimate: Some(estimate), reason: String::new() };
+        let aware = Preview {
+            hands_over: true,
+            offer: Some(Offer::Accept),
+            estimate: Some(estimate),
+            reason: String::new(),
+        };
         let held = Offer::Hold { remaining_ms: 90_000 };
-        let held = Preview { offer: Some(held), estimate: None, reason: "backup\x1b[2J".to_owned() };
-        let unaware = Preview { offer: None, estimate: None, reason: "it does not speak PaCI".to_owned() };
+        let held = Preview {
+            hands_over: true,
+            offer: Some(held),
+            estimate: None,
+            reason: "backup\x1b[2J".to_owned(),
+        };
+        let unaware = Preview {
+            hands_over: false,
+            offer: None,
+            estimate: None,
+            reason: "it does not speak PaCI".to_owned(),
+        };
         let restarts = "it does not offer the mode HANDOFF".to_owned();
-        let restarts = Preview { offer: None, estimate: None, reason: restarts };
+        let restarts = Preview { hands_over: false, offer: None, estimate: None, reason: restarts };
         let shown = [
             previewed("sessions", Some(Mode::Handoff), NodeId(2), &aware),
             previewed("sessions", None, NodeId(2), &held),

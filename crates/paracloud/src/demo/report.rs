@@ -178,7 +178,9 @@ mod tests {
         Outcome {
             instance: "sessions".to_owned(),
             operation: OperationNumber(3),
+            mode: paracloud_core::register::Mode::Handoff,
             committed,
+            state_lost: false,
             cause: (!committed).then(|| "roll back: cancelled".to_owned()),
             because: None,
             node: NodeId(2),

@@ -3,7 +3,7 @@
 
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::Phase;
-use paracloud_core::register::{Record, Step};
+use paracloud_core::register::{Mode, Operation, Record, Step};
 use paracloud_substrate::message::Note;
 use paracloud_substrate::person::{Event, Outcome, What};
 
@@ -17,7 +17,7 @@ pub struct History {
     began_unix_ms: Option<u64>,
     newest_unix_ms: u64,
     entered: Vec<(Phase, u64)>,
-    target: Option<paracloud_core::ids::Placement>,
+    moved: Option<Operation>,
     cause: Option<String>,
     because: Option<Note>,
     /// After the commit.
@@ -40,7 +40,7 @@ impl History {
             began_unix_ms: None,
             newest_unix_ms: 0,
             entered: Vec::new(),
-            target: None,
+            moved: None,
             cause: None,
             because: None,
             lost: None,
@@ -97,7 +97,7 @@ impl History {
         }
         match &record.operation {
             Some(operation) => {
-                self.target = Some(operation.target);
+                self.moved = Some(operation.clone());
                 if matches!(operation.step, Step::Undo | Step::Doomed) && self.cause.is_none() {
                     self.cause = Some(change.to_owned());
                 }
@@ -111,17 +111,23 @@ impl History {
         matches!(self.step, Some(Step::Retire | Step::Undo))
     }
 
-    /// How the operation ended, if its end was heard.
+    /// How the operation ended, if its end was heard. Whether there was state to lose is not in its events: one that was
+    /// restarted is said to have lost it.
     pub fn outcome(&self) -> Option<Outcome> {
         let record = self.closed.as_ref()?;
-        let committed =
-            self.cause.is_none() && self.target.is_none_or(|target| target.node == record.owner.node);
+        let moved = self.moved.as_ref();
+        let committed = self.cause.is_none() && moved.is_none_or(|it| it.target.node == record.owner.node);
+        let mode = moved.map_or(Mode::Handoff, |operation| operation.mode);
+        let restarted =
+            mode == Mode::Restart && moved.is_some_and(|it| it.source.start != record.owner.start);
         let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([self.newest_unix_ms]);
         let phases = self.entered.iter().zip(ends);
         Some(Outcome {
             instance: self.instance.clone(),
             operation: self.operation?,
+            mode,
             committed,
+            state_lost: restarted,
             cause: self.cause.clone().or_else(|| self.lost.map(str::to_owned)),
             because: self.because.clone().filter(|_| self.cause.is_some() || self.lost.is_some()),
             node: record.owner.node,
@@ -143,7 +149,6 @@ impl History {
 pub(crate) mod tests {
     use super::*;
     use paracloud_core::ids::{Incarnation, NodeId, Placement, StartId};
-    use paracloud_core::register::{Mode, Operation};
     use paracloud_substrate::person::Progress;
 
     /// The record of a move from n1 to n2, at this step; `None`: closed.
@@ -222,6 +227,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_move_by_restart_that_was_followed_from_the_journal_says_so() {
+        let mut history = History::new("sessions", None);
+        for mut event in a_move() {
+            if let What::Swapped { record, .. } = &mut event.what
+                && let Some(operation) = &mut record.operation
+            {
+                operation.mode = Mode::Restart;
+            }
+            history.take(&event);
+        }
+        let outcome = history.outcome().unwrap();
+        assert_eq!((outcome.mode, outcome.committed, outcome.state_lost), (Mode::Restart, true, true));
+    }
+
+    #[test]
     fn what_was_heard_before_and_what_is_of_another_operation_changes_nothing() {
         let mut history = History::new("sessions", None);
         let events = a_move();
@@ -243,7 +263,7 @@ pub(crate) mod tests {
         history.take(&event(2, swapped("roll back: cancelled", record(Some(Step::Undo), 1, 5))));
         history.take(&event(3, swapped("close", record(None, 1, 5))));
         let outcome = history.outcome().unwrap();
-        assert!(!outcome.committed);
+        assert!(!outcome.committed && !outcome.state_lost);
         assert_eq!((outcome.node, outcome.cause.as_deref()), (NodeId(1), Some("roll back: cancelled")));
     }
 }

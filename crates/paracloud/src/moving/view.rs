@@ -92,15 +92,17 @@ fn line(app: &str, phase: Option<Phase>, event: &Event, on_terminal: bool) -> Op
 
 /// What is said at the end: how it ended, its phases, what clients saw.
 pub fn summary(outcome: &Outcome) -> String {
-    let head = if outcome.committed {
-        format!("{} moved to {} in {}", outcome.instance, outcome.node, millis(outcome.total_ms))
-    } else {
-        format!(
-            "{} stays on {}: rolled back after {}",
-            outcome.instance,
-            outcome.node,
-            millis(outcome.total_ms)
-        )
+    let (app, node, took) = (&outcome.instance, outcome.node, millis(outcome.total_ms));
+    let way = telling::way(outcome.mode);
+    let head = match (outcome.committed, outcome.state_lost) {
+        (true, false) => format!("{app} moved to {node} {way} in {took}"),
+        (true, true) => format!("{app} moved to {node} {way} in {took}; its state was lost by consent"),
+        (false, false) => format!("{app} stays on {node}: rolled back after {took}"),
+        (false, true) => {
+            format!(
+                "{app} stays on {node}: rolled back after {took}, started anew; its state was lost by consent"
+            )
+        }
     };
     let rows: Vec<_> =
         outcome.phases.iter().map(|(phase, us)| vec![phase.to_string(), micros(*us)]).collect();
@@ -124,6 +126,7 @@ mod tests {
     use super::super::history::tests::{a_move, event};
     use super::*;
     use paracloud_core::ids::StartId;
+    use paracloud_core::register::Mode;
     use paracloud_substrate::message::Note;
 
     fn lines(on_terminal: bool) -> String {
@@ -165,7 +168,13 @@ mod tests {
         }
         let outcome = history.outcome().unwrap();
         let rolled_back = Outcome { committed: false, parked: 0, failed: 2, ..outcome.clone() };
-        insta::assert_snapshot!(format!("{}\n----\n{}", summary(&outcome), summary(&rolled_back)));
+        let mode = Mode::Restart;
+        let restarted = Outcome { mode, phases: Vec::new(), parked: 0, carried_bytes: 0, ..outcome.clone() };
+        let lost = Outcome { state_lost: true, ..restarted.clone() };
+        let lost_for_nothing = Outcome { committed: false, ..lost.clone() };
+        let shown =
+            [outcome, rolled_back, restarted, lost, lost_for_nothing].map(|outcome| summary(&outcome));
+        insta::assert_snapshot!(shown.join("\n----\n"));
     }
 
     #[test]
