@@ -62,6 +62,9 @@ enum Command {
         manifest: PathBuf,
         #[command(flatten)]
         size: Size,
+        /// Consent to losing what apps hold that are in the manifest no more
+        #[arg(long)]
+        accept_loss: bool,
     },
     /// Show what a manifest means, without starting anything
     Validate {
@@ -200,8 +203,9 @@ fn run(context: Context, command: Command) -> Result<ExitCode, Failure> {
 
 async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Up { manifest, size } => {
-            Box::pin(up::run(context, &up::Options { manifest, nodes: size.nodes })).await
+        Command::Up { manifest, size, accept_loss } => {
+            let options = up::Options { manifest, nodes: size.nodes, accept_loss };
+            Box::pin(up::run(context, &options)).await
         }
         Command::Ps => ps::run(context).await,
         Command::Move { app, to, dry_run: true, .. } => transfer::preview(context, &app, to.as_deref()).await,

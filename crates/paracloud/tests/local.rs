@@ -222,6 +222,59 @@ fn the_next_up_adopts_what_a_killed_one_left() {
     assert!(rig.left().is_empty(), "{:?}", rig.left());
 }
 
+/// Gives the app of the manifest another name.
+fn rename(rig: &Rig, name: &str) {
+    let text = std::fs::read_to_string(rig.manifest()).expect("it was written");
+    std::fs::write(rig.manifest(), text.replace("name: web\n", &format!("name: {name}\n"))).expect("ours");
+}
+
+#[test]
+fn an_app_that_is_in_the_manifest_no_more_is_not_ended_without_consent() {
+    let rig = Rig::new("stopGrace: 1s");
+    let mut up = rig.up(&[]);
+    up.serving();
+    up.signal(Signal::KILL);
+    up.ended();
+    rename(&rig, "other");
+    let program = rig.processes("web.py");
+    assert_eq!(program.len(), 1);
+
+    let refused = rig.run(&["up", rig.manifest()]);
+    assert_eq!(refused.code, 4, "{}", refused.err);
+    assert!(
+        refused.err.starts_with("error: web: in the manifest no more, but still running here"),
+        "{}",
+        refused.err
+    );
+    let next = format!(
+        "put it back into {0} at once, or consent to the loss: paracloud up {0} --accept-loss",
+        rig.manifest()
+    );
+    assert!(refused.err.contains(&next), "{}", refused.err);
+    assert_eq!(rig.processes("web.py"), program, "it runs on");
+
+    let mut consented = rig.up_with(&["--accept-loss"], &[]);
+    consented.serving();
+    let now = rig.processes("web.py");
+    assert_eq!((now.len(), now.contains(&program[0])), (1, false), "the other app alone");
+    assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
+    assert_eq!(consented.ended(), 0);
+}
+
+#[test]
+fn an_app_without_state_that_is_in_the_manifest_no_more_is_ended() {
+    let rig = Rig::new("state: none");
+    let mut up = rig.up(&[]);
+    up.serving();
+    up.signal(Signal::KILL);
+    up.ended();
+    let program = rig.processes("web.py");
+    rename(&rig, "other");
+    let mut again = rig.up(&[]);
+    again.serving();
+    assert!(!rig.processes("web.py").contains(&program[0]));
+}
+
 #[test]
 fn stop_ends_what_a_killed_up_left() {
     let rig = Rig::new("state: none");

@@ -15,10 +15,12 @@ mod watch;
 
 use crate::command::Context;
 use crate::failure::{Exit, Failure};
+use crate::figures::millis;
 use crate::held::{self, Held};
 use crate::manifest::{self, Resolved};
 use crate::output::{Format, say, tell};
-use crate::processes;
+use crate::processes::{self, Process};
+use paracloud_agent::shim::ORPHAN_MS;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::Ends;
@@ -41,6 +43,8 @@ pub struct Options {
     pub manifest: PathBuf,
     /// How many nodes.
     pub nodes: u32,
+    /// The person consents to losing what apps hold that are in the manifest no more.
+    pub accept_loss: bool,
 }
 
 /// Brings a cloud up and keeps it up until a signal.
@@ -54,19 +58,23 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     room::prepare(layout)?;
     let _lock = lock::take(layout)?;
     room::check_nodes(layout, &cloud)?;
+    let gone = gone_apps(layout, &cloud);
+    if !options.accept_loss {
+        check_gone(layout, &options.manifest, &gone)?;
+    }
     let mut ends = Ends::listen().map_err(|error| Failure::machine("signals", &error))?;
     forget_ending(layout)?;
     for shell in roster::end_leftovers(layout).await? {
         tell(&format!("{shell} was left by an earlier `up`: ended"));
     }
-    end_unknown(layout, &cloud).await?;
+    end_gone(layout, &gone).await?;
     room::check_addresses(&cloud)?;
     begin(layout, &cloud)?;
     let (says, mut words) = mpsc::channel(WORDS_MAX);
     let shown = layout.root().display().to_string();
     let mut supervisor =
         Supervisor::start(layout, &cloud, says).map_err(|error| Failure::machine(shown, &error))?;
-    let mut watcher = Watcher::new(layout, SystemTime::now());
+    let mut watcher = Watcher::new(layout, &cloud, SystemTime::now());
     let printer = Printer { context, cloud: &cloud };
     notes.iter().for_each(|note| printer.word(&format!("note: {note}")));
     loop {
@@ -93,18 +101,42 @@ fn forget_ending(layout: &Layout) -> Result<(), Failure> {
     }
 }
 
-/// Ends what runs for apps that are in the manifest no more: nobody would look after it.
-async fn end_unknown(layout: &Layout, cloud: &Cloud) -> Result<(), Failure> {
-    let mut unknown = processes::all(layout);
-    unknown.retain(|process| cloud.app(&process.instance).is_none() && process.alive().is_some());
-    for process in &unknown {
+/// What was started for apps that are in the manifest no more: nobody would look after it.
+fn gone_apps(layout: &Layout, cloud: &Cloud) -> Vec<Process> {
+    let mut gone = processes::all(layout);
+    gone.retain(|process| cloud.app(&process.instance).is_none());
+    gone
+}
+
+/// What would be lost with them takes a consent. A renamed app is another app: nothing of the first becomes its.
+fn check_gone(layout: &Layout, manifest: &Path, gone: &[Process]) -> Result<(), Failure> {
+    let before = Cloud::load(&layout.cloud()).ok();
+    let held = held::all(None, before.as_ref(), gone);
+    if held.is_empty() {
+        return Ok(());
+    }
+    let apps: Vec<_> = held.iter().map(|held| held.instance.as_str()).collect();
+    let why = format!(
+        "in the manifest no more, but still running here, and may hold state; without a cloud it is ended after {}",
+        millis(ORPHAN_MS)
+    );
+    let next = format!(
+        "put it back into {0} at once, or consent to the loss: paracloud up {0} --accept-loss",
+        manifest.display()
+    );
+    let failure = Failure::new(Exit::Consent, "consent_needed", apps.join(", "), why, next);
+    Err(Failure { found: Some(Box::new(("lost", json!(apps)))), ..failure })
+}
+
+async fn end_gone(layout: &Layout, gone: &[Process]) -> Result<(), Failure> {
+    for process in gone.iter().filter(|process| process.may_live()) {
         tell(&format!(
             "{} is in the manifest no more: its process on {} is ended",
             process.instance, process.node
         ));
     }
     let grace = Duration::from_millis(AGENT_MS_MAX);
-    if !unknown.is_empty() && !processes::end(&unknown, grace).await {
+    if !processes::end(gone, grace).await {
         return Err(left_behind(layout));
     }
     Ok(())
@@ -202,7 +234,7 @@ impl Printer<'_> {
     }
 
     fn waiting(&self, status: &paracloud_substrate::person::Status) {
-        for line in watch::obstacles(status) {
+        for line in watch::obstacles(self.cloud, status) {
             self.word(&line);
         }
         self.word(&format!("see paracloud events{0}, paracloud logs APP{0}", hint(&self.context.layout)));

@@ -41,6 +41,7 @@ pub(super) enum Said {
 #[derive(Debug)]
 pub(super) struct Watcher {
     layout: Layout,
+    cloud: Cloud,
     began_unix_ms: u64,
     began: Instant,
     say_after: Duration,
@@ -54,10 +55,11 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(layout: &Layout, began: SystemTime) -> Self {
+    pub(super) fn new(layout: &Layout, cloud: &Cloud, began: SystemTime) -> Self {
         let unix = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             layout: layout.clone(),
+            cloud: cloud.clone(),
             began_unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
             began: Instant::now(),
             say_after: Duration::from_millis(SAY_MS),
@@ -101,7 +103,7 @@ impl Watcher {
         if self.serving {
             return None;
         }
-        if obstacles(&status).is_empty() {
+        if obstacles(&self.cloud, &status).is_empty() {
             self.serving = true;
             let owners = status
                 .instances
@@ -183,8 +185,9 @@ async fn ask(layout: &Layout) -> Option<Status> {
     timeout(Duration::from_millis(ANSWER_MS), asked).await.ok().flatten()
 }
 
-/// What is not as it should be: a sentence each; none if everything serves.
-pub(super) fn obstacles(status: &Status) -> Vec<String> {
+/// What is not as it should be: a sentence each; none if everything serves. Of an app that is in the manifest no more
+/// the record is kept, and stands in nobody's way.
+pub(super) fn obstacles(cloud: &Cloud, status: &Status) -> Vec<String> {
     let nodes = status
         .nodes
         .iter()
@@ -195,7 +198,8 @@ pub(super) fn obstacles(status: &Status) -> Vec<String> {
         .iter()
         .filter(|(_, is_there)| !is_there)
         .map(|(id, _)| format!("waiting for gateway g{id}"));
-    nodes.chain(gateways).chain(status.instances.iter().filter_map(obstacle)).collect()
+    let instances = status.instances.iter().filter(|instance| cloud.app(&instance.name).is_some());
+    nodes.chain(gateways).chain(instances.filter_map(obstacle)).collect()
 }
 
 fn obstacle(instance: &Instance) -> Option<String> {
@@ -257,6 +261,11 @@ mod tests {
     use paracloud_core::register::Record;
     use paracloud_substrate::person::Node;
 
+    fn cloud() -> Cloud {
+        let text = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080, '0.0.0.0:8081']\n";
+        crate::manifest::resolve(text, std::path::Path::new("/"), 2).unwrap().cloud
+    }
+
     fn status(served: bool, connected: bool) -> Status {
         let mut record = Record::first(Placement { node: NodeId(1), start: StartId(7) });
         record.served = served.then(|| "127.0.1.1:20000".parse().unwrap());
@@ -282,7 +291,9 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let watcher =
-                    tokio::spawn(async move { Watcher::new(&layout, SystemTime::now()).next().await });
+                    tokio::spawn(
+                        async move { Watcher::new(&layout, &cloud(), SystemTime::now()).next().await },
+                    );
                 let other = tokio::spawn(async move { heard.send(()) });
                 other.await.unwrap().unwrap();
                 watcher.abort();
@@ -293,9 +304,9 @@ mod tests {
 
     #[test]
     fn everything_serves_when_nothing_stands_in_the_way() {
-        assert!(obstacles(&status(true, true)).is_empty());
+        assert!(obstacles(&cloud(), &status(true, true)).is_empty());
         assert_eq!(
-            obstacles(&status(false, false)),
+            obstacles(&cloud(), &status(false, false)),
             [
                 "waiting for the agent of n1",
                 "waiting for gateway g1",
@@ -305,9 +316,17 @@ mod tests {
     }
 
     #[test]
+    fn an_app_that_is_in_the_manifest_no_more_stands_in_nobodys_way() {
+        let mut status = status(true, true);
+        let kept = "its record is kept".to_owned();
+        let mut gone = status.instances[0].clone();
+        (gone.name, gone.unknown) = ("gone".to_owned(), Some(kept));
+        status.instances.push(gone);
+        assert!(obstacles(&cloud(), &status).is_empty());
+    }
+
+    #[test]
     fn the_welcome_says_where_clients_connect_and_what_to_try() {
-        let text = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080, '0.0.0.0:8081']\n";
-        let cloud = crate::manifest::resolve(text, std::path::Path::new("/"), 2).unwrap().cloud;
-        insta::assert_snapshot!(welcome(&cloud, &status(true, true), " --dir /tmp/cloud"));
+        insta::assert_snapshot!(welcome(&cloud(), &status(true, true), " --dir /tmp/cloud"));
     }
 }

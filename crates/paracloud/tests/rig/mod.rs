@@ -179,8 +179,13 @@ impl Rig {
 
     /// Starts `up`.
     pub(crate) fn up(&self, environment: &[(&str, &str)]) -> Up {
+        self.up_with(&[], environment)
+    }
+
+    /// Starts `up` with these arguments more.
+    pub(crate) fn up_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Up {
         let mut command = command();
-        command.args(["up", &self.manifest, "--dir", &self.cloud(), "--output", "json"]);
+        command.args(["up", &self.manifest, "--dir", &self.cloud(), "--output", "json"]).args(arguments);
         command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
