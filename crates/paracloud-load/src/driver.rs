@@ -81,6 +81,27 @@ impl Driver {
         Ok(audited)
     }
 
+    /// Counts a write of the first key as acknowledged that is never sent: the next audit must find it lost.
+    ///
+    /// # Errors
+    /// The clients are gone.
+    pub async fn forge(&mut self) -> Result<(), DriverError> {
+        self.falsify(&Order::Forge).await
+    }
+
+    /// Writes the first key, and has that applied once more, uncounted: the next audit must find a write too many.
+    ///
+    /// # Errors
+    /// The clients are gone, or the server did not apply it.
+    pub async fn double(&mut self) -> Result<(), DriverError> {
+        self.falsify(&Order::Double).await
+    }
+
+    async fn falsify(&mut self, order: &Order) -> Result<(), DriverError> {
+        let reply = self.order(order).await?;
+        if reply == Reply::Falsified { Ok(()) } else { Err(otherwise(&reply)) }
+    }
+
     /// Compares and ends.
     ///
     /// # Errors

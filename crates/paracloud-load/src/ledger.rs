@@ -141,6 +141,14 @@ impl Ledger {
         }
     }
 
+    /// Counts a write as acknowledged that nobody sent, under the counter that its key would have had next: for a test
+    /// of the audit, which must find it lost.
+    pub fn forge(&mut self, write: Write) {
+        let Some(account) = self.accounts.get(write.key as usize) else { return };
+        let highest = account.last.map_or(account.base, |(highest, _)| highest);
+        self.acknowledge(write, highest.saturating_add(1));
+    }
+
     /// Nobody will say whether a write was applied.
     pub fn leave_unknown(&mut self, write: Write) {
         let Some(account) = self.accounts.get_mut(write.key as usize) else { return };
@@ -287,6 +295,21 @@ mod tests {
         world.ledger.leave_unknown(unknown);
         let audit = world.audit();
         assert_eq!(audit.lost, 1, "the counter 2 was returned twice: {audit:?}");
+    }
+
+    #[test]
+    fn a_forged_write_makes_the_audit_fail_once_whatever_is_written_before_and_after_it() {
+        for (before, after) in [(0, 0), (1, 0), (0, 1), (3, 2)] {
+            let mut world = World::new();
+            (0..before).for_each(|_| world.acknowledge(0));
+            let forged = world.write(0);
+            world.ledger.forge(forged);
+            (0..after).for_each(|_| world.acknowledge(0));
+            let audit = world.audit();
+            assert_eq!((audit.lost, audit.duplicated), (1, 0), "{before} {after}: {audit:?}");
+            assert_eq!((audit.findings.len(), audit.findings[0].key), (1, 0), "{audit:?}");
+            assert!(world.audit().is_clean(), "{before} {after}: it was told");
+        }
     }
 
     #[test]

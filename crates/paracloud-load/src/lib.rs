@@ -19,6 +19,7 @@ mod clients;
 pub mod config;
 mod counters;
 pub mod driver;
+mod falsify;
 mod get;
 pub mod ledger;
 mod loss;
@@ -34,6 +35,7 @@ mod wire;
 mod writer;
 
 pub use config::Config;
+pub use falsify::Unapplied;
 pub use get::GetError;
 pub use run::{Audited, AuditedLoss, Load, LoadError, SETTLE_MS_MAX, Summary, run, start};
 pub use sockets::{CLOSE_CUT, SocketsSeen};

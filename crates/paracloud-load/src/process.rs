@@ -6,6 +6,7 @@
 //! → {"begin":"move"}                                                             ← "begun"
 //! → {"end":"move"}                                                               ← {"ended":{…}}
 //! → "audit"                                                                      ← {"audited":{…}}
+//! → "forge"                                                                      ← "falsified"
 //! → "stop"                                                                       ← {"stopped":{…}}
 //! ```
 //!
@@ -34,6 +35,10 @@ pub enum Command {
     Seen,
     /// Pause, compare, go on.
     Audit,
+    /// For a test of the audit: count a write of the first key as acknowledged, and never send it.
+    Forge,
+    /// For a test of the audit: write the first key, and have that applied once more, uncounted.
+    Double,
     /// Compare and end.
     Stop,
 }
@@ -52,6 +57,8 @@ pub enum Reply {
     Seen(Seen),
     /// To `Audit`.
     Audited(Audited),
+    /// To `Forge` and `Double`.
+    Falsified,
     /// To `Stop`. Nothing follows.
     Stopped(Box<Summary>),
     /// The command was not carried out: why, with its causes.
@@ -108,6 +115,13 @@ async fn obey(load: &mut Option<Load>, command: Command) -> Reply {
         (Command::Seen, Some(load)) => Reply::Seen(load.seen()),
         (Command::Audit, Some(load)) => {
             load.audit().await.map_or_else(|error| refused(&error), Reply::Audited)
+        }
+        (Command::Forge, Some(load)) => {
+            load.forge();
+            Reply::Falsified
+        }
+        (Command::Double, Some(load)) => {
+            load.double().await.map_or_else(|error| refused(&error), |()| Reply::Falsified)
         }
         (Command::Stop, Some(_)) => match load.take() {
             Some(load) => load

@@ -2,6 +2,7 @@
 
 use crate::clients::{Clients, Mood};
 use crate::config::{Config, ConfigError, IN_FLIGHT_MAX};
+use crate::falsify::{self, Unapplied};
 use crate::get::{self, GetError};
 use crate::ledger::{Audit, Ledger};
 use crate::loss::{self, Gap, Gone, REQUESTS_MAX};
@@ -211,6 +212,20 @@ impl Load {
         }
         *ledger = since;
         Ok(lost)
+    }
+
+    /// Counts a write of the first key as acknowledged that is never sent: the next audit must find it lost.
+    pub fn forge(&self) {
+        falsify::forge(&self.clients);
+    }
+
+    /// Writes the first key, and has the same request applied once more, which is not counted: the next audit must find a
+    /// write too many.
+    ///
+    /// # Errors
+    /// The server did not apply it once more.
+    pub async fn double(&self) -> Result<(), Unapplied> {
+        falsify::double(&self.clients).await
     }
 
     /// Audits, and ends the clients.

@@ -4,6 +4,7 @@ mod clients;
 mod moving;
 mod pauses;
 mod restart;
+mod self_tests;
 
 use crate::report::Report;
 use anyhow::Result;

@@ -3,6 +3,7 @@
 use crate::rig::Rig;
 use paracloud_load::meter::Seen;
 use paracloud_load::{Audited, Config, Load};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 /// Clients at work, until they are dropped.
@@ -46,4 +47,22 @@ impl Clients {
         assert_eq!((seen.errors.total(), seen.unknown, seen.given_up), (0, 0, 0), "{seen:#?}");
         audited
     }
+}
+
+#[test]
+fn an_audit_finds_a_write_that_was_never_sent_and_one_that_was_applied_twice() {
+    let rig = Rig::sessions(&json!({}), &json!({}));
+    let mut up = rig.up(&[]);
+    up.serving();
+    let mut clients = Clients::modest(&rig, 0);
+    clients.audit_clean();
+    clients.load.forge();
+    let forged = clients.audit().writes;
+    clients.runtime.block_on(clients.load.double()).expect("the app applies it");
+    let doubled = clients.audit().writes;
+    for (audit, wanted) in [(forged, (1, 0)), (doubled, (0, 1))] {
+        assert_eq!((audit.lost, audit.duplicated), wanted, "{audit:?}");
+        assert_eq!((audit.findings.len(), audit.findings[0].key), (1, 0), "{audit:?}");
+    }
+    clients.audit_clean();
 }
