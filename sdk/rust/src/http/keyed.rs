@@ -109,9 +109,10 @@ impl Layer {
     }
 }
 
-/// Whether there is an end to it, so that the guard may wait for it.
+/// Whether its end is known, so that the guard may wait for it, and near enough to be kept.
 fn can_be_kept(body: &impl Body) -> bool {
-    body.size_hint().exact().is_some()
+    let exact = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    exact.is_some_and(|bytes| bytes <= REPLY_BODY_BYTES_MAX)
 }
 
 /// Reads a result, to be kept.
@@ -122,7 +123,7 @@ where
     match Limited::new(body, REPLY_BODY_BYTES_MAX).collect().await {
         Ok(body) => Said::Whole { status: parts.status, headers: kept(parts.headers), body: body.to_bytes() },
         Err(error) => {
-            tracing::warn!(error = %error, "a result was not kept: its body failed or is too large");
+            tracing::warn!(error = %error, "a result was not kept: its body failed, or is longer than it said");
             Said::Lost
         }
     }

@@ -24,7 +24,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub const WHOLE_BODY_BYTES_MAX: u64 = 256 * 1024;
 /// Longest body of a request with an `Idempotency-Key`, in bytes. Longer: 413.
 pub const KEYED_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Longest body of a stored result, in bytes. Of a longer one only that it was applied is remembered.
+/// Longest body of a stored result, in bytes. Of a longer one, and of one whose size is not known beforehand, only that
+/// the request was worked on is remembered: the first client gets it, and a retry is told that it was not kept.
 pub const REPLY_BODY_BYTES_MAX: usize = 256 * 1024;
 
 impl Refused {

@@ -117,6 +117,16 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "a long answer with a key is read to be kept",
+        file: "sdk/rust/src/http/keyed.rs",
+        find: r"exact.is_some_and(|bytes| bytes <= REPLY_BODY_BYTES_MAX)",
+        replace: r"exact.is_some()",
+        catch: unit(
+            "paracloud-sdk",
+            "http::tests::keyed::an_answer_that_is_too_long_to_be_kept_reaches_its_first_client_whole",
+        ),
+    },
+    Mutant {
         name: "a handler may say not applied",
         file: "sdk/rust/src/http/layer.rs",
         find: r"

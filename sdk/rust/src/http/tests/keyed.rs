@@ -1,7 +1,7 @@
 //! Requests with an `Idempotency-Key`.
 
 use super::{Chunks, World, chunks, keyed, raise, said, text, world};
-use crate::http::{KEYED_BODY_BYTES_MAX, RequestBody};
+use crate::http::{KEYED_BODY_BYTES_MAX, REPLY_BODY_BYTES_MAX, RequestBody};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -216,4 +216,30 @@ async fn a_stream_with_a_key_ends_with_its_client() {
     assert!(sender.is_closed());
     gate.close();
     gate.ended().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_to_be_kept_reaches_its_first_client_whole() {
+    let World { gate, map, layer, replies } = world();
+    let counted = map.clone();
+    let service = layer.layer(service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+        let map = map.clone();
+        async move {
+            raise(&map);
+            let longer = usize::from(request.headers()["idempotency-key"] == "long");
+            let body = vec![b'x'; REPLY_BODY_BYTES_MAX + longer];
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(body)))
+        }
+    }));
+    for (key, bytes, again) in [
+        ("fits", REPLY_BODY_BYTES_MAX, StatusCode::OK),
+        ("long", REPLY_BODY_BYTES_MAX + 1, StatusCode::INTERNAL_SERVER_ERROR),
+    ] {
+        let first = service.clone().oneshot(keyed(key, "")).await.unwrap();
+        assert_eq!(first.status(), StatusCode::OK, "{key}");
+        assert_eq!(text(first).await.len(), bytes, "{key}");
+        assert_eq!(service.clone().oneshot(keyed(key, "")).await.unwrap().status(), again, "{key}");
+    }
+    assert_eq!((gate.held(), replies.held().records), (0, 2));
+    assert_eq!(counted.get("counter").unwrap().unwrap()[..], [2], "each is applied once");
 }
