@@ -1,5 +1,7 @@
 //! The processes of a cloud's directory, seen from outside: for logs, and to leave nothing behind.
 
+mod seen;
+
 use paracloud_core::ids::StartId;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::process::Identity;
@@ -28,6 +30,8 @@ pub struct Process {
     pub begun: SystemTime,
     /// Its directory.
     pub directory: PathBuf,
+    /// Sessions that were seen running, whatever the directory says.
+    sessions: Vec<i32>,
 }
 
 #[derive(Deserialize)]
@@ -39,7 +43,7 @@ impl Process {
     /// One whose directory this is.
     pub fn at(node: &str, start: StartId, instance: &str, begun: SystemTime, directory: &Path) -> Self {
         let (node, instance) = (node.to_owned(), instance.to_owned());
-        Self { node, start, instance, begun, directory: directory.to_owned() }
+        Self { node, start, instance, begun, directory: directory.to_owned(), sessions: Vec::new() }
     }
 
     /// Where its output is.
@@ -49,16 +53,13 @@ impl Process {
 
     /// Who it is, if it became the program and has not ended.
     pub fn alive(&self) -> Option<Identity> {
-        self.identity().ok().flatten().filter(|identity| identity.is_alive().unwrap_or(true))
+        let known = self.identity().ok().flatten().filter(|identity| identity.is_alive().unwrap_or(true));
+        known.or_else(|| self.sessions.iter().find_map(|leader| Identity::of(*leader).ok()))
     }
 
     /// Whether it may have become the program and not have ended. Of one that cannot be read nothing is sure.
     pub fn may_live(&self) -> bool {
-        match self.identity() {
-            Ok(None) => false,
-            Ok(Some(identity)) => identity.is_alive().unwrap_or(true),
-            Err(_) => true,
-        }
+        self.identity().is_err() || self.alive().is_some()
     }
 
     /// Who it was when it became the program, if it did.
@@ -69,6 +70,12 @@ impl Process {
             Err(error) => Err(error),
         }
     }
+}
+
+/// All that were started and are still known, and all that are seen running though nothing is known of them any more:
+/// whoever is to be ended. The others as [`all`] gives them.
+pub fn all_seen(layout: &Layout) -> Vec<Process> {
+    seen::all(layout)
 }
 
 /// All that were started and are still known, in the order in which they were.
@@ -149,7 +156,8 @@ pub async fn end(processes: &[Process], grace: Duration) -> bool {
 
 fn left(processes: &[Process]) -> Left {
     let mut left = Left::default();
-    let known: Vec<i32> = processes.iter().filter_map(leader_of).collect();
+    let seen = processes.iter().flat_map(|process| process.sessions.iter().copied());
+    let known: Vec<i32> = processes.iter().filter_map(leader_of).chain(seen).collect();
     for process in procfs::process::all_processes().into_iter().flatten().flatten() {
         let Ok(stat) = process.stat() else { continue };
         if matches!(stat.state, 'Z' | 'X' | 'x') {
@@ -160,7 +168,9 @@ fn left(processes: &[Process]) -> Left {
                 Some((_, members)) => members.push(stat.pid),
                 None => left.sessions.push((stat.session, vec![stat.pid])),
             }
-        } else if process.cmdline().is_ok_and(|words| processes.iter().any(|it| serves(&words, it))) {
+        } else if let Some(directory) = process.cmdline().ok().and_then(|words| seen::served(&words))
+            && processes.iter().any(|process| process.directory == Path::new(&directory))
+        {
             left.shims.push(stat.pid);
         }
     }
@@ -175,12 +185,6 @@ fn leader_of(process: &Process) -> Option<i32> {
     let same_life = identity.boot_id == own.boot_id;
     let taken = Identity::of(identity.pid).is_ok_and(|now| now.start_ticks != identity.start_ticks);
     (same_life && !taken).then_some(identity.pid)
-}
-
-/// `paracloud shim|exec --process DIR`
-fn serves(words: &[String], process: &Process) -> bool {
-    let directory = process.directory.to_string_lossy();
-    words.iter().any(|word| word == "shim" || word == "exec") && words.iter().any(|word| *word == directory)
 }
 
 fn to_group(leader: i32, signal: Signal) {

@@ -166,6 +166,23 @@ fn ctrl_c_says_what_is_dropped_and_leaves_no_process() {
 }
 
 #[test]
+fn ctrl_c_ends_everything_also_when_the_directory_was_removed_under_it() {
+    let rig = Rig::new("stopGrace: 1s");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let cloud = rig.path().join("cloud");
+    wait_until("it is removed", || {
+        // Somebody may just be writing in it.
+        let _ = std::fs::remove_dir_all(&cloud);
+        !cloud.exists()
+    });
+    up.signal(Signal::INT);
+    assert_eq!(up.ended(), 0, "{}", up.said());
+    assert!(up.said().contains("/ending: No such file or directory"), "{}", up.said());
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
+#[test]
 fn a_second_ctrl_c_does_not_wait_for_a_program_that_does_not_end() {
     let rig = Rig::with_program("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "stopGrace: 10m");
     let mut up = rig.up(&[]);

@@ -159,8 +159,10 @@ async fn end(
 ) -> Result<(), Failure> {
     let layout = &printer.context.layout;
     printer.ending(last);
-    std::fs::write(layout.ending(), "")
-        .map_err(|error| Failure::machine(layout.ending().display().to_string(), &error))?;
+    if let Err(error) = std::fs::write(layout.ending(), "") {
+        // Agents then leave what they run to a successor that will not come: it is ended below.
+        printer.word(&format!("{}: {error}; going on without it", layout.ending().display()));
+    }
     let grace_ms = printer.cloud.apps.iter().map(|app| u64::from(app.stop_grace_ms)).max().unwrap_or(0);
     let orderly = async {
         supervisor.order(Order::EndAgents);
@@ -168,7 +170,7 @@ async fn end(
             tell("agents do not end: going on without them");
         }
         // An agent that was not there has not ended its instances.
-        let ended = processes::end(&processes::all(layout), Duration::from_millis(grace_ms)).await;
+        let ended = processes::end(&processes::all_seen(layout), Duration::from_millis(grace_ms)).await;
         supervisor.order(Order::EndAll);
         ended && supervisor.all_ended(Duration::from_millis(roster::SHELL_MS_MAX)).await
     };
@@ -183,7 +185,7 @@ async fn end(
     if !ended {
         supervisor.order(Order::Kill);
         let shells = supervisor.all_ended(Duration::from_millis(roster::SHELL_MS_MAX)).await;
-        if !processes::end(&processes::all(layout), Duration::ZERO).await || !shells {
+        if !processes::end(&processes::all_seen(layout), Duration::ZERO).await || !shells {
             return Err(left_behind(layout));
         }
     }
@@ -243,7 +245,7 @@ impl Printer<'_> {
     fn ending(&self, last: Option<&paracloud_substrate::person::Status>) {
         self.word("ending; Ctrl-C again kills everything at once");
         for Held { instance, unknown } in
-            held::all(last, Some(self.cloud), &processes::all(&self.context.layout))
+            held::all(last, Some(self.cloud), &processes::all_seen(&self.context.layout))
         {
             self.word(&match unknown {
                 None => format!("{instance}: the state in its memory is dropped"),
