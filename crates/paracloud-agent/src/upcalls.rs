@@ -8,11 +8,13 @@ use paci::call::Call;
 use paci::error::{ErrorBody, ErrorCode};
 use paci::finding::Finding;
 use paci::upcall::Upcall;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Operations whose deliveries are remembered; answers to older ones are told that the operation is closed.
 const OPERATIONS_MAX: usize = 8;
 
+/// Questions that have a final answer and are not asked any more, of which another answer is known to be another.
+const SETTLED_MAX: usize = 8;
 /// Whatever progress it reports, an `Abort` is waited for as long as so many of its budgets.
 const ABORT_BUDGETS_MAX: u64 = 4;
 
@@ -22,6 +24,8 @@ pub(crate) struct Desk {
     /// The number of the last delivery, of each operation.
     delivered: BTreeMap<u32, u32>,
     question: Option<Question>,
+    /// What was asked before and has its final answer, oldest first.
+    settled: VecDeque<Question>,
     abort: Option<Patience>,
 }
 
@@ -93,13 +97,18 @@ impl Desk {
             let fresh = Patience { operation: upcall.operation, asked_ms: now_ms, until_ms, over: false };
             self.abort = Some(Patience { over: false, ..of_before.unwrap_or(fresh) });
         }
+        self.withdraw();
         let first = self.delivered.get(&upcall.operation).copied().unwrap_or(0).saturating_add(1);
         self.question = Some(Question { upcall, first, state: State::Due, unanswered: 0 });
     }
 
     /// Asks no more.
     pub(crate) fn withdraw(&mut self) {
-        self.question = None;
+        let settled = self.question.take().filter(|question| matches!(question.state, State::Settled(_)));
+        self.settled.extend(settled);
+        if self.settled.len() > SETTLED_MAX {
+            self.settled.pop_front();
+        }
     }
 
     /// What is asked, if it has no answer that stands.
@@ -185,7 +194,6 @@ impl Desk {
 
     /// Takes an answer in. `closed`: the register says that its operation is over.
     pub(crate) fn answer(&mut self, answer: &Answer, closed: bool, now_ms: u64) -> Result<Taken, ErrorBody> {
-        let over = || ErrorBody::new(ErrorCode::OperationClosed, "the operation is over");
         let older = self.delivered.len() == OPERATIONS_MAX
             && self.delivered.first_key_value().is_some_and(|(first, _)| answer.operation < *first);
         if older {
@@ -200,18 +208,18 @@ impl Desk {
             .question
             .as_mut()
             .filter(|it| it.upcall.operation == answer.operation && it.first <= answer.attempt);
-        let Some(question) = current else { return if closed { Err(over()) } else { Ok(Taken::Nothing) } };
+        let Some(question) = current else {
+            let earlier = self.settled.iter().find(|question| {
+                let attempts = question.first..=question.upcall.attempt;
+                question.upcall.operation == answer.operation && attempts.contains(&answer.attempt)
+            });
+            let unsettled = if closed { Err(over()) } else { Ok(Taken::Nothing) };
+            return earlier.and_then(|question| question.again(answer, closed)).unwrap_or(unsettled);
+        };
         let Some(call) = &question.upcall.call else { return Ok(Taken::Nothing) };
         answer.answers(call)?;
-        if let State::Settled(settled) = &question.state {
-            if !answer.is_final() || is_same(settled, answer) {
-                return Ok(Taken::Nothing);
-            }
-            if closed {
-                return Err(over());
-            }
-            let what = format!("{} was answered {} before; that counts", call.name(), settled.verdict);
-            return Err(ErrorBody::new(ErrorCode::AnswerDiffers, &what));
+        if let Some(worth) = question.again(answer, closed) {
+            return worth;
         }
         let state = match answer.verdict {
             Verdict::Done | Verdict::Unsupported | Verdict::Failed => {
@@ -239,6 +247,26 @@ impl Desk {
         question.state = state;
         Ok(Taken::Counts)
     }
+}
+
+impl Question {
+    /// What an answer is worth once there was a final one: nothing, or it is another one.
+    fn again(&self, answer: &Answer, closed: bool) -> Option<Result<Taken, ErrorBody>> {
+        let State::Settled(settled) = &self.state else { return None };
+        if !answer.is_final() || is_same(settled, answer) {
+            return Some(Ok(Taken::Nothing));
+        }
+        if closed {
+            return Some(Err(over()));
+        }
+        let name = self.upcall.call.as_ref().map_or("it", Call::name);
+        let what = format!("{name} was answered {} before; that counts", settled.verdict);
+        Some(Err(ErrorBody::new(ErrorCode::AnswerDiffers, &what)))
+    }
+}
+
+fn over() -> ErrorBody {
+    ErrorBody::new(ErrorCode::OperationClosed, "the operation is over")
 }
 
 /// Whether two final answers say the same. Figures and words may differ: they decide nothing.
@@ -341,6 +369,28 @@ mod tests {
         assert_eq!(desk.answer(&sealed(&first, 9), false, 0), Ok(Taken::Nothing));
         assert!(desk.open().is_some());
         assert_eq!(desk.answer(&sealed(&first, 9), true, 0).unwrap_err().code, ErrorCode::OperationClosed);
+    }
+
+    #[test]
+    fn another_answer_is_another_one_also_when_the_next_call_is_asked() {
+        let (mut desk, first) = asked(seal(7));
+        desk.answer(&sealed(&first, 9), false, 0).unwrap();
+        for incarnation in 2..7 {
+            desk.ask(Upcall { call: Some(Call::Serve(Serve { incarnation })), ..seal(7) }, 0);
+            let serve = desk.deliver(0).unwrap();
+            desk.answer(&Answer::to(&serve, Verdict::Done), false, 0).unwrap();
+        }
+        assert_eq!(desk.answer(&sealed(&first, 9), false, 0), Ok(Taken::Nothing), "said again");
+        let other = desk.answer(&sealed(&first, 10), false, 0).unwrap_err();
+        assert_eq!(other.code, ErrorCode::AnswerDiffers);
+        assert!(other.message.starts_with("seal was answered DONE"), "{other:?}");
+        assert_eq!(desk.answer(&sealed(&first, 10), true, 0).unwrap_err().code, ErrorCode::OperationClosed);
+        for operation in 8..20 {
+            desk.ask(seal(operation), 0);
+            let upcall = desk.deliver(0).unwrap();
+            desk.answer(&sealed(&upcall, 9), false, 0).unwrap();
+        }
+        assert_eq!(desk.settled.len(), SETTLED_MAX);
     }
 
     #[test]

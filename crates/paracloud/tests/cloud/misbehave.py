@@ -5,11 +5,14 @@
     differs-CALL    answers it twice, differently         empty-digest    proves nothing
     huge            sends 10 MiB in a call                garbage         sends what is no call
     holds           wants to be left alone for ever       zombie          leaves a process that dials on
+    older           what it writes is newer than what it reads
 
 CALL is a call of the contract; one to prepare or resume is named with its side or outcome: prepare-source.
 """
 
 import os
+import sys
+import time
 
 SINS = os.environ["MISBEHAVE"].split(",")
 SOURCE = open(os.path.join(os.environ["EXAMPLE"], "handoff.py")).read()
@@ -38,6 +41,15 @@ class Sinner(App):
             await self.answer(up, {"verdict": "DONE"})
             os._exit(0)
         await super().take(up, op)
+
+    async def obey(self, up, name):
+        if "older" in SINS and asked(up) == "prepare-target":
+            return {"verdict": "REFUSE", "code": "SCHEMA_UNKNOWN",
+                    "message": f"told of {up['prepare'].get('schema')}, reads counters 1 and 2"}
+        done = await super().obey(up, name)
+        if "older" in SINS and asked(up) == "estimate":
+            done["estimate"]["schema"] = {"name": "counters", "version": 3}
+        return done
 
     async def answer(self, up, answer):
         if f"silent-{asked(up)}" in SINS:
@@ -91,14 +103,19 @@ if "empty-digest" in SINS:
 if "zombie" in SINS and os.fork() == 0:
     os.setsid()  # it is in no group and no session of its parent's
     if os.fork() == 0:
-        import time
-        with open(os.path.join(os.environ["RIG"], f"zombie-{os.environ['PORT']}"), "w") as log:
-            while True:
-                try:
-                    status = asyncio.run(call("GET", "/v1/instance"))
-                except (OSError, IndexError) as error:
-                    status = type(error).__name__
-                print(status, file=log, flush=True)
-                time.sleep(0.02)
+        # And whoever reads its environment does not learn there whose it was.
+        other = {name: value for name, value in os.environ.items() if name != "PACI_ENDPOINT"}
+        os.execve(sys.executable, [sys.executable, "-B", *sys.argv], other | {"MISBEHAVE": "dials", "DIALS": PATH})
     os._exit(0)
+
+if "dials" in SINS:
+    PATH = os.environ["DIALS"]
+    with open(os.path.join(os.environ["RIG"], f"zombie-{os.environ['PORT']}"), "w") as log:
+        while True:
+            try:
+                status = asyncio.run(call("GET", "/v1/instance"))
+            except (OSError, IndexError) as error:
+                status = type(error).__name__
+            print(status, file=log, flush=True)
+            time.sleep(0.02)
 asyncio.run(Sinner().run())

@@ -20,6 +20,11 @@ impl Scene {
 
     /// One of its budgets is short: the one that will be used up.
     fn with_little_time(budget: &str, sins: &str) -> Self {
+        Self::with(budget, sins, &json!({}))
+    }
+
+    /// The same, with something more in its manifest.
+    fn with(budget: &str, sins: &str, more: &Value) -> Self {
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/misbehave.py");
         let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python");
         let mut budgets = json!({ "copy": "20s", "park": "5s", "seal": "10s", "guardWait": "1s" });
@@ -27,7 +32,7 @@ impl Scene {
         let short =
             json!({ "move": budgets, "stopGrace": "2s", "drain": "100ms", "parking": { "wait": "500ms" } });
         let environment = json!({ "MISBEHAVE": sins, "EXAMPLE": example });
-        let rig = Rig::of("sinner", &json!(["python3", "-B", program]), &[&short], &environment);
+        let rig = Rig::of("sinner", &json!(["python3", "-B", program]), &[&short, more], &environment);
         let mut up = rig.up(&[]);
         up.serving();
         let scene = Self { rig, up };
@@ -103,6 +108,28 @@ fn a_call_that_is_never_answered_uses_its_budget_up_and_the_source_serves_on() {
 }
 
 #[test]
+fn a_target_that_cannot_read_what_the_source_writes_costs_nothing_and_both_schemas_are_named() {
+    let scene = Scene::of("older");
+    scene.fails("SCHEMA_UNKNOWN: the source has counters 3: told of {'name': 'counters', 'version': 3}, reads counters 1 and 2");
+    scene.rests(1, "3\n");
+}
+
+#[test]
+fn what_a_manifest_consents_to_loses_nothing_of_an_application_that_could_hand_over() {
+    let accepts = json!({ "acceptLoss": true });
+    let scene = Scene::with("guardWait", "fails-estimate", &accepts);
+    scene.fails("refuses to be handed over: WRONG_PHASE");
+    scene.rests(1, "3\n");
+    let moved = scene.rig.run(&["move", "sinner", "--accept-loss"]);
+    assert_eq!(moved.code, 0, "{}", moved.err);
+    assert!(moved.out.starts_with("sinner moved to n2 by restart in "), "{}", moved.out);
+    assert!(moved.out.contains("; its state was lost by consent\n"), "{}", moved.out);
+    scene.rests(2, "0\n");
+    let open = scene.rig.run(&["events"]).out;
+    assert!(open.contains("a move by restart is open"), "{open}");
+}
+
+#[test]
 fn a_seal_that_is_never_answered_is_proved_by_what_the_target_loaded() {
     let scene = Scene::of("silent-seal");
     let moved = scene.moves();
@@ -174,7 +201,7 @@ fn the_first_of_two_answers_counts_and_the_second_is_shown_as_a_breach() {
         scene.rests(2, "3\n");
         let name = call.split('-').next().expect("a name");
         scene.notes("breach", &format!("{name} was answered DONE before; that counts"));
-        assert!(scene.logged().contains("409 {'code': 'ANSWER_DIFFERS'"), "{call}: {}", scene.logged());
+        wait_until("it was told so", || scene.logged().contains("409 {'code': 'ANSWER_DIFFERS'"));
     }
 }
 
@@ -273,7 +300,7 @@ fn only_a_process_of_a_start_is_heard_on_its_socket_and_nobody_after_its_end() {
         let seen = std::fs::read_to_string(scene.rig.path().join(format!("zombie-{port}")));
         seen.unwrap_or_default().lines().last().unwrap_or_default().to_owned()
     };
-    // One that left group and session of its start is none of it any more, and neither is this test.
+    // One that left group, session and environment of its start is none of it any more, and neither is this test.
     wait_until("it was refused", || seen().contains("403, {'code': 'PEER_NOT_ALLOWED'"));
     let socket = walk(&scene.rig.path().join("cloud")).into_iter().find(|path| path.ends_with("paci.sock"));
     let mut socket = UnixStream::connect(socket.expect("its socket")).expect("it listens");
