@@ -2,7 +2,7 @@
 
 use paci::answer::{Answer, Verdict};
 use paci::bounds;
-use paci::call::{self, Mode, Prepare, Resume, Seal, Serve};
+use paci::call::{self, Mode, Prepare, Resume, Schema, Seal, Serve};
 use paci::finding::{CopyProgress, Finding};
 use paci::instance::Standing;
 use paci::names::AnswerCode;
@@ -23,8 +23,14 @@ pub(crate) struct Heard {
     pub(crate) notes: Vec<Note>,
 }
 
-/// The upcall of a machine's call.
-pub(crate) fn upcall(operation: OperationNumber, call: Call, token: &str, budgets: &Budgets) -> Upcall {
+/// The upcall of a machine's call. `schema`: what the source of the move sends, as far as it said so.
+pub(crate) fn upcall(
+    operation: OperationNumber,
+    call: Call,
+    token: &str,
+    schema: Option<&Schema>,
+    budgets: &Budgets,
+) -> Upcall {
     let (call, budget_ms) = match call {
         Call::Estimate => (call::Call::Estimate(call::Estimate {}), budgets.prepare_ms),
         Call::Prepare(side) => {
@@ -33,7 +39,8 @@ pub(crate) fn upcall(operation: OperationNumber, call: Call, token: &str, budget
                 Side::Target => call::Side::Target,
             };
             let channel_token = token.into();
-            let prepare = Prepare { side, mode: Mode::Handoff, channel_token, schema: None };
+            let schema = schema.filter(|_| side == call::Side::Target).cloned();
+            let prepare = Prepare { side, mode: Mode::Handoff, channel_token, schema };
             (call::Call::Prepare(prepare), budgets.prepare_ms.saturating_add(budgets.copy_ms))
         }
         Call::Seal => {
@@ -184,6 +191,23 @@ fn failure(start: StartId, answer: &Answer) -> Note {
     Note::Failure { start, code, message: answer.message.clone() }
 }
 
+/// A note of an answer, and if it says that a target cannot read what the source sends, with the name of that: the
+/// target's own words may say only what it reads.
+pub(crate) fn with_schema(asked: &call::Call, note: Note) -> Note {
+    match (asked, note) {
+        (
+            call::Call::Prepare(Prepare { schema: Some(Schema { name, version }), .. }),
+            Note::Failure { start, code, message },
+        ) if code == AnswerCode::SchemaUnknown.as_str()
+            && !message.contains(&format!("{name} {version}")) =>
+        {
+            let message = format!("the source has {name} {version}: {message}");
+            Note::Failure { start, code, message }
+        }
+        (_, note) => note,
+    }
+}
+
 /// What an answer to `Estimate` says of a move in this mode; `None`: nothing yet.
 pub(crate) fn offer(mode: register::Mode, answer: &Answer) -> (Option<Offer>, Vec<Note>) {
     let wanted = match mode {
@@ -241,7 +265,9 @@ mod tests {
 
     fn asked(call: Call) -> Upcall {
         let token = fresh_token();
-        let upcall = Upcall { attempt: 1, ..upcall(OPERATION, call, &token, &Budgets::default()) };
+        let schema = Schema { name: "ledger".to_owned(), version: 3 };
+        let upcall =
+            Upcall { attempt: 1, ..upcall(OPERATION, call, &token, Some(&schema), &Budgets::default()) };
         assert_eq!(upcall.validate(), Ok(()));
         upcall
     }
@@ -326,6 +352,31 @@ mod tests {
             assert_eq!(closed, [FromApp::Answer(OPERATION, Told::OperationClosed)]);
             let failed = hears(&upcall, &refuse(AnswerCode::WrongPhase), false).inputs;
             assert_eq!(failed, [FromApp::Answer(OPERATION, Told::Failed)]);
+        }
+    }
+
+    #[test]
+    fn the_target_alone_is_told_the_sources_schema_and_its_refusal_names_both() {
+        let schema = |upcall: &Upcall| match &upcall.call {
+            Some(call::Call::Prepare(prepare)) => prepare.schema.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(schema(&asked(Call::Prepare(Side::Source))), None);
+        let upcall = asked(Call::Prepare(Side::Target));
+        assert_eq!(schema(&upcall).map(|schema| schema.version), Some(3));
+        let refused = |message: &str| {
+            let answer =
+                Answer::to(&upcall, Verdict::Refuse).because(AnswerCode::SchemaUnknown).saying(message);
+            let Heard { mut notes, inputs } = hears(&upcall, &answer, false);
+            assert_eq!(inputs, [FromApp::Answer(OPERATION, Told::Failed)]);
+            with_schema(upcall.call.as_ref().unwrap(), notes.remove(0))
+        };
+        for (own, said) in [
+            ("this reads ledger 1 and 2", "the source has ledger 3: this reads ledger 1 and 2"),
+            ("ledger 3 is too new", "ledger 3 is too new"),
+        ] {
+            let Note::Failure { message, .. } = refused(own) else { panic!("no failure") };
+            assert_eq!(message, said);
         }
     }
 

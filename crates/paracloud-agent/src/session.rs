@@ -6,6 +6,7 @@ use crate::holds::Holds;
 use crate::processes::{self, ProcessDirectory};
 use crate::upcalls::Desk;
 use paci::error::{ErrorBody, ErrorCode};
+use paci::finding::MoveEstimate;
 use paci::state::State;
 use paci::upcall::Upcall;
 use paci::wire::Message;
@@ -61,6 +62,8 @@ pub(crate) struct Session {
     pub(crate) staged: bool,
     /// The last offer, so that it can be repeated.
     pub(crate) offer: Option<(OperationNumber, Offer)>,
+    /// The estimate that came with it.
+    pub(crate) estimate: Option<MoveEstimate>,
     /// A preview that waits for its answer: its question, and until when.
     pub(crate) preview: Option<(u64, u64)>,
 }
@@ -89,6 +92,7 @@ impl Session {
             mode: Mode::Handoff,
             staged: false,
             offer: None,
+            estimate: None,
             preview: None,
         }
     }

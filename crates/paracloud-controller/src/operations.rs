@@ -2,6 +2,7 @@
 
 use crate::journal::now_unix_ms;
 use crate::recovery::Past;
+use paci::finding::MoveEstimate;
 use paracloud_core::ids::{GatewayId, OperationNumber};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{Change, Mode, Record, Step};
@@ -142,9 +143,10 @@ impl Tracker {
         }
     }
 
-    /// The application said how large its state is.
-    pub(crate) fn estimated(&mut self, state_kib: Option<u32>) {
-        self.state_bytes = state_kib.map(|kib| u64::from(kib) * 1024);
+    /// The application said how large its state is, and in which form it travels.
+    pub(crate) fn estimated(&mut self, estimate: &MoveEstimate) {
+        self.state_bytes = estimate.state_kib.map(|kib| u64::from(kib) * 1024);
+        self.terms.schema.clone_from(&estimate.schema);
     }
 
     /// An agent counted what crossed the channel.

@@ -1,6 +1,7 @@
 //! What is said on the controller's socket. The machines' own messages travel in envelopes that name the instance;
 //! beside them travel figures and texts for people, which decide nothing.
 
+use paci::call::Schema;
 use paci::finding::MoveEstimate;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber, StartId};
 use paracloud_core::migration::message::{FromAgent, FromGateway, Offer, ToAgent, ToGateway};
@@ -70,6 +71,8 @@ pub enum ToAgentLine {
 pub struct Terms {
     /// A person consented, with this very move, to losing the state.
     pub loss_accepted: bool,
+    /// The form in which the source says that its state travels; the target is asked whether it can read it.
+    pub schema: Option<Schema>,
 }
 
 /// Agent → controller.

@@ -148,7 +148,10 @@ impl Node {
         let heard = answers::hear(id, operation, call, start.session.mode, answer, start.session.staged);
         for input in &heard.inputs {
             match input {
-                FromApp::Offer(operation, offer) => start.session.offer = Some((*operation, *offer)),
+                FromApp::Offer(operation, offer) => {
+                    start.session.offer = Some((*operation, *offer));
+                    start.session.estimate = None;
+                }
                 FromApp::Answer(_, participant::Answer::Prepared) => start.session.staged = true,
                 FromApp::Answer(_, participant::Answer::Resumed) => {
                     // It serves again, or for the first time: nothing is sealed any more.
@@ -158,7 +161,10 @@ impl Node {
             }
         }
         for note in heard.notes {
-            self.note(name, Some(operation), note);
+            if let (Note::Estimate(estimate), Some(start)) = (&note, self.starts.get_mut(&id)) {
+                start.session.estimate = Some(estimate.clone());
+            }
+            self.note(name, Some(operation), answers::with_schema(call, note));
         }
         for input in heard.inputs {
             self.input(id, input);
@@ -242,8 +248,9 @@ impl Node {
             }
             Call::Resume { .. } | Call::Serve { .. } | Call::Abort => {}
         }
+        let schema = self.instances.get(name).and_then(|instance| instance.terms.schema.clone());
         if let Some(start) = self.starts.get_mut(&id) {
-            start.session.ask(answers::upcall(operation, call, &token, &budgets), now_ms);
+            start.session.ask(answers::upcall(operation, call, &token, schema.as_ref(), &budgets), now_ms);
         }
         self.deliver(id);
     }
@@ -273,6 +280,7 @@ impl Node {
     fn offered(&mut self, id: StartId, operation: OperationNumber, offer: Offer) {
         if let Some(start) = self.starts.get_mut(&id) {
             start.session.offer = Some((operation, offer));
+            start.session.estimate = None;
         }
         self.input(id, FromApp::Offer(operation, offer));
         self.input(id, FromApp::Answer(operation, participant::Answer::Estimated));
@@ -284,7 +292,13 @@ impl Node {
         let handoff = self.mode_of(name, operation) == Mode::Handoff;
         let Some(start) = self.starts.get(&id) else { return };
         match start.session.offer {
-            Some((of, offer)) if of == operation => self.input(id, FromApp::Offer(operation, offer)),
+            Some((of, offer)) if of == operation => {
+                // The estimate may have been lost as well, and its schema is to be known before the target is asked.
+                if let Some(estimate) = start.session.estimate.clone() {
+                    self.note(name, Some(operation), Note::Estimate(estimate));
+                }
+                self.input(id, FromApp::Offer(operation, offer));
+            }
             Some(_) | None if start.runs() && !start.session.aware && handoff => {
                 let why = "it does not speak PaCI, so it cannot hand its state over".to_owned();
                 self.note(name, Some(operation), Note::Reason(why));

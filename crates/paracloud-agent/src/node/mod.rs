@@ -291,8 +291,12 @@ impl Node {
                     | ToAgent::End { operation, .. } => *operation,
                 };
                 if let Some(operation) = operation {
+                    let is_known = instance.operation.as_ref().is_some_and(|(known, _)| *known == number);
                     instance.operation = Some((number, operation));
-                    instance.terms = terms;
+                    // A controller that was started meanwhile has forgotten what was agreed on.
+                    if !is_known || terms != Terms::default() {
+                        instance.terms = terms;
+                    }
                 }
                 let estimate = match &message {
                     ToAgent::Estimate { operation, start, .. } => Some((*operation, *start)),

@@ -60,7 +60,7 @@ impl Node {
             return Err(format!("{name}: it has not said Hello since the agent started"));
         }
         start.session.preview = Some((question, now_ms + PREVIEW_MS_MAX));
-        let upcall = answers::upcall(next, Call::Estimate, "", &budgets);
+        let upcall = answers::upcall(next, Call::Estimate, "", None, &budgets);
         start.session.ask(Upcall { dry_run: true, ..upcall }, now_ms);
         self.deliver(id);
         Ok(None)

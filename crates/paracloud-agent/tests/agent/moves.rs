@@ -1,10 +1,12 @@
 //! A move by handing over, told by a controller that is the test itself, with real agents, shims and programs.
 
-use crate::rig::{N1, N2, Puppet, Rig, kill, moving, sealed_at, until};
+use crate::rig::{N1, N2, Rig, kill, moving, puppet, sealed_at, until};
+use paci::call::Schema;
 use paci::participant::Side;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::register::{Mode, Step};
+use paracloud_substrate::message::{Note, Terms};
 use paracloud_substrate::trace;
 use rustix::process::Signal;
 use serde_json::json;
@@ -41,13 +43,7 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
 
     let prepare = |start, side| ToAgent::Prepare { operation: OPERATION, start, side, mode: Mode::Handoff };
     n2.tell(prepare(target, Side::Target), record(Step::Open).operation);
-    let address = until("the target's specification", || {
-        let spec = std::fs::read(rig.layout.process(N2, target).join("spec.json")).ok()?;
-        let spec: serde_json::Value = serde_json::from_slice(&spec).ok()?;
-        spec["address"].as_str()?.parse().ok()
-    });
-    let filled = Puppet { address };
-    until("the target listens", || std::net::TcpStream::connect(address).ok());
+    let filled = puppet(&rig.layout, N2, target);
     assert_eq!(filled.hello(CAPABILITIES).1["standing"], "STAGING");
     let upcall = filled.next();
     assert_eq!(upcall["prepare"]["side"], "TARGET");
@@ -128,4 +124,37 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
     for log in logs {
         assert!(trace::replay(&log).unwrap() > 2, "{log:?}");
     }
+}
+
+#[test]
+fn a_target_is_told_what_the_source_sends_and_its_refusal_names_both_schemas() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    rig.agent(N2);
+    let (source, target) = (rig.fresh(), rig.fresh());
+    let open = moving(source, target, "127.0.0.1:1".parse().unwrap(), Step::Open);
+    let schema = Schema { name: "ledger".to_owned(), version: 3 };
+    let terms = Terms { loss_accepted: false, schema: Some(schema) };
+    let prepare =
+        ToAgent::Prepare { operation: OPERATION, start: target, side: Side::Target, mode: Mode::Handoff };
+    rig.agents[1].tell_on(terms, prepare, open.operation.clone());
+    let filled = puppet(&rig.layout, N2, target);
+    assert_eq!(filled.hello(CAPABILITIES).1["standing"], "STAGING");
+    let upcall = filled.next();
+    assert_eq!(upcall["prepare"]["schema"], json!({"name": "ledger", "version": 3}), "{upcall}");
+    let refusal =
+        json!({"verdict": "REFUSE", "code": "SCHEMA_UNKNOWN", "message": "this reads ledger 1 and 2"});
+    assert_eq!(filled.answer(&upcall, refusal).0, 200);
+    let (code, message) = rig.agents[1].hear_note("the reason", |note| match note {
+        Note::Failure { start, code, message } if *start == target => Some((code.clone(), message.clone())),
+        _ => None,
+    });
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        ("SCHEMA_UNKNOWN", "the source has ledger 3: this reads ledger 1 and 2")
+    );
+    rig.agents[1].hear("that it failed", |message| match message {
+        FromAgent::Failed { start, .. } if *start == target => Some(()),
+        _ => None,
+    });
 }

@@ -301,6 +301,17 @@ impl Agent {
     }
 }
 
+/// The program of a process that is being started, once it listens.
+pub(crate) fn puppet(layout: &Layout, node: NodeId, start: StartId) -> Puppet {
+    let address = until("its specification", || {
+        let spec = std::fs::read(layout.process(node, start).join("spec.json")).ok()?;
+        let spec: Value = serde_json::from_slice(&spec).ok()?;
+        spec["address"].as_str()?.parse().ok()
+    });
+    until("it listens", || TcpStream::connect(address).ok());
+    Puppet { address }
+}
+
 /// The program, at its address.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Puppet {

@@ -15,7 +15,7 @@ impl Instance {
         let closing = self.closing.as_mut().map(|(tracker, ..)| tracker);
         if let Some(tracker) = self.tracker.as_mut().or(closing).filter(current) {
             match &note {
-                Note::Estimate(estimate) => tracker.estimated(estimate.state_kib),
+                Note::Estimate(estimate) => tracker.estimated(estimate),
                 Note::Carried { bytes } => tracker.carried(*bytes),
                 Note::Copying { predicted_pause_ms, .. } => tracker.predicted(*predicted_pause_ms),
                 Note::Reason(_)

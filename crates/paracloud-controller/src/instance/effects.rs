@@ -169,7 +169,7 @@ impl Instance {
         match change {
             Change::Open { .. } => {
                 self.finish_closing().await?;
-                let terms = Terms { loss_accepted: self.loss_accepted };
+                let terms = Terms { loss_accepted: self.loss_accepted, schema: None };
                 self.tracker = Some(Tracker::new(after.last_operation, self.command_begun, terms));
             }
             Change::Serve(_) | Change::Promote => {

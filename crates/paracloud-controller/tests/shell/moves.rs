@@ -1,6 +1,7 @@
 //! Moves that go well, and moves that are given up.
 
 use crate::town::{Controller, Person, Town, events, soon, swaps};
+use paci::call::Schema;
 use paracloud_core::ids::{Incarnation, NodeId};
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::message::Offer;
@@ -121,7 +122,7 @@ async fn an_app_that_hands_over_and_refuses_now_is_not_restarted_by_what_its_man
     let replies = town.ask(with_consent).await;
     let ended = outcome(&replies);
     assert_eq!((ended.mode, ended.committed, ended.state_lost), (Mode::Restart, true, true));
-    assert!(people.0.node.lock().unwrap().terms.contains(&Terms { loss_accepted: true }));
+    assert!(people.0.node.lock().unwrap().terms.contains(&Terms { loss_accepted: true, schema: None }));
 
     // Of another program the manifest may say it once and for all, which is not taken for a person's word.
     let unaware = Preview { hands_over: false, offer: None, ..preview };
@@ -133,6 +134,24 @@ async fn an_app_that_hands_over_and_refuses_now_is_not_restarted_by_what_its_man
     let replies = town.ask(Town::move_to(1)).await;
     assert!(outcome(&replies).state_lost);
     assert!(!people.1.node.lock().unwrap().terms.iter().any(|terms| terms.loss_accepted));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_target_is_told_which_schema_the_source_sends() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let people = town.populate();
+    town.until_swapped("serve").await;
+    let schema = Schema { name: "ledger".to_owned(), version: 3 };
+    people.0.node.lock().unwrap().manners.schema = Some(schema.clone());
+    assert!(outcome(&town.ask(Town::move_to(2)).await).committed);
+    let told = people.1.node.lock().unwrap().terms.clone();
+    assert!(told.contains(&Terms { loss_accepted: false, schema: Some(schema) }), "{told:?}");
+    // The next source has its own, or none.
+    people.0.node.lock().unwrap().terms.clear();
+    assert!(outcome(&town.ask(Town::move_to(1)).await).committed);
+    assert!(people.0.node.lock().unwrap().terms.iter().all(|terms| terms.schema.is_none()));
     controller.stop().await;
 }
 

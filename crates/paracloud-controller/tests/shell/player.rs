@@ -1,6 +1,8 @@
 //! Agents and gateways, played: they speak the real lines, and do at once what they are asked to.
 
 use crate::town::Town;
+use paci::call::Schema;
+use paci::finding::MoveEstimate;
 use paci::participant::{Call, Outcome, Sealed, Side};
 use paracloud_core::ids::{GatewayId, NodeId, StartId};
 use paracloud_core::migration::duty::duty;
@@ -30,6 +32,8 @@ pub(crate) struct Gates {
 #[derive(Debug, Clone)]
 pub(crate) struct Manners {
     pub(crate) preview: Result<Preview, String>,
+    /// What its estimates say that its state travels as.
+    pub(crate) schema: Option<Schema>,
     pub(crate) refuses_as_target: bool,
     /// Answers nothing to `Prepare` for the source, so that a move stays in `copy`.
     pub(crate) copies_for_ever: bool,
@@ -39,7 +43,7 @@ impl Default for Manners {
     fn default() -> Self {
         let preview =
             Preview { hands_over: true, offer: Some(Offer::Accept), estimate: None, reason: String::new() };
-        Self { preview: Ok(preview), refuses_as_target: false, copies_for_ever: false }
+        Self { preview: Ok(preview), schema: None, refuses_as_target: false, copies_for_ever: false }
     }
 }
 
@@ -135,12 +139,17 @@ impl Node {
                 (instance, message)
             }
         };
+        let estimates = matches!(message, ToAgent::Estimate { .. });
         let said = self.answer(message);
         let machine = |message| FromAgentLine::Machine { instance: instance.clone(), message };
         let carried = said.iter().any(|said| matches!(said, FromAgent::Loaded { .. }));
         let mut lines: Vec<_> = said.into_iter().map(machine).collect();
         if carried {
             let note = Note::Carried { bytes: 4096 };
+            lines.insert(0, FromAgentLine::Note { instance, operation: None, note });
+        } else if estimates {
+            let schema = self.manners.schema.clone();
+            let note = Note::Estimate(MoveEstimate { schema, ..MoveEstimate::default() });
             lines.insert(0, FromAgentLine::Note { instance, operation: None, note });
         }
         lines
