@@ -11,8 +11,9 @@ const PUBLIC: &[u8] = b"\"counters\"";
 
 /// Every file below, but for the logs that programs write themselves.
 fn files(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
-        let kind = entry.file_type().unwrap();
+    for entry in std::fs::read_dir(directory).expect("a directory of the rig") {
+        let entry = entry.expect("an entry of it");
+        let kind = entry.file_type().expect("it is there");
         if kind.is_dir() {
             files(&entry.path(), found);
         } else if kind.is_file()
