@@ -7,6 +7,7 @@ use paracloud_substrate::layout::Layout;
 use paracloud_substrate::process::Identity;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -112,6 +113,8 @@ struct Left {
     /// Leaders of sessions that still have somebody in them, and those members.
     sessions: Vec<(i32, Vec<i32>)>,
     shims: Vec<i32>,
+    /// Of which processes they are: their places in the list that was looked for.
+    of: BTreeSet<usize>,
 }
 
 impl Left {
@@ -154,23 +157,32 @@ pub async fn end(processes: &[Process], grace: Duration) -> bool {
     }
 }
 
+/// What of these still runs, by name.
+pub fn some_left(processes: &[Process]) -> Vec<String> {
+    let left = left(processes);
+    left.of.iter().map(|at| format!("{} on {}", processes[*at].instance, processes[*at].node)).collect()
+}
+
 fn left(processes: &[Process]) -> Left {
     let mut left = Left::default();
-    let seen = processes.iter().flat_map(|process| process.sessions.iter().copied());
-    let known: Vec<i32> = processes.iter().filter_map(leader_of).chain(seen).collect();
+    let sessions =
+        |process: &Process| leader_of(process).into_iter().chain(process.sessions.iter().copied()).collect();
+    let known: Vec<Vec<i32>> = processes.iter().map(sessions).collect();
     for process in procfs::process::all_processes().into_iter().flatten().flatten() {
         let Ok(stat) = process.stat() else { continue };
         if matches!(stat.state, 'Z' | 'X' | 'x') {
             continue;
         }
-        if known.contains(&stat.session) {
+        if let Some(at) = known.iter().position(|sessions| sessions.contains(&stat.session)) {
+            left.of.insert(at);
             match left.sessions.iter_mut().find(|(leader, _)| *leader == stat.session) {
                 Some((_, members)) => members.push(stat.pid),
                 None => left.sessions.push((stat.session, vec![stat.pid])),
             }
         } else if let Some(directory) = process.cmdline().ok().and_then(|words| seen::served(&words))
-            && processes.iter().any(|process| process.directory == Path::new(&directory))
+            && let Some(at) = processes.iter().position(|process| process.directory == Path::new(&directory))
         {
+            left.of.insert(at);
             left.shims.push(stat.pid);
         }
     }

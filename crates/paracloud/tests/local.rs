@@ -7,6 +7,7 @@
 )]
 mod rig;
 
+use paracloud_substrate::process::Identity;
 use rig::{Rig, run, wait_until};
 use rustix::process::Signal;
 
@@ -81,10 +82,7 @@ fn an_instance_of_which_nothing_is_known_is_not_stopped_without_consent() {
         std::fs::remove_dir_all(cloud.join(memory)).expect("it was made");
     }
     let mut again = rig.up(&[]);
-    wait_until("it is unknown who owns", || {
-        let instance = &rig.json(&["ps"])["instances"][0];
-        instance["unknown"].as_str().is_some_and(|why| why.contains("no node knows of a record"))
-    });
+    wait_until("it is unknown who owns", || rig.run(&["ps"]).out.contains("no node knows of a record"));
     let asked = rig.run(&["stop"]);
     assert_eq!(asked.code, 4, "{}", asked.err);
     assert!(asked.err.starts_with("error: web: what it holds is not known (process "), "{}", asked.err);
@@ -290,6 +288,41 @@ fn an_app_without_state_that_is_in_the_manifest_no_more_is_ended() {
     let mut again = rig.up(&[]);
     again.serving();
     assert!(!rig.processes("web.py").contains(&program[0]));
+}
+
+#[test]
+fn stop_looks_for_itself_whether_anything_is_left_running() {
+    let rig = Rig::with_program("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "stopGrace: 10m");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let stop = std::thread::scope(|threads| {
+        let stop = threads.spawn(|| rig.json(&["stop", "--yes"]));
+        up.says("ending");
+        // It is killed before it has ended a program that takes its time.
+        up.signal(Signal::KILL);
+        up.ended();
+        stop.join().expect("it ends")
+    });
+    assert_eq!((&stop["ok"], &stop["dropped"]), (&true.into(), &serde_json::json!(["web"])), "{stop}");
+    let left: Vec<_> = stop["left"].as_array().expect("a list").iter().filter_map(|it| it.as_str()).collect();
+    assert!(left.contains(&"web on n1"), "{stop}");
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
+#[test]
+fn stop_says_of_an_up_that_stands_still_that_it_does() {
+    let rig = Rig::new("state: none");
+    let mut up = rig.up(&[]);
+    up.serving();
+    up.signal(Signal::STOP);
+    let identity = Identity::of(up.pid().cast_signed()).expect("it is there");
+    wait_until("it stands still", || identity.is_stopped().unwrap_or(false));
+    let refused = rig.run(&["stop"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("it stands still, and hears nothing"), "{}", refused.err);
+    up.signal(Signal::CONT);
+    assert_eq!(rig.run(&["stop"]).code, 0);
+    assert_eq!(up.ended(), 0);
 }
 
 #[test]

@@ -5,11 +5,12 @@ use crate::client;
 use crate::failure::{Exit, Failure};
 use crate::held::{self, Held};
 use crate::output::{Format, say, tell};
-use crate::processes::{self, to_process};
+use crate::processes;
 use crate::up::{lock, roster};
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::process::Identity;
+use paracloud_substrate::process::{Identity, signal};
+use rustix::process::Signal;
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -24,69 +25,77 @@ const GRACE_MS: u64 = 5_000;
 /// # Errors
 /// There is no cloud here, the person does not consent, or it does not end.
 pub async fn run(context: &Context, yes: bool) -> Result<(), Failure> {
-    match lock::holder(&context.layout) {
-        Some(pid) => end_up(context, pid, yes).await,
-        None => end_leftovers(context, yes).await,
+    match lock::living(&context.layout)? {
+        Some(up) => end_up(context, &up, yes).await,
+        None => end_without_up(context, yes).await,
     }
 }
 
-async fn end_up(context: &Context, pid: i32, yes: bool) -> Result<(), Failure> {
+async fn end_up(context: &Context, up: &Identity, yes: bool) -> Result<(), Failure> {
     let layout = &context.layout;
-    let shown = layout.root().display().to_string();
-    let up =
-        Identity::of(pid).map_err(|error| Failure::machine(format!("`paracloud up` (pid {pid})"), &error))?;
-    let status = client::status(layout).await.ok();
-    let held = held::all(status.as_ref(), config(layout).as_ref(), &processes::all(layout));
-    consent(context, &held, yes)?;
-    to_process(up.pid, rustix::process::Signal::TERM);
-    let grace_ms = longest_grace_ms(layout);
-    if !processes::gone(&[up], Duration::from_millis(grace_ms + END_MS_MAX)).await {
-        let why = format!("`paracloud up` (pid {pid}) does not end");
-        return Err(Failure::new(
-            Exit::Failed,
-            "not_ended",
-            shown,
-            why,
-            format!("kill -9 {pid}, then paracloud stop"),
-        ));
+    let pid = up.pid;
+    let not_ended = |why: &str, next: String| {
+        Failure::new(Exit::Failed, "not_ended", format!("`paracloud up` (pid {pid})"), why, next)
+    };
+    if up.is_stopped().unwrap_or(false) {
+        let next = format!("let it go on: kill -CONT {pid}; or kill -9 {pid}, then paracloud stop");
+        return Err(not_ended("it stands still, and hears nothing", next));
     }
-    done(context, &held);
+    let status = client::status(layout).await.ok();
+    let held = held::all(status.as_ref(), config(layout).as_ref(), &processes::all_seen(layout));
+    consent(context, &held, yes)?;
+    // By handle: it may have ended while a person thought, and its pid be somebody else's by now.
+    let failed = |error: std::io::Error| Failure::machine(format!("`paracloud up` (pid {pid})"), &error);
+    if let Some(handle) = up.open().map_err(failed)? {
+        signal(&handle, Signal::TERM).map_err(failed)?;
+    }
+    let within = Duration::from_millis(longest_grace_ms(layout) + END_MS_MAX);
+    if !processes::gone(std::slice::from_ref(up), within).await {
+        let next = format!("kill -9 {pid}, then paracloud stop");
+        return Err(not_ended("it does not end", next));
+    }
+    // It may have been killed before it was done.
+    let left = end_left(layout, Duration::ZERO).await?;
+    done(context, &held, &left);
     Ok(())
 }
 
 /// No `up` lives here, but something may outlive one that was killed.
-async fn end_leftovers(context: &Context, yes: bool) -> Result<(), Failure> {
+async fn end_without_up(context: &Context, yes: bool) -> Result<(), Failure> {
     let layout = &context.layout;
     let shown = layout.root().display().to_string();
     if !layout.up_lock().exists() {
         let next = "name its directory: --dir DIR";
         return Err(Failure::new(Exit::Unreachable, "no_cloud", shown, "there is no cloud here", next));
     }
-    let mut left = processes::all(layout);
-    left.retain(|process| process.alive().is_some());
-    if left.is_empty() {
+    let known = processes::all_seen(layout);
+    if roster::living(layout).is_empty() && processes::some_left(&known).is_empty() {
         let why = "the cloud of this directory is not up, and nothing of it is running";
         return Err(Failure::new(Exit::Unreachable, "no_cloud", shown, why, ""));
     }
-    let held = held::all(None, config(layout).as_ref(), &left);
+    let held = held::all(None, config(layout).as_ref(), &known);
     if context.format == Format::Text {
-        tell("`paracloud up` was killed here; its instances still run (the next `up` would adopt them)");
+        tell("`paracloud up` was killed here, and what it ran was not (the next `up` would adopt it)");
     }
     consent(context, &held, yes)?;
-    // Nobody brings it up meanwhile.
-    let _lock = lock::take(layout)?;
-    roster::end_leftovers(layout).await?;
-    if !processes::end(&processes::all(layout), Duration::from_millis(GRACE_MS)).await {
-        return Err(Failure::new(
-            Exit::Failed,
-            "not_ended",
-            shown,
-            "a process was killed and is still there",
-            "",
-        ));
-    }
-    done(context, &held);
+    let left = end_left(layout, Duration::from_millis(GRACE_MS)).await?;
+    done(context, &held, &left);
     Ok(())
+}
+
+/// Ends whatever of the cloud runs without an `up`, and says what that was.
+async fn end_left(layout: &Layout, grace: Duration) -> Result<Vec<String>, Failure> {
+    // Nobody brings it up meanwhile. Where the directory was removed there is nothing to lock.
+    let _lock = layout.root().exists().then(|| lock::take(layout)).transpose()?;
+    let mut left = roster::end_leftovers(layout).await?;
+    let known = processes::all_seen(layout);
+    left.extend(processes::some_left(&known));
+    if !processes::end(&known, grace).await {
+        let shown = layout.root().display().to_string();
+        let why = "a process was killed and is still there: it waits in the kernel";
+        return Err(Failure::new(Exit::Failed, "not_ended", shown, why, "paracloud stop, once more"));
+    }
+    Ok(left)
 }
 
 /// Asks, if anything would be lost.
@@ -120,10 +129,13 @@ fn names(held: &[Held]) -> Vec<&str> {
     held.iter().map(|held| held.instance.as_str()).collect()
 }
 
-fn done(context: &Context, held: &[Held]) {
+fn done(context: &Context, held: &[Held], left: &[String]) {
     match context.format {
-        Format::Json => say(&json!({ "ok": true, "dropped": names(held) }).to_string()),
-        Format::Text => say("stopped; nothing is left running"),
+        Format::Json => say(&json!({ "ok": true, "dropped": names(held), "left": left }).to_string()),
+        Format::Text => {
+            left.iter().for_each(|left| tell(&format!("{left} was left running: ended")));
+            say("stopped; nothing is left running")
+        }
     };
 }
 

@@ -45,8 +45,7 @@ impl Roster {
 /// # Errors
 /// One does not end.
 pub async fn end_leftovers(layout: &Layout) -> Result<Vec<String>, Failure> {
-    let alive: Vec<(String, Identity)> =
-        read(layout).into_iter().filter(|(_, identity)| identity.is_alive().unwrap_or(false)).collect();
+    let alive = living(layout);
     let identities: Vec<Identity> = alive.iter().map(|(_, identity)| identity.clone()).collect();
     for signal in [Signal::TERM, Signal::KILL] {
         // By handle: a pid could be somebody else's by now.
@@ -60,6 +59,11 @@ pub async fn end_leftovers(layout: &Layout) -> Result<Vec<String>, Failure> {
     let who = layout.root().display().to_string();
     let error = io::Error::other("shells of an earlier `up` do not end, though they were killed");
     Err(Failure::machine(who, &error))
+}
+
+/// The shells of the last `up` that live, by name.
+pub fn living(layout: &Layout) -> Vec<(String, Identity)> {
+    read(layout).into_iter().filter(|(_, identity)| identity.is_alive().unwrap_or(false)).collect()
 }
 
 /// The shells of the last `up` by name; some may have ended.
