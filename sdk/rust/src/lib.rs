@@ -72,6 +72,8 @@
 //! - A spawned task does not inherit the guard of who spawned it; it can be given it: [`Guard::scope`].
 //! - After an upgrade (a WebSocket) each message takes its own guard: [`Paci::enter`], then handle the message under
 //!   [`Guard::scope`] or [`Guard::run`], and answer before the guard is dropped.
+//! - A handler of [`Paci`] that panics has failed, and the cloud is told so: an estimate is no consent then, and a process
+//!   whose [`Paci::on_resume`] panicked never serves.
 //! - Timers, connections to others and all other outward acts wait for [`Paci::serving`].
 
 mod gate;

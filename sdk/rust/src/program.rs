@@ -182,6 +182,7 @@ impl Paci {
     }
 
     /// What to do in the new process after a move, before it serves: make anew what must not be the same in two processes.
+    /// If it panics, the process never serves: the cloud ends it, and the source goes on.
     pub fn on_resume<F: Future<Output = ()> + Send + 'static>(
         &self,
         handler: impl Fn(Resuming) -> F + Send + Sync + 'static,

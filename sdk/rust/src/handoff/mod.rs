@@ -50,6 +50,9 @@ pub(crate) enum HandoffError {
     /// The source has a container that this program has not.
     #[error("the source has a container {0:?}, this program has none of that name")]
     ContainerUnknown(String),
+    /// The thread that copied or loaded panicked.
+    #[error("the thread of the handoff panicked")]
+    Panicked,
     /// The operation was forgotten.
     #[error("the operation was given up")]
     Forgotten,

@@ -6,6 +6,7 @@
 mod acts;
 mod answers;
 mod calls;
+mod handlers;
 
 use super::Parts;
 use crate::handoff::HandoffError;
@@ -13,6 +14,7 @@ use crate::handoff::source::Copy;
 use crate::handoff::target::{Load, Loaded};
 use crate::state::store::Staged;
 use bytes::Bytes;
+use handlers::{Failure, Renewal};
 use paci::answer::{Answer, Verdict};
 use paci::call::{Call, Outcome};
 use paci::channel::ChannelToken;
@@ -46,8 +48,8 @@ pub(super) enum Event {
     Filled(u32, Result<Loaded, HandoffError>),
     /// All guards ended, or the wait did.
     Guards(u32, Result<(), Blocked>),
-    /// A handler has ended.
-    Handled(Kind, u32),
+    /// A handler has ended, one way or the other.
+    Handled(Kind, u32, Result<(), Failure>),
 }
 
 /// Which call a question is.
@@ -92,8 +94,7 @@ pub(super) struct Driver {
     staged: Option<(u32, Staged)>,
     blocked: Option<Blocked>,
     failure: Option<(u32, AnswerCode, String)>,
-    /// The handler of `Resume` is at work: the answer waits for it.
-    resuming: bool,
+    renewal: Renewal,
     /// What was loaded is installed, and its replies are to be found.
     has_loaded: bool,
 }
@@ -122,7 +123,7 @@ impl Driver {
             staged: None,
             blocked: None,
             failure: None,
-            resuming: false,
+            renewal: Renewal::Done,
             has_loaded: false,
         }
     }
@@ -179,7 +180,7 @@ impl Driver {
                 let acts = self.participant.blocked(operation);
                 self.perform(Kind::Seal, acts);
             }
-            Event::Handled(kind, operation) => self.handled(kind, operation),
+            Event::Handled(kind, operation, ended) => self.handled(kind, operation, ended),
         }
     }
 
@@ -258,9 +259,7 @@ impl Driver {
                 self.closed = self.closed.max(upcall.operation);
                 self.resume(&upcall, resume.incarnation, outcome);
             }
-            Call::Serve(serve) => {
-                self.told_to(kind, &upcall, participant::Call::Serve { incarnation: serve.incarnation });
-            }
+            Call::Serve(serve) => self.serve(&upcall, serve.incarnation),
         }
     }
 
@@ -386,6 +385,7 @@ fn told(error: &HandoffError) -> (AnswerCode, String) {
         | HandoffError::Frame(_)
         | HandoffError::Encode(_)
         | HandoffError::Items(_)
+        | HandoffError::Panicked
         | HandoffError::Forgotten => AnswerCode::ChannelLost,
     };
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));

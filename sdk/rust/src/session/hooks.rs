@@ -1,4 +1,4 @@
-//! What a program does when the cloud asks: its handlers.
+//! What a program does when the cloud asks: its handlers. One that panics has failed, and the cloud is told so.
 
 use paci::finding::MoveEstimate;
 use std::pin::Pin;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod agent;
+mod handlers;
 mod replies;
 
 use agent::{Agent, upcall};
@@ -21,9 +22,11 @@ use std::time::Duration;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-async fn program(agent: &Agent) -> (Paci, Map) {
+/// A program with a map, and with the handlers that `named` names.
+async fn program(agent: &Agent, named: impl FnOnce(&Paci)) -> (Paci, Map) {
     let paci = Paci::new(agent.environment());
     let map = paci.map("accounts").unwrap();
+    named(&paci);
     paci.start().await.unwrap();
     (paci, map)
 }
@@ -48,9 +51,9 @@ struct Move {
     right: (Paci, Map),
 }
 
-async fn copying() -> Move {
+async fn copying(target_named: impl FnOnce(&Paci)) -> Move {
     let (mut source, mut target) = (Agent::start(Standing::Owner, 7), Agent::start(Standing::Staging, 8));
-    let (left, right) = (program(&source).await, program(&target).await);
+    let (left, right) = (program(&source, |_| {}).await, program(&target, target_named).await);
     left.0.serving().await;
     (0..500_u32).for_each(|number| left.1.put(number.to_be_bytes(), vec![1; 100]).unwrap());
     target.ask(upcall(41, 1, prepare(Side::Target)));
@@ -64,7 +67,7 @@ async fn copying() -> Move {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_is_moved_while_it_serves() {
-    let Move { mut source, mut target, left, right } = copying().await;
+    let Move { mut source, mut target, left, right } = copying(|_| {}).await;
     assert!(right.1.get("alice").is_err(), "a target that is being filled does not serve");
     left.1.put("alice", "100").unwrap();
     let small = |answer: &Answer| matches!(&answer.result, Some(Finding::Copy(copy)) if copy.remaining_records == Some(0));
@@ -100,7 +103,7 @@ async fn a_program_is_moved_while_it_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_rolled_back_serves_on_and_can_be_moved_again() {
-    let Move { mut source, mut target, left, right } = copying().await;
+    let Move { mut source, mut target, left, right } = copying(|_| {}).await;
     source.ask(upcall(41, 2, seal()));
     source.done(41).await;
     target.done(41).await;
@@ -113,7 +116,7 @@ async fn a_source_that_is_rolled_back_serves_on_and_can_be_moved_again() {
     assert!(!right.0.is_serving());
 
     let mut other = Agent::start(Standing::Staging, 10);
-    let (filled, map) = program(&other).await;
+    let (filled, map) = program(&other, |_| {}).await;
     other.ask(upcall(42, 1, prepare(Side::Target)));
     source.ask(upcall(42, 1, prepare(Side::Source)));
     Agent::join(&mut source, &mut other).await;
@@ -130,7 +133,7 @@ async fn a_source_that_is_rolled_back_serves_on_and_can_be_moved_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guard_that_is_held_blocks_the_seal_and_is_named_and_the_gate_stays_closed() {
-    let Move { mut source, left, .. } = copying().await;
+    let Move { mut source, left, .. } = copying(|_| {}).await;
     let guard = left.0.enter("POST /transfer").unwrap();
     source.ask(upcall(41, 2, Call::Seal(Seal { pause_ms_max: 1, guard_wait_ms: 20 })));
     let failed = source.answer_when(41, |answer| answer.verdict == Verdict::Failed).await;
@@ -148,7 +151,7 @@ async fn a_guard_that_is_held_blocks_the_seal_and_is_named_and_the_gate_stays_cl
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seal_waits_for_the_guards_and_what_they_change_is_moved() {
-    let Move { mut source, mut target, left, right } = copying().await;
+    let Move { mut source, mut target, left, right } = copying(|_| {}).await;
     let guard = left.0.enter("POST /transfer").unwrap();
     source.ask(upcall(41, 2, seal()));
     let closed = async {
@@ -170,7 +173,7 @@ async fn a_seal_waits_for_the_guards_and_what_they_change_is_moved() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_breaks_fails_both_sides_and_only_resume_opens_the_gate() {
-    let Move { mut source, mut target, left, right } = copying().await;
+    let Move { mut source, mut target, left, right } = copying(|_| {}).await;
     source.break_channel();
     let failed = |answer: &Answer| answer.verdict == Verdict::Failed;
     assert_eq!(target.answer_when(41, failed).await.code, AnswerCode::ChannelLost.as_str());
@@ -198,7 +201,7 @@ async fn a_channel_that_breaks_fails_both_sides_and_only_resume_opens_the_gate()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_source_stays_sealed_when_its_agent_restarts() {
-    let Move { mut source, left, .. } = copying().await;
+    let Move { mut source, left, .. } = copying(|_| {}).await;
     source.ask(upcall(41, 2, seal()));
     source.done(41).await;
     for standing in [Standing::Undecided, Standing::Owner, Standing::Staging, Standing::Outdated] {
@@ -215,7 +218,7 @@ async fn a_sealed_source_stays_sealed_when_its_agent_restarts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operations_that_are_over_are_refused() {
-    let Move { mut source, left, .. } = copying().await;
+    let Move { mut source, left, .. } = copying(|_| {}).await;
     source.ask(upcall(41, 2, Call::Abort(Abort {})));
     source.done(41).await;
     assert!(left.0.is_serving());
@@ -260,7 +263,7 @@ async fn an_estimate_tells_size_mode_and_schema_and_can_be_put_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_refuses_a_schema_that_it_cannot_read() {
     let mut agent = Agent::start(Standing::Staging, 8);
-    let (_paci, _map) = program(&agent).await;
+    let (_paci, _map) = program(&agent, |_| {}).await;
     let schema = Some(Schema { name: "paracloud-state".into(), version: 99 });
     let prepare = Prepare { side: Side::Target, mode: Mode::Handoff, channel_token: TOKEN.into(), schema };
     agent.ask(upcall(41, 1, Call::Prepare(prepare)));
@@ -272,7 +275,7 @@ async fn a_target_refuses_a_schema_that_it_cannot_read() {
 async fn a_token_that_the_agent_refuses_ends_the_preparation() {
     let mut source = Agent::start(Standing::Owner, 7);
     source.refuse_joins();
-    let (paci, _map) = program(&source).await;
+    let (paci, _map) = program(&source, |_| {}).await;
     paci.serving().await;
     source.ask(upcall(41, 1, prepare(Side::Source)));
     let failed = source.answer_when(41, |answer| answer.verdict == Verdict::Failed).await;
@@ -321,7 +324,7 @@ async fn handlers_run_once_a_question_however_often_it_is_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_understood_is_answered_and_does_no_harm() {
     let mut agent = Agent::start(Standing::Owner, 7);
-    let (paci, _map) = program(&agent).await;
+    let (paci, _map) = program(&agent, |_| {}).await;
     paci.serving().await;
     agent.ask_raw(r#"{"operation":41,"attempt":1,"quote":{}}"#);
     assert_eq!(agent.answer_when(41, |_| true).await.verdict, Verdict::Unsupported);
@@ -348,7 +351,7 @@ async fn what_cannot_be_understood_is_answered_and_does_no_harm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cloudcalls_are_made_and_the_state_is_told_again_after_a_restart() {
     let mut agent = Agent::start(Standing::Owner, 7);
-    let (paci, _map) = program(&agent).await;
+    let (paci, _map) = program(&agent, |_| {}).await;
     paci.ready();
     assert_eq!(agent.state().await, State::Ready);
     let granted = paci.hold("payroll", Duration::from_secs(60), "monthly", &["move"]).await.unwrap();

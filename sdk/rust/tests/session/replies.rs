@@ -33,7 +33,7 @@ async fn raised((paci, map): &(Paci, Map)) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_the_source_answered_is_answered_the_same_by_the_target() {
-    let mut moved = copying().await;
+    let mut moved = copying(|_| {}).await;
     assert_eq!(raised(&moved.left).await, "1");
     moved.source.ask(upcall(41, 2, seal()));
     moved.source.done(41).await;

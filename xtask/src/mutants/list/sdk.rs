@@ -49,6 +49,17 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "a renewal that panicked is over and forgotten",
+        file: "sdk/rust/src/session/driver/handlers.rs",
+        find: r"Renewal::Failed(failure.clone())",
+        replace: r"Renewal::Done",
+        catch: test(
+            "paracloud-sdk",
+            "session",
+            "handlers::a_target_whose_renewal_panicked_is_not_ready_and_never_serves",
+        ),
+    },
+    Mutant {
         name: "end of stream taken for end record",
         file: "sdk/rust/src/handoff/target.rs",
         find: r#"

@@ -3,10 +3,11 @@
 use super::{Driver, Event, Kind, ms};
 use crate::handoff::source::Copy;
 use crate::handoff::target::{Load, Loaded};
-use crate::handoff::{join, source, target};
+use crate::handoff::{HandoffError, join, source, target};
 use paci::finding::Blocked;
 use paci::names::AnswerCode;
 use paci::participant::{self, Act, Phase};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 impl Driver {
@@ -45,10 +46,15 @@ impl Driver {
         let (store, events) = (self.parts.store.clone(), self.events.clone());
         self.thread("paci-copy", operation, move || {
             let _only_copy = store.only_copy();
-            let copied = join::join(&path, &token).and_then(|stream| {
+            let copied = contained(|| {
+                let stream = join::join(&path, &token)?;
                 let _session_ended = events.blocking_send(Event::Joined(operation));
                 source::run(stream, &store, &copy)
             });
+            if matches!(copied, Err(HandoffError::Panicked)) {
+                copy.forget();
+                store.end_copy();
+            }
             let is_sealed = copied.is_ok();
             let _session_ended = events.blocking_send(Event::Copied(operation, copied));
             if is_sealed {
@@ -65,7 +71,8 @@ impl Driver {
         let (path, token) = (self.parts.endpoint.channel(), self.token.clone());
         let (store, events) = (self.parts.store.clone(), self.events.clone());
         self.thread("paci-load", operation, move || {
-            let filled = join::join(&path, &token).and_then(|stream| {
+            let filled = contained(|| {
+                let stream = join::join(&path, &token)?;
                 let _session_ended = events.blocking_send(Event::Joined(operation));
                 target::run(stream, &store, &load)
             });
@@ -110,5 +117,23 @@ impl Driver {
         let kind = if self.participant.is_sealed() { Kind::Seal } else { Kind::Prepare };
         let acts = self.participant.channel_failed(operation);
         self.perform(kind, acts);
+    }
+}
+
+/// One side of a handoff, whose end is told however it ends: nobody would hear of a thread that panics.
+fn contained<T>(work: impl FnOnce() -> Result<T, HandoffError>) -> Result<T, HandoffError> {
+    // What was copied or loaded is dropped with the error; nothing else is shared but locks that stand a panic.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(HandoffError::Panicked))
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_of_a_handoff_that_panics_has_failed() {
+        assert!(matches!(contained(|| Ok(7)), Ok(7)));
+        assert!(matches!(contained(|| Err::<(), _>(HandoffError::Forgotten)), Err(HandoffError::Forgotten)));
+        assert!(matches!(contained::<()>(|| panic!("a fault of ours")), Err(HandoffError::Panicked)));
     }
 }

@@ -1,6 +1,7 @@
 //! What is said to the agent: answers, and reports while something is at work.
 
 use super::super::QUEUE;
+use super::super::hooks::NotNow;
 use super::{Driver, Kind, REPORT, ms, rounded_up};
 use paci::answer::{Answer, Verdict};
 use paci::bounds::{HEARTBEAT_MS, REFUSAL_MS_MAX};
@@ -62,20 +63,12 @@ impl Driver {
             schema: self.parts.has_state.then(|| self.parts.schema.clone()),
             ..MoveEstimate::default()
         };
-        let completed = match &self.parts.hooks.estimate {
-            Some(hook) => {
-                let _program = self.parts.program.enter();
-                hook(estimate)
-            }
-            None => Ok(estimate),
-        };
-        match completed {
-            Ok(estimate) => answer.with(Finding::Estimate(estimate)),
-            Err(later) => {
-                let retry_after_ms = ms(later.retry_after).clamp(1, REFUSAL_MS_MAX);
-                Answer { verdict: Verdict::Defer, retry_after_ms, ..answer }.saying(&later.reason)
-            }
-        }
+        self.completed(answer, estimate)
+    }
+
+    pub(super) fn deferred(answer: Answer, later: &NotNow) -> Answer {
+        let retry_after_ms = ms(later.retry_after).clamp(1, REFUSAL_MS_MAX);
+        Answer { verdict: Verdict::Defer, retry_after_ms, ..answer }.saying(&later.reason)
     }
 
     pub(super) fn progress(&self) -> Option<CopyProgress> {

@@ -1,7 +1,8 @@
 //! What each call that is more than a word to the participant sets going.
 
 use super::super::hooks::{Draining, Resuming, Stopping};
-use super::{Driver, Event, Kind, closed};
+use super::handlers::Renewal;
+use super::{Driver, Kind, closed};
 use paci::answer::{Answer, Verdict};
 use paci::call::{Prepare, Side};
 use paci::finding::Finding;
@@ -51,14 +52,27 @@ impl Driver {
             self.parts.gate.expect(incarnation);
             self.has_loaded = true;
             if let Some(hook) = self.parts.hooks.resume.clone() {
-                self.resuming = true;
+                self.renewal = Renewal::AtWork;
                 self.work(Kind::Resume, operation, move || hook(Resuming { incarnation }));
             }
         }
-        if self.resuming {
-            self.say(Answer::to(upcall, Verdict::InProgress));
-        } else {
-            self.perform(Kind::Resume, acts);
+        match &self.renewal {
+            Renewal::Done => self.perform(Kind::Resume, acts),
+            Renewal::AtWork => self.say(Answer::to(upcall, Verdict::InProgress)),
+            Renewal::Failed(failure) => self.say(failure.answer(Answer::to(upcall, Verdict::Failed))),
+        }
+    }
+
+    pub(super) fn serve(&mut self, upcall: &Upcall, incarnation: u32) {
+        match &self.renewal {
+            Renewal::Done => {
+                self.told_to(Kind::Serve, upcall, participant::Call::Serve { incarnation });
+            }
+            // Nobody was told that the process is ready.
+            Renewal::AtWork => {
+                self.say(Answer::to(upcall, Verdict::Failed).because(AnswerCode::WrongPhase));
+            }
+            Renewal::Failed(failure) => self.say(failure.answer(Answer::to(upcall, Verdict::Failed))),
         }
     }
 
@@ -115,44 +129,5 @@ impl Driver {
         };
         self.say(answer);
         true
-    }
-
-    /// Runs a handler where the program runs.
-    pub(super) fn work<F>(&mut self, kind: Kind, operation: u32, work: impl FnOnce() -> F + Send + 'static)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        if let Some(question) = self.question(kind, operation) {
-            question.at_work = true;
-        }
-        let events = self.events.clone();
-        let program = self.parts.program.clone();
-        tokio::spawn(async move {
-            // A handler that panics has ended too.
-            if let Err(error) = program.spawn(async move { work().await }).await {
-                tracing::error!(%error, "a handler failed");
-            }
-            let _session_ended = events.send(Event::Handled(kind, operation)).await;
-        });
-    }
-
-    pub(super) fn handled(&mut self, kind: Kind, operation: u32) {
-        if kind == Kind::Resume {
-            self.resuming = false;
-        }
-        let in_flight = self.in_flight();
-        let Some(question) = self.question(kind, operation).filter(|question| question.at_work) else {
-            return;
-        };
-        question.at_work = false;
-        let done = Answer {
-            operation,
-            attempt: question.attempt,
-            verdict: Verdict::Done,
-            result: (kind == Kind::Drain).then_some(Finding::InFlight(in_flight)),
-            ..Answer::default()
-        };
-        question.last = Some(done.clone());
-        self.say(done);
     }
 }
