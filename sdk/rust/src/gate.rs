@@ -3,8 +3,8 @@
 //! Closing it and counting guards happen under one lock, so there is no moment at which a request slips in after the
 //! gate was found empty.
 
+use crate::route::Route;
 use crate::sync::{Mutex, lock};
-use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Holder {
-    route: Arc<str>,
+    route: Route,
     since: Instant,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Closed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Oldest {
     /// What it is held for.
-    pub(crate) route: Arc<str>,
+    pub(crate) route: Route,
     /// For how long.
     pub(crate) held: Duration,
 }
@@ -59,7 +59,7 @@ impl Gate {
     }
 
     /// Takes a guard, if the gate is open. Never waits.
-    pub(crate) fn enter(&self, route: Arc<str>) -> Result<usize, Closed> {
+    pub(crate) fn enter(&self, route: Route) -> Result<usize, Closed> {
         let mut inner = lock(&self.inner);
         if !inner.open {
             return Err(Closed { incarnation: inner.incarnation });

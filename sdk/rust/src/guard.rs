@@ -5,6 +5,7 @@
 //! found by [`Guard::scope`] and [`Guard::run`]; a spawned task does not inherit it.
 
 use crate::gate::{Closed, Gate, Watch};
+use crate::route::Route;
 use crate::sync::{AtomicBool, Mutex, Ordering, lock, thread_local};
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -57,7 +58,7 @@ impl std::fmt::Debug for Guard {
 
 impl Guard {
     /// A new guard, whatever the running code is under.
-    pub(crate) fn take(gate: &Arc<Gate>, route: Arc<str>) -> Result<Self, Refused> {
+    pub(crate) fn take(gate: &Arc<Gate>, route: Route) -> Result<Self, Refused> {
         let holder = gate.enter(route)?;
         Ok(Self { held: Arc::new(Held { gate: gate.clone(), holder, wrote: AtomicBool::new(false) }) })
     }
@@ -123,7 +124,7 @@ impl Slot {
     }
 
     /// Takes a guard again, if there is none.
-    pub(crate) fn renew(&self, gate: &Arc<Gate>, route: &Arc<str>) -> Result<(), Refused> {
+    pub(crate) fn renew(&self, gate: &Arc<Gate>, route: &Route) -> Result<(), Refused> {
         let mut guard = lock(&self.guard);
         if guard.is_none() {
             *guard = Some(Guard::take(gate, route.clone())?);

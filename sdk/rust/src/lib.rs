@@ -84,6 +84,7 @@ pub mod http;
 #[doc(hidden)]
 pub mod interleave;
 mod program;
+mod route;
 mod session;
 pub mod state;
 mod sync;

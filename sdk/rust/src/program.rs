@@ -191,7 +191,8 @@ impl Paci {
         self
     }
 
-    /// Completes what a move is estimated to cost, or says that it cannot be now.
+    /// Completes what a move is estimated to cost, or says that it cannot be now. An estimate that breaks a bound of the
+    /// contract ([`paci::finding::MoveEstimate`]) is answered as a failure that names the bound.
     pub fn on_estimate(
         &self,
         handler: impl Fn(MoveEstimate) -> Result<MoveEstimate, NotNow> + Send + Sync + 'static,
@@ -242,7 +243,7 @@ impl Paci {
     }
 
     /// A guard: access to moved state until it is dropped. Within another guard it is the same one. It never waits.
-    /// `route` names it for people who look for what holds up a seal.
+    /// `route` names it for people who look for what holds up a seal; it is cut at 128 bytes.
     ///
     /// # Errors
     /// The gate is closed.

@@ -1,5 +1,6 @@
 //! How far a copy has got, and what a pause would last if it began now.
 
+use paci::bounds::DURATION_MS_MAX;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,8 @@ const RATE_UNKNOWN: f64 = 100e6;
 /// What a record is taken to have before any was sent, in bytes: rather too much, because a prediction that is too low
 /// begins the pause too early.
 const RECORD_BYTES_UNKNOWN: f64 = 65_536.0;
+/// A longer pause is not predicted: the contract takes none.
+const PAUSE_MAX: Duration = Duration::from_millis(DURATION_MS_MAX as u64);
 
 /// What a source knows of its copy.
 #[derive(Debug)]
@@ -85,8 +88,8 @@ impl Convergence {
             };
             remaining_records as f64 * each + (self.sent_bytes - self.acked_bytes) as f64
         };
-        let seconds = (bytes / self.bytes_per_s).min(86_400.0);
-        let pause = Duration::from_secs_f64(seconds) + self.answer;
+        let seconds = (bytes / self.bytes_per_s).min(PAUSE_MAX.as_secs_f64());
+        let pause = (Duration::from_secs_f64(seconds) + self.answer).min(PAUSE_MAX);
         Progress { sent_bytes: self.sent_bytes, remaining_records, pause }
     }
 }
@@ -113,6 +116,12 @@ mod tests {
     #[test]
     fn a_copy_that_has_not_begun_is_far_from_done() {
         assert!(Convergence::new(Instant::now()).progress(1_000).pause >= Duration::from_millis(500));
+    }
+
+    #[test]
+    fn no_pause_is_longer_than_can_be_told() {
+        let told = Convergence::new(Instant::now()).progress(usize::MAX).pause;
+        assert_eq!(told.as_millis(), u128::from(DURATION_MS_MAX));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use super::{BoxError, WHOLE_BODY_BYTES_MAX};
 use crate::gate::{Gate, Watch};
 use crate::guard::{Refused, Slot};
+use crate::route::Route;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
@@ -17,13 +18,13 @@ type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 /// A guard that comes and goes with the chunks of a body.
 pub(super) struct Lease {
     gate: Arc<Gate>,
-    route: Arc<str>,
+    route: Route,
     slot: Slot,
     watch: Watch,
 }
 
 impl Lease {
-    pub(super) fn new(gate: Arc<Gate>, route: Arc<str>, slot: Slot) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, route: Route, slot: Slot) -> Self {
         Self { gate, route, slot, watch: Watch::default() }
     }
 

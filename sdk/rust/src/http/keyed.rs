@@ -5,6 +5,7 @@ use super::replies::{Begun, Claim, Replies};
 use super::reply::Said;
 use super::{BoxError, KEYED_BODY_BYTES_MAX, REPLY_BODY_BYTES_MAX, RequestBody};
 use crate::guard::{Guard, Slot};
+use crate::route::Route;
 use crate::state::digest::fingerprint;
 use bytes::Bytes;
 use http::response::Parts;
@@ -21,7 +22,7 @@ impl Layer {
         self,
         inner: S,
         request: Request<B>,
-        route: Arc<str>,
+        route: Route,
         key: &HeaderValue,
         replies: &Arc<Replies>,
     ) -> Answered<S::Error, R>
@@ -83,7 +84,7 @@ impl Layer {
         self,
         mut inner: S,
         request: Request<RequestBody<B>>,
-        route: Arc<str>,
+        route: Route,
         guard: Guard,
         claim: Claim,
     ) -> Answered<S::Error, R>

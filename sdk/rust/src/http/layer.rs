@@ -5,12 +5,13 @@ use super::replies::Replies;
 use super::{BoxError, GuardedBody, RequestBody, WHOLE_BODY_BYTES_MAX, answer};
 use crate::gate::Gate;
 use crate::guard::{Guard, Refused, Slot};
+use crate::route::Route;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::BodyExt;
-use paci::bounds::{SERVE_WAIT_MS, STRING_BYTES_MAX};
+use paci::bounds::SERVE_WAIT_MS;
 use paci::http::{IDEMPOTENCY_KEY_HEADER, NOT_APPLIED_HEADER};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -97,7 +98,7 @@ where
 
 impl Layer {
     /// A guard for a request, once the gate that is about to open has opened.
-    pub(super) async fn guard(&self, route: &Arc<str>) -> Result<Guard, Refused> {
+    pub(super) async fn guard(&self, route: &Route) -> Result<Guard, Refused> {
         if self.gate.is_opening() {
             let bound = Duration::from_millis(u64::from(SERVE_WAIT_MS));
             // Late or not, the gate has the word.
@@ -106,7 +107,7 @@ impl Layer {
         Guard::take(&self.gate, route.clone())
     }
 
-    async fn plain<S, B, R>(&self, inner: S, request: Request<B>, route: Arc<str>) -> Answered<S::Error, R>
+    async fn plain<S, B, R>(&self, inner: S, request: Request<B>, route: Route) -> Answered<S::Error, R>
     where
         S: tower::Service<Request<RequestBody<B>>, Response = Response<R>>,
         B: Body<Data = Bytes>,
@@ -134,7 +135,7 @@ impl Layer {
         mut inner: S,
         request: Request<RequestBody<B>>,
         slot: Slot,
-        route: Arc<str>,
+        route: Route,
     ) -> Answered<S::Error, R>
     where
         S: tower::Service<Request<RequestBody<B>>, Response = Response<R>>,
@@ -151,7 +152,7 @@ impl Layer {
         mut parts: Parts,
         body: R,
         slot: Slot,
-        route: Arc<str>,
+        route: Route,
     ) -> Response<GuardedBody<R>> {
         parts.headers.remove(NOT_APPLIED_HEADER);
         let body = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -172,10 +173,10 @@ impl Layer {
 }
 
 /// What the guard of a request is called: method and path.
-fn route<B>(request: &Request<B>) -> Arc<str> {
-    let printable = |char: char| if char == ' ' || char.is_ascii_graphic() { char } else { '?' };
+fn route<B>(request: &Request<B>) -> Route {
+    let is_printable = |char: char| char == ' ' || char.is_ascii_graphic();
     let route = format!("{} {}", request.method(), request.uri().path());
-    route.chars().take(STRING_BYTES_MAX).map(printable).collect::<String>().into()
+    Route::from(&*route.replace(|char| !is_printable(char), "?"))
 }
 
 pub(super) fn own<B: Body>(status: StatusCode, body: &'static str) -> Response<GuardedBody<B>> {

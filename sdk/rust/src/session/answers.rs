@@ -33,7 +33,12 @@ async fn one(agent: &mut Agent, answer: &Answer) {
                 NextStep::Fix | NextStep::Forget | NextStep::StopPolling | NextStep::GoWithout => false,
             },
         };
-        tracing::debug!(operation = answer.operation, %error, again, "an answer was not taken");
+        let (operation, verdict) = (answer.operation, answer.verdict);
+        if matches!(&error, CallError::Refused(body) if body.next == NextStep::Fix) {
+            tracing::warn!(operation, %verdict, %error, "the agent refuses an answer, which is lost");
+        } else {
+            tracing::debug!(operation, %verdict, %error, again, "an answer was not taken");
+        }
         if !again {
             return;
         }

@@ -10,6 +10,7 @@ use paci::finding::{CopyProgress, Finding, MoveEstimate};
 use paci::names::AnswerCode;
 use paci::participant;
 use paci::proof::Sealed;
+use paci::wire::Message;
 use std::time::Duration;
 
 impl Driver {
@@ -126,6 +127,7 @@ impl Driver {
     }
 
     pub(super) fn say(&self, answer: Answer) {
+        let Some(answer) = takeable(answer) else { return };
         tracing::debug!(answer.operation, answer.attempt, %answer.verdict, answer.code, "says");
         if self.answers.try_send(answer).is_err() {
             tracing::warn!(waiting = QUEUE, "the agent takes no answers; one is dropped, it will ask again");
@@ -134,5 +136,58 @@ impl Driver {
 
     pub(super) fn in_flight(&self) -> u32 {
         u32::try_from(self.parts.gate.held()).unwrap_or(u32::MAX)
+    }
+}
+
+/// An answer that the contract takes: this one, or what can be said in its place. The agent refuses every other, and would
+/// never learn what became of its question.
+fn takeable(answer: Answer) -> Option<Answer> {
+    let Err(invalid) = answer.validate() else { return Some(answer) };
+    let Answer { operation, attempt, verdict, .. } = answer;
+    tracing::warn!(operation, attempt, %verdict, %invalid, "an answer breaks a bound; another is given in its place");
+    let bare = Answer { operation, attempt, verdict, ..Answer::default() };
+    let said = match verdict {
+        // What breaks the bound is how far it has got; that it is at work is true.
+        Verdict::InProgress => bare,
+        Verdict::Unspecified
+        | Verdict::Done
+        | Verdict::Defer
+        | Verdict::Refuse
+        | Verdict::Unsupported
+        | Verdict::Failed => Answer { verdict: Verdict::Failed, ..bare }
+            .because(AnswerCode::Malformed)
+            .saying(&invalid.to_string()),
+    };
+    // Without operation or attempt there is nothing that could be answered.
+    Some(said).filter(|said| said.validate().is_ok())
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+    use paci::finding::Blocked;
+
+    fn answer(verdict: Verdict) -> Answer {
+        Answer { operation: 41, attempt: 1, verdict, ..Answer::default() }
+    }
+
+    #[test]
+    fn what_the_contract_does_not_take_is_said_in_a_form_that_it_takes() {
+        let fine = answer(Verdict::Done).with(Finding::InFlight(0));
+        assert_eq!(takeable(fine.clone()), Some(fine));
+
+        let late = CopyProgress { predicted_pause_ms: Some(u32::MAX), ..CopyProgress::default() };
+        let at_work = answer(Verdict::InProgress).with(Finding::Copy(late));
+        assert_eq!(takeable(at_work), Some(answer(Verdict::InProgress)), "a move does not end for a figure");
+
+        let unnamed = Blocked { route: String::new(), held_ms: 7 };
+        let blocked =
+            answer(Verdict::Failed).because(AnswerCode::SealBlocked).with(Finding::Blocked(unnamed));
+        let said = takeable(blocked).unwrap();
+        assert_eq!((said.verdict, &*said.code), (Verdict::Failed, "MALFORMED"));
+        assert_eq!(said.message, "blocked.route: missing; at least 1 is needed");
+
+        assert_eq!(takeable(answer(Verdict::Defer)).unwrap().verdict, Verdict::Failed);
+        assert_eq!(takeable(Answer { attempt: 0, ..answer(Verdict::Done) }), None);
     }
 }
