@@ -186,7 +186,7 @@ fn progress(copy: &CopyProgress) -> Option<Progress> {
     })
 }
 
-fn failure(start: StartId, answer: &Answer) -> Note {
+pub(crate) fn failure(start: StartId, answer: &Answer) -> Note {
     let code = if answer.code.is_empty() { answer.verdict.to_string() } else { answer.code.clone() };
     Note::Failure { start, code, message: answer.message.clone() }
 }

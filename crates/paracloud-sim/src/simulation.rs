@@ -183,6 +183,7 @@ fn setting(mode: Mode) -> Setting {
             drain_ms: 150,
             park_ms: 150,
             seal_ms: 300,
+            stop_ms: 300,
             switch_ms: 300,
             release_ms: 200,
             pause: convergence::Budget {

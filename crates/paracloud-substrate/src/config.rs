@@ -203,6 +203,8 @@ impl Cloud {
             drain_ms: app.drain_ms,
             park_ms: budgets.park_ms,
             seal_ms: budgets.seal_ms,
+            // It is told to stop, then sent SIGTERM, each with its grace; then it is killed.
+            stop_ms: budgets.seal_ms.saturating_add(app.stop_grace_ms.saturating_mul(2)),
             switch_ms: budgets.switch_ms,
             release_ms: budgets.release_ms,
             pause: convergence::Budget {

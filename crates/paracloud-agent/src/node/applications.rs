@@ -5,6 +5,7 @@ use crate::answers;
 use crate::doors::{Reply, Said};
 use crate::upcalls::Taken;
 use paci::answer::Answer;
+use paci::call;
 use paci::channel::ChannelToken;
 use paci::error::{ErrorBody, ErrorCode};
 use paci::hello::{HelloRequest, HelloResponse};
@@ -144,6 +145,9 @@ impl Node {
         let Some(call) = &upcall.call else { return };
         if upcall.dry_run {
             return self.preview_answered(id, answer);
+        }
+        if let call::Call::Stop(_) = call {
+            return self.stop_answered(name, id, operation, answer);
         }
         let heard = answers::hear(id, operation, call, start.session.mode, answer, start.session.staged);
         for input in &heard.inputs {

@@ -1,11 +1,15 @@
-//! The cloud is being ended: applications are told to stop, processes are ended, and what is dead is waited for.
+//! How processes are ended: an application that listens is told to stop and given its grace, and then its shim is
+//! ordered to end it. So it is for all of them when the cloud is being ended.
 
-use super::Node;
+use super::{Node, Start};
+use crate::answers;
+use paci::answer::{Answer, Verdict};
 use paci::call::{self, Stop};
 use paci::names;
 use paci::upcall::{Reason, Upcall};
-use paracloud_core::ids::StartId;
+use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::shim::Order;
+use paracloud_core::register::{Mode, Step};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -13,43 +17,43 @@ use tokio::time::Instant;
 /// then finish by themselves.
 const DEATH_MS_MAX: u64 = 5_000;
 
-/// How far the end has got.
+/// The cloud is being ended.
 pub(super) struct Ending {
-    /// Each process that is not ordered to end yet, and when it will be.
-    told: Vec<(StartId, Instant)>,
     /// When nobody is waited for any more.
     until: Instant,
+}
+
+/// How far the end of one process has got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// It is not to end.
+    #[default]
+    None,
+    /// It was told to stop. If it is still there then, its shim is ordered to end it.
+    Told(Instant),
+    /// Its shim was ordered to end it.
+    Ordered,
 }
 
 impl Node {
     /// Tells every application to stop that listens, and ends the others.
     pub(super) async fn begin_to_end(&mut self) {
         tracing::info!("the cloud is being ended: so are the instances here");
-        let now = Instant::now();
-        let (mut told, mut longest_ms) = (Vec::new(), 0);
-        let living: Vec<_> = self.living();
-        let now_ms = self.now_ms();
-        for id in living {
-            let Some(start) = self.starts.get_mut(&id) else { continue };
+        let mut longest_ms = 0;
+        for id in self.living() {
+            let Some(start) = self.starts.get(&id) else { continue };
             let Some(instance) = self.instances.get(&start.instance) else { continue };
-            let grace_ms = instance.app.stop_grace_ms;
-            longest_ms = longest_ms.max(grace_ms);
-            let listens = start.session.greeted && start.session.can(names::STOP);
-            if listens {
-                let record = instance.machine.machine().record();
-                let operation = record.map_or(1, |record| record.last_operation.next().0);
-                let call = Some(call::Call::Stop(Stop { grace_ms }));
-                let message = "the cloud is being ended".to_owned();
-                let budget_ms = grace_ms;
-                let reason = Reason::Person;
-                let stop = Upcall { operation, budget_ms, reason, message, call, ..Upcall::default() };
-                start.session.ask(stop, now_ms);
-                self.deliver(id);
+            longest_ms = longest_ms.max(instance.app.stop_grace_ms);
+            let name = instance.app.name.clone();
+            let record = instance.machine.machine().record();
+            let operation = record.map_or(OperationNumber(1), |record| record.last_operation.next());
+            let is_told = told_until(start).is_some();
+            if !is_told && !self.tell_to_stop(id, operation, "the cloud is being ended") {
+                self.order_end(&name, id);
             }
-            told.push((id, if listens { now + Duration::from_millis(grace_ms.into()) } else { now }));
         }
-        let until = now + Duration::from_millis(u64::from(longest_ms) + DEATH_MS_MAX);
-        self.ending = Some(Ending { told, until });
+        let until = Instant::now() + Duration::from_millis(u64::from(longest_ms) + DEATH_MS_MAX);
+        self.ending = Some(Ending { until });
         self.see_to_the_end().await;
     }
 
@@ -57,27 +61,101 @@ impl Node {
         self.starts.iter().filter(|(_, start)| start.may_come_to_live()).map(|(id, _)| *id).collect()
     }
 
+    /// The machine wants a process ended. The owner that is stopped here to be started elsewhere is told first; whoever
+    /// owns nothing any more, or never did, has nothing left to do, and others wait for its end.
+    pub(super) fn end(&mut self, name: &str, id: StartId) {
+        if self
+            .starts
+            .get(&id)
+            .is_some_and(|start| told_until(start).is_some_and(|until| Instant::now() < until))
+        {
+            return;
+        }
+        let open = self.instances.get(name).and_then(|instance| instance.operation.as_ref());
+        let restarted = open.filter(|(_, operation)| {
+            operation.mode == Mode::Restart && operation.step == Step::Sealing && operation.source.start == id
+        });
+        let told = restarted.map(|(number, operation)| {
+            let why = format!("it is stopped here and started on {}", operation.target.node);
+            (*number, why)
+        });
+        let is_told = told.is_some_and(|(number, why)| self.tell_to_stop(id, number, &why));
+        if !is_told {
+            self.order_end(name, id);
+        }
+    }
+
+    /// Tells an application to stop, if it listens and was not told before. Whether it was told.
+    fn tell_to_stop(&mut self, id: StartId, operation: OperationNumber, message: &str) -> bool {
+        let now_ms = self.now_ms();
+        let Some(start) = self.starts.get_mut(&id) else { return false };
+        let Some(instance) = self.instances.get(&start.instance) else { return false };
+        let listens = start.may_come_to_live() && start.session.greeted && start.session.can(names::STOP);
+        if !listens || start.parting != Parting::None {
+            return false;
+        }
+        let grace_ms = instance.app.stop_grace_ms;
+        let call = Some(call::Call::Stop(Stop { grace_ms }));
+        let (operation, reason, message) = (operation.0, Reason::Person, message.to_owned());
+        let stop = Upcall { operation, budget_ms: grace_ms, reason, message, call, ..Upcall::default() };
+        start.session.ask(stop, now_ms);
+        start.parting = Parting::Told(Instant::now() + Duration::from_millis(grace_ms.into()));
+        self.deliver(id);
+        true
+    }
+
+    /// An application answers that it was told to stop. One that will not is ended at once.
+    pub(super) fn stop_answered(
+        &mut self,
+        name: &str,
+        id: StartId,
+        operation: OperationNumber,
+        answer: &Answer,
+    ) {
+        match answer.verdict {
+            // Its end is the real answer.
+            Verdict::Done | Verdict::InProgress | Verdict::Defer | Verdict::Unspecified => {}
+            Verdict::Refuse | Verdict::Unsupported | Verdict::Failed => {
+                self.note(name, Some(operation), answers::failure(id, answer));
+                self.order_end(name, id);
+            }
+        }
+    }
+
+    fn order_end(&mut self, name: &str, id: StartId) {
+        self.order(name, id, self.generation, Order::End);
+        if let Some(start) = self.starts.get_mut(&id) {
+            start.parting = Parting::Ordered;
+        }
+    }
+
     /// Ends those whose time is up.
     #[expect(clippy::unused_async, reason = "one of the loop's steps")]
     pub(super) async fn see_to_the_end(&mut self) {
         let now = Instant::now();
-        let Some(ending) = &mut self.ending else { return };
-        let (due, told) = ending.told.iter().partition(|(_, at)| *at <= now);
-        ending.told = told;
-        let due: Vec<(StartId, Instant)> = due;
-        for (id, _) in due {
-            let Some(name) = self.starts.get(&id).map(|start| start.instance.clone()) else { continue };
-            self.order(&name, id, self.generation, Order::End);
+        let is_due = |start: &Start| told_until(start).is_some_and(|until| until <= now);
+        let due = self.starts.iter().filter(|(_, start)| is_due(start));
+        let due: Vec<_> = due.map(|(id, start)| (*id, start.instance.clone())).collect();
+        for (id, name) in due {
+            self.order_end(&name, id);
         }
     }
 
     pub(super) fn ending_due(&self) -> Option<Instant> {
-        let ending = self.ending.as_ref()?;
-        ending.told.iter().map(|(_, at)| *at).chain([ending.until]).min()
+        let told = self.starts.values().filter_map(told_until);
+        told.chain(self.ending.as_ref().map(|ending| ending.until)).min()
     }
 
     /// Whether the end is complete, or has been waited for long enough.
     pub(super) fn is_ended(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| Instant::now() >= ending.until || self.living().is_empty())
+    }
+}
+
+/// Until when a process that was told to stop, and is not known to be dead, has time to do so.
+fn told_until(start: &Start) -> Option<Instant> {
+    match start.parting {
+        Parting::Told(until) if start.may_come_to_live() => Some(until),
+        Parting::Told(_) | Parting::None | Parting::Ordered => None,
     }
 }

@@ -18,7 +18,7 @@ use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::agent::{Agent, Effect, FromApp, Input, Timer};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::migration::promises::{Point, Promise};
-use paracloud_core::migration::shim::{Generation, Status};
+use paracloud_core::migration::shim::{Generation, Order, Status};
 use paracloud_core::register::{Operation, Record, RecordOrder};
 use paracloud_substrate::config::{self, App, Cloud};
 use paracloud_substrate::layout::Layout;
@@ -326,6 +326,7 @@ impl Node {
     async fn carry_out(&mut self, name: &str, effect: Effect) {
         match effect {
             Effect::Coordinator(message) => self.tell_coordinator(name, message).await,
+            Effect::Shim(start, _, Order::End) => self.end(name, start),
             Effect::Shim(start, generation, order) => self.order(name, start, generation, order),
             Effect::App(start, message) => self.tell_application(name, start, message),
             Effect::Check(operation, start) => self.check(name, operation, start),

@@ -1,5 +1,6 @@
 //! The processes of a node: found, started, ordered, buried.
 
+use super::ending::Parting;
 use super::{Event, Node};
 use crate::doors::Doors;
 use crate::peer::Peers;
@@ -33,13 +34,14 @@ pub(super) struct Start {
     doors: Option<Doors>,
     probe: Option<JoinHandle<()>>,
     pub(super) session: Session,
+    pub(super) parting: Parting,
 }
 
 impl Start {
     fn new(process: ProcessDirectory, instance: String, address: SocketAddr) -> Self {
         let session = Session::resumed(process.clone());
-        let (status, shim, doors, probe) = (None, None, None, None);
-        Self { instance, process, address, status, shim, doors, probe, session }
+        let (status, shim, doors, probe, parting) = (None, None, None, None, Parting::None);
+        Self { instance, process, address, status, shim, doors, probe, session, parting }
     }
 
     /// Whether it was started and its death is not proved.

@@ -1,6 +1,10 @@
 //! How an agent ends: with the cloud, or without.
 
-use crate::rig::{N1, Rig, is_alive, kill, until};
+use crate::rig::{N1, Puppet, Rig, is_alive, kill, moving_in, until};
+use paracloud_core::ids::StartId;
+use paracloud_core::migration::message::{FromAgent, ToAgent};
+use paracloud_core::register::{Mode, Record, Step};
+use paracloud_substrate::message::Note;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -42,4 +46,85 @@ fn a_program_that_knows_nothing_is_ended_with_the_cloud() {
     kill(i32::try_from(rig.agents[0].process.id()).unwrap(), Signal::TERM);
     assert!(until("the agent ends", || rig.agents[0].process.try_wait().unwrap()).success());
     assert!(!is_alive(pid));
+}
+
+/// An owner that listens and is to be stopped here and started on n2, with so long a grace.
+fn stopping(grace_ms: u32) -> (Rig, StartId, Puppet, Record) {
+    let mut rig = Rig::with(|app| app.stop_grace_ms = grace_ms);
+    rig.agent(N1);
+    let (source, shop) = rig.owner(N1);
+    shop.hello(&["stop", "move.estimate"]);
+    let record = moving_in(Mode::Restart, source, StartId(9), shop.address, Step::Sealing);
+    order_end(&mut rig, source, &record);
+    (rig, source, shop, record)
+}
+
+/// What the coordinator says, and says again.
+fn order_end(rig: &mut Rig, source: StartId, record: &Record) {
+    let (operation, order) = (record.last_operation, record.order());
+    let end = ToAgent::End { operation, start: source, order };
+    rig.agents[0].tell(end, record.operation.clone());
+}
+
+#[test]
+fn an_owner_that_is_restarted_elsewhere_is_told_to_stop_and_ends_by_itself() {
+    let (mut rig, source, shop, record) = stopping(600_000);
+    let stop = shop.next();
+    assert_eq!(stop["stop"], json!({"graceMs": 600_000}));
+    assert_eq!(stop["operation"].as_u64(), Some(record.last_operation.0.into()));
+    assert_eq!(stop["message"], "it is stopped here and started on n2");
+    assert_eq!(shop.answer(&stop, json!({"verdict": "IN_PROGRESS"})).0, 200);
+    order_end(&mut rig, source, &record);
+    // However often it is wanted dead, nobody sends it a signal meanwhile.
+    assert_eq!(shop.answer(&stop, json!({"verdict": "DONE"})).0, 200);
+    shop.say("exit 7");
+    let how = rig.agents[0].hear_death(source);
+    assert!(how.contains("status 7"), "{how}");
+}
+
+#[test]
+fn an_owner_that_does_not_stop_is_ended_after_its_grace_and_one_that_refuses_at_once() {
+    let (mut rig, source, _, _) = stopping(300);
+    let how = rig.agents[0].hear_death(source);
+    assert!(how.contains("signal 15"), "it never asked what there is to do: {how}");
+
+    let (mut rig, source, shop, record) = stopping(600_000);
+    let stop = shop.next();
+    let refusal = json!({"verdict": "REFUSE", "code": "APP_BUSY", "message": "never"});
+    assert_eq!(shop.answer(&stop, refusal).0, 200);
+    let why = rig.agents[0].hear_note("why", |note| match note {
+        Note::Failure { code, message, .. } => Some(format!("{code} {message}")),
+        _ => None,
+    });
+    assert_eq!(why, "APP_BUSY never");
+    let how = rig.agents[0].hear_death(source);
+    assert!(how.contains("signal 15"), "{how}");
+    order_end(&mut rig, source, &record);
+    rig.agents[0].hear("dead, again", |message| match message {
+        FromAgent::Dead { start } if *start == source => Some(()),
+        _ => None,
+    });
+}
+
+#[test]
+fn an_agent_that_is_killed_while_an_owner_stops_leaves_an_end_that_comes() {
+    let (mut rig, source, shop, record) = stopping(600_000);
+    assert!(shop.next()["stop"].is_object());
+    rig.kill_agent(0);
+    rig.agent(N1);
+    order_end(&mut rig, source, &record);
+    let how = rig.agents[0].hear_death(source);
+    assert!(how.contains("signal 15"), "it has said no Hello to this agent: {how}");
+}
+
+#[test]
+fn who_owns_nothing_any_more_is_ended_without_a_word() {
+    let mut rig = Rig::with(|app| app.stop_grace_ms = 600_000);
+    rig.agent(N1);
+    let (source, shop) = rig.owner(N1);
+    shop.hello(&["stop", "move.estimate", "move.handoff"]);
+    let record = moving_in(Mode::Handoff, source, StartId(9), shop.address, Step::Retire);
+    order_end(&mut rig, source, &record);
+    let how = rig.agents[0].hear_death(source);
+    assert!(how.contains("signal 15"), "{how}");
 }

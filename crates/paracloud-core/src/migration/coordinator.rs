@@ -14,7 +14,7 @@ use super::Phase;
 use super::convergence::{Copy, Verdict};
 use super::message::{FromAgent, FromGateway, Offer, ToAgent, ToGateway};
 use crate::ids::{GatewayId, Incarnation, NodeId, Placement, StartId};
-use crate::register::{Change, Proposer, Record, Step};
+use crate::register::{Change, Mode, Proposer, Record, Step};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -335,6 +335,11 @@ impl Coordinator {
         }
     }
 
+    fn stops_the_source(&self) -> bool {
+        let operation = self.record.as_ref().and_then(|record| record.operation.as_ref());
+        operation.is_some_and(|operation| operation.mode == Mode::Restart)
+    }
+
     fn enter(&mut self, setting: &Setting, phase: Phase, effects: &mut Vec<Effect>) {
         self.phase = phase;
         self.facts.expired = false;
@@ -351,6 +356,7 @@ impl Coordinator {
             Phase::Copy => setting.copy_ms,
             Phase::Drain => setting.drain_ms,
             Phase::Park => setting.park_ms,
+            Phase::Seal if self.stops_the_source() => setting.stop_ms,
             Phase::Seal => setting.seal_ms,
             Phase::Switch => setting.switch_ms,
             Phase::Release => setting.release_ms,

@@ -85,6 +85,7 @@ pub fn setting(mode: Mode, gateways: u32, drains: bool) -> Setting {
             drain_ms: if drains { 500 } else { 0 },
             park_ms: 500,
             seal_ms: 1_000,
+            stop_ms: 1_000,
             switch_ms: 1_000,
             release_ms: 500,
             pause: convergence::Budget {

@@ -6,6 +6,7 @@
     huge            sends 10 MiB in a call                garbage         sends what is no call
     holds           wants to be left alone for ever       zombie          leaves a process that dials on
     older           what it writes is newer than what it reads
+    saves           writes its counters down when it is told to stop
 
 CALL is a call of the contract; one to prepare or resume is named with its side or outcome: prepare-source.
 """
@@ -38,6 +39,9 @@ class Sinner(App):
         if f"exit-{asked(up)}" in SINS:
             os._exit(3)
         if asked(up) == "stop":
+            if "saves" in SINS:
+                with open(os.path.join(os.environ["RIG"], "saved"), "w") as saved:
+                    json.dump([self.counters, up["message"]], saved)
             await self.answer(up, {"verdict": "DONE"})
             os._exit(0)
         await super().take(up, op)

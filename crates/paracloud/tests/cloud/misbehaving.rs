@@ -117,7 +117,7 @@ fn a_target_that_cannot_read_what_the_source_writes_costs_nothing_and_both_schem
 #[test]
 fn what_a_manifest_consents_to_loses_nothing_of_an_application_that_could_hand_over() {
     let accepts = json!({ "acceptLoss": true });
-    let scene = Scene::with("guardWait", "fails-estimate", &accepts);
+    let scene = Scene::with("guardWait", "fails-estimate,saves", &accepts);
     scene.fails("refuses to be handed over: WRONG_PHASE");
     scene.rests(1, "3\n");
     let moved = scene.rig.run(&["move", "sinner", "--accept-loss"]);
@@ -125,6 +125,8 @@ fn what_a_manifest_consents_to_loses_nothing_of_an_application_that_could_hand_o
     assert!(moved.out.starts_with("sinner moved to n2 by restart in "), "{}", moved.out);
     assert!(moved.out.contains("; its state was lost by consent\n"), "{}", moved.out);
     scene.rests(2, "0\n");
+    let saved = std::fs::read_to_string(scene.rig.path().join("saved")).expect("it was told to stop");
+    assert_eq!(saved, r#"[{"/a": 3}, "it is stopped here and started on n2"]"#);
     let open = scene.rig.run(&["events"]).out;
     assert!(open.contains("a move by restart is open"), "{open}");
 }

@@ -3,7 +3,6 @@
 use super::*;
 use crate::migration::cause::Cause;
 use crate::migration::convergence;
-use crate::register::Mode;
 use std::vec;
 
 fn setting() -> Setting {
@@ -16,6 +15,7 @@ fn setting() -> Setting {
         drain_ms: 1_000,
         park_ms: 1_000,
         seal_ms: 1_000,
+        stop_ms: 7_000,
         switch_ms: 1_000,
         release_ms: 1_000,
         pause: convergence::Budget { pause_ms: 5, pause_ms_max: 50, stall_reports: 3, stall_reports_max: 8 },
@@ -45,9 +45,13 @@ fn gateways_are_told_the_route_of_an_instance_that_was_started() {
 
 /// A handoff after these changes.
 fn moving(changes: &[Change]) -> Record {
+    moving_in(Mode::Handoff, changes)
+}
+
+fn moving_in(mode: Mode, changes: &[Change]) -> Record {
     let served = Record::first(Placement { node: NodeId(1), start: StartId(1) });
     let target = Placement { node: NodeId(2), start: StartId(2) };
-    let open = Change::Open { mode: Mode::Handoff, target };
+    let open = Change::Open { mode, target };
     let changes = [Change::Serve(([127, 0, 0, 1], 80).into()), open].into_iter().chain(changes.to_vec());
     changes.fold(served, |record, change| record.apply(&change, Proposer::Coordinator).unwrap())
 }
@@ -117,4 +121,21 @@ fn while_a_move_is_undone_that_never_sealed_gateways_that_ask_are_told_the_route
     let off = Change::RollBack(Cause::Cancelled);
     assert_eq!(parks(std::slice::from_ref(&off)), Some(false));
     assert_eq!(parks(&[Change::Seal, off]), Some(true), "its gate may be closed until it answers");
+}
+
+#[test]
+fn a_source_that_is_stopped_has_its_own_budget() {
+    for (mode, budget_ms) in [(Mode::Handoff, setting().seal_ms), (Mode::Restart, setting().stop_ms)] {
+        let record = moving_in(mode, &[Change::Seal]);
+        let order = record.order();
+        let mut coordinator = Coordinator::default();
+        let mut effects = Vec::new();
+        let parked = |gateway| Input::Gateway(gateway, FromGateway::Obeyed { order, parks: true });
+        for input in [Input::Recovered(record), parked(GatewayId(1)), parked(GatewayId(2))] {
+            effects.clear();
+            coordinator.step(&setting(), input, StartId(3), &mut effects);
+        }
+        assert_eq!(coordinator.phase(), Phase::Seal, "{mode:?}");
+        assert!(effects.contains(&Effect::SetTimer(Timer::Deadline, budget_ms)), "{mode:?}: {effects:?}");
+    }
 }

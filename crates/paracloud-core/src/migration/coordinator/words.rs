@@ -24,8 +24,10 @@ pub struct Setting {
     pub drain_ms: u32,
     /// How long gateways may take to park, in milliseconds.
     pub park_ms: u32,
-    /// How long the source may take to seal (or to stop) and the target to load the rest, in milliseconds.
+    /// How long the source may take to seal and the target to load the rest, in milliseconds.
     pub seal_ms: u32,
+    /// How long a source that is stopped to be started elsewhere may take to be proved dead, in milliseconds.
+    pub stop_ms: u32,
     /// How long a committed target may take to answer ready, in milliseconds.
     pub switch_ms: u32,
     /// How long to wait for gateways to take up a new route before going on without them, in milliseconds.
