@@ -6,8 +6,9 @@
 
 use paracloud_sim::model::explorer::{Order, Outcome, Search, explore};
 use paracloud_sim::model::walk::walk;
-use paracloud_sim::model::{Configuration, Extent, MoveModel, is_fault};
+use paracloud_sim::model::{Configuration, Extent, Fate, MoveModel, is_fault};
 use paracloud_sim::simulation::run;
+use paracloud_sim::world::Action;
 use std::process::ExitCode;
 
 /// Different states after which a search is given up.
@@ -75,16 +76,17 @@ fn in_model(name: &str) -> Result<Found, String> {
         }
         Extent::Walked(walks) => walk(&model, 1, walks, is_fault, || false),
     };
-    Ok(verdict(name, extent, &outcome))
+    Ok(verdict(&model, extent, &outcome))
 }
 
-fn verdict<A>(name: &str, extent: Extent, outcome: &Outcome<A>) -> Found {
+fn verdict(model: &MoveModel, extent: Extent, outcome: &Outcome<(Action, Fate)>) -> Found {
+    let name = model.configuration().name;
     if let Some(violation) = outcome.violations.first() {
         let length = violation.path.len();
-        return Found::Fault(format!(
-            "model {name}: {}: does not hold after {length} steps",
-            violation.property
-        ));
+        let property = violation.property;
+        let why = model.faults_after(&violation.path).into_iter().map(|why| format!(": {why}"));
+        let why: String = why.collect();
+        return Found::Fault(format!("model {name}: {property}: does not hold after {length} steps{why}"));
     }
     // A walk may miss what can happen; a search may not.
     match (extent, outcome.missing.first()) {

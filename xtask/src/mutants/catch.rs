@@ -62,7 +62,13 @@ impl Catch {
             Self::Seeds { rules, .. } => {
                 line.starts_with("seed ") && rules.iter().any(|rule| line.contains(&format!(": {rule}: ")))
             }
-            Self::Model { name, property } => line.starts_with(&format!("model {name}: {property}")),
+            Self::Model { name, property } => {
+                let broken = line.strip_prefix(&format!("model {name}: ")).unwrap_or_default();
+                // A state may be healed before it is searched on: what is broken on that way is said behind it.
+                let is_on_the_way =
+                    broken.starts_with("I5: ") && broken.contains(&format!(": healed: {property}"));
+                broken.starts_with(property) || is_on_the_way
+            }
             Self::Test { name, .. } => line.starts_with(&format!("test {name}")) && line.ends_with("FAILED"),
         };
         output.lines().map(str::trim).find(|line| says(line)).map(str::to_owned)

@@ -39,8 +39,8 @@
 //! - **I5** Whatever single part crashes, stalls or is cut off, the operation ends by itself: committed or rolled
 //!   back, and the register remembers which.
 //!
-//! The simulation and the model check I1 to I4 after every step, and I5 at the end of every run and from a sample of the
-//! model's states; [`promises`] says what is persisted before what is sent.
+//! The simulation and the model check I1 to I4 after every step; I5 at the end of every run, and from every state of the
+//! model's small configurations and a sample of those of the others; [`promises`] says what is persisted before what is sent.
 
 pub mod agent;
 pub mod cause;

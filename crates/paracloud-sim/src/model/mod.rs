@@ -22,8 +22,10 @@
 //!   nobody knows any more, which of a client's requests this is ([`World::fold`](crate::world::World)), whose request
 //!   it is that a dead gateway sent, and, with two gateways, which of them is which.
 //!
-//! I5 alone is looked at in a sample of the states: one in [`Configuration::heal_every`] is healed and must come to rest.
-//! So a search that is exhausted is so for I1 to I4; of I5 it says that no state of the sample breaks it.
+//! I5 alone may be looked at in a sample of the states: one in [`Configuration::heal_every`] is healed and must come to
+//! rest. A search that is exhausted is so for I1 to I4; where that number is not one, it says of I5 that no state of the
+//! sample breaks it. A state that cannot be healed because another rule is broken on the way breaks I5 as well:
+//! [`MoveModel::faults_after`] names that rule.
 //!
 //! What is a fault here and therefore bounded, though a network does it for free: a message that is overtaken by a
 //! later one between the same two parties, and a budget or bound that runs out while anything is still on its way
@@ -122,7 +124,7 @@ impl MoveModel {
         self.heal(state).is_ok()
     }
 
-    /// In how many states it was looked at so far whether I5 holds. Every other property is looked at in each state.
+    /// How often it was looked at so far whether I5 holds. Every other property is looked at in each state.
     pub fn healed(&self) -> u64 {
         self.healed.load(Relaxed)
     }
