@@ -66,9 +66,12 @@
 //! # What a program must know
 //!
 //! - Every container and handler is named before [`Paci::start`]. Source and target must name the same containers.
-//! - While the gate is closed reads are refused as well as writes. A handler that the layer let in is never refused; code
-//!   outside of it gets [`Refused`], and a handler that must answer then says 503, `outcome: unknown`
-//!   ([`Refused::into_response`]).
+//! - While the gate is closed reads are refused as well as writes. A handler whose request the layer had whole before it
+//!   let it in (a body of known size up to [`http::WHOLE_BODY_BYTES_MAX`], or any with an `Idempotency-Key`) is never
+//!   refused until it has answered. What streams, a longer request or an answer without a known size, has a guard for
+//!   each chunk and none while it waits for its peer: once the gate is closed the next chunk is an error, and every
+//!   access gets [`Refused`], as it does in code outside of the layer. A handler that must answer then says 503,
+//!   `outcome: unknown` ([`Refused::into_response`]).
 //! - A spawned task does not inherit the guard of who spawned it; it can be given it: [`Guard::scope`].
 //! - After an upgrade (a WebSocket) each message takes its own guard: [`Paci::enter`], then handle the message under
 //!   [`Guard::scope`] or [`Guard::run`], and answer before the guard is dropped.

@@ -28,8 +28,9 @@ use std::time::Duration;
 ///   and end with an error when the gate has closed.
 /// - A request with an `Idempotency-Key` is applied once: the same key gets the same answer. It is worked on to its end
 ///   also when the client goes away. An answer of known size up to [`REPLY_BODY_BYTES_MAX`](super::REPLY_BODY_BYTES_MAX)
-///   is kept. Of every other answer, such as a stream, only that it was given is kept: the first client gets it as it
-///   would without a key, a retry is told that the result was not kept, and nothing is applied again.
+///   is kept, and the guard ends once it is, before it is written: what is kept moves with the state, and who does not
+///   get the answer asks again. Of every other answer, such as a stream, only that it was given is kept: the first client
+///   gets it as it would without a key, a retry is told that the result was not kept, and nothing is applied again.
 #[derive(Debug, Clone)]
 pub struct Layer {
     gate: Arc<Gate>,

@@ -45,6 +45,17 @@ async fn a_key_is_applied_once_and_answered_the_same_however_often_it_is_sent() 
 }
 
 #[tokio::test]
+async fn the_guard_of_a_key_ends_once_its_answer_is_kept() {
+    let World { gate, layer, replies, .. } = world();
+    let service = layer.layer(service_fn(|_: Request<RequestBody<Full<Bytes>>>| async { said("done") }));
+    let unwritten = service.oneshot(keyed("k", "ten")).await.unwrap();
+    gate.close();
+    gate.ended().await;
+    assert_eq!(replies.held().records, 1, "what a seal meets has the answer in it");
+    assert_eq!(text(unwritten).await, "done");
+}
+
+#[tokio::test]
 async fn a_key_in_work_is_waited_for() {
     let World { gate, map, layer, .. } = world();
     let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
