@@ -151,23 +151,27 @@ impl Agent {
         self.record.as_ref()
     }
 
-    /// Whether a process here lives, or is being started or ended.
+    /// Whether a process here lives, or is being started or ended. For the model: who has none living hears records
+    /// idly.
     pub fn has_living(&self) -> bool {
         self.processes.values().any(|process| process.life != Life::Dead)
     }
 
-    /// Whether the restart timer runs and is not yet overtaken by a newer record.
+    /// Whether the restart timer runs and is not yet overtaken by a newer record. For the model, which drops timers
+    /// that would find nothing to do.
     pub fn restart_is_armed(&self) -> bool {
         self.restart_armed
     }
 
-    /// The start id that it proposed for a new owner, if the register has not answered yet.
+    /// The start id that it proposed for a new owner, if the register has not answered yet. For the model, which
+    /// uses start ids again that nobody knows.
     pub fn proposal(&self) -> Option<StartId> {
         self.proposal
     }
 
-    /// Forgets how often it proposed a restart, which decides only how long it waits; and with `refused` also what it
-    /// proposed, if that is sure to be refused.
+    /// Forgets how often it proposed a restart, which decides only how long it waits; and with `refused` also what
+    /// it proposed, if that is sure to be refused. For the model, which makes states one that no step tells apart:
+    /// a shell never calls it.
     pub fn forget_proposals(&mut self, refused: bool) {
         self.restarts = 0;
         self.proposal = self.proposal.filter(|_| !refused);
@@ -216,7 +220,8 @@ impl Agent {
         }
     }
 
-    /// Whether it has reason to ask for the record, again and again until it comes.
+    /// Whether it has reason to ask for the record, again and again until it comes. Public for the model, which
+    /// drops timers that would find nothing to do.
     pub fn wants_record(&self) -> bool {
         self.record.is_none() || self.processes.values().any(|process| process.waiting)
     }

@@ -81,7 +81,8 @@ impl Coordinator {
         self.phase
     }
 
-    /// Renames gateways in what is known of them. One to one: which number a gateway has decides nothing.
+    /// Renames gateways in what is known of them. One to one: which number a gateway has decides nothing. For the
+    /// model, which takes two gateways exchanged for the same state: a shell never calls it.
     pub fn rename_gateways(&mut self, rename: impl Fn(GatewayId) -> GatewayId) {
         for known in [&mut self.facts.obeyed, &mut self.facts.drained] {
             *known = core::mem::take(known).into_iter().map(&rename).collect();

@@ -179,7 +179,8 @@ impl Gateway {
         self.parked.len()
     }
 
-    /// Requests that were sent and not answered.
+    /// Requests that were sent and not answered. Public for the simulation and the model, in which none may be left
+    /// at rest.
     pub fn outstanding(&self) -> usize {
         self.outstanding.len()
     }
@@ -209,7 +210,8 @@ impl Gateway {
         }
     }
 
-    /// Whether it has reason to ask for a newer table, again and again until one comes.
+    /// Whether it has reason to ask for a newer table, again and again until one comes. Public for the model, which
+    /// drops timers that would find nothing to do.
     pub fn wants_table(&self) -> bool {
         self.table.is_none() || !self.parked.is_empty()
     }

@@ -61,11 +61,6 @@ macro_rules! promises {
             pub const fn persists(self) -> bool {
                 match self { $(Self::$name => $persists),+ }
             }
-
-            /// What it says.
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc),+)),+ }
-            }
         }
     };
 }
