@@ -73,8 +73,8 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
     let named_port = |text: &String| text.contains("{port}") || text.contains("PORT");
     let note = (!command.iter().any(named_port) && !env.values().any(named_port)).then(|| {
         format!(
-            "{name}: its command names no {{port}}; it must read PORT (and HOST) from its environment. A program \
-             with a fixed port can run only once on this machine, so it cannot be moved by handing over"
+            "{name}: its command names no {{port}}: it must listen where HOST and PORT of its environment say, or no \
+             client reaches it"
         )
     });
     let app = App {
