@@ -1,14 +1,18 @@
 //! The command line.
 
 use crate::command::transfer::Options as MoveOptions;
-use crate::command::{Context, cancel, events, logs, node, ps, reconsider, stop, transfer, validate};
-use crate::failure::Failure;
+use crate::command::{
+    Context, cancel, check_directory, events, logs, node, ps, reconsider, stop, transfer, validate,
+};
+use crate::failure::{Exit, Failure};
 use crate::manifest::NODES_MAX;
 use crate::output::Format;
 use crate::{demo, shells, up};
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use paracloud_core::ids::{GatewayId, NodeId};
 use paracloud_substrate::layout::Layout;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -165,7 +169,10 @@ enum NodeCommand {
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
-    let Arguments { shared, command } = Arguments::parse();
+    let Arguments { shared, command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misused(&error, std::env::args_os().skip(1)),
+    };
     let format = shared.output;
     let done = match Layout::new(&shared.dir) {
         Ok(layout) => run(Context { layout, format }, command),
@@ -175,6 +182,40 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(format),
     }
+}
+
+/// The command line cannot be understood, or asked for help alone. Who reads JSON is answered in JSON.
+fn misused(error: &clap::Error, words: impl Iterator<Item = OsString>) -> ExitCode {
+    if error.use_stderr() && wants_json(words) {
+        return misuse(error).report(Format::Json);
+    }
+    // Nobody to tell is no other failure.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 })
+}
+
+fn misuse(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let is_missing = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
+    );
+    let why = if is_missing {
+        "a command is missing".to_owned()
+    } else {
+        let lines: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        lines.join(" ").trim_start_matches("error: ").to_owned()
+    };
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let next = usage.map_or_else(|| "paracloud --help".to_owned(), |usage| format!("{usage}; or --help"));
+    Failure::new(Exit::Usage, "usage", "paracloud", why, next)
+}
+
+/// Whether `--output json` stands among words that could not be understood as a whole.
+fn wants_json(words: impl Iterator<Item = OsString>) -> bool {
+    let words: Vec<_> = words.collect();
+    words.iter().any(|word| word == "--output=json")
+        || words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json")
 }
 
 fn run(context: Context, command: Command) -> Result<ExitCode, Failure> {
@@ -193,6 +234,9 @@ fn run(context: Context, command: Command) -> Result<ExitCode, Failure> {
         | Command::Node { .. }
         | Command::Reconsider { .. }
         | Command::Demo(_)) => {
+            if !matches!(person, Command::Demo(_)) {
+                check_directory(&context.layout)?;
+            }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(|error| Failure::machine("paracloud", &error))?;
             runtime.block_on(Box::pin(of_person(&context, person)))?;
@@ -259,6 +303,22 @@ mod tests {
         let help = help.join("\n======\n");
         assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
         insta::assert_snapshot!(help);
+    }
+
+    #[test]
+    fn a_command_line_that_is_wrong_is_said_in_one_sentence_with_its_usage() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let failure = |line: &str| misuse(&Arguments::try_parse_from(words(line)).unwrap_err());
+        let move_what = failure("paracloud move --output json");
+        assert_eq!(move_what.why, "the following required arguments were not provided: <APP>");
+        assert!(move_what.next.starts_with("paracloud move "), "{}", move_what.next);
+        let nodes = failure("paracloud up app.yaml --nodes 65");
+        assert_eq!(nodes.why, "invalid value '65' for '--nodes <N>': 65 is not in 1..=64");
+        for line in ["paracloud", "paracloud --output json", "paracloud node"] {
+            assert_eq!(failure(line).why, "a command is missing", "{line}");
+        }
+        let json = |line: &str| wants_json(words(line).into_iter().map(OsString::from));
+        assert!(json("ps --output json") && json("ps --output=json --all") && !json("logs json --output"));
     }
 
     #[test]

@@ -117,6 +117,8 @@ fn what_there_is_not_is_named_and_nothing_hangs() {
         assert_eq!(answer.code, code, "{arguments:?}: {}", answer.err);
         assert!(answer.err.starts_with("error: "), "{arguments:?}: {}", answer.err);
     }
+    let misused = rig.json_of_refused(&["ps", "everything"], 2);
+    assert_eq!(misused["error"]["code"], "usage", "{misused}");
     let refused = rig.run(&["--output", "json", "cancel", "web"]);
     let object: serde_json::Value = serde_json::from_str(&refused.out).expect("one object");
     assert_eq!(

@@ -31,13 +31,12 @@ struct Reading {
 /// Nothing was ever started for this app here.
 pub async fn run(context: &Context, app: &str, follow: bool) -> Result<(), Failure> {
     let mut readings: BTreeMap<StartId, Reading> = BTreeMap::new();
-    let configured = paracloud_substrate::config::Cloud::load(&context.layout.cloud()).ok();
-    let known = configured.is_some_and(|cloud| cloud.app(app).is_some());
+    let known = context.cloud().map(|cloud| cloud.app(app).is_some());
     loop {
         let found = processes::all(&context.layout);
         let of_app: Vec<&Process> = found.iter().filter(|process| process.instance == app).collect();
-        if of_app.is_empty() && !(follow && known) {
-            return Err(nothing(context, app, known));
+        if of_app.is_empty() && !(follow && known == Ok(true)) {
+            return Err(nothing(app, known));
         }
         for process in of_app {
             let reading = readings.entry(process.start).or_default();
@@ -52,22 +51,18 @@ pub async fn run(context: &Context, app: &str, follow: bool) -> Result<(), Failu
     }
 }
 
-fn nothing(context: &Context, app: &str, known: bool) -> Failure {
-    if known {
-        return Failure::new(
-            Exit::Failed,
-            "no_log",
-            app,
-            "nothing was started for it yet",
-            "see paracloud ps",
-        );
+fn nothing(app: &str, known: Result<bool, Failure>) -> Failure {
+    match known {
+        Ok(true) => {
+            let why = "nothing was started for it yet";
+            Failure::new(Exit::Failed, "no_log", app, why, "see paracloud ps")
+        }
+        Ok(false) => {
+            let next = "paracloud ps lists them";
+            Failure::new(Exit::Usage, "unknown_instance", app, "there is no such app", next)
+        }
+        Err(failure) => failure,
     }
-    if !context.layout.cloud().exists() {
-        let root = context.layout.root().display().to_string();
-        let next = "start one: paracloud up app.yaml; or name its directory: --dir DIR";
-        return Failure::new(Exit::Unreachable, "no_cloud", root, "there is no cloud here", next);
-    }
-    Failure::new(Exit::Usage, "unknown_instance", app, "there is no such app", "paracloud ps lists them")
 }
 
 impl Reading {

@@ -4,7 +4,6 @@ use super::Context;
 use crate::client::{self, ANSWER_MS_MAX};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, say};
-use paracloud_substrate::config::Cloud;
 use paracloud_substrate::person::{Reply, Request};
 use serde_json::json;
 
@@ -30,11 +29,7 @@ pub async fn lost(context: &Context, name: &str) -> Result<(), Failure> {
 /// # Errors
 /// There is no cloud here, or no such node in it.
 pub fn named(context: &Context, name: &str) -> Result<paracloud_core::ids::NodeId, Failure> {
-    let root = context.layout.root().display().to_string();
-    let cloud = Cloud::load(&context.layout.cloud()).map_err(|_| {
-        let next = "start one: paracloud up app.yaml; or name its directory: --dir DIR";
-        Failure::new(Exit::Unreachable, "no_cloud", root, "there is no cloud here", next)
-    })?;
+    let cloud = context.cloud()?;
     cloud.node_named(name).map(|node| node.id).ok_or_else(|| {
         let names: Vec<_> = cloud.nodes.iter().map(|node| node.name.as_str()).collect();
         let next = format!("the nodes are {}", names.join(", "));

@@ -38,7 +38,10 @@ async fn end_up(context: &Context, up: &Identity, yes: bool) -> Result<(), Failu
         Failure::new(Exit::Failed, "not_ended", format!("`paracloud up` (pid {pid})"), why, next)
     };
     if up.is_stopped().unwrap_or(false) {
-        let next = format!("let it go on: kill -CONT {pid}; or kill -9 {pid}, then paracloud stop");
+        let next = format!(
+            "let it go on: kill -CONT {pid}; or kill -9 {pid}, then paracloud stop{}",
+            context.hint()
+        );
         return Err(not_ended("it stands still, and hears nothing", next));
     }
     let status = client::status(layout).await.ok();
@@ -51,7 +54,7 @@ async fn end_up(context: &Context, up: &Identity, yes: bool) -> Result<(), Failu
     }
     let within = Duration::from_millis(longest_grace_ms(layout) + END_MS_MAX);
     if !processes::gone(std::slice::from_ref(up), within).await {
-        let next = format!("kill -9 {pid}, then paracloud stop");
+        let next = format!("kill -9 {pid}, then paracloud stop{}", context.hint());
         return Err(not_ended("it does not end", next));
     }
     // It may have been killed before it was done.
@@ -105,8 +108,8 @@ fn consent(context: &Context, held: &[Held], yes: bool) -> Result<(), Failure> {
     }
     let refused = |why: String| {
         let apps = names(held);
-        let failure =
-            Failure::new(Exit::Consent, "consent_needed", apps.join(", "), why, "paracloud stop --yes");
+        let next = format!("paracloud stop --yes{}", context.hint());
+        let failure = Failure::new(Exit::Consent, "consent_needed", apps.join(", "), why, next);
         Err(Failure { found: Some(Box::new(("lost", json!(apps)))), ..failure })
     };
     let stakes: Vec<_> = held.iter().map(|held| format!("{}: {}", held.instance, held.why())).collect();

@@ -1,6 +1,7 @@
 //! One `up` for each directory: it holds a lock as long as it lives, and who it is stands in the file: a line with its
 //! pid for people, and its identity for programs.
 
+use crate::command::hint;
 use crate::failure::{Exit, Failure};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::process::Identity;
@@ -48,7 +49,8 @@ pub fn take(layout: &Layout) -> Result<Lock, Failure> {
         let holder = pid(&mut file).map_or_else(String::new, |pid| format!(" (pid {pid})"));
         let who = layout.root().display().to_string();
         let why = format!("another `paracloud up`{holder} is running in this directory");
-        let next = "end it with paracloud stop, or choose another directory with --dir";
+        let next =
+            format!("end it with paracloud stop{}, or choose another directory with --dir", hint(layout));
         return Err(Failure::new(Exit::Failed, "already_up", who, why, next));
     }
     sign(&mut file).map_err(failed)?;

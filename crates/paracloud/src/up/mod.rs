@@ -13,7 +13,7 @@ pub mod roster;
 pub mod supervisor;
 mod watch;
 
-use crate::command::Context;
+use crate::command::{Context, check_directory, hint};
 use crate::failure::{Exit, Failure};
 use crate::figures::millis;
 use crate::held::{self, Held};
@@ -54,6 +54,7 @@ pub struct Options {
 pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let layout = &context.layout;
     let Resolved { cloud, notes } = manifest::read(&options.manifest, options.nodes)?;
+    check_directory(layout)?;
     room::check_paths(layout, &cloud)?;
     room::prepare(layout)?;
     let _lock = lock::take(layout)?;
@@ -121,8 +122,9 @@ fn check_gone(layout: &Layout, manifest: &Path, gone: &[Process]) -> Result<(), 
         millis(ORPHAN_MS)
     );
     let next = format!(
-        "put it back into {0} at once, or consent to the loss: paracloud up {0} --accept-loss",
-        manifest.display()
+        "put it back into {0} at once, or consent to the loss: paracloud up {0} --accept-loss{1}",
+        manifest.display(),
+        hint(layout)
     );
     let failure = Failure::new(Exit::Consent, "consent_needed", apps.join(", "), why, next);
     Err(Failure { found: Some(Box::new(("lost", json!(apps)))), ..failure })
@@ -260,10 +262,4 @@ impl Printer<'_> {
             Format::Text => tell("ended; nothing is left running"),
         }
     }
-}
-
-/// ` --dir DIR`, where a command would not find the directory by itself.
-fn hint(layout: &Layout) -> String {
-    let here = Layout::new(Path::new(crate::cli::DIRECTORY)).is_ok_and(|default| default == *layout);
-    if here { String::new() } else { format!(" --dir {}", layout.root().display()) }
 }
