@@ -160,6 +160,11 @@ impl Agent {
         source.splice = Some(splice.abort_handle());
     }
 
+    /// How many channels were joined since this was asked last.
+    pub(crate) fn joined(&mut self) -> usize {
+        std::iter::from_fn(|| self.channels.try_recv().ok()).count()
+    }
+
     /// Cuts the channel that [`Agent::join`] made.
     pub(crate) fn break_channel(&mut self) {
         self.splice.take().unwrap().abort();

@@ -6,6 +6,7 @@ mod agent;
 mod bounds;
 mod handlers;
 mod replies;
+mod schema;
 
 use agent::{Agent, upcall};
 use paci::answer::{Answer, Verdict};
@@ -259,17 +260,6 @@ async fn an_estimate_tells_size_mode_and_schema_and_can_be_put_off() {
     let Some(Finding::Estimate(estimate)) = agent.done(42).await.result else { panic!("no estimate") };
     assert_eq!((estimate.state_kib, estimate.modes), (Some(10), vec![Mode::Handoff]));
     assert_eq!(estimate.schema, Some(Schema { name: "ledger".into(), version: 3 }));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_target_refuses_a_schema_that_it_cannot_read() {
-    let mut agent = Agent::start(Standing::Staging, 8);
-    let (_paci, _map) = program(&agent, |_| {}).await;
-    let schema = Some(Schema { name: "paracloud-state".into(), version: 99 });
-    let prepare = Prepare { side: Side::Target, mode: Mode::Handoff, channel_token: TOKEN.into(), schema };
-    agent.ask(upcall(41, 1, Call::Prepare(prepare)));
-    let refused = agent.answer_when(41, |_| true).await;
-    assert_eq!((refused.verdict, &*refused.code), (Verdict::Refuse, AnswerCode::SchemaUnknown.as_str()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,6 +60,17 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "a target loads a schema that it cannot read",
+        file: "sdk/rust/src/session/driver/calls.rs",
+        find: r"&& (schema.name != own.name || schema.version > own.version)",
+        replace: r"&& schema.name != own.name",
+        catch: test(
+            "paracloud-sdk",
+            "session",
+            "schema::a_target_refuses_a_schema_that_it_cannot_read_before_it_joins",
+        ),
+    },
+    Mutant {
         name: "end of stream taken for end record",
         file: "sdk/rust/src/handoff/target.rs",
         find: r#"

@@ -22,6 +22,9 @@ impl Driver {
             Side::Target => participant::Side::Target,
             Side::Unspecified => return self.say(Answer::to(upcall, Verdict::Unsupported)),
         };
+        if upcall.operation <= self.closed {
+            return self.say(closed(upcall));
+        }
         let own = &self.parts.schema;
         if let (participant::Side::Target, Some(schema)) = (side, &prepare.schema)
             && (schema.name != own.name || schema.version > own.version)
