@@ -202,7 +202,7 @@ impl Person<'_> {
         let mut heard = self.control.heard.subscribe();
         let mut next = self.catch_up(from).await?;
         if !follow {
-            return Ok(());
+            return self.reply(&Reply::Done).await;
         }
         loop {
             match self.next(&mut heard).await? {

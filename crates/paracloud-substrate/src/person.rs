@@ -39,7 +39,7 @@ pub enum Request {
         /// The instance.
         instance: String,
     },
-    /// The journal: [`Reply::Event`]s.
+    /// The journal: [`Reply::Event`]s, and if nothing is to follow [`Reply::Done`].
     Events {
         /// From this number on.
         from: u64,

@@ -2,6 +2,7 @@
 
 use crate::failure::{Exit, Failure};
 use crate::up::lock;
+use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{self, LinkError, Reader, Writer};
 use paracloud_substrate::message::Caller;
@@ -14,8 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 pub const CONNECT_MS_MAX: u64 = 5_000;
 /// How long one answer may take, in milliseconds.
 pub const ANSWER_MS_MAX: u64 = 10_000;
-/// How long the answer of an application may take, in milliseconds.
-pub const PREVIEW_MS_MAX: u64 = 60_000;
+/// The code of a controller that went away before it answered.
+pub const INTERRUPTED: &str = "interrupted";
 const CONNECT_AGAIN_MS: u64 = 50;
 
 /// One request and its replies.
@@ -51,11 +52,69 @@ impl Conversation {
         Ok(Self { reader, _writer: writer })
     }
 
-    /// The next reply; `None` when there are no more, or the controller is gone. It may be dropped and called again.
-    pub async fn next(&mut self) -> Option<Reply> {
-        // A line that is no reply ends the conversation as a broken link does.
-        self.reader.read().await.ok().flatten()
+    /// The next reply. It may be dropped and called again.
+    ///
+    /// # Errors
+    /// There is none, and it says why.
+    pub async fn hear(&mut self) -> Result<Reply, Cut> {
+        match self.reader.read().await {
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) | Err(LinkError::Io(_)) => Err(Cut::Gone),
+            Err(error @ (LinkError::TooLong | LinkError::Form(_))) => Err(Cut::Unreadable(error.to_string())),
+        }
     }
+
+    /// The same, waiting no longer than this.
+    ///
+    /// # Errors
+    /// As [`Conversation::hear`].
+    pub async fn hear_within(&mut self, within_ms: u64) -> Result<Reply, Cut> {
+        let heard = timeout(Duration::from_millis(within_ms), self.hear()).await;
+        heard.unwrap_or(Err(Cut::Silent(within_ms)))
+    }
+
+    /// The next reply; `None` when there is none, for whatever reason. It may be dropped and called again.
+    pub async fn next(&mut self) -> Option<Reply> {
+        self.hear().await.ok()
+    }
+}
+
+/// Why there is no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cut {
+    /// The controller is gone.
+    Gone,
+    /// It said what is no reply.
+    Unreadable(String),
+    /// It said nothing for so long, in milliseconds.
+    Silent(u64),
+}
+
+impl Cut {
+    /// What a person is told of it.
+    pub fn failure(self, layout: &Layout) -> Failure {
+        match self {
+            Self::Gone => interrupted(layout),
+            Self::Unreadable(what) => {
+                let why = format!("the controller is not understood: {what}");
+                let next = "use the same version of paracloud for both";
+                Failure::new(Exit::Failed, "version", shown(layout), why, next)
+            }
+            Self::Silent(waited_ms) => {
+                let why =
+                    format!("the controller did not answer within {}", crate::figures::millis(waited_ms));
+                Failure::new(Exit::Unreachable, "no_answer", shown(layout), why, log_hint(layout))
+            }
+        }
+    }
+}
+
+/// How long the first word on a move of this app may take, in milliseconds: the application is asked first, and has its
+/// own time for that.
+pub fn offer_ms_max(layout: &Layout, app: &str) -> u64 {
+    let cloud = Cloud::load(&layout.cloud()).ok();
+    let budgets = cloud.as_ref().and_then(|cloud| cloud.app(app)).map(|app| app.budgets).unwrap_or_default();
+    u64::from(budgets.prepare_ms) + ANSWER_MS_MAX
 }
 
 /// Sends a request about `who` and takes its one reply.
@@ -64,14 +123,10 @@ impl Conversation {
 /// There is no cloud here, it does not answer in time, or it refuses.
 pub async fn ask(layout: &Layout, who: &str, request: &Request, within_ms: u64) -> Result<Reply, Failure> {
     let mut conversation = Conversation::open(layout, request).await?;
-    match timeout(Duration::from_millis(within_ms), conversation.next()).await {
-        Ok(Some(Reply::Refused(refused))) => Err(refusal(&refused, who)),
-        Ok(Some(reply)) => Ok(reply),
-        Ok(None) => Err(interrupted(layout)),
-        Err(_) => {
-            let why = format!("the controller did not answer within {}", crate::figures::millis(within_ms));
-            Err(Failure::new(Exit::Unreachable, "no_answer", shown(layout), why, log_hint(layout)))
-        }
+    match conversation.hear_within(within_ms).await {
+        Ok(Reply::Refused(refused)) => Err(refusal(&refused, who)),
+        Ok(reply) => Ok(reply),
+        Err(cut) => Err(cut.failure(layout)),
     }
 }
 
@@ -104,7 +159,7 @@ pub fn interrupted(layout: &Layout) -> Failure {
     let why = "the controller ended before it answered";
     Failure::new(
         Exit::Unreachable,
-        "interrupted",
+        INTERRUPTED,
         shown(layout),
         why,
         "try again; paracloud events says what was done",
@@ -141,4 +196,62 @@ fn log_hint(layout: &Layout) -> String {
 
 fn shown(layout: &Layout) -> String {
     layout.root().display().to_string()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::command::{Context, events, transfer};
+    use crate::output::Format;
+    use tempfile::TempDir;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::UnixListener;
+
+    /// A directory whose controller says this to whoever dials, and is gone then; without it, it stands still.
+    pub(crate) fn controller(says: Option<String>) -> (TempDir, Context) {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path()).unwrap();
+        let listener = UnixListener::bind(layout.controller_socket()).unwrap();
+        tokio::spawn(async move {
+            let mut standing = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                match &says {
+                    Some(says) => {
+                        let (reading, mut writing) = stream.split();
+                        let mut asked = BufReader::new(reading).lines();
+                        // Who is it, and what does it want?
+                        for _ in 0..2 {
+                            asked.next_line().await.unwrap();
+                        }
+                        writing.write_all(says.as_bytes()).await.unwrap();
+                    }
+                    None => standing.push(stream),
+                }
+            }
+        });
+        (directory, Context { layout, format: Format::Json })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_controller_that_stands_still_keeps_no_command_waiting() {
+        let (_directory, context) = controller(None);
+        let silent = |done: Result<(), Failure>| {
+            let failure = done.unwrap_err();
+            assert_eq!(
+                (failure.exit, failure.code.as_str()),
+                (Exit::Unreachable, "no_answer"),
+                "{failure:?}"
+            );
+            assert!(failure.why.contains("did not answer within"), "{failure:?}");
+        };
+        silent(status(&context.layout).await.map(|_| ()));
+        silent(events::run(&context, 0, false).await);
+        silent(events::run(&context, 0, true).await);
+        for no_wait in [false, true] {
+            silent(
+                transfer::run(&context, "web", &transfer::Options { no_wait, ..Default::default() }).await,
+            );
+        }
+        silent(transfer::preview(&context, "web", None).await);
+    }
 }

@@ -105,6 +105,7 @@ async fn who_follows_hears_everything_that_is_kept_once_and_in_order() {
     let read: Vec<_> = town.ask(Request::Events { from, follow: false }).await;
     let expected: Vec<_> = heard[3..].iter().cloned().map(Reply::Event).collect();
     assert_eq!(read[..expected.len()], expected);
+    assert_eq!(read.last(), Some(&Reply::Done), "that this is all is said");
     controller.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! `paracloud events`: what happened, from the journal.
 
 use super::Context;
-use crate::client::{self, Conversation};
+use crate::client::{self, ANSWER_MS_MAX, Conversation, Cut, INTERRUPTED};
 use crate::failure::Failure;
 use crate::output::{Format, say};
 use crate::telling;
@@ -12,17 +12,34 @@ use std::time::Duration;
 const AGAIN_MS: u64 = 200;
 
 /// Prints events from this number on, and with `follow` those that happen. A controller that is restarted meanwhile
-/// is waited for; nothing of the journal is printed twice.
+/// is waited for then; nothing of the journal is printed twice.
 ///
 /// # Errors
-/// There is no cloud here, or it does not answer.
+/// There is no cloud here, it does not answer, or without `follow` it ended before it had told everything.
 pub async fn run(context: &Context, from: u64, follow: bool) -> Result<(), Failure> {
+    let layout = &context.layout;
     let mut from = from;
     loop {
-        let mut conversation = Conversation::open(&context.layout, &Request::Events { from, follow }).await?;
-        while let Some(reply) = conversation.next().await {
-            match reply {
-                Reply::Event(event) => {
+        if follow {
+            // It may be long before something happens; that the controller answers is seen before.
+            match client::status(layout).await {
+                Ok(_) => {}
+                Err(gone) if gone.code == INTERRUPTED => {
+                    tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        let mut conversation = Conversation::open(layout, &Request::Events { from, follow }).await?;
+        loop {
+            let heard = if follow {
+                conversation.hear().await
+            } else {
+                conversation.hear_within(ANSWER_MS_MAX).await
+            };
+            match heard {
+                Ok(Reply::Event(event)) => {
                     if event.number != 0 {
                         from = event.number + 1;
                     }
@@ -30,15 +47,14 @@ pub async fn run(context: &Context, from: u64, follow: bool) -> Result<(), Failu
                         return Ok(());
                     }
                 }
-                Reply::Refused(refused) => return Err(client::refusal(&refused, "paracloud")),
-                Reply::Done => break,
-                other @ (Reply::Status(_) | Reply::Outcome(_) | Reply::Previewed { .. }) => {
-                    return Err(client::unexpected(&context.layout, &other));
+                Ok(Reply::Refused(refused)) => return Err(client::refusal(&refused, "paracloud")),
+                Ok(Reply::Done) => return Ok(()),
+                Ok(other @ (Reply::Status(_) | Reply::Outcome(_) | Reply::Previewed { .. })) => {
+                    return Err(client::unexpected(layout, &other));
                 }
+                Err(Cut::Gone) if follow => break,
+                Err(cut) => return Err(cut.failure(layout)),
             }
-        }
-        if !follow {
-            return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await;
     }
@@ -48,5 +64,28 @@ fn shown(event: &Event, format: Format) -> String {
     match format {
         Format::Json => serde_json::to_string(event).unwrap_or_default(),
         Format::Text => telling::line(event),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::tests::controller;
+    use crate::moving::history::tests::a_move;
+
+    #[tokio::test]
+    async fn a_journal_that_breaks_off_is_not_taken_for_the_whole() {
+        let line = |reply: &Reply| serde_json::to_string(reply).unwrap() + "\n";
+        let event = line(&Reply::Event(a_move().remove(0)));
+        for (says, code) in [
+            (event.clone(), Some(INTERRUPTED)),
+            (String::new(), Some(INTERRUPTED)),
+            (format!("{event}{{\"of\": \"a later version\"}}\n"), Some("version")),
+            (format!("{event}{}", line(&Reply::Done)), None),
+        ] {
+            let (_directory, context) = controller(Some(says.clone()));
+            let ended = run(&context, 0, false).await.map_err(|failure| failure.code);
+            assert_eq!(ended.err().as_deref(), code, "{says}");
+        }
     }
 }

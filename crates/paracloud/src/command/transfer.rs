@@ -2,7 +2,7 @@
 //! says what clients saw.
 
 use super::{Context, node};
-use crate::client::{self, Conversation, PREVIEW_MS_MAX};
+use crate::client::{self, ANSWER_MS_MAX, Conversation, Cut};
 use crate::failure::{Exit, Failure};
 use crate::figures::{bytes, millis};
 use crate::moving::history::History;
@@ -77,9 +77,14 @@ pub(crate) async fn follow(
     view: &mut View,
 ) -> Result<Option<Outcome>, Failure> {
     let mut resumes = 0;
+    let mut first_ms_max = Some(client::offer_ms_max(&context.layout, app));
     loop {
-        match conversation.next().await {
-            Some(Reply::Event(event)) => {
+        let heard = match first_ms_max.take() {
+            Some(within_ms) => conversation.hear_within(within_ms).await,
+            None => conversation.hear().await,
+        };
+        match heard {
+            Ok(Reply::Event(event)) => {
                 if history.take(&event) {
                     view.show(&event);
                     if let Some(failure) = unheard(app, history, &event) {
@@ -95,19 +100,20 @@ pub(crate) async fn follow(
                     return Ok(Some(outcome));
                 }
             }
-            Some(Reply::Outcome(outcome)) => return Ok(Some(outcome)),
-            Some(Reply::Refused(refused)) => return Err(client::refusal(&refused, app)),
-            Some(Reply::Done) if !wait => return Ok(None),
-            Some(other @ (Reply::Done | Reply::Status(_) | Reply::Previewed { .. })) => {
+            Ok(Reply::Outcome(outcome)) => return Ok(Some(outcome)),
+            Ok(Reply::Refused(refused)) => return Err(client::refusal(&refused, app)),
+            Ok(Reply::Done) if !wait => return Ok(None),
+            Ok(other @ (Reply::Done | Reply::Status(_) | Reply::Previewed { .. })) => {
                 return Err(client::unexpected(&context.layout, &other));
             }
-            None if resumes == RESUMES_MAX => return Err(client::interrupted(&context.layout)),
-            None => {
+            Err(Cut::Gone) if resumes < RESUMES_MAX => {
                 resumes += 1;
                 view.say("the controller does not answer; waiting for it");
                 *conversation = resume(context, app, history).await?;
+                first_ms_max = Some(ANSWER_MS_MAX);
                 view.say("the controller is back");
             }
+            Err(cut) => return Err(cut.failure(&context.layout)),
         }
     }
 }
@@ -185,7 +191,8 @@ fn report(context: &Context, outcome: &Outcome) -> Result<(), Failure> {
 /// It could not be moved now, or the cloud does not answer.
 pub async fn preview(context: &Context, app: &str, to: Option<&str>) -> Result<(), Failure> {
     let request = Request::Preview { instance: app.to_owned(), to: target(context, to)? };
-    let reply = client::ask(&context.layout, app, &request, PREVIEW_MS_MAX).await?;
+    let within_ms = client::offer_ms_max(&context.layout, app);
+    let reply = client::ask(&context.layout, app, &request, within_ms).await?;
     let Reply::Previewed { mode, to, preview, obstacle } = reply else {
         return Err(client::unexpected(&context.layout, &reply));
     };
