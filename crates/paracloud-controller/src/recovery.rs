@@ -19,9 +19,10 @@ const NUMBER_MAX: u32 = 1 << 31;
 
 /// Whether what an agent says it knows can be true.
 pub(crate) fn is_credible(known: &Known) -> bool {
-    known.record.as_ref().is_none_or(|record| {
-        (1..NUMBER_MAX).contains(&record.incarnation.0) && record.last_operation.0 < NUMBER_MAX
-    })
+    known.operation.0 < NUMBER_MAX
+        && known.record.as_ref().is_none_or(|record| {
+            (1..NUMBER_MAX).contains(&record.incarnation.0) && record.last_operation.0 < NUMBER_MAX
+        })
 }
 
 /// What follows from what nodes know.
@@ -56,8 +57,12 @@ pub(crate) fn judge(
             known.alive.iter().map(|(start, sealed)| (Placement { node: *node, start: *start }, *sealed))
         })
         .collect();
+    let heard = known.values().map(|known| known.operation).max().unwrap_or_default();
     let Some(newest) = records().max_by_key(|record| record.order()) else {
         return match alive.first() {
+            None if heard > OperationNumber::default() => {
+                Verdict::Unknown(format!("operation {heard} was heard of, and no node knows of a record"))
+            }
             None => Verdict::First,
             Some((place, _)) => Verdict::Unknown(format!(
                 "process {} runs on {} and no node knows of a record: end it, or give the node up",
@@ -85,7 +90,14 @@ pub(crate) fn judge(
             ));
         }
     }
-    Verdict::Newest(newest.clone())
+    if newest.operation.is_some() && heard > newest.last_operation {
+        return Verdict::Unknown(format!(
+            "operation {heard} was heard of, and the newest record is in the middle of {}",
+            newest.last_operation
+        ));
+    }
+    // What was begun after the newest record has sealed nothing, or there would be a newer one: its number is spent.
+    Verdict::Newest(Record { last_operation: heard.max(newest.last_operation), ..newest.clone() })
 }
 
 fn places(record: &Record) -> Vec<Placement> {
@@ -208,7 +220,8 @@ mod tests {
 
     fn known(record: Option<Record>, alive: &[(u64, bool)]) -> Known {
         let alive = alive.iter().map(|(start, sealed)| (StartId(*start), *sealed)).collect();
-        Known { instance: "web".to_owned(), record, alive }
+        let operation = record.as_ref().map(|record| record.last_operation).unwrap_or_default();
+        Known { instance: "web".to_owned(), record, operation, alive }
     }
 
     fn both(first: Known, second: Known) -> BTreeMap<NodeId, Known> {
@@ -280,6 +293,21 @@ mod tests {
         });
         let all = both(known(Some(many_starts), &[]), known(Some(after(&[served(), open()])), &[]));
         assert!(matches!(judge(nodes(), None, &all, &BTreeSet::new()), Verdict::Unknown(_)));
+    }
+
+    #[test]
+    fn the_number_of_an_operation_that_only_its_participants_heard_of_is_not_given_again() {
+        let found = |record: Option<Record>| {
+            let mut all = both(known(record, &[]), known(None, &[]));
+            all.get_mut(&NodeId(2)).unwrap().operation = OperationNumber(7);
+            judge(nodes(), None, &all, &BTreeSet::new())
+        };
+        let at_rest = after(&[served()]);
+        let spent = Record { last_operation: OperationNumber(7), ..at_rest.clone() };
+        assert_eq!(found(Some(at_rest)), Verdict::Newest(spent));
+        let moving = after(&[served(), open(), Change::Seal]);
+        assert!(matches!(found(Some(moving)), Verdict::Unknown(why) if why.contains("operation 7")));
+        assert!(matches!(found(None), Verdict::Unknown(why) if why.contains("operation 7")));
     }
 
     #[test]

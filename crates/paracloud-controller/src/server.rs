@@ -5,7 +5,7 @@ use crate::instance::Told;
 use crate::operations::Figures;
 use crate::peers::{Outgoing, Peer, write_out};
 use crate::{ControllerError, person, recovery};
-use paracloud_core::ids::{GatewayId, NodeId};
+use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::shim::Generation;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{self, LinkError, Reader, Writer};
@@ -106,7 +106,12 @@ async fn agent(
     let ended = tokio::select! {
         ended = async {
             for instance in control.inboxes.keys() {
-                let nothing = || Known { instance: instance.clone(), record: None, alive: Vec::new() };
+                let nothing = || Known {
+                    instance: instance.clone(),
+                    record: None,
+                    operation: OperationNumber::default(),
+                    alive: Vec::new(),
+                };
                 let known = known.remove(instance).unwrap_or_else(nothing);
                 control.tell(instance, Told::Known(node, known)).await;
             }

@@ -38,6 +38,8 @@ pub struct Known {
     pub instance: String,
     /// The newest record it heard of.
     pub record: Option<Record>,
+    /// The highest operation it heard of, be it in a record or in what it was told to do.
+    pub operation: OperationNumber,
     /// Its processes that are alive here, and whether each is sealed.
     pub alive: Vec<(StartId, bool)>,
 }

@@ -261,9 +261,17 @@ impl Node {
             // One that may be started any moment by an order that is on its way counts: nobody else may be started.
             let lives = |start: &Start| start.instance == *name && start.may_come_to_live();
             let alive = self.starts.iter().filter(|(_, start)| lives(start));
+            // No record has the number of an operation before its seal: what was asked because of it has.
+            let asked = self.starts.values().filter(|start| start.instance == *name);
+            let operations = asked
+                .filter_map(|start| start.session.desk.deliveries().map(|(operation, _)| operation).max())
+                .map(OperationNumber)
+                .chain(newest.map(|record| record.last_operation))
+                .chain(instance.operation.as_ref().map(|(number, _)| *number));
             Known {
                 instance: name.clone(),
                 record: newest.cloned(),
+                operation: operations.max().unwrap_or_default(),
                 alive: alive.map(|(id, start)| (*id, start.process.is_sealed())).collect(),
             }
         });

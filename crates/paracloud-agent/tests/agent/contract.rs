@@ -150,6 +150,21 @@ fn an_upcall_without_answer_comes_again_and_a_newer_poller_takes_over() {
 }
 
 #[test]
+fn a_node_knows_the_number_of_an_operation_from_its_first_question_on_whoever_was_killed() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    shop.ready();
+    estimate(&mut rig, start, shop);
+    shop.next();
+    rig.redial(0);
+    let known = &rig.agents[0].known[0];
+    let recorded = known.record.as_ref().map(|record| record.last_operation);
+    assert_eq!((known.operation, recorded), (OPERATION, Some(OperationNumber(0))), "no record has it");
+    rig.kill_agent(0);
+    assert_eq!(rig.agent(N1).known[0].operation, OPERATION);
+}
+
+#[test]
 fn after_a_restart_of_the_agent_a_session_goes_on() {
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);

@@ -39,7 +39,8 @@ impl Instance {
             return self.judge().await;
         }
         let Some(own) = self.machine.machine().record() else { return Ok(()) };
-        if known.record.as_ref().is_none_or(|record| record.order() <= own.order()) {
+        let is_newer = known.record.as_ref().is_some_and(|record| record.order() > own.order());
+        if !is_newer && known.operation <= own.last_operation {
             return Ok(());
         }
         // The store gave an older record back than one it acknowledged: everybody is asked afresh.

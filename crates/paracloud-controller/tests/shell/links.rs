@@ -70,7 +70,9 @@ async fn callers_that_are_not_configured_or_not_credible_are_not_listened_to() {
         start: paracloud_core::ids::StartId(1),
     });
     record.incarnation.0 = u32::MAX;
-    let known = vec![Known { instance: "web".to_owned(), record: Some(record), alive: Vec::new() }];
+    let operation = record.last_operation;
+    let known = Known { instance: "web".to_owned(), record: Some(record), operation, alive: Vec::new() };
+    let known = vec![known];
     let liar = Caller::Agent { node: NodeId(1), generation: Generation(1), known };
     assert!(ends(&mut dial(&town, &liar).await.0).await);
     assert!(town.web().await.unknown.is_some());

@@ -109,7 +109,9 @@ async fn live(layout: Layout, node: Arc<Mutex<Node>>, connected: watch::Sender<u
         let caller = {
             let node = node.lock().unwrap();
             let alive = node.alive.iter().map(|(start, sealed)| (*start, *sealed)).collect();
-            let known = Known { instance: "web".to_owned(), record: node.record.clone(), alive };
+            let record = node.record.clone();
+            let operation = record.as_ref().map(|record| record.last_operation).unwrap_or_default();
+            let known = Known { instance: "web".to_owned(), record, operation, alive };
             Caller::Agent { node: node.id, generation: Generation(1), known: vec![known] }
         };
         if writer.write(&caller).await.is_err() {
