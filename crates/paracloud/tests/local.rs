@@ -293,6 +293,20 @@ fn an_app_without_state_that_is_in_the_manifest_no_more_is_ended() {
 }
 
 #[test]
+fn a_cloud_that_was_ended_and_is_up_again_serves_when_it_says_so() {
+    let rig = Rig::new("state: none");
+    for incarnation in 1..=3 {
+        let mut up = rig.up(&[]);
+        up.serving();
+        let record = rig.record().expect("it serves");
+        assert_eq!(record["incarnation"], incarnation, "a new process each time: {record}");
+        assert_eq!(rig.processes("web.py").len(), 1);
+        assert_eq!(rig.run(&["stop"]).code, 0);
+        assert_eq!(up.ended(), 0);
+    }
+}
+
+#[test]
 fn stop_looks_for_itself_whether_anything_is_left_running() {
     let rig = Rig::with_program("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "stopGrace: 10m");
     let mut up = rig.up(&[]);

@@ -238,7 +238,7 @@ impl Printer<'_> {
     }
 
     fn waiting(&self, status: &paracloud_substrate::person::Status) {
-        for line in watch::obstacles(self.cloud, status) {
+        for line in watch::obstacles(&self.context.layout, self.cloud, status) {
             self.word(&line);
         }
         self.word(&format!("see paracloud events{0}, paracloud logs APP{0}", hint(&self.context.layout)));

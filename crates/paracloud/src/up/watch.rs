@@ -2,8 +2,9 @@
 
 use crate::client::Conversation;
 use crate::command::ps::standing;
+use crate::processes::Process;
 use crate::telling;
-use paracloud_core::ids::StartId;
+use paracloud_core::ids::{Placement, StartId};
 use paracloud_core::register::{Record, Step};
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
@@ -103,7 +104,7 @@ impl Watcher {
         if self.serving {
             return None;
         }
-        if obstacles(&self.cloud, &status).is_empty() {
+        if obstacles(&self.layout, &self.cloud, &status).is_empty() {
             self.serving = true;
             let owners = status
                 .instances
@@ -187,7 +188,14 @@ async fn ask(layout: &Layout) -> Option<Status> {
 
 /// What is not as it should be: a sentence each; none if everything serves. Of an app that is in the manifest no more
 /// the record is kept, and stands in nobody's way.
-pub(super) fn obstacles(cloud: &Cloud, status: &Status) -> Vec<String> {
+pub(super) fn obstacles(layout: &Layout, cloud: &Cloud, status: &Status) -> Vec<String> {
+    obstacles_where(cloud, status, |instance, owner| {
+        let directory = layout.process(owner.node, owner.start);
+        Process::at("", owner.start, instance, SystemTime::UNIX_EPOCH, &directory).may_live()
+    })
+}
+
+fn obstacles_where(cloud: &Cloud, status: &Status, lives: impl Fn(&str, Placement) -> bool) -> Vec<String> {
     let nodes = status
         .nodes
         .iter()
@@ -199,16 +207,21 @@ pub(super) fn obstacles(cloud: &Cloud, status: &Status) -> Vec<String> {
         .filter(|(_, is_there)| !is_there)
         .map(|(id, _)| format!("waiting for gateway g{id}"));
     let instances = status.instances.iter().filter(|instance| cloud.app(&instance.name).is_some());
-    nodes.chain(gateways).chain(instances.filter_map(obstacle)).collect()
+    nodes.chain(gateways).chain(instances.filter_map(|instance| obstacle(instance, &lives))).collect()
 }
 
-fn obstacle(instance: &Instance) -> Option<String> {
+fn obstacle(instance: &Instance, lives: impl Fn(&str, Placement) -> bool) -> Option<String> {
     let name = &instance.name;
     if let Some(why) = &instance.unknown {
         return Some(format!("{name}: unknown: {why}"));
     }
     match &instance.record {
-        Some(record) if record.served.is_some() => None,
+        Some(record) if record.served.is_some() && lives(name, record.owner) => None,
+        // The register still says who served in a cloud that was ended in good order.
+        Some(record) if record.served.is_some() => Some(format!(
+            "{name}: its last process is gone; a new one is to be started on {}",
+            record.owner.node
+        )),
         Some(record) => {
             Some(format!("{name}: {} on {}, not ready yet", standing(instance), record.owner.node))
         }
@@ -304,9 +317,9 @@ mod tests {
 
     #[test]
     fn everything_serves_when_nothing_stands_in_the_way() {
-        assert!(obstacles(&cloud(), &status(true, true)).is_empty());
+        assert!(obstacles_where(&cloud(), &status(true, true), |_, _| true).is_empty());
         assert_eq!(
-            obstacles(&cloud(), &status(false, false)),
+            obstacles_where(&cloud(), &status(false, false), |_, _| true),
             [
                 "waiting for the agent of n1",
                 "waiting for gateway g1",
@@ -316,13 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_that_served_once_and_is_dead_does_not_serve() {
+        let gone = obstacles_where(&cloud(), &status(true, true), |instance, owner| {
+            instance != "sessions" || owner.start != StartId(7)
+        });
+        assert_eq!(gone, ["sessions: its last process is gone; a new one is to be started on n1"]);
+    }
+
+    #[test]
     fn an_app_that_is_in_the_manifest_no_more_stands_in_nobodys_way() {
         let mut status = status(true, true);
         let kept = "its record is kept".to_owned();
         let mut gone = status.instances[0].clone();
         (gone.name, gone.unknown) = ("gone".to_owned(), Some(kept));
         status.instances.push(gone);
-        assert!(obstacles(&cloud(), &status).is_empty());
+        assert!(obstacles_where(&cloud(), &status, |_, _| true).is_empty());
     }
 
     #[test]
