@@ -306,6 +306,23 @@ mod tests {
     }
 
     #[test]
+    fn every_command_of_the_readme_and_of_the_guide_can_be_typed() {
+        let pages = [include_str!("../../../README.md"), include_str!("../../../docs/guide/first-move.md")];
+        let lines =
+            pages.into_iter().flat_map(str::lines).filter_map(|line| line.strip_prefix("$ paracloud"));
+        let typed: Vec<_> = lines.map(|line| line.split('#').next().unwrap_or_default()).collect();
+        assert!(typed.len() >= 6, "{typed:?}");
+        for line in typed {
+            let words = std::iter::once("paracloud").chain(line.split_whitespace());
+            assert!(Arguments::try_parse_from(words).is_ok(), "paracloud{line}");
+        }
+        let example = include_str!("../../../examples/sessions/app.yaml");
+        let listens =
+            example.lines().find(|line| line.starts_with("listen:")).unwrap().matches(':').count() - 1;
+        assert_eq!((listens, pages[0].contains("two nodes, two gateways")), (2, true), "as the README says");
+    }
+
+    #[test]
     fn a_command_line_that_is_wrong_is_said_in_one_sentence_with_its_usage() {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let failure = |line: &str| misuse(&Arguments::try_parse_from(words(line)).unwrap_err());
