@@ -19,6 +19,15 @@ fn chunk(upload: &mut TcpStream) {
     upload.write_all(b"4\r\nmore\r\n").expect("the gateway takes it");
 }
 
+/// Reads the endless reply up to the line of this number.
+fn read_until(reply: &mut impl BufRead, number: &str) {
+    let mut line = String::new();
+    while !line.starts_with(number) {
+        line.clear();
+        assert_ne!(reply.read_line(&mut line).expect("text"), 0, "the reply goes on until a move");
+    }
+}
+
 /// Everything that comes until the end, and whether it was a whole answer of chunks.
 fn rest(mut stream: impl Read) -> (String, bool) {
     let mut bytes = Vec::new();
@@ -39,12 +48,8 @@ fn an_endless_reply_and_a_slow_upload_are_cut_after_the_drain_and_nobody_else_no
     let mut clients = Clients::modest(&rig, 10);
     let mut reply = BufReader::new(rig.send(0, "GET /stream", ""));
     let mut slow = upload(&rig, 1);
-    let mut line = String::new();
     // A stream that has lasted: ten lines are half a second.
-    while !line.starts_with("10 ") {
-        line.clear();
-        assert_ne!(reply.read_line(&mut line).expect("text"), 0, "the reply goes on until a move");
-    }
+    read_until(&mut reply, "10 ");
     chunk(&mut slow);
 
     let moved = rig.json(&["move", "sessions"]);
@@ -80,4 +85,28 @@ fn an_upload_that_ends_within_the_drain_is_answered_and_the_move_goes_on_at_once
         rig.record().is_some_and(|record| record["owner"]["node"] == 2 && record["operation"].is_null())
     });
     clients.audit_clean();
+}
+
+#[test]
+fn an_endless_reply_to_a_request_with_a_key_blocks_no_seal_and_is_begun_once() {
+    let rig = Rig::sessions(&json!({ "drain": "100ms" }), &json!({}));
+    let mut up = rig.up(&[]);
+    up.serving();
+    let asked = |key: &str| {
+        let head = format!("Idempotency-Key: {key}\r\n");
+        let mut reply = BufReader::new(rig.send(0, "GET /stream", &head));
+        read_until(&mut reply, "1 ");
+        reply
+    };
+    let (lasts, gone) = (asked("lasts"), asked("gone"));
+    drop(gone);
+    let moved = rig.json(&["move", "sessions"]);
+    assert_eq!((&moved["outcome"]["node"], &moved["outcome"]["failed"]), (&2.into(), &0.into()), "{moved:#}");
+    let (_, is_whole) = rest(lasts);
+    assert!(!is_whole, "what was cut does not look whole");
+    for key in ["lasts", "gone"] {
+        let head = format!("Connection: close\r\nIdempotency-Key: {key}\r\n");
+        let (said, _) = rest(rig.send(1, "GET /stream", &head));
+        assert!(said.starts_with("HTTP/1.1 500 ") && said.contains("not applied again"), "{said}");
+    }
 }
