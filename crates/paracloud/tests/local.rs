@@ -63,7 +63,11 @@ fn state_is_not_lost_without_consent() {
 
     let moved = rig.json(&["move", "web", "--accept-loss"]);
     assert_eq!(moved["outcome"]["node"], 2, "{moved}");
-    assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
+    let stopped = rig.run(&["stop", "--yes"]);
+    assert_eq!((stopped.code, stopped.out.as_str()), (0, "stopped; nothing is left running\n"));
+    let waiting =
+        format!("`paracloud up` (pid {}) ends everything; waiting for it, at most 32.00 s\n", up.pid());
+    assert_eq!(stopped.err, waiting, "twice the grace, and what the rest may take");
     assert_eq!(up.ended(), 0);
     assert!(rig.left().is_empty(), "{:?}", rig.left());
 }

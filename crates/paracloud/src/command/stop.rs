@@ -3,6 +3,7 @@
 use super::Context;
 use crate::client;
 use crate::failure::{Exit, Failure};
+use crate::figures::millis;
 use crate::held::{self, Held};
 use crate::output::{Format, say, tell};
 use crate::processes;
@@ -15,7 +16,8 @@ use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-/// How long `up` may take to end everything beyond the longest grace of an app, in milliseconds.
+/// How long `up` may take to end everything beyond twice the longest grace of an app (its agents', then its own), in
+/// milliseconds.
 pub const END_MS_MAX: u64 = 30_000;
 /// The grace of programs that are ended without an `up`, in milliseconds.
 const GRACE_MS: u64 = 5_000;
@@ -52,7 +54,14 @@ async fn end_up(context: &Context, up: &Identity, yes: bool) -> Result<(), Failu
     if let Some(handle) = up.open().map_err(failed)? {
         signal(&handle, Signal::TERM).map_err(failed)?;
     }
-    let within = Duration::from_millis(longest_grace_ms(layout) + END_MS_MAX);
+    let within_ms = 2 * longest_grace_ms(layout) + END_MS_MAX;
+    if context.format == Format::Text {
+        tell(&format!(
+            "`paracloud up` (pid {pid}) ends everything; waiting for it, at most {}",
+            millis(within_ms)
+        ));
+    }
+    let within = Duration::from_millis(within_ms);
     if !processes::gone(std::slice::from_ref(up), within).await {
         let next = format!("kill -9 {pid}, then paracloud stop{}", context.hint());
         return Err(not_ended("it does not end", next));
