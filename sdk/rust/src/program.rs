@@ -192,7 +192,8 @@ impl Paci {
     }
 
     /// Completes what a move is estimated to cost, or says that it cannot be now. An estimate that breaks a bound of the
-    /// contract ([`paci::finding::MoveEstimate`]) is answered as a failure that names the bound.
+    /// contract ([`paci::finding::MoveEstimate`]) is answered as a failure that names the bound. The handler runs on the
+    /// session's own thread, where nothing else is answered meanwhile: it must not wait.
     pub fn on_estimate(
         &self,
         handler: impl Fn(MoveEstimate) -> Result<MoveEstimate, NotNow> + Send + Sync + 'static,
