@@ -1,16 +1,17 @@
 //! What the parts of the controller share. Everything in it is bounded by the configuration or by a named bound.
 
 use crate::instance::Told;
-use crate::journal::Heard;
+use crate::journal::{Heard, now_unix_ms};
 use crate::peers::Peers;
 use crate::register::Register;
-use paracloud_core::ids::NodeId;
+use crate::stop_holds::StopHolds;
+use paracloud_core::ids::{NodeId, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::Record;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::message::Preview;
-use paracloud_substrate::person::Outcome;
+use paracloud_substrate::message::{Preview, StopHold};
+use paracloud_substrate::person::{HeldOff, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,7 @@ pub(crate) struct Control {
     pub(crate) views: Views,
     pub(crate) questions: Questions,
     lost: Mutex<BTreeSet<NodeId>>,
+    stop_holds: Mutex<StopHolds>,
 }
 
 impl Control {
@@ -54,6 +56,7 @@ impl Control {
             views: Views::default(),
             questions: Questions::default(),
             lost: Mutex::default(),
+            stop_holds: Mutex::default(),
         }
     }
 
@@ -76,6 +79,18 @@ impl Control {
             }
         };
         let _ = tokio::time::timeout(Duration::from_millis(STATUS_MS_MAX), shown).await;
+    }
+
+    /// A process asks not to be stopped, or does not any more.
+    pub(crate) fn hold_stop(&self, instance: &str, start: StartId, hold: Option<StopHold>) {
+        if self.inboxes.contains_key(instance) {
+            locked(&self.stop_holds).put(instance, start, hold);
+        }
+    }
+
+    /// Instances that ask not to be stopped now.
+    pub(crate) fn stop_holds(&self) -> Vec<HeldOff> {
+        locked(&self.stop_holds).at(now_unix_ms())
     }
 
     /// A person said that this node will not come back.

@@ -33,6 +33,7 @@ mod person;
 mod recovery;
 mod register;
 mod server;
+mod stop_holds;
 pub mod store;
 
 pub use register::Ledger;

@@ -365,5 +365,6 @@ async fn status(control: &Control) -> Status {
         instances: control.views.all().into_iter().map(instance).collect(),
         nodes: control.cloud.nodes.iter().map(node).collect(),
         gateways: control.cloud.gateways.iter().map(gateway).collect(),
+        holds: control.stop_holds(),
     }
 }

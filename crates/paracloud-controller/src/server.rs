@@ -123,6 +123,9 @@ async fn agent(
                     FromAgentLine::Note { instance, operation, note } => {
                         control.tell(&instance, Told::Note(operation, note)).await;
                     }
+                    FromAgentLine::StopHeld { instance, start, hold } => {
+                        control.hold_stop(&instance, start, hold);
+                    }
                     FromAgentLine::Previewed { question, answer } => {
                         control.questions.answer(node, question, answer);
                     }

@@ -98,6 +98,16 @@ pub enum FromAgentLine {
         /// What there is to know.
         note: Note,
     },
+    /// Until when an application asks not to be stopped: said when it changes, and of each that lives when the agent dials.
+    /// Whoever stops the cloud is told.
+    StopHeld {
+        /// The instance.
+        instance: String,
+        /// Which of its processes.
+        start: StartId,
+        /// `None`: it does not ask, or is dead.
+        hold: Option<StopHold>,
+    },
     /// The answer to `Preview`.
     Previewed {
         /// The question.
@@ -105,6 +115,15 @@ pub enum FromAgentLine {
         /// What the application said, or why it could not be asked.
         answer: Result<Preview, String>,
     },
+}
+
+/// An application's wish not to be stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopHold {
+    /// When it expires, in milliseconds since 1970.
+    pub until_unix_ms: u64,
+    /// Which hold it is, and why.
+    pub reason: String,
 }
 
 /// What an application says of a move that is only thought of.

@@ -106,6 +106,19 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// Each gateway and whether it is there.
     pub gateways: Vec<(u32, bool)>,
+    /// Instances that ask not to be stopped.
+    pub holds: Vec<HeldOff>,
+}
+
+/// An instance that asks not to be stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldOff {
+    /// Its name.
+    pub instance: String,
+    /// Milliseconds until the hold expires.
+    pub remaining_ms: u64,
+    /// Which hold it is, and why.
+    pub reason: String,
 }
 
 /// How an instance is.

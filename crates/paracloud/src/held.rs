@@ -76,7 +76,7 @@ mod tests {
         let unknown = unknown.map(str::to_owned);
         let (name, phase) = ("web".to_owned(), Phase::Idle);
         let instance = Instance { name, record, phase, unknown, stateful: true, age_ms: None };
-        Status { instances: vec![instance], nodes: Vec::new(), gateways: Vec::new() }
+        Status { instances: vec![instance], nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() }
     }
 
     fn after(changes: &[Change]) -> Record {

@@ -228,6 +228,9 @@ impl Node {
             Event::Connected(link) => {
                 link.introduce(self.introduction());
                 self.link = Some(link);
+                let living = self.starts.iter().filter(|(_, start)| start.may_come_to_live());
+                let living: Vec<_> = living.map(|(id, _)| *id).collect();
+                living.into_iter().for_each(|id| self.tell_stop_hold(id));
             }
             Event::Disconnected => self.link = None,
             Event::Line(line) => self.line(*line).await,

@@ -195,6 +195,8 @@ impl Node {
             Ok(Some(exit)) => exit.how,
             Ok(None) | Err(_) => "it ended".to_owned(),
         };
+        let was_expected = start.session.state == Some(State::Stopping);
+        let how = if was_expected { format!("{how}, as it had said that it would stop") } else { how };
         let (name, preview) = (start.instance.clone(), start.session.preview.take());
         tracing::info!(start = %id, instance = name, how, "a process is dead");
         self.tokens.forget(id);
@@ -207,6 +209,7 @@ impl Node {
         if let Some((question, _)) = preview {
             self.previewed(question, Err(format!("its process ended: {how}")));
         }
+        self.tell_stop_hold(id);
         self.note(&name, None, Note::Ended { start: id, how });
     }
 

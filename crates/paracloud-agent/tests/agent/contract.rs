@@ -214,6 +214,50 @@ fn a_hold_is_the_offer_until_it_is_released() {
 }
 
 #[test]
+fn who_asks_not_to_be_stopped_is_told_of_again_to_each_controller_until_it_is_dead() {
+    let (mut rig, start, shop) = owner();
+    let until = |rig: &mut Rig| {
+        rig.agents[0].hear_line("a hold", |line| match line {
+            FromAgentLine::StopHeld { start: of, hold, .. } if *of == start => Some(hold.clone()),
+            _ => None,
+        })
+    };
+    let hold = r#"{"ops":["stop"],"ttlMs":60000,"reason":"month end"}"#;
+    assert_eq!(shop.call("PUT", "/v1/holds/payroll", hold).0, 200);
+    let first = loop {
+        // That it asks for nothing was said when it was started, perhaps.
+        if let Some(hold) = until(&mut rig) {
+            break hold;
+        }
+    };
+    assert_eq!(first.reason, "payroll: month end");
+    rig.redial(0);
+    assert_eq!(until(&mut rig), Some(first));
+    assert_eq!(shop.call("PUT", "/v1/holds/payroll", r#"{"ttlMs":0}"#).0, 200);
+    assert_eq!(until(&mut rig), None);
+    assert_eq!(shop.call("PUT", "/v1/holds/payroll", hold).0, 200);
+    assert!(until(&mut rig).is_some());
+    shop.say("exit 0");
+    assert_eq!(until(&mut rig), None);
+}
+
+#[test]
+fn a_state_that_changes_nothing_is_told_and_an_exit_that_was_said_before_is_expected() {
+    let (mut rig, start, shop) = owner();
+    shop.ready();
+    let state = r#"{"state":"STOPPING","message":"its licence is over"}"#;
+    assert_eq!(shop.call("PUT", "/v1/state", state).0, 200);
+    let said = rig.agents[0].hear_note("its state", |note| match note {
+        Note::Reason(said) => Some(said.clone()),
+        _ => None,
+    });
+    assert_eq!(said, "it was ready, and is STOPPING: its licence is over");
+    shop.say("exit 0");
+    let how = rig.agents[0].hear_death(start);
+    assert_eq!(how, "exited with status 0, as it had said that it would stop");
+}
+
+#[test]
 fn an_upcall_that_is_there_is_had_without_waiting() {
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);

@@ -90,8 +90,11 @@ fn an_owner_that_does_not_stop_is_ended_after_its_grace_and_one_that_refuses_at_
 
     let (mut rig, source, shop, record) = stopping(600_000);
     let stop = shop.next();
-    let refusal = json!({"verdict": "REFUSE", "code": "APP_BUSY", "message": "never"});
-    assert_eq!(shop.answer(&stop, refusal).0, 200);
+    let (operation, attempt) = (&stop["operation"], &stop["attempt"]);
+    let refusal = json!({"operation": operation, "attempt": attempt, "verdict": "REFUSE", "code": "APP_BUSY",
+        "message": "never"});
+    // It may be gone before it can tell what it was answered.
+    let answered = shop.begin(&format!("call POST /v1/upcalls/{operation} {refusal}"));
     let why = rig.agents[0].hear_note("why", |note| match note {
         Note::Failure { code, message, .. } => Some(format!("{code} {message}")),
         _ => None,
@@ -99,6 +102,7 @@ fn an_owner_that_does_not_stop_is_ended_after_its_grace_and_one_that_refuses_at_
     assert_eq!(why, "APP_BUSY never");
     let how = rig.agents[0].hear_death(source);
     assert!(how.contains("signal 15"), "{how}");
+    let _ = answered.join();
     order_end(&mut rig, source, &record);
     rig.agents[0].hear("dead, again", |message| match message {
         FromAgent::Dead { start } if *start == source => Some(()),

@@ -273,14 +273,18 @@ impl Agent {
     pub(crate) fn hear<T>(&mut self, what: &str, mut look: impl FnMut(&FromAgent) -> Option<T>) -> T {
         self.hear_line(what, |line| match line {
             FromAgentLine::Machine { message, .. } => look(message),
-            FromAgentLine::Note { .. } | FromAgentLine::Previewed { .. } => None,
+            FromAgentLine::Note { .. } | FromAgentLine::StopHeld { .. } | FromAgentLine::Previewed { .. } => {
+                None
+            }
         })
     }
 
     pub(crate) fn hear_note<T>(&mut self, what: &str, mut look: impl FnMut(&Note) -> Option<T>) -> T {
         self.hear_line(what, |line| match line {
             FromAgentLine::Note { note, .. } => look(note),
-            FromAgentLine::Machine { .. } | FromAgentLine::Previewed { .. } => None,
+            FromAgentLine::Machine { .. }
+            | FromAgentLine::StopHeld { .. }
+            | FromAgentLine::Previewed { .. } => None,
         })
     }
 

@@ -146,6 +146,7 @@ mod tests {
             ],
             nodes: vec![node(1, true), node(2, false)],
             gateways: vec![(1, true), (2, false)],
+            holds: Vec::new(),
         };
         let manifest = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080, 8081]\n";
         let cloud = crate::manifest::resolve(manifest, std::path::Path::new("/"), 2).unwrap().cloud;

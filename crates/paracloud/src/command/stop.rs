@@ -10,6 +10,7 @@ use crate::processes;
 use crate::up::{lock, roster};
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::person::HeldOff;
 use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
 use serde_json::json;
@@ -48,7 +49,8 @@ async fn end_up(context: &Context, up: &Identity, yes: bool) -> Result<(), Failu
     }
     let status = client::status(layout).await.ok();
     let held = held::all(status.as_ref(), config(layout).as_ref(), &processes::all_seen(layout));
-    consent(context, &held, yes)?;
+    let holds = status.map(|status| status.holds).unwrap_or_default();
+    consent(context, &held, &holds, yes)?;
     // By handle: it may have ended while a person thought, and its pid be somebody else's by now.
     let failed = |error: std::io::Error| Failure::machine(format!("`paracloud up` (pid {pid})"), &error);
     if let Some(handle) = up.open().map_err(failed)? {
@@ -89,7 +91,7 @@ async fn end_without_up(context: &Context, yes: bool) -> Result<(), Failure> {
     if context.format == Format::Text {
         tell("`paracloud up` was killed here, and what it ran was not (the next `up` would adopt it)");
     }
-    consent(context, &held, yes)?;
+    consent(context, &held, &[], yes)?;
     let left = end_left(layout, Duration::from_millis(GRACE_MS)).await?;
     done(context, &held, &left);
     Ok(())
@@ -110,31 +112,49 @@ async fn end_left(layout: &Layout, grace: Duration) -> Result<Vec<String>, Failu
     Ok(left)
 }
 
-/// Asks, if anything would be lost.
-fn consent(context: &Context, held: &[Held], yes: bool) -> Result<(), Failure> {
-    if held.is_empty() || yes {
+/// Asks, if anything would be lost, or an application asked not to be stopped.
+fn consent(context: &Context, held: &[Held], holds: &[HeldOff], yes: bool) -> Result<(), Failure> {
+    if yes || (held.is_empty() && holds.is_empty()) {
         return Ok(());
     }
     let refused = |why: String| {
-        let apps = names(held);
+        let mut apps = names(held);
+        apps.extend(holds.iter().map(|hold| hold.instance.as_str()).filter(|app| !names(held).contains(app)));
         let next = format!("paracloud stop --yes{}", context.hint());
         let failure = Failure::new(Exit::Consent, "consent_needed", apps.join(", "), why, next);
-        Err(Failure { found: Some(Box::new(("lost", json!(apps)))), ..failure })
+        Err(Failure { found: Some(Box::new(("lost", json!(names(held))))), ..failure })
     };
-    let stakes: Vec<_> = held.iter().map(|held| format!("{}: {}", held.instance, held.why())).collect();
+    let stakes = stakes(held, holds);
+    let what = if held.is_empty() { "stopping needs" } else { "stopping drops it, and needs" };
     if context.format == Format::Json || !std::io::stdin().is_terminal() {
-        let stakes = if let [only] = held { only.why() } else { stakes.join("; ") };
-        return refused(format!("{stakes}; stopping drops it, and needs a consent"));
+        let named = |(app, stake): &(&str, String)| format!("{app}: {stake}");
+        let said = if let [(_, only)] = &stakes[..] {
+            only.clone()
+        } else {
+            stakes.iter().map(named).collect::<Vec<_>>().join("; ")
+        };
+        return refused(format!("{said}; {what} a consent"));
     }
-    stakes.iter().for_each(|stake| tell(stake));
+    stakes.iter().for_each(|(app, stake)| tell(&format!("{app}: {stake}")));
     let mut out = std::io::stderr().lock();
-    let _ = write!(out, "stop, and drop it? [y/N] ").and_then(|()| out.flush());
+    let question = if held.is_empty() { "stop all the same?" } else { "stop, and drop it?" };
+    let _ = write!(out, "{question} [y/N] ").and_then(|()| out.flush());
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     match read {
         Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
         Ok(_) | Err(_) => refused("not stopped: you did not say yes".to_owned()),
     }
+}
+
+/// What speaks against it: of which app, and a sentence that goes on after its name.
+fn stakes<'a>(held: &'a [Held], holds: &'a [HeldOff]) -> Vec<(&'a str, String)> {
+    let asks = |hold: &'a HeldOff| {
+        let (left, reason) = (millis(hold.remaining_ms), hold.reason.escape_debug());
+        (hold.instance.as_str(), format!("it asks not to be stopped for another {left} ({reason})"))
+    };
+    let holding = held.iter().map(|held| (held.instance.as_str(), held.why()));
+    holding.chain(holds.iter().map(asks)).collect()
 }
 
 fn names(held: &[Held]) -> Vec<&str> {

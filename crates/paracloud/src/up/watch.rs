@@ -291,7 +291,12 @@ mod tests {
             age_ms: None,
         };
         let node = Node { id: NodeId(1), name: "n1".to_owned(), connected };
-        Status { instances: vec![instance], nodes: vec![node], gateways: vec![(1, connected)] }
+        Status {
+            instances: vec![instance],
+            nodes: vec![node],
+            gateways: vec![(1, connected)],
+            holds: Vec::new(),
+        }
     }
 
     #[test]

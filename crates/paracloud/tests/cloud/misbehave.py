@@ -7,6 +7,7 @@
     holds           wants to be left alone for ever       zombie          leaves a process that dials on
     older           what it writes is newer than what it reads
     saves           writes its counters down when it is told to stop
+    stays           asks not to be stopped
 
 CALL is a call of the contract; one to prepare or resume is named with its side or outcome: prepare-source.
 """
@@ -77,6 +78,9 @@ class Sinner(App):
         if "garbage" in SINS:
             await self.send_garbage()
             SINS.remove("garbage")
+        if "stays" in SINS:
+            hold = {"ops": ["stop"], "ttlMs": 3600000, "reason": "month end"}
+            say("stays", *await call("PUT", "/v1/holds/payroll", hold))
         if "holds" in SINS:
             for ttl_ms in (2 ** 32 - 1, 3600001, 2000):
                 hold = {"ops": ["move"], "ttlMs": ttl_ms, "reason": "for ever"}

@@ -286,6 +286,26 @@ fn an_application_that_exits_when_it_is_told_to_stop_has_stopped() {
 }
 
 #[test]
+fn who_stops_a_cloud_is_told_which_application_asked_not_to_be_stopped() {
+    for (state, what) in [("none", "stopping needs"), ("stateful", "stopping drops it, and needs")] {
+        let mut scene = Scene::with("guardWait", "stays", &json!({ "state": state }));
+        // A move is no stop, and the one that owns then asks for itself.
+        assert_eq!(scene.moves().code, 0);
+        let refused = scene.rig.run(&["stop"]);
+        assert_eq!(refused.code, 4, "{}", refused.err);
+        assert!(refused.err.contains("it asks not to be stopped for another "), "{}", refused.err);
+        assert!(
+            refused.err.contains(&format!("(payroll: month end); {what} a consent\n")),
+            "{}",
+            refused.err
+        );
+        assert_eq!(scene.counted(), "3\n", "nothing was stopped");
+        assert_eq!(scene.rig.run(&["stop", "--yes"]).code, 0);
+        assert_eq!(scene.up.ended(), 0);
+    }
+}
+
+#[test]
 fn an_empty_digest_proves_nothing_and_the_move_is_rolled_back() {
     let scene = Scene::with_little_time("seal", "empty-digest");
     scene.fails("sealed.digest: missing; at least 1 is needed");
