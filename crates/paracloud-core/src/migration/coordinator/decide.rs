@@ -165,7 +165,8 @@ impl Coordinator {
         if let Some(address) = self.ready(record) {
             return Next::Swap(Change::Serve(address));
         }
-        if self.facts.expired {
+        // It said that it cannot, or it says nothing.
+        if self.facts.target_failed || self.facts.expired {
             return Next::Swap(Change::Doom);
         }
         Next::Wait(Phase::Switch)

@@ -139,3 +139,10 @@ fn a_source_that_is_stopped_has_its_own_budget() {
         assert!(effects.contains(&Effect::SetTimer(Timer::Deadline, budget_ms)), "{mode:?}: {effects:?}");
     }
 }
+
+#[test]
+fn a_target_that_cannot_take_over_is_doomed_at_once() {
+    let record = moving(&[Change::Seal, Change::Commit]);
+    let failed = FromAgent::Failed { operation: record.last_operation, start: StartId(2) };
+    assert_eq!(swapped(&record, vec![failed]), Some(Change::Doom));
+}
