@@ -217,6 +217,19 @@ fn a_shell_that_dies_is_started_again_and_clients_are_served() {
 }
 
 #[test]
+fn an_agent_that_somebody_started_by_hand_takes_no_node_away_for_long() {
+    let rig = Rig::new("state: none");
+    let mut up = rig.up(&[]);
+    up.serving();
+    // Of a node on which nothing runs: no shim tells the first agent that there is a newer one.
+    let mut by_hand = rig.start(&["agent", "--node", "n2"]);
+    up.says("agent-n2 ended with exit status 1; starting it again");
+    wait_until("the agent of `up` takes the node back", || by_hand.is_ended());
+    wait_until("the node is there", || !rig.run(&["ps"]).out.contains("node n2: its agent is not connected"));
+    assert_eq!(rig.json(&["move", "web", "--to", "n2"])["outcome"]["node"], 2);
+}
+
+#[test]
 fn when_up_is_killed_nothing_is_left_once_the_time_for_orphans_is_over() {
     let rig = Rig::new("state: none");
     let mut up = rig.up(&[("PARACLOUD_ORPHAN_MS", "500")]);

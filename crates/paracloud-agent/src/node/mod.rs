@@ -190,6 +190,10 @@ impl Node {
                     if let Event::Superseded(by) = event {
                         break Err(AgentError::Superseded { own: self.generation, by });
                     }
+                    // The controller listens to the newest agent alone, and drops the others without a word.
+                    if matches!(event, Event::Disconnected) && let Some(by) = self.newer_agent() {
+                        break Err(AgentError::Superseded { own: self.generation, by });
+                    }
                     self.hear(event).await;
                 }
                 () = tokio::time::sleep_until(due) => self.see_to_sessions().await,
@@ -210,6 +214,13 @@ impl Node {
         self.flush();
         self.keep_sessions(true);
         done
+    }
+
+    /// An agent of this node that was started after this one.
+    fn newer_agent(&self) -> Option<Generation> {
+        let text = std::fs::read_to_string(self.layout.generation(self.node.id)).ok()?;
+        let newest = Generation(text.trim().parse().ok()?);
+        (newest > self.generation).then_some(newest)
     }
 
     fn now_ms(&self) -> u64 {

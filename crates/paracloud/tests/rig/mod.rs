@@ -163,6 +163,13 @@ impl Rig {
         run(&[&["--dir", &self.cloud()], arguments].concat())
     }
 
+    /// Starts a command about this cloud, and what it says goes nowhere.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Started {
+        let mut command = command();
+        command.args(["--dir", &self.cloud()]).args(arguments);
+        Started(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
     /// Runs a command that must succeed, and gives its object.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let answer = self.run(&[arguments, &["--output", "json"]].concat());
@@ -269,6 +276,22 @@ impl Drop for Rig {
         let _ = runtime.block_on(roster::end_leftovers(&layout));
         runtime.block_on(processes::end(&processes::all(&layout), Duration::ZERO));
         self.left().into_iter().for_each(|found| kill(found.pid, Signal::KILL));
+    }
+}
+
+/// A command that runs, until it ends or nobody needs it any more.
+pub(crate) struct Started(Child);
+
+impl Started {
+    pub(crate) fn is_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
