@@ -20,6 +20,9 @@ pub(crate) enum BodyError {
     /// The other side broke off.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
+    /// The connection that it came on is over.
+    #[error("the connection is over")]
+    Over,
     /// Its instance moves.
     #[error("cut, because the instance moves")]
     Cut,
@@ -224,13 +227,12 @@ impl Gathering {
 ///
 /// # Errors
 /// The application broke off.
-pub(crate) async fn hold(connection: &mut Connection, mut reply: Incoming) -> Result<Bytes, hyper::Error> {
+pub(crate) async fn hold(connection: &mut Connection, mut reply: Incoming) -> Result<Bytes, BodyError> {
     let length = reply.size_hint().upper().and_then(|length| usize::try_from(length).ok());
     let mut pieces = Pieces::of(length.unwrap_or(0));
     std::future::poll_fn(|cx| {
         loop {
-            connection.drive(cx);
-            match ready!(Pin::new(&mut reply).poll_frame(cx)) {
+            match ready!(connection.poll_body(&mut reply, cx)) {
                 None => return Poll::Ready(Ok(pieces.all())),
                 Some(Err(error)) => return Poll::Ready(Err(error)),
                 Some(Ok(frame)) => pieces.add(frame),

@@ -9,7 +9,6 @@ use crate::ticket::Ticketed;
 use crate::upstream::Connection;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -69,10 +68,9 @@ impl Passing {
     pub(crate) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut slot = self.content();
         let Some(content) = slot.as_mut() else { return Poll::Ready(Some(Err(BodyError::Cut))) };
-        content.connection.drive(cx);
-        let frame = ready!(Pin::new(&mut content.reply).poll_frame(cx));
+        let frame = ready!(content.connection.poll_body(&mut content.reply, cx));
         if matches!(frame, Some(Ok(_))) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
+            return Poll::Ready(frame);
         }
         let ended = slot.take();
         drop(slot);
@@ -82,6 +80,6 @@ impl Passing {
             }
             request.replied();
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+        Poll::Ready(frame)
     }
 }

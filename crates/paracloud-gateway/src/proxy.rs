@@ -226,7 +226,7 @@ impl Proxy {
                 Ok(Some(Err(Broken::Unsent))) if may_repeat => Err(Unserved::Refused(Answer::NotApplied)),
                 Ok(Some(Err(Broken::Unsent))) => Err(Unserved::Refused(Answer::Spent)),
                 Ok(Some(Err(Broken::Sent(error)))) => {
-                    tracing::debug!(instance = self.control.instance(), %error, "no answer");
+                    tracing::debug!(instance = self.control.instance(), ?error, "no answer");
                     Err(Unserved::Refused(Answer::Lost))
                 }
                 Ok(None) => Err(Unserved::Cut),

@@ -162,6 +162,12 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
+    /// Of a request that never waited.
+    #[cfg(test)]
+    pub(crate) fn of_nobody() -> Self {
+        Self { control: None, waited: false, sent_on: OnceLock::new(), replied: OnceLock::new() }
+    }
+
     /// Its first byte was sent just now. Of a request that never waited nobody asks when.
     pub(crate) fn sent_on(&self) {
         if !self.waited {

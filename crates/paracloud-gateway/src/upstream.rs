@@ -5,11 +5,11 @@
 //! meanwhile is noticed there. Bytes are counted where they are written and read, so that "nothing was sent" is a fact
 //! and no guess.
 
-use crate::body::Outgoing;
+use crate::body::{BodyError, Outgoing};
 use crate::bounds::{CONNECT_WAIT, HEAD_BYTES_MAX, HEADERS_MAX, IDLE_MAX, IDLE_WAIT};
 use crate::ticket::Witness;
 use bytes::Bytes;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1::{Builder, Connection as Driver, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -19,7 +19,7 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -108,8 +108,8 @@ pub(crate) struct Connection {
 pub(crate) enum Broken {
     /// Nothing was sent.
     Unsent,
-    /// Something was.
-    Sent(hyper::Error),
+    /// Something was; and why, if it is known.
+    Sent(Option<hyper::Error>),
 }
 
 impl Connection {
@@ -152,6 +152,20 @@ impl Connection {
             }
             self.is_over = true;
         }
+    }
+
+    /// The next part of a reply's body. Nothing comes of a connection that is over but what came before.
+    pub(crate) fn poll_body(
+        &mut self,
+        reply: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.drive(cx);
+        let frame = Pin::new(reply).poll_frame(cx);
+        if frame.is_pending() && self.is_over {
+            return Poll::Ready(Some(Err(BodyError::Over)));
+        }
+        frame.map(|frame| frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     /// Whether it can be used, looked at now.
@@ -199,10 +213,13 @@ impl Connection {
                 replied = true;
                 witness.replied();
             }
-            Poll::Ready(match ready!(reply.as_mut().poll(cx)) {
-                Ok(reply) => Ok(reply),
-                Err(_) if !sent => Err(Broken::Unsent),
-                Err(error) => Err(Broken::Sent(error.into_error())),
+            Poll::Ready(match reply.as_mut().poll(cx) {
+                Poll::Ready(Ok(reply)) => Ok(reply),
+                // A driver that is over says nothing to a request that it never took.
+                Poll::Pending if !self.is_over => return Poll::Pending,
+                Poll::Pending | Poll::Ready(Err(_)) if !sent => Err(Broken::Unsent),
+                Poll::Pending => Err(Broken::Sent(None)),
+                Poll::Ready(Err(error)) => Err(Broken::Sent(Some(error.into_error()))),
             })
         })
         .await
@@ -297,5 +314,59 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let mut idle = self.idle();
         idle.connections.retain(|connection| connection.idle_since.elapsed() < IDLE_WAIT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ticket::Witness;
+    use paracloud_core::ids::Incarnation;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn exchange(connection: &mut Connection) -> Result<Response<Incoming>, Broken> {
+        let request = Request::new(Outgoing::Whole(Bytes::new()));
+        let witness = Witness::of_nobody();
+        let exchanged = tokio::time::timeout(PATIENCE, connection.exchange(request, &witness)).await;
+        exchanged.expect("an exchange ends")
+    }
+
+    /// A connection that somebody has closed after so many exchanges, which this end has not looked at yet.
+    async fn closed(exchanges: usize) -> Connection {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let route = Route { incarnation: Incarnation(1), start: StartId(1), address };
+        let mut connection = Connection::open(route).await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        for _ in 0..exchanges {
+            let serves = async {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    accepted.read_buf(&mut request).await.unwrap();
+                }
+                accepted.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            };
+            let (reply, ()) = tokio::join!(exchange(&mut connection), serves);
+            assert_eq!(reply.unwrap().status(), 200);
+        }
+        drop(accepted);
+        // Whatever happened on a socket before this is known when it is read.
+        let mut later = TcpStream::connect(address).await.unwrap();
+        listener.accept().await.unwrap().0.write_all(b"x").await.unwrap();
+        later.read_u8().await.unwrap();
+        connection
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_before_the_first_byte_is_sent_keeps_no_request_waiting() {
+        for exchanges in 0..3 {
+            let mut connection = closed(exchanges).await;
+            let exchanged = exchange(&mut connection).await;
+            assert!(matches!(exchanged, Err(Broken::Unsent)), "after {exchanges}: {exchanged:?}");
+        }
     }
 }
