@@ -49,6 +49,9 @@ struct Sum {
     lost_by_crash: usize,
     left_behind: usize,
     damaged_refused: u64,
+    spoilt: u64,
+    mismatches: u64,
+    declined: u64,
     writes: usize,
     commits: u64,
     steps: usize,
@@ -62,6 +65,9 @@ impl Sum {
         self.lost_by_crash += run.lost_by_crash;
         self.left_behind += run.left_behind;
         self.damaged_refused += u64::from(run.damaged_refused);
+        self.spoilt += u64::from(run.spoilt);
+        self.mismatches += u64::from(run.mismatches);
+        self.declined += u64::from(run.declined);
         self.writes += run.writes;
         self.commits += u64::from(run.commits);
         self.steps += run.steps;
@@ -118,6 +124,9 @@ pub(crate) fn sim(arguments: &Sim) -> ExitCode {
             "lost_by_crash": sum.lost_by_crash,
             "left_behind": sum.left_behind,
             "damaged_refused": sum.damaged_refused,
+            "spoilt": sum.spoilt,
+            "mismatches": sum.mismatches,
+            "declined": sum.declined,
             "writes": sum.writes,
             "commits": sum.commits,
             "steps": sum.steps,

@@ -8,6 +8,7 @@ use crate::gate::Gate;
 use crate::ledger::RequestId;
 use paci::participant::{Act, Participant, Sealed, Standing};
 use paracloud_core::migration::gateway::Answer;
+use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ pub struct Application {
     pub(crate) said_ready: bool,
     /// A guard does not end.
     pub(crate) hogged: bool,
+    /// What it answers when it is asked for an offer next, if that is no consent.
+    pub(crate) declines: Option<Offer>,
     aware: bool,
 }
 
@@ -34,6 +37,7 @@ impl Application {
             connected: false,
             said_ready: false,
             hogged: false,
+            declines: None,
             aware: mode == Mode::Handoff,
         }
     }

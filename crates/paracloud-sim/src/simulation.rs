@@ -26,6 +26,7 @@ use crate::world::{Action, Envelope, Message, Party, Setting, Timer, Violation, 
 use coverage::{Coverage, Fault, Who};
 use disk::Disk;
 use paracloud_core::ids::{GatewayId, NodeId, StartId};
+use paracloud_core::migration::cause::Cause;
 use paracloud_core::migration::coordinator::{self, Command};
 use paracloud_core::migration::{Phase, agent, convergence, gateway};
 use paracloud_core::register::{Change, Mode};
@@ -66,6 +67,12 @@ pub struct Run {
     pub left_behind: usize,
     /// Damaged disks that were refused.
     pub damaged_refused: u32,
+    /// Copies that did not reach their target as they were sent.
+    pub spoilt: u32,
+    /// Moves that were given up because the digests differed.
+    pub mismatches: u32,
+    /// Moves that their application did not agree to.
+    pub declined: u32,
     /// Client writes.
     pub writes: usize,
     /// Moves that were committed.
@@ -151,7 +158,12 @@ struct Simulation {
     retried: BTreeSet<crate::ledger::RequestId>,
     coverage: Coverage,
     damaged_refused: u32,
+    spoilt: u32,
+    mismatches: u32,
+    declined: u32,
     commits: u32,
+    /// Whose wait at a gateway has had its bound.
+    bounded: BTreeSet<(GatewayId, gateway::Ticket)>,
     steps: usize,
     violations: Vec<Violation>,
     sabotage: Option<Sabotage>,
@@ -168,6 +180,8 @@ struct Rates {
     delay: u32,
     reset: u32,
     leave: u32,
+    /// Chance in a thousand of each copy to be loaded as something else.
+    spoil: u32,
     /// Virtual milliseconds between two faults at random.
     chaos_ms: u64,
 }
@@ -210,10 +224,14 @@ impl Simulation {
         let setting = setting(mode);
         let world = World::new(&setting, 0).with_a_past();
         let rates = match dice.random_range(0..4_u32) {
-            0 => Rates { drop: 0, duplicate: 0, delay: 0, reset: 0, leave: 0, chaos_ms: u64::MAX },
-            1 => Rates { drop: 10, duplicate: 10, delay: 10, reset: 5, leave: 20, chaos_ms: 1_000 },
-            2 => Rates { drop: 40, duplicate: 40, delay: 60, reset: 20, leave: 50, chaos_ms: 400 },
-            _ => Rates { drop: 20, duplicate: 20, delay: 200, reset: 10, leave: 10, chaos_ms: 150 },
+            0 => Rates { drop: 0, duplicate: 0, delay: 0, reset: 0, leave: 0, spoil: 0, chaos_ms: u64::MAX },
+            1 => {
+                Rates { drop: 10, duplicate: 10, delay: 10, reset: 5, leave: 20, spoil: 20, chaos_ms: 1_000 }
+            }
+            2 => Rates { drop: 40, duplicate: 40, delay: 60, reset: 20, leave: 50, spoil: 50, chaos_ms: 400 },
+            _ => {
+                Rates { drop: 20, duplicate: 20, delay: 200, reset: 10, leave: 10, spoil: 20, chaos_ms: 150 }
+            }
         };
         let disk = Disk::new(&world.disk);
         let mut simulation = Self {
@@ -240,7 +258,11 @@ impl Simulation {
             retried: BTreeSet::new(),
             coverage: Coverage::default(),
             damaged_refused: 0,
+            spoilt: 0,
+            mismatches: 0,
+            declined: 0,
             commits: 0,
+            bounded: BTreeSet::new(),
             steps: 0,
             violations: Vec::new(),
             sabotage,
@@ -273,6 +295,9 @@ impl Simulation {
             lost_by_crash: self.world.ledger.lost_by_crash(),
             left_behind: self.world.ledger.left_behind(),
             damaged_refused: self.damaged_refused,
+            spoilt: self.spoilt,
+            mismatches: self.mismatches,
+            declined: self.declined,
             writes: self.world.ledger.len(),
             commits: self.commits,
             steps: self.steps,
@@ -310,6 +335,7 @@ impl Simulation {
         starts.into_iter().for_each(|start| self.handle(Event::Unhog(start)));
         self.rest_within("after the faults")?;
         // The next move meets no fault: it must commit.
+        self.world.decline(None);
         let commits = self.commits;
         let target =
             self.setting.coordinator.nodes.iter().copied().find(|node| *node != self.world.disk.owner.node);
@@ -481,7 +507,12 @@ impl Simulation {
         self.world.apply(&self.setting, action);
         if self.world.disk.order() != before {
             self.disk.write(&self.world.disk);
-            self.commits += u32::from(change == Some(Change::Commit));
+            match change {
+                Some(Change::Commit) => self.commits += 1,
+                Some(Change::RollBack(Cause::DigestMismatch)) => self.mismatches += 1,
+                Some(Change::RollBack(Cause::Refused | Cause::Held)) => self.declined += 1,
+                Some(_) | None => {}
+            }
         }
         self.took(party, &what);
     }
@@ -504,6 +535,9 @@ impl Simulation {
         }
         self.note_of(party, what);
         for (party, timer, ms) in std::mem::take(&mut self.world.timers) {
+            if ms.is_some() {
+                self.check_bounded_once(party, timer);
+            }
             if let Some(key) = self.timers.remove(&(party, timer)) {
                 self.queue.remove(&key);
             }
@@ -554,6 +588,17 @@ impl Simulation {
                     *armed = key;
                 }
             }
+        }
+    }
+
+    /// I4: a request that has to wait again waits on: its bound is armed once.
+    fn check_bounded_once(&mut self, party: Party, timer: Timer) {
+        let (Party::Gateway(id), Timer::Gateway(gateway::Timer::Bound(ticket))) = (party, timer) else {
+            return;
+        };
+        if !self.bounded.insert((id, ticket)) {
+            let what = format!("{id} armed the bound of ticket {} again", ticket.0);
+            self.violations.push(Violation { rule: "I4", what });
         }
     }
 

@@ -446,10 +446,7 @@ impl World {
         let applied = swapped.is_ok();
         if let Ok(record) = swapped {
             let before = std::mem::replace(&mut self.disk, record);
-            let is_moving = matches!(before.step(), Some(Step::Sealing | Step::Switch | Step::Doomed));
-            if proposer == Proposer::Agent && is_moving {
-                self.broken("I3", "an agent replaced an owner between sealing and served".to_owned());
-            }
+            self.check_swap(&before, &change, proposer);
             self.bury(&before, &change);
         }
         Some((self.disk.clone(), applied))
@@ -482,7 +479,9 @@ impl World {
                             let what = self.ledger.applied(request);
                             what.into_iter().for_each(|what| self.broken("I2", what));
                         }
-                        answer
+                        // Its body has gone by and is no longer all at the gateway.
+                        let is_spent = answer == gateway::Answer::NotApplied && !request.is_kept_whole();
+                        if is_spent { gateway::Answer::Spent } else { answer }
                     }
                     None => gateway::Answer::Lost,
                 };
@@ -514,6 +513,32 @@ impl World {
 
     fn broken(&mut self, rule: &'static str, what: String) {
         self.violations.push(Violation { rule, what });
+    }
+
+    /// The rules of a swap, judged by who lives and by what is held when it reaches the disk.
+    fn check_swap(&mut self, before: &Record, change: &Change, proposer: Proposer) {
+        let is_moving = matches!(before.step(), Some(Step::Sealing | Step::Switch | Step::Doomed));
+        if proposer == Proposer::Agent && is_moving {
+            self.broken("I3", "an agent replaced an owner between sealing and served".to_owned());
+        }
+        let commits = *change == Change::Commit;
+        let by_restart = before.operation.as_ref().is_some_and(|operation| operation.mode == Mode::Restart);
+        let needs_death =
+            matches!(change, Change::Restart { .. } | Change::Promote) || (commits && by_restart);
+        let old = before.owner.start;
+        if needs_death && self.is_up(Party::App(old)) {
+            let rule = if *change == Change::Promote { "I3" } else { "I1" };
+            self.broken(rule, format!("{old} was replaced as owner and is not dead"));
+        }
+        if *change == Change::Promote && before.served.is_some() {
+            self.broken("I3", format!("{old} has served and its source was promoted"));
+        }
+        let owner = self.disk.owner.start;
+        let committed =
+            self.processes.get(&owner).and_then(|it| it.app.as_ref()).filter(|_| commits && !by_restart);
+        if let Some(what) = committed.and_then(|app| self.ledger.check(&app.state)) {
+            self.broken("I2", format!("{owner} owns by the commit, but {what}"));
+        }
     }
 
     /// The rules that must hold after every step.

@@ -158,6 +158,13 @@ pub(super) fn properties(configuration: &Configuration) -> Vec<Property<MoveMode
             properties.push(Property::<MoveModel>::sometimes("a sealed source is promoted", |_, state| {
                 state.world.coming_change() == Some(&Change::Promote)
             }));
+            if faults.crashes > 0 {
+                let name = "the proved target of a dead source is committed";
+                properties.push(Property::<MoveModel>::sometimes(name, |_, state| {
+                    let source = Party::App(state.world.disk.owner.start);
+                    state.world.coming_change() == Some(&Change::Commit) && !state.world.is_up(source)
+                }));
+            }
         } else {
             properties.push(Property::<MoveModel>::sometimes("a write is left behind", |_, state| {
                 state.world.ledger.left_behind() > 0

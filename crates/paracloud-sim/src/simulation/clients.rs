@@ -6,6 +6,7 @@ use crate::world::{Action, Party};
 use paracloud_core::ids::GatewayId;
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::coordinator::Command;
+use paracloud_core::migration::message::Offer;
 
 impl Simulation {
     /// A write through any gateway. Half of them have a key, and of those some are sent twice at once.
@@ -71,6 +72,11 @@ impl Simulation {
         }
         // An aimed fault may have ended the controller.
         if taken && self.world.is_up(Party::Controller) && !self.world.is_stalled(Party::Controller) {
+            if self.rolls(40) {
+                let offers = [Offer::Refuse, Offer::Hold { remaining_ms: 1_000 }];
+                let offer = self.pick(&offers);
+                self.world.decline(offer);
+            }
             self.apply(Action::Command(command));
             if self.rolls(120) {
                 self.after(0..60 * MS, Event::Cancel);

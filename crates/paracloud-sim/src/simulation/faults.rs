@@ -91,11 +91,29 @@ impl Simulation {
         }
     }
 
+    /// What a target loads is not what its source sent: a record is missing, or is there twice.
+    fn spoil(&mut self, envelope: &mut Envelope) {
+        let Message::EndOfState(_, state, _) = &mut envelope.message else { return };
+        if self.quiet || !self.rolls(self.rates.spoil) {
+            return;
+        }
+        let spoilt = if self.dice.random_bool(0.5) {
+            state.pop_first().is_some()
+        } else {
+            state.values_mut().next().map(|times| *times += 1).is_some()
+        };
+        if spoilt {
+            self.spoilt += 1;
+            self.note_of(envelope.to, "will load something else than was sent");
+        }
+    }
+
     /// A message sets out, and meets its fate.
-    pub(super) fn send(&mut self, envelope: Envelope) {
+    pub(super) fn send(&mut self, mut envelope: Envelope) {
         if self.is_unheard(&envelope) {
             return;
         }
+        self.spoil(&mut envelope);
         let (from, to) = (self.who(envelope.from), self.who(envelope.to));
         match self.fate(from, to, &envelope.message) {
             Some(Fault::Drop) => {

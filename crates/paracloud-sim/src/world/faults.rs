@@ -5,6 +5,7 @@ use paracloud_core::ids::{GatewayId, NodeId, StartId};
 use paracloud_core::migration::agent::{self, Agent};
 use paracloud_core::migration::coordinator::{self, Coordinator};
 use paracloud_core::migration::gateway::{self, Gateway, Ticket};
+use paracloud_core::migration::message::Offer;
 use paracloud_core::migration::shim::{self, Generation, Order, Status};
 use paracloud_core::register::{Change, Mode, Record};
 
@@ -55,6 +56,14 @@ impl World {
             self.act(setting, start, vec![paci::participant::Act::Ship(operation)]);
         }
         self.check();
+    }
+
+    /// The owner answers so when it is asked for an offer next; none: it agrees.
+    pub fn decline(&mut self, offer: Option<Offer>) {
+        let owner = self.processes.get_mut(&self.disk.owner.start);
+        if let Some(app) = owner.and_then(|process| process.app.as_mut()) {
+            app.declines = offer;
+        }
     }
 
     /// A client goes away before it is answered: it does not know what became of its request.

@@ -7,7 +7,7 @@ use paracloud_core::machine::Machine;
 use paracloud_core::migration::agent::{self, FromApp, ToApp};
 use paracloud_core::migration::coordinator;
 use paracloud_core::migration::gateway;
-use paracloud_core::migration::message::{FromAgent, FromGateway};
+use paracloud_core::migration::message::{FromAgent, FromGateway, Offer, Progress};
 use paracloud_core::migration::shim::{self, Generation, Order, Shim, Status};
 use paracloud_core::register::Change;
 use std::collections::BTreeSet;
@@ -275,7 +275,7 @@ impl World {
                 Act::Answer(operation, answer) => {
                     let number = paracloud_core::ids::OperationNumber(operation);
                     let from = if answer == Answer::Estimated {
-                        FromApp::Offer(number, paracloud_core::migration::message::Offer::Accept)
+                        FromApp::Offer(number, app.declines.take().unwrap_or(Offer::Accept))
                     } else {
                         FromApp::Answer(number, answer.clone())
                     };
@@ -284,12 +284,8 @@ impl World {
                     }
                     let copying = answer == Answer::Prepared && !self.is_target(start);
                     if copying {
-                        let progress = paracloud_core::migration::message::Progress::default();
-                        self.agent(
-                            setting,
-                            node,
-                            agent::Input::App(start, FromApp::Progress(number, progress)),
-                        );
+                        let progress = FromApp::Progress(number, Progress::default());
+                        self.agent(setting, node, agent::Input::App(start, progress));
                     }
                 }
                 Act::Open(incarnation) => {

@@ -70,7 +70,7 @@ pub(super) const LIST: &[Mutant] = &[
         file: DECIDE,
         find: r"if held.is_well_formed() && held == stated && agreed {",
         replace: r"if held.is_well_formed() && agreed {",
-        catch: unit("paracloud-core", "migration::coordinator::tests::digests_that_differ_end_the_move"),
+        catch: seeds(&["I2"]),
     },
     Mutant {
         name: "an empty digest proves something",

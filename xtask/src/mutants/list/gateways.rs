@@ -55,6 +55,13 @@ pub(super) const LIST: &[Mutant] = &[
         catch: model("crash-handoff", "I4"),
     },
     Mutant {
+        name: "a request that is refused again waits anew",
+        file: FILE,
+        find: r"if !waited {",
+        replace: r"if true || !waited {",
+        catch: seeds(&["I4"]),
+    },
+    Mutant {
         name: "a gateway forwards though it parks",
         file: FILE,
         find: r"self.table.as_ref().filter(|table| !table.parks).and_then(|table| table.route)",
