@@ -85,7 +85,8 @@ async fn end_without_up(context: &Context, yes: bool) -> Result<(), Failure> {
     let known = processes::all_seen(layout);
     if roster::living(layout).is_empty() && processes::some_left(&known).is_empty() {
         let why = "the cloud of this directory is not up, and nothing of it is running";
-        return Err(Failure::new(Exit::Unreachable, "no_cloud", shown, why, ""));
+        let next = "nothing needs to be done; to stop another one name its directory: --dir DIR";
+        return Err(Failure::new(Exit::Unreachable, "no_cloud", shown, why, next));
     }
     let held = held::all(None, config(layout).as_ref(), &known);
     if context.format == Format::Text {

@@ -1,6 +1,7 @@
 //! What must hold before anything is started: the directory is ours, its paths are short enough, the addresses free.
 
 use crate::failure::{Exit, Failure};
+use crate::processes::{self, Process};
 use paracloud_core::ids::StartId;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
@@ -43,7 +44,10 @@ pub fn check_paths(layout: &Layout, cloud: &Cloud) -> Result<(), Failure> {
 pub fn prepare(layout: &Layout) -> Result<(), Failure> {
     let root = layout.root();
     let shown = root.display().to_string();
-    let failed = |error: std::io::Error| Failure::machine(&shown, &error);
+    let failed = |error: std::io::Error| {
+        let next = "choose a directory that you may write in: --dir DIR";
+        Failure::new(Exit::Failed, "machine", &shown, error.to_string(), next)
+    };
     layout.make(root).map_err(failed)?;
     let ours = layout.up_lock().exists();
     if !ours && std::fs::read_dir(root).map_err(failed)?.next().is_some() {
@@ -58,17 +62,19 @@ fn private(root: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(root, Permissions::from_mode(0o700))
 }
 
-/// Nodes that have been started in this directory are still there: what ran on them is in the register.
+/// Nodes that have been started in this directory are still there: what ran on them is in the register, or runs on.
 ///
 /// # Errors
 /// The cloud has fewer nodes than the one that was up here before.
 pub fn check_nodes(layout: &Layout, cloud: &Cloud) -> Result<(), Failure> {
-    // A configuration of another version says nothing about nodes that this one could use.
-    let Ok(before) = Cloud::load(&layout.cloud()) else { return Ok(()) };
-    if before.nodes.len() <= cloud.nodes.len() {
+    // A configuration of another version says nothing about nodes that this one could use; what runs, says.
+    let before = Cloud::load(&layout.cloud()).map_or(0, |before| before.nodes.len());
+    let running = processes::all(layout).into_iter().filter(Process::may_live);
+    let numbers = running.filter_map(|process| process.node.strip_prefix('n')?.parse().ok());
+    let (were, are) = (numbers.max().unwrap_or(0).max(before), cloud.nodes.len());
+    if were <= are {
         return Ok(());
     }
-    let (were, are) = (before.nodes.len(), cloud.nodes.len());
     let why = format!(
         "the cloud in it had {were} nodes, now there would be {are}: an instance may be on one of the others"
     );
@@ -108,6 +114,8 @@ pub fn check_addresses(cloud: &Cloud) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paracloud_core::ids::NodeId;
+    use paracloud_substrate::process::Identity;
 
     fn cloud(nodes: u32, listen: &str) -> Cloud {
         let text = format!("kind: App\nname: web\ncommand: [sh, '{{port}}']\nlisten: '{listen}'\n");
@@ -158,5 +166,21 @@ mod tests {
         cloud(3, "8080").save(&layout.cloud()).unwrap();
         check_nodes(&layout, &cloud(3, "8080")).unwrap();
         assert!(check_nodes(&layout, &cloud(2, "8080")).unwrap_err().next.contains("--nodes 3"));
+    }
+
+    #[test]
+    fn a_node_on_which_something_runs_does_not_vanish_though_no_configuration_names_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path()).unwrap();
+        std::fs::write(layout.cloud(), "{\"of\": \"another version\"}").unwrap();
+        let process = layout.process(NodeId(3), StartId(7));
+        layout.make(&process).unwrap();
+        std::fs::write(process.join("spec.json"), "{\"instance\": \"web\"}").unwrap();
+        check_nodes(&layout, &cloud(2, "8080")).unwrap();
+        // This very process stands for the one that runs.
+        let identity = serde_json::to_vec(&Identity::own().unwrap()).unwrap();
+        std::fs::write(process.join("identity.json"), identity).unwrap();
+        assert!(check_nodes(&layout, &cloud(2, "8080")).unwrap_err().next.contains("--nodes 3"));
+        check_nodes(&layout, &cloud(3, "8080")).unwrap();
     }
 }
