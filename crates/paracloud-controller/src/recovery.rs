@@ -306,8 +306,8 @@ mod tests {
         let spent = Record { last_operation: OperationNumber(7), ..at_rest.clone() };
         assert_eq!(found(Some(at_rest)), Verdict::Newest(spent));
         let moving = after(&[served(), open(), Change::Seal]);
-        assert!(matches!(found(Some(moving)), Verdict::Unknown(why) if why.contains("operation 7")));
-        assert!(matches!(found(None), Verdict::Unknown(why) if why.contains("operation 7")));
+        assert!(matches!(found(Some(moving)), Verdict::Unknown(why) if why.contains("operation op-7")));
+        assert!(matches!(found(None), Verdict::Unknown(why) if why.contains("operation op-7")));
     }
 
     #[test]
