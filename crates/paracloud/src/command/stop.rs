@@ -69,7 +69,7 @@ async fn end_up(context: &Context, up: &Identity, yes: bool) -> Result<(), Failu
         return Err(not_ended("it does not end", next));
     }
     // It may have been killed before it was done.
-    let left = end_left(layout, Duration::ZERO).await?;
+    let left = end_left(layout).await?;
     done(context, &held, &left);
     Ok(())
 }
@@ -93,19 +93,19 @@ async fn end_without_up(context: &Context, yes: bool) -> Result<(), Failure> {
         tell("`paracloud up` was killed here, and what it ran was not (the next `up` would adopt it)");
     }
     consent(context, &held, &[], yes)?;
-    let left = end_left(layout, Duration::from_millis(GRACE_MS)).await?;
+    let left = end_left(layout).await?;
     done(context, &held, &left);
     Ok(())
 }
 
 /// Ends whatever of the cloud runs without an `up`, and says what that was.
-async fn end_left(layout: &Layout, grace: Duration) -> Result<Vec<String>, Failure> {
+async fn end_left(layout: &Layout) -> Result<Vec<String>, Failure> {
     // Nobody brings it up meanwhile. Where the directory was removed there is nothing to lock.
     let _lock = layout.root().exists().then(|| lock::take(layout)).transpose()?;
     let mut left = roster::end_leftovers(layout).await?;
     let known = processes::all_seen(layout);
     left.extend(processes::some_left(&known));
-    if !processes::end(&known, grace).await {
+    if !processes::end(&known, Duration::from_millis(GRACE_MS)).await {
         let shown = layout.root().display().to_string();
         let why = "a process was killed and is still there: it waits in the kernel";
         return Err(Failure::new(Exit::Failed, "not_ended", shown, why, "paracloud stop, once more"));
