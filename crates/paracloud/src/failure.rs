@@ -1,7 +1,7 @@
 //! How a command ends when it does not do what it was asked: who, why, what next, and an exit code that means
 //! something.
 
-use crate::output::{Format, Paint};
+use crate::output::{Format, Paint, say, tell};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -72,15 +72,11 @@ impl Failure {
     }
 
     /// Prints it (to standard error for people, to standard output for programs) and gives the exit code.
-    #[expect(
-        clippy::print_stdout,
-        clippy::print_stderr,
-        reason = "the one place where a command says why it failed"
-    )]
     pub fn report(&self, format: Format) -> ExitCode {
         match format {
-            Format::Json => println!("{}", self.json()),
-            Format::Text => eprintln!("{}", self.text(Paint::of_stderr())),
+            // A reader that went away changes nothing about how the command ended.
+            Format::Json => drop(say(&self.json().to_string())),
+            Format::Text => tell(&self.text(Paint::of_stderr())),
         }
         ExitCode::from(self.exit as u8)
     }

@@ -142,6 +142,20 @@ fn what_a_person_should_know_of_the_manifest_is_said_at_the_start_and_once() {
 }
 
 #[test]
+fn a_failure_keeps_its_exit_code_when_nobody_reads_why() {
+    let nowhere = tempfile::tempdir().expect("a directory of our own");
+    let cloud = nowhere.path().join("cloud");
+    for format in ["json", "text"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_paracloud"));
+        command.args(["ps", "--output", format, "--dir"]).arg(&cloud);
+        command.stderr(writer.try_clone().expect("a second end")).stdout(writer);
+        assert_eq!(command.status().expect("it runs").code(), Some(3), "{format}");
+    }
+}
+
+#[test]
 fn a_second_up_is_refused_and_a_taken_address_is_named() {
     let rig = Rig::new("state: none");
     let mut up = rig.up(&[]);
