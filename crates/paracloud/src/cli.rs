@@ -9,7 +9,8 @@ use crate::manifest::NODES_MAX;
 use crate::output::Format;
 use crate::{demo, shells, up};
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use paracloud_core::ids::{GatewayId, NodeId};
 use paracloud_substrate::layout::Layout;
 use std::ffi::OsString;
@@ -169,7 +170,7 @@ enum NodeCommand {
 
 /// Runs the command that this process was started with.
 pub fn main() -> ExitCode {
-    let Arguments { shared, command } = match Arguments::try_parse() {
+    let Arguments { shared, command } = match parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => return misused(&error, std::env::args_os().skip(1)),
     };
@@ -182,6 +183,18 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(format),
     }
+}
+
+fn parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let mut command = Arguments::command();
+    let mut matches = command.try_get_matches_from_mut(words)?;
+    let names_directory = matches.value_source("dir") == Some(ValueSource::CommandLine);
+    let arguments = Arguments::from_arg_matches_mut(&mut matches)?;
+    if names_directory && matches!(arguments.command, Command::Demo(_)) {
+        let why = "a demo makes a directory of its own, and takes it away: leave --dir out";
+        return Err(command.error(ErrorKind::ArgumentConflict, why));
+    }
+    Ok(arguments)
 }
 
 /// The command line cannot be understood, or asked for help alone. Who reads JSON is answered in JSON.
@@ -285,7 +298,6 @@ fn numbered(text: &str, prefix: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -330,6 +342,8 @@ mod tests {
         assert_eq!(move_what.why, "the following required arguments were not provided: <APP>");
         assert!(move_what.next.starts_with("paracloud move "), "{}", move_what.next);
         let nodes = failure("paracloud up app.yaml --nodes 65");
+        let demo = parse(words("paracloud demo --dir here").into_iter().map(OsString::from)).unwrap_err();
+        assert!(misuse(&demo).why.contains("leave --dir out"), "{demo}");
         assert_eq!(nodes.why, "invalid value '65' for '--nodes <N>': 65 is not in 1..=64");
         for line in ["paracloud", "paracloud --output json", "paracloud node"] {
             assert_eq!(failure(line).why, "a command is missing", "{line}");
