@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/                          mode 0700: nobody else reaches a socket in it
 //!   cloud.json                  the configuration
-//!   up.lock                     held by `up` as long as it lives; its pid stands in it
+//!   up.lock                     held by `up` as long as it lives; who it is stands in it
 //!   up.shells                   who the shells of the last `up` are, so that the next one can end them
 //!   ending                      there while `up` ends: an agent that is told to stop then stops its instances
 //!   controller.sock             the controller listens here
@@ -59,7 +59,7 @@ impl Layout {
         self.root.join("cloud.json")
     }
 
-    /// The lock of `up`.
+    /// The lock of `up`: its pid in the first line, its identity in the second.
     pub fn up_lock(&self) -> PathBuf {
         self.root.join("up.lock")
     }
