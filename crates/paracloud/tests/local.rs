@@ -10,6 +10,8 @@ mod rig;
 use paracloud_substrate::process::Identity;
 use rig::{Rig, run, wait_until};
 use rustix::process::Signal;
+use std::io::Write;
+use std::process::Stdio;
 
 #[test]
 fn an_app_without_state_is_moved_by_restart_and_nothing_is_left_when_the_cloud_is_stopped() {
@@ -236,11 +238,32 @@ fn an_agent_that_somebody_started_by_hand_takes_no_node_away_for_long() {
     let mut up = rig.up(&[]);
     up.serving();
     // Of a node on which nothing runs: no shim tells the first agent that there is a newer one.
-    let mut by_hand = rig.start(&["agent", "--node", "n2"]);
+    let mut by_hand = rig.start(&["agent", "--node", "n2"], Stdio::null());
     up.says("agent-n2 ended with exit status 1; starting it again");
     wait_until("the agent of `up` takes the node back", || by_hand.is_ended());
     wait_until("the node is there", || !rig.run(&["ps"]).out.contains("node n2: its agent is not connected"));
     assert_eq!(rig.json(&["move", "web", "--to", "n2"])["outcome"]["node"], 2);
+}
+
+#[test]
+fn an_up_to_which_nobody_listens_looks_after_its_shells_and_ends_when_it_is_told() {
+    let rig = Rig::new("state: none");
+    // As a terminal that stands still: it takes not one line.
+    let (_unread, mut full) = std::io::pipe().expect("a pipe");
+    let room = rustix::pipe::fcntl_setpipe_size(&full, 4_096).expect("a small one");
+    full.write_all(&vec![b' '; room]).expect("it has room");
+    let mut up = rig.start(&["up", rig.manifest(), "--output", "json"], full);
+    let serves = || rig.run(&["ps"]).out.contains("serving");
+    wait_until("it serves", serves);
+    let before = rig.processes("controller");
+    rig::kill(before[0], Signal::KILL);
+    wait_until("there is another controller", || {
+        let now = rig.processes("controller");
+        now.len() == 1 && now != before && serves()
+    });
+    up.signal(Signal::INT);
+    wait_until("it ends", || up.is_ended());
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
 }
 
 #[test]

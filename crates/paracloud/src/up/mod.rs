@@ -8,6 +8,7 @@
 //! ```
 
 pub mod lock;
+mod printer;
 pub mod room;
 pub mod roster;
 pub mod supervisor;
@@ -16,14 +17,15 @@ mod watch;
 use crate::command::{Context, check_directory, hint};
 use crate::failure::{Exit, Failure};
 use crate::figures::millis;
-use crate::held::{self, Held};
+use crate::held;
 use crate::manifest::{self, Resolved};
-use crate::output::{Format, say, tell};
+use crate::output::tell;
 use crate::processes::{self, Process};
 use paracloud_agent::shim::ORPHAN_MS;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::Ends;
+use printer::Printer;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -76,7 +78,8 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let mut supervisor =
         Supervisor::start(layout, &cloud, says).map_err(|error| Failure::machine(shown, &error))?;
     let mut watcher = Watcher::new(layout, &cloud, SystemTime::now());
-    let printer = Printer { context, cloud: &cloud };
+    let printer =
+        Printer::new(context, &cloud).map_err(|error| Failure::machine("the thread that prints", &error))?;
     notes.iter().for_each(|note| printer.word(&format!("note: {note}")));
     loop {
         tokio::select! {
@@ -89,7 +92,9 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
             },
         }
     }
-    end(&printer, &mut supervisor, &mut words, &mut ends, watcher.last()).await
+    let ended = end(&printer, &mut supervisor, &mut words, &mut ends, watcher.last()).await;
+    printer.finish();
+    ended
 }
 
 /// A directory in which `ending` was left ended badly: agents that are told to stop now only hand over.
@@ -169,7 +174,7 @@ async fn end(
     let orderly = async {
         supervisor.order(Order::EndAgents);
         if !supervisor.agents_ended(Duration::from_millis(grace_ms + AGENT_MS_MAX)).await {
-            tell("agents do not end: going on without them");
+            printer.word("agents do not end: going on without them");
         }
         // An agent that was not there has not ended its instances.
         let ended = processes::end(&processes::all_seen(layout), Duration::from_millis(grace_ms)).await;
@@ -179,7 +184,7 @@ async fn end(
     let ended = tokio::select! {
         ended = orderly => ended,
         _ = ends.next() => {
-            tell("killing everything");
+            printer.word("killing everything");
             false
         }
     };
@@ -202,64 +207,4 @@ fn left_behind(layout: &Layout) -> Failure {
     let why = "a process was killed and is still there: it waits in the kernel";
     let next = "look for it with ps; the next `paracloud up` in this directory ends it";
     Failure::new(Exit::Failed, "left_behind", layout.root().display().to_string(), why, next)
-}
-
-/// What `up` prints: for people sentences, for programs a line of JSON each.
-struct Printer<'a> {
-    context: &'a Context,
-    cloud: &'a Cloud,
-}
-
-impl Printer<'_> {
-    fn word(&self, text: &str) {
-        match self.context.format {
-            Format::Json => drop(say(&json!({ "event": "said", "text": text }).to_string())),
-            Format::Text => tell(text),
-        }
-    }
-
-    fn serving(&self, status: &paracloud_substrate::person::Status) {
-        let layout = &self.context.layout;
-        match self.context.format {
-            Format::Json => {
-                let apps: Vec<_> = self
-                    .cloud
-                    .apps
-                    .iter()
-                    .map(|app| json!({ "name": app.name, "listen": app.listen }))
-                    .collect();
-                let directory = layout.root();
-                let pid = std::process::id();
-                say(&json!({ "event": "serving", "ok": true, "dir": directory, "pid": pid, "apps": apps })
-                    .to_string());
-            }
-            Format::Text => drop(say(&watch::welcome(self.cloud, status, &hint(layout)))),
-        }
-    }
-
-    fn waiting(&self, status: &paracloud_substrate::person::Status) {
-        for line in watch::obstacles(&self.context.layout, self.cloud, status) {
-            self.word(&line);
-        }
-        self.word(&format!("see paracloud events{0}, paracloud logs APP{0}", hint(&self.context.layout)));
-    }
-
-    fn ending(&self, last: Option<&paracloud_substrate::person::Status>) {
-        self.word("ending; Ctrl-C again kills everything at once");
-        for Held { instance, unknown } in
-            held::all(last, Some(self.cloud), &processes::all_seen(&self.context.layout))
-        {
-            self.word(&match unknown {
-                None => format!("{instance}: the state in its memory is dropped"),
-                Some(why) => format!("{instance}: what it holds is dropped, and not known ({why})"),
-            });
-        }
-    }
-
-    fn ended(&self) {
-        match self.context.format {
-            Format::Json => drop(say(&json!({ "event": "ended", "ok": true }).to_string())),
-            Format::Text => tell("ended; nothing is left running"),
-        }
-    }
 }

@@ -163,11 +163,11 @@ impl Rig {
         run(&[&["--dir", &self.cloud()], arguments].concat())
     }
 
-    /// Starts a command about this cloud, and what it says goes nowhere.
-    pub(crate) fn start(&self, arguments: &[&str]) -> Started {
+    /// Starts a command about this cloud, and what it says goes there, or nowhere.
+    pub(crate) fn start(&self, arguments: &[&str], out: impl Into<Stdio>) -> Started {
         let mut command = command();
         command.args(["--dir", &self.cloud()]).args(arguments);
-        Started(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Started(command.stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).spawn().unwrap())
     }
 
     /// Runs a command that must succeed, and gives its object.
@@ -283,6 +283,10 @@ impl Drop for Rig {
 pub(crate) struct Started(Child);
 
 impl Started {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.0.id().cast_signed(), signal);
+    }
+
     pub(crate) fn is_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
     }
