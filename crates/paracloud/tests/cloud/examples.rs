@@ -108,6 +108,10 @@ fn the_program_that_knows_nothing_of_us_is_moved_with_consent_only_and_begins_an
     assert!(number(&rig.get(1)) > last, "nothing happened to it");
     let moved = rig.json(&["move", "visitors", "--accept-loss"]);
     assert_eq!(moved["outcome"]["node"], 2, "{moved}");
+    assert_eq!(
+        (&moved["outcome"]["mode"], &moved["outcome"]["state_lost"]),
+        (&"Restart".into(), &true.into())
+    );
     assert!(number(&rig.get(0)) < last, "the count was in its memory");
 }
 
@@ -120,6 +124,10 @@ fn sessions_is_filled_served_and_moved_as_its_manifest_says() {
     assert_eq!(held, 64 * 1024, "64 MiB in records of 1 KiB");
     let moved = rig.json(&["move", "sessions"]);
     assert_eq!(moved["outcome"]["node"], 2, "{moved}");
+    assert_eq!(
+        (&moved["outcome"]["mode"], &moved["outcome"]["state_lost"]),
+        (&"Handoff".into(), &false.into())
+    );
     let carried = moved["outcome"]["carried_bytes"].as_u64().expect("a number");
     assert!(carried >= 64 << 20, "{carried} bytes crossed");
     assert_eq!(rig.ask(1, "GET /audit").lines().filter(|line| line.starts_with('k')).count(), held);
