@@ -10,29 +10,34 @@
 //! - `faults`: what each fault does;
 //! - `clients`: who writes, and who asks for moves;
 //! - `disk`: what a controller finds when it starts;
+//! - `rest`: what must come about when the faults are over;
+//! - `bounds`: nobody waits at a gateway for ever;
 //! - `trace`: one line a transition;
 //! - [`sabotage`]: worlds that are broken on purpose, for the checkers to find.
 
 mod aim;
+mod bounds;
 mod clients;
 pub mod coverage;
 mod disk;
 mod faults;
+mod rest;
 pub mod sabotage;
+mod setting;
 mod trace;
 
-use crate::heal::heal;
 use crate::world::{Action, Envelope, Message, Party, Setting, Timer, Violation, World};
 use coverage::{Coverage, Fault, Who};
 use disk::Disk;
-use paracloud_core::ids::{GatewayId, NodeId, StartId};
+use paracloud_core::ids::{GatewayId, StartId};
 use paracloud_core::migration::cause::Cause;
-use paracloud_core::migration::coordinator::{self, Command};
-use paracloud_core::migration::{Phase, agent, convergence, gateway};
+use paracloud_core::migration::coordinator::Command;
+use paracloud_core::migration::{Phase, gateway};
 use paracloud_core::register::{Change, Mode};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use sabotage::Sabotage;
+use setting::{Rates, setting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -43,9 +48,6 @@ const MS: Micros = 1_000;
 
 /// How long things may go wrong, in virtual microseconds.
 const FAULTS_END: Micros = 30_000 * MS;
-
-/// How long the world may then take to come to rest, in virtual microseconds.
-const REST: Micros = 8_000 * MS;
 
 /// Steps of one run; a run that needs more goes round in circles.
 const STEPS_MAX: usize = 40_000;
@@ -170,49 +172,6 @@ struct Simulation {
     trace: Option<Vec<String>>,
 }
 
-/// How rough a run is.
-#[derive(Debug, Clone, Copy)]
-struct Rates {
-    /// Chance in a thousand: of each control message to be lost, doubled, late; of each connection to break; of a
-    /// client to leave when another comes.
-    drop: u32,
-    duplicate: u32,
-    delay: u32,
-    reset: u32,
-    leave: u32,
-    /// Chance in a thousand of each copy to be loaded as something else.
-    spoil: u32,
-    /// Virtual milliseconds between two faults at random.
-    chaos_ms: u64,
-}
-
-fn setting(mode: Mode) -> Setting {
-    Setting {
-        coordinator: coordinator::Setting {
-            gateways: [GatewayId(1), GatewayId(2)].into(),
-            nodes: [NodeId(1), NodeId(2)].into(),
-            resend_ms: 60,
-            prepare_ms: 700,
-            copy_ms: 700,
-            drain_ms: 150,
-            park_ms: 150,
-            seal_ms: 300,
-            stop_ms: 300,
-            switch_ms: 300,
-            release_ms: 200,
-            pause: convergence::Budget {
-                pause_ms: 5,
-                pause_ms_max: 50,
-                stall_reports: 3,
-                stall_reports_max: 20,
-            },
-        },
-        agent: agent::Setting { node: NodeId(0), ask_ms: 70, restart_ms: 40, restart_ms_max: 400 },
-        gateway: gateway::Setting { parked_ms_max: 400, parked_max: 16, ask_ms: 90, soon_ms: 5 },
-        mode,
-    }
-}
-
 impl Simulation {
     fn new(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Self {
         let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -223,16 +182,7 @@ impl Simulation {
         aims.keep_reachable(mode);
         let setting = setting(mode);
         let world = World::new(&setting, 0).with_a_past();
-        let rates = match dice.random_range(0..4_u32) {
-            0 => Rates { drop: 0, duplicate: 0, delay: 0, reset: 0, leave: 0, spoil: 0, chaos_ms: u64::MAX },
-            1 => {
-                Rates { drop: 10, duplicate: 10, delay: 10, reset: 5, leave: 20, spoil: 20, chaos_ms: 1_000 }
-            }
-            2 => Rates { drop: 40, duplicate: 40, delay: 60, reset: 20, leave: 50, spoil: 50, chaos_ms: 400 },
-            _ => {
-                Rates { drop: 20, duplicate: 20, delay: 200, reset: 10, leave: 10, spoil: 20, chaos_ms: 150 }
-            }
-        };
+        let rates = Rates::of(dice.random_range(0..4_u32));
         let disk = Disk::new(&world.disk);
         let mut simulation = Self {
             seed,
@@ -303,85 +253,6 @@ impl Simulation {
             steps: self.steps,
             trace: self.trace.unwrap_or_default(),
         }
-    }
-
-    /// Everybody comes back, and no further fault comes.
-    fn come_to_rest(&mut self) -> Result<(), String> {
-        self.note("-", "the faults are over");
-        self.quiet = true;
-        self.fates.clear();
-        self.write_fates.clear();
-        self.queue.retain(|_, event| {
-            !matches!(
-                event,
-                Event::Write
-                    | Event::Retry
-                    | Event::Operate
-                    | Event::Cancel
-                    | Event::Chaos
-                    | Event::Aim(_)
-                    | Event::Stretch
-            )
-        });
-        for held in self.held.values_mut() {
-            held.retain(|event| !matches!(event, Event::Operate | Event::Cancel));
-        }
-        self.disk.restore();
-        self.cut.clear();
-        let stalled: Vec<_> = self.world.stalled().collect();
-        stalled.into_iter().for_each(|party| self.handle(Event::Wake(party)));
-        let starts: Vec<_> =
-            self.setting.coordinator.nodes.iter().flat_map(|node| self.world.processes_on(*node)).collect();
-        starts.into_iter().for_each(|start| self.handle(Event::Unhog(start)));
-        self.rest_within("after the faults")?;
-        // The next move meets no fault: it must commit.
-        self.world.decline(None);
-        let commits = self.commits;
-        let target =
-            self.setting.coordinator.nodes.iter().copied().find(|node| *node != self.world.disk.owner.node);
-        let command = Command::Move { to: target.unwrap_or(NodeId(1)), mode: self.setting.mode };
-        self.apply(Action::Command(command));
-        if self.world.pending_change().is_none() {
-            return Err("all is at rest, but a move is not taken".to_owned());
-        }
-        self.rest_within("after a move without faults")?;
-        if self.commits == commits {
-            return Err("a move without faults did not commit".to_owned());
-        }
-        let mut in_flight = Vec::new();
-        for event in std::mem::take(&mut self.queue).into_values() {
-            if let Event::Deliver(envelope) = event {
-                in_flight.push(envelope);
-            }
-        }
-        heal(&mut self.world, &self.setting, in_flight, self.timers.keys().copied().collect())
-    }
-
-    fn rest_within(&mut self, when: &str) -> Result<(), String> {
-        let end = self.now + REST;
-        while !self.is_at_rest() {
-            if self.steps >= STEPS_MAX {
-                return Err(format!("{when}: no rest after {STEPS_MAX} steps"));
-            }
-            if self.now > end || !self.next() {
-                let why = self.world.converged().err().unwrap_or_else(|| "somebody is down".to_owned());
-                return Err(format!("{when}: {why}"));
-            }
-            if let Some(violation) = self.violations.first() {
-                return Err(format!("{when}: {}: {}", violation.rule, violation.what));
-            }
-        }
-        Ok(())
-    }
-
-    fn is_at_rest(&self) -> bool {
-        let busy = self.world.is_swapping() || self.world.marking().is_some();
-        let coming = self.queue.values().any(|event| matches!(event, Event::Restart(_) | Event::Deliver(_)));
-        let up = [Party::Controller]
-            .into_iter()
-            .chain(self.setting.coordinator.nodes.iter().map(|node| Party::Agent(*node)))
-            .all(|party| self.world.is_up(party));
-        up && !busy && !coming && self.phase == Phase::Idle && self.world.converged().is_ok()
     }
 
     /// Handles what is due next; false if nothing is.
@@ -587,31 +458,6 @@ impl Simulation {
                 {
                     *armed = key;
                 }
-            }
-        }
-    }
-
-    /// I4: a request that has to wait again waits on: its bound is armed once.
-    fn check_bounded_once(&mut self, party: Party, timer: Timer) {
-        let (Party::Gateway(id), Timer::Gateway(gateway::Timer::Bound(ticket))) = (party, timer) else {
-            return;
-        };
-        if !self.bounded.insert((id, ticket)) {
-            let what = format!("{id} armed the bound of ticket {} again", ticket.0);
-            self.violations.push(Violation { rule: "I4", what });
-        }
-    }
-
-    /// I4: whatever waits at a gateway has a bound that will end its wait.
-    fn check_bounds(&mut self) {
-        for id in &self.setting.coordinator.gateways {
-            let bounds = self.timers.keys().filter(|(party, timer)| {
-                *party == Party::Gateway(*id) && matches!(timer, Timer::Gateway(gateway::Timer::Bound(_)))
-            });
-            let (bounds, parked) = (bounds.count(), self.world.parked(*id));
-            if parked > bounds {
-                let what = format!("{id} parks {parked} requests, but only {bounds} of them have a bound");
-                self.violations.push(Violation { rule: "I4", what });
             }
         }
     }

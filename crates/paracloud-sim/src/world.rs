@@ -11,6 +11,7 @@
 mod canonical;
 mod faults;
 mod machines;
+mod rules;
 mod view;
 
 use crate::application::Application;
@@ -509,96 +510,5 @@ impl World {
             }
             _ => {}
         }
-    }
-
-    fn broken(&mut self, rule: &'static str, what: String) {
-        self.violations.push(Violation { rule, what });
-    }
-
-    /// The rules of a swap, judged by who lives and by what is held when it reaches the disk.
-    fn check_swap(&mut self, before: &Record, change: &Change, proposer: Proposer) {
-        let is_moving = matches!(before.step(), Some(Step::Sealing | Step::Switch | Step::Doomed));
-        if proposer == Proposer::Agent && is_moving {
-            self.broken("I3", "an agent replaced an owner between sealing and served".to_owned());
-        }
-        let commits = *change == Change::Commit;
-        let by_restart = before.operation.as_ref().is_some_and(|operation| operation.mode == Mode::Restart);
-        let needs_death =
-            matches!(change, Change::Restart { .. } | Change::Promote) || (commits && by_restart);
-        let old = before.owner.start;
-        if needs_death && self.is_up(Party::App(old)) {
-            let rule = if *change == Change::Promote { "I3" } else { "I1" };
-            self.broken(rule, format!("{old} was replaced as owner and is not dead"));
-        }
-        if *change == Change::Promote && before.served.is_some() {
-            self.broken("I3", format!("{old} has served and its source was promoted"));
-        }
-        let owner = self.disk.owner.start;
-        let committed =
-            self.processes.get(&owner).and_then(|it| it.app.as_ref()).filter(|_| commits && !by_restart);
-        if let Some(what) = committed.and_then(|app| self.ledger.check(&app.state)) {
-            self.broken("I2", format!("{owner} owns by the commit, but {what}"));
-        }
-    }
-
-    /// The rules that must hold after every step.
-    fn check(&mut self) {
-        let mut broken = Vec::new();
-        let apps =
-            || self.processes.iter().filter_map(|(start, process)| Some((*start, process.app.as_ref()?)));
-        let mut open = apps().filter(|(_, app)| app.is_open());
-        let first = open.next();
-        let unserved = self.disk.operation.as_ref().is_some_and(|operation| {
-            operation.mode == Mode::Handoff && matches!(operation.step, Step::Switch | Step::Doomed)
-        });
-        if let (Some((start, _)), true) = (first, unserved) {
-            broken
-                .push(("I3", format!("{start} has its gate open after the commit and before it is served")));
-        }
-        if let (Some((first, _)), Some((second, _))) = (first, open.next()) {
-            broken.push(("I1", format!("{first} and {second} both have their gate open")));
-        }
-        if let Some((start, app)) = first
-            && let Some(what) = self.ledger.check(&app.state)
-        {
-            broken.push(("I2", format!("{start} serves, but {what}")));
-        }
-        for (start, app) in apps().filter(|(_, app)| !app.has_its_gate_as_told()) {
-            let (gate, phase) = (if app.is_open() { "open" } else { "closed" }, app.participant.phase());
-            broken.push(("G", format!("{start} has its gate {gate}, its machine says {phase:?}")));
-        }
-        for (rule, what) in broken {
-            self.broken(rule, what);
-        }
-    }
-
-    /// Whether everything has come to rest as it should: no operation, one owner that serves and nothing else alive,
-    /// gateways that know it, nobody waiting.
-    ///
-    /// # Errors
-    /// What has not.
-    pub fn converged(&self) -> Result<(), String> {
-        if let Some(operation) = &self.disk.operation {
-            return Err(format!("an operation is still open: {:?}", operation.step));
-        }
-        if self.disk.served.is_none() {
-            return Err("the owner does not serve".to_owned());
-        }
-        let alive: Vec<_> = self
-            .processes
-            .iter()
-            .filter(|(_, process)| process.app.is_some())
-            .map(|(start, _)| *start)
-            .collect();
-        if alive != [self.disk.owner.start] {
-            return Err(format!("alive are {alive:?}, the owner is {}", self.disk.owner.start));
-        }
-        for (id, gateway) in &self.gateways {
-            let Some(machine) = &gateway.machine else { return Err(format!("{id} is down")) };
-            if machine.parked() + machine.outstanding() > 0 {
-                return Err(format!("{id} still holds requests"));
-            }
-        }
-        Ok(())
     }
 }
