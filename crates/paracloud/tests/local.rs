@@ -380,6 +380,21 @@ fn stop_looks_for_itself_whether_anything_is_left_running() {
 }
 
 #[test]
+fn stop_waits_for_an_end_that_has_begun_and_kills_nothing_that_was_asked() {
+    let rig = Rig::with_program("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "stopGrace: 2s");
+    let mut up = rig.up(&[]);
+    up.serving();
+    up.signal(Signal::INT);
+    up.says("is dropped");
+    wait_until("the end has begun", || rig.path().join("cloud/ending").exists());
+    let stop = rig.run(&["stop"]);
+    assert_eq!((stop.code, stop.out.as_str()), (0, "stopped; nothing is left running\n"), "{}", stop.err);
+    assert_eq!(up.ended(), 0);
+    assert!(!up.said().contains("killing everything"), "{}", up.said());
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
+#[test]
 fn stop_says_of_an_up_that_stands_still_that_it_does() {
     let rig = Rig::new("state: none");
     let mut up = rig.up(&[]);

@@ -50,10 +50,13 @@ async fn end_up(context: &Context, up: &Identity, yes: bool) -> Result<(), Failu
     let status = client::status(layout).await.ok();
     let held = held::all(status.as_ref(), config(layout).as_ref(), &processes::all_seen(layout));
     let holds = status.map(|status| status.holds).unwrap_or_default();
-    consent(context, &held, &holds, yes)?;
-    // By handle: it may have ended while a person thought, and its pid be somebody else's by now.
+    let is_ending = || layout.ending().exists();
+    // What is being dropped already needs no consent.
+    consent(context, &held, &holds, yes || is_ending())?;
+    // A second signal would kill what has been asked to end and may still take its time. By handle: it may have ended
+    // while a person thought, and its pid be somebody else's by now.
     let failed = |error: std::io::Error| Failure::machine(format!("`paracloud up` (pid {pid})"), &error);
-    if let Some(handle) = up.open().map_err(failed)? {
+    if let Some(handle) = up.open().map_err(failed)?.filter(|_| !is_ending()) {
         signal(&handle, Signal::TERM).map_err(failed)?;
     }
     let within_ms = 2 * longest_grace_ms(layout) + END_MS_MAX;
