@@ -197,6 +197,11 @@ impl Control {
         &self.instance
     }
 
+    /// How long a request may wait.
+    pub(crate) fn parked_wait_max(&self) -> Duration {
+        Duration::from_millis(self.state().machine.setting().parked_ms_max.into())
+    }
+
     /// The table in force, as it changes.
     pub(crate) fn view(&self) -> watch::Receiver<View> {
         self.view.subscribe()

@@ -3,7 +3,8 @@
 //! Whole messages are relayed, both ways. While the table parks, a client's messages stay with the gateway, and what the
 //! application says goes on. Once its process is no longer the owner, the application is told to close; what it says
 //! until it does is delivered, then the client gets a close with 1012. After a move that was called off the client's
-//! messages just go on.
+//! messages just go on. A message that waited for as long as a request may wait closes its client with 1013: it has
+//! reached nobody.
 
 use crate::bounds::{CLOSE_WAIT, MESSAGE_BYTES_MAX, QUIET_WAIT};
 use crate::control::{Control, View};
@@ -27,6 +28,8 @@ use tokio::time::{sleep_until, timeout};
 const RESTART: u16 = 1012;
 /// The application went away, and nothing is known of a move.
 const FAILED: u16 = 1011;
+/// The client's message waited for too long, and was not passed on.
+const TRY_AGAIN_LATER: u16 = 1013;
 
 /// A WebSocket between a client and one process.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ enum End {
     Breach(Breach),
     /// The process is no longer the owner: it was told to close.
     Left,
+    /// A message of the client waited for too long.
+    Late,
 }
 
 impl Side {
@@ -114,12 +119,13 @@ impl Tunnel {
                 }
                 End::Gone => None,
                 End::Breach(breach) => Some((breach.code(), "frames that are not relayed")),
+                End::Late => Some((TRY_AGAIN_LATER, "a message waited too long and was not passed on")),
                 End::Left => {
                     told.send_replace(Some(Instant::now() + CLOSE_WAIT));
                     match timeout(CLOSE_WAIT * 2, downward).await {
                         // It closed the client in its own words.
                         Ok(End::Closed) | Err(_) => None,
-                        Ok(End::Gone | End::Breach(_) | End::Left) => Some(moved),
+                        Ok(End::Gone | End::Breach(_) | End::Left | End::Late) => Some(moved),
                     }
                 }
             },
@@ -133,7 +139,7 @@ impl Tunnel {
                     Breach::Form => "the application broke the rules",
                     Breach::TooLong => "a message of the application is too long",
                 })),
-                End::Gone | End::Left => {
+                End::Gone | End::Left | End::Late => {
                     let view = *self.control.view().borrow();
                     let moves = view.parks || view.has_left(self.start);
                     Some(if moves { moved } else { (FAILED, "the application went away: connect again") })
@@ -152,10 +158,7 @@ impl Tunnel {
                 unit = client.next() => unit,
             };
             let unit = match unit {
-                Ok(Unit::Message(bytes)) => match self.may_pass(&mut view).await {
-                    true => Ok((bytes, false)),
-                    false => Err(End::Left),
-                },
+                Ok(Unit::Message(bytes)) => self.pass(&mut view).await.map(|()| (bytes, false)),
                 Ok(Unit::Control(bytes)) => Ok((bytes, false)),
                 Ok(Unit::Close(bytes)) => Ok((bytes, true)),
                 Err(end) => Err(end),
@@ -181,12 +184,13 @@ impl Tunnel {
         }
     }
 
-    /// Waits until a message may be passed on; `false` if never, because the process is no longer the owner.
-    async fn may_pass(&self, view: &mut watch::Receiver<View>) -> bool {
+    /// Waits until a message may be passed on, or has waited for as long as a request may.
+    async fn pass(&self, view: &mut watch::Receiver<View>) -> Result<(), End> {
         let decided = |view: &View| !view.parks || view.has_left(self.start);
-        match view.wait_for(decided).await {
-            Ok(view) => !view.has_left(self.start),
-            Err(_) => false,
+        match timeout(self.control.parked_wait_max(), view.wait_for(decided)).await {
+            Ok(Ok(view)) if !view.has_left(self.start) => Ok(()),
+            Ok(_) => Err(End::Left),
+            Err(_) => Err(End::Late),
         }
     }
 }
@@ -195,6 +199,7 @@ impl Tunnel {
 fn farewell_of(end: &End) -> Option<u16> {
     match end {
         End::Left => Some(RESTART),
+        End::Late => Some(TRY_AGAIN_LATER),
         End::Breach(breach) => Some(breach.code()),
         End::Closed | End::Gone => None,
     }

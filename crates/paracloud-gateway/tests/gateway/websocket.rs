@@ -4,6 +4,7 @@ use crate::application::{Application, RawApplication};
 use crate::client::Raw;
 use crate::world::World;
 use paracloud_core::migration::gateway::Route;
+use paracloud_substrate::config::Parking;
 
 const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -102,6 +103,21 @@ async fn after_a_move_that_was_called_off_withheld_messages_go_on() {
     application.until("withheld").await;
     application.say(plain(TEXT, b"got it")).await;
     client.until("got it").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_waited_for_as_long_as_a_request_may_closes_its_client_with_1013_and_reaches_nobody() {
+    let parking = Parking { parked_ms_max: 200, ..Parking::default() };
+    let (world, mut controller) = World::new(parking).await;
+    let source = RawApplication::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (mut client, mut application) = connected(&world, &source).await;
+    controller.obeyed(2, true, Some(source.route)).await;
+    client.say(masked(TEXT, b"withheld")).await;
+    let seen = client.rest().await;
+    assert_eq!((seen[0], &seen[2..4]), (CLOSE, &code(1013)[..]), "{seen:?}");
+    assert!(!contains(&application.rest().await, b"withheld"));
     world.end().await;
 }
 
