@@ -104,7 +104,7 @@ impl Person<'_> {
                     return self.refuse(unknown_instance(self.control, &instance)).await;
                 };
                 if view.unknown.is_none() {
-                    let message = format!("nothing about {instance} is unknown");
+                    let message = format!("{instance}: nothing about it is unknown");
                     return self.refuse(refused("not_unknown", message, "look at `paracloud ps`")).await;
                 }
                 self.control.tell(&instance, Told::Reconsider).await;

@@ -123,6 +123,8 @@ fn what_there_is_not_is_named_and_nothing_hangs() {
         assert_eq!(answer.code, code, "{arguments:?}: {}", answer.err);
         assert!(answer.err.starts_with("error: "), "{arguments:?}: {}", answer.err);
     }
+    let known = rig.run(&["reconsider", "web"]);
+    assert!(known.err.starts_with("error: web: nothing about it is unknown\nnext: "), "{}", known.err);
     let misused = rig.json_of_refused(&["ps", "everything"], 2);
     assert_eq!(misused["error"]["code"], "usage", "{misused}");
     let refused = rig.run(&["--output", "json", "cancel", "web"]);
