@@ -151,8 +151,8 @@ impl Coordinator {
     }
 
     fn decide_switch(&self, record: &Record, operation: &Operation, fresh: StartId) -> Next {
+        let source_dead = self.dead.contains(&operation.source.start);
         if self.dead.contains(&operation.target.start) {
-            let source_dead = self.dead.contains(&operation.source.start);
             return Next::Swap(if operation.mode == Mode::Restart || source_dead {
                 Change::Restart { fresh }
             } else {
@@ -165,8 +165,9 @@ impl Coordinator {
         if let Some(address) = self.ready(record) {
             return Next::Swap(Change::Serve(address));
         }
-        // It said that it cannot, or it says nothing.
-        if self.facts.target_failed || self.facts.expired {
+        // It said that it cannot, or it says nothing. One that has the only copy of the state is waited for.
+        let is_only_copy = operation.mode == Mode::Handoff && source_dead;
+        if self.facts.target_failed || (self.facts.expired && !is_only_copy) {
             return Next::Swap(Change::Doom);
         }
         Next::Wait(Phase::Switch)

@@ -146,3 +146,19 @@ fn a_target_that_cannot_take_over_is_doomed_at_once() {
     let failed = FromAgent::Failed { operation: record.last_operation, start: StartId(2) };
     assert_eq!(swapped(&record, vec![failed]), Some(Change::Doom));
 }
+
+#[test]
+fn a_target_that_takes_too_long_is_doomed_unless_it_has_the_only_copy() {
+    let after_the_budget = |heard: Vec<FromAgent>| {
+        let mut coordinator = Coordinator::default();
+        let mut effects = Vec::new();
+        let found = Input::Recovered(moving(&[Change::Seal, Change::Commit]));
+        let heard = heard.into_iter().map(|message| Input::Agent(NodeId(1), message));
+        for input in [found].into_iter().chain(heard).chain([Input::Timer(Timer::Deadline)]) {
+            coordinator.step(&setting(), input, StartId(3), &mut effects);
+        }
+        effects.iter().any(|effect| matches!(effect, Effect::Swap { change: Change::Doom, .. }))
+    };
+    assert!(after_the_budget(vec![]));
+    assert!(!after_the_budget(vec![FromAgent::Dead { start: StartId(1) }]), "nobody could be promoted");
+}
