@@ -156,6 +156,11 @@ impl Session {
         ToServer::Ack { ack: self.received }
     }
 
+    /// A message of the server is none: what it was to say is lost.
+    pub(crate) fn is_garbled(&mut self) {
+        self.found(Faults { lost: 1, repeated: 0 }, self.by);
+    }
+
     /// Everything was acknowledged, and everything has come back.
     pub(crate) fn is_settled(&self) -> bool {
         self.unacked.is_empty() && self.received >= self.sent
@@ -331,5 +336,15 @@ mod tests {
         let message: FromServer = serde_json::from_str(r#"{"seq":1,"text":"a"}"#).unwrap();
         assert_eq!(message, FromServer::Message { seq: 1, text: "a".into() });
         assert_eq!(serde_json::to_string(&ToServer::Ack { ack: 3 }).unwrap(), r#"{"ack":3}"#);
+    }
+
+    #[test]
+    fn a_message_that_is_none_counts_as_lost_where_it_came_from() {
+        let mut session = Session::new(7, 1);
+        session.is_connected_to(at(4));
+        session.is_garbled();
+        let (faults, gaps) = session.take_faults();
+        assert_eq!(faults, Faults { lost: 1, repeated: 0 });
+        assert_eq!((gaps.len(), gaps[0].found_by), (1, at(4)));
     }
 }

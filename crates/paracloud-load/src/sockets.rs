@@ -220,7 +220,10 @@ impl Client {
                 self.seen.received += 1;
                 Ok(vec![self.session.receive(seq, &text)])
             }
-            Err(_) => Err(Forgotten),
+            Err(_) => {
+                self.session.is_garbled();
+                Err(Forgotten)
+            }
         }
     }
 
