@@ -341,10 +341,11 @@ mod tests {
     #[test]
     fn a_message_that_is_none_counts_as_lost_where_it_came_from() {
         let mut session = Session::new(7, 1);
-        session.is_connected_to(at(4));
+        let by = Some(SocketAddr::from(([127, 0, 1, 1], 4)));
+        session.is_connected_to(by);
         session.is_garbled();
         let (faults, gaps) = session.take_faults();
         assert_eq!(faults, Faults { lost: 1, repeated: 0 });
-        assert_eq!((gaps.len(), gaps[0].found_by), (1, at(4)));
+        assert_eq!((gaps.len(), gaps[0].found_by), (1, by));
     }
 }

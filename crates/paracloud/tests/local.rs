@@ -335,6 +335,26 @@ fn an_app_that_is_in_the_manifest_no_more_is_not_ended_without_consent() {
 }
 
 #[test]
+fn an_adopted_process_that_the_manifest_would_start_otherwise_is_noted() {
+    let rig = Rig::new("state: none");
+    let mut up = rig.up(&[]);
+    up.serving();
+    up.signal(Signal::KILL);
+    up.ended();
+    let text = std::fs::read_to_string(rig.manifest()).expect("it was written");
+    let changed = text.replace("[python3, web.py]", "[python3, web.py, '{port}']");
+    std::fs::write(rig.manifest(), &changed).expect("ours");
+    let mut again = rig.up(&[]);
+    again.says("note: web: its process runs on as it was started");
+    again.serving();
+    assert_eq!(rig.json(&["move", "web"])["outcome"]["committed"], true);
+    assert!(rig.left().iter().any(|it| it.words.len() == 3 && it.words[1] == "web.py"), "{:?}", rig.left());
+    assert_eq!(rig.run(&["stop"]).code, 0);
+    assert_eq!(again.ended(), 0);
+    assert!(!again.said().contains("names no {port}"), "{}", again.said());
+}
+
+#[test]
 fn an_app_without_state_that_is_in_the_manifest_no_more_is_ended() {
     let rig = Rig::new("state: none");
     let mut up = rig.up(&[]);

@@ -22,7 +22,7 @@ use crate::manifest::{self, Resolved};
 use crate::output::tell;
 use crate::processes::{self, Process};
 use paracloud_agent::shim::ORPHAN_MS;
-use paracloud_substrate::config::Cloud;
+use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::Ends;
 use printer::Printer;
@@ -72,6 +72,7 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     }
     end_gone(layout, &gone).await?;
     room::check_addresses(&cloud)?;
+    let changed = changed_apps(layout, &cloud);
     begin(layout, &cloud)?;
     let (says, mut words) = mpsc::channel(WORDS_MAX);
     let shown = layout.root().display().to_string();
@@ -80,7 +81,7 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let mut watcher = Watcher::new(layout, &cloud, SystemTime::now());
     let printer =
         Printer::new(context, &cloud).map_err(|error| Failure::machine("the thread that prints", &error))?;
-    notes.iter().for_each(|note| printer.word(&format!("note: {note}")));
+    notes.iter().chain(&changed).for_each(|note| printer.word(&format!("note: {note}")));
     loop {
         tokio::select! {
             _ = ends.next() => break,
@@ -112,6 +113,28 @@ fn gone_apps(layout: &Layout, cloud: &Cloud) -> Vec<Process> {
     let mut gone = processes::all(layout);
     gone.retain(|process| cloud.app(&process.instance).is_none());
     gone
+}
+
+/// A sentence for each app whose process runs on though the manifest would start another one by now.
+fn changed_apps(layout: &Layout, cloud: &Cloud) -> Vec<String> {
+    let Ok(before) = Cloud::load(&layout.cloud()) else { return Vec::new() };
+    let running = processes::all(layout);
+    let runs = |app: &App| running.iter().any(|process| process.instance == app.name && process.may_live());
+    let differs = |app: &App| {
+        before.app(&app.name).is_some_and(|was| {
+            (&was.command, &was.env, &was.directory) != (&app.command, &app.env, &app.directory)
+        })
+    };
+    let changed = cloud.apps.iter().filter(|app| differs(app) && runs(app));
+    changed
+        .map(|app| {
+            format!(
+                "{}: its process runs on as it was started; what has changed in the manifest since holds from its \
+                 next start on, such as by a move",
+                app.name
+            )
+        })
+        .collect()
 }
 
 /// What would be lost with them takes a consent. A renamed app is another app: nothing of the first becomes its.
