@@ -106,4 +106,35 @@ pub(super) const LIST: &[Mutant] = &[
             "processes::a_process_whose_agent_was_killed_before_it_was_marked_is_known_to_the_next_one",
         ),
     },
+    Mutant {
+        name: "a manifest consents for an application that can hand over",
+        file: "crates/paracloud-controller/src/moves.rs",
+        find: r"let consent = accept_loss || (standing && !preview.hands_over);",
+        replace: r"let consent = accept_loss || standing;",
+        catch: unit(
+            "paracloud-controller",
+            "moves::tests::who_can_hand_over_is_restarted_only_by_a_persons_consent_to_this_move",
+        ),
+    },
+    Mutant {
+        name: "an owner that is restarted elsewhere is ended without a word",
+        file: "crates/paracloud-agent/src/node/ending.rs",
+        find: r"let is_told = told.is_some_and(",
+        replace: r"let is_told = told.filter(|_| false).is_some_and(",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "endings::an_owner_that_is_restarted_elsewhere_is_told_to_stop_and_ends_by_itself",
+        ),
+    },
+    Mutant {
+        name: "no target is told which schema the source sends",
+        file: "crates/paracloud-agent/src/answers.rs",
+        find: r"let schema = schema.filter(|_| side == call::Side::Target).cloned();",
+        replace: r"let schema = schema.filter(|_| false).cloned();",
+        catch: unit(
+            "paracloud-agent",
+            "answers::tests::the_target_alone_is_told_the_sources_schema_and_its_refusal_names_both",
+        ),
+    },
 ];
