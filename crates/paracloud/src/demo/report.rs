@@ -70,6 +70,13 @@ impl Window {
             .filter(|(count, ..)| *count > 0)
             .map(|(count, noun, what)| format!("{}: {} {what}", self.name, counted(count, noun)))
             .collect();
+        // Where nothing was seen there is nothing to praise.
+        if self.seen.achieved == 0 {
+            faults.push(format!("{}: no request was answered", self.name));
+        }
+        if self.sockets.acknowledged == 0 {
+            faults.push(format!("{}: no WebSocket message was acknowledged", self.name));
+        }
         if let Some(outcome) = self.outcome.as_ref().filter(|outcome| !outcome.committed && !self.killed) {
             let cause = outcome.cause.as_deref().unwrap_or("the cause was not heard");
             faults
@@ -137,7 +144,10 @@ impl Report {
         let hurt = sum(&|window| window.failed() + window.seen.unknown);
         let failed = match hurt {
             0 => "no request failed".to_owned(),
-            _ => "requests failed only while the controller was dead".to_owned(),
+            _ => format!(
+                "{} failed, all in the move in which the controller was killed",
+                counted(hurt, "request")
+            ),
         };
         format!("{}: nothing was lost, nothing was doubled, {failed}", counted(answered, "answered request"))
     }
@@ -259,6 +269,15 @@ mod tests {
         let faults = report.faults();
         assert_eq!(faults.len(), 5, "{faults:?}");
         assert!(faults.iter().all(|fault| fault.starts_with("kill -9: ")), "{faults:?}");
+    }
+
+    #[test]
+    fn a_window_in_which_nothing_was_seen_is_a_fault() {
+        let mut report = report();
+        report.windows[3].seen = Seen::default();
+        report.windows[0].sockets = SocketsSeen::default();
+        let faults = ["control: no WebSocket message was acknowledged", "kill -9: no request was answered"];
+        assert_eq!(report.faults(), faults);
     }
 
     #[test]
