@@ -110,7 +110,7 @@ impl Configuration {
         requests: &'static [RequestId],
         faults: Faults,
     ) -> Self {
-        let (heal_every, extent) = (4_096, Extent::Exhausted);
+        let (heal_every, extent) = (256, Extent::Exhausted);
         Self { name, mode, gateways, requests, drains: false, faults, heal_every, extent, is_small: false }
     }
 
