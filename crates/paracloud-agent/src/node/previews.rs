@@ -37,15 +37,16 @@ impl Node {
         let start = start.ok_or_else(|| format!("{name}: it does not run on {}", self.node.name))?;
         let hands_over = start.session.aware && start.session.can(names::MOVE_HANDOFF);
         let unable = |reason: String| Ok(Some(Preview { hands_over, offer: None, estimate: None, reason }));
+        // No Hello is needed for a hold, and it counts in every mode.
+        if let Some((remaining_ms, why)) = start.session.holds.against("move", now_unix_ms()) {
+            let offer = Some(Offer::Hold { remaining_ms });
+            return Ok(Some(Preview { hands_over, offer, estimate: None, reason: why }));
+        }
         if !start.session.aware {
             return unable("it does not speak PaCI".to_owned());
         }
         if !hands_over {
             return unable(format!("it does not claim the capability {}", names::MOVE_HANDOFF));
-        }
-        if let Some((remaining_ms, why)) = start.session.holds.against("move", now_unix_ms()) {
-            let offer = Some(Offer::Hold { remaining_ms });
-            return Ok(Some(Preview { hands_over, offer, estimate: None, reason: why }));
         }
         if !start.session.can(names::MOVE_ESTIMATE) {
             let reason = format!("it does not claim the capability {}", names::MOVE_ESTIMATE);

@@ -357,6 +357,22 @@ fn who_estimates_a_restart_alone_is_said_to_offer_no_handoff() {
 }
 
 #[test]
+fn a_hold_on_the_move_counts_also_of_one_that_cannot_hand_over() {
+    let (mut rig, _, shop) = owner();
+    let hold = r#"{"ops":["move"],"ttlMs":60000,"reason":"month end"}"#;
+    assert_eq!(shop.call("PUT", "/v1/holds/payroll", hold).0, 200);
+    for (question, capabilities) in [(1, None), (2, Some(&["stop"][..])), (3, Some(CAPABILITIES))] {
+        if let Some(capabilities) = capabilities {
+            shop.hello(capabilities);
+        }
+        rig.agents[0].say(&ToAgentLine::Preview { instance: APP.to_owned(), question });
+        let preview = previewed(&mut rig, question).unwrap();
+        assert!(matches!(preview.offer, Some(Offer::Hold { remaining_ms: 1..=60_000 })), "{preview:?}");
+        assert_eq!(preview.reason, "payroll: month end");
+    }
+}
+
+#[test]
 fn a_program_of_curl_and_sh_is_a_full_participant() {
     if std::process::Command::new("curl").arg("--version").output().is_err() {
         return;
