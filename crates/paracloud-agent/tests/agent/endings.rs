@@ -75,8 +75,13 @@ fn an_owner_that_is_restarted_elsewhere_is_told_to_stop_and_ends_by_itself() {
     assert_eq!(stop["message"], "it is stopped here and started on n2");
     assert_eq!(shop.answer(&stop, json!({"verdict": "IN_PROGRESS"})).0, 200);
     order_end(&mut rig, source, &record);
+    // A session that is opened anew hears it anew.
+    shop.hello(&["stop", "move.estimate"]);
+    let again = shop.next();
+    assert_eq!(again["stop"], stop["stop"]);
+    assert!(again["attempt"].as_u64() > stop["attempt"].as_u64(), "{again}");
     // However often it is wanted dead, nobody sends it a signal meanwhile.
-    assert_eq!(shop.answer(&stop, json!({"verdict": "DONE"})).0, 200);
+    assert_eq!(shop.answer(&again, json!({"verdict": "DONE"})).0, 200);
     shop.say("exit 7");
     let how = rig.agents[0].hear_death(source);
     assert!(how.contains("status 7"), "{how}");
