@@ -141,7 +141,8 @@ impl Coordinator {
             Command::Cancel => match record.step() {
                 None => Err(Refused::NothingOpen),
                 Some(Step::Open | Step::Sealing) => Ok(()),
-                Some(Step::Switch | Step::Doomed | Step::Retire | Step::Undo) => Err(Refused::Committed),
+                Some(Step::Switch | Step::Doomed | Step::Retire) => Err(Refused::Committed),
+                Some(Step::Undo) => Err(Refused::RolledBack),
             },
             Command::Move { to, .. } => {
                 if record.operation.is_some() || self.swapping.is_some() {
@@ -211,6 +212,11 @@ impl Coordinator {
             FromAgent::Undone { operation, start }
                 if open == Some(operation) && start == record.owner.start =>
             {
+                // The table was to park until now: whoever obeyed that one has another to obey.
+                if self.table().is_some_and(|table| table.parks) {
+                    self.facts.obeyed.clear();
+                    self.facts.gateways_over = false;
+                }
                 self.facts.undone = true;
             }
             FromAgent::Dead { start } => {

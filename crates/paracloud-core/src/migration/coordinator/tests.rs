@@ -162,3 +162,38 @@ fn a_target_that_takes_too_long_is_doomed_unless_it_has_the_only_copy() {
     assert!(after_the_budget(vec![]));
     assert!(!after_the_budget(vec![FromAgent::Dead { start: StartId(1) }]), "nobody could be promoted");
 }
+
+#[test]
+fn a_gateway_that_parks_while_a_move_is_undone_is_released_once_the_source_answers() {
+    let record = moving(&[Change::Seal, Change::RollBack(Cause::Cancelled)]);
+    let (operation, order) = (record.last_operation, record.order());
+    let mut coordinator = Coordinator::default();
+    let mut effects = Vec::new();
+    let mut hears = |input| {
+        effects.clear();
+        coordinator.step(&setting(), input, StartId(3), &mut effects);
+        (coordinator.phase(), effects.clone())
+    };
+    hears(Input::Recovered(record));
+    for gateway in [GatewayId(1), GatewayId(2)] {
+        hears(Input::Gateway(gateway, FromGateway::Obeyed { order, parks: true }));
+    }
+    let undone = FromAgent::Undone { operation, start: StartId(1) };
+    let (phase, effects) = hears(Input::Agent(NodeId(1), undone));
+    assert_eq!(phase, Phase::Release);
+    let released =
+        |effect: &&Effect| matches!(effect, Effect::Gateway(_, ToGateway::Table(table)) if !table.parks);
+    assert_eq!(effects.iter().filter(released).count(), 2, "{effects:?}");
+}
+
+#[test]
+fn a_move_that_is_being_rolled_back_cannot_be_cancelled_and_is_not_called_committed() {
+    let check = |changes: &[Change]| {
+        let mut coordinator = Coordinator::default();
+        let found = Input::Recovered(moving(changes));
+        coordinator.step(&setting(), found, StartId(3), &mut Vec::new());
+        coordinator.check(&setting(), Command::Cancel)
+    };
+    assert_eq!(check(&[Change::RollBack(Cause::Cancelled)]), Err(Refused::RolledBack));
+    assert_eq!(check(&[Change::Seal, Change::Commit]), Err(Refused::Committed));
+}

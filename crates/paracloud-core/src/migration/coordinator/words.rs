@@ -76,6 +76,9 @@ pub enum Refused {
     /// Past the point of no return.
     #[error("the move is committed and can no longer be cancelled")]
     Committed,
+    /// It was given up already.
+    #[error("the move is being rolled back already: there is nothing to cancel")]
+    RolledBack,
 }
 
 /// The coordinator's timers.
