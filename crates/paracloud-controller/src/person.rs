@@ -313,7 +313,7 @@ fn rejection(instance: &str, rejected: Rejected) -> Refused {
         Machine::UnknownNode => ("unknown_node", "`paracloud ps` lists the nodes"),
         Machine::NothingOpen => ("nothing_open", "nothing needs to be done"),
         Machine::Committed => ("committed", "wait for it to end; then move the instance back"),
-        Machine::RolledBack => ("rolled_back", "wait for it to end"),
+        Machine::RolledBack => ("rolled_back", "wait for it to end: `paracloud ps`, `paracloud events`"),
     };
     refused(code, format!("{instance}: {machine}"), next)
 }

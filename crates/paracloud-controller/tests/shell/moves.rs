@@ -186,6 +186,28 @@ async fn a_target_that_cannot_be_made_ready_leaves_everything_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_is_being_rolled_back_cannot_be_cancelled_again_and_is_not_called_committed() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let (first, second, _one, _two) = town.populate();
+    town.until_swapped("serve").await;
+    first.node.lock().unwrap().manners.copies_for_ever = true;
+    let Request::Move { instance, to, accept_loss, .. } = Town::move_to(2) else { panic!("no move") };
+    let unattended = Request::Move { instance, to, accept_loss, wait: false };
+    assert_eq!(town.ask(unattended).await, [Reply::Done]);
+    // Nobody says that the target has ended, so the rollback does not.
+    drop(second);
+    let cancel = Request::Cancel { instance: "web".to_owned() };
+    assert_eq!(town.ask(cancel.clone()).await, [Reply::Done]);
+    town.until_swapped("roll_back: cancelled").await;
+    let refused = town.refused(cancel).await;
+    assert_eq!(refused.code, "rolled_back");
+    assert_eq!(refused.message, "web: the move is being rolled back already: there is nothing to cancel");
+    assert!(refused.next.starts_with("wait for it to end"), "{}", refused.next);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_move_can_be_cancelled_while_it_copies_and_another_is_refused_meanwhile() {
     let town = Town::new();
     let controller = Controller::start(&town);
