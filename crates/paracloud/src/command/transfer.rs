@@ -125,9 +125,9 @@ async fn holds_state(context: &Context, app: &str) -> Result<bool, Failure> {
 
 /// The outcome is decided, and the owner does not answer when it is told: that may last for ever, so nobody waits.
 fn unheard(app: &str, history: &History, event: &Event) -> Option<Failure> {
-    let What::Note(Note::Unresponsive { call, .. }) = &event.what else { return None };
-    // An abort that is not answered counts as answered: the end comes.
-    if !history.is_to_be_delivered() || call == "abort" {
+    let What::Note(Note::Unresponsive { start, call }) = &event.what else { return None };
+    // Others may be silent for ever, and the owner may have been silent before: neither keeps the end from coming.
+    if history.delivery() != Some((*start, call.as_str())) {
         return None;
     }
     let why =
@@ -259,7 +259,52 @@ fn target(context: &Context, name: Option<&str>) -> Result<Option<NodeId>, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::moving::history::tests::{a_move, event, record};
     use paci::finding::MoveEstimate;
+    use paracloud_core::ids::StartId;
+    use paracloud_core::register::Step;
+
+    /// What a follower says who heard of these swaps, and then of this note.
+    fn told(swaps: &[Event], note: Note) -> Option<Failure> {
+        let mut history = History::new("sessions", None);
+        swaps.iter().for_each(|swap| assert!(history.take(swap)));
+        let noted = event(9, What::Note(note));
+        history.take(&noted);
+        unheard("sessions", &history, &noted)
+    }
+
+    fn place(node: u64) -> StartId {
+        StartId(0x1234_5678_0000_0000 + node)
+    }
+
+    /// A move that is to be undone, before it was sealed or after.
+    fn undone(incarnation: u32) -> Vec<Event> {
+        let swapped = |change: &str, record| What::Swapped { change: change.to_owned(), record };
+        let open = swapped("open", record(Some(Step::Open), 1, 4));
+        let undo = swapped("roll_back: cancelled", record(Some(Step::Undo), 1, incarnation));
+        vec![event(1, open), event(2, undo)]
+    }
+
+    #[test]
+    fn only_an_owner_that_does_not_answer_what_was_decided_ends_the_command_early() {
+        let silent = |node, call: &str| Note::Unresponsive { start: place(node), call: call.to_owned() };
+        let named = |found: Option<Failure>, call| {
+            let failure = found.expect("the owner is named");
+            assert_eq!((failure.exit, failure.code.as_str()), (Exit::Failed, "undelivered"));
+            assert!(failure.why.contains(&format!("its owner does not answer {call};")), "{failure:?}");
+        };
+        named(told(&undone(5), silent(1, "resume")), "resume");
+        // The target is ended anyway, and what the source was asked before does not count any more.
+        for other in [silent(2, "prepare"), silent(2, "resume"), silent(1, "prepare"), silent(1, "seal")] {
+            assert_eq!(told(&undone(5), other.clone()), None, "{other:?}");
+            assert_eq!(told(&undone(4), other.clone()), None, "{other:?}");
+        }
+        assert_eq!(told(&undone(4), silent(1, "abort")), None, "it counts as answered");
+        let served = &a_move()[..8];
+        named(told(served, silent(2, "serve")), "serve");
+        assert_eq!(told(served, silent(1, "seal")), None);
+        assert_eq!(told(&served[..7], silent(2, "resume")), None, "nothing is decided for good");
+    }
 
     #[test]
     fn a_preview_exits_by_the_code_of_what_stands_in_the_way_and_not_by_its_words() {

@@ -1,8 +1,10 @@
 //! What a follower heard of one operation, and the outcome that can be told from it: for a follower whose controller
 //! was restarted in between, and who therefore never hears the outcome itself.
 
-use paracloud_core::ids::OperationNumber;
+use paci::participant::Call;
+use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::Phase;
+use paracloud_core::migration::duty::duty;
 use paracloud_core::register::{Mode, Operation, Record, Step};
 use paracloud_substrate::message::Note;
 use paracloud_substrate::person::{Event, Outcome, What};
@@ -22,7 +24,8 @@ pub struct History {
     because: Option<Note>,
     /// After the commit.
     lost: Option<&'static str>,
-    step: Option<Step>,
+    /// The record after the newest swap.
+    record: Option<Record>,
     carried_bytes: u64,
     parked: u32,
     parked_us_max: u64,
@@ -44,7 +47,7 @@ impl History {
             cause: None,
             because: None,
             lost: None,
-            step: None,
+            record: None,
             carried_bytes: 0,
             parked: 0,
             parked_us_max: 0,
@@ -91,8 +94,8 @@ impl History {
     }
 
     fn swapped(&mut self, change: &str, record: &Record) {
-        self.step = record.step();
-        if change == "restart" && self.step == Some(Step::Retire) {
+        self.record = Some(record.clone());
+        if change == "restart" && record.step() == Some(Step::Retire) {
             self.lost.get_or_insert("the target's process died when it served, and was started anew");
         }
         match &record.operation {
@@ -106,9 +109,19 @@ impl History {
         }
     }
 
-    /// Whether its outcome is decided, and only the word of it is still to reach everybody.
-    pub fn is_to_be_delivered(&self) -> bool {
-        matches!(self.step, Some(Step::Retire | Step::Undo))
+    /// The owner and the call that it has to answer before the operation ends, once the outcome is decided. An abort
+    /// is none: it counts as answered when its time is over.
+    pub fn delivery(&self) -> Option<(StartId, &'static str)> {
+        let record = self.record.as_ref()?;
+        if !matches!(record.step(), Some(Step::Retire | Step::Undo)) {
+            return None;
+        }
+        let call = match duty(record, record.owner.start)?.call {
+            Call::Serve { .. } => "serve",
+            Call::Resume { .. } => "resume",
+            Call::Estimate | Call::Prepare(_) | Call::Seal | Call::Abort => return None,
+        };
+        Some((record.owner.start, call))
     }
 
     /// How the operation ended, if its end was heard. Whether there was state to lose is not in its events: one that was
