@@ -22,7 +22,7 @@ use paracloud_substrate::config::App;
 use paracloud_substrate::message::{Known, Note};
 use paracloud_substrate::person::Outcome;
 use paracloud_substrate::trace::Traced;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
@@ -124,6 +124,8 @@ pub(crate) struct Instance {
     closing: Option<(Tracker, Outcome, Instant)>,
     last_outcome: Option<Outcome>,
     stuck: Option<Stuck>,
+    /// Nodes whose processes count as dead because a person gave them up.
+    buried: BTreeSet<NodeId>,
     no_space: Option<StoreError>,
     allowance: Allowance,
     command_begun: Instant,
@@ -155,6 +157,7 @@ impl Instance {
             closing: None,
             last_outcome: None,
             stuck: None,
+            buried: BTreeSet::new(),
             no_space: None,
             allowance: Allowance::new(),
             command_begun: Instant::now(),

@@ -221,7 +221,7 @@ mod tests {
     fn known(record: Option<Record>, alive: &[(u64, bool)]) -> Known {
         let alive = alive.iter().map(|(start, sealed)| (StartId(*start), *sealed)).collect();
         let operation = record.as_ref().map(|record| record.last_operation).unwrap_or_default();
-        Known { instance: "web".to_owned(), record, operation, alive }
+        Known { instance: "web".to_owned(), record, operation, alive, dead: Vec::new() }
     }
 
     fn both(first: Known, second: Known) -> BTreeMap<NodeId, Known> {

@@ -111,6 +111,7 @@ async fn agent(
                     record: None,
                     operation: OperationNumber::default(),
                     alive: Vec::new(),
+                    dead: Vec::new(),
                 };
                 let known = known.remove(instance).unwrap_or_else(nothing);
                 control.tell(instance, Told::Known(node, known)).await;

@@ -42,6 +42,8 @@ pub struct Known {
     pub operation: OperationNumber,
     /// Its processes that are alive here, and whether each is sealed.
     pub alive: Vec<(StartId, bool)>,
+    /// Those that its newest record names and that are proved dead.
+    pub dead: Vec<StartId>,
 }
 
 /// Controller → agent.

@@ -275,6 +275,8 @@ impl Node {
             // One that may be started any moment by an order that is on its way counts: nobody else may be started.
             let lives = |start: &Start| start.instance == *name && start.may_come_to_live();
             let alive = self.starts.iter().filter(|(_, start)| lives(start));
+            let is_named = |id: &StartId| newest.is_some_and(|record| record.names(*id));
+            let dead = self.starts.iter().filter(|(id, start)| start.is_dead() && is_named(id));
             // No record has the number of an operation before its seal: what was asked because of it has.
             let asked = self.starts.values().filter(|start| start.instance == *name);
             let operations = asked
@@ -287,6 +289,7 @@ impl Node {
                 record: newest.cloned(),
                 operation: operations.max().unwrap_or_default(),
                 alive: alive.map(|(id, start)| (*id, start.process.is_sealed())).collect(),
+                dead: dead.map(|(id, _)| *id).collect(),
             }
         });
         Caller::Agent { node: self.node.id, generation: self.generation, known: known.collect() }

@@ -54,6 +54,11 @@ impl Start {
         self.may_live() || (self.status != Some(Status::Dead) && self.shim.is_some())
     }
 
+    /// Whether its shim proved its death.
+    pub(super) fn is_dead(&self) -> bool {
+        self.status == Some(Status::Dead)
+    }
+
     /// Whether its shim says that it runs.
     pub(super) fn runs(&self) -> bool {
         self.status == Some(Status::Running)

@@ -41,17 +41,38 @@ impl Instance {
         let Some(own) = self.machine.machine().record() else { return Ok(()) };
         let is_newer = known.record.as_ref().is_some_and(|record| record.order() > own.order());
         if !is_newer && known.operation <= own.last_operation {
-            return Ok(());
+            let returned =
+                self.buried.remove(&node) && known.alive.iter().any(|(start, _)| own.names(*start));
+            if returned {
+                // What was given up lives: all that was concluded from its death is forgotten.
+                let record = own.clone();
+                self.begin_anew();
+                self.recover(record).await?;
+            }
+            return self.bury_proved(node, &known).await;
         }
         // The store gave an older record back than one it acknowledged: everybody is asked afresh.
         tracing::error!(instance = self.app.name, %node, "the register is behind what this node knows");
         self.gathering = Some(Gathering { own: Some(own.clone()), ..Gathering::default() });
+        self.begin_anew();
+        self.control.peers.hear_agents_again();
+        Ok(())
+    }
+
+    /// With a machine that knows nothing.
+    fn begin_anew(&mut self) {
         self.machines += 1;
         self.machine = Self::machine(&self.control, &self.app, self.life, self.machines);
         self.timers.clear();
         self.stuck = None;
         self.tracker = None;
-        self.control.peers.hear_agents_again();
+    }
+
+    /// Deaths that an agent has proof of, and may have told when nobody heard it.
+    async fn bury_proved(&mut self, node: NodeId, known: &Known) -> Result<(), Gone> {
+        for start in &known.dead {
+            self.take(Input::Agent(node, FromAgent::Dead { start: *start })).await?;
+        }
         Ok(())
     }
 
@@ -93,8 +114,11 @@ impl Instance {
                 return Ok(());
             }
         }
-        self.gathering = None;
+        let known = self.gathering.take().map(|gathering| gathering.known).unwrap_or_default();
         self.recover(record).await?;
+        for (node, known) in &known {
+            self.bury_proved(*node, known).await?;
+        }
         self.publish();
         self.control.register.tell().await
     }
@@ -117,6 +141,7 @@ impl Instance {
 
     /// Processes on a node that is lost count as dead.
     pub(super) async fn bury(&mut self, node: NodeId) -> Result<(), Gone> {
+        self.buried.insert(node);
         let Some(record) = self.machine.machine().record() else { return Ok(()) };
         let moving = record.operation.iter().flat_map(|operation| [operation.source, operation.target]);
         let places: Vec<_> = std::iter::once(record.owner).chain(moving).collect();

@@ -71,7 +71,13 @@ async fn callers_that_are_not_configured_or_not_credible_are_not_listened_to() {
     });
     record.incarnation.0 = u32::MAX;
     let operation = record.last_operation;
-    let known = Known { instance: "web".to_owned(), record: Some(record), operation, alive: Vec::new() };
+    let known = Known {
+        instance: "web".to_owned(),
+        record: Some(record),
+        operation,
+        alive: Vec::new(),
+        dead: Vec::new(),
+    };
     let known = vec![known];
     let liar = Caller::Agent { node: NodeId(1), generation: Generation(1), known };
     assert!(ends(&mut dial(&town, &liar).await.0).await);

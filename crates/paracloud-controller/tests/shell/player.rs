@@ -82,11 +82,22 @@ impl Agent {
 
     /// One that knows something already.
     pub(crate) fn with(town: &Town, id: u32, record: Option<Record>, alive: &[(u64, bool)]) -> Self {
+        Self::knowing(town, id, record, alive, &[])
+    }
+
+    /// One that has seen these die, too.
+    pub(crate) fn knowing(
+        town: &Town,
+        id: u32,
+        record: Option<Record>,
+        alive: &[(u64, bool)],
+        dead: &[u64],
+    ) -> Self {
         let node = Node {
             id: NodeId(id),
             record,
             alive: alive.iter().map(|(start, sealed)| (StartId(*start), *sealed)).collect(),
-            dead: BTreeSet::new(),
+            dead: dead.iter().map(|start| StartId(*start)).collect(),
             manners: Manners::default(),
             terms: Vec::new(),
             gates: Arc::clone(&town.gates),
@@ -111,7 +122,8 @@ async fn live(layout: Layout, node: Arc<Mutex<Node>>, connected: watch::Sender<u
             let alive = node.alive.iter().map(|(start, sealed)| (*start, *sealed)).collect();
             let record = node.record.clone();
             let operation = record.as_ref().map(|record| record.last_operation).unwrap_or_default();
-            let known = Known { instance: "web".to_owned(), record, operation, alive };
+            let dead = node.dead.iter().copied().collect();
+            let known = Known { instance: "web".to_owned(), record, operation, alive, dead };
             Caller::Agent { node: node.id, generation: Generation(1), known: vec![known] }
         };
         if writer.write(&caller).await.is_err() {
