@@ -5,6 +5,7 @@ use crate::durable;
 use crate::holds::Holds;
 use crate::processes::{self, ProcessDirectory};
 use crate::upcalls::Desk;
+use paci::call::Call;
 use paci::error::{ErrorBody, ErrorCode};
 use paci::finding::MoveEstimate;
 use paci::state::State;
@@ -28,6 +29,9 @@ struct Kept {
     holds: Holds,
     /// The last delivery of each operation that this agent may make.
     delivered: Vec<(u32, u32)>,
+    /// The highest operation of the register that it was asked something because of; 0: none, or not known.
+    #[serde(default)]
+    heard: u32,
 }
 
 /// Deliveries of an operation that may be made without keeping each: a later agent goes on behind all of them.
@@ -51,6 +55,11 @@ pub(crate) struct Session {
     pub(crate) unkept: bool,
     /// The last delivery of each operation that was kept as made.
     reserved: BTreeMap<u32, u32>,
+    /// The number of what it is asked is one that the register has not issued.
+    ahead: bool,
+    /// The highest operation of the register that it was asked something because of, and the one that was kept.
+    heard: u32,
+    heard_kept: u32,
     /// The `Hello` that waits for the register's word, and until when, in the node's milliseconds.
     pub(crate) hello: Option<(oneshot::Sender<Reply>, u64)>,
     /// The version that it asked for.
@@ -86,6 +95,9 @@ impl Session {
             desk: Desk::resumed(kept.delivered),
             unkept: false,
             reserved: BTreeMap::new(),
+            ahead: false,
+            heard: kept.heard,
+            heard_kept: kept.heard,
             hello: None,
             version: String::new(),
             poller: None,
@@ -108,12 +120,13 @@ impl Session {
             state: self.state,
             holds: self.holds.clone(),
             delivered: reserved.clone().into_iter().collect(),
+            heard: self.heard,
         };
         let written = serde_json::to_vec(&kept)
             .map_err(std::io::Error::from)
             .and_then(|text| durable::write_whole(&self.process.session(), &text));
         match written {
-            Ok(()) => self.reserved = reserved,
+            Ok(()) => (self.reserved, self.heard_kept) = (reserved, self.heard),
             // Nothing more is reserved: the next delivery tries to keep it again.
             Err(error) => {
                 tracing::warn!(%error, "a session could not be kept: after a restart the agent will know less of it");
@@ -126,10 +139,38 @@ impl Session {
         self.capabilities.iter().any(|claimed| claimed == capability)
     }
 
-    /// Asks, and forgets what was asked before.
+    /// Asks because of an operation of the register, and forgets what was asked before.
     pub(crate) fn ask(&mut self, upcall: Upcall, now_ms: u64) {
-        self.staged = false;
+        (self.staged, self.ahead) = (false, false);
         self.desk.ask(upcall, now_ms);
+    }
+
+    /// The same because of no operation, under a number that the register has not issued: nobody hears of it.
+    pub(crate) fn ask_ahead(&mut self, upcall: Upcall, now_ms: u64) {
+        self.ask(upcall, now_ms);
+        self.ahead = true;
+    }
+
+    /// It is opened anew. Its machine asks it anew what it is to be asked; that it is to stop is said here.
+    pub(crate) fn reopen(&mut self, now_ms: u64) {
+        let stop = self.desk.question().filter(|asked| matches!(asked.call, Some(Call::Stop(_)))).cloned();
+        self.desk.withdraw();
+        if let Some(stop) = stop {
+            self.desk.ask(stop, now_ms);
+        }
+    }
+
+    /// The highest operation of the register that it was asked something because of.
+    pub(crate) fn heard(&self) -> OperationNumber {
+        OperationNumber(self.heard)
+    }
+
+    /// Whether it was told how an operation ends, after which it refuses to stop because of it.
+    pub(crate) fn has_closed(&self, operation: OperationNumber) -> bool {
+        self.desk.question().is_some_and(|asked| {
+            let closes = matches!(asked.call, Some(Call::Resume(_) | Call::Serve(_) | Call::Abort(_)));
+            closes && asked.operation == operation.0 && asked.attempt > 0
+        })
     }
 
     /// A new poller takes the place of the one before.
@@ -159,7 +200,12 @@ impl Session {
         // Before it leaves: no later agent may use this number again.
         let left = if pauses { 0 } else { DELIVERIES_OF_A_PAUSE };
         let wanted = upcall.attempt.saturating_add(left);
-        if self.reserved.get(&upcall.operation).is_none_or(|reserved| wanted > *reserved) {
+        if !self.ahead {
+            self.heard = self.heard.max(upcall.operation);
+        }
+        // In a pause a record has its number.
+        let is_news = self.heard > self.heard_kept && !pauses;
+        if is_news || self.reserved.get(&upcall.operation).is_none_or(|reserved| wanted > *reserved) {
             self.keep();
         }
         let handed = self.poller.take().is_some_and(|poller| poller.send(Ok(Some(upcall.write()))).is_ok());

@@ -80,13 +80,7 @@ impl Node {
         let is_new = !session.aware;
         let ready_by_probe = is_new && session.state.is_none();
         (session.aware, session.greeted) = (true, true);
-        // Its machine asks it anew what it is to be asked; that it is to stop is said here.
-        let stop = session.desk.question().filter(|asked| matches!(asked.call, Some(call::Call::Stop(_))));
-        let stop = stop.cloned();
-        session.desk.withdraw();
-        if let Some(stop) = stop {
-            session.ask(stop, now_ms);
-        }
+        session.reopen(now_ms);
         // That it speaks at all is known to the next agent at once: its probe is believed no longer.
         session.keep_soon(pauses && !is_new);
         if let Some((older, _)) = session.hello.replace((reply, now_ms + HELLO_MS_MAX)) {

@@ -1,7 +1,7 @@
 //! How processes are ended: an application that listens is told to stop and given its grace, and then its shim is
 //! ordered to end it. So it is for all of them when the cloud is being ended.
 
-use super::{Node, Start};
+use super::{Instance, Node, Start};
 use crate::answers;
 use paci::answer::{Answer, Verdict};
 use paci::call::{self, Stop};
@@ -21,6 +21,14 @@ const DEATH_MS_MAX: u64 = 5_000;
 pub(super) struct Ending {
     /// When nobody is waited for any more.
     until: Instant,
+}
+
+/// Under which number a process is told to stop.
+enum Number {
+    /// An operation of the register.
+    Issued(OperationNumber),
+    /// The one that the register would issue next.
+    Ahead(OperationNumber),
 }
 
 /// How far the end of one process has got.
@@ -45,8 +53,7 @@ impl Node {
             let Some(instance) = self.instances.get(&start.instance) else { continue };
             longest_ms = longest_ms.max(instance.app.stop_grace_ms);
             let name = instance.app.name.clone();
-            let record = instance.machine.machine().record();
-            let operation = record.map_or(OperationNumber(1), |record| record.last_operation.next());
+            let operation = end_of(instance, start);
             let is_told = told_until(start).is_some();
             if !is_told && !self.tell_to_stop(id, operation, "the cloud is being ended") {
                 self.order_end(&name, id);
@@ -77,7 +84,7 @@ impl Node {
         });
         let told = restarted.map(|(number, operation)| {
             let why = format!("it is stopped here and started on {}", operation.target.node);
-            (*number, why)
+            (Number::Issued(*number), why)
         });
         let is_told = told.is_some_and(|(number, why)| self.tell_to_stop(id, number, &why));
         if !is_told {
@@ -86,7 +93,7 @@ impl Node {
     }
 
     /// Tells an application to stop, if it listens and was not told before. Whether it was told.
-    fn tell_to_stop(&mut self, id: StartId, operation: OperationNumber, message: &str) -> bool {
+    fn tell_to_stop(&mut self, id: StartId, number: Number, message: &str) -> bool {
         let now_ms = self.now_ms();
         let Some(start) = self.starts.get_mut(&id) else { return false };
         let Some(instance) = self.instances.get(&start.instance) else { return false };
@@ -96,9 +103,16 @@ impl Node {
         }
         let grace_ms = instance.app.stop_grace_ms;
         let call = Some(call::Call::Stop(Stop { grace_ms }));
-        let (operation, reason, message) = (operation.0, Reason::Person, message.to_owned());
-        let stop = Upcall { operation, budget_ms: grace_ms, reason, message, call, ..Upcall::default() };
-        start.session.ask(stop, now_ms);
+        let (reason, message) = (Reason::Person, message.to_owned());
+        let stop = Upcall { budget_ms: grace_ms, reason, message, call, ..Upcall::default() };
+        match number {
+            Number::Issued(OperationNumber(operation)) => {
+                start.session.ask(Upcall { operation, ..stop }, now_ms);
+            }
+            Number::Ahead(OperationNumber(operation)) => {
+                start.session.ask_ahead(Upcall { operation, ..stop }, now_ms);
+            }
+        }
         start.parting = Parting::Told(Instant::now() + Duration::from_millis(grace_ms.into()));
         self.deliver(id);
         true
@@ -149,6 +163,21 @@ impl Node {
     /// Whether the end is complete, or has been waited for long enough.
     pub(super) fn is_ended(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| Instant::now() >= ending.until || self.living().is_empty())
+    }
+}
+
+/// The number of the cloud's end, for one process: that of an operation which is open, because whoever has seen a higher
+/// one refuses what is left of it. One that was told how the operation ends would refuse to stop under it.
+fn end_of(instance: &Instance, start: &Start) -> Number {
+    let record = instance.machine.machine().record();
+    let recorded = record.map(|record| record.last_operation).unwrap_or_default();
+    // No record has the number of an operation before its seal.
+    let newest = recorded.max(start.session.heard());
+    let may_be_open = newest > recorded || record.is_some_and(|record| record.operation.is_some());
+    if may_be_open && !start.session.has_closed(newest) {
+        Number::Issued(newest)
+    } else {
+        Number::Ahead(newest.next())
     }
 }
 

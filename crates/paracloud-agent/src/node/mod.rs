@@ -280,8 +280,7 @@ impl Node {
             // No record has the number of an operation before its seal: what was asked because of it has.
             let asked = self.starts.values().filter(|start| start.instance == *name);
             let operations = asked
-                .filter_map(|start| start.session.desk.deliveries().map(|(operation, _)| operation).max())
-                .map(OperationNumber)
+                .map(|start| start.session.heard())
                 .chain(newest.map(|record| record.last_operation))
                 .chain(instance.operation.as_ref().map(|(number, _)| *number));
             Known {

@@ -62,7 +62,7 @@ impl Node {
         }
         start.session.preview = Some((question, now_ms + PREVIEW_MS_MAX));
         let upcall = answers::upcall(next, Call::Estimate, "", None, &budgets);
-        start.session.ask(Upcall { dry_run: true, ..upcall }, now_ms);
+        start.session.ask_ahead(Upcall { dry_run: true, ..upcall }, now_ms);
         self.deliver(id);
         Ok(None)
     }

@@ -165,6 +165,32 @@ fn a_node_knows_the_number_of_an_operation_from_its_first_question_on_whoever_wa
 }
 
 #[test]
+fn a_preview_is_no_operation_and_its_number_counts_once_an_operation_asks_under_it() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    shop.ready();
+    rig.agents[0].say(&ToAgentLine::Preview { instance: APP.to_owned(), question: 1 });
+    let upcall = shop.next();
+    assert_eq!(upcall["operation"].as_u64(), Some(OPERATION.0.into()));
+    let estimate_of = json!({"verdict": "DONE", "estimate": {"modes": ["HANDOFF"]}});
+    assert_eq!(shop.answer(&upcall, estimate_of).0, 200);
+    rig.redial(0);
+    assert_eq!(rig.agents[0].known[0].operation, OperationNumber(0));
+    rig.kill_agent(0);
+    assert_eq!(rig.agent(N1).known[0].operation, OperationNumber(0));
+
+    shop.hello(CAPABILITIES);
+    // It hears from nobody else who owns it.
+    rig.agents[0].own(&Record::first(Placement { node: N1, start }));
+    rig.agents[0].say(&ToAgentLine::Preview { instance: APP.to_owned(), question: 2 });
+    assert_eq!(shop.next()["dryRun"], true);
+    estimate(&mut rig, start, shop);
+    assert_eq!(shop.next()["dryRun"], false);
+    rig.kill_agent(0);
+    assert_eq!(rig.agent(N1).known[0].operation, OPERATION);
+}
+
+#[test]
 fn after_a_restart_of_the_agent_a_session_goes_on() {
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);

@@ -1,7 +1,7 @@
 //! How an agent ends: with the cloud, or without.
 
-use crate::rig::{N1, Puppet, Rig, is_alive, kill, moving_in, until};
-use paracloud_core::ids::StartId;
+use crate::rig::{N1, Puppet, Rig, is_alive, kill, moving, moving_in, until};
+use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::register::{Mode, Record, Step};
 use paracloud_substrate::message::Note;
@@ -34,6 +34,64 @@ fn when_the_cloud_ends_applications_are_told_and_processes_are_ended() {
     assert!(until("the agent ends", || rig.agents[0].process.try_wait().unwrap()).success());
     assert!(!is_alive(pid));
     until("the shim is done", || (!is_alive(shim)).then_some(()));
+}
+
+/// Ends the cloud of a process, hears under which number it is told to stop, and what the next agent knows of.
+fn end_and_come_again(rig: &mut Rig, shop: Puppet) -> (OperationNumber, OperationNumber) {
+    std::fs::write(rig.layout.ending(), "").unwrap();
+    kill(i32::try_from(rig.agents[0].process.id()).unwrap(), Signal::TERM);
+    let stop = shop.next();
+    assert!(stop["stop"].is_object(), "{stop}");
+    rig.kill_agent(0);
+    std::fs::remove_file(rig.layout.ending()).unwrap();
+    let number = u32::try_from(stop["operation"].as_u64().unwrap()).unwrap();
+    (OperationNumber(number), rig.agent(N1).known[0].operation)
+}
+
+fn lasting_owner() -> (Rig, StartId, Puppet) {
+    let mut rig = Rig::with(|app| app.stop_grace_ms = 600_000);
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    shop.hello(&["stop", "move.estimate", "move.handoff"]);
+    shop.ready();
+    (rig, start, shop)
+}
+
+#[test]
+fn the_number_of_the_clouds_end_is_that_of_no_operation() {
+    let (mut rig, _, shop) = lasting_owner();
+    let (told, known) = end_and_come_again(&mut rig, shop);
+    assert_eq!((told, known), (OperationNumber(1), OperationNumber(0)));
+}
+
+#[test]
+fn while_an_operation_is_open_the_cloud_ends_under_its_number() {
+    let (mut rig, source, shop) = lasting_owner();
+    let record = moving(source, StartId(9), shop.address, Step::Sealing);
+    let open = record.last_operation;
+    rig.agents[0].own(&record);
+    assert!(shop.next()["seal"].is_object());
+    assert_eq!(end_and_come_again(&mut rig, shop), (open, open));
+
+    // From the first question on, of which no record knows.
+    let (mut rig, source, shop) = lasting_owner();
+    let operation = moving(source, StartId(9), shop.address, Step::Open).operation;
+    let estimate = ToAgent::Estimate { operation: open, start: source, mode: Mode::Handoff };
+    rig.agents[0].tell(estimate, operation);
+    assert!(shop.next()["estimate"].is_object());
+    assert_eq!(end_and_come_again(&mut rig, shop), (open, open));
+}
+
+#[test]
+fn who_was_told_how_an_operation_ends_is_not_told_to_stop_under_its_number() {
+    let (mut rig, source, shop) = lasting_owner();
+    let record = |step| moving(source, StartId(9), shop.address, step);
+    rig.agents[0].own(&record(Step::Sealing));
+    assert!(shop.next()["seal"].is_object());
+    rig.agents[0].own(&record(Step::Undo));
+    assert!(shop.next()["resume"].is_object());
+    let open = record(Step::Undo).last_operation;
+    assert_eq!(end_and_come_again(&mut rig, shop), (open.next(), open));
 }
 
 #[test]
