@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 pub const CONNECT_MS_MAX: u64 = 5_000;
 /// How long one answer may take, in milliseconds.
 pub const ANSWER_MS_MAX: u64 = 10_000;
+/// How long one that is followed may say nothing before it is asked whether it lives, in milliseconds.
+pub const QUIET_MS_MAX: u64 = 3_000;
 /// The code of a controller that went away before it answered.
 pub const INTERRUPTED: &str = "interrupted";
 const CONNECT_AGAIN_MS: u64 = 50;
@@ -71,6 +73,24 @@ impl Conversation {
     pub async fn hear_within(&mut self, within_ms: u64) -> Result<Reply, Cut> {
         let heard = timeout(Duration::from_millis(within_ms), self.hear()).await;
         heard.unwrap_or(Err(Cut::Silent(within_ms)))
+    }
+
+    /// The next reply, however long nothing happens, as long as the controller answers others: after each
+    /// [`QUIET_MS_MAX`] of silence it is asked for a status. It may be dropped and called again.
+    ///
+    /// # Errors
+    /// As [`Conversation::hear_within`]; a controller that cannot be dialled any more is gone.
+    pub async fn hear_while_it_lives(&mut self, layout: &Layout) -> Result<Reply, Cut> {
+        loop {
+            match self.hear_within(QUIET_MS_MAX).await {
+                Err(Cut::Silent(_)) => {}
+                heard => return heard,
+            }
+            let Ok(mut probe) = Self::open(layout, &Request::Status).await else { return Err(Cut::Gone) };
+            if let Err(silent @ Cut::Silent(_)) = probe.hear_within(ANSWER_MS_MAX).await {
+                return Err(silent);
+            }
+        }
     }
 
     /// The next reply; `None` when there is none, for whatever reason. It may be dropped and called again.
@@ -202,6 +222,7 @@ fn shown(layout: &Layout) -> String {
 pub(crate) mod tests {
     use super::*;
     use crate::command::{Context, events, transfer};
+    use crate::moving::history::tests::a_move;
     use crate::output::Format;
     use tempfile::TempDir;
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -209,23 +230,38 @@ pub(crate) mod tests {
 
     /// A directory whose controller says this to whoever dials, and is gone then; without it, it stands still.
     pub(crate) fn controller(says: Option<String>) -> (TempDir, Context) {
+        let goes = says.is_some();
+        played(std::iter::repeat_with(move || says.clone()), goes)
+    }
+
+    /// One that says the first of this to whoever dials first, and so on. From the last one on it stands still.
+    fn stalling(says: impl IntoIterator<Item = Reply>) -> (TempDir, Context) {
+        let line = |reply: &Reply| serde_json::to_string(reply).unwrap() + "\n";
+        let says: Vec<_> = says.into_iter().map(|reply| Some(line(&reply))).collect();
+        played(says.into_iter().chain(std::iter::repeat(None)), false)
+    }
+
+    fn played(
+        mut says: impl Iterator<Item = Option<String>> + Send + 'static,
+        goes: bool,
+    ) -> (TempDir, Context) {
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout::new(directory.path()).unwrap();
         let listener = UnixListener::bind(layout.controller_socket()).unwrap();
         tokio::spawn(async move {
             let mut standing = Vec::new();
             while let Ok((mut stream, _)) = listener.accept().await {
-                match &says {
-                    Some(says) => {
-                        let (reading, mut writing) = stream.split();
-                        let mut asked = BufReader::new(reading).lines();
-                        // Who is it, and what does it want?
-                        for _ in 0..2 {
-                            asked.next_line().await.unwrap();
-                        }
-                        writing.write_all(says.as_bytes()).await.unwrap();
+                if let Some(says) = says.next().flatten() {
+                    let (reading, mut writing) = stream.split();
+                    let mut asked = BufReader::new(reading).lines();
+                    // Who is it, and what does it want?
+                    for _ in 0..2 {
+                        asked.next_line().await.unwrap();
                     }
-                    None => standing.push(stream),
+                    writing.write_all(says.as_bytes()).await.unwrap();
+                }
+                if !goes {
+                    standing.push(stream);
                 }
             }
         });
@@ -253,5 +289,30 @@ pub(crate) mod tests {
             );
         }
         silent(transfer::preview(&context, "web", None).await);
+
+        // It may stand still in the middle as well.
+        let begun = || Reply::Event(a_move().remove(0));
+        let status =
+            Status { instances: Vec::new(), nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
+        let (_directory, context) = stalling([Reply::Status(status), begun()]);
+        silent(events::run(&context, 0, true).await);
+        let (_directory, context) = stalling([begun()]);
+        silent(transfer::run(&context, "sessions", &transfer::Options::default()).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_follows_stays_while_the_controller_answers_however_long_nothing_happens() {
+        let status =
+            Status { instances: Vec::new(), nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
+        let first = Reply::Event(a_move().remove(0));
+        let answers = std::iter::repeat_n(Reply::Status(status), 100);
+        let (_directory, context) = stalling(std::iter::once(first.clone()).chain(answers));
+        let request = Request::Events { from: 0, follow: true };
+        let mut following = Conversation::open(&context.layout, &request).await.unwrap();
+        assert_eq!(following.hear_while_it_lives(&context.layout).await, Ok(first));
+        let began = Instant::now();
+        let silent = following.hear_while_it_lives(&context.layout).await;
+        assert_eq!(silent, Err(Cut::Silent(ANSWER_MS_MAX)), "when it had answered for so long");
+        assert!(began.elapsed() >= Duration::from_millis(100 * QUIET_MS_MAX));
     }
 }

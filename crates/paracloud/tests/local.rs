@@ -235,6 +235,36 @@ fn a_shell_that_dies_is_started_again_and_clients_are_served() {
 }
 
 #[test]
+fn a_move_is_not_followed_for_ever_when_the_controller_stands_still_and_goes_on_without_the_command() {
+    let rig =
+        Rig::with_program("signal.signal(signal.SIGTERM, signal.SIG_IGN)", "state: none\nstopGrace: 10m");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let program = rig.processes("web.py");
+    let (ended, ends) = std::sync::mpsc::channel();
+    let cloud = rig.cloud();
+    std::thread::spawn(move || ended.send(run(&["--dir", &cloud, "move", "web", "--to", "n2"])));
+    // The command has heard of the move before.
+    wait_until("the source is told to stop", || {
+        rig.events().iter().any(|event| event["what"]["swapped"]["change"] == "seal")
+    });
+    let controller = rig.processes("controller")[0];
+    rig::kill(controller, Signal::STOP);
+    let moved = ends.recv_timeout(rig::PATIENCE).expect("the command ends");
+    assert_eq!(moved.code, 3, "{}{}", moved.out, moved.err);
+    let why = "the controller did not answer within 10.00 s; the move goes on without this command";
+    assert!(moved.err.contains(why) && moved.err.contains("controller.log"), "{}", moved.err);
+
+    rig::kill(controller, Signal::CONT);
+    // What the move waits for.
+    rig::kill(program[0], Signal::KILL);
+    wait_until("it is there", || {
+        rig.record().is_some_and(|record| record["owner"]["node"] == 2 && record["operation"].is_null())
+    });
+    assert_eq!(rig.get(0), "hello\n");
+}
+
+#[test]
 fn an_agent_that_somebody_started_by_hand_takes_no_node_away_for_long() {
     let rig = Rig::new("state: none");
     let mut up = rig.up(&[]);

@@ -15,7 +15,7 @@ const AGAIN_MS: u64 = 200;
 /// is waited for then; nothing of the journal is printed twice.
 ///
 /// # Errors
-/// There is no cloud here, it does not answer, or without `follow` it ended before it had told everything.
+/// There is no cloud here, it does not answer or stands still, or without `follow` it ended before it had told everything.
 pub async fn run(context: &Context, from: u64, follow: bool) -> Result<(), Failure> {
     let layout = &context.layout;
     let mut from = from;
@@ -34,7 +34,7 @@ pub async fn run(context: &Context, from: u64, follow: bool) -> Result<(), Failu
         let mut conversation = Conversation::open(layout, &Request::Events { from, follow }).await?;
         loop {
             let heard = if follow {
-                conversation.hear().await
+                conversation.hear_while_it_lives(layout).await
             } else {
                 conversation.hear_within(ANSWER_MS_MAX).await
             };

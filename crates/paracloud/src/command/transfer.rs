@@ -81,7 +81,7 @@ pub(crate) async fn follow(
     loop {
         let heard = match first_ms_max.take() {
             Some(within_ms) => conversation.hear_within(within_ms).await,
-            None => conversation.hear().await,
+            None => conversation.hear_while_it_lives(&context.layout).await,
         };
         match heard {
             Ok(Reply::Event(event)) => {
@@ -113,7 +113,16 @@ pub(crate) async fn follow(
                 first_ms_max = Some(ANSWER_MS_MAX);
                 view.say("the controller is back");
             }
-            Err(cut) => return Err(cut.failure(&context.layout)),
+            Err(cut) => {
+                let failure = cut.failure(&context.layout);
+                if history.operation().is_none() {
+                    return Err(failure);
+                }
+                // Nothing of the move is in this command.
+                let why = format!("{}; the move goes on without this command", failure.why);
+                let next = format!("{}; how the move ends: paracloud events", failure.next);
+                return Err(Failure { why, next, ..failure });
+            }
         }
     }
 }
