@@ -1,8 +1,7 @@
 //! Bodies: what a client sends, what an application gets, what a client gets.
 
-use crate::bounds::BODY_WAIT;
 use crate::passing::Passing;
-use crate::streams::Stream;
+use crate::upload::{Upload, Waits};
 use crate::upstream::Connection;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -11,7 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// Why a body ends early.
@@ -37,13 +35,6 @@ pub(crate) enum Outgoing {
     Upload(Upload),
 }
 
-/// A body that is passed on as it comes. It is a stream until it ends.
-#[derive(Debug)]
-pub(crate) struct Upload {
-    pub(crate) incoming: Incoming,
-    pub(crate) stream: Option<Stream>,
-}
-
 impl Body for Outgoing {
     type Data = Bytes;
     type Error = BodyError;
@@ -56,10 +47,7 @@ impl Body for Outgoing {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Upload(upload) => {
-                let frame = ready!(Pin::new(&mut upload.incoming).poll_frame(cx));
-                if frame.is_none() || upload.incoming.is_end_stream() {
-                    upload.stream = None;
-                }
+                let frame = ready!(upload.poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
             }
         }
@@ -68,14 +56,14 @@ impl Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Upload(upload) => upload.incoming.is_end_stream(),
+            Self::Upload(upload) => upload.incoming().is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Upload(upload) => upload.incoming.size_hint(),
+            Self::Upload(upload) => upload.incoming().size_hint(),
         }
     }
 }
@@ -179,7 +167,7 @@ pub(crate) struct Gathering {
     incoming: Incoming,
     pieces: Pieces,
     room: Option<Taken>,
-    wait_total: Duration,
+    waits: Waits,
     /// When it has to be here, once it is read.
     until: Option<Instant>,
 }
@@ -195,8 +183,8 @@ pub(crate) enum Unread {
 
 impl Gathering {
     /// Nothing is read yet.
-    pub(crate) fn new(incoming: Incoming, room: Taken, wait_total: Duration) -> Self {
-        Self { incoming, pieces: Pieces::of(room.bytes), room: Some(room), wait_total, until: None }
+    pub(crate) fn new(incoming: Incoming, room: Taken, waits: Waits) -> Self {
+        Self { incoming, pieces: Pieces::of(room.bytes), room: Some(room), waits, until: None }
     }
 
     /// Reads on to the end. It may be dropped and called again without loss.
@@ -204,12 +192,12 @@ impl Gathering {
     /// # Errors
     /// There is no end to come.
     pub(crate) async fn read(&mut self) -> Result<Bytes, Unread> {
-        let until = *self.until.get_or_insert_with(|| Instant::now() + self.wait_total);
+        let until = *self.until.get_or_insert_with(|| Instant::now() + self.waits.body_total);
         loop {
             if self.incoming.is_end_stream() {
                 return Ok(self.whole());
             }
-            match timeout_at(until.min(Instant::now() + BODY_WAIT), self.incoming.frame()).await {
+            match timeout_at(until.min(Instant::now() + self.waits.body), self.incoming.frame()).await {
                 Err(_) => return Err(Unread::Slow),
                 Ok(None) => return Ok(self.whole()),
                 Ok(Some(Err(_))) => return Err(Unread::Broken),

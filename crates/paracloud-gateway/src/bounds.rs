@@ -13,7 +13,8 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 pub const HEADERS_MAX: usize = 128;
 /// How long a client may be silent before it sent the head of its next request.
 pub const HEAD_WAIT: Duration = Duration::from_secs(60);
-/// How long a client may be silent inside a body that is read whole.
+/// How long a client may be silent inside a body: one that is read whole, and one that is passed on as it comes while the
+/// application would take more of it.
 pub const BODY_WAIT: Duration = Duration::from_secs(60);
 /// How long a body that is read whole may take to come, however little its client is silent: it takes room meanwhile.
 pub const BODY_WAIT_TOTAL: Duration = Duration::from_secs(600);
@@ -29,7 +30,9 @@ pub const REPLY_BYTES_HELD: u64 = 256 << 10;
 pub const STREAM_AGE: Duration = Duration::from_millis(200);
 /// How long an application may take to accept a connection.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(5);
-/// How long an application may take to begin its reply.
+/// How long an application may take to begin its reply, from when it has all of the request; and over each part of an
+/// upload, which has no bound of its own for all of it: it goes on for as long as something of it passes, or until it is
+/// cut by a move.
 pub const REPLY_WAIT: Duration = Duration::from_secs(600);
 /// How long the rest of a refusal may take to come; then its connection is given up, and the refusal holds.
 pub const REFUSAL_WAIT: Duration = Duration::from_millis(200);

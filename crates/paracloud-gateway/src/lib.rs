@@ -35,6 +35,7 @@ mod pause;
 mod proxy;
 mod streams;
 mod ticket;
+mod upload;
 mod upstream;
 mod websocket;
 
@@ -47,6 +48,7 @@ use crate::body::Room;
 use crate::control::{Control, ToController};
 use crate::parked::Log;
 use crate::proxy::Proxy;
+use crate::upload::Waits;
 use paracloud_core::ids::GatewayId;
 use paracloud_substrate::config::{Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
@@ -135,8 +137,12 @@ pub struct Terms {
     pub connections_max: u32,
     /// In place of [`REPLAY_BYTES_TOTAL_MAX`].
     pub replay_bytes_total_max: usize,
+    /// In place of [`BODY_WAIT`].
+    pub body_wait: Duration,
     /// In place of [`BODY_WAIT_TOTAL`].
     pub body_wait_total: Duration,
+    /// In place of [`REPLY_WAIT`].
+    pub reply_wait: Duration,
 }
 
 impl Default for Terms {
@@ -145,7 +151,9 @@ impl Default for Terms {
             deaf: None,
             connections_max: CONNECTIONS_MAX,
             replay_bytes_total_max: REPLAY_BYTES_TOTAL_MAX,
+            body_wait: BODY_WAIT,
             body_wait_total: BODY_WAIT_TOTAL,
+            reply_wait: REPLY_WAIT,
         }
     }
 }
@@ -199,7 +207,11 @@ pub async fn run_until(
             control,
             room: Arc::clone(&room),
             replay_bytes_max: app.parking.replay_bytes_max,
-            body_wait_total: terms.body_wait_total,
+            waits: Waits {
+                body: terms.body_wait,
+                body_total: terms.body_wait_total,
+                reply: terms.reply_wait,
+            },
         };
         tracing::info!(app = app.name, address = ?listener.local_addr().ok(), "clients connect here");
         tokio::spawn(listener::accept(listener, proxy, Arc::clone(&places), told_ending.clone()));

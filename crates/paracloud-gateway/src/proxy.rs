@@ -6,13 +6,14 @@
 //! unread.
 
 use crate::answer;
-use crate::body::{Gathering, Outgoing, Reply, Room, Unread, Upload, hold};
-use crate::bounds::{REFUSAL_WAIT, REPLY_BYTES_HELD, REPLY_WAIT};
+use crate::body::{Gathering, Outgoing, Reply, Room, Unread, hold};
+use crate::bounds::{REFUSAL_WAIT, REPLY_BYTES_HELD};
 use crate::control::{Control, Verdict};
 use crate::head;
 use crate::passing::Passing;
 use crate::streams::{CUT, Cut, Streams};
 use crate::ticket::{Ticketed, Witness};
+use crate::upload::{Pace, Upload, Waits};
 use crate::upstream::{Broken, Connection};
 use crate::websocket::Tunnel;
 use bytes::Bytes;
@@ -23,8 +24,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use paracloud_core::migration::gateway::{Answer, Failure, Route};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// What is said to a client whose request the application did not begin to answer.
+const LATE: &str = "the application did not answer in time; the request may have been applied";
 
 /// What serves the clients of one instance.
 #[derive(Debug, Clone)]
@@ -34,8 +37,8 @@ pub(crate) struct Proxy {
     pub(crate) room: Arc<Room>,
     /// The most of one body that is kept, in bytes.
     pub(crate) replay_bytes_max: u32,
-    /// How long such a body may take to come.
-    pub(crate) body_wait_total: Duration,
+    /// How long clients and applications are waited for.
+    pub(crate) waits: Waits,
 }
 
 /// A client's connection.
@@ -61,8 +64,8 @@ type Replied = (Connection, Response<Incoming>);
 enum Unserved {
     /// As the machine is told.
     Refused(Answer),
-    /// The upload was cut.
-    Cut,
+    /// A byte may have been sent, and for this reason there is no answer.
+    Lost(&'static str),
 }
 
 impl Proxy {
@@ -105,7 +108,7 @@ impl Proxy {
         let short = length.filter(|length| *length <= u64::from(self.replay_bytes_max));
         let room = short.and_then(|length| self.room.take(usize::try_from(length).ok()?));
         let Some(room) = room else { return Ok(Content::Upload(Some(incoming))) };
-        let mut gathering = Box::new(Gathering::new(incoming, room, self.body_wait_total));
+        let mut gathering = Box::new(Gathering::new(incoming, room, self.waits));
         if !self.control.is_open() {
             return Ok(Content::Unread(gathering));
         }
@@ -149,8 +152,8 @@ impl Proxy {
                     return Ok((connection, response, ticketed));
                 }
                 Err(Unserved::Refused(answer)) => answer,
-                Err(Unserved::Cut) => {
-                    reason = Some(CUT);
+                Err(Unserved::Lost(why)) => {
+                    reason = Some(why);
                     Answer::Lost
                 }
             };
@@ -198,7 +201,7 @@ impl Proxy {
                     return Err(Unserved::Refused(Answer::NotApplied));
                 }
             };
-            let (body, cut) = match content {
+            let (body, upload) = match content {
                 Content::Whole(bytes) => (Outgoing::Whole(bytes.clone()), None),
                 Content::Unread(_) => return Err(Unserved::Refused(Answer::NotApplied)),
                 Content::Upload(incoming) => {
@@ -206,31 +209,28 @@ impl Proxy {
                         return Err(Unserved::Refused(Answer::Spent));
                     };
                     let (sender, cut) = oneshot::channel();
-                    let stream = Some(Streams::begin(&self.control, false, Cut::Upload(sender)));
-                    (Outgoing::Upload(Upload { incoming, stream }), Some(cut))
+                    let stream = Streams::begin(&self.control, false, Cut::Upload(sender));
+                    let (upload, pace) = Upload::begin(incoming, stream);
+                    (Outgoing::Upload(upload), Some((cut, pace)))
                 }
             };
-            let may_repeat = cut.is_none();
+            let may_repeat = upload.is_none();
             let was_used = connection.is_used();
             let request = Request::from_parts(parts.clone(), body);
-            let exchanged = tokio::time::timeout(REPLY_WAIT, async {
-                tokio::select! {
-                    biased;
-                    exchanged = connection.exchange(request, witness) => Some(exchanged),
-                    () = until_cut(cut) => None,
-                }
-            });
-            return match exchanged.await {
-                Ok(Some(Ok(response))) => self.judge(connection, response, may_repeat).await,
-                Ok(Some(Err(Broken::Unsent))) if may_repeat && was_used => continue,
-                Ok(Some(Err(Broken::Unsent))) if may_repeat => Err(Unserved::Refused(Answer::NotApplied)),
-                Ok(Some(Err(Broken::Unsent))) => Err(Unserved::Refused(Answer::Spent)),
-                Ok(Some(Err(Broken::Sent(error)))) => {
+            let exchanged = tokio::select! {
+                biased;
+                exchanged = connection.exchange(request, witness) => exchanged,
+                why = given_up(upload, self.waits) => return Err(Unserved::Lost(why)),
+            };
+            return match exchanged {
+                Ok(response) => self.judge(connection, response, may_repeat).await,
+                Err(Broken::Unsent) if may_repeat && was_used => continue,
+                Err(Broken::Unsent) if may_repeat => Err(Unserved::Refused(Answer::NotApplied)),
+                Err(Broken::Unsent) => Err(Unserved::Refused(Answer::Spent)),
+                Err(Broken::Sent(error)) => {
                     tracing::debug!(instance = self.control.instance(), ?error, "no answer");
                     Err(Unserved::Refused(Answer::Lost))
                 }
-                Ok(None) => Err(Unserved::Cut),
-                Err(_) => Err(Unserved::Refused(Answer::Lost)),
             };
         }
     }
@@ -274,7 +274,7 @@ impl Proxy {
             let passing = Passing::begin(connection, body, request, endless);
             return Response::from_parts(parts, Reply::Passing(passing));
         }
-        let held = tokio::time::timeout(REPLY_WAIT, hold(&mut connection, body));
+        let held = tokio::time::timeout(self.waits.reply, hold(&mut connection, body));
         if let Ok(Ok(bytes)) = request.alongside(held).await {
             self.control.pool.give(connection);
             request.replied();
@@ -289,14 +289,24 @@ impl Proxy {
     }
 }
 
-/// Returns when the upload is cut; an upload that has ended cannot be.
-async fn until_cut(cut: Option<oneshot::Receiver<()>>) {
-    if let Some(cut) = cut
-        && cut.await.is_ok()
-    {
-        return;
+/// Returns when a reply is not waited for any more, and why: nobody did anything for too long, or the upload was cut.
+async fn given_up(upload: Option<(oneshot::Receiver<()>, Pace)>, waits: Waits) -> &'static str {
+    let Some((cut, pace)) = upload else {
+        tokio::time::sleep(waits.reply).await;
+        return LATE;
+    };
+    tokio::select! {
+        biased;
+        () = is_cut(cut) => CUT,
+        silent = pace.stalled(waits) => silent.unwrap_or(LATE),
     }
-    std::future::pending::<()>().await;
+}
+
+/// Returns when the upload is cut; an upload that has ended cannot be.
+async fn is_cut(cut: oneshot::Receiver<()>) {
+    if cut.await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn unread(unread: Unread) -> Response<Reply> {

@@ -6,7 +6,8 @@ use paracloud_agent::shim::ORPHAN_MS;
 use paracloud_controller::REOPEN_MAX;
 use paracloud_controller::store::{JOURNAL_ENTRIES_MAX, RECORDS_MAX};
 use paracloud_gateway::{
-    CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX, REPLAY_BYTES_TOTAL_MAX, REPLY_WAIT,
+    BODY_WAIT, BODY_WAIT_TOTAL, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX,
+    REPLAY_BYTES_TOTAL_MAX, REPLY_WAIT,
 };
 use paracloud_substrate::config::{ASK_MS, Budgets, Parking, RESEND_MS, RESTART_MS, SOON_MS};
 use paracloud_substrate::link::LINE_BYTES_MAX;
@@ -114,7 +115,7 @@ fn every_row_of_spec_says_what_holds_it() {
 #[test]
 fn the_bounds_in_spec_are_those_of_the_code() {
     let (parking, budgets) = (Parking::default(), Budgets::default());
-    let bounds: [(&str, u64); 34] = [
+    let bounds: [(&str, u64); 36] = [
         ("parking.parked_ms_max", parking.parked_ms_max.into()),
         ("parking.parked_max", parking.parked_max.into()),
         ("parking.replay_bytes_max", parking.replay_bytes_max.into()),
@@ -123,6 +124,8 @@ fn the_bounds_in_spec_are_those_of_the_code() {
         ("HEAD_BYTES_MAX", HEAD_BYTES_MAX as u64),
         ("HEADERS_MAX", HEADERS_MAX as u64),
         ("MESSAGE_BYTES_MAX", MESSAGE_BYTES_MAX as u64),
+        ("BODY_WAIT", BODY_WAIT.as_secs() * 1_000),
+        ("BODY_WAIT_TOTAL", BODY_WAIT_TOTAL.as_secs() * 1_000),
         ("REPLY_WAIT", REPLY_WAIT.as_secs() * 1_000),
         ("budgets.prepare_ms", budgets.prepare_ms.into()),
         ("budgets.copy_ms", budgets.copy_ms.into()),

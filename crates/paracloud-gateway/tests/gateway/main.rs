@@ -11,5 +11,6 @@ mod places;
 mod retry;
 mod room;
 mod streams;
+mod uploads;
 mod websocket;
 mod world;
