@@ -151,6 +151,8 @@ pub const ASK_MS: u32 = 200;
 pub const SOON_MS: u32 = 10;
 /// First and longest wait before a dead owner is replaced, in milliseconds.
 pub const RESTART_MS: (u32, u32) = (200, 10_000);
+/// An owner that has served for this long is sound, in milliseconds: if it dies, the wait is the first one again.
+pub const RESTART_SOUND_MS: u32 = 60_000;
 /// Progress reports without a new minimum after which a copy counts as stalled, and after which it is given up.
 pub const STALL_REPORTS: (u32, u32) = (40, 400);
 
@@ -220,7 +222,8 @@ impl Cloud {
 impl App {
     /// What the machine of this app's instance is set to, in the agent of a node.
     pub fn agent_setting(&self, node: NodeId) -> agent::Setting {
-        agent::Setting { node, ask_ms: ASK_MS, restart_ms: RESTART_MS.0, restart_ms_max: RESTART_MS.1 }
+        let (restart_ms, restart_ms_max) = RESTART_MS;
+        agent::Setting { node, ask_ms: ASK_MS, restart_ms, restart_ms_max, sound_ms: RESTART_SOUND_MS }
     }
 
     /// What the machine of this app's instance is set to, in a gateway.

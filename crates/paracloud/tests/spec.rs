@@ -9,7 +9,7 @@ use paracloud_gateway::{
     BODY_WAIT, BODY_WAIT_TOTAL, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX,
     REPLAY_BYTES_TOTAL_MAX, REPLY_WAIT,
 };
-use paracloud_substrate::config::{ASK_MS, Budgets, Parking, RESEND_MS, RESTART_MS, SOON_MS};
+use paracloud_substrate::config::{ASK_MS, Budgets, Parking, RESEND_MS, RESTART_MS, RESTART_SOUND_MS, SOON_MS};
 use paracloud_substrate::link::LINE_BYTES_MAX;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -115,7 +115,7 @@ fn every_row_of_spec_says_what_holds_it() {
 #[test]
 fn the_bounds_in_spec_are_those_of_the_code() {
     let (parking, budgets) = (Parking::default(), Budgets::default());
-    let bounds: [(&str, u64); 36] = [
+    let bounds: [(&str, u64); 37] = [
         ("parking.parked_ms_max", parking.parked_ms_max.into()),
         ("parking.parked_max", parking.parked_max.into()),
         ("parking.replay_bytes_max", parking.replay_bytes_max.into()),
@@ -142,6 +142,7 @@ fn the_bounds_in_spec_are_those_of_the_code() {
         ("SOON_MS", SOON_MS.into()),
         ("RESTART_MS.0", RESTART_MS.0.into()),
         ("RESTART_MS.1", RESTART_MS.1.into()),
+        ("RESTART_SOUND_MS", RESTART_SOUND_MS.into()),
         ("PAUSE_MS.0", PAUSE_MS.0),
         ("PAUSE_MS.1", PAUSE_MS.1),
         ("LINE_BYTES_MAX", LINE_BYTES_MAX as u64),

@@ -27,6 +27,8 @@ pub struct Setting {
     pub restart_ms: u32,
     /// Longest such wait, in milliseconds.
     pub restart_ms_max: u32,
+    /// An owner that has served for this long is sound, in milliseconds: the next wait is the first one again.
+    pub sound_ms: u32,
 }
 
 /// An agent's timers.
@@ -36,6 +38,8 @@ pub enum Timer {
     Ask,
     /// Propose the restart of the dead owner (again).
     Restart,
+    /// The owner has served for long enough.
+    Sound,
 }
 
 /// What a process says.
@@ -163,6 +167,11 @@ impl Agent {
         self.restart_armed
     }
 
+    /// Whether it replaced an owner that died, and none has been sound since. For the model, as above.
+    pub fn has_restarted(&self) -> bool {
+        self.restarts > 0
+    }
+
     /// The start id that it proposed for a new owner, if the register has not answered yet. For the model, which
     /// uses start ids again that nobody knows.
     pub fn proposal(&self) -> Option<StartId> {
@@ -217,6 +226,12 @@ impl Agent {
                 self.restart_armed = false;
                 self.propose(setting, fresh, effects);
             }
+            Input::Timer(Timer::Sound) => {
+                let owner = self.record.as_ref().and_then(|record| self.processes.get(&record.owner.start));
+                if owner.is_some_and(|process| process.life == Life::Running) {
+                    self.restarts = 0;
+                }
+            }
         }
     }
 
@@ -241,6 +256,10 @@ impl Agent {
                 // What was proposed against the older record was refused, or is what this record says.
                 self.proposal = None;
                 self.restart_armed = false;
+                // Of those armed before, the last counts.
+                if self.restarts > 0 && record.owner.node == setting.node && record.served.is_some() {
+                    effects.push(Effect::SetTimer(Timer::Sound, setting.sound_ms));
+                }
             }
         }
         self.record = Some(record.clone());

@@ -92,6 +92,8 @@ impl MoveModel {
                     state.network.is_empty() || state.left.lates > 0
                 }
                 Timer::Coordinator(coordinator::Timer::Resend) => quiet() || state.left.retries > 0,
+                // How often it restarted is forgotten after each step.
+                Timer::Agent(agent::Timer::Sound) => false,
                 Timer::Agent(agent::Timer::Ask) => quiet(),
                 Timer::Gateway(gateway::Timer::Ask) => {
                     let Party::Gateway(id) = *party else { return false };

@@ -95,7 +95,13 @@ pub fn setting(mode: Mode, gateways: u32, drains: bool) -> Setting {
                 stall_reports_max: 20,
             },
         },
-        agent: agent::Setting { node: NodeId(0), ask_ms: 100, restart_ms: 100, restart_ms_max: 1_000 },
+        agent: agent::Setting {
+            node: NodeId(0),
+            ask_ms: 100,
+            restart_ms: 100,
+            restart_ms_max: 1_000,
+            sound_ms: 1_000,
+        },
         gateway: gateway::Setting { parked_ms_max: 5_000, parked_max: 16, ask_ms: 200, soon_ms: 10 },
         mode,
     }

@@ -55,7 +55,13 @@ pub(super) fn setting(mode: Mode) -> Setting {
                 stall_reports_max: 20,
             },
         },
-        agent: agent::Setting { node: NodeId(0), ask_ms: 70, restart_ms: 40, restart_ms_max: 400 },
+        agent: agent::Setting {
+            node: NodeId(0),
+            ask_ms: 70,
+            restart_ms: 40,
+            restart_ms_max: 400,
+            sound_ms: 500,
+        },
         gateway: gateway::Setting { parked_ms_max: 400, parked_max: 16, ask_ms: 90, soon_ms: 5 },
         mode,
     }

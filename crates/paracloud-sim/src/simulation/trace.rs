@@ -80,6 +80,7 @@ fn timer(timer: Timer) -> String {
         Timer::Coordinator(coordinator::Timer::Deadline) => "deadline".to_owned(),
         Timer::Agent(agent::Timer::Ask) | Timer::Gateway(gateway::Timer::Ask) => "ask".to_owned(),
         Timer::Agent(agent::Timer::Restart) => "restart".to_owned(),
+        Timer::Agent(agent::Timer::Sound) => "sound".to_owned(),
         Timer::Gateway(gateway::Timer::Bound(ticket)) => format!("bound of ticket {}", ticket.0),
     }
 }

@@ -196,6 +196,7 @@ impl World {
                     agent::Timer::Ask => machine.wants_record(),
                     // It must fire even if there is nothing to restart any more: it is armed once at a time.
                     agent::Timer::Restart => machine.restart_is_armed(),
+                    agent::Timer::Sound => machine.has_restarted(),
                 })
             }
             (Party::Gateway(id), Timer::Gateway(gateway::Timer::Ask)) => {

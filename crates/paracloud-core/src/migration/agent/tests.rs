@@ -7,7 +7,8 @@ use std::vec;
 
 #[test]
 fn a_refused_proposal_is_made_anew_without_the_longest_wait() {
-    let setting = Setting { node: NodeId(1), ask_ms: 200, restart_ms: 200, restart_ms_max: 10_000 };
+    let setting =
+        Setting { node: NodeId(1), ask_ms: 200, restart_ms: 200, restart_ms_max: 10_000, sound_ms: 60_000 };
     let (start, fresh) = (StartId(1), StartId(2));
     let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
     let first = Record::first(Placement { node: setting.node, start });
@@ -25,7 +26,7 @@ fn a_refused_proposal_is_made_anew_without_the_longest_wait() {
     let told = step(Input::Coordinator(ToAgent::Own(served.clone())));
     let wait_ms = told.iter().find_map(|effect| match effect {
         Effect::SetTimer(Timer::Restart, wait_ms) => Some(*wait_ms),
-        Effect::SetTimer(Timer::Ask, _)
+        Effect::SetTimer(Timer::Ask | Timer::Sound, _)
         | Effect::Coordinator(_)
         | Effect::Shim(..)
         | Effect::App(..)
@@ -36,7 +37,8 @@ fn a_refused_proposal_is_made_anew_without_the_longest_wait() {
     assert!(proposed.contains(&Effect::Coordinator(FromAgent::Propose { expected: served, fresh })));
 }
 
-const SETTING: Setting = Setting { node: NodeId(1), ask_ms: 70, restart_ms: 100, restart_ms_max: 30_000 };
+const SETTING: Setting =
+    Setting { node: NodeId(1), ask_ms: 70, restart_ms: 100, restart_ms_max: 30_000, sound_ms: 60_000 };
 
 /// What is ordered of shims when this is heard, one after the other.
 fn orders(heard: Vec<Input>) -> Vec<(StartId, Order)> {
@@ -93,4 +95,33 @@ fn an_older_record_is_not_believed() {
         agent.step(&SETTING, own, StartId(9), &mut Vec::new());
     }
     assert_eq!(agent.record(), Some(&served));
+}
+
+#[test]
+fn an_owner_that_was_sound_for_a_while_is_replaced_after_the_first_wait_again() {
+    let place = |start| Placement { node: SETTING.node, start: StartId(start) };
+    let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
+    let mut agent = Agent::default();
+    let mut step = |input| {
+        let mut effects = Vec::new();
+        agent.step(&SETTING, input, StartId(9), &mut effects);
+        effects
+            .into_iter()
+            .filter_map(|it| if let Effect::SetTimer(timer, ms) = it { Some((timer, ms)) } else { None })
+            .collect::<Vec<_>>()
+    };
+    let dies = |start| Input::Shim(StartId(start), Status::Dead, address);
+    let own = |record: &Record| Input::Coordinator(ToAgent::Own(record.clone()));
+    let serve = |record: &Record| apply(record, Change::Serve(address));
+    let first = serve(&Record::first(place(1)));
+    step(own(&first));
+    assert_eq!(step(dies(1)), [(Timer::Restart, 100)]);
+    step(Input::Timer(Timer::Restart));
+    let restarted = first.apply(&Change::Restart { fresh: StartId(2) }, Proposer::Agent).unwrap();
+    step(own(&restarted));
+    step(Input::Shim(StartId(2), Status::Running, address));
+    let second = serve(&restarted);
+    assert_eq!(step(own(&second)), [(Timer::Sound, SETTING.sound_ms)]);
+    step(Input::Timer(Timer::Sound));
+    assert_eq!(step(dies(2)), [(Timer::Restart, 100)], "and not 200");
 }
