@@ -13,7 +13,7 @@ wire_enum! {
     /// How far an upcall has got.
     pub enum Verdict {
         "VERDICT_UNSPECIFIED",
-        /// At work; said again at least each heartbeat, it extends the budget.
+        /// At work; said again at least each heartbeat, it keeps the question from being asked again.
         InProgress = "IN_PROGRESS",
         /// Done.
         Done = "DONE",

@@ -42,7 +42,7 @@ pub struct Upcall {
     pub operation: u32,
     /// Number of this delivery within the operation, from 1; it grows with every delivery of any of its calls.
     pub attempt: u32,
-    /// Time for the whole answer, in milliseconds from receipt; progress extends it. 0: no bound.
+    /// Time for the whole answer, in milliseconds, counted from the first delivery at the latest. 0: no bound.
     pub budget_ms: u32,
     /// Why.
     pub reason: Reason,

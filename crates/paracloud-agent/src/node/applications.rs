@@ -389,7 +389,10 @@ impl Node {
                 && let Some((question, _)) = start.session.preview.take()
             {
                 start.session.desk.withdraw();
-                self.previewed(question, Err("the application did not answer in time".to_owned()));
+                self.previewed(
+                    question,
+                    Err("the application did not answer within its budget (move.prepare)".to_owned()),
+                );
             }
         }
         self.see_to_the_end().await;

@@ -12,9 +12,6 @@ use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
 use paracloud_substrate::message::{FromAgentLine, Note, Preview};
 
-/// How long an application may take to answer a preview, in milliseconds.
-const PREVIEW_MS_MAX: u64 = 5_000;
-
 impl Node {
     /// The controller asks for a preview.
     pub(super) fn preview(&mut self, name: &str, question: u64) {
@@ -60,8 +57,9 @@ impl Node {
         if !start.session.greeted {
             return Err(format!("{name}: it has not said Hello since the agent started"));
         }
-        start.session.preview = Some((question, now_ms + PREVIEW_MS_MAX));
         let upcall = answers::upcall(next, Call::Estimate, "", None, &budgets);
+        // The time that it is told, whatever progress it reports: somebody waits.
+        start.session.preview = Some((question, now_ms + u64::from(upcall.budget_ms)));
         start.session.ask_ahead(Upcall { dry_run: true, ..upcall }, now_ms);
         self.deliver(id);
         Ok(None)

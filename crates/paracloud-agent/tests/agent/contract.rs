@@ -370,6 +370,41 @@ fn a_preview_asks_without_an_operation() {
 }
 
 #[test]
+fn a_preview_waits_for_as_long_as_it_says_and_no_progress_makes_that_longer() {
+    let asked = |budget_ms| {
+        let mut rig = Rig::with(|app| app.budgets.prepare_ms = budget_ms);
+        rig.agent(N1);
+        let (_, shop) = rig.owner(N1);
+        shop.hello(CAPABILITIES);
+        rig.agents[0].say(&ToAgentLine::Preview { instance: APP.to_owned(), question: 1 });
+        let upcall = shop.next();
+        assert_eq!(upcall["budgetMs"].as_u64(), Some(u64::from(budget_ms)));
+        (rig, shop, upcall)
+    };
+    // Each delivery comes a second after the one before.
+    let (mut rig, shop, mut upcall) = asked(60_000);
+    while upcall["attempt"].as_u64() < Some(7) {
+        upcall = shop.next();
+    }
+    assert_eq!(shop.answer(&upcall, json!({"verdict": "DONE", "estimate": {"modes": ["HANDOFF"]}})).0, 200);
+    assert_eq!(previewed(&mut rig, 1).unwrap().offer, Some(Offer::Accept));
+
+    let (mut rig, shop, upcall) = asked(1_000);
+    let (over, is_over) = std::sync::mpsc::channel::<()>();
+    let working = std::thread::spawn(move || {
+        crate::rig::until("it is not waited for any more", || {
+            shop.answer(&upcall, json!({"verdict": "IN_PROGRESS"}));
+            shop.call("GET", "/v1/upcalls/next?waitMs=100", "");
+            (is_over.try_recv() == Err(std::sync::mpsc::TryRecvError::Disconnected)).then_some(())
+        });
+    });
+    let why = previewed(&mut rig, 1).unwrap_err();
+    assert_eq!(why, "the application did not answer within its budget (move.prepare)");
+    drop(over);
+    working.join().unwrap();
+}
+
+#[test]
 fn who_estimates_a_restart_alone_is_said_to_offer_no_handoff() {
     let (mut rig, _, shop) = owner();
     shop.hello(CAPABILITIES);

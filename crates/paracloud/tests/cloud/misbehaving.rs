@@ -92,7 +92,7 @@ impl Scene {
 #[test]
 fn a_call_that_is_never_answered_uses_its_budget_up_and_the_source_serves_on() {
     for (sin, budget, why) in [
-        ("silent-estimate", "prepare", "did not answer within 2500 ms"),
+        ("silent-estimate", "prepare", "did not answer within its budget (move.prepare)"),
         ("silent-prepare-source", "copy", "the copy phase did not end within its budget"),
         ("silent-prepare-target", "prepare", "the prepare phase did not end within its budget"),
         (
