@@ -235,9 +235,9 @@ pub(crate) mod tests {
     }
 
     /// One that says the first of this to whoever dials first, and so on. From the last one on it stands still.
-    fn stalling(says: impl IntoIterator<Item = Reply>) -> (TempDir, Context) {
+    pub(crate) fn stalling(says: impl IntoIterator<Item = Vec<Reply>>) -> (TempDir, Context) {
         let line = |reply: &Reply| serde_json::to_string(reply).unwrap() + "\n";
-        let says: Vec<_> = says.into_iter().map(|reply| Some(line(&reply))).collect();
+        let says: Vec<_> = says.into_iter().map(|says| Some(says.iter().map(line).collect())).collect();
         played(says.into_iter().chain(std::iter::repeat(None)), false)
     }
 
@@ -294,9 +294,9 @@ pub(crate) mod tests {
         let begun = || Reply::Event(a_move().remove(0));
         let status =
             Status { instances: Vec::new(), nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
-        let (_directory, context) = stalling([Reply::Status(status), begun()]);
+        let (_directory, context) = stalling([vec![Reply::Status(status)], vec![begun()]]);
         silent(events::run(&context, 0, true).await);
-        let (_directory, context) = stalling([begun()]);
+        let (_directory, context) = stalling([vec![begun()]]);
         silent(transfer::run(&context, "sessions", &transfer::Options::default()).await);
     }
 
@@ -305,8 +305,8 @@ pub(crate) mod tests {
         let status =
             Status { instances: Vec::new(), nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
         let first = Reply::Event(a_move().remove(0));
-        let answers = std::iter::repeat_n(Reply::Status(status), 100);
-        let (_directory, context) = stalling(std::iter::once(first.clone()).chain(answers));
+        let answers = std::iter::repeat_n(vec![Reply::Status(status)], 100);
+        let (_directory, context) = stalling(std::iter::once(vec![first.clone()]).chain(answers));
         let request = Request::Events { from: 0, follow: true };
         let mut following = Conversation::open(&context.layout, &request).await.unwrap();
         assert_eq!(following.hear_while_it_lives(&context.layout).await, Ok(first));

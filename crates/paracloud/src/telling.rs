@@ -130,6 +130,6 @@ pub fn short(start: StartId) -> String {
 }
 
 /// What an application said, in one line that moves no cursor.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }

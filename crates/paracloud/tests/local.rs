@@ -10,6 +10,7 @@ mod rig;
 use paracloud_substrate::process::Identity;
 use rig::{Rig, run, wait_until};
 use rustix::process::Signal;
+use serde_json::json;
 use std::io::Write;
 use std::process::Stdio;
 
@@ -262,6 +263,55 @@ fn a_move_is_not_followed_for_ever_when_the_controller_stands_still_and_goes_on_
         rig.record().is_some_and(|record| record["owner"]["node"] == 2 && record["operation"].is_null())
     });
     assert_eq!(rig.get(0), "hello\n");
+}
+
+#[test]
+fn an_owner_that_fails_at_what_was_decided_is_named_with_its_code_and_ending_it_ends_the_move() {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/misbehave.py");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python");
+    let short = json!({ "move": { "seal": "1500ms" }, "drain": "100ms", "stopGrace": "2s" });
+    for (sins, call, node) in
+        [("fails-serve", "serve", 2), ("empty-digest,fails-resume-rolled_back", "resume", 1)]
+    {
+        let environment = json!({ "MISBEHAVE": sins, "EXAMPLE": example });
+        let rig = Rig::of("sinner", &json!(["python3", "-B", program]), &[&short], &environment);
+        let mut up = rig.up(&[]);
+        up.serving();
+        let moved = rig.run(&["move", "sinner"]);
+        assert_eq!(moved.code, 1, "{}{}", moved.out, moved.err);
+        let why = format!("the move is decided, but its owner answered {call} with WRONG_PHASE\n");
+        assert!(moved.err.contains(&why), "{}", moved.err);
+        assert!(moved.err.contains("next: paracloud logs sinner shows why; "), "{}", moved.err);
+        let record = rig.record().expect("the controller answers");
+        assert_eq!(record["owner"]["node"], node, "{record}");
+        assert!(!record["operation"].is_null(), "it is open still: {record}");
+        // Another owner is told nothing of what its forerunner was to do.
+        let start = record["owner"]["start"].clone();
+        let port =
+            record["served"].as_str().and_then(|it| it.rsplit(':').next()).expect("an address").to_owned();
+        kill_listener(&rig, &port);
+        wait_until("the move ends", || {
+            rig.record().is_some_and(|record| {
+                record["operation"].is_null()
+                    && !record["served"].is_null()
+                    && record["owner"]["start"] != start
+            })
+        });
+    }
+}
+
+/// Kills the program that was given this port.
+fn kill_listener(rig: &Rig, port: &str) {
+    let was_given = |pid: i32| {
+        let process = procfs::process::Process::new(pid).ok()?;
+        let environ = process.environ().ok()?;
+        Some(environ.get(std::ffi::OsStr::new("PORT")).is_some_and(|it| it == port))
+    };
+    let of_program = |found: &&rig::Found| found.words.iter().any(|word| word.ends_with("misbehave.py"));
+    let left = rig.left();
+    let found: Vec<_> = left.iter().filter(of_program).filter(|it| was_given(it.pid) == Some(true)).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    rig::kill(found[0].pid, Signal::KILL);
 }
 
 #[test]

@@ -9,15 +9,21 @@ use crate::moving::history::History;
 use crate::moving::view::{View, summary};
 use crate::output::{Format, say};
 use crate::telling;
-use paracloud_core::ids::NodeId;
+use paracloud_core::ids::{NodeId, StartId};
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
 use paracloud_substrate::message::{Note, Preview};
 use paracloud_substrate::person::{Event, Outcome, Refused, Reply, Request, What};
 use serde_json::json;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// How often a controller may be restarted during one move before its follower gives up.
 pub const RESUMES_MAX: u32 = 20;
+
+/// How long the end of a move is waited for once its owner did not do what was decided, in milliseconds: what was
+/// noted may be of the question before, or long over when the journal is read after a restart of the controller.
+pub const UNDELIVERED_MS: u64 = 2_000;
 
 /// What a move may be asked for with.
 #[derive(Debug, Clone, Default)]
@@ -78,18 +84,28 @@ pub(crate) async fn follow(
 ) -> Result<Option<Outcome>, Failure> {
     let mut resumes = 0;
     let mut first_ms_max = Some(client::offer_ms_max(&context.layout, app));
+    let mut open: Option<Undelivered> = None;
     loop {
-        let heard = match first_ms_max.take() {
-            Some(within_ms) => conversation.hear_within(within_ms).await,
-            None => conversation.hear_while_it_lives(&context.layout).await,
+        let first = first_ms_max.take();
+        let next = async {
+            match first {
+                Some(within_ms) => conversation.hear_within(within_ms).await,
+                None => conversation.hear_while_it_lives(&context.layout).await,
+            }
+        };
+        let heard = match &open {
+            None => next.await,
+            Some(open) => match timeout_at(open.until, next).await {
+                Ok(heard) => heard,
+                Err(_) => return Err(open.failure.clone()),
+            },
         };
         match heard {
             Ok(Reply::Event(event)) => {
                 if history.take(&event) {
                     view.show(&event);
-                    if let Some(failure) = unheard(app, history, &event) {
-                        return Err(failure);
-                    }
+                    open = open.filter(|open| history.delivery() == Some(open.delivery));
+                    open = open.or_else(|| undelivered(app, history, &event));
                 }
                 if !wait {
                     return Ok(None);
@@ -132,18 +148,41 @@ async fn holds_state(context: &Context, app: &str) -> Result<bool, Failure> {
     Ok(status.instances.iter().any(|instance| instance.name == app && instance.stateful))
 }
 
-/// The outcome is decided, and the owner does not answer when it is told: that may last for ever, so nobody waits.
-fn unheard(app: &str, history: &History, event: &Event) -> Option<Failure> {
-    let What::Note(Note::Unresponsive { start, call }) = &event.what else { return None };
-    // Others may be silent for ever, and the owner may have been silent before: neither keeps the end from coming.
-    if history.delivery() != Some((*start, call.as_str())) {
-        return None;
-    }
-    let why =
-        format!("the move is decided, but its owner does not answer {call}; it is told again until it does");
-    let next =
-        format!("see paracloud ps, paracloud events, and paracloud logs {app}; if it hangs, end its process");
-    Some(Failure::new(Exit::Failed, "undelivered", app, why, next))
+/// What keeps a move open whose outcome is decided.
+struct Undelivered {
+    /// Whom it is kept open by, and what that one was told.
+    delivery: (StartId, &'static str),
+    /// Until when its end is still waited for.
+    until: Instant,
+    failure: Failure,
+}
+
+/// The outcome is decided, and the owner does not answer when it is told, or answers that it failed: that may last for
+/// ever, so nobody waits.
+fn undelivered(app: &str, history: &History, event: &Event) -> Option<Undelivered> {
+    let delivery = history.delivery()?;
+    let (owner, call) = delivery;
+    let why = match &event.what {
+        // Others may be silent for ever, and the owner may have been silent before: neither keeps the end from coming.
+        What::Note(Note::Unresponsive { start, call: asked }) if (*start, asked.as_str()) == delivery => {
+            format!("does not answer {call}; it is told again until it does")
+        }
+        What::Note(Note::Failure { start, code, message }) if *start == owner => {
+            let code = telling::plain(code);
+            let own =
+                if message.is_empty() { String::new() } else { format!(": {}", telling::plain(message)) };
+            format!("answered {call} with {code}{own}")
+        }
+        What::Swapped { .. } | What::Entered(_) | What::Note(_) | What::Progress(_) | What::Parked { .. } => {
+            return None;
+        }
+    };
+    let why = format!("the move is decided, but its owner {why}");
+    let next = format!(
+        "paracloud logs {app} shows why; if it stays so, end its process, and the state in it goes with it"
+    );
+    let failure = Failure::new(Exit::Failed, "undelivered", app, why, next);
+    Some(Undelivered { delivery, until: Instant::now() + Duration::from_millis(UNDELIVERED_MS), failure })
 }
 
 /// Goes on following from the journal.
@@ -268,9 +307,9 @@ fn target(context: &Context, name: Option<&str>) -> Result<Option<NodeId>, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::tests::stalling;
     use crate::moving::history::tests::{a_move, event, record};
     use paci::finding::MoveEstimate;
-    use paracloud_core::ids::StartId;
     use paracloud_core::register::Step;
 
     /// What a follower says who heard of these swaps, and then of this note.
@@ -279,7 +318,7 @@ mod tests {
         swaps.iter().for_each(|swap| assert!(history.take(swap)));
         let noted = event(9, What::Note(note));
         history.take(&noted);
-        unheard("sessions", &history, &noted)
+        undelivered("sessions", &history, &noted).map(|found| found.failure)
     }
 
     fn place(node: u64) -> StartId {
@@ -295,14 +334,21 @@ mod tests {
     }
 
     #[test]
-    fn only_an_owner_that_does_not_answer_what_was_decided_ends_the_command_early() {
+    fn only_an_owner_that_does_not_do_what_was_decided_ends_the_command_early() {
         let silent = |node, call: &str| Note::Unresponsive { start: place(node), call: call.to_owned() };
-        let named = |found: Option<Failure>, call| {
+        let failed = |node| Note::Failure {
+            start: place(node),
+            code: "WRONG_PHASE".to_owned(),
+            message: "no\x1b".to_owned(),
+        };
+        let named = |found: Option<Failure>, why| {
             let failure = found.expect("the owner is named");
             assert_eq!((failure.exit, failure.code.as_str()), (Exit::Failed, "undelivered"));
-            assert!(failure.why.contains(&format!("its owner does not answer {call};")), "{failure:?}");
+            assert!(failure.why.contains(why), "{failure:?}");
+            let next = "paracloud logs sessions shows why; if it stays so, end its process, and the state in it goes";
+            assert!(failure.next.starts_with(next), "{failure:?}");
         };
-        named(told(&undone(5), silent(1, "resume")), "resume");
+        named(told(&undone(5), silent(1, "resume")), "its owner does not answer resume;");
         // The target is ended anyway, and what the source was asked before does not count any more.
         for other in [silent(2, "prepare"), silent(2, "resume"), silent(1, "prepare"), silent(1, "seal")] {
             assert_eq!(told(&undone(5), other.clone()), None, "{other:?}");
@@ -310,8 +356,13 @@ mod tests {
         }
         assert_eq!(told(&undone(4), silent(1, "abort")), None, "it counts as answered");
         let served = &a_move()[..8];
-        named(told(served, silent(2, "serve")), "serve");
+        named(told(served, silent(2, "serve")), "its owner does not answer serve;");
         assert_eq!(told(served, silent(1, "seal")), None);
+        named(told(&undone(5), failed(1)), "its owner answered resume with WRONG_PHASE: no ");
+        named(told(served, failed(2)), "its owner answered serve with WRONG_PHASE");
+        assert_eq!(told(&undone(5), failed(2)), None, "it is ended anyway");
+        assert_eq!(told(&undone(4), failed(1)), None, "an abort that failed counts as answered");
+        assert_eq!(told(served, failed(1)), None);
         assert_eq!(told(&served[..7], silent(2, "resume")), None, "nothing is decided for good");
     }
 
@@ -363,5 +414,27 @@ mod tests {
             previewed("web", None, NodeId(2), &restarts),
         ];
         insta::assert_snapshot!(shown.join("\n\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_comes_soon_after_all_is_the_end_and_one_that_does_not_is_not_waited_for() {
+        let note = Note::Failure { start: place(2), code: "WRONG_PHASE".to_owned(), message: String::new() };
+        let mut heard = a_move();
+        let close = heard.pop().unwrap();
+        heard.push(event(10, What::Note(note)));
+        let outcome = {
+            let mut history = History::new("sessions", None);
+            heard.iter().for_each(|event| assert!(history.take(event)));
+            assert!(history.take(&Event { number: 11, ..close.clone() }));
+            history.outcome().unwrap()
+        };
+        let heard: Vec<_> = heard.into_iter().map(Reply::Event).collect();
+        let ended =
+            [vec![Reply::Event(Event { number: 11, ..close })], vec![Reply::Outcome(outcome)]].concat();
+        let (_directory, context) = stalling([[heard.clone(), ended].concat()]);
+        assert_eq!(run(&context, "sessions", &Options::default()).await, Ok(()));
+        let (_directory, context) = stalling([heard]);
+        let failure = run(&context, "sessions", &Options::default()).await.unwrap_err();
+        assert_eq!((failure.exit, failure.code.as_str()), (Exit::Failed, "undelivered"), "{failure:?}");
     }
 }
