@@ -124,7 +124,7 @@ fn answers_that_were_not_asked_for_count_for_nothing() {
 }
 
 #[test]
-fn an_upcall_without_answer_comes_again_and_a_newer_poller_takes_over() {
+fn an_upcall_without_answer_comes_again_and_still_has_its_answer_and_a_newer_poller_takes_over() {
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);
     let older = shop.begin("call GET /v1/upcalls/next?waitMs=30000");
@@ -137,16 +137,16 @@ fn an_upcall_without_answer_comes_again_and_a_newer_poller_takes_over() {
     let (one, other) = (read(&older.join().unwrap()), read(&newer.join().unwrap()));
     let (told, superseded) = if one.0 == 200 { (one, other) } else { (other, one) };
     assert_eq!((superseded.0, superseded.1["code"].as_str()), (409, Some("SUPERSEDED")));
-    let mut attempts = vec![told.1["attempt"].as_u64().unwrap()];
-    for _ in 0..3 {
-        attempts.push(shop.next()["attempt"].as_u64().unwrap());
-    }
+    let upcalls: Vec<_> = std::iter::once(told.1).chain((0..3).map(|_| shop.next())).collect();
+    let attempts: Vec<_> = upcalls.iter().map(|upcall| upcall["attempt"].as_u64().unwrap()).collect();
     assert_eq!(attempts, [1, 2, 3, 4]);
     let call = rig.agents[0].hear_note("unresponsive", |note| match note {
         Note::Unresponsive { call, .. } => Some(call.clone()),
         _ => None,
     });
     assert_eq!(call, "estimate");
+    assert_eq!(shop.answer(&upcalls[3], json!({"verdict": "DEFER", "retryAfterMs": 700})).0, 200);
+    assert_eq!(offer(&mut rig), Offer::Hold { remaining_ms: 700 });
 }
 
 #[test]
