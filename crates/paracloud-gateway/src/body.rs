@@ -1,6 +1,7 @@
 //! Bodies: what a client sends, what an application gets, what a client gets.
 
 use crate::passing::Passing;
+use crate::room::Taken;
 use crate::upload::{Upload, Waits};
 use crate::upstream::Connection;
 use bytes::{Bytes, BytesMut};
@@ -8,7 +9,6 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::time::{Instant, timeout_at};
 
@@ -111,43 +111,6 @@ impl Body for Reply {
     }
 }
 
-/// Room for bodies that are kept, of all requests of a gateway together.
-#[derive(Debug)]
-pub(crate) struct Room {
-    taken_bytes: AtomicUsize,
-    bytes_max: usize,
-}
-
-/// Room that is taken, until dropped.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    room: Arc<Room>,
-    bytes: usize,
-}
-
-impl Room {
-    /// All of it is free.
-    pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { taken_bytes: AtomicUsize::new(0), bytes_max })
-    }
-
-    /// Takes room, if there is any.
-    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Option<Taken> {
-        self.taken_bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
-                taken.checked_add(bytes).filter(|all| *all <= self.bytes_max)
-            })
-            .ok()
-            .map(|_| Taken { room: Arc::clone(self), bytes })
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.room.taken_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// A body that is all here, and its room: whoever has a part of the bytes has the room.
 #[derive(Debug)]
 struct Kept {
@@ -184,7 +147,7 @@ pub(crate) enum Unread {
 impl Gathering {
     /// Nothing is read yet.
     pub(crate) fn new(incoming: Incoming, room: Taken, waits: Waits) -> Self {
-        Self { incoming, pieces: Pieces::of(room.bytes), room: Some(room), waits, until: None }
+        Self { incoming, pieces: Pieces::of(room.bytes()), room: Some(room), waits, until: None }
     }
 
     /// Reads on to the end. It may be dropped and called again without loss.

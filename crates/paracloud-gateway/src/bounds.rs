@@ -45,6 +45,12 @@ pub const IDLE_MAX: usize = 256;
 pub const AHEAD_MAX: usize = 16;
 /// Longest WebSocket message, in bytes; a longer one closes the connection with 1009.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// WebSocket messages on their way, both ways and all together, in bytes: a message counts from its first bytes until it is
+/// written to the other side, with what was read behind it, as long as its end of the WebSocket has more than
+/// [`MESSAGE_BYTES_FREE`]; one that waits counts whatever its length. A WebSocket that finds no room is closed with 1013.
+pub const MESSAGES_BYTES_TOTAL_MAX: usize = 256 << 20;
+/// What each end of a WebSocket may have read and not passed on without taking room, in bytes.
+pub const MESSAGE_BYTES_FREE: usize = 16 << 10;
 /// After a move: an application that has said nothing for this long has nothing more to say on a WebSocket.
 pub const QUIET_WAIT: Duration = Duration::from_millis(100);
 /// After a close: how long the other end may take with its part.

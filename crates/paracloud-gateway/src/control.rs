@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// What the machine says of one request.
@@ -119,6 +119,8 @@ pub(crate) struct Control {
     stands: AtomicBool,
     pub(crate) streams: Streams,
     pub(crate) pool: Pool,
+    /// Places for messages of WebSockets that wait: as many as there may be requests that do.
+    withheld: Semaphore,
 }
 
 #[derive(Debug)]
@@ -167,6 +169,7 @@ impl Control {
         controller: ToController,
         log: Log,
     ) -> Arc<Self> {
+        let withheld = Semaphore::new(setting.parked_max as usize);
         let machine = Traced::new(setting, trace, &format!("{gateway}-{instance}"));
         let state = State {
             machine,
@@ -189,6 +192,7 @@ impl Control {
             stands: AtomicBool::new(false),
             streams: Streams::default(),
             pool: Pool::default(),
+            withheld,
         })
     }
 
@@ -200,6 +204,11 @@ impl Control {
     /// How long a request may wait.
     pub(crate) fn parked_wait_max(&self) -> Duration {
         Duration::from_millis(self.state().machine.setting().parked_ms_max.into())
+    }
+
+    /// A place for a message that waits, if one is free.
+    pub(crate) fn withhold(&self) -> Option<SemaphorePermit<'_>> {
+        self.withheld.try_acquire().ok()
     }
 
     /// The table in force, as it changes.

@@ -93,9 +93,14 @@ impl Frames {
             self.begun.extend_from_slice(&frame);
             self.is_begun = !header.is_fin();
             if header.is_fin() {
-                return Ok(Some(Unit::Message(self.begun.split().freeze())));
+                return Ok(Some(Unit::Message(std::mem::take(&mut self.begun).freeze())));
             }
         }
+    }
+
+    /// Bytes of a message that is not complete, beside what was read and not looked at.
+    pub(crate) fn begun_bytes(&self) -> usize {
+        self.begun.len()
     }
 
     fn check(&self, header: &Header) -> Result<(), Breach> {

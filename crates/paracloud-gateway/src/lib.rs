@@ -19,7 +19,9 @@
 //! - a request that waits is bounded in time and count, its body unread; bodies that are kept to be sent again are
 //!   bounded one by one and all together, and what finds no room is streamed; at the bound it has one attempt, then it is
 //!   answered 503 with `outcome: not_applied`;
-//! - a WebSocket is stopped between two messages, and closed with 1012 once its process is no longer the owner.
+//! - a WebSocket is stopped between two messages, and closed with 1012 once its process is no longer the owner; messages
+//!   on their way are bounded one by one and all together, those that wait also in time and count: what finds no room
+//!   closes its client with 1013.
 
 mod answer;
 mod body;
@@ -33,6 +35,7 @@ mod parked;
 mod passing;
 mod pause;
 mod proxy;
+mod room;
 mod streams;
 mod ticket;
 mod upload;
@@ -44,10 +47,10 @@ pub use controller::DEAF;
 pub use head::OUTCOME_HEADER;
 pub use parked::{End, ParkedLine};
 
-use crate::body::Room;
 use crate::control::{Control, ToController};
 use crate::parked::Log;
 use crate::proxy::Proxy;
+use crate::room::Room;
 use crate::upload::Waits;
 use paracloud_core::ids::GatewayId;
 use paracloud_substrate::config::{Cloud, ConfigError};
@@ -137,6 +140,8 @@ pub struct Terms {
     pub connections_max: u32,
     /// In place of [`REPLAY_BYTES_TOTAL_MAX`].
     pub replay_bytes_total_max: usize,
+    /// In place of [`MESSAGES_BYTES_TOTAL_MAX`].
+    pub messages_bytes_total_max: usize,
     /// In place of [`BODY_WAIT`].
     pub body_wait: Duration,
     /// In place of [`BODY_WAIT_TOTAL`].
@@ -151,6 +156,7 @@ impl Default for Terms {
             deaf: None,
             connections_max: CONNECTIONS_MAX,
             replay_bytes_total_max: REPLAY_BYTES_TOTAL_MAX,
+            messages_bytes_total_max: MESSAGES_BYTES_TOTAL_MAX,
             body_wait: BODY_WAIT,
             body_wait_total: BODY_WAIT_TOTAL,
             reply_wait: REPLY_WAIT,
@@ -191,6 +197,7 @@ pub async fn run_until(
     let (to_controller, link) = ToController::new();
     let (ending, told_ending) = watch::channel(false);
     let room = Room::new(terms.replay_bytes_total_max);
+    let messages = Room::new(terms.messages_bytes_total_max);
     let places = Arc::new(Semaphore::new(terms.connections_max as usize));
     let mut controls = BTreeMap::new();
     for (app, listener) in listeners {
@@ -206,6 +213,7 @@ pub async fn run_until(
         let proxy = Proxy {
             control,
             room: Arc::clone(&room),
+            messages: Arc::clone(&messages),
             replay_bytes_max: app.parking.replay_bytes_max,
             waits: Waits {
                 body: terms.body_wait,

@@ -6,11 +6,12 @@
 //! unread.
 
 use crate::answer;
-use crate::body::{Gathering, Outgoing, Reply, Room, Unread, hold};
+use crate::body::{Gathering, Outgoing, Reply, Unread, hold};
 use crate::bounds::{REFUSAL_WAIT, REPLY_BYTES_HELD};
 use crate::control::{Control, Verdict};
 use crate::head;
 use crate::passing::Passing;
+use crate::room::Room;
 use crate::streams::{CUT, Cut, Streams};
 use crate::ticket::{Ticketed, Witness};
 use crate::upload::{Pace, Upload, Waits};
@@ -35,6 +36,9 @@ pub(crate) struct Proxy {
     pub(crate) control: Arc<Control>,
     /// For bodies that are kept. Shared by all instances of the gateway.
     pub(crate) room: Arc<Room>,
+    /// For messages of WebSockets. Shared by all instances of the gateway, and apart from that of bodies: whoever sends
+    /// these keeps no room from those.
+    pub(crate) messages: Arc<Room>,
     /// The most of one body that is kept, in bytes.
     pub(crate) replay_bytes_max: u32,
     /// How long clients and applications are waited for.
@@ -92,7 +96,12 @@ impl Proxy {
         if handshake && response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (mut parts, _) = response.into_parts();
             head::to_client(parts.status, &mut parts.headers);
-            let tunnel = Tunnel { control: Arc::clone(&self.control), client, start: connection.start() };
+            let tunnel = Tunnel {
+                control: Arc::clone(&self.control),
+                room: Arc::clone(&self.messages),
+                client,
+                start: connection.start(),
+            };
             request.replied();
             tokio::spawn(tunnel.run(upgrade, connection));
             return Response::from_parts(parts, Reply::held(Bytes::new()));

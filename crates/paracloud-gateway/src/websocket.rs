@@ -3,13 +3,14 @@
 //! Whole messages are relayed, both ways. While the table parks, a client's messages stay with the gateway, and what the
 //! application says goes on. Once its process is no longer the owner, the application is told to close; what it says
 //! until it does is delivered, then the client gets a close with 1012. After a move that was called off the client's
-//! messages just go on. A message that waited for as long as a request may wait closes its client with 1013: it has
-//! reached nobody.
+//! messages just go on. A message that waited for as long as a request may wait closes its client with 1013, and so does
+//! one for which there is no room, or no place among those that wait: it has reached nobody.
 
-use crate::bounds::{CLOSE_WAIT, MESSAGE_BYTES_MAX, QUIET_WAIT};
+use crate::bounds::{CLOSE_WAIT, MESSAGE_BYTES_FREE, MESSAGE_BYTES_MAX, QUIET_WAIT};
 use crate::control::{Control, View};
 use crate::frames::{Breach, Frames, From, Unit, close};
 use crate::proxy::Client;
+use crate::room::{Room, Taken};
 use crate::upstream::Connection;
 use bytes::{Bytes, BytesMut};
 use hyper::upgrade::OnUpgrade;
@@ -28,13 +29,15 @@ use tokio::time::{sleep_until, timeout};
 const RESTART: u16 = 1012;
 /// The application went away, and nothing is known of a move.
 const FAILED: u16 = 1011;
-/// The client's message waited for too long, and was not passed on.
+/// A message waited for too long, or found no room, and was not passed on.
 const TRY_AGAIN_LATER: u16 = 1013;
 
 /// A WebSocket between a client and one process.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     pub(crate) control: Arc<Control>,
+    /// For messages.
+    pub(crate) room: Arc<Room>,
     pub(crate) client: Client,
     pub(crate) start: StartId,
 }
@@ -44,6 +47,8 @@ struct Side {
     socket: OwnedReadHalf,
     read: BytesMut,
     frames: Frames,
+    /// For what was read and not passed on, the unit given out last included.
+    taken: Taken,
 }
 
 /// Why nothing comes from a side any more.
@@ -58,24 +63,53 @@ enum End {
     Left,
     /// A message of the client waited for too long.
     Late,
+    /// There is no room for a message.
+    Full,
 }
 
 impl Side {
-    fn new(socket: OwnedReadHalf, read: &Bytes, from: From) -> Self {
-        Self { socket, read: BytesMut::from(&read[..]), frames: Frames::new(from, MESSAGE_BYTES_MAX) }
+    fn new(socket: OwnedReadHalf, read: &Bytes, from: From, room: &Arc<Room>) -> Self {
+        let frames = Frames::new(from, MESSAGE_BYTES_MAX);
+        Self { socket, read: BytesMut::from(&read[..]), frames, taken: room.none() }
     }
 
-    /// The next unit. It may be dropped and called again without loss.
+    /// The next unit; the one before is not needed any more. It may be dropped and called again without loss.
     async fn next(&mut self) -> Result<Unit, End> {
+        self.take_room()?;
         loop {
             if let Some(unit) = self.frames.next(&mut self.read).map_err(End::Breach)? {
                 return Ok(unit);
             }
             match self.socket.read_buf(&mut self.read).await {
                 Ok(0) | Err(_) => return Err(End::Gone),
-                Ok(_) => {}
+                Ok(_) => self.take_room()?,
             }
         }
+    }
+
+    /// What was read and is in no unit yet, in bytes.
+    fn unread(&self) -> usize {
+        self.read.len() + self.frames.begun_bytes()
+    }
+
+    /// Takes room for what was read, and gives back what is not needed.
+    fn take_room(&mut self) -> Result<(), End> {
+        let bytes = self.unread();
+        if bytes > MESSAGE_BYTES_FREE {
+            return if self.taken.resize(bytes) { Ok(()) } else { Err(End::Full) };
+        }
+        if self.taken.bytes() > 0 {
+            // The memory of a long message goes with it.
+            self.read = BytesMut::from(&self.read[..]);
+            self.taken.resize(0);
+        }
+        Ok(())
+    }
+
+    /// Takes room for a message that waits, too, however short it is.
+    fn take_room_for(&mut self, message: &Bytes) -> Result<(), End> {
+        let bytes = self.unread() + message.len();
+        if self.taken.resize(bytes) { Ok(()) } else { Err(End::Full) }
     }
 }
 
@@ -87,8 +121,8 @@ impl Tunnel {
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
         let (from_client, mut to_client) = parts.io.into_inner().into_split();
         let (from_application, mut to_application) = application.into_split();
-        let mut from_client = Side::new(from_client, &parts.read_buf, From::Client);
-        let mut from_application = Side::new(from_application, &beyond, From::Application);
+        let mut from_client = Side::new(from_client, &parts.read_buf, From::Client, &self.room);
+        let mut from_application = Side::new(from_application, &beyond, From::Application, &self.room);
         let farewell =
             self.relay(&mut from_client, &mut to_application, &mut from_application, &mut to_client).await;
         drop((to_application, from_application));
@@ -120,12 +154,13 @@ impl Tunnel {
                 End::Gone => None,
                 End::Breach(breach) => Some((breach.code(), "frames that are not relayed")),
                 End::Late => Some((TRY_AGAIN_LATER, "a message waited too long and was not passed on")),
+                End::Full => Some((TRY_AGAIN_LATER, "no room for a message, which was not passed on")),
                 End::Left => {
                     told.send_replace(Some(Instant::now() + CLOSE_WAIT));
                     match timeout(CLOSE_WAIT * 2, downward).await {
                         // It closed the client in its own words.
                         Ok(End::Closed) | Err(_) => None,
-                        Ok(End::Gone | End::Breach(_) | End::Left | End::Late) => Some(moved),
+                        Ok(End::Gone | End::Breach(_) | End::Left | End::Late | End::Full) => Some(moved),
                     }
                 }
             },
@@ -139,6 +174,7 @@ impl Tunnel {
                     Breach::Form => "the application broke the rules",
                     Breach::TooLong => "a message of the application is too long",
                 })),
+                End::Full => Some((TRY_AGAIN_LATER, "no room for a message of the application")),
                 End::Gone | End::Left | End::Late => {
                     let view = *self.control.view().borrow();
                     let moves = view.parks || view.has_left(self.start);
@@ -158,7 +194,9 @@ impl Tunnel {
                 unit = client.next() => unit,
             };
             let unit = match unit {
-                Ok(Unit::Message(bytes)) => self.pass(&mut view).await.map(|()| (bytes, false)),
+                Ok(Unit::Message(bytes)) => {
+                    self.pass(client, &bytes, &mut view).await.map(|()| (bytes, false))
+                }
                 Ok(Unit::Control(bytes)) => Ok((bytes, false)),
                 Ok(Unit::Close(bytes)) => Ok((bytes, true)),
                 Err(end) => Err(end),
@@ -184,8 +222,20 @@ impl Tunnel {
         }
     }
 
-    /// Waits until a message may be passed on, or has waited for as long as a request may.
-    async fn pass(&self, view: &mut watch::Receiver<View>) -> Result<(), End> {
+    /// Waits until a message may be passed on, or has waited for as long as a request may. To wait, it needs a place and
+    /// room.
+    async fn pass(
+        &self,
+        client: &mut Side,
+        message: &Bytes,
+        view: &mut watch::Receiver<View>,
+    ) -> Result<(), End> {
+        let now = *view.borrow_and_update();
+        if !now.parks || now.has_left(self.start) {
+            return if now.has_left(self.start) { Err(End::Left) } else { Ok(()) };
+        }
+        let _place = self.control.withhold().ok_or(End::Full)?;
+        client.take_room_for(message)?;
         let decided = |view: &View| !view.parks || view.has_left(self.start);
         match timeout(self.control.parked_wait_max(), view.wait_for(decided)).await {
             Ok(Ok(view)) if !view.has_left(self.start) => Ok(()),
@@ -199,7 +249,7 @@ impl Tunnel {
 fn farewell_of(end: &End) -> Option<u16> {
     match end {
         End::Left => Some(RESTART),
-        End::Late => Some(TRY_AGAIN_LATER),
+        End::Late | End::Full => Some(TRY_AGAIN_LATER),
         End::Breach(breach) => Some(breach.code()),
         End::Closed | End::Gone => None,
     }

@@ -6,10 +6,12 @@ use paracloud_agent::shim::ORPHAN_MS;
 use paracloud_controller::REOPEN_MAX;
 use paracloud_controller::store::{JOURNAL_ENTRIES_MAX, RECORDS_MAX};
 use paracloud_gateway::{
-    BODY_WAIT, BODY_WAIT_TOTAL, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX,
-    REPLAY_BYTES_TOTAL_MAX, REPLY_WAIT,
+    BODY_WAIT, BODY_WAIT_TOTAL, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_FREE,
+    MESSAGE_BYTES_MAX, MESSAGES_BYTES_TOTAL_MAX, REPLAY_BYTES_TOTAL_MAX, REPLY_WAIT,
 };
-use paracloud_substrate::config::{ASK_MS, Budgets, Parking, RESEND_MS, RESTART_MS, RESTART_SOUND_MS, SOON_MS};
+use paracloud_substrate::config::{
+    ASK_MS, Budgets, Parking, RESEND_MS, RESTART_MS, RESTART_SOUND_MS, SOON_MS,
+};
 use paracloud_substrate::link::LINE_BYTES_MAX;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -115,7 +117,7 @@ fn every_row_of_spec_says_what_holds_it() {
 #[test]
 fn the_bounds_in_spec_are_those_of_the_code() {
     let (parking, budgets) = (Parking::default(), Budgets::default());
-    let bounds: [(&str, u64); 37] = [
+    let bounds: [(&str, u64); 39] = [
         ("parking.parked_ms_max", parking.parked_ms_max.into()),
         ("parking.parked_max", parking.parked_max.into()),
         ("parking.replay_bytes_max", parking.replay_bytes_max.into()),
@@ -124,6 +126,8 @@ fn the_bounds_in_spec_are_those_of_the_code() {
         ("HEAD_BYTES_MAX", HEAD_BYTES_MAX as u64),
         ("HEADERS_MAX", HEADERS_MAX as u64),
         ("MESSAGE_BYTES_MAX", MESSAGE_BYTES_MAX as u64),
+        ("MESSAGES_BYTES_TOTAL_MAX", MESSAGES_BYTES_TOTAL_MAX as u64),
+        ("MESSAGE_BYTES_FREE", MESSAGE_BYTES_FREE as u64),
         ("BODY_WAIT", BODY_WAIT.as_secs() * 1_000),
         ("BODY_WAIT_TOTAL", BODY_WAIT_TOTAL.as_secs() * 1_000),
         ("REPLY_WAIT", REPLY_WAIT.as_secs() * 1_000),

@@ -6,6 +6,7 @@ mod bad_input;
 mod client;
 mod failpoint;
 mod link;
+mod messages;
 mod parking;
 mod places;
 mod retry;

@@ -10,11 +10,11 @@ const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nu
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-const TEXT: u8 = 0x81;
-const CLOSE: u8 = 0x88;
+pub(crate) const TEXT: u8 = 0x81;
+pub(crate) const CLOSE: u8 = 0x88;
 
 /// A frame of a client, masked with zeros so that a test can read it.
-fn masked(kind: u8, text: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(kind: u8, text: &[u8]) -> Vec<u8> {
     [&[kind, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0], text].concat()
 }
 
@@ -24,11 +24,11 @@ fn plain(kind: u8, text: &[u8]) -> Vec<u8> {
 }
 
 /// A close frame's payload begins with its code.
-fn code(code: u16) -> [u8; 2] {
+pub(crate) fn code(code: u16) -> [u8; 2] {
     code.to_be_bytes()
 }
 
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
+pub(crate) fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|it| it == part)
 }
 
@@ -52,7 +52,7 @@ pub(crate) async fn connected(world: &World, source: &RawApplication) -> (Raw, R
 }
 
 /// The same process, after a move that was called off.
-fn again(route: Route) -> Route {
+pub(crate) fn again(route: Route) -> Route {
     Route { incarnation: route.incarnation.next(), ..route }
 }
 
