@@ -93,7 +93,9 @@ impl Control {
         locked(&self.stop_holds).at(now_unix_ms())
     }
 
-    /// A person said that this node will not come back.
+    /// A person said that this node will not come back. It is kept nowhere: a controller that is started later cannot
+    /// know whether the node came back meanwhile, and with a word that is wrong by then it would take what lives for
+    /// dead. So it waits, and is told again.
     pub(crate) fn lose(&self, node: NodeId) {
         locked(&self.lost).insert(node);
     }
@@ -105,7 +107,7 @@ impl Control {
         }
     }
 
-    /// Nodes that a person declared lost.
+    /// Nodes that a person declared lost to this controller.
     pub(crate) fn lost(&self) -> BTreeSet<NodeId> {
         locked(&self.lost).clone()
     }

@@ -49,6 +49,27 @@ async fn nothing_is_started_before_every_node_answered_or_was_declared_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn that_a_node_was_given_up_is_to_be_said_again_to_a_controller_that_is_started_later() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let lost = Request::NodeLost { node: NodeId(2) };
+    assert_eq!(town.ask(lost.clone()).await, [Reply::Done]);
+    let why = town.web().await.unknown.unwrap();
+    assert!(why.ends_with("waiting for n1"), "{why}");
+    controller.stop().await;
+
+    // The node may have come back while no controller listened, and its process with it.
+    let controller = Controller::start(&town);
+    let mut agent = Agent::start(&town, 1);
+    soon(agent.has_connected(1)).await;
+    soon(async { while !town.web().await.unknown.unwrap().ends_with("waiting for n2") {} }).await;
+    assert!(agent.node.lock().unwrap().alive.is_empty(), "nothing is started on an old word");
+    assert_eq!(town.ask(lost).await, [Reply::Done]);
+    town.until_swapped("serve").await;
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_register_takes_the_highest_numbers_that_any_node_knows() {
     let town = Town::new();
     let controller = Controller::start(&town);

@@ -7,6 +7,9 @@ use crate::output::{Format, say};
 use paracloud_substrate::person::{Reply, Request};
 use serde_json::json;
 
+/// When the word is over: it is kept nowhere, so that one that has become wrong meanwhile does not outlive a restart.
+const UNTIL: &str = "its agent connects or the controller is started again";
+
 /// Tells the controller.
 ///
 /// # Errors
@@ -18,8 +21,10 @@ pub async fn lost(context: &Context, name: &str) -> Result<(), Failure> {
         return Err(client::unexpected(&context.layout, &reply));
     }
     match context.format {
-        Format::Json => say(&json!({ "ok": true, "node": name }).to_string()),
-        Format::Text => say(&format!("{name}: counts as lost; what ran there counts as dead")),
+        Format::Json => say(&json!({ "ok": true, "node": name, "until": UNTIL }).to_string()),
+        Format::Text => say(&format!(
+            "{name}: counts as lost, and what ran there as dead, until {UNTIL}; if an app waits for it then, say it again"
+        )),
     };
     Ok(())
 }
