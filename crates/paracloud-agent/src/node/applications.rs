@@ -229,6 +229,10 @@ impl Node {
     }
 
     fn call(&mut self, name: &str, id: StartId, operation: OperationNumber, call: Call) {
+        // That it is to stop is the last word: the next call of the operation would take it back.
+        if self.ending.is_some() {
+            return;
+        }
         let mode = self.mode_of(name, operation);
         let Some(instance) = self.instances.get(name) else { return };
         let budgets = instance.app.budgets;

@@ -83,6 +83,21 @@ fn while_an_operation_is_open_the_cloud_ends_under_its_number() {
 }
 
 #[test]
+fn when_the_cloud_ends_a_session_that_is_opened_anew_hears_of_the_end_and_not_of_the_move() {
+    let (mut rig, source, shop) = lasting_owner();
+    rig.agents[0].own(&moving(source, StartId(9), shop.address, Step::Sealing));
+    assert!(shop.next()["seal"].is_object());
+    std::fs::write(rig.layout.ending(), "").unwrap();
+    kill(i32::try_from(rig.agents[0].process.id()).unwrap(), Signal::TERM);
+    let stop = shop.next();
+    assert!(stop["stop"].is_object(), "{stop}");
+    assert_eq!(shop.answer(&stop, json!({"verdict": "IN_PROGRESS"})).0, 200);
+    shop.hello(&["stop", "move.estimate", "move.handoff"]);
+    let again = shop.next();
+    assert_eq!((&again["stop"], &again["operation"]), (&stop["stop"], &stop["operation"]));
+}
+
+#[test]
 fn who_was_told_how_an_operation_ends_is_not_told_to_stop_under_its_number() {
     let (mut rig, source, shop) = lasting_owner();
     let record = |step| moving(source, StartId(9), shop.address, step);
