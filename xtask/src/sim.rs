@@ -20,7 +20,7 @@ const RUNS_SHOWN_MAX: usize = 3;
 #[derive(Args)]
 pub(crate) struct Sim {
     /// How many seeds are run.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 0)]
@@ -42,6 +42,7 @@ pub(crate) struct Sim {
 /// What all runs together showed.
 #[derive(Default)]
 struct Sum {
+    runs: u64,
     coverage: Coverage,
     bad: Vec<Run>,
     violations: usize,
@@ -59,6 +60,7 @@ struct Sum {
 
 impl Sum {
     fn add(&mut self, run: Run) {
+        self.runs += 1;
         self.coverage.add(&run.coverage);
         self.violations += run.violations.len();
         self.unconverged += usize::from(run.unconverged.is_some());
@@ -87,7 +89,7 @@ pub(crate) fn sim(arguments: &Sim) -> ExitCode {
             sum.add(traced);
             sum
         }
-        None => many(arguments),
+        None => many(arguments.from, arguments.seeds, arguments.threads),
     };
     let one = arguments.seed.is_some();
     let mut bad: Vec<_> = sum.bad.iter().collect();
@@ -112,9 +114,9 @@ pub(crate) fn sim(arguments: &Sim) -> ExitCode {
     let covered = unexpected.is_empty() && (missing.is_empty() || arguments.seeds < SEEDS_FOR_ALL_CELLS);
     Report {
         schema: "sim/1",
-        ok: broken == 0 && covered,
+        ok: sum.runs > 0 && broken == 0 && covered,
         fields: json!({
-            "seeds": if one { 1 } else { arguments.seeds },
+            "seeds": sum.runs,
             "violations": sum.violations,
             "unconverged": sum.unconverged,
             "cells": Cell::meant().len(),
@@ -135,19 +137,19 @@ pub(crate) fn sim(arguments: &Sim) -> ExitCode {
     .finish(arguments.json)
 }
 
-fn many(arguments: &Sim) -> Sum {
+/// So many seeds, from one on; after the greatest comes the least.
+fn many(from: u64, seeds: u64, threads: u64) -> Sum {
     let sum = Mutex::new(Sum::default());
-    let next = AtomicU64::new(arguments.from);
-    let end = arguments.from.saturating_add(arguments.seeds);
+    let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..arguments.threads.max(1) {
+        for _ in 0..threads.max(1) {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= seeds {
                         return;
                     }
-                    let run = run(seed, false);
+                    let run = run(from.wrapping_add(number), false);
                     sum.lock().unwrap_or_else(PoisonError::into_inner).add(run);
                 }
             });
@@ -169,5 +171,32 @@ fn show(bad: &Run, with_transitions: bool) {
     }
     if let Some(why) = &bad.unconverged {
         println!("seed {}: {why}", bad.seed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        sim: Sim,
+    }
+
+    #[test]
+    fn no_seed_at_all_is_refused() {
+        let refused = Command::try_parse_from(["sim", "--seeds", "0"]).map(|it| it.sim.seeds);
+        let error = refused.unwrap_err();
+        assert!(error.exit_code() != 0 && error.to_string().contains("--seeds"), "{error}");
+        assert_eq!(Command::try_parse_from(["sim", "--seeds", "1"]).unwrap().sim.seeds, 1);
+    }
+
+    #[test]
+    fn as_many_seeds_are_run_as_were_asked_for_wherever_they_begin() {
+        for from in [0, u64::MAX] {
+            assert_eq!(many(from, 2, 1).runs, 2, "from {from}");
+        }
     }
 }

@@ -40,13 +40,13 @@ pub(super) const FILLED_S_MAX: u64 = 300;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Size of the state in MiB.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     state_mib: u32,
     /// Writes a second, ten in each request.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(i64::from(WRITES)..))]
     writes_per_s: u32,
     /// Moves.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// WebSocket clients beside the load.
     #[arg(long, default_value_t = 0)]
@@ -124,7 +124,8 @@ async fn measure(options: &Options) -> Result<Report> {
     let slowest =
         each(&|run| run.seen.achieved_per_s / run.seen.offered_per_s).into_iter().fold(1.0, f64::min);
     let (lost, duplicated) = (audited.writes.lost, audited.writes.duplicated);
-    let ok = (errors, unknown, lost, duplicated) == (0, 0, 0, 0)
+    let ok = !runs.is_empty()
+        && (errors, unknown, lost, duplicated) == (0, 0, 0, 0)
         && audited.is_clean()
         && slowest >= ACHIEVED_MIN
         && least_bytes >= BYTES_RATIO_MIN
@@ -250,4 +251,26 @@ fn millis(ms: u64) -> f64 {
 /// Two digits behind the point are enough for people.
 fn round(figure: f64) -> f64 {
     (figure * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn a_measurement_of_nothing_is_refused() {
+        for (option, least) in [("--runs", "1"), ("--state-mib", "1"), ("--writes-per-s", "10")] {
+            let nothing = Command::try_parse_from(["move", option, "0"]).map(|it| it.options.runs);
+            let error = nothing.unwrap_err();
+            assert!(error.exit_code() != 0 && error.to_string().contains(option), "{error}");
+            assert!(Command::try_parse_from(["move", option, least]).is_ok(), "{option} {least}");
+        }
+    }
 }

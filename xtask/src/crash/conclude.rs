@@ -34,7 +34,8 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
     differ.iter().for_each(|difference| say(difference));
     table(&trials);
     let all_done = cells.iter().all(|cell| kept.is_done(*cell));
-    let ok = all_done && broken == 0 && differ.is_empty() && leftovers == 0 && inputs > 0;
+    let ok =
+        !cells.is_empty() && all_done && broken == 0 && differ.is_empty() && leftovers == 0 && inputs > 0;
     let fields = json!({
         "cells": cells.len(),
         "fired": fired,
@@ -128,6 +129,17 @@ mod tests {
     fn a_cell_that_held_and_a_clean_cloud_are_a_success() {
         assert!(report(vec![good()], replayed()).ok);
         assert!(!report(Vec::new(), replayed()).ok, "nothing was tried");
+    }
+
+    #[test]
+    fn no_cell_at_all_is_no_success_whatever_was_tried_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = Kept::open(folder.path(), "abc", true).unwrap();
+        let cloud = kept.new_cloud();
+        kept.tried(cloud, Cell::all()[0], good()).unwrap();
+        kept.ended(cloud, replayed()).unwrap();
+        assert!(conclude(&[Cell::all()[0]], &kept, 1).ok);
+        assert!(!conclude(&[], &kept, 1).ok);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod watch;
 
 use crate::report::{self, Report};
 use crate::rig;
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use cells::Cell;
 use cloud::{Cloud, Kind};
 use kept::Kept;
@@ -68,9 +68,8 @@ struct Work {
 
 /// Runs the matrix.
 pub(crate) fn run(options: &Options) -> Result<Report> {
+    let cells = chosen(options)?;
     rig::build()?;
-    let mut cells = if options.smoke { Cell::smoke() } else { Cell::all() };
-    cells.retain(|cell| options.only.as_ref().is_none_or(|part| cell.to_string().contains(part)));
     let commit = report::commit();
     if commit.ends_with('+') {
         say("this tree has changes of its own: nothing that was tried before counts");
@@ -92,6 +91,16 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     })?;
     let kept = work.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(conclude::conclude(&cells, &kept, work.begun.elapsed().as_secs()))
+}
+
+/// The cells that are asked for: at least one.
+fn chosen(options: &Options) -> Result<Vec<Cell>> {
+    let mut cells = if options.smoke { Cell::smoke() } else { Cell::all() };
+    let Some(part) = &options.only else { return Ok(cells) };
+    let example = cells.first().map(ToString::to_string).unwrap_or_default();
+    cells.retain(|cell| cell.to_string().contains(part));
+    ensure!(!cells.is_empty(), "no cell's name contains {part:?}: names are like {example:?}");
+    Ok(cells)
 }
 
 fn job(work: &Work) -> Result<()> {
@@ -185,4 +194,24 @@ fn line(cell: Cell, verdict: &Verdict) -> String {
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
 fn say(line: &str) {
     println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(smoke: bool, part: &str) -> Result<Vec<Cell>> {
+        let only = Some(part.to_owned());
+        chosen(&Options { smoke, fresh: false, only, jobs: 1, json: false })
+    }
+
+    #[test]
+    fn a_name_that_no_cell_has_is_refused_before_anything_is_tried() {
+        let cell = Cell::smoke()[0];
+        for smoke in [true, false] {
+            let error = only(smoke, "no-such-cell").unwrap_err().to_string();
+            assert!(error.contains("no-such-cell") && error.contains("names are like"), "{error}");
+            assert!(only(smoke, &cell.to_string()).unwrap().contains(&cell));
+        }
+    }
 }
