@@ -36,6 +36,7 @@ mod passing;
 mod pause;
 mod proxy;
 mod room;
+mod side;
 mod streams;
 mod ticket;
 mod upload;

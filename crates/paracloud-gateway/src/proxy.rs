@@ -12,9 +12,9 @@ use crate::control::{Control, Verdict};
 use crate::head;
 use crate::passing::Passing;
 use crate::room::Room;
-use crate::streams::{CUT, Cut, Streams};
+use crate::streams::{Cut, Streams};
 use crate::ticket::{Ticketed, Witness};
-use crate::upload::{Pace, Upload, Waits};
+use crate::upload::{Upload, Waits, given_up};
 use crate::upstream::{Broken, Connection};
 use crate::websocket::Tunnel;
 use bytes::Bytes;
@@ -26,9 +26,6 @@ use paracloud_core::migration::gateway::{Answer, Failure, Route};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-
-/// What is said to a client whose request the application did not begin to answer.
-const LATE: &str = "the application did not answer in time; the request may have been applied";
 
 /// What serves the clients of one instance.
 #[derive(Debug, Clone)]
@@ -295,26 +292,6 @@ impl Proxy {
         };
         request.failed();
         answer::failure(failure, Some("the answer broke off; the request may have been applied"))
-    }
-}
-
-/// Returns when a reply is not waited for any more, and why: nobody did anything for too long, or the upload was cut.
-async fn given_up(upload: Option<(oneshot::Receiver<()>, Pace)>, waits: Waits) -> &'static str {
-    let Some((cut, pace)) = upload else {
-        tokio::time::sleep(waits.reply).await;
-        return LATE;
-    };
-    tokio::select! {
-        biased;
-        () = is_cut(cut) => CUT,
-        silent = pace.stalled(waits) => silent.unwrap_or(LATE),
-    }
-}
-
-/// Returns when the upload is cut; an upload that has ended cannot be.
-async fn is_cut(cut: oneshot::Receiver<()>) {
-    if cut.await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

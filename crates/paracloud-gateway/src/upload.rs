@@ -4,17 +4,20 @@
 //! the application would take more, when the application takes nothing on, or when all was handed over and no reply
 //! begins.
 
-use crate::streams::Stream;
+use crate::streams::{CUT, Stream};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 /// What is said to a client that was silent for too long inside its upload.
 const SILENT: &str = "the rest of the upload did not come in time; what came may have been applied";
+
+/// What is said to a client whose request the application did not begin to answer.
+const LATE: &str = "the application did not answer in time; the request may have been applied";
 
 /// How long somebody is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +88,7 @@ impl Upload {
 
 impl Pace {
     /// Returns when somebody was waited for too long; with what the client is told, if it was the client.
-    pub(crate) async fn stalled(mut self, waits: Waits) -> Option<&'static str> {
+    async fn stalled(mut self, waits: Waits) -> Option<&'static str> {
         loop {
             let (until, why) = match *self.0.borrow_and_update() {
                 Turn::Client(since) => (since + waits.body, Some(SILENT)),
@@ -101,5 +104,25 @@ impl Pace {
                 () = sleep_until(until) => return why,
             }
         }
+    }
+}
+
+/// Returns when a reply is not waited for any more, and why: nobody did anything for too long, or the upload was cut.
+pub(crate) async fn given_up(upload: Option<(oneshot::Receiver<()>, Pace)>, waits: Waits) -> &'static str {
+    let Some((cut, pace)) = upload else {
+        tokio::time::sleep(waits.reply).await;
+        return LATE;
+    };
+    tokio::select! {
+        biased;
+        () = is_cut(cut) => CUT,
+        silent = pace.stalled(waits) => silent.unwrap_or(LATE),
+    }
+}
+
+/// Returns when the upload is cut; an upload that has ended cannot be.
+async fn is_cut(cut: oneshot::Receiver<()>) {
+    if cut.await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

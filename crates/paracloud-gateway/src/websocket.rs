@@ -6,13 +6,14 @@
 //! messages just go on. A message that waited for as long as a request may wait closes its client with 1013, and so does
 //! one for which there is no room, or no place among those that wait: it has reached nobody.
 
-use crate::bounds::{CLOSE_WAIT, MESSAGE_BYTES_FREE, MESSAGE_BYTES_MAX, QUIET_WAIT};
+use crate::bounds::{CLOSE_WAIT, QUIET_WAIT};
 use crate::control::{Control, View};
-use crate::frames::{Breach, Frames, From, Unit, close};
+use crate::frames::{Breach, From, Unit, close};
 use crate::proxy::Client;
-use crate::room::{Room, Taken};
+use crate::room::Room;
+use crate::side::{End, Side};
 use crate::upstream::Connection;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use paracloud_core::ids::StartId;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
@@ -40,77 +41,6 @@ pub(crate) struct Tunnel {
     pub(crate) room: Arc<Room>,
     pub(crate) client: Client,
     pub(crate) start: StartId,
-}
-
-/// What comes from one side.
-struct Side {
-    socket: OwnedReadHalf,
-    read: BytesMut,
-    frames: Frames,
-    /// For what was read and not passed on, the unit given out last included.
-    taken: Taken,
-}
-
-/// Why nothing comes from a side any more.
-enum End {
-    /// It closed, and that was relayed.
-    Closed,
-    /// It is gone, or the other side is.
-    Gone,
-    /// It broke the rules.
-    Breach(Breach),
-    /// The process is no longer the owner: it was told to close.
-    Left,
-    /// A message of the client waited for too long.
-    Late,
-    /// There is no room for a message.
-    Full,
-}
-
-impl Side {
-    fn new(socket: OwnedReadHalf, read: &Bytes, from: From, room: &Arc<Room>) -> Self {
-        let frames = Frames::new(from, MESSAGE_BYTES_MAX);
-        Self { socket, read: BytesMut::from(&read[..]), frames, taken: room.none() }
-    }
-
-    /// The next unit; the one before is not needed any more. It may be dropped and called again without loss.
-    async fn next(&mut self) -> Result<Unit, End> {
-        self.take_room()?;
-        loop {
-            if let Some(unit) = self.frames.next(&mut self.read).map_err(End::Breach)? {
-                return Ok(unit);
-            }
-            match self.socket.read_buf(&mut self.read).await {
-                Ok(0) | Err(_) => return Err(End::Gone),
-                Ok(_) => self.take_room()?,
-            }
-        }
-    }
-
-    /// What was read and is in no unit yet, in bytes.
-    fn unread(&self) -> usize {
-        self.read.len() + self.frames.begun_bytes()
-    }
-
-    /// Takes room for what was read, and gives back what is not needed.
-    fn take_room(&mut self) -> Result<(), End> {
-        let bytes = self.unread();
-        if bytes > MESSAGE_BYTES_FREE {
-            return if self.taken.resize(bytes) { Ok(()) } else { Err(End::Full) };
-        }
-        if self.taken.bytes() > 0 {
-            // The memory of a long message goes with it.
-            self.read = BytesMut::from(&self.read[..]);
-            self.taken.resize(0);
-        }
-        Ok(())
-    }
-
-    /// Takes room for a message that waits, too, however short it is.
-    fn take_room_for(&mut self, message: &Bytes) -> Result<(), End> {
-        let bytes = self.unread() + message.len();
-        if self.taken.resize(bytes) { Ok(()) } else { Err(End::Full) }
-    }
 }
 
 impl Tunnel {
