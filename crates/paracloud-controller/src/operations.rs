@@ -24,6 +24,8 @@ pub(crate) const FIGURES_WAIT: Duration = Duration::from_secs(1);
 /// What a committed move cost when its owner crashed before it was over.
 const DIED_SERVING: &str =
     "the target's process died when it served, and was started anew: what only it held is lost";
+/// What a move that was rolled back cost when its source was dead by then.
+const DIED_AS_SOURCE: &str = "the source's process died, and was started anew: what only it held is lost";
 
 /// What one gateway saw of the pause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -122,8 +124,14 @@ impl Tracker {
             Change::RollBack(cause) => cause.to_string(),
             Change::Doom => "the target did not get ready within its budget, and was ended".to_owned(),
             Change::Promote => "the target died before it had served".to_owned(),
+            // It explains what went wrong before: a channel breaks with either end.
             Change::Restart { .. } if record.step() == Some(Step::Undo) => {
-                "the source's process died, and was started anew: what only it held is lost".to_owned()
+                let target = record.operation.as_ref().map(|operation| operation.target.start);
+                let is_of_target =
+                    |note: &Note| matches!(note, Note::Failure { start, .. } if Some(*start) == target);
+                self.cause = Some(DIED_AS_SOURCE.to_owned());
+                self.because = self.because.take().filter(|note| !is_of_target(note));
+                return;
             }
             Change::Restart { .. } if record.step() == Some(Step::Retire) => DIED_SERVING.to_owned(),
             Change::Open { .. }
@@ -210,15 +218,14 @@ impl Tracker {
         let committed = open.step() == Some(Step::Retire);
         let moved = open.operation.as_ref();
         let mode = moved.map_or(Mode::Handoff, |operation| operation.mode);
-        let restarted =
-            mode == Mode::Restart && moved.is_some_and(|it| it.source.start != closed.owner.start);
+        let state_lost = moved.is_some_and(|it| it.loses_state(closed.owner.start));
         let here_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         Outcome {
             instance: app.name.clone(),
             operation: self.operation,
             mode,
             committed,
-            state_lost: restarted && app.state == State::Stateful,
+            state_lost: state_lost && app.state == State::Stateful,
             cause: self.cause.clone(),
             because: self.because.clone().filter(|_| self.cause.is_some()),
             node: closed.owner.node,

@@ -64,6 +64,15 @@ pub struct Operation {
     pub target: Placement,
 }
 
+impl Operation {
+    /// Whether the instance's state is lost if this process owns it at the end: it is none that the state was in or was
+    /// handed to.
+    pub fn loses_state(&self, owner: StartId) -> bool {
+        let was_handed = self.mode == Mode::Handoff && owner == self.target.start;
+        owner != self.source.start && !was_handed
+    }
+}
+
 /// What the register holds of one instance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Record {

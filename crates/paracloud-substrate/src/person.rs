@@ -220,8 +220,7 @@ pub struct Outcome {
     pub mode: Mode,
     /// It was committed.
     pub committed: bool,
-    /// The process that held its state was ended and another one started, by consent: a restart of an instance that holds
-    /// state.
+    /// It holds state, and what it held is lost: by consent in mode `restart`, with its process in mode `handoff`.
     pub state_lost: bool,
     /// Why not, in words; of a move that was committed, what was lost after it: the target's process died when it
     /// served, and was started anew.

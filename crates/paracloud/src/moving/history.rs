@@ -98,6 +98,14 @@ impl History {
         if change == "restart" && record.step() == Some(Step::Retire) {
             self.lost.get_or_insert("the target's process died when it served, and was started anew");
         }
+        if change == "restart" && record.step() == Some(Step::Undo) {
+            // It explains what went wrong before: a channel breaks with either end.
+            let target = record.operation.as_ref().map(|operation| operation.target.start);
+            let is_of_target =
+                |note: &Note| matches!(note, Note::Failure { start, .. } if Some(*start) == target);
+            self.cause = Some("the source's process died, and was started anew".to_owned());
+            self.because = self.because.take().filter(|note| !is_of_target(note));
+        }
         match &record.operation {
             Some(operation) => {
                 self.moved = Some(operation.clone());
@@ -131,8 +139,7 @@ impl History {
         let moved = self.moved.as_ref();
         let committed = self.cause.is_none() && moved.is_none_or(|it| it.target.node == record.owner.node);
         let mode = moved.map_or(Mode::Handoff, |operation| operation.mode);
-        let restarted =
-            mode == Mode::Restart && moved.is_some_and(|it| it.source.start != record.owner.start);
+        let state_lost = moved.is_some_and(|it| it.loses_state(record.owner.start));
         let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([self.newest_unix_ms]);
         let phases = self.entered.iter().zip(ends);
         Some(Outcome {
@@ -140,7 +147,7 @@ impl History {
             operation: self.operation?,
             mode,
             committed,
-            state_lost: restarted,
+            state_lost,
             cause: self.cause.clone().or_else(|| self.lost.map(str::to_owned)),
             because: self.because.clone().filter(|_| self.cause.is_some() || self.lost.is_some()),
             node: record.owner.node,

@@ -5,6 +5,7 @@ use crate::output::{Format, table, tell};
 use crate::telling;
 use indicatif::{ProgressBar, ProgressStyle};
 use paracloud_core::migration::Phase;
+use paracloud_core::register::Mode;
 use paracloud_substrate::person::{Event, Outcome, What};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -94,14 +95,16 @@ fn line(app: &str, phase: Option<Phase>, event: &Event, on_terminal: bool) -> Op
 pub fn summary(outcome: &Outcome) -> String {
     let (app, node, took) = (&outcome.instance, outcome.node, millis(outcome.total_ms));
     let way = telling::way(outcome.mode);
+    let how = match outcome.mode {
+        Mode::Restart => "by consent",
+        Mode::Handoff => "with its process",
+    };
     let head = match (outcome.committed, outcome.state_lost) {
         (true, false) => format!("{app} moved to {node} {way} in {took}"),
-        (true, true) => format!("{app} moved to {node} {way} in {took}; its state was lost by consent"),
+        (true, true) => format!("{app} moved to {node} {way} in {took}; its state was lost {how}"),
         (false, false) => format!("{app} stays on {node}: rolled back after {took}"),
         (false, true) => {
-            format!(
-                "{app} stays on {node}: rolled back after {took}, started anew; its state was lost by consent"
-            )
+            format!("{app} stays on {node}: rolled back after {took}, started anew; its state was lost {how}")
         }
     };
     let rows: Vec<_> =
@@ -126,7 +129,6 @@ mod tests {
     use super::super::history::tests::{a_move, event};
     use super::*;
     use paracloud_core::ids::StartId;
-    use paracloud_core::register::Mode;
     use paracloud_substrate::message::Note;
 
     fn lines(on_terminal: bool) -> String {

@@ -58,12 +58,13 @@ impl Scene {
     }
 
     /// A move that must fail, saying this.
-    fn fails(&self, why: &str) {
+    fn fails(&self, why: &str) -> Answer {
         let moved = self.moves();
         assert_eq!(moved.code, 1, "{}{}", moved.out, moved.err);
         let error = moved.err.lines().find(|line| line.starts_with("error: sinner: "));
         assert!(error.is_some_and(|error| error.contains(why)), "{why}: {}", moved.err);
         assert!(moved.err.contains("\nnext: "), "{}", moved.err);
+        moved
     }
 
     /// It comes to rest on this node, with this counted: what was counted before, or nothing if its process died.
@@ -264,9 +265,13 @@ fn a_target_that_exits_when_it_is_asked_costs_nothing_before_it_serves() {
 fn an_owner_that_exits_when_it_is_asked_is_started_anew_and_the_move_says_so() {
     for (sins, why, node) in [
         ("exit-estimate", "could not be asked: its process ended: exited with status 3", 1),
-        ("exit-prepare-source", "the source's process died (process ", 1),
-        ("exit-seal", "the move was rolled back: ", 1),
-        ("empty-digest,exit-resume-rolled_back", "the move was rolled back: ", 1),
+        ("exit-prepare-source", "was started anew: what only it held is lost (process ", 1),
+        ("exit-seal", "the move was rolled back: the source's process died, and was started anew", 1),
+        (
+            "empty-digest,exit-resume-rolled_back",
+            "the move was rolled back: the source's process died, and was started anew",
+            1,
+        ),
         (
             "exit-serve",
             "it moved to n2, but the target's process died when it served, and was started anew: what only it held \
@@ -275,7 +280,10 @@ fn an_owner_that_exits_when_it_is_asked_is_started_anew_and_the_move_says_so() {
         ),
     ] {
         let scene = Scene::with_little_time("seal", sins);
-        scene.fails(why);
+        let moved = scene.fails(why);
+        // What could not even be asked was no move.
+        let says = moved.out.contains("its state was lost with its process");
+        assert_eq!(says, sins != "exit-estimate", "{sins}: {}{}", moved.out, moved.err);
         scene.rests(node, "0\n");
         scene.notes("ended", "exited with status 3");
         assert_eq!(scene.rig.ask(0, "POST /a"), "1\n", "{sins}: the new one serves");

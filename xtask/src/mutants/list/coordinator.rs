@@ -112,6 +112,28 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "the only copy of the state is ended because it is slow",
+        file: DECIDE,
+        find: r"(self.facts.expired && !is_only_copy)",
+        replace: r"(self.facts.expired && (true || !is_only_copy))",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::tests::a_target_that_takes_too_long_is_doomed_unless_it_has_the_only_copy",
+        ),
+    },
+    Mutant {
+        name: "who parked for a roll-back is taken for released",
+        file: "crates/paracloud-core/src/migration/coordinator.rs",
+        find: r"
+                    self.facts.obeyed.clear();
+                    self.facts.gateways_over = false;",
+        replace: r"",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::tests::a_gateway_that_parks_while_a_move_is_undone_is_released_once_the_source_answers",
+        ),
+    },
+    Mutant {
         name: "promote without doom",
         file: DECIDE,
         find: r"return Next::Swap(Change::Doom);",
