@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-const FIELDS: &[&str] = &[
+pub(super) const FIELDS: &[&str] = &[
     "kind",
     "name",
     "command",
@@ -25,7 +25,7 @@ const FIELDS: &[&str] = &[
     "stopGrace",
     "drain",
 ];
-const BUDGETS: &[&str] =
+pub(super) const BUDGETS: &[&str] =
     &["prepare", "copy", "park", "seal", "guardWait", "switch", "release", "pause", "pauseMax"];
 /// Where an app listens that does not say.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);

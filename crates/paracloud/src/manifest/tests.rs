@@ -159,3 +159,14 @@ fn a_manifest_is_no_longer_than_its_bound_also_where_the_file_system_knows_no_le
     drop(input);
     writer.join().unwrap();
 }
+
+#[test]
+fn the_reference_has_every_field() {
+    let page = include_str!("../../../../docs/reference/manifest.md");
+    let parking = ["wait", "requests", "replay"];
+    for field in app::FIELDS.iter().chain(app::BUDGETS).chain(&parking) {
+        assert!(page.contains(&format!("\n| `{field}` |")), "{field}");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, app::FIELDS.len() + app::BUDGETS.len() + parking.len(), "and no other");
+}
