@@ -127,10 +127,8 @@ impl Tracker {
             // It explains what went wrong before: a channel breaks with either end.
             Change::Restart { .. } if record.step() == Some(Step::Undo) => {
                 let target = record.operation.as_ref().map(|operation| operation.target.start);
-                let is_of_target =
-                    |note: &Note| matches!(note, Note::Failure { start, .. } if Some(*start) == target);
                 self.cause = Some(DIED_AS_SOURCE.to_owned());
-                self.because = self.because.take().filter(|note| !is_of_target(note));
+                self.because.take_if(|note| target.is_some_and(|target| note.is_failure_of(target)));
                 return;
             }
             Change::Restart { .. } if record.step() == Some(Step::Retire) => DIED_SERVING.to_owned(),

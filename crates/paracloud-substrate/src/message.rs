@@ -201,6 +201,12 @@ pub enum Note {
 }
 
 impl Note {
+    /// Whether it says that this process answered with a failure. A channel breaks with either of its ends: where a source
+    /// died, its target's failure is no reason.
+    pub fn is_failure_of(&self, process: StartId) -> bool {
+        matches!(self, Self::Failure { start, .. } if *start == process)
+    }
+
     /// Whether it says that something is not as it should be.
     pub fn is_trouble(&self) -> bool {
         match self {

@@ -101,10 +101,8 @@ impl History {
         if change == "restart" && record.step() == Some(Step::Undo) {
             // It explains what went wrong before: a channel breaks with either end.
             let target = record.operation.as_ref().map(|operation| operation.target.start);
-            let is_of_target =
-                |note: &Note| matches!(note, Note::Failure { start, .. } if Some(*start) == target);
             self.cause = Some("the source's process died, and was started anew".to_owned());
-            self.because = self.because.take().filter(|note| !is_of_target(note));
+            self.because.take_if(|note| target.is_some_and(|target| note.is_failure_of(target)));
         }
         match &record.operation {
             Some(operation) => {
