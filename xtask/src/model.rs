@@ -1,7 +1,9 @@
 //! `cargo xtask model`: every choice there is, searched to the end, and walks through what is too large for that.
 
 mod limits;
+mod table;
 
+use crate::columns::hung;
 use crate::report::Report;
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -33,9 +35,6 @@ pub(crate) struct Options {
     /// Seed of the walks.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Last line: one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Searches what was asked for; prints a line for each configuration, and the path to what is broken.
@@ -60,6 +59,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
         }
     });
     chosen.first().context("nothing to search")?;
+    say(&table::heading());
     let mut ok = true;
     let mut configs = Vec::new();
     for configuration in chosen {
@@ -67,7 +67,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
         ok &= is_ok;
         configs.push(shown);
     }
-    Ok(Report { schema: "model/2", ok, fields: json!({ "configs": configs }) })
+    say(table::LEGEND);
+    Ok(Report { ok, fields: json!({ "configs": configs }) })
+}
+
+#[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]
+fn say(line: &str) {
+    println!("{line}");
 }
 
 /// Searches one configuration: whether all is well with it, and what is to be reported of it.
@@ -90,20 +96,18 @@ fn search(configuration: Configuration, options: &Options) -> anyhow::Result<(bo
     let walked = extent != Extent::Exhausted;
     let complete = walked || (outcome.exhausted && outcome.missing.is_empty());
     let healed = model.healed();
-    println!(
-        "{name:<20} {} states {:>10}  unique {:>9}  depth {:>4}  {seconds:>6.1} s  {peak_mib:>5} MiB  \
-         I5 in {healed} (1 of {one_in})  missing {:?}{}",
-        match extent {
-            Extent::Walked(_) => "walked    ",
-            Extent::Exhausted if outcome.exhausted => "exhausted ",
-            Extent::Exhausted => "UNFINISHED",
-        },
-        outcome.states,
-        outcome.unique,
-        outcome.depth,
-        outcome.missing,
-        limits.reached().map(|limit| format!("  at its limit: {limit}")).unwrap_or_default(),
-    );
+    let how = match extent {
+        Extent::Walked(_) => "walked",
+        Extent::Exhausted if outcome.exhausted => "exhausted",
+        Extent::Exhausted => "UNFINISHED",
+    };
+    println!("{}", table::row(name, how, &outcome, seconds, peak_mib, healed));
+    if let Some(limit) = limits.reached() {
+        println!("{}", hung("  at its limit: ", limit));
+    }
+    if !outcome.missing.is_empty() {
+        println!("{}", hung("  never seen: ", &outcome.missing.join(", ")));
+    }
     outcome.violations.iter().for_each(|found| show(&model, found));
     let mut shown = json!({
         "name": name,

@@ -3,11 +3,14 @@
 
 use crate::report::Report;
 use anyhow::{Context, Result};
-use paracloud_substrate::trace::replay;
+use paracloud_substrate::trace::{ReplayError, replay};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Replays logs; a directory stands for all logs in it.
+///
+/// # Errors
+/// A log is not there, or cannot be read: nothing is known of it then.
 pub(crate) fn run(paths: &[PathBuf]) -> Result<Report> {
     let mut logs = Vec::new();
     for path in paths {
@@ -18,6 +21,7 @@ pub(crate) fn run(paths: &[PathBuf]) -> Result<Report> {
     for log in &logs {
         match replay(log) {
             Ok(steps) => inputs += steps,
+            Err(error @ ReplayError::Read { .. }) => return Err(error.into()),
             Err(error) => differ.push(error.to_string()),
         }
     }
@@ -26,7 +30,7 @@ pub(crate) fn run(paths: &[PathBuf]) -> Result<Report> {
     }
     let ok = differ.is_empty() && inputs > 0;
     let fields = json!({ "logs": logs.len(), "inputs": inputs, "differ": differ.len() });
-    Ok(Report { schema: "replay/1", ok, fields })
+    Ok(Report { ok, fields })
 }
 
 #[expect(clippy::print_stderr, reason = "what differs is said before the report")]

@@ -1,26 +1,29 @@
 //! `cargo xtask sim`: many seeds, or one of them line by line.
 
+use crate::columns::hung;
 use crate::report::Report;
+use anyhow::Result;
 use clap::Args;
 use paracloud_sim::simulation::coverage::{Cell, Coverage};
-use paracloud_sim::simulation::{Run, run};
+use paracloud_sim::simulation::{Run, run as simulate};
 use serde_json::json;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Last transitions that are shown of a run that broke a rule.
 const TRANSITIONS_SHOWN_MAX: usize = 60;
-/// Seeds from which on a cell that was never hit fails the command: fewer cannot try everything.
-const SEEDS_FOR_ALL_CELLS: u64 = 200;
+/// So many seeds usually hit every cell. Fewer may hold every rule, and yet they have not tried everything.
+const SEEDS_ENOUGH: u64 = 200;
 /// Runs of which they are shown.
 const RUNS_SHOWN_MAX: usize = 3;
+/// Cells that are shown of those that were never hit.
+const CELLS_SHOWN_MAX: usize = 20;
 
 /// Runs the machines in a simulated world with faults, and checks that no promise is broken.
 #[derive(Args)]
 pub(crate) struct Sim {
-    /// How many seeds are run.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How many seeds are run: all is well only if together they tried everything, and fewer than the default seldom do.
+    #[arg(long, default_value_t = SEEDS_ENOUGH, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 0)]
@@ -34,9 +37,6 @@ pub(crate) struct Sim {
     /// Prints the hits of every cell, and why others are struck out.
     #[arg(long)]
     cells: bool,
-    /// The last line is one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What all runs together showed.
@@ -80,10 +80,10 @@ impl Sum {
 }
 
 #[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]
-pub(crate) fn sim(arguments: &Sim) -> ExitCode {
+pub(crate) fn run(arguments: &Sim) -> Result<Report> {
     let sum = match arguments.seed {
         Some(seed) => {
-            let traced = run(seed, true);
+            let traced = simulate(seed, true);
             traced.trace.iter().for_each(|line| println!("{line}"));
             let mut sum = Sum::default();
             sum.add(traced);
@@ -100,20 +100,25 @@ pub(crate) fn sim(arguments: &Sim) -> ExitCode {
     // One run alone cannot try everything.
     let (missing, unexpected) =
         if one { (Vec::new(), Vec::new()) } else { (sum.coverage.missing(), sum.coverage.unexpected()) };
-    missing.iter().for_each(|cell| println!("never hit: {cell}"));
+    missing.iter().take(CELLS_SHOWN_MAX).for_each(|cell| println!("never hit: {cell}"));
+    if missing.len() > CELLS_SHOWN_MAX {
+        println!("… and {} more; --cells names all", missing.len() - CELLS_SHOWN_MAX);
+    }
     unexpected.iter().for_each(|cell| println!("hit though struck out: {cell}"));
     if arguments.cells {
         for cell in Cell::all() {
             match cell.struck() {
-                Some(reason) => println!("{cell}: struck out, {reason}"),
+                Some(reason) => println!("{}", hung("", &format!("{cell}: struck out, {reason}"))),
                 None => println!("{cell}: {}", sum.coverage.hits(cell)),
             }
         }
     }
     let broken = sum.violations + sum.unconverged;
-    let covered = unexpected.is_empty() && (missing.is_empty() || arguments.seeds < SEEDS_FOR_ALL_CELLS);
-    Report {
-        schema: "sim/1",
+    let covered = unexpected.is_empty() && missing.is_empty();
+    if !missing.is_empty() {
+        println!("{}", hung("", &uncovered(missing.len(), sum.runs)));
+    }
+    Ok(Report {
         ok: sum.runs > 0 && broken == 0 && covered,
         fields: json!({
             "seeds": sum.runs,
@@ -122,6 +127,7 @@ pub(crate) fn sim(arguments: &Sim) -> ExitCode {
             "cells": Cell::meant().len(),
             "cells_zero": missing.len(),
             "cells_zero_first": missing.first().map(ToString::to_string),
+            "seeds_enough": SEEDS_ENOUGH,
             "cells_struck": Cell::all().count() - Cell::meant().len(),
             "lost_by_crash": sum.lost_by_crash,
             "left_behind": sum.left_behind,
@@ -133,8 +139,17 @@ pub(crate) fn sim(arguments: &Sim) -> ExitCode {
             "commits": sum.commits,
             "steps": sum.steps,
         }),
-    }
-    .finish(arguments.json)
+    })
+}
+
+/// What is to be said of cells that were never hit.
+fn uncovered(cells: usize, seeds: u64) -> String {
+    let next = if seeds < SEEDS_ENOUGH {
+        format!("--seeds {SEEDS_ENOUGH} is usually enough to hit every cell")
+    } else {
+        "so many seeds usually hit every cell: something is no longer tried as often as it was".to_owned()
+    };
+    format!("{cells} cells were never hit by {seeds} seeds, so nothing is known of them: {next}")
 }
 
 /// So many seeds, from one on; after the greatest comes the least.
@@ -149,7 +164,7 @@ fn many(from: u64, seeds: u64, threads: u64) -> Sum {
                     if number >= seeds {
                         return;
                     }
-                    let run = run(from.wrapping_add(number), false);
+                    let run = simulate(from.wrapping_add(number), false);
                     sum.lock().unwrap_or_else(PoisonError::into_inner).add(run);
                 }
             });
@@ -162,7 +177,7 @@ fn many(from: u64, seeds: u64, threads: u64) -> Sum {
 #[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]
 fn show(bad: &Run, with_transitions: bool) {
     if with_transitions {
-        let trace = run(bad.seed, true).trace;
+        let trace = simulate(bad.seed, true).trace;
         let last = trace.len().saturating_sub(TRANSITIONS_SHOWN_MAX);
         trace.iter().skip(last).for_each(|line| println!("{line}"));
     }
@@ -191,6 +206,14 @@ mod tests {
         let error = refused.unwrap_err();
         assert!(error.exit_code() != 0 && error.to_string().contains("--seeds"), "{error}");
         assert_eq!(Command::try_parse_from(["sim", "--seeds", "1"]).unwrap().sim.seeds, 1);
+    }
+
+    #[test]
+    fn too_few_seeds_are_told_how_many_are_enough_and_enough_are_not() {
+        let enough = format!("--seeds {SEEDS_ENOUGH} is usually enough");
+        let few = uncovered(84, 3);
+        assert!(few.starts_with("84 cells were never hit by 3 seeds") && few.contains(&enough), "{few}");
+        assert!(!uncovered(1, SEEDS_ENOUGH).contains("--seeds"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod moving;
 mod pauses;
 mod restart;
 mod self_tests;
+mod table;
 
 use crate::report::Report;
 use anyhow::Result;
@@ -16,14 +17,6 @@ pub(crate) enum Bench {
     Move(moving::Options),
 }
 
-impl Bench {
-    pub(crate) fn is_json(&self) -> bool {
-        match self {
-            Self::Move(options) => options.json,
-        }
-    }
-}
-
 /// Measures.
 pub(crate) fn run(bench: &Bench) -> Result<Report> {
     match bench {
@@ -31,10 +24,15 @@ pub(crate) fn run(bench: &Bench) -> Result<Report> {
     }
 }
 
-/// The middle of some figures, the greater of two.
+/// The median (`…_p50`): the middle one of an odd number of figures, the mean of the two in the middle of an even number,
+/// and of none there is none.
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+    let (lower, upper) = (figures.len().saturating_sub(1) / 2, figures.len() / 2);
+    match (figures.get(lower), figures.get(upper)) {
+        (Some(lower), Some(upper)) => f64::midpoint(*lower, *upper),
+        (None, _) | (_, None) => f64::NAN,
+    }
 }
 
 fn greatest(figures: &[f64]) -> f64 {
@@ -46,8 +44,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_the_middle_one_and_of_none_there_is_none() {
-        assert!((median(vec![9.0, 1.0, 5.0]) - 5.0).abs() < f64::EPSILON);
+    fn the_median_is_the_middle_one_or_the_mean_of_two_and_of_none_there_is_none() {
+        for (figures, middle) in [
+            (vec![7.0], 7.0),
+            (vec![9.0, 2.0], 5.5),
+            (vec![9.0, 1.0, 5.0], 5.0),
+            (vec![8.0, 1.0, 9.0, 2.0], 5.0),
+        ] {
+            assert!((median(figures.clone()) - middle).abs() < f64::EPSILON, "{figures:?}");
+        }
         assert!(median(Vec::new()).is_nan());
     }
 }

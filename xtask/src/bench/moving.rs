@@ -1,11 +1,12 @@
 //! `cargo xtask bench move`: how long requests are parked when an instance with a large state moves under load.
 //!
 //! Runs and controls alternate: a window without a move, then a window of the same kind with one. The same program is
-//! then killed and started again, because that is what a user would do instead.
+//! then killed and started again, because that is what a user would do instead. Figures called `…_p50` are medians, of
+//! an even number of moves the mean of the two in the middle.
 
 use super::pauses::{self, Pauses};
 use super::restart::restarts;
-use super::{clients, greatest, median, self_tests};
+use super::{clients, greatest, median, self_tests, table};
 use crate::report::Report;
 use crate::rig::{self, Rig};
 use anyhow::{Context, Result, bail, ensure};
@@ -51,9 +52,6 @@ pub(crate) struct Options {
     /// WebSocket clients beside the load.
     #[arg(long, default_value_t = 0)]
     sockets: u16,
-    /// Last line: one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// What one move cost.
@@ -98,11 +96,12 @@ async fn measure(options: &Options) -> Result<Report> {
     clients.begin(ALL).await?;
     // Memory that is touched for the first time is slow: one move is told apart from the others.
     let warmup = once(&rig, &mut clients, options, "warm").await?;
-    say(0, &warmup);
+    show(&table::heading());
+    say("warm-up", &warmup);
     let mut runs = Vec::new();
     for number in 1..=options.runs {
         let run = once(&rig, &mut clients, options, "run").await?;
-        say(number, &run);
+        say(&format!("run {number}"), &run);
         runs.push(run);
     }
     let all = clients.end(ALL).await?;
@@ -165,7 +164,7 @@ async fn measure(options: &Options) -> Result<Report> {
         "replayed_inputs": inputs,
         "replay_differs": differ,
     });
-    Ok(Report { schema: "bench-move/1", ok, fields })
+    Ok(Report { ok, fields })
 }
 
 /// A control window, then a move within a window.
@@ -195,16 +194,12 @@ async fn once(rig: &Rig, clients: &mut Driver, options: &Options, window: &str) 
     Ok(Run { outcome, pauses, control, seen })
 }
 
-/// Shows what a move cost. The one that warms up has number 0.
-fn say(number: u32, run: &Run) {
-    let name = if number == 0 { "warm-up".to_owned() } else { format!("run {number:>3}") };
-    show(&format!(
-        "{name}: parked {:>6.2} ms, answered {:>6.2} ms, moved in {:>5} ms, worst gap {:>6.1} ms (control {:>6.1} ms), {:.0} requests/s",
-        run.pauses.parked_ms(),
-        run.pauses.answered_ms(),
+/// Shows what a move cost.
+fn say(name: &str, run: &Run) {
+    show(&table::row(
+        name,
         run.outcome.total_ms,
-        run.seen.client_gap_ms,
-        run.control.client_gap_ms,
+        [run.pauses.parked_ms(), run.pauses.answered_ms(), run.seen.client_gap_ms, run.control.client_gap_ms],
         run.seen.achieved_per_s,
     ));
 }

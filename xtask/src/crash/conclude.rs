@@ -2,11 +2,9 @@
 
 use super::cells::{Cell, Fault};
 use super::kept::{Kept, Trial};
-use super::say;
 use super::trial::Verdict;
+use super::{say, table};
 use crate::report::Report;
-use paracloud_core::migration::promises::{Promise, Victim};
-use paracloud_core::register::Mode;
 use serde_json::json;
 
 /// The report on these cells: of every trial there was, not of the last one.
@@ -32,7 +30,7 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
     let leftovers: usize = kept.clouds.values().map(|end| end.leftovers).sum();
     let inputs: usize = kept.clouds.values().map(|end| end.inputs).sum();
     differ.iter().for_each(|difference| say(difference));
-    table(&trials);
+    table::lines(cells, &trials).iter().for_each(|line| say(line));
     let all_done = cells.iter().all(|cell| kept.is_done(*cell));
     let ok =
         !cells.is_empty() && all_done && broken == 0 && differ.is_empty() && leftovers == 0 && inputs > 0;
@@ -54,49 +52,7 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
         "replayed_inputs": inputs,
         "seconds": seconds,
     });
-    Report { schema: "crash/1", ok, fields }
-}
-
-/// A row a promise and point, a column a victim: a letter for each fault that held, `!` for one that broke.
-fn table(trials: &[&Trial]) {
-    let short = ["ctrl", "s.agent", "t.agent", "gateway", "s.shim", "t.shim", "s.app", "t.app"];
-    for (mode, name) in [(Mode::Handoff, "handoff"), (Mode::Restart, "restart")] {
-        if !trials.iter().any(|trial| trial.cell.mode == mode) {
-            continue;
-        }
-        say(&format!("{name:<26}{}", short.map(|it| format!("{it:<9}")).concat()));
-        for promise in Promise::ALL.iter().filter(|it| mode == Mode::Handoff || it.made_by_restart()) {
-            for point in promise.points() {
-                let mut text = String::new();
-                for victim in Victim::ALL {
-                    let mut marks = String::new();
-                    for fault in [Fault::Kill, Fault::Stop, Fault::Cut] {
-                        let cell = Cell { mode, promise: *promise, point: *point, victim: *victim, fault };
-                        marks.extend(mark(trials, cell));
-                    }
-                    if promise.struck(mode, *point, *victim).is_some() {
-                        marks.push('–');
-                    }
-                    text += &format!("{marks:<9}");
-                }
-                say(&format!("{:<26}{text}", format!("{promise}.{point}")));
-            }
-        }
-    }
-}
-
-/// The letter of a cell, if it was tried.
-fn mark(trials: &[&Trial], cell: Cell) -> Option<char> {
-    let mut of_cell = trials.iter().filter(|trial| trial.cell == cell).peekable();
-    of_cell.peek()?;
-    if of_cell.any(|trial| !trial.verdict.is_good()) {
-        return Some('!');
-    }
-    Some(match cell.fault {
-        Fault::Kill => 'k',
-        Fault::Stop => 's',
-        Fault::Cut => 'c',
-    })
+    Report { ok, fields }
 }
 
 #[cfg(test)]

@@ -14,9 +14,11 @@ mod kept;
 mod stand;
 mod starts;
 mod story;
+mod table;
 mod trial;
 mod watch;
 
+use crate::columns::hung;
 use crate::report::{self, Report};
 use crate::rig;
 use anyhow::{Result, anyhow, ensure};
@@ -33,6 +35,8 @@ use trial::Verdict;
 const INSTANCE: &str = "sessions";
 /// How long a run takes cells on, in seconds. What is left then is tried by the next run.
 const RUN_S_MAX: u64 = 85 * 60;
+/// Columns that it takes to say how far everything is; what came of a trial stands behind that.
+const PROGRESS_COLUMNS: usize = "[123/456 eta 12:34] ".len();
 /// Threads of one job, beside the one that strikes.
 const JOB_THREADS: usize = 2;
 
@@ -51,9 +55,6 @@ pub(crate) struct Options {
     /// Clouds at work at once.
     #[arg(long, default_value_t = 3)]
     jobs: usize,
-    /// Last line: one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// What all clouds share.
@@ -182,13 +183,23 @@ fn folder() -> PathBuf {
 
 fn line(cell: Cell, verdict: &Verdict) -> String {
     let word = if verdict.is_good() { "held" } else { "BROKEN" };
-    let Verdict { lost, lost_with_owner, lost_by_consent, duplicated, failed, settled_ms, late, .. } =
-        verdict;
-    let late = if *late > 0 { format!(", late {late}") } else { String::new() };
-    let what = verdict.violation.as_ref().map(|what| format!(": {what}")).unwrap_or_default();
-    format!(
-        "{word:<6} {cell:<52} settled in {settled_ms:>6} ms, lost {lost} (owner's {lost_with_owner}, consent {lost_by_consent}), doubled {duplicated}, failed {failed}{late}{what}"
-    )
+    let mut what = format!("settled in {} ms", verdict.settled_ms);
+    for (name, count) in [
+        ("lost", verdict.lost),
+        ("lost with the owner", verdict.lost_with_owner),
+        ("lost by consent", verdict.lost_by_consent),
+        ("doubled", verdict.duplicated),
+        ("failed", verdict.failed),
+        ("late", verdict.late.into()),
+    ] {
+        if count > 0 {
+            what += &format!(", {name} {count}");
+        }
+    }
+    if let Some(violation) = &verdict.violation {
+        what += &format!(": {violation}");
+    }
+    format!("{word:<6} {cell}\n{}", hung(&" ".repeat(PROGRESS_COLUMNS), &what))
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
@@ -202,7 +213,7 @@ mod tests {
 
     fn only(smoke: bool, part: &str) -> Result<Vec<Cell>> {
         let only = Some(part.to_owned());
-        chosen(&Options { smoke, fresh: false, only, jobs: 1, json: false })
+        chosen(&Options { smoke, fresh: false, only, jobs: 1 })
     }
 
     #[test]

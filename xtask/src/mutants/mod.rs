@@ -9,6 +9,7 @@ mod catch;
 mod list;
 mod tree;
 
+use crate::columns::hung;
 use crate::report::Report;
 use anyhow::{Result, ensure};
 use catch::{Bench, Catch, Ran, last_lines};
@@ -26,9 +27,6 @@ pub(crate) struct Options {
     /// Names all of them, and runs none.
     #[arg(long)]
     list: bool,
-    /// Last line: one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// A fault that somebody must notice.
@@ -76,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     } else {
         return try_all(&mutants);
     }
-    Ok(Report { schema: "mutants/1", ok: true, fields: json!({ "total": mutants.len() }) })
+    Ok(Report { ok: true, fields: json!({ "total": mutants.len() }) })
 }
 
 fn try_all(mutants: &[Mutant]) -> Result<Report> {
@@ -93,7 +91,8 @@ fn try_all(mutants: &[Mutant]) -> Result<Report> {
             Fate::Survived(what) => ("SURVIVED", what),
             Fate::NotApplied(what) => ("NOT APPLIED", what),
         };
-        say(&format!("{word:<11} {:>5.1} s  {}: {what}", since.elapsed().as_secs_f64(), mutant.name));
+        let lead = format!("{word:<11} {:>5.1} s  ", since.elapsed().as_secs_f64());
+        say(&hung(&lead, &format!("{}: {what}", mutant.name)));
         match fate {
             Fate::Caught(_) => caught += 1,
             Fate::Survived(_) => survived.push(mutant.name),
@@ -101,7 +100,6 @@ fn try_all(mutants: &[Mutant]) -> Result<Report> {
         }
     }
     Ok(Report {
-        schema: "mutants/1",
         ok: baseline_green && caught == mutants.len(),
         fields: json!({
             "total": mutants.len(),
@@ -132,13 +130,11 @@ fn is_green(bench: &Bench<'_>, mutants: &[Mutant]) -> Result<bool> {
         };
         let seconds = since.elapsed().as_secs_f64();
         match ran {
-            Ran::Passed => say(&format!("green       {seconds:>5.1} s  {catch}")),
+            Ran::Passed => say(&hung(&format!("green       {seconds:>5.1} s  "), &catch.to_string())),
             Ran::Failed(output) | Ran::Late(output) => {
                 green = false;
-                say(&format!(
-                    "RED         {seconds:>5.1} s  {catch}, without any fault of ours:\n{}",
-                    last_lines(&output)
-                ));
+                let what = format!("{catch}, without any fault of ours:\n{}", last_lines(&output));
+                say(&hung(&format!("RED         {seconds:>5.1} s  "), &what));
             }
         }
     }
