@@ -210,6 +210,7 @@ fn say(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::COLUMNS;
 
     fn only(smoke: bool, part: &str) -> Result<Vec<Cell>> {
         let only = Some(part.to_owned());
@@ -224,5 +225,20 @@ mod tests {
             assert!(error.contains("no-such-cell") && error.contains("names are like"), "{error}");
             assert!(only(smoke, &cell.to_string()).unwrap().contains(&cell));
         }
+    }
+
+    #[test]
+    fn what_came_of_a_trial_fits_a_terminal_and_says_no_more_than_there_was() {
+        let good = Verdict { fired: true, ended: true, settled_ms: 1_234, failed: 2, ..Verdict::default() };
+        let broken = Verdict { violation: Some("it burnt down to its ground; ".repeat(9)), ..good.clone() };
+        for cell in Cell::all() {
+            for verdict in [&good, &broken] {
+                let all = " ".repeat(PROGRESS_COLUMNS) + &line(cell, verdict);
+                assert!(all.lines().all(|line| line.chars().count() <= COLUMNS), "{all}");
+            }
+        }
+        let said = line(Cell::all()[0], &good);
+        assert!(said.starts_with("held") && said.ends_with("  settled in 1234 ms, failed 2"), "{said}");
+        assert!(line(Cell::all()[0], &broken).starts_with("BROKEN"));
     }
 }
