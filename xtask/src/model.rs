@@ -8,11 +8,12 @@ use crate::report::Report;
 use anyhow::{Context, ensure};
 use clap::Args;
 use limits::Limits;
-use paracloud_sim::model::explorer::{Found, Order, Search, explore};
+use paracloud_sim::model::explorer::{Found, Order, Outcome, Search, explore};
 use paracloud_sim::model::walk::walk;
 use paracloud_sim::model::{Configuration, Extent, Fate, MoveModel, is_fault};
 use paracloud_sim::world::Action;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Searches the model of a move.
 #[derive(Args)]
@@ -82,24 +83,30 @@ fn search(configuration: Configuration, options: &Options) -> anyhow::Result<(bo
     let (name, extent, one_in) = (configuration.name, configuration.extent, configuration.heal_every);
     let model = MoveModel::new(configuration);
     let limits = Limits::begin()?;
-    let is_over = || limits.are_reached();
+    // Asked after each walk.
+    let walks_done = AtomicU32::new(0);
+    let is_over = || {
+        walks_done.fetch_add(1, Ordering::Relaxed);
+        limits.are_reached()
+    };
     let (order, threads) =
         if options.shortest { (Order::Breadth, 1) } else { (Order::Depth, options.threads) };
     let outcome = match extent {
         Extent::Walked(walks) => walk(&model, options.seed, walks, is_fault, is_over),
         Extent::Exhausted => {
-            explore(&model, Search { order, threads, unique_max: options.unique_max }, &is_over)
+            explore(&model, Search { order, threads, unique_max: options.unique_max }, &|| {
+                limits.are_reached()
+            })
         }
     };
     let (seconds, peak_mib) = (limits.seconds(), limits.peak_mib());
-    // A walk may miss what can happen, and ends where it is told to; a search may not.
-    let walked = extent != Extent::Exhausted;
-    let complete = walked || (outcome.exhausted && outcome.missing.is_empty());
+    let (walked, walks_done) = (extent != Extent::Exhausted, walks_done.into_inner());
+    let complete = is_complete(extent, &outcome, walks_done);
     let healed = model.healed();
     let how = match extent {
-        Extent::Walked(_) => "walked",
+        Extent::Walked(walks) if walks_done == walks.count => "walked",
         Extent::Exhausted if outcome.exhausted => "exhausted",
-        Extent::Exhausted => "UNFINISHED",
+        Extent::Walked(_) | Extent::Exhausted => "UNFINISHED",
     };
     println!("{}", table::row(name, how, &outcome, seconds, peak_mib, healed));
     if let Some(limit) = limits.reached() {
@@ -124,9 +131,22 @@ fn search(configuration: Configuration, options: &Options) -> anyhow::Result<(bo
         "violations": outcome.violations.iter().map(|it| it.property).collect::<Vec<_>>(),
     });
     if let Extent::Walked(walks) = extent {
-        shown["walks"] = json!({ "seed": options.seed, "count": walks.count, "depth": walks.depth });
+        shown["walks"] = json!({
+            "seed": options.seed,
+            "count": walks.count,
+            "done": walks_done,
+            "depth": walks.depth,
+        });
     }
     Ok((complete && outcome.violations.is_empty(), shown))
+}
+
+/// Whether a configuration was looked at as far as it is to be. A walk may miss what can happen, a search may not.
+fn is_complete<A>(extent: Extent, outcome: &Outcome<A>, walks_done: u32) -> bool {
+    match extent {
+        Extent::Walked(walks) => walks_done == walks.count,
+        Extent::Exhausted => outcome.exhausted && outcome.missing.is_empty(),
+    }
 }
 
 /// The way to what is broken, one line an action.
@@ -139,5 +159,31 @@ fn show(model: &MoveModel, found: &Found<(Action, Fate)>) {
     }
     for fault in model.faults_after(&found.path) {
         println!("  {fault}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_sim::model::walk::Walks;
+
+    fn outcome(exhausted: bool, missing: Vec<&'static str>) -> Outcome<()> {
+        let (violations, examples) = (Vec::new(), Vec::new());
+        Outcome { states: 9, unique: 9, exhausted, depth: 3, violations, examples, missing }
+    }
+
+    #[test]
+    fn a_walk_that_was_stopped_is_not_complete_and_one_that_missed_something_is() {
+        let extent = Extent::Walked(Walks { count: 500, depth: 400 });
+        let outcome = outcome(false, vec!["phase doom is reached"]);
+        assert!(is_complete(extent, &outcome, 500));
+        assert!(!is_complete(extent, &outcome, 499));
+    }
+
+    #[test]
+    fn a_search_is_complete_at_its_end_if_it_missed_nothing() {
+        assert!(is_complete(Extent::Exhausted, &outcome(true, Vec::new()), 0));
+        assert!(!is_complete(Extent::Exhausted, &outcome(false, Vec::new()), 0));
+        assert!(!is_complete(Extent::Exhausted, &outcome(true, vec!["phase doom is reached"]), 0));
     }
 }
