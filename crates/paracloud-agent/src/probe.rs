@@ -5,41 +5,73 @@ use http_body_util::Empty;
 use hyper::Request;
 use hyper_util::rt::TokioIo;
 use paracloud_substrate::config::Probe;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 /// Pause between two tries.
 const PROBE_MS: u64 = 20;
 /// Longest try.
 const TRY_MS_MAX: u64 = 1_000;
 
-/// Tries until the program is ready; ends with the task it runs in.
-pub(crate) async fn until_ready(probe: &Probe, address: SocketAddr) {
+/// How a program is asked, and at which address, for people.
+pub(crate) fn asked(probe: &Probe, address: SocketAddr) -> String {
+    match probe {
+        Probe::Http(path) => format!("GET http://{address}{path}"),
+        Probe::Tcp => format!("TCP connect to {address}"),
+    }
+}
+
+/// Tries until the program is ready, and says meanwhile what came back last; ends with the task it runs in.
+pub(crate) async fn until_ready(probe: &Probe, address: SocketAddr, unready: &watch::Sender<Option<String>>) {
     loop {
-        let tried = tokio::time::timeout(Duration::from_millis(TRY_MS_MAX), is_ready(probe, address)).await;
-        if matches!(tried, Ok(Ok(true))) {
+        let tried = tokio::time::timeout(Duration::from_millis(TRY_MS_MAX), try_once(probe, address)).await;
+        let answered = match tried {
+            Ok(Ok(())) => None,
+            Ok(Err(answered)) => Some(answered),
+            Err(_) => Some(format!("no answer within {} s", TRY_MS_MAX / 1_000)),
+        };
+        let is_ready = answered.is_none();
+        unready.send_if_modified(|last| {
+            let is_news = *last != answered;
+            *last = answered;
+            is_news
+        });
+        if is_ready {
             return;
         }
         tokio::time::sleep(Duration::from_millis(PROBE_MS)).await;
     }
 }
 
-async fn is_ready(probe: &Probe, address: SocketAddr) -> io::Result<bool> {
-    let stream = TcpStream::connect(address).await?;
-    let Probe::Http(path) = probe else { return Ok(true) };
+/// Whether it is ready, or else what came back.
+async fn try_once(probe: &Probe, address: SocketAddr) -> Result<(), String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| {
+        if error.kind() == io::ErrorKind::ConnectionRefused {
+            return "connection refused (nothing listens there)".to_owned();
+        }
+        error.to_string()
+    })?;
+    let Probe::Http(path) = probe else { return Ok(()) };
+    let no_answer = |error: hyper::Error| match error.source() {
+        Some(source) => format!("no HTTP answer: {error}: {source}"),
+        None => format!("no HTTP answer: {error}"),
+    };
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)?;
     let request = Request::get(path)
         .header(hyper::header::HOST, address.to_string())
         .body(Empty::<Bytes>::new())
-        .map_err(io::Error::other)?;
+        .map_err(|error| format!("{path} cannot be asked for: {error}"))?;
     // Beside the question, so that a server that closes with its answer is heard all the same.
     let driving = tokio::spawn(connection);
     let answer = sender.send_request(request).await;
     driving.abort();
-    Ok((200..400).contains(&answer.map_err(io::Error::other)?.status().as_u16()))
+    let status = answer.map_err(no_answer)?.status();
+    if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(format!("HTTP {status}")) }
 }
 
 #[cfg(test)]
@@ -64,7 +96,43 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let probe = Probe::Http("/healthy".to_owned());
-        let (served, ()) = tokio::join!(serve(listener, &[503, 500, 204]), until_ready(&probe, address));
+        let (unready, mut seen) = watch::channel(None);
+        let watched = async {
+            let mut reasons = Vec::new();
+            // Ends when the one that asks is dropped, having been answered.
+            while seen.changed().await.is_ok() {
+                reasons.extend(seen.borrow_and_update().clone());
+            }
+            reasons
+        };
+        let asking = async {
+            until_ready(&probe, address, &unready).await;
+            drop(unready);
+        };
+        let (served, (), reasons) = tokio::join!(serve(listener, &[503, 500, 204]), asking, watched);
         assert_eq!(served, 3, "an answer is never asked for twice");
+        assert_eq!(reasons, ["HTTP 503 Service Unavailable", "HTTP 500 Internal Server Error"]);
+    }
+
+    #[tokio::test]
+    async fn what_came_back_is_said_whatever_it_was() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let http = Probe::Http("/healthy".to_owned());
+        let silent = async {
+            let _ = listener.accept().await;
+        };
+        let (closed, ()) = tokio::join!(try_once(&http, address), silent);
+        assert!(closed.unwrap_err().starts_with("no HTTP answer: "));
+        drop(listener);
+        for probe in [http, Probe::Tcp] {
+            assert_eq!(
+                try_once(&probe, address).await,
+                Err("connection refused (nothing listens there)".to_owned()),
+                "{}",
+                asked(&probe, address)
+            );
+        }
+        assert_eq!(asked(&Probe::Tcp, address), format!("TCP connect to {address}"));
     }
 }

@@ -26,6 +26,8 @@ struct Kept {
     /// What it claimed then.
     capabilities: Vec<String>,
     state: Option<State>,
+    #[serde(default)]
+    state_message: String,
     holds: Holds,
     /// The last delivery of each operation that this agent may make.
     delivered: Vec<(u32, u32)>,
@@ -49,6 +51,8 @@ pub(crate) struct Session {
     pub(crate) greeted: bool,
     pub(crate) capabilities: Vec<String>,
     pub(crate) state: Option<State>,
+    /// Why, in its words.
+    pub(crate) state_message: String,
     pub(crate) holds: Holds,
     pub(crate) desk: Desk,
     /// What must outlast the agent has changed, and was not kept yet.
@@ -91,6 +95,7 @@ impl Session {
             greeted: false,
             capabilities: kept.capabilities,
             state: kept.state,
+            state_message: kept.state_message,
             holds: kept.holds,
             desk: Desk::resumed(kept.delivered),
             unkept: false,
@@ -118,6 +123,7 @@ impl Session {
             aware: self.aware,
             capabilities: self.capabilities.clone(),
             state: self.state,
+            state_message: self.state_message.clone(),
             holds: self.holds.clone(),
             delivered: reserved.clone().into_iter().collect(),
             heard: self.heard,

@@ -4,13 +4,13 @@ use crate::instance::Told;
 use crate::journal::{Heard, now_unix_ms};
 use crate::peers::Peers;
 use crate::register::Register;
-use crate::stop_holds::StopHolds;
+use crate::words::Words;
 use paracloud_core::ids::{NodeId, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::Record;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::message::{Preview, StopHold};
+use paracloud_substrate::message::{HeldOp, Hold, Preview, Unready};
 use paracloud_substrate::person::{HeldOff, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ pub(crate) struct Control {
     pub(crate) views: Views,
     pub(crate) questions: Questions,
     lost: Mutex<BTreeSet<NodeId>>,
-    stop_holds: Mutex<StopHolds>,
+    words: Mutex<Words>,
 }
 
 impl Control {
@@ -56,7 +56,7 @@ impl Control {
             views: Views::default(),
             questions: Questions::default(),
             lost: Mutex::default(),
-            stop_holds: Mutex::default(),
+            words: Mutex::default(),
         }
     }
 
@@ -81,16 +81,28 @@ impl Control {
         let _ = tokio::time::timeout(Duration::from_millis(STATUS_MS_MAX), shown).await;
     }
 
-    /// A process asks not to be stopped, or does not any more.
-    pub(crate) fn hold_stop(&self, instance: &str, start: StartId, hold: Option<StopHold>) {
+    /// A process asks to be left alone, or does not any more.
+    pub(crate) fn hold(&self, instance: &str, start: StartId, op: HeldOp, hold: Option<Hold>) {
         if self.inboxes.contains_key(instance) {
-            locked(&self.stop_holds).put(instance, start, hold);
+            locked(&self.words).hold(instance, start, op, hold);
         }
     }
 
-    /// Instances that ask not to be stopped now.
-    pub(crate) fn stop_holds(&self) -> Vec<HeldOff> {
-        locked(&self.stop_holds).at(now_unix_ms())
+    /// Instances that ask to be left alone now.
+    pub(crate) fn holds(&self) -> Vec<HeldOff> {
+        locked(&self.words).holds_at(now_unix_ms())
+    }
+
+    /// A process is not ready, or is.
+    pub(crate) fn unready(&self, instance: &str, start: StartId, unready: Option<Unready>) {
+        if self.inboxes.contains_key(instance) {
+            locked(&self.words).unready(instance, start, unready);
+        }
+    }
+
+    /// Why the owner of an instance is not ready, as far as its agent said.
+    pub(crate) fn why_unready(&self, instance: &str, owner: StartId) -> Option<Unready> {
+        locked(&self.words).why_unready(instance, owner)
     }
 
     /// A person said that this node will not come back. It is kept nowhere: a controller that is started later cannot

@@ -1,5 +1,6 @@
 //! What is written of an instance's life, and its bounds: nobody's words may fill the journal.
 
+use crate::words::cut_unready;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::promises::Promise;
 use paracloud_core::register::Change;
@@ -68,6 +69,7 @@ pub(crate) fn kept(note: Note) -> Note {
         }
         Note::Blocked { route, held_ms } => Note::Blocked { route: cut(route), held_ms },
         Note::Ended { start, how } => Note::Ended { start, how: cut(how) },
+        Note::Unready { start, unready } => Note::Unready { start, unready: cut_unready(unready) },
         Note::Unresponsive { start, call } => Note::Unresponsive { start, call: cut(call) },
         Note::Breach { start, what } => Note::Breach { start, what: cut(what) },
         Note::Failure { start, code, message } => {

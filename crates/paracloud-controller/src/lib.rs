@@ -33,8 +33,8 @@ mod person;
 mod recovery;
 mod register;
 mod server;
-mod stop_holds;
 pub mod store;
+mod words;
 
 pub use register::Ledger;
 

@@ -144,7 +144,9 @@ impl Tracker {
 
     /// Something went wrong. What comes after the cause is not its reason.
     pub(crate) fn troubled(&mut self, note: &Note) {
-        if self.cause.is_none() && note.is_trouble() {
+        // That it is not ready yet says less than what was told of it before.
+        let says_less = matches!(note, Note::Unready { .. }) && self.because.is_some();
+        if self.cause.is_none() && note.is_trouble() && !says_less {
             self.because = Some(note.clone());
         }
     }

@@ -351,6 +351,7 @@ async fn status(control: &Control) -> Status {
     let instance = |(name, view): (String, View)| Instance {
         stateful: control.cloud.app(&name).is_none_or(|app| app.state == State::Stateful),
         age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),
+        unready: view.record.as_ref().and_then(|record| control.why_unready(&name, record.owner.start)),
         name,
         record: view.record,
         phase: view.phase,
@@ -366,6 +367,6 @@ async fn status(control: &Control) -> Status {
         instances: control.views.all().into_iter().map(instance).collect(),
         nodes: control.cloud.nodes.iter().map(node).collect(),
         gateways: control.cloud.gateways.iter().map(gateway).collect(),
-        holds: control.stop_holds(),
+        holds: control.holds(),
     }
 }

@@ -124,8 +124,11 @@ async fn agent(
                     FromAgentLine::Note { instance, operation, note } => {
                         control.tell(&instance, Told::Note(operation, note)).await;
                     }
-                    FromAgentLine::StopHeld { instance, start, hold } => {
-                        control.hold_stop(&instance, start, hold);
+                    FromAgentLine::Held { instance, start, op, hold } => {
+                        control.hold(&instance, start, op, hold);
+                    }
+                    FromAgentLine::Unready { instance, start, unready } => {
+                        control.unready(&instance, start, unready);
                     }
                     FromAgentLine::Previewed { question, answer } => {
                         control.questions.answer(node, question, answer);

@@ -100,15 +100,25 @@ pub enum FromAgentLine {
         /// What there is to know.
         note: Note,
     },
-    /// Until when an application asks not to be stopped: said when it changes, and of each that lives when the agent dials.
-    /// Whoever stops the cloud is told.
-    StopHeld {
+    /// Until when an application asks to be left alone: said when it changes, and of each that lives when the agent dials.
+    Held {
         /// The instance.
         instance: String,
         /// Which of its processes.
         start: StartId,
+        /// From what.
+        op: HeldOp,
         /// `None`: it does not ask, or is dead.
-        hold: Option<StopHold>,
+        hold: Option<Hold>,
+    },
+    /// Why an owner is not ready, or that it is: said when it changes, and of each that lives when the agent dials.
+    Unready {
+        /// The instance.
+        instance: String,
+        /// Which of its processes.
+        start: StartId,
+        /// `None`: it is ready, or nothing is expected of it, or it was not waited for long enough to say so.
+        unready: Option<Unready>,
     },
     /// The answer to `Preview`.
     Previewed {
@@ -119,13 +129,47 @@ pub enum FromAgentLine {
     },
 }
 
-/// An application's wish not to be stopped.
+/// What an application can ask to be left alone from, as far as anybody here asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldOp {
+    /// Being moved to another node.
+    Move,
+    /// Being stopped for good: whoever stops the cloud is told.
+    Stop,
+}
+
+impl HeldOp {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Move, Self::Stop];
+
+    /// As applications name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Move => "move",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// An application's wish to be left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StopHold {
+pub struct Hold {
     /// When it expires, in milliseconds since 1970.
     pub until_unix_ms: u64,
     /// Which hold it is, and why.
     pub reason: String,
+}
+
+/// Why a process that ought to be ready is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unready {
+    /// Since when, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// How it was asked, and at which address: `GET http://127.0.1.1:20001/healthz`, `TCP connect to …`, `PaCI SetState`.
+    pub asked: String,
+    /// What came back: `connection refused`, `HTTP 500 …`, what the application says.
+    pub answered: String,
 }
 
 /// What an application says of a move that is only thought of.
@@ -175,6 +219,14 @@ pub enum Note {
         /// Exit status or signal, as far as known.
         how: String,
     },
+    /// An owner that ought to be ready is not, and why: said when the reason changes, and not too often.
+    Unready {
+        /// Which one.
+        start: StartId,
+        /// Why.
+        #[serde(flatten)]
+        unready: Unready,
+    },
     /// An application does not answer.
     Unresponsive {
         /// Which one.
@@ -212,6 +264,7 @@ impl Note {
         match self {
             Self::Blocked { .. }
             | Self::Ended { .. }
+            | Self::Unready { .. }
             | Self::Unresponsive { .. }
             | Self::Breach { .. }
             | Self::Failure { .. }

@@ -1,7 +1,7 @@
 //! What a person's command says to the controller, and what it hears: one request a connection, and one or more
 //! replies until the controller closes it.
 
-use crate::message::{Note, Preview};
+use crate::message::{HeldOp, Note, Preview, Unready};
 use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{Mode, Record};
@@ -106,15 +106,17 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// Each gateway and whether it is there.
     pub gateways: Vec<(u32, bool)>,
-    /// Instances that ask not to be stopped.
+    /// Instances that ask to be left alone.
     pub holds: Vec<HeldOff>,
 }
 
-/// An instance that asks not to be stopped.
+/// An instance that asks to be left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldOff {
     /// Its name.
     pub instance: String,
+    /// From what.
+    pub op: HeldOp,
     /// Milliseconds until the hold expires.
     pub remaining_ms: u64,
     /// Which hold it is, and why.
@@ -136,6 +138,8 @@ pub struct Instance {
     pub stateful: bool,
     /// Milliseconds since its owner began to serve, as far as known.
     pub age_ms: Option<u64>,
+    /// Why its owner is not ready, if it ought to be and was waited for long enough to say so.
+    pub unready: Option<Unready>,
 }
 
 /// How a node is.

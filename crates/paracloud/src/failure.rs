@@ -1,9 +1,14 @@
 //! How a command ends when it does not do what it was asked: who, why, what next, and an exit code that means
 //! something.
 
-use crate::output::{Format, Paint, say, tell};
+use crate::output::{Format, Paint, say_object, short, tell};
 use serde_json::{Value, json};
 use std::process::ExitCode;
+
+/// The most letters of whom a failure is about that people are shown.
+const WHO_LETTERS_MAX: usize = 160;
+/// The most letters of why, and of what next.
+const WHY_LETTERS_MAX: usize = 800;
 
 /// What an exit code means. 0 is: done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +69,10 @@ impl Failure {
 
     /// The lines that people read.
     pub fn text(&self, paint: Paint) -> String {
-        let mut text = format!("{} {}: {}", paint.bad("error:"), self.who, self.why);
+        let (who, why) = (short(&self.who, WHO_LETTERS_MAX), short(&self.why, WHY_LETTERS_MAX));
+        let mut text = format!("{} {who}: {why}", paint.bad("error:"));
         if !self.next.is_empty() {
-            text += &format!("\n{} {}", paint.strong("next:"), self.next);
+            text += &format!("\n{} {}", paint.strong("next:"), short(&self.next, WHY_LETTERS_MAX));
         }
         text
     }
@@ -75,7 +81,7 @@ impl Failure {
     pub fn report(&self, format: Format) -> ExitCode {
         match format {
             // A reader that went away changes nothing about how the command ended.
-            Format::Json => drop(say(&self.json().to_string())),
+            Format::Json => drop(say_object("error", self.json())),
             Format::Text => tell(&self.text(Paint::of_stderr())),
         }
         ExitCode::from(self.exit as u8)
@@ -94,4 +100,19 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_a_name_without_end_is_shortened_for_people_and_whole_for_programs() {
+        let name = "x".repeat(5_000);
+        let failure = Failure::new(Exit::Usage, "unknown_instance", &name, format!("no {name}"), &name);
+        let text = failure.text(Paint::PLAIN);
+        assert!(text.chars().count() < 2_000, "{}", text.len());
+        assert!(text.starts_with("error: xxx") && text.contains("…: no xxx") && text.ends_with('…'));
+        assert_eq!(failure.json()["error"]["who"], name);
+    }
 }

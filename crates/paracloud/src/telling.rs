@@ -1,10 +1,14 @@
 //! What the journal says, in words: a line an event.
 
-use crate::figures::{bytes, counted, micros, millis, time_of_day};
+use crate::figures::{age, bytes, counted, micros, millis, time_of_day};
+use crate::output;
 use paracloud_core::ids::StartId;
 use paracloud_core::register::{Mode, Operation, Record, Step};
-use paracloud_substrate::message::Note;
+use paracloud_substrate::message::{Note, Unready};
 use paracloud_substrate::person::{Event, Progress, What};
+
+/// The most letters of one text of an application that people are shown.
+const SAID_LETTERS_MAX: usize = 400;
 
 /// The whole line: when, whom, which operation, what.
 pub fn line(event: &Event) -> String {
@@ -79,6 +83,15 @@ pub fn note(note: &Note) -> String {
             format!("the seal is blocked by {}, held for {}", plain(route), millis((*held_ms).into()))
         }
         Note::Ended { start, how } => format!("process {} ended: {}", short(*start), plain(how)),
+        Note::Unready { start, unready } => {
+            let Unready { since_unix_ms, asked, answered } = unready;
+            let (asked, answered) = (plain(asked), plain(answered));
+            format!(
+                "process {} is not ready since {}: {asked}: {answered}",
+                short(*start),
+                time_of_day(*since_unix_ms)
+            )
+        }
         Note::Unresponsive { start, call } => {
             format!("process {} does not answer {}", short(*start), plain(call))
         }
@@ -92,6 +105,13 @@ pub fn note(note: &Note) -> String {
             format!("process {} failed: {}: {}", short(*start), plain(code), plain(message))
         }
     }
+}
+
+/// Why a process is not ready, and for how long.
+pub fn unready_for(unready: &Unready, now_unix_ms: u64) -> String {
+    let Unready { since_unix_ms, asked, answered } = unready;
+    let waited = age(now_unix_ms.saturating_sub(*since_unix_ms));
+    format!("not ready for {waited}: {}: {}", plain(asked), plain(answered))
 }
 
 /// How far a copy is: bytes, share, rate, time left, pause.
@@ -129,7 +149,8 @@ pub fn short(start: StartId) -> String {
     start.to_string()[..8].to_owned()
 }
 
-/// What an application said, in one line that moves no cursor.
+/// What an application said, in one line that moves no cursor, and not without end.
 pub(crate) fn plain(text: &str) -> String {
+    let text = output::short(text, SAID_LETTERS_MAX);
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }

@@ -19,7 +19,7 @@ use paracloud_core::migration::agent::{FromApp, ToApp};
 use paracloud_core::migration::duty;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
-use paracloud_substrate::message::{FromAgentLine, Note, StopHold};
+use paracloud_substrate::message::{FromAgentLine, HeldOp, Hold, Note};
 use tokio::sync::oneshot;
 
 /// How long a `Hello` waits for the register's word before it is answered `UNDECIDED`, in milliseconds.
@@ -41,7 +41,7 @@ impl Node {
                 Some((start, pauses)) => {
                     let put = start.session.holds.put(request, now_unix_ms());
                     start.session.keep_soon(pauses);
-                    self.tell_stop_hold(id);
+                    self.tell_holds(id);
                     put.map(|granted| Some(granted.write()))
                 }
                 None => Err(gone()),
@@ -51,15 +51,17 @@ impl Node {
         let _ = reply.send(answered);
     }
 
-    /// Tells the controller whether a process asks not to be stopped.
-    pub(super) fn tell_stop_hold(&mut self, id: StartId) {
+    /// Tells the controller what a process asks to be left alone from.
+    pub(super) fn tell_holds(&mut self, id: StartId) {
         let now_unix_ms = now_unix_ms();
-        let Some(start) = self.starts.get(&id) else { return };
-        let held =
-            start.may_come_to_live().then(|| start.session.holds.against("stop", now_unix_ms)).flatten();
-        let until = |remaining_ms: u32| now_unix_ms + u64::from(remaining_ms);
-        let hold = held.map(|(remaining_ms, reason)| StopHold { until_unix_ms: until(remaining_ms), reason });
-        self.say(FromAgentLine::StopHeld { instance: start.instance.clone(), start: id, hold });
+        for op in HeldOp::ALL {
+            let Some(start) = self.starts.get(&id) else { return };
+            let lives = start.may_come_to_live();
+            let held = lives.then(|| start.session.holds.against(op.name(), now_unix_ms)).flatten();
+            let until = |remaining_ms: u32| now_unix_ms + u64::from(remaining_ms);
+            let hold = held.map(|(remaining_ms, reason)| Hold { until_unix_ms: until(remaining_ms), reason });
+            self.say(FromAgentLine::Held { instance: start.instance.clone(), start: id, op, hold });
+        }
     }
 
     fn hello(&mut self, id: StartId, hello: &HelloRequest, reply: oneshot::Sender<Reply>) {
@@ -116,6 +118,7 @@ impl Node {
 
     fn set_state(&mut self, id: StartId, change: &StateChange) -> Reply {
         let start = self.starts.get_mut(&id).ok_or_else(gone)?;
+        start.session.state_message.clone_from(&change.message);
         if start.session.state != Some(change.state) {
             let before = start.session.state.replace(change.state);
             // A target says so in the pause. It says it again to the next agent.

@@ -4,6 +4,7 @@ mod applications;
 mod channels;
 mod ending;
 mod previews;
+mod readiness;
 mod records;
 mod starts;
 
@@ -241,7 +242,10 @@ impl Node {
                 self.link = Some(link);
                 let living = self.starts.iter().filter(|(_, start)| start.may_come_to_live());
                 let living: Vec<_> = living.map(|(id, _)| *id).collect();
-                living.into_iter().for_each(|id| self.tell_stop_hold(id));
+                for id in living {
+                    self.tell_holds(id);
+                    self.tell_readiness(id);
+                }
             }
             Event::Disconnected => self.link = None,
             Event::Line(line) => self.line(*line).await,
@@ -478,6 +482,7 @@ impl Node {
         for name in names {
             self.carried(&name);
         }
+        self.look_for_the_unready();
         self.keep_sessions(false);
     }
 

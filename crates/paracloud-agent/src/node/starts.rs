@@ -1,6 +1,7 @@
 //! The processes of a node: found, started, ordered, buried.
 
 use super::ending::Parting;
+use super::readiness::Readiness;
 use super::{Event, Node};
 use crate::doors::Doors;
 use crate::peer::Peers;
@@ -27,7 +28,8 @@ const DEAD_KEPT_MAX: usize = 64;
 pub(super) struct Start {
     pub(super) instance: String,
     pub(super) process: ProcessDirectory,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
+    pub(super) readiness: Readiness,
     /// What its shim said last.
     status: Option<Status>,
     shim: Option<mpsc::Sender<ToShim>>,
@@ -41,7 +43,8 @@ impl Start {
     fn new(process: ProcessDirectory, instance: String, address: SocketAddr) -> Self {
         let session = Session::resumed(process.clone());
         let (status, shim, doors, probe, parting) = (None, None, None, None, Parting::None);
-        Self { instance, process, address, status, shim, doors, probe, session, parting }
+        let readiness = Readiness::default();
+        Self { instance, process, address, readiness, status, shim, doors, probe, session, parting }
     }
 
     /// Whether it was started and its death is not proved.
@@ -214,7 +217,8 @@ impl Node {
         if let Some((question, _)) = preview {
             self.previewed(question, Err(format!("its process ended: {how}")));
         }
-        self.tell_stop_hold(id);
+        self.tell_holds(id);
+        self.tell_readiness(id);
         self.note(&name, None, Note::Ended { start: id, how });
     }
 
@@ -255,8 +259,9 @@ impl Node {
         }
         let Some(instance) = self.instances.get(&start.instance) else { return };
         let (probe, address, events) = (instance.app.readiness.clone(), start.address, self.events.clone());
+        let unready = start.readiness.probed();
         start.probe = Some(tokio::spawn(async move {
-            probe::until_ready(&probe, address).await;
+            probe::until_ready(&probe, address, &unready).await;
             let _ = events.send(Event::Probed(id)).await;
         }));
     }

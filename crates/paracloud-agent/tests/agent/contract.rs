@@ -4,7 +4,7 @@ use crate::rig::{APP, N1, Puppet, Rig, moving, moving_in, read, sealed_at};
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::register::{Mode, Record, Step};
-use paracloud_substrate::message::{FromAgentLine, Note, Preview, Terms, ToAgentLine};
+use paracloud_substrate::message::{FromAgentLine, HeldOp, Note, Preview, Terms, ToAgentLine};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -244,7 +244,9 @@ fn who_asks_not_to_be_stopped_is_told_of_again_to_each_controller_until_it_is_de
     let (mut rig, start, shop) = owner();
     let until = |rig: &mut Rig| {
         rig.agents[0].hear_line("a hold", |line| match line {
-            FromAgentLine::StopHeld { start: of, hold, .. } if *of == start => Some(hold.clone()),
+            FromAgentLine::Held { start: of, op: HeldOp::Stop, hold, .. } if *of == start => {
+                Some(hold.clone())
+            }
             _ => None,
         })
     };
@@ -265,6 +267,39 @@ fn who_asks_not_to_be_stopped_is_told_of_again_to_each_controller_until_it_is_de
     assert!(until(&mut rig).is_some());
     shop.say("exit 0");
     assert_eq!(until(&mut rig), None);
+}
+
+#[test]
+fn an_owner_that_is_not_ready_is_told_of_with_its_reason_to_each_controller_until_it_is() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    let told = |rig: &mut Rig| {
+        rig.agents[0].hear_line("whether it is ready", |line| match line {
+            FromAgentLine::Unready { start: of, unready, .. } if *of == start => Some(unready.clone()),
+            _ => None,
+        })
+    };
+    let state = r#"{"state":"NOT_READY","message":"it warms its cache"}"#;
+    assert_eq!(shop.call("PUT", "/v1/state", state).0, 200);
+    let unready = loop {
+        // That there is nothing to say yet was said when the agent dialled, perhaps.
+        if let Some(unready) = told(&mut rig) {
+            break unready;
+        }
+    };
+    assert_eq!(
+        (unready.asked.as_str(), unready.answered.as_str()),
+        ("PaCI SetState", "the application says NOT_READY: it warms its cache")
+    );
+    let noted = rig.agents[0].hear_note("why it is not ready", |note| match note {
+        Note::Unready { start: of, unready } if *of == start => Some(unready.clone()),
+        _ => None,
+    });
+    assert_eq!(noted, unready);
+    rig.redial(0);
+    assert_eq!(told(&mut rig), Some(unready));
+    shop.ready();
+    assert_eq!(told(&mut rig), None);
 }
 
 #[test]

@@ -273,9 +273,10 @@ impl Agent {
     pub(crate) fn hear<T>(&mut self, what: &str, mut look: impl FnMut(&FromAgent) -> Option<T>) -> T {
         self.hear_line(what, |line| match line {
             FromAgentLine::Machine { message, .. } => look(message),
-            FromAgentLine::Note { .. } | FromAgentLine::StopHeld { .. } | FromAgentLine::Previewed { .. } => {
-                None
-            }
+            FromAgentLine::Note { .. }
+            | FromAgentLine::Held { .. }
+            | FromAgentLine::Unready { .. }
+            | FromAgentLine::Previewed { .. } => None,
         })
     }
 
@@ -283,7 +284,8 @@ impl Agent {
         self.hear_line(what, |line| match line {
             FromAgentLine::Note { note, .. } => look(note),
             FromAgentLine::Machine { .. }
-            | FromAgentLine::StopHeld { .. }
+            | FromAgentLine::Held { .. }
+            | FromAgentLine::Unready { .. }
             | FromAgentLine::Previewed { .. } => None,
         })
     }

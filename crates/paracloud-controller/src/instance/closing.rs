@@ -21,6 +21,7 @@ impl Instance {
                 Note::Reason(_)
                 | Note::Blocked { .. }
                 | Note::Ended { .. }
+                | Note::Unready { .. }
                 | Note::Unresponsive { .. }
                 | Note::Breach { .. }
                 | Note::Failure { .. } => tracker.troubled(&journal::kept(note.clone())),

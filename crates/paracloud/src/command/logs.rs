@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, say};
+use crate::output::{Format, formed, say};
 use crate::processes::{self, Process};
 use crate::telling::short;
 use paracloud_core::ids::StartId;
@@ -114,7 +114,7 @@ fn text(line: &[u8]) -> String {
 
 fn shown(process: &Process, line: &str, format: Format) -> String {
     match format {
-        Format::Json => json!({ "node": process.node, "start": process.start, "line": line }).to_string(),
+        Format::Json => formed("log", json!({ "node": process.node, "start": process.start, "line": line })),
         Format::Text => format!("{}/{} {line}", process.node, short(process.start)),
     }
 }

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::client::{self, ANSWER_MS_MAX};
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, say};
+use crate::output::{Format, say_object, say_words};
 use paracloud_substrate::person::{Reply, Request};
 use serde_json::json;
 
@@ -21,8 +21,8 @@ pub async fn lost(context: &Context, name: &str) -> Result<(), Failure> {
         return Err(client::unexpected(&context.layout, &reply));
     }
     match context.format {
-        Format::Json => say(&json!({ "ok": true, "node": name, "until": UNTIL }).to_string()),
-        Format::Text => say(&format!(
+        Format::Json => say_object("node", json!({ "ok": true, "node": name, "until": UNTIL })),
+        Format::Text => say_words(&format!(
             "{name}: counts as lost, and what ran there as dead, until {UNTIL}; if an app waits for it then, say it again"
         )),
     };

@@ -4,10 +4,12 @@ use super::Context;
 use crate::client;
 use crate::failure::Failure;
 use crate::figures::age;
-use crate::output::{Format, say, table};
+use crate::output::{Format, columns_of_stdout, folded, say, say_object, table_within};
+use crate::telling::{self, plain};
 use paracloud_core::migration::Phase;
 use paracloud_substrate::config::Cloud;
-use paracloud_substrate::person::{Instance, Status};
+use paracloud_substrate::person::{HeldOff, Instance, Status};
+use std::time::SystemTime;
 
 /// Asks the controller and prints.
 ///
@@ -20,33 +22,49 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
             let mut object =
                 serde_json::to_value(&status).map_err(|error| Failure::machine("status", &error))?;
             object["ok"] = true.into();
-            say(&object.to_string());
+            say_object("ps", object);
         }
         Format::Text => {
             let cloud = Cloud::load(&context.layout.cloud()).ok();
-            say(&text(&status, cloud.as_ref()));
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let now_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            say(&text(&status, cloud.as_ref(), now_unix_ms, columns_of_stdout()));
         }
     }
     Ok(())
 }
 
-/// What people read: a line an instance, then what is missing.
-pub fn text(status: &Status, cloud: Option<&Cloud>) -> String {
+/// What people read: a line an instance, then what is missing, why something is not ready, and what is held off.
+pub fn text(status: &Status, cloud: Option<&Cloud>, now_unix_ms: u64, columns: Option<usize>) -> String {
     let rows: Vec<Vec<String>> =
         status.instances.iter().map(|instance| row(instance, status, cloud)).collect();
-    let mut text = table(&["APP", "NODE", "INC", "IS", "STATE", "AGE", "CLIENTS CONNECT TO"], &rows);
+    let headings = ["APP", "NODE", "INC", "IS", "STATE", "AGE", "CLIENTS CONNECT TO"];
+    let mut text = table_within(&headings, &rows, columns);
+    let mut say = |line: String| text += &format!("\n{}", folded(&line, columns));
     for instance in &status.instances {
         if let Some(why) = &instance.unknown {
-            text += &format!("\n{}: unknown: {why}", instance.name);
+            say(format!("{}: unknown: {}", instance.name, plain(why)));
+        }
+        if let Some(unready) = &instance.unready {
+            say(format!("{}: {}", instance.name, telling::unready_for(unready, now_unix_ms)));
         }
     }
+    for hold in &status.holds {
+        say(holds(hold));
+    }
     for node in status.nodes.iter().filter(|node| !node.connected) {
-        text += &format!("\nnode {}: its agent is not connected", node.name);
+        say(format!("node {}: its agent is not connected", node.name));
     }
     for (gateway, _) in status.gateways.iter().filter(|(_, connected)| !connected) {
-        text += &format!("\ngateway g{gateway}: is not connected");
+        say(format!("gateway g{gateway}: is not connected"));
     }
     text
+}
+
+fn holds(hold: &HeldOff) -> String {
+    // What has not passed is not said to have: the rest of a second counts as one.
+    let left = age(hold.remaining_ms.saturating_add(999));
+    format!("{}: holds `{}` off for {left}: {}", hold.instance, hold.op.name(), plain(&hold.reason))
 }
 
 fn row(instance: &Instance, status: &Status, cloud: Option<&Cloud>) -> Vec<String> {
@@ -101,6 +119,7 @@ mod tests {
     use super::*;
     use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, StartId};
     use paracloud_core::register::{Mode, Operation, Record, Step};
+    use paracloud_substrate::message::{HeldOp, Unready};
     use paracloud_substrate::person::Node;
 
     fn record(node: u32, served: bool) -> Record {
@@ -118,6 +137,7 @@ mod tests {
             unknown: None,
             stateful: true,
             age_ms: Some(125_000),
+            unready: None,
         }
     }
 
@@ -136,21 +156,38 @@ mod tests {
         let mut lost = instance("ledger", None, Phase::Idle);
         lost.unknown = Some("node n2 has not answered since the controller started".to_owned());
         lost.age_ms = None;
+        let mut slow = instance("slow", Some(record(2, false)), Phase::Idle);
+        slow.unready = Some(Unready {
+            since_unix_ms: 1_000,
+            asked: "GET http://127.0.1.2:20001/healthz".to_owned(),
+            answered: "HTTP 500 Internal Server Error".to_owned(),
+        });
+        let held = |op, remaining_ms| HeldOff {
+            instance: "web".to_owned(),
+            op,
+            remaining_ms,
+            reason: "backup: until noon".to_owned(),
+        };
         let node = |id, connected| Node { id: NodeId(id), name: format!("n{id}"), connected };
         let status = Status {
             instances: vec![
                 instance("sessions", Some(moving), Phase::Copy),
                 instance("web", Some(record(2, true)), Phase::Idle),
-                instance("slow", Some(record(2, false)), Phase::Idle),
+                slow,
                 lost,
             ],
             nodes: vec![node(1, true), node(2, false)],
             gateways: vec![(1, true), (2, false)],
-            holds: Vec::new(),
+            holds: vec![held(HeldOp::Move, 11_200), held(HeldOp::Stop, 3_600_000)],
         };
         let manifest = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080, 8081]\n";
         let cloud = crate::manifest::resolve(manifest, std::path::Path::new("/"), 2).unwrap().cloud;
-        let text = text(&status, Some(&cloud));
+        let whole = text(&status, Some(&cloud), 13_500, None);
+        assert!(
+            whole.contains("\nslow: not ready for 12 s: GET http://127.0.1.2:20001/healthz: HTTP 500 "),
+            "{whole}"
+        );
+        let text = text(&status, Some(&cloud), 13_500, Some(80));
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         insta::assert_snapshot!(text);
     }

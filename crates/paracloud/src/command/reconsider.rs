@@ -4,7 +4,7 @@
 use super::Context;
 use crate::client::{self, ANSWER_MS_MAX};
 use crate::failure::Failure;
-use crate::output::{Format, say};
+use crate::output::{Format, say, say_object};
 use paracloud_substrate::person::{Reply, Request};
 use serde_json::json;
 
@@ -19,7 +19,7 @@ pub async fn run(context: &Context, app: &str) -> Result<(), Failure> {
         return Err(client::unexpected(&context.layout, &reply));
     }
     match context.format {
-        Format::Json => say(&json!({ "ok": true, "instance": app }).to_string()),
+        Format::Json => say_object("reconsider", json!({ "ok": true, "instance": app })),
         Format::Text => say(&format!("{app}: the controller looks again; see paracloud ps")),
     };
     Ok(())

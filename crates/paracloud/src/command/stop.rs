@@ -5,11 +5,12 @@ use crate::client;
 use crate::failure::{Exit, Failure};
 use crate::figures::millis;
 use crate::held::{self, Held};
-use crate::output::{Format, say, tell};
+use crate::output::{Format, say, say_object, tell};
 use crate::processes;
 use crate::up::{lock, roster};
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::message::HeldOp;
 use paracloud_substrate::person::HeldOff;
 use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
@@ -49,7 +50,8 @@ async fn end_up(context: &Context, up: &Identity, yes: bool) -> Result<(), Failu
     }
     let status = client::status(layout).await.ok();
     let held = held::all(status.as_ref(), config(layout).as_ref(), &processes::all_seen(layout));
-    let holds = status.map(|status| status.holds).unwrap_or_default();
+    let mut holds = status.map(|status| status.holds).unwrap_or_default();
+    holds.retain(|hold| hold.op == HeldOp::Stop);
     let is_ending = || layout.ending().exists();
     // What is being dropped already needs no consent.
     consent(context, &held, &holds, yes || is_ending())?;
@@ -167,7 +169,7 @@ fn names(held: &[Held]) -> Vec<&str> {
 
 fn done(context: &Context, held: &[Held], left: &[String]) {
     match context.format {
-        Format::Json => say(&json!({ "ok": true, "dropped": names(held), "left": left }).to_string()),
+        Format::Json => say_object("stop", json!({ "ok": true, "dropped": names(held), "left": left })),
         Format::Text => {
             left.iter().for_each(|left| tell(&format!("{left} was left running: ended")));
             say("stopped; nothing is left running")

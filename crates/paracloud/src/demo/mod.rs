@@ -21,7 +21,7 @@ mod play;
 mod report;
 
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, say, tell};
+use crate::output::{Format, say, say_object, tell};
 use clap::Args;
 use cloud::Cloud;
 use paracloud_substrate::lifeline::Ends;
@@ -109,7 +109,7 @@ fn conclude(report: &Report, format: Format) -> Result<(), Failure> {
         return Err(Failure { found: Some(Box::new(("demo", object))), ..failure });
     }
     match format {
-        Format::Json => say(&json!({ "ok": true, "demo": object }).to_string()),
+        Format::Json => say_object("demo", json!({ "ok": true, "demo": object })),
         Format::Text => say(&report.praise()),
     };
     Ok(())

@@ -6,7 +6,7 @@
 use super::watch;
 use crate::command::{Context, hint};
 use crate::held::{self, Held};
-use crate::output::{Format, say, tell};
+use crate::output::{Format, formed, say, tell};
 use crate::processes;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::person::Status;
@@ -88,7 +88,7 @@ impl<'a> Printer<'a> {
     /// Something to know.
     pub(super) fn word(&self, text: &str) {
         self.voice.say(match self.context.format {
-            Format::Json => Line::Result(json!({ "event": "said", "text": text }).to_string()),
+            Format::Json => Line::Result(formed("up", json!({ "event": "said", "text": text }))),
             Format::Text => Line::Aside(text.to_owned()),
         });
     }
@@ -101,8 +101,9 @@ impl<'a> Printer<'a> {
                 let app = |app: &paracloud_substrate::config::App| json!({ "name": app.name, "listen": app.listen });
                 let apps: Vec<_> = self.cloud.apps.iter().map(app).collect();
                 let (directory, pid) = (layout.root(), std::process::id());
-                json!({ "event": "serving", "ok": true, "dir": directory, "pid": pid, "apps": apps })
-                    .to_string()
+                let object =
+                    json!({ "event": "serving", "ok": true, "dir": directory, "pid": pid, "apps": apps });
+                formed("up", object)
             }
             Format::Text => watch::welcome(self.cloud, status, &hint(layout)),
         };
@@ -132,7 +133,7 @@ impl<'a> Printer<'a> {
     /// Everything has ended.
     pub(super) fn ended(&self) {
         self.voice.say(match self.context.format {
-            Format::Json => Line::Result(json!({ "event": "ended", "ok": true }).to_string()),
+            Format::Json => Line::Result(formed("up", json!({ "event": "ended", "ok": true }))),
             Format::Text => Line::Aside("ended; nothing is left running".to_owned()),
         });
     }

@@ -223,10 +223,19 @@ fn obstacle(instance: &Instance, lives: impl Fn(&str, Placement) -> bool) -> Opt
             record.owner.node
         )),
         Some(record) => {
-            Some(format!("{name}: {} on {}, not ready yet", standing(instance), record.owner.node))
+            let why = instance.unready.as_ref().map_or_else(
+                || "not ready yet".to_owned(),
+                |unready| telling::unready_for(unready, now_unix_ms()),
+            );
+            Some(format!("{name}: {} on {}, {why}", standing(instance), record.owner.node))
         }
         None => Some(format!("{name}: not started yet")),
     }
+}
+
+fn now_unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where clients connect, and what to try next.
@@ -272,6 +281,7 @@ mod tests {
     use paracloud_core::ids::{NodeId, Placement, StartId};
     use paracloud_core::migration::Phase;
     use paracloud_core::register::Record;
+    use paracloud_substrate::message::Unready;
     use paracloud_substrate::person::Node;
 
     fn cloud() -> Cloud {
@@ -289,6 +299,7 @@ mod tests {
             unknown: None,
             stateful: true,
             age_ms: None,
+            unready: None,
         };
         let node = Node { id: NodeId(1), name: "n1".to_owned(), connected };
         Status {
@@ -331,6 +342,19 @@ mod tests {
                 "sessions: starting on n1, not ready yet"
             ]
         );
+    }
+
+    #[test]
+    fn why_an_instance_is_not_ready_is_said() {
+        let mut status = status(false, true);
+        status.instances[0].unready = Some(Unready {
+            since_unix_ms: now_unix_ms() - 12_000,
+            asked: "TCP connect to 127.0.1.1:20000".to_owned(),
+            answered: "connection refused".to_owned(),
+        });
+        let waits = obstacles_where(&cloud(), &status, |_, _| true);
+        assert!(waits[0].starts_with("sessions: starting on n1, not ready for "), "{waits:?}");
+        assert!(waits[0].ends_with(" s: TCP connect to 127.0.1.1:20000: connection refused"), "{waits:?}");
     }
 
     #[test]

@@ -20,3 +20,4 @@ mod refused;
 mod secrets;
 mod sockets;
 mod streams;
+mod unready;
