@@ -1,25 +1,24 @@
 //! `paracloud validate app.yaml`: what the manifest means, without starting anything.
 
 use crate::failure::Failure;
-use crate::manifest::{self, Resolved};
-use crate::output::{Format, say, tell};
+use crate::manifest::{self, Resolved, Shown};
+use crate::output::{Format, say, say_object, tell};
 use serde_json::json;
 use std::path::Path;
 
-/// Prints the resolved cloud, and notes about it.
+/// Prints the manifest with every field that it could have, and notes about it.
 ///
 /// # Errors
 /// The manifest is wrong.
 pub fn run(path: &Path, nodes: u32, format: Format) -> Result<(), Failure> {
     let Resolved { cloud, notes } = manifest::read(path, nodes)?;
+    let shown = Shown::of(&cloud);
     match format {
         Format::Json => {
-            say(&json!({ "ok": true, "cloud": cloud, "notes": notes }).to_string());
+            say_object("validate", json!({ "ok": true, "cloud": shown, "notes": notes }));
         }
         Format::Text => {
-            let text =
-                serde_json::to_string_pretty(&cloud).map_err(|error| Failure::machine("cloud", &error))?;
-            say(&text);
+            say(shown.yaml().map_err(|error| Failure::machine("cloud", &error))?.trim_end());
             for note in notes {
                 tell(&format!("note: {note}"));
             }

@@ -1,7 +1,7 @@
 //! One app of a manifest.
 
 use super::field::{Field, Fields};
-use super::node::Placed;
+use super::node::{Placed, quoted};
 use super::{LISTEN_MAX, Problem};
 use paracloud_substrate::config::{App, Budgets, Node, Parking, Probe, State};
 use std::collections::BTreeMap;
@@ -136,7 +136,10 @@ fn app_name(field: &Field<'_>) -> Result<String, Problem> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let ends = name.starts_with('-') || name.ends_with('-');
     if name.is_empty() || name.len() > NAME_BYTES_MAX || ends || !name.bytes().all(allowed) {
-        let what = format!("wants 1 to {NAME_BYTES_MAX} lowercase letters, digits and hyphens, got {name:?}");
+        let what = format!(
+            "wants 1 to {NAME_BYTES_MAX} lowercase letters, digits and hyphens, got {}",
+            quoted(name)
+        );
         return Err(field.problem(what));
     }
     Ok(name.to_owned())
@@ -184,7 +187,7 @@ fn program_path(field: &Field<'_>, directory: &Path) -> Result<String, Problem> 
     match found {
         Some(path) => path.into_os_string().into_string().map_err(|_| field.problem("its path is not UTF-8")),
         None if name.contains('/') => Err(field.problem(format!("{name} is not an executable file"))),
-        None => Err(field.problem(format!("{name:?} is not in PATH"))),
+        None => Err(field.problem(format!("{} is not in PATH", quoted(name)))),
     }
 }
 
@@ -230,8 +233,9 @@ fn address(field: &Field<'_>) -> Result<SocketAddr, Problem> {
     let want = "an IP address with a port (127.0.0.1:8080), or a port";
     let text = field.word(want)?;
     let port = text.parse::<u16>().map(|port| SocketAddr::new(LISTEN.ip(), port));
-    let address =
-        port.or_else(|_| text.parse()).map_err(|_| field.problem(format!("wants {want}, got {text:?}")))?;
+    let address = port
+        .or_else(|_| text.parse())
+        .map_err(|_| field.problem(format!("wants {want}, got {}", quoted(text))))?;
     if address.port() == 0 {
         return Err(
             field.problem("port 0 would be another one at each start: name the port that clients use")
@@ -245,7 +249,7 @@ fn node<'a>(field: &Field<'_>, nodes: &'a [Node]) -> Result<&'a Node, Problem> {
     nodes.iter().find(|node| node.name == name).ok_or_else(|| {
         let (first, last) = (&nodes[0].name, &nodes[nodes.len() - 1].name);
         let there = if first == last { format!("only {first}") } else { format!("{first} to {last}") };
-        field.problem(format!("there is no node {name:?}: there is {there} (--nodes says how many)"))
+        field.problem(format!("there is no node {}: there is {there} (--nodes says how many)", quoted(name)))
     })
 }
 
@@ -257,7 +261,7 @@ fn readiness(field: &Field<'_>) -> Result<Probe, Problem> {
             if !path.starts_with('/')
                 || path.contains(|letter: char| letter.is_whitespace() || letter.is_control())
             {
-                return Err(http.problem(format!("wants a path such as /healthz, got {path:?}")));
+                return Err(http.problem(format!("wants a path such as /healthz, got {}", quoted(path))));
             }
             Ok(Probe::Http(path.to_owned()))
         }

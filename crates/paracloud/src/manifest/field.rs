@@ -2,6 +2,7 @@
 
 use super::Problem;
 use super::node::{Node, Placed, place};
+use crate::output::short;
 
 /// A map whose fields are all known and stand once.
 pub(super) struct Fields<'a> {
@@ -163,7 +164,8 @@ impl<'a> Field<'a> {
         match number.checked_mul(*factor) {
             Some(value) if (least..=most).contains(&value) => Ok(value),
             _ => Err(self.problem(format!(
-                "{text} is out of bounds: from {} to {}",
+                "{} is out of bounds: from {} to {}",
+                short(text, 40),
                 shown(least.into()),
                 shown(most.into())
             ))),

@@ -13,6 +13,8 @@
 mod app;
 mod field;
 mod node;
+mod refusal;
+mod shown;
 
 use crate::failure::{Exit, Failure, chain};
 use paracloud_core::ids::{GatewayId, NodeId};
@@ -21,6 +23,8 @@ use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+
+pub use shown::Shown;
 
 /// The largest manifest, in bytes.
 pub const MANIFEST_BYTES_MAX: u64 = 1 << 20;
@@ -98,7 +102,7 @@ pub fn resolve(text: &str, base: &Path, nodes: u32) -> Result<Resolved, Problem>
     let documents = node::documents(text).map_err(|error| {
         let at =
             error.location().map_or((1, 1), |location| (location.line().max(1), location.column().max(1)));
-        Problem::new(at, "", not_yaml(&error))
+        Problem::new(at, "", refusal::of(&error))
     })?;
     let nodes: Vec<Node> = (1..=nodes).map(named_node).collect();
     let mut apps: Vec<App> = Vec::new();
@@ -132,12 +136,6 @@ pub fn resolve(text: &str, base: &Path, nodes: u32) -> Result<Resolved, Problem>
 fn named_node(number: u32) -> Node {
     let last = u8::try_from(number).unwrap_or(u8::MAX);
     Node { id: NodeId(number), name: format!("n{number}"), host: IpAddr::V4(Ipv4Addr::new(127, 0, 1, last)) }
-}
-
-fn not_yaml(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
-    let text = text.lines().next().unwrap_or_default();
-    format!("is not YAML: {}", text.split(" at line ").next().unwrap_or(text).trim_end_matches(','))
 }
 
 #[cfg(test)]

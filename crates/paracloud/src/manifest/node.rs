@@ -1,9 +1,22 @@
 //! The YAML of a manifest as a tree that knows where each of its parts stands, so that every error can say so.
 
+use crate::output::short;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 use std::fmt;
+
+/// The most parts of a manifest: values and names, each alias counting as what it stands for.
+pub(super) const PARTS_MAX: usize = 250_000;
+/// The deepest nesting, of which a manifest needs four levels: each takes its part of the stack.
+pub(super) const DEPTH_MAX: usize = 16;
+/// The most letters of what was found in the place of something else that an error shows.
+const FOUND_LETTERS_MAX: usize = 40;
+
+/// What was found in the place of something else, as an error shows it: in quotes, and not without end.
+pub(super) fn quoted(text: &str) -> String {
+    format!("{:?}", short(text, FOUND_LETTERS_MAX))
+}
 
 /// A part of the manifest, with its place.
 pub(super) type Placed = Spanned<Node>;
@@ -26,8 +39,8 @@ impl Node {
         match self {
             Self::Null => "nothing".to_owned(),
             Self::Truth(value) => value.to_string(),
-            Self::Number(number) => format!("the number {number}"),
-            Self::Text(text) => format!("{text:?}"),
+            Self::Number(number) => format!("the number {}", short(number, FOUND_LETTERS_MAX)),
+            Self::Text(text) => quoted(text),
             Self::List(_) => "a list".to_owned(),
             Self::Map(_) => "a map".to_owned(),
         }
@@ -41,8 +54,11 @@ pub(super) fn place<T>(part: &Spanned<T>) -> (u64, u64) {
 
 /// All documents of a manifest.
 pub(super) fn documents(text: &str) -> Result<Vec<Placed>, serde_saphyr::Error> {
-    let options =
-        serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough, with_snippet: false };
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_nodes: PARTS_MAX, max_depth: DEPTH_MAX },
+    };
     serde_saphyr::from_multiple_with_options(text, options)
 }
 

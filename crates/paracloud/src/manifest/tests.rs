@@ -138,6 +138,61 @@ fn what_is_wrong_is_said_with_line_column_and_field() {
 }
 
 #[test]
+fn what_is_more_than_a_manifest_can_be_is_said_with_its_line() {
+    let tens = |part: &str| [part; 10].join(", ");
+    let bomb: String =
+        (1..9).map(|n| format!("  a{n}: &a{n} [{}]\n", tens(&format!("*a{}", n - 1)))).collect();
+    let many = format!("x: &x 1\ny: [{}]\n", vec!["*x"; 200].join(", "));
+    let name = SMALL.replace("sessions", &"a".repeat(5_000));
+    let lines = [
+        problem(&format!("{SMALL}env:\n  a0: &a0 [{}]\n{bomb}", tens("x"))),
+        problem(&many),
+        problem(&format!("{SMALL}env: {}{}\n", "[".repeat(20), "]".repeat(20))),
+        problem(&"[".repeat(10_000)),
+        problem(&(0..100).map(|depth| format!("{}k:\n", "  ".repeat(depth))).collect::<String>()),
+        problem("kind: App\nname: &x [*x]\n"),
+        problem("kind: App\nname: *nobody\n"),
+        problem(&"kind: App\n---\n".repeat(2_000)),
+        problem(&name),
+        problem(&format!("{SMALL}node: {}", "n".repeat(5_000))),
+        problem(&format!("{SMALL}stopGrace: {}s", "9".repeat(9))),
+    ];
+    assert!(lines.iter().all(|line| line.chars().count() < 200), "{lines:#?}");
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn what_a_manifest_means_is_a_manifest_that_means_the_same() {
+    let all = "\
+kind: App
+name: all
+command: [/bin/sh, -c, 'serve $PORT', '{host}', 'true', '1', '', ' a: b', '# no', \"two\\nlines\", 'é']
+directory: /tmp
+env: {LOG: info, AT: '{host}', NO: 'no', EMPTY: '', N: '0x10'}
+listen: [8080, '0.0.0.0:8081', '[::1]:8082']
+state: none
+acceptLoss: true
+node: n2
+readiness: {http: /healthz}
+move: {prepare: 90s, copy: 2m, park: 3s, seal: 4s, guardWait: 5ms, switch: 1500ms, pause: 8ms, pauseMax: 9ms}
+parking: {wait: 1m, requests: 7, replay: 1KiB}
+stopGrace: 3s
+drain: 250ms
+";
+    let other = "---\nkind: App\nname: other\ncommand: [/bin/sh, '{port}']\nlisten: [8090, 8091, 8092]\n";
+    let resolved = resolved(&format!("{all}{other}"));
+    let shown = Shown::of(&resolved.cloud).yaml().unwrap();
+    let again = resolve(&shown, Path::new("/"), 2).unwrap_or_else(|problem| panic!("{problem}\n{shown}"));
+    assert_eq!(again.cloud, resolved.cloud, "{shown}");
+    let small = resolve(SMALL, Path::new("/"), 2).unwrap().cloud;
+    insta::assert_snapshot!(Shown::of(&small).yaml().unwrap());
+    let object = serde_json::to_value(Shown::of(&small)).unwrap();
+    assert_eq!(object["apps"][0]["acceptLoss"], false);
+    assert_eq!(object["apps"][0]["move"]["guardWait"], "1s");
+    assert_eq!(object["nodes"][1], serde_json::json!({ "name": "n2", "host": "127.0.1.2" }));
+}
+
+#[test]
 fn any_text_is_refused_or_resolved_but_never_a_panic() {
     for text in ["\0", "&a [*a]", "? {a: b}\n: c", "!!binary x", "%YAML 9", "<<: 1", "{", "a: &x {b: *x}"] {
         let _ = resolve(text, Path::new("/"), 2);
