@@ -9,6 +9,11 @@ visitors = 0
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         global visitors
+        if self.path == "/healthz":
+            # Who asks whether it is up is no visitor.
+            self.send_response(204)
+            self.end_headers()
+            return
         visitors += 1
         body = f"You are visitor {visitors}.\n".encode()
         self.send_response(200)

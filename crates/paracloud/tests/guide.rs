@@ -56,6 +56,8 @@ fn the_guides_own_server_moves_and_goes_on_counting() {
     std::fs::write(rig.manifest(), manifest).expect("a file of our own");
     let mut up = rig.up(&[]);
     up.serving();
+    let note = "its command names no {port}";
+    assert!(GUIDE.contains(note) && up.said().contains(note), "{}", up.said());
     assert_eq!((rig.get(0).as_str(), rig.get(0).as_str()), ("1\n", "2\n"));
     let moved = rig.json(&["move", "hits"]);
     assert_eq!(

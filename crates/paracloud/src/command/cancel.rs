@@ -3,7 +3,7 @@
 use super::Context;
 use crate::client::{self, ANSWER_MS_MAX};
 use crate::failure::Failure;
-use crate::output::{Format, say};
+use crate::output::{Format, say, say_object};
 use paracloud_substrate::person::{Reply, Request};
 use serde_json::json;
 
@@ -18,7 +18,7 @@ pub async fn run(context: &Context, app: &str) -> Result<(), Failure> {
         return Err(client::unexpected(&context.layout, &reply));
     }
     match context.format {
-        Format::Json => say(&json!({ "ok": true, "instance": app }).to_string()),
+        Format::Json => say_object("cancel", json!({ "ok": true, "instance": app })),
         Format::Text => say(&format!("{app}: the move is being given up; the source serves on")),
     };
     Ok(())

@@ -7,7 +7,7 @@ use crate::failure::{Exit, Failure};
 use crate::figures::{bytes, millis};
 use crate::moving::history::History;
 use crate::moving::view::{View, summary};
-use crate::output::{Format, say};
+use crate::output::{Format, say, say_object};
 use crate::telling;
 use paracloud_core::ids::{NodeId, StartId};
 use paracloud_core::migration::message::Offer;
@@ -61,7 +61,7 @@ pub async fn run(context: &Context, app: &str, options: &Options) -> Result<(), 
             let operation = history.operation();
             match context.format {
                 Format::Json => {
-                    say(&json!({ "ok": true, "instance": app, "operation": operation }).to_string())
+                    say_object("move", json!({ "ok": true, "instance": app, "operation": operation }))
                 }
                 Format::Text => say(&format!("{app}: the move has begun; watch it: paracloud events -f")),
             };
@@ -222,7 +222,7 @@ fn report(context: &Context, outcome: &Outcome) -> Result<(), Failure> {
     }
     if outcome.committed {
         if context.format == Format::Json {
-            say(&json!({ "ok": true, "outcome": as_json }).to_string());
+            say_object("move", json!({ "ok": true, "outcome": as_json }));
         }
         return Ok(());
     }
@@ -252,7 +252,7 @@ pub async fn preview(context: &Context, app: &str, to: Option<&str>) -> Result<(
         return Err(Failure { found: Some(Box::new(("preview", found))), ..failure });
     }
     if context.format == Format::Json {
-        say(&json!({ "ok": true, "preview": found }).to_string());
+        say_object("move", json!({ "ok": true, "preview": found }));
     }
     Ok(())
 }

@@ -94,7 +94,8 @@ fn the_program_that_knows_nothing_of_us_is_moved_with_consent_only_and_begins_an
     let rig = rig("unaware", [8083, 8084]);
     let mut up = rig.up(&[]);
     up.serving();
-    let mut last = 0;
+    let mut last = number(&rig.get(0));
+    assert_eq!(last, 1, "who asks whether it is ready is no visitor");
     while last < 50 {
         last = number(&rig.get(0));
     }
@@ -122,6 +123,8 @@ fn sessions_is_filled_served_and_moved_as_its_manifest_says() {
     up.serving();
     let held = rig.ask(0, "GET /audit").lines().filter(|line| line.starts_with('k')).count();
     assert_eq!(held, 64 * 1024, "64 MiB in records of 1 KiB");
+    let logged = rig.run(&["logs", "sessions"]).out;
+    assert!(logged.contains("listening") && !logged.contains('\x1b'), "no colours in a file: {logged:?}");
     let moved = rig.json(&["move", "sessions"]);
     assert_eq!(moved["outcome"]["node"], 2, "{moved}");
     assert_eq!(

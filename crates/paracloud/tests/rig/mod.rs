@@ -45,6 +45,13 @@ pub(crate) fn run(arguments: &[&str]) -> Answer {
     Answer { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }
 
+/// The one object of an answer, which says that it is of this form.
+fn formed(answer: &Answer, form: &str) -> Value {
+    let object: Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(object["schema"], form, "{object}");
+    object
+}
+
 fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_paracloud"));
     command.env_remove("PARACLOUD_DIR").env_remove("RUST_LOG");
@@ -174,14 +181,14 @@ impl Rig {
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let answer = self.run(&[arguments, &["--output", "json"]].concat());
         assert_eq!(answer.code, 0, "{arguments:?}: {}{}", answer.out, answer.err);
-        serde_json::from_str(&answer.out).unwrap()
+        formed(&answer, &format!("paracloud.{}/v1", arguments[0]))
     }
 
     /// Runs a command that must fail with this code, and gives its object.
     pub(crate) fn json_of_refused(&self, arguments: &[&str], code: i32) -> Value {
         let answer = self.run(&[arguments, &["--output", "json"]].concat());
         assert_eq!(answer.code, code, "{arguments:?}: {}{}", answer.out, answer.err);
-        serde_json::from_str(&answer.out).unwrap()
+        formed(&answer, "paracloud.error/v1")
     }
 
     /// Starts `up`.
