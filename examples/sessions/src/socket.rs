@@ -210,6 +210,9 @@ impl Connection<'_> {
                 Err(TransactError::RecordTooLarge { .. }) => {
                     return Next::Close(RESTARTS, "the session is too large".to_owned());
                 }
+                Err(TransactError::Nested) => {
+                    return Next::Close(RESTARTS, "a step began inside of another one".to_owned());
+                }
             }
         };
         for message in &said {

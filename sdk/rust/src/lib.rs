@@ -72,6 +72,8 @@
 //!   each chunk and none while it waits for its peer: once the gate is closed the next chunk is an error, and every
 //!   access gets [`Refused`], as it does in code outside of the layer. A handler that must answer then says 503,
 //!   `outcome: unknown` ([`Refused::into_response`]).
+//! - A transaction never begins inside of another one, on whatever map: it is an error at once
+//!   ([`state::TransactError::Nested`]). What must change together belongs into one map.
 //! - A spawned task does not inherit the guard of who spawned it; it can be given it: [`Guard::scope`].
 //! - After an upgrade (a WebSocket) each message takes its own guard: [`Paci::enter`], then handle the message under
 //!   [`Guard::scope`] or [`Guard::run`], and answer before the guard is dropped.

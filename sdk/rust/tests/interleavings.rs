@@ -247,3 +247,76 @@ fn a_copy_beside_transactions_ends_with_what_is_held() {
         ITERATIONS,
     );
 }
+
+#[test]
+fn a_visit_that_reads_and_changes_its_map_ends_beside_a_writer_and_a_copy() {
+    shuttle::check_random(
+        || {
+            let (paci, map) = program();
+            let visitor = {
+                let (paci, map) = (paci.clone(), map.clone());
+                thread::spawn(move || {
+                    let Ok(guard) = paci.enter("visit") else { return };
+                    let mut met = Vec::new();
+                    guard.run(|| {
+                        map.for_each(|key, value| {
+                            met.push(key.to_vec());
+                            if key.len() > 1 {
+                                assert!(map.get(key).unwrap().is_some());
+                                map.put(key, value).unwrap();
+                            }
+                        })
+                        .unwrap();
+                    });
+                    let stays = |name: &str| met.iter().filter(|key| *key == name.as_bytes()).count();
+                    assert_eq!((stays("alice"), stays("bob")), (1, 1), "what stays is met once");
+                })
+            };
+            let writer = {
+                let (paci, map) = (paci.clone(), map.clone());
+                thread::spawn(move || {
+                    let Ok(guard) = paci.enter("write") else { return };
+                    guard.run(|| {
+                        map.put([7], [0]).unwrap();
+                        map.delete([7]).unwrap();
+                        map.put([8], [0]).unwrap();
+                    });
+                })
+            };
+            let mut peer = Peer::begin(&paci);
+            peer.copy(&paci);
+            seal(&paci, vec![visitor, writer]);
+            peer.drain(&paci);
+            assert_eq!(peer, Peer::of(&paci));
+        },
+        ITERATIONS,
+    );
+}
+
+#[test]
+fn transactions_that_are_begun_inside_of_each_other_in_either_order_never_wait_for_each_other() {
+    shuttle::check_random(
+        || {
+            let (paci, map) = program();
+            let other = paci.map("orders").unwrap();
+            let orders = [(map.clone(), other.clone()), (other, map)];
+            let threads: Vec<_> = orders
+                .into_iter()
+                .map(|(outer, inner)| {
+                    thread::spawn(move || {
+                        let within = outer.transact(|txn| {
+                            txn.put([7], [0]);
+                            inner.put([8], [0])
+                        });
+                        assert_eq!(within, Ok(Err(TransactError::Nested)));
+                        assert_eq!(inner.get([8]), Ok(None));
+                    })
+                })
+                .collect();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        },
+        ITERATIONS,
+    );
+}

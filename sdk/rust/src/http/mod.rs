@@ -37,12 +37,17 @@ impl Refused {
 }
 
 impl TransactError {
-    /// As [`Refused::into_response`]; a record that is too large is 413.
+    /// As [`Refused::into_response`]; a record that is too large is 413, and a transaction inside of another one, which is
+    /// a fault of the program, 500.
     pub fn into_response(self) -> Response<Full<Bytes>> {
         match self {
             Self::Refused(refused) => refused.into_response(),
             Self::RecordTooLarge { .. } => {
                 answer(StatusCode::PAYLOAD_TOO_LARGE, r#"{"error":"the record is too large"}"#)
+            }
+            Self::Nested => {
+                let fault = r#"{"error":"a transaction inside of another one"}"#;
+                answer(StatusCode::INTERNAL_SERVER_ERROR, fault)
             }
         }
     }

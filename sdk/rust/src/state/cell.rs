@@ -32,7 +32,8 @@ impl Cell {
         self.map.put("", value)
     }
 
-    /// Sets the value to what `change` makes of it, as one step, and returns that.
+    /// Sets the value to what `change` makes of it, as one step, and returns that. In `change` the same holds as in the
+    /// closure of [`Map::transact`].
     ///
     /// # Errors
     /// As [`Map::transact`].

@@ -1,11 +1,11 @@
 //! A map whose content moves with the instance.
 
-use super::record::{RECORD_BYTES_MAX, Record};
-use super::table::{Change, Table};
+use super::record::RECORD_BYTES_MAX;
+use super::table::Table;
+use super::txn::{Inside, Txn};
 use crate::gate::Gate;
 use crate::guard::{Guard, Refused};
 use bytes::Bytes;
-use hashbrown::HashTable;
 use std::sync::Arc;
 
 /// A map from bytes to bytes that moves with the instance. Cheap to clone: clones are the same map.
@@ -30,6 +30,12 @@ pub enum TransactError {
         /// Key and value.
         bytes: usize,
     },
+    /// It began inside of another one: in its closure, on whatever map.
+    #[error(
+        "a transaction (transact, put, delete, set or update) inside of another one's closure: it would wait for ever; \
+         begin it when the other one has ended, or keep what changes together in one map"
+    )]
+    Nested,
 }
 
 impl Map {
@@ -64,8 +70,13 @@ impl Map {
         Ok(self.len()? == 0)
     }
 
-    /// Calls `visit` with each key and value, in no order. Records that change meanwhile are met before or after their
-    /// change.
+    /// Calls `visit` with each key and value, in no order. No lock is held meanwhile: `visit` may use this map and others,
+    /// and change them.
+    ///
+    /// A record that is there from the beginning to the end is met once, with a value that it had meanwhile. One that
+    /// comes or goes meanwhile may be met or not, and one that goes and comes again even twice; whatever comes, the visit
+    /// ends. So what is met is not what was there at one moment, unless nothing changes. The visit keeps a few hundred
+    /// records at a time, which are not copied.
     ///
     /// # Errors
     /// The gate is closed.
@@ -76,11 +87,14 @@ impl Map {
     }
 
     /// Reads and changes records as one step: transactions on a map follow each other, and what one changes is applied
-    /// after its closure ended. If the closure panics nothing is applied. The closure should be short; it must not start
-    /// another transaction on the same map.
+    /// after its closure ended. If the closure panics nothing is applied.
+    ///
+    /// The closure may read every map. In it a transaction on this map or another one, [`Map::put`] and [`Map::delete`]
+    /// included, is an error at once. The closure should be short, for others wait for its end; and it must not wait for
+    /// another thread that changes the same map, because nobody can see that and both would wait for ever.
     ///
     /// # Errors
-    /// The gate is closed, or a record is too large. Nothing was applied.
+    /// The gate is closed, a record is too large, or the transaction began inside of another one. Nothing was applied.
     pub fn transact<T>(&self, work: impl FnOnce(&mut Txn<'_>) -> T) -> Result<T, TransactError> {
         let done: Result<Result<T, std::convert::Infallible>, _> = self.try_transact(|txn| Ok(work(txn)));
         done.map(|Ok(value)| value)
@@ -89,11 +103,12 @@ impl Map {
     /// As [`Map::transact`], but nothing is applied if the closure gives an error.
     ///
     /// # Errors
-    /// The gate is closed, or a record is too large. Nothing was applied.
+    /// As [`Map::transact`].
     pub fn try_transact<T, E>(
         &self,
         work: impl FnOnce(&mut Txn<'_>) -> Result<T, E>,
     ) -> Result<Result<T, E>, TransactError> {
+        let _inside = Inside::enter().ok_or(TransactError::Nested)?;
         let guard = Guard::enter(&self.gate, self.table.name())?;
         let _writer = self.table.writer();
         let mut txn = Txn::new(&self.table);
@@ -101,12 +116,10 @@ impl Map {
             Ok(value) => value,
             Err(error) => return Ok(Err(error)),
         };
-        if let Some(bytes) = txn.too_large {
-            return Err(TransactError::RecordTooLarge { bytes });
-        }
-        if !txn.changes.is_empty() {
+        let changes = txn.changes()?;
+        if !changes.is_empty() {
             guard.note_change();
-            self.table.apply(&txn.changes);
+            self.table.apply(&changes);
         }
         Ok(Ok(value))
     }
@@ -125,64 +138,6 @@ impl Map {
     /// As [`Map::transact`].
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<(), TransactError> {
         self.transact(|txn| txn.delete(key))
-    }
-}
-
-/// A transaction on a [`Map`]. It sees its own changes; others see them all at its end.
-#[derive(Debug)]
-pub struct Txn<'a> {
-    table: &'a Table,
-    changes: Vec<Change>,
-    /// Hash of the key and place in `changes`.
-    index: HashTable<(u64, usize)>,
-    scratch: Vec<u8>,
-    too_large: Option<usize>,
-}
-
-impl<'a> Txn<'a> {
-    pub(crate) fn new(table: &'a Table) -> Self {
-        Self { table, changes: Vec::new(), index: HashTable::new(), scratch: Vec::new(), too_large: None }
-    }
-
-    /// The value of a key, without a copy.
-    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Bytes> {
-        let key = key.as_ref();
-        let hash = self.table.hash(key);
-        match self.find(hash, key).map(|place| &self.changes[place]) {
-            Some(change) if change.live => Some(change.record.value()),
-            Some(_) => None,
-            None => self.table.get(hash, key).map(|record| record.value()),
-        }
-    }
-
-    /// Sets a record. One larger than [`RECORD_BYTES_MAX`] fails the transaction at its end.
-    pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        self.change(key.as_ref(), value.as_ref(), true);
-    }
-
-    /// Deletes a record, if it is there.
-    pub fn delete(&mut self, key: impl AsRef<[u8]>) {
-        self.change(key.as_ref(), &[], false);
-    }
-
-    fn change(&mut self, key: &[u8], value: &[u8], live: bool) {
-        let Some(record) = Record::new(key, value, &mut self.scratch) else {
-            self.too_large = Some(key.len().saturating_add(value.len()));
-            return;
-        };
-        let hash = self.table.hash(key);
-        match self.find(hash, key) {
-            Some(place) => self.changes[place] = Change { record, live },
-            None => {
-                self.index.insert_unique(hash, (hash, self.changes.len()), |(hash, _)| *hash);
-                self.changes.push(Change { record, live });
-            }
-        }
-    }
-
-    fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
-        let same = |&(of, place): &(u64, usize)| of == hash && self.changes[place].record.key() == key;
-        self.index.find(hash, same).map(|&(_, place)| place)
     }
 }
 
@@ -239,6 +194,87 @@ mod tests {
         assert!(matches!(too_large, Err(TransactError::RecordTooLarge { .. })));
         assert_eq!(map.get("alice").unwrap().unwrap(), "100");
         assert_eq!(gate.held(), 0);
+    }
+
+    /// Does work that may hang if it is wrong.
+    fn bounded(work: impl FnOnce() + Send + 'static) {
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            work();
+            let _ = done.send(());
+        });
+        is_done.recv_timeout(std::time::Duration::from_secs(60)).expect("it ends, and does not fail");
+    }
+
+    #[test]
+    fn what_is_visited_may_be_read_and_changed_meanwhile() {
+        bounded(|| {
+            let (map, _) = map();
+            (0..2_000_u32).for_each(|key| map.put(key.to_be_bytes(), "old").unwrap());
+            let mut met = std::collections::BTreeSet::new();
+            map.for_each(|key, value| {
+                assert_eq!(value, "old");
+                assert_eq!(map.get(key).unwrap().unwrap(), "old");
+                map.put(key, "new").unwrap();
+                assert!(met.insert(key.to_vec()), "{key:?} is met twice");
+            })
+            .unwrap();
+            assert_eq!(met.len(), 2_000);
+            map.for_each(|key, value| {
+                assert_eq!(value, "new");
+                map.delete(key).unwrap();
+            })
+            .unwrap();
+            assert_eq!(map.len(), Ok(0));
+        });
+    }
+
+    #[test]
+    fn a_visit_that_adds_records_ends() {
+        bounded(|| {
+            let (map, _) = map();
+            (0..1_000_u32).for_each(|key| map.put(key.to_be_bytes(), "").unwrap());
+            let mut met = 0_u32;
+            map.for_each(|_, _| {
+                met += 1;
+                map.put((1_000 + met).to_be_bytes(), "").unwrap();
+            })
+            .unwrap();
+            assert_eq!(met, 1_000);
+        });
+    }
+
+    #[test]
+    fn a_transaction_inside_of_another_one_is_refused_at_once_on_whatever_map() {
+        bounded(|| {
+            let gate = Arc::new(Gate::new(true));
+            let new = |name| Map::new(Arc::new(Table::new(name)), gate.clone());
+            let (one, other) = (new("one"), new("other"));
+            other.put("k", "1").unwrap();
+            one.transact(|txn| {
+                txn.put("k", "2");
+                for inner in [&other, &one] {
+                    assert_eq!(inner.put("k", "3"), Err(TransactError::Nested));
+                    assert_eq!(inner.delete("k"), Err(TransactError::Nested));
+                    assert_eq!(inner.transact(|_| unreachable!("it is refused")), Err(TransactError::Nested));
+                }
+                other.for_each(|_, _| assert_eq!(one.put("k", "3"), Err(TransactError::Nested))).unwrap();
+                assert_eq!(other.get("k").unwrap().unwrap(), "1", "reading is no transaction");
+            })
+            .unwrap();
+            assert_eq!(one.get("k").unwrap().unwrap(), "2");
+            assert_eq!(other.put("k", "4"), Ok(()), "the other one has ended");
+        });
+    }
+
+    #[test]
+    fn who_panicked_in_a_transaction_can_begin_the_next() {
+        let (map, _) = map();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            map.transact(|_| panic!("a handler's fault"))
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(map.put("alice", "1"), Ok(()));
     }
 
     #[test]

@@ -7,8 +7,10 @@ pub(crate) mod record;
 pub(crate) mod shard;
 pub(crate) mod store;
 pub(crate) mod table;
+mod txn;
 
 pub use cell::Cell;
-pub use map::{Map, TransactError, Txn};
+pub use map::{Map, TransactError};
 pub use record::RECORD_BYTES_MAX;
 pub use store::{CONTAINERS_MAX, ContainerError};
+pub use txn::Txn;

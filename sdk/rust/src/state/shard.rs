@@ -98,9 +98,14 @@ impl Shard {
         }
     }
 
-    /// Each record, in no order.
-    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.slots.iter().filter_map(|slot| match &slot.content {
+    /// How many slots there are.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The records in so many slots, from one on.
+    pub(crate) fn records(&self, from: usize, slots: usize) -> impl Iterator<Item = &Record> {
+        self.slots.iter().skip(from).take(slots).filter_map(|slot| match &slot.content {
             Content::Live(record, _) => Some(record),
             Content::Free | Content::Gone(..) => None,
         })

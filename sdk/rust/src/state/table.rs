@@ -13,6 +13,12 @@ pub(crate) const SHARDS: usize = 256;
 #[cfg(feature = "shuttle")]
 pub(crate) const SHARDS: usize = 2;
 
+/// Slots of a shard that a visit looks at before it lets go of the lock: so many records it keeps at most.
+#[cfg(not(feature = "shuttle"))]
+const VISITED_AT_ONCE: usize = 256;
+#[cfg(feature = "shuttle")]
+const VISITED_AT_ONCE: usize = 1;
+
 /// A container's records.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -137,10 +143,18 @@ impl Table {
         })
     }
 
-    /// Calls `visit` with each record.
+    /// Calls `visit` with each record, and holds no lock meanwhile: `visit` may read and change this table.
+    ///
+    /// A record that is there all the time is met once, because it never leaves its slot. Slots that are new since the
+    /// beginning are passed over, so that the visit ends whatever `visit` adds.
     pub(crate) fn each(&self, mut visit: impl FnMut(&Record)) {
-        for shard in &self.shards {
-            read(shard).records().for_each(&mut visit);
+        let ends: Vec<_> = self.shards.iter().map(|shard| read(shard).slots()).collect();
+        let mut taken = Vec::with_capacity(VISITED_AT_ONCE);
+        for (shard, end) in self.shards.iter().zip(ends) {
+            for from in (0..end).step_by(VISITED_AT_ONCE) {
+                taken.extend(read(shard).records(from, VISITED_AT_ONCE.min(end - from)).cloned());
+                taken.drain(..).for_each(|record| visit(&record));
+            }
         }
     }
 

@@ -178,4 +178,32 @@ pub(super) const LIST: &[Mutant] = &[
             "handoff::tests::what_is_loaded_is_what_the_source_held_when_it_was_sealed",
         ),
     },
+    Mutant {
+        name: "a transaction begins inside of another one",
+        file: "sdk/rust/src/state/txn.rs",
+        find: r"is_inside.replace(true)",
+        replace: r"is_inside.replace(false)",
+        catch: unit(
+            "paracloud-sdk",
+            "state::map::tests::a_transaction_inside_of_another_one_is_refused_at_once_on_whatever_map",
+        ),
+    },
+    Mutant {
+        name: "a visit holds the lock of what it visits",
+        file: "sdk/rust/src/state/table.rs",
+        find: r"
+                taken.drain(..).for_each(|record| visit(&record));",
+        replace: r"
+                let _locked = read(shard);
+                taken.drain(..).for_each(|record| visit(&record));",
+        catch: interleavings("a_visit_that_reads_and_changes_its_map_ends_beside_a_writer_and_a_copy"),
+    },
+    Mutant {
+        name: "a visit goes on for as long as records come",
+        file: "sdk/rust/src/state/table.rs",
+        find: r"for from in (0..end).step_by(VISITED_AT_ONCE) {",
+        replace: r"for from in (0..).step_by(VISITED_AT_ONCE).take_while(|from| *from < read(shard).slots().max(end)) {
+                let end = from + VISITED_AT_ONCE;",
+        catch: unit("paracloud-sdk", "state::map::tests::a_visit_that_adds_records_ends"),
+    },
 ];
