@@ -10,7 +10,7 @@ mod gathering;
 
 use crate::control::{Control, View};
 use crate::journal::Allowance;
-use crate::operations::{Figures, Tracker};
+use crate::operations::Tracker;
 use crate::recovery::History;
 use crate::register::Gone;
 use crate::store::StoreError;
@@ -21,6 +21,7 @@ use paracloud_core::register::{Change, Proposer, Record};
 use paracloud_substrate::config::App;
 use paracloud_substrate::message::{Known, Note};
 use paracloud_substrate::person::Outcome;
+use paracloud_substrate::seen::Account;
 use paracloud_substrate::trace::Traced;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -44,7 +45,14 @@ pub(crate) enum Told {
     /// An agent has something for people.
     Note(Option<OperationNumber>, Note),
     /// A gateway says what clients saw of a pause.
-    Parked(GatewayId, Figures),
+    Parked {
+        /// Which one.
+        gateway: GatewayId,
+        /// What they saw.
+        account: Account,
+        /// It was said before, and may not have been heard.
+        again: bool,
+    },
     /// A person gave a node up.
     NodeLost(NodeId),
     /// A person put right what made it unknown.
@@ -122,6 +130,8 @@ pub(crate) struct Instance {
     tracker: Option<Tracker>,
     /// An outcome that waits for the figures of gateways.
     closing: Option<(Tracker, Outcome, Instant)>,
+    /// The operation whose outcome was told before these gateways had said everything.
+    late: Option<(OperationNumber, BTreeSet<GatewayId>)>,
     last_outcome: Option<Outcome>,
     stuck: Option<Stuck>,
     /// Nodes whose processes count as dead because a person gave them up.
@@ -155,6 +165,7 @@ impl Instance {
             timers: BTreeMap::new(),
             tracker: None,
             closing: None,
+            late: None,
             last_outcome: None,
             stuck: None,
             buried: BTreeSet::new(),
@@ -221,7 +232,7 @@ impl Instance {
             Told::Gateway(gateway, message) => self.take(Input::Gateway(gateway, message)).await?,
             Told::Known(node, known) => self.learn(node, known).await?,
             Told::Note(operation, note) => self.note(operation, note).await?,
-            Told::Parked(gateway, figures) => self.parked(gateway, figures).await?,
+            Told::Parked { gateway, account, again } => self.parked(gateway, account, again).await?,
             Told::NodeLost(node) => self.node_lost(node).await?,
             Told::Reconsider => self.reconsider().await?,
             Told::Show(shown) => {

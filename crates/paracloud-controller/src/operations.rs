@@ -9,7 +9,8 @@ use paracloud_core::register::{Change, Mode, Record, Step};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::message::{Note, Terms};
 use paracloud_substrate::person::{Outcome, Progress};
-use std::collections::{BTreeMap, VecDeque};
+use paracloud_substrate::seen::{Account, Accounts};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// The shortest time between two words about a copy's progress.
@@ -27,19 +28,12 @@ const DIED_SERVING: &str =
 /// What a move that was rolled back cost when its source was dead by then.
 const DIED_AS_SOURCE: &str = "the source's process died, and was started anew: what only it held is lost";
 
-/// What one gateway saw of the pause.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Figures {
-    pub(crate) requests: u32,
-    pub(crate) parked_us_max: u64,
-    pub(crate) failed: u32,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Tracker {
     pub(crate) operation: OperationNumber,
     begun: Instant,
+    begun_unix_ms: u64,
     /// What passed before this controller began, in milliseconds.
     before_ms: u64,
     phases: Vec<(Phase, u64)>,
@@ -53,9 +47,12 @@ pub(crate) struct Tracker {
     pub(crate) parks: bool,
     state_bytes: Option<u64>,
     predicted_pause_ms: Option<u32>,
-    carried_bytes: u64,
+    /// `None`: what crossed before this controller began is not known, and nothing was counted since.
+    carried_bytes: Option<u64>,
     samples: VecDeque<(Instant, u64)>,
-    figures: BTreeMap<GatewayId, Figures>,
+    accounts: Accounts,
+    /// Gateways that have said all that their clients saw.
+    heard: BTreeSet<GatewayId>,
     told: Option<Instant>,
 }
 
@@ -65,6 +62,7 @@ impl Tracker {
         Self {
             operation,
             begun,
+            begun_unix_ms: now_unix_ms().saturating_sub(millis(begun.elapsed())),
             before_ms: 0,
             phases: Vec::new(),
             current: None,
@@ -74,9 +72,10 @@ impl Tracker {
             parks: false,
             state_bytes: None,
             predicted_pause_ms: None,
-            carried_bytes: 0,
+            carried_bytes: Some(0),
             samples: VecDeque::new(),
-            figures: BTreeMap::new(),
+            accounts: Accounts::default(),
+            heard: BTreeSet::new(),
             told: None,
         }
     }
@@ -85,9 +84,11 @@ impl Tracker {
     /// that was not sealed yet is given up.
     pub(crate) fn recovered(operation: OperationNumber, past: Option<Past>) -> Self {
         let mut tracker = Self::new(operation, Instant::now(), Terms::default());
+        tracker.carried_bytes = None;
         let Some(past) = past.filter(|past| past.operation == operation) else { return tracker };
         let now = now_unix_ms();
         tracker.before_ms = now.saturating_sub(past.begun_unix_ms);
+        tracker.begun_unix_ms = past.begun_unix_ms;
         tracker.phases = past.phases;
         if let Some((phase, since)) = past.current {
             tracker.phases.push((phase, now.saturating_sub(since) * 1000));
@@ -95,13 +96,7 @@ impl Tracker {
         tracker.cause = past.cause;
         tracker.parks = past.parked;
         tracker.state_bytes = past.state_bytes;
-        tracker.figures = past
-            .figures
-            .into_iter()
-            .map(|(gateway, (requests, parked_us_max, failed))| {
-                (GatewayId(gateway), Figures { requests, parked_us_max, failed })
-            })
-            .collect();
+        tracker.accounts = past.accounts;
         tracker
     }
 
@@ -159,9 +154,9 @@ impl Tracker {
 
     /// An agent counted what crossed the channel.
     pub(crate) fn carried(&mut self, bytes: u64) {
-        self.carried_bytes = self.carried_bytes.max(bytes);
+        self.carried_bytes = self.carried_bytes.max(Some(bytes));
         let now = Instant::now();
-        self.samples.push_back((now, self.carried_bytes));
+        self.samples.push_back((now, self.carried_bytes.unwrap_or(bytes)));
         let old = |since: Instant| now.duration_since(since) > RATE_OVER;
         while self.samples.len() > SAMPLES_MAX || self.samples.get(1).is_some_and(|(since, _)| old(*since)) {
             self.samples.pop_front();
@@ -173,17 +168,20 @@ impl Tracker {
         self.predicted_pause_ms = Some(pause_ms);
     }
 
-    /// A gateway said what its clients saw.
-    pub(crate) fn parked(&mut self, gateway: GatewayId, figures: Figures) {
-        let known = self.figures.entry(gateway).or_default();
-        known.requests = known.requests.saturating_add(figures.requests);
-        known.parked_us_max = known.parked_us_max.max(figures.parked_us_max);
-        known.failed = known.failed.saturating_add(figures.failed);
+    /// A gateway said what its clients saw, and with `is_last` all of it. `false`: that is known, or of a pause before.
+    pub(crate) fn parked(&mut self, gateway: GatewayId, account: &Account, is_last: bool) -> bool {
+        if account.began_unix_us < self.begun_unix_ms.saturating_mul(1000) {
+            return false;
+        }
+        if is_last {
+            self.heard.insert(gateway);
+        }
+        self.accounts.hear(gateway.0, account)
     }
 
-    /// Whether this gateway has said it.
+    /// Whether this gateway has said all of it.
     pub(crate) fn has_heard(&self, gateway: GatewayId) -> bool {
-        self.figures.contains_key(&gateway)
+        self.heard.contains(&gateway)
     }
 
     /// How far the copy is, if it is time to say so again.
@@ -193,9 +191,10 @@ impl Tracker {
         }
         self.told = Some(Instant::now());
         let rate_bytes_per_s = self.rate_bytes_per_s();
-        let left = self.state_bytes.map(|state| state.saturating_sub(self.carried_bytes));
+        let carried_bytes = self.carried_bytes.unwrap_or_default();
+        let left = self.state_bytes.map(|state| state.saturating_sub(carried_bytes));
         Some(Progress {
-            carried_bytes: self.carried_bytes,
+            carried_bytes,
             state_bytes: self.state_bytes,
             rate_bytes_per_s,
             eta_ms: left.and_then(|left| left.saturating_mul(1000).checked_div(rate_bytes_per_s)),
@@ -212,14 +211,14 @@ impl Tracker {
     }
 
     /// The operation was closed: `open` is its last record with it open, `closed` the one after it. What gateways
-    /// say later is added by [`Tracker::add_figures`].
+    /// say later is added by [`Tracker::conclude`].
     pub(crate) fn close(&mut self, app: &App, open: &Record, closed: &Record) -> Outcome {
         self.end_phase();
         let committed = open.step() == Some(Step::Retire);
         let moved = open.operation.as_ref();
         let mode = moved.map_or(Mode::Handoff, |operation| operation.mode);
         let state_lost = moved.is_some_and(|it| it.loses_state(closed.owner.start));
-        let here_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let here_ms = millis(self.begun.elapsed());
         Outcome {
             instance: app.name.clone(),
             operation: self.operation,
@@ -232,20 +231,27 @@ impl Tracker {
             incarnation: closed.incarnation.0,
             phases: self.phases.clone(),
             total_ms: self.before_ms.saturating_add(here_ms),
-            carried_bytes: self.carried_bytes,
+            carried_bytes: None,
             parked: 0,
             parked_us_max: 0,
             failed: 0,
+            uploads_failed: 0,
+            streams_cut: 0,
+            websockets_closed: 0,
+            clients_known: false,
         }
     }
 
-    /// What gateways have said so far.
-    pub(crate) fn add_figures(&self, outcome: &mut Outcome) {
-        for figures in self.figures.values() {
-            outcome.parked = outcome.parked.saturating_add(figures.requests);
-            outcome.parked_us_max = outcome.parked_us_max.max(figures.parked_us_max);
-            outcome.failed = outcome.failed.saturating_add(figures.failed);
-        }
-        outcome.carried_bytes = outcome.carried_bytes.max(self.carried_bytes);
+    /// What gateways have said, and what crossed the channel. With `clients_known` no gateway has more to say.
+    pub(crate) fn conclude(&self, outcome: &mut Outcome, clients_known: bool) {
+        outcome.saw(&self.accounts);
+        outcome.clients_known = clients_known;
+        // A move by restart has no channel.
+        let nothing = (outcome.mode == Mode::Restart).then_some(0);
+        outcome.carried_bytes = self.carried_bytes.or(nothing);
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

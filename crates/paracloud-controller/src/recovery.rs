@@ -12,6 +12,7 @@ use paracloud_core::migration::Phase;
 use paracloud_core::register::{Record, Step};
 use paracloud_substrate::message::{Known, Note};
 use paracloud_substrate::person::{Event, What};
+use paracloud_substrate::seen::Accounts;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Numbers from here on are not believed: no instance was moved or started so often.
@@ -134,8 +135,8 @@ pub(crate) struct Past {
     pub(crate) state_bytes: Option<u64>,
     /// Gateways were told to park.
     pub(crate) parked: bool,
-    /// Requests that waited, the longest wait in microseconds, and requests that failed, of each gateway.
-    pub(crate) figures: BTreeMap<u32, (u32, u64, u32)>,
+    /// What gateways said that their clients saw.
+    pub(crate) accounts: Accounts,
 }
 
 /// Reads the journal once, from its oldest entry.
@@ -167,12 +168,12 @@ impl History {
                     open.state_bytes = estimate.state_kib.map(|kib| u64::from(kib) * 1024);
                 }
             }
-            What::Parked { gateway, requests, parked_us_max, failed } => {
+            What::Parked { gateway, account } => {
                 if let Some(open) = &mut self.open {
-                    open.figures.insert(*gateway, (*requests, *parked_us_max, *failed));
+                    open.accounts.hear(*gateway, account);
                 }
             }
-            What::Note(_) | What::Progress(_) => {}
+            What::Note(_) | What::Progress(_) | What::Concluded(_) => {}
         }
     }
 
@@ -189,7 +190,7 @@ impl History {
                     cause: None,
                     state_bytes: None,
                     parked: false,
-                    figures: BTreeMap::new(),
+                    accounts: Accounts::default(),
                 });
             }
             "close" => self.open = None,

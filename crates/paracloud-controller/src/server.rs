@@ -2,7 +2,6 @@
 
 use crate::control::Control;
 use crate::instance::Told;
-use crate::operations::Figures;
 use crate::peers::{Outgoing, Peer, write_out};
 use crate::{ControllerError, person, recovery};
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
@@ -166,9 +165,8 @@ async fn gateway_link(
                     FromGatewayLine::Machine { instance, message } => {
                         control.tell(&instance, Told::Gateway(gateway, message)).await;
                     }
-                    FromGatewayLine::Parked { instance, requests, parked_us_max, failed } => {
-                        let figures = Figures { requests, parked_us_max, failed };
-                        control.tell(&instance, Told::Parked(gateway, figures)).await;
+                    FromGatewayLine::Parked { instance, account, again } => {
+                        control.tell(&instance, Told::Parked { gateway, account, again }).await;
                     }
                 }
             }

@@ -5,6 +5,7 @@
 //! before it is given back, because none of them waits: a verdict is handed to the request it is for, a message to the
 //! link's queue, a timer to its task.
 
+use crate::account::Book;
 use crate::bounds::{AHEAD_MAX, LINK_QUEUE_MAX, STREAM_AGE};
 use crate::parked::{Log, ParkedLine};
 use crate::pause::Pause;
@@ -19,8 +20,9 @@ use paracloud_core::migration::message::{FromGateway, ToGateway};
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::register::RecordOrder;
 use paracloud_substrate::message::FromGatewayLine;
+use paracloud_substrate::seen::{Account, Seen};
 use paracloud_substrate::{failpoint, trace::Traced};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -94,11 +96,17 @@ impl ToController {
         (Self { queue: sender, is_up: Arc::clone(&is_up) }, Link { queue: receiver, is_up })
     }
 
-    /// Hands a message over. A message that finds no link, or a full queue, is lost, as messages may be.
-    fn send(&self, message: Outgoing) {
-        if self.is_up.load(Ordering::Relaxed) && self.queue.try_send(message).is_err() {
+    /// Hands a message over. A message that finds no link, or a full queue, is lost, as messages may be; then the answer
+    /// is `false`.
+    fn send(&self, message: Outgoing) -> bool {
+        if !self.is_up.load(Ordering::Relaxed) {
+            return false;
+        }
+        let sent = self.queue.try_send(message).is_ok();
+        if !sent {
             tracing::debug!("a message to the controller is lost: its queue is full");
         }
+        sent
     }
 }
 
@@ -129,7 +137,10 @@ struct State {
     tickets: Tickets,
     /// Requests that wait for a verdict.
     waiting: HashMap<Ticket, oneshot::Sender<Verdict>>,
+    /// Requests whose bodies were passed on as they came, in part or whole.
+    uploads: BTreeSet<Ticket>,
     pause: Pause,
+    book: Book,
     ask: Option<JoinHandle<()>>,
     leaving: Option<RecordOrder>,
     /// The newest table that was said to release.
@@ -146,6 +157,7 @@ struct Tickets {
 impl State {
     fn release(&mut self, ticket: Ticket) {
         self.waiting.remove(&ticket);
+        self.uploads.remove(&ticket);
         self.tickets.free.push(ticket.0);
     }
 }
@@ -175,7 +187,9 @@ impl Control {
             machine,
             tickets: Tickets::default(),
             waiting: HashMap::new(),
+            uploads: BTreeSet::new(),
             pause: Pause::default(),
+            book: Book::default(),
             ask: None,
             leaving: None,
             released: None,
@@ -310,6 +324,37 @@ impl Control {
         self.log.write(line);
     }
 
+    /// The body of a request is passed on as it comes.
+    pub(crate) fn uploads(&self, ticket: Ticket) {
+        self.state().uploads.insert(ticket);
+    }
+
+    /// A WebSocket to this process is relayed, for as long as what is returned lives.
+    pub(crate) fn websocket(self: &Arc<Self>, start: StartId) -> WebSocket {
+        self.state().book.websocket_begins(start);
+        WebSocket { control: Arc::clone(self), start }
+    }
+
+    /// A client saw something of a pause, or of what follows it.
+    pub(crate) fn saw(&self, what: impl FnOnce(&mut Seen)) {
+        let mut state = self.state();
+        state.book.saw(what);
+        self.settle(&mut state);
+    }
+
+    /// Whether what ends now on the way to this process ends because the instance moves.
+    pub(crate) fn moves_from(&self, start: StartId) -> bool {
+        let view = self.view.borrow();
+        view.parks || view.has_left(start)
+    }
+
+    /// What was told last of a pause is told again: the link before this one may have lost it.
+    pub(crate) fn tell_again(&self) {
+        if let Some(account) = self.state().book.last() {
+            let _ = self.tell(account, true);
+        }
+    }
+
     /// Hands what the machine's log holds to its file.
     pub(crate) fn flush(&self) {
         self.state().machine.flush();
@@ -340,6 +385,11 @@ impl Control {
                     }
                     Effect::Fail(ticket, failure) => {
                         state.pause.failed();
+                        let is_upload = state.uploads.contains(&ticket);
+                        state.book.saw_if_open(|seen| {
+                            seen.failed += 1;
+                            seen.uploads_failed += u32::from(is_upload);
+                        });
                         deliver(state, &mut heard, ticket, Verdict::Fail(failure));
                     }
                     Effect::Coordinator(message) => self.say(state, message),
@@ -356,6 +406,7 @@ impl Control {
                     }
                     Effect::Parked(_) => {
                         state.pause.withheld(Instant::now());
+                        state.book.open();
                         heard.parked = true;
                     }
                 }
@@ -389,7 +440,7 @@ impl Control {
             (promise, Stand(me))
         });
         let line = FromGatewayLine::Machine { instance: self.instance.clone(), message };
-        self.controller.send(Outgoing { line, stand });
+        let _ = self.controller.send(Outgoing { line, stand });
     }
 
     fn arm(&self, state: &mut State, after_ms: u32) {
@@ -430,16 +481,20 @@ impl Control {
             if state.pause.is_over() {
                 state.pause.take_failed();
             }
+            if let Some(before) = state.book.turn() {
+                let _ = self.tell(before, false);
+            }
             tokio::spawn(cut_streams(me));
         }
-        // Whoever waits for the figures of this pause hears that nobody waited.
-        if before.parks && !now.parks && state.pause.is_over() {
-            let failed = state.pause.take_failed();
-            self.tell_pause(0, 0, failed);
+        if state.book.has_left_behind(now.route.map(|route| route.start)) {
+            state.book.open();
+        }
+        if before.parks && !now.parks {
+            state.book.tell_soon();
         }
     }
 
-    /// Tells the controller of a pause that is over, and writes it into the log once nothing more will be known of it.
+    /// Writes a pause into the log once nothing more will be known of it, and tells the controller what clients saw.
     fn settle(&self, state: &mut State) {
         let said = state.pause.say(state.machine.machine().parked());
         for over in said.lines {
@@ -453,14 +508,39 @@ impl Control {
             });
         }
         if let Some(over) = said.over {
-            self.tell_pause(over.requests, over.parked_us.unwrap_or(0), over.failed);
+            state.book.saw(|seen| {
+                seen.requests += over.requests;
+                seen.parked_us_max = seen.parked_us_max.max(over.parked_us.unwrap_or(0));
+            });
+            state.book.tell_soon();
+        }
+        let view = *self.view.borrow();
+        let waits = view.parks || !state.pause.is_over();
+        if let Some(account) = state.book.due(waits, view.route.map(|route| route.start))
+            && self.tell(account, false)
+        {
+            state.book.told(account);
         }
     }
 
-    fn tell_pause(&self, requests: u32, parked_us_max: u64, failed: u32) {
-        let instance = self.instance.clone();
-        let line = FromGatewayLine::Parked { instance, requests, parked_us_max, failed };
-        self.controller.send(Outgoing { line, stand: None });
+    fn tell(&self, account: Account, again: bool) -> bool {
+        let line = FromGatewayLine::Parked { instance: self.instance.clone(), account, again };
+        self.controller.send(Outgoing { line, stand: None })
+    }
+}
+
+/// A WebSocket that is relayed.
+#[derive(Debug)]
+pub(crate) struct WebSocket {
+    control: Arc<Control>,
+    start: StartId,
+}
+
+impl Drop for WebSocket {
+    fn drop(&mut self) {
+        let mut state = self.control.state();
+        state.book.websocket_ends(self.start);
+        self.control.settle(&mut state);
     }
 }
 

@@ -26,8 +26,10 @@ pub(crate) async fn talk(
     controls: &BTreeMap<String, Arc<Control>>,
     mut link: Link,
 ) {
+    let mut links = 0_u32;
     loop {
-        let end = connected(socket, gateway, controls, &mut link, deaf).await;
+        let end = connected(socket, gateway, controls, &mut link, deaf, links > 0).await;
+        links = links.saturating_add(1);
         link.is_up.store(false, Ordering::Relaxed);
         // Said to nobody, like everything on a lost link. A machine that stood still for it goes on.
         while link.queue.try_recv().is_ok() {}
@@ -47,6 +49,7 @@ async fn connected(
     controls: &BTreeMap<String, Arc<Control>>,
     link: &mut Link,
     deaf: Option<&Path>,
+    again: bool,
 ) -> Result<(), LinkError> {
     let (mut reader, mut writer) = halves(dial(socket).await);
     writer.write(&Caller::Gateway { gateway }).await?;
@@ -57,6 +60,9 @@ async fn connected(
     for control in controls.values() {
         let taken = control.input(Input::Started, None);
         saying(taken, link, &mut writer, gateway, deaf).await?;
+        if again {
+            control.tell_again();
+        }
     }
     loop {
         tokio::select! {

@@ -7,6 +7,7 @@
 //!                     ticket │ │ verdict                      websocket: whole messages, both ways
 //!                            ▼ │                              streams:   what may be cut
 //!                          control ◀──────▶ controller        parked:    the log of waits
+//!                             │                               account:   what clients saw of a pause
 //!                (core's gateway machine, one an instance)
 //! ```
 //!
@@ -23,6 +24,7 @@
 //!   on their way are bounded one by one and all together, those that wait also in time and count: what finds no room
 //!   closes its client with 1013.
 
+mod account;
 mod answer;
 mod body;
 mod bounds;

@@ -57,6 +57,7 @@ impl Passing {
         let Some(Content { connection, reply, request, stream }) = content else { return };
         // First the application is let go, then it is said.
         drop((connection, reply));
+        request.control().saw(|seen| seen.streams_cut += 1);
         request.replied();
         drop(stream);
     }
@@ -77,6 +78,9 @@ impl Passing {
         if let Some(Content { connection, request, .. }) = ended {
             if frame.is_none() {
                 request.control().pool.give(connection);
+            } else if request.control().moves_from(connection.start()) {
+                // Its process went in the move, before this was old enough to be cut.
+                request.control().saw(|seen| seen.streams_cut += 1);
             }
             request.replied();
         }

@@ -94,6 +94,7 @@ impl Proxy {
             let (mut parts, _) = response.into_parts();
             head::to_client(parts.status, &mut parts.headers);
             let tunnel = Tunnel {
+                counted: self.control.websocket(connection.start()),
                 control: Arc::clone(&self.control),
                 room: Arc::clone(&self.messages),
                 client,
@@ -147,6 +148,9 @@ impl Proxy {
                         continue;
                     }
                 }
+            }
+            if let Content::Upload(Some(_)) = &content {
+                ticketed.uploads();
             }
             let witness = ticketed.witness();
             let attempt = self.attempt(route, parts, &mut content, &witness);

@@ -116,6 +116,11 @@ impl Ticketed {
         }
     }
 
+    /// Its body is passed on as it comes, from now on.
+    pub(crate) fn uploads(&self) {
+        self.control.uploads(self.ticket);
+    }
+
     /// Whether its next attempt is the one at the bound.
     pub(crate) fn is_last(&self) -> bool {
         self.is_last

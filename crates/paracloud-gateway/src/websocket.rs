@@ -7,7 +7,7 @@
 //! one for which there is no room, or no place among those that wait: it has reached nobody.
 
 use crate::bounds::{CLOSE_WAIT, QUIET_WAIT};
-use crate::control::{Control, View};
+use crate::control::{Control, View, WebSocket};
 use crate::frames::{Breach, From, Unit, close};
 use crate::proxy::Client;
 use crate::room::Room;
@@ -24,7 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::watch;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep_until, timeout, timeout_at};
 
 /// The client has to connect again: its instance is served by another process.
 const RESTART: u16 = 1012;
@@ -36,6 +36,8 @@ const TRY_AGAIN_LATER: u16 = 1013;
 /// A WebSocket between a client and one process.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
+    /// Until its client was told, or was not there any more.
+    pub(crate) counted: WebSocket,
     pub(crate) control: Arc<Control>,
     /// For messages.
     pub(crate) room: Arc<Room>,
@@ -56,9 +58,22 @@ impl Tunnel {
         let farewell =
             self.relay(&mut from_client, &mut to_application, &mut from_application, &mut to_client).await;
         drop((to_application, from_application));
-        if let Some((code, reason)) = farewell {
-            tracing::debug!(instance = self.control.instance(), peer = %self.client.address, code, reason, "closed");
-            farewell_to(&mut from_client, to_client, code, reason).await;
+        let Self { counted, control, client, .. } = self;
+        match farewell {
+            Last::Done => {}
+            Last::Cut => control.saw(|seen| seen.streams_cut += 1),
+            Last::Close(code, reason) => {
+                tracing::debug!(instance = control.instance(), peer = %client.address, code, reason, "closed");
+                let until = Instant::now() + CLOSE_WAIT;
+                match timeout_at(until.into(), say_farewell(&mut to_client, code, reason)).await {
+                    Ok(Ok(())) if code == RESTART => control.saw(|seen| seen.websockets_closed += 1),
+                    Err(_) if code == RESTART => control.saw(|seen| seen.streams_cut += 1),
+                    // That of a client which is gone, and of one that was not closed for a move.
+                    Ok(Ok(())) | Ok(Err(_)) | Err(_) => {}
+                }
+                drop(counted);
+                hear_out(&mut from_client, until).await;
+            }
         }
     }
 
@@ -69,8 +84,8 @@ impl Tunnel {
         to_application: &mut OwnedWriteHalf,
         from_application: &mut Side,
         to_client: &mut OwnedWriteHalf,
-    ) -> Option<(u16, &'static str)> {
-        let moved = (RESTART, "the instance has moved: connect again");
+    ) -> Last {
+        let moved = Last::Close(RESTART, "the instance has moved: connect again");
         let (told, until) = watch::channel(None);
         let mut upward = pin!(self.upward(from_client, to_application));
         let mut downward = pin!(downward(from_application, to_client, until));
@@ -79,18 +94,20 @@ impl Tunnel {
                 // The application answers the close, or ends.
                 End::Closed => {
                     let _ = timeout(CLOSE_WAIT, downward).await;
-                    None
+                    Last::Done
                 }
-                End::Gone => None,
-                End::Breach(breach) => Some((breach.code(), "frames that are not relayed")),
-                End::Late => Some((TRY_AGAIN_LATER, "a message waited too long and was not passed on")),
-                End::Full => Some((TRY_AGAIN_LATER, "no room for a message, which was not passed on")),
+                End::Gone => Last::Done,
+                End::Breach(breach) => Last::Close(breach.code(), "frames that are not relayed"),
+                End::Late => Last::Close(TRY_AGAIN_LATER, "a message waited too long and was not passed on"),
+                End::Full => Last::Close(TRY_AGAIN_LATER, "no room for a message, which was not passed on"),
                 End::Left => {
                     told.send_replace(Some(Instant::now() + CLOSE_WAIT));
                     match timeout(CLOSE_WAIT * 2, downward).await {
                         // It closed the client in its own words.
-                        Ok(End::Closed) | Err(_) => None,
-                        Ok(End::Gone | End::Breach(_) | End::Left | End::Late | End::Full) => Some(moved),
+                        Ok(End::Closed) => Last::Done,
+                        // The client reads nothing, in the middle of a message.
+                        Err(_) => Last::Cut,
+                        Ok(End::Gone | End::Breach(_) | End::Left | End::Late | End::Full) => moved,
                     }
                 }
             },
@@ -98,17 +115,16 @@ impl Tunnel {
                 // The client answers the close.
                 End::Closed => {
                     let _ = timeout(CLOSE_WAIT, upward).await;
-                    None
+                    Last::Done
                 }
-                End::Breach(breach) => Some((FAILED, match breach {
+                End::Breach(breach) => Last::Close(FAILED, match breach {
                     Breach::Form => "the application broke the rules",
                     Breach::TooLong => "a message of the application is too long",
-                })),
-                End::Full => Some((TRY_AGAIN_LATER, "no room for a message of the application")),
+                }),
+                End::Full => Last::Close(TRY_AGAIN_LATER, "no room for a message of the application"),
+                End::Gone | End::Left | End::Late if self.control.moves_from(self.start) => moved,
                 End::Gone | End::Left | End::Late => {
-                    let view = *self.control.view().borrow();
-                    let moves = view.parks || view.has_left(self.start);
-                    Some(if moves { moved } else { (FAILED, "the application went away: connect again") })
+                    Last::Close(FAILED, "the application went away: connect again")
                 }
             },
         }
@@ -164,6 +180,19 @@ impl Tunnel {
         if !now.parks || now.has_left(self.start) {
             return if now.has_left(self.start) { Err(End::Left) } else { Ok(()) };
         }
+        let withheld = self.withheld(client, message, view).await;
+        if matches!(withheld, Err(End::Late | End::Full)) {
+            self.control.saw(|seen| seen.failed += 1);
+        }
+        withheld
+    }
+
+    async fn withheld(
+        &self,
+        client: &mut Side,
+        message: &Bytes,
+        view: &mut watch::Receiver<View>,
+    ) -> Result<(), End> {
         let _place = self.control.withhold().ok_or(End::Full)?;
         client.take_room_for(message)?;
         let decided = |view: &View| !view.parks || view.has_left(self.start);
@@ -173,6 +202,16 @@ impl Tunnel {
             Err(_) => Err(End::Late),
         }
     }
+}
+
+/// What is left to do for a client when nothing is relayed any more.
+enum Last {
+    /// Nothing: it was closed, or is gone.
+    Done,
+    /// It cannot be told anything.
+    Cut,
+    /// It is closed with this.
+    Close(u16, &'static str),
 }
 
 /// With what the application is closed when nothing comes from the client any more.
@@ -223,11 +262,15 @@ async fn quiet(until: &mut watch::Receiver<Option<Instant>>) {
     sleep_until(until.min(Instant::now() + QUIET_WAIT).into()).await;
 }
 
-/// Closes the client, and hears it out: a socket that is closed with something unread loses what was sent last.
-async fn farewell_to(client: &mut Side, mut to_client: OwnedWriteHalf, code: u16, reason: &str) {
-    let said = async {
-        to_client.write_all(&close(From::Client, code, reason)).await?;
-        to_client.shutdown().await?;
+/// Closes the client.
+async fn say_farewell(to_client: &mut OwnedWriteHalf, code: u16, reason: &str) -> std::io::Result<()> {
+    to_client.write_all(&close(From::Client, code, reason)).await?;
+    to_client.shutdown().await
+}
+
+/// Hears the client out: a socket that is closed with something unread loses what was sent last.
+async fn hear_out(client: &mut Side, until: Instant) {
+    let heard = async {
         loop {
             client.read.clear();
             if client.socket.read_buf(&mut client.read).await? == 0 {
@@ -235,5 +278,5 @@ async fn farewell_to(client: &mut Side, mut to_client: OwnedWriteHalf, code: u16
             }
         }
     };
-    let _ = timeout(CLOSE_WAIT, said).await;
+    let _ = timeout_at(until.into(), heard).await;
 }

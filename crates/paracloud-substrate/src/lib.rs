@@ -23,6 +23,7 @@ pub mod message;
 pub mod person;
 pub mod private;
 pub mod process;
+pub mod seen;
 pub mod trace;
 
 use paracloud_core::ids::StartId;

@@ -1,6 +1,7 @@
 //! What is said on the controller's socket. The machines' own messages travel in envelopes that name the instance;
 //! beside them travel figures and texts for people, which decide nothing.
 
+use crate::seen::Account;
 use paci::call::Schema;
 use paci::finding::MoveEstimate;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber, StartId};
@@ -294,15 +295,15 @@ pub enum FromGatewayLine {
         /// What is said.
         message: FromGateway,
     },
-    /// What clients saw of a pause: said once nothing waits any more; if nobody waited, when nothing parks any more.
+    /// What clients saw of a pause: said when nothing parks and nothing waits any more, again when the last WebSocket to
+    /// the process before was closed, and on a new link.
     Parked {
         /// The instance.
         instance: String,
-        /// Requests that waited.
-        requests: u32,
-        /// The longest time from the first request withheld to the first byte sent on, in microseconds.
-        parked_us_max: u64,
-        /// Requests that were answered 502 or 503 by the gateway since the last such line.
-        failed: u32,
+        /// What they saw.
+        #[serde(flatten)]
+        account: Account,
+        /// It was said before, on a link that broke.
+        again: bool,
     },
 }

@@ -2,6 +2,7 @@
 //! replies until the controller closes it.
 
 use crate::message::{HeldOp, Note, Preview, Unready};
+use crate::seen::{Account, Accounts};
 use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{Mode, Record};
@@ -189,13 +190,12 @@ pub enum What {
     Parked {
         /// The gateway.
         gateway: u32,
-        /// Requests that waited.
-        requests: u32,
-        /// Longest time from the first request withheld to the first byte sent on, in microseconds.
-        parked_us_max: u64,
-        /// Requests that the gateway itself answered 502 or 503.
-        failed: u32,
+        /// What they saw, as far as it is known.
+        #[serde(flatten)]
+        account: Account,
     },
+    /// An operation that ended has its outcome: what is told of it later is not in it.
+    Concluded(Conclusion),
 }
 
 /// How far a copy is.
@@ -211,6 +211,15 @@ pub struct Progress {
     pub eta_ms: Option<u64>,
     /// The pause if it came now, in milliseconds.
     pub predicted_pause_ms: Option<u32>,
+}
+
+/// What an outcome says that only whoever drove the operation can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conclusion {
+    /// Bytes that crossed the channel; `None`: not known, because the controller was restarted meanwhile.
+    pub carried_bytes: Option<u64>,
+    /// Every gateway has said all that its clients saw.
+    pub clients_known: bool,
 }
 
 /// How an operation ended.
@@ -240,12 +249,33 @@ pub struct Outcome {
     pub phases: Vec<(Phase, u64)>,
     /// From the command to the end, in milliseconds.
     pub total_ms: u64,
-    /// Bytes that crossed the channel.
-    pub carried_bytes: u64,
+    /// Bytes that crossed the channel; `None`: not known, because the controller was restarted meanwhile.
+    pub carried_bytes: Option<u64>,
     /// Requests that waited at gateways.
     pub parked: u32,
     /// Longest wait, in microseconds.
     pub parked_us_max: u64,
-    /// Requests that gateways answered 502 or 503 themselves.
+    /// Requests that gateways answered 502 or 503 themselves, and WebSocket messages that waited in vain.
     pub failed: u32,
+    /// Those of `failed` that were uploads in progress.
+    pub uploads_failed: u32,
+    /// Replies in progress that ended before they were whole, and WebSockets whose clients read nothing.
+    pub streams_cut: u32,
+    /// WebSockets that gateways closed with 1012.
+    pub websockets_closed: u32,
+    /// Every gateway has said all that its clients saw; otherwise the figures of clients are what was heard of them.
+    pub clients_known: bool,
+}
+
+impl Outcome {
+    /// Takes in what gateways told.
+    pub fn saw(&mut self, accounts: &Accounts) {
+        let seen = accounts.seen();
+        self.parked = seen.requests;
+        self.parked_us_max = seen.parked_us_max;
+        self.failed = seen.failed;
+        self.uploads_failed = seen.uploads_failed;
+        self.streams_cut = seen.streams_cut;
+        self.websockets_closed = seen.websockets_closed;
+    }
 }

@@ -230,20 +230,32 @@ pub(crate) mod tests {
 
     /// A directory whose controller says this to whoever dials, and is gone then; without it, it stands still.
     pub(crate) fn controller(says: Option<String>) -> (TempDir, Context) {
-        let goes = says.is_some();
+        let goes = if says.is_some() { usize::MAX } else { 0 };
         played(std::iter::repeat_with(move || says.clone()), goes)
     }
 
     /// One that says the first of this to whoever dials first, and so on. From the last one on it stands still.
     pub(crate) fn stalling(says: impl IntoIterator<Item = Vec<Reply>>) -> (TempDir, Context) {
-        let line = |reply: &Reply| serde_json::to_string(reply).unwrap() + "\n";
-        let says: Vec<_> = says.into_iter().map(|says| Some(says.iter().map(line).collect())).collect();
-        played(says.into_iter().chain(std::iter::repeat(None)), false)
+        played(lines(says), 0)
     }
 
+    /// The same, but that it is gone once it has said the first of this.
+    pub(crate) fn restarted(says: impl IntoIterator<Item = Vec<Reply>>) -> (TempDir, Context) {
+        played(lines(says), 1)
+    }
+
+    fn lines(
+        says: impl IntoIterator<Item = Vec<Reply>>,
+    ) -> impl Iterator<Item = Option<String>> + Send + 'static {
+        let line = |reply: &Reply| serde_json::to_string(reply).unwrap() + "\n";
+        let says: Vec<_> = says.into_iter().map(|says| Some(says.iter().map(line).collect())).collect();
+        says.into_iter().chain(std::iter::repeat(None))
+    }
+
+    /// To the first `goes` who dial it hangs up.
     fn played(
         mut says: impl Iterator<Item = Option<String>> + Send + 'static,
-        goes: bool,
+        mut goes: usize,
     ) -> (TempDir, Context) {
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout::new(directory.path()).unwrap();
@@ -260,9 +272,10 @@ pub(crate) mod tests {
                     }
                     writing.write_all(says.as_bytes()).await.unwrap();
                 }
-                if !goes {
+                if goes == 0 {
                     standing.push(stream);
                 }
+                goes = goes.saturating_sub(1);
             }
         });
         (directory, Context { layout, format: Format::Json })

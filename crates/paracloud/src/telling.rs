@@ -5,7 +5,8 @@ use crate::output;
 use paracloud_core::ids::StartId;
 use paracloud_core::register::{Mode, Operation, Record, Step};
 use paracloud_substrate::message::{Note, Unready};
-use paracloud_substrate::person::{Event, Progress, What};
+use paracloud_substrate::person::{Conclusion, Event, Progress, What};
+use paracloud_substrate::seen::Account;
 
 /// The most letters of one text of an application that people are shown.
 const SAID_LETTERS_MAX: usize = 400;
@@ -23,14 +24,50 @@ pub fn what(what: &What) -> String {
         What::Entered(phase) => format!("phase {phase}"),
         What::Note(note) => self::note(note),
         What::Progress(progress) => self::progress(progress),
-        What::Parked { gateway, requests, parked_us_max, failed } => {
-            let waited = counted(u64::from(*requests), "request");
+        What::Parked { gateway, account: Account { seen, .. } } => {
+            let waited = counted(u64::from(seen.requests), "request");
+            let longest = longest(seen.requests, seen.parked_us_max);
+            let failed = failed(seen.failed, seen.uploads_failed);
+            let ended = ended(seen.streams_cut, seen.websockets_closed);
+            let ended = ended.map_or_else(String::new, |ended| format!("; {ended}"));
+            format!("gateway g{gateway}: {waited} waited{longest}, {failed}{ended}")
+        }
+        What::Concluded(Conclusion { carried_bytes, clients_known }) => {
+            let whole = if *clients_known { "every gateway" } else { "not every gateway" };
             format!(
-                "gateway g{gateway}: {waited} waited, longest {}, {failed} failed",
-                micros(*parked_us_max)
+                "concluded: carried {}; {whole} has told all that its clients saw",
+                carried(*carried_bytes)
             )
         }
     }
+}
+
+/// The longest wait of clients, if any waited.
+pub fn longest(requests: u32, us: u64) -> String {
+    if requests == 0 { String::new() } else { format!(", longest {}", micros(us)) }
+}
+
+/// Requests that failed, and how many of them were uploads.
+pub fn failed(failed: u32, uploads: u32) -> String {
+    match uploads {
+        0 => format!("{failed} failed"),
+        1 => format!("{failed} failed, 1 of them an upload"),
+        _ => format!("{failed} failed, {uploads} of them uploads"),
+    }
+}
+
+/// What ended for clients because of a move, if anything did.
+pub fn ended(streams_cut: u32, websockets_closed: u32) -> Option<String> {
+    let cut = (streams_cut > 0).then(|| format!("{} cut", counted(streams_cut.into(), "stream")));
+    let closed = (websockets_closed > 0)
+        .then(|| format!("{} closed with 1012", counted(websockets_closed.into(), "WebSocket")));
+    let ended: Vec<_> = cut.into_iter().chain(closed).collect();
+    (!ended.is_empty()).then(|| ended.join(", "))
+}
+
+/// What crossed the channel, as far as it is known.
+pub fn carried(carried_bytes: Option<u64>) -> String {
+    carried_bytes.map_or_else(|| "not known (the controller was restarted)".to_owned(), bytes)
 }
 
 /// Who owns, and how far the open operation is.
@@ -140,7 +177,7 @@ pub fn is_notable(event: &Event) -> bool {
     match &event.what {
         What::Swapped { .. } => true,
         What::Note(note) => note.is_trouble(),
-        What::Entered(_) | What::Progress(_) | What::Parked { .. } => false,
+        What::Entered(_) | What::Progress(_) | What::Parked { .. } | What::Concluded(_) => false,
     }
 }
 

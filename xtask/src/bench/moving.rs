@@ -235,7 +235,7 @@ fn replay(directory: &std::path::Path) -> Result<(usize, usize)> {
 
 #[expect(clippy::cast_precision_loss, reason = "a state is far below 2^53 bytes")]
 fn bytes(outcome: &Outcome) -> f64 {
-    outcome.carried_bytes as f64
+    outcome.carried_bytes.unwrap_or_default() as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a time is far below 2^53")]

@@ -2,12 +2,15 @@
 
 use super::Instance;
 use crate::journal::{self, Heard};
-use crate::operations::{Figures, Tracker};
+use crate::operations::Tracker;
 use crate::peers::Peer;
 use crate::register::Gone;
 use paracloud_core::ids::{GatewayId, OperationNumber};
+use paracloud_core::register::Step;
 use paracloud_substrate::message::Note;
-use paracloud_substrate::person::What;
+use paracloud_substrate::person::{Conclusion, What};
+use paracloud_substrate::seen::{Account, Seen};
+use std::collections::BTreeSet;
 
 impl Instance {
     pub(super) async fn note(&mut self, operation: Option<OperationNumber>, note: Note) -> Result<(), Gone> {
@@ -47,26 +50,37 @@ impl Instance {
         }
     }
 
-    pub(super) async fn parked(&mut self, gateway: GatewayId, figures: Figures) -> Result<(), Gone> {
+    pub(super) async fn parked(
+        &mut self,
+        gateway: GatewayId,
+        account: Account,
+        again: bool,
+    ) -> Result<(), Gone> {
+        // Before gateways are released there is more to come, whatever they know of it.
+        let step = self.machine.machine().record().and_then(|record| record.step());
+        let is_last = !account.more && matches!(step, None | Some(Step::Retire | Step::Undo));
         let closing = self.closing.as_mut().map(|(tracker, ..)| tracker);
-        let operation = self.tracker.as_mut().or(closing).map(|tracker| {
-            tracker.parked(gateway, figures);
-            tracker.operation
-        });
-        // That nobody waited is no event, but an outcome need not wait for more.
-        if figures != Figures::default() {
-            let what = What::Parked {
-                gateway: gateway.0,
-                requests: figures.requests,
-                parked_us_max: figures.parked_us_max,
-                failed: figures.failed,
-            };
+        let (operation, is_news) = match self.tracker.as_mut().or(closing) {
+            Some(tracker) => (Some(tracker.operation), tracker.parked(gateway, &account, is_last)),
+            // What is said once more belongs to what ended long ago, or is known.
+            None => (self.late(gateway, is_last), !again),
+        };
+        // That nobody saw anything is no event, but an outcome need not wait for more.
+        if is_news && account.seen != Seen::default() {
+            let what = What::Parked { gateway: gateway.0, account };
             self.control.register.keep(journal::event(&self.app.name, operation, what)).await?;
         }
         self.finish_closing_if_complete().await
     }
 
-    /// Reports the outcome as soon as every gateway that is there has said what its clients saw.
+    /// The operation to which a gateway still had something to say when its outcome was told.
+    fn late(&mut self, gateway: GatewayId, is_last: bool) -> Option<OperationNumber> {
+        let (operation, gateways) = self.late.as_mut()?;
+        let expected = if is_last { gateways.remove(&gateway) } else { gateways.contains(&gateway) };
+        expected.then_some(*operation)
+    }
+
+    /// Reports the outcome as soon as every gateway that is there has said all that its clients saw.
     pub(super) async fn finish_closing_if_complete(&mut self) -> Result<(), Gone> {
         let Some((tracker, ..)) = &self.closing else { return Ok(()) };
         let there = |gateway: &&GatewayId| self.control.peers.is_there(Peer::Gateway(**gateway));
@@ -79,9 +93,15 @@ impl Instance {
 
     pub(super) async fn finish_closing(&mut self) -> Result<(), Gone> {
         let Some((tracker, mut outcome, _)) = self.closing.take() else { return Ok(()) };
-        tracker.add_figures(&mut outcome);
+        let gateways = self.control.cloud.gateways.iter().filter(|_| tracker.parks);
+        let late: BTreeSet<_> = gateways.copied().filter(|gateway| !tracker.has_heard(*gateway)).collect();
+        tracker.conclude(&mut outcome, late.is_empty());
+        self.late = Some((tracker.operation, late)).filter(|(_, late)| !late.is_empty());
         self.last_outcome = Some(outcome.clone());
         self.publish();
+        let (carried_bytes, clients_known) = (outcome.carried_bytes, outcome.clients_known);
+        let what = What::Concluded(Conclusion { carried_bytes, clients_known });
+        self.control.register.keep(journal::event(&self.app.name, Some(outcome.operation), what)).await?;
         self.control.register.tell_outcome(outcome).await
     }
 }

@@ -6,7 +6,7 @@ use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::register::Record;
 use paracloud_substrate::failpoint;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::person::{Event, What};
+use paracloud_substrate::person::{Conclusion, Event, What};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -127,6 +127,30 @@ async fn a_controller_killed_while_it_gives_a_move_up_gives_it_up() {
         let (_, last) = swapped.last().unwrap();
         assert_eq!((last.owner.node, last.incarnation.0), (NodeId(1), 1), "{point}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_started_in_the_middle_of_a_move_says_what_it_cannot_know_of_it() {
+    if tokio::task::block_in_place(|| std::thread::spawn(runs_as_the_child).join().unwrap()) {
+        return;
+    }
+    let test = "kills::a_controller_that_is_started_in_the_middle_of_a_move_says_what_it_cannot_know_of_it";
+    let town = Town::new();
+    let failpoints = tempfile::tempdir().unwrap();
+    let _people = town.populate();
+    let mut controller = Process::start(test, &town, failpoints.path());
+    town.until(is_served).await;
+    soon(async { while town.web().await.phase != paracloud_core::migration::Phase::Idle {} }).await;
+    // All has crossed the channel, and gateways still park.
+    std::fs::write(failpoints.path().join("commit.after_persist"), "").unwrap();
+    let _waiting = Person::ask(&town.layout, &Town::move_to(2)).await;
+    exists(&failpoints.path().join("commit.after_persist.fired")).await;
+    controller.kill();
+    let _controller = Process::start(test, &town, failpoints.path());
+    let heard = town.until(|event| matches!(event.what, What::Concluded(_))).await;
+    let last = heard.last().map(|event| event.what.clone());
+    let unknown = Conclusion { carried_bytes: None, clients_known: true };
+    assert_eq!(last, Some(What::Concluded(unknown)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

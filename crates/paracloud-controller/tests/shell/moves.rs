@@ -1,5 +1,6 @@
 //! Moves that go well, and moves that are given up.
 
+use crate::player::{Agent, Gateway};
 use crate::town::{Controller, Person, Town, events, soon, swaps};
 use paci::call::Schema;
 use paracloud_core::ids::{Incarnation, NodeId};
@@ -8,7 +9,8 @@ use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
 use paracloud_substrate::config::State;
 use paracloud_substrate::message::{Preview, Terms};
-use paracloud_substrate::person::{Outcome, Reply, Request, What};
+use paracloud_substrate::person::{Conclusion, Event, Outcome, Reply, Request, What};
+use tokio::sync::watch;
 
 fn outcome(replies: &[Reply]) -> &Outcome {
     match replies.last() {
@@ -51,7 +53,8 @@ async fn a_handoff_is_swapped_durably_and_its_outcome_says_what_clients_saw() {
     assert_eq!((outcome.cause.as_ref(), outcome.mode, outcome.state_lost), (None, Mode::Handoff, false));
     // Both gateways have told, and the longer wait counts.
     assert_eq!((outcome.parked, outcome.parked_us_max, outcome.failed), (6, 2000, 0));
-    assert_eq!(outcome.carried_bytes, 4096);
+    assert_eq!((outcome.streams_cut, outcome.websockets_closed, outcome.clients_known), (2, 100, true));
+    assert_eq!(outcome.carried_bytes, Some(4096));
     let phases: Vec<_> = outcome.phases.iter().map(|(phase, _)| *phase).collect();
     let expected = [
         Phase::Offer,
@@ -80,6 +83,27 @@ async fn a_handoff_is_swapped_durably_and_its_outcome_says_what_clients_saw() {
     assert_eq!(changes, ["first", "serve", "open", "seal", "commit", "serve", "close"]);
     assert_eq!(swaps(&streamed), kept[2..]);
     assert_eq!(town.web().await.record.as_ref(), kept.last().map(|(_, record)| record));
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_says_that_a_gateway_has_more_to_say_and_what_it_says_later_is_kept_with_the_move() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let (close, closed) = watch::channel(false);
+    let _agents = (Agent::start(&town, 1), Agent::start(&town, 2));
+    let _gateways = (Gateway::start(&town, 1), Gateway::late(&town, 2, closed));
+    town.until_swapped("serve").await;
+    let replies = town.ask(Town::move_to(2)).await;
+    let outcome = outcome(&replies);
+    assert_eq!((outcome.streams_cut, outcome.websockets_closed, outcome.clients_known), (2, 50, false));
+    close.send(true).unwrap();
+    let is_whole =
+        |event: &Event| matches!(event.what, What::Parked { gateway: 2, account } if !account.more);
+    let heard = town.until(is_whole).await;
+    assert_eq!(heard.last().unwrap().operation, Some(outcome.operation));
+    let concluded = What::Concluded(Conclusion { carried_bytes: Some(4096), clients_known: false });
+    assert!(heard.iter().any(|event| event.what == concluded), "{heard:?}");
     controller.stop().await;
 }
 

@@ -14,8 +14,10 @@ use paracloud_substrate::link;
 use paracloud_substrate::message::{
     Caller, FromAgentLine, FromGatewayLine, Known, Note, Preview, Terms, ToAgentLine, ToGatewayLine,
 };
+use paracloud_substrate::seen::{Account, Seen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -297,11 +299,21 @@ impl Drop for Gateway {
 
 impl Gateway {
     pub(crate) fn start(town: &Town, id: u32) -> Self {
-        Self(tokio::spawn(route(town.layout.clone(), GatewayId(id))))
+        Self::late(town, id, watch::channel(true).1)
+    }
+
+    /// One that has closed the last WebSocket of a pause when this says so.
+    pub(crate) fn late(town: &Town, id: u32, closed: watch::Receiver<bool>) -> Self {
+        Self(tokio::spawn(route(town.layout.clone(), GatewayId(id), closed)))
     }
 }
 
-async fn route(layout: Layout, gateway: GatewayId) {
+fn now_unix_us() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_micros()).unwrap()
+}
+
+async fn route(layout: Layout, gateway: GatewayId, mut closed: watch::Receiver<bool>) {
     let mut parks = false;
     loop {
         let (mut reader, mut writer) = link::halves(link::dial(&layout.controller_socket()).await);
@@ -312,13 +324,24 @@ async fn route(layout: Layout, gateway: GatewayId) {
                     let released = parks && !table.parks;
                     parks = table.parks;
                     if released {
-                        let parked = FromGatewayLine::Parked {
-                            instance: instance.clone(),
+                        // Requests first, and when the last WebSocket was closed all of it.
+                        let seen = Seen {
                             requests: 3,
                             parked_us_max: u64::from(gateway.0) * 1000,
-                            failed: 0,
+                            streams_cut: 1,
+                            ..Seen::default()
                         };
-                        let _ = writer.write(&parked).await;
+                        let whole = Seen { websockets_closed: 50, ..seen };
+                        let began_unix_us = now_unix_us();
+                        for (seen, more) in [(seen, true), (whole, false)] {
+                            if !more {
+                                let _ = closed.wait_for(|closed| *closed).await;
+                            }
+                            let account = Account { began_unix_us, seen, more };
+                            let instance = instance.clone();
+                            let parked = FromGatewayLine::Parked { instance, account, again: false };
+                            let _ = writer.write(&parked).await;
+                        }
                     }
                     FromGateway::Obeyed { order: table.order, parks }
                 }

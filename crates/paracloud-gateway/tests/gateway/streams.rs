@@ -4,6 +4,7 @@ use crate::application::{Application, RawApplication};
 use crate::client::Raw;
 use crate::world::{World, order};
 use paracloud_core::migration::message::{FromGateway, ToGateway};
+use paracloud_substrate::seen::Seen;
 
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n";
 const EVENTS: &str =
@@ -50,6 +51,9 @@ async fn a_streaming_reply_keeps_no_gateway_from_parking_and_is_cut() {
         assert_eq!(application.rest().await, b"", "the application is let go");
         let rest = client.rest().await;
         assert!(!rest.ends_with(b"0\r\n\r\n"), "the client sees that it is not whole");
+        controller.obeyed(3, false, Some(source.route)).await;
+        let told = controller.whole_pause().await;
+        assert_eq!(told.seen, Seen { streams_cut: 1, ..Seen::default() });
         world.end().await;
     }
 }
@@ -71,6 +75,47 @@ async fn a_streaming_reply_that_nobody_reads_is_cut_too() {
     });
     controller.obeyed(2, true, Some(source.route)).await;
     crate::world::soon("the end of the connection", writes).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_young_reply_that_breaks_off_in_a_pause_because_its_process_is_gone_counts_as_cut() {
+    let (world, mut controller) = World::usual().await;
+    let (source, target) = (RawApplication::new(1).await, Application::new(2).await);
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (mut client, application) = streaming(&world, &source, CHUNKED).await;
+    controller.table(2, true, Some(source.route)).await;
+    drop(application);
+    controller.hears(FromGateway::Obeyed { order: order(2), parks: true }).await;
+    let rest = client.rest().await;
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "the client sees that it is not whole");
+    controller.obeyed(3, false, Some(target.route)).await;
+    assert_eq!(controller.whole_pause().await.seen, Seen { streams_cut: 1, ..Seen::default() });
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_controller_may_not_have_heard_of_a_pause_is_told_again_on_the_next_link() {
+    let (world, mut controller) = World::usual().await;
+    let source = RawApplication::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (_client, mut application) = streaming(&world, &source, EVENTS).await;
+    controller.obeyed(2, true, Some(source.route)).await;
+    application.rest().await;
+    controller.obeyed(3, false, Some(source.route)).await;
+    let told = controller.whole_pause().await;
+    drop(controller);
+    let mut next = world.linked().await;
+    assert_eq!(next.account(true).await, told);
+    // So is what was seen of a pause that goes on over the end of a link.
+    let (_client, mut application) = streaming(&world, &source, EVENTS).await;
+    next.obeyed(4, true, Some(source.route)).await;
+    application.rest().await;
+    drop(next);
+    let mut last = world.linked().await;
+    last.obeyed(5, false, Some(source.route)).await;
+    let later = last.whole_pause().await;
+    assert!(later.began_unix_us > told.began_unix_us && later.seen.streams_cut == 1, "{later:?}");
     world.end().await;
 }
 
@@ -107,6 +152,9 @@ async fn an_upload_in_progress_is_cut_with_a_reason() {
     assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("unknown"), "{answer}");
     assert!(answer.contains("instance moves"), "{answer}");
     application.rest().await;
+    controller.obeyed(3, false, Some(source.route)).await;
+    let told = controller.whole_pause().await;
+    assert_eq!(told.seen, Seen { failed: 1, uploads_failed: 1, ..Seen::default() });
     world.end().await;
 }
 

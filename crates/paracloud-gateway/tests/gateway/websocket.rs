@@ -5,6 +5,7 @@ use crate::client::Raw;
 use crate::world::World;
 use paracloud_core::migration::gateway::Route;
 use paracloud_substrate::config::Parking;
+use paracloud_substrate::seen::Seen;
 
 const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -118,6 +119,8 @@ async fn a_message_that_waited_for_as_long_as_a_request_may_closes_its_client_wi
     let seen = client.rest().await;
     assert_eq!((seen[0], &seen[2..4]), (CLOSE, &code(1013)[..]), "{seen:?}");
     assert!(!contains(&application.rest().await, b"withheld"));
+    controller.obeyed(3, false, Some(again(source.route))).await;
+    assert_eq!(controller.whole_pause().await.seen, Seen { failed: 1, ..Seen::default() });
     world.end().await;
 }
 
@@ -140,6 +143,28 @@ async fn after_a_move_everything_that_was_said_is_delivered_then_the_client_is_c
     assert_eq!(seen[said.len()], CLOSE);
     assert_eq!(seen[said.len() + 2..][..2], code(1012));
     assert!(!contains(&application.rest().await, b"withheld"));
+    let told = controller.whole_pause().await;
+    assert_eq!(told.seen, Seen { websockets_closed: 1, ..Seen::default() });
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_that_cannot_be_closed_because_its_client_reads_nothing_counts_as_cut() {
+    let (world, mut controller) = World::usual().await;
+    let (source, target) = (RawApplication::new(1).await, Application::new(2).await);
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (client, mut application) = connected(&world, &source).await;
+    let floods = tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        let message = [&[0x82, 127][..], &(1u64 << 20).to_be_bytes(), &[b'x'; 1 << 20]].concat();
+        while application.0.write_all(&message).await.is_ok() {}
+    });
+    controller.obeyed(2, true, Some(source.route)).await;
+    controller.obeyed(3, false, Some(target.route)).await;
+    let told = controller.whole_pause().await;
+    assert_eq!(told.seen, Seen { streams_cut: 1, ..Seen::default() });
+    crate::world::soon("the end of the connection", floods).await.unwrap();
+    drop(client);
     world.end().await;
 }
 
@@ -153,6 +178,8 @@ async fn an_application_that_does_not_answer_a_close_keeps_no_client() {
     controller.obeyed(2, false, Some(target.route)).await;
     let seen = client.rest().await;
     assert!(seen.starts_with(&plain(TEXT, b"said")) && contains(&seen, &code(1012)), "{seen:?}");
+    let told = controller.whole_pause().await;
+    assert_eq!(told.seen, Seen { websockets_closed: 1, ..Seen::default() }, "also without a pause");
     world.end().await;
 }
 

@@ -9,6 +9,7 @@ use paracloud_substrate::config::{App, Budgets, Cloud, Node, Parking, Probe, Sta
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{Reader, Writer, halves};
 use paracloud_substrate::message::{Caller, FromGatewayLine, ToGatewayLine};
+use paracloud_substrate::seen::Account;
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
@@ -43,7 +44,7 @@ pub(crate) struct Controller {
     reader: Reader,
     pub(crate) writer: Writer,
     /// What was heard of pauses while something else was waited for.
-    pub(crate) pauses: Vec<FromGatewayLine>,
+    pub(crate) pauses: Vec<(Account, bool)>,
 }
 
 impl Controller {
@@ -75,7 +76,7 @@ impl Controller {
                     assert_eq!(instance, INSTANCE);
                     return message;
                 }
-                pause @ FromGatewayLine::Parked { .. } => self.pauses.push(pause),
+                FromGatewayLine::Parked { account, again, .. } => self.pauses.push((account, again)),
             }
         }
     }
@@ -85,17 +86,39 @@ impl Controller {
         self.hears(FromGateway::Ask).await;
     }
 
-    /// The next figures of a pause.
-    pub(crate) async fn pause(&mut self) -> FromGatewayLine {
-        soon("figures of a pause", async {
-            while self.pauses.is_empty() {
-                if let line @ FromGatewayLine::Parked { .. } = self.reader.read().await.unwrap().unwrap() {
-                    self.pauses.push(line);
+    /// The next account of a pause that is told for the first time.
+    pub(crate) async fn pause(&mut self) -> Account {
+        self.account(false).await
+    }
+
+    /// The next account of a pause that is told again, or for the first time.
+    pub(crate) async fn account(&mut self, again: bool) -> Account {
+        soon("an account of a pause", async {
+            loop {
+                while !self.pauses.is_empty() {
+                    let (account, told_again) = self.pauses.remove(0);
+                    if told_again == again {
+                        return account;
+                    }
+                }
+                if let FromGatewayLine::Parked { account, again, .. } =
+                    self.reader.read().await.unwrap().unwrap()
+                {
+                    self.pauses.push((account, again));
                 }
             }
-            self.pauses.remove(0)
         })
         .await
+    }
+
+    /// The account of a pause when there is no more to come.
+    pub(crate) async fn whole_pause(&mut self) -> Account {
+        loop {
+            let account = self.pause().await;
+            if !account.more {
+                return account;
+            }
+        }
     }
 
     /// Waits until the gateway drops the link.

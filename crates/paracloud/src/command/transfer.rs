@@ -25,6 +25,10 @@ pub const RESUMES_MAX: u32 = 20;
 /// noted may be of the question before, or long over when the journal is read after a restart of the controller.
 pub const UNDELIVERED_MS: u64 = 2_000;
 
+/// How long a follower who heard the end from the journal waits for the rest of what clients saw, in milliseconds: the
+/// controller itself waits for gateways that long, and its conclusion may have gone with it.
+pub const CONCLUDED_MS: u64 = 2_000;
+
 /// What a move may be asked for with.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -85,7 +89,18 @@ pub(crate) async fn follow(
     let mut resumes = 0;
     let mut first_ms_max = Some(client::offer_ms_max(&context.layout, app));
     let mut open: Option<Undelivered> = None;
+    let mut ends = None;
     loop {
+        // A follower that was cut off hears the end from the journal.
+        if resumes > 0
+            && let Some(mut outcome) = history.outcome()
+        {
+            let until = *ends.get_or_insert_with(|| Instant::now() + Duration::from_millis(CONCLUDED_MS));
+            if history.is_concluded() || until <= Instant::now() {
+                outcome.state_lost &= holds_state(context, app).await?;
+                return Ok(Some(outcome));
+            }
+        }
         let first = first_ms_max.take();
         let next = async {
             match first {
@@ -93,9 +108,13 @@ pub(crate) async fn follow(
                 None => conversation.hear_while_it_lives(&context.layout).await,
             }
         };
-        let heard = match &open {
-            None => next.await,
-            Some(open) => match timeout_at(open.until, next).await {
+        let heard = match (ends, &open) {
+            (Some(ends), _) => match timeout_at(ends, next).await {
+                Ok(heard) => heard,
+                Err(_) => continue,
+            },
+            (None, None) => next.await,
+            (None, Some(open)) => match timeout_at(open.until, next).await {
                 Ok(heard) => heard,
                 Err(_) => return Err(open.failure.clone()),
             },
@@ -110,11 +129,6 @@ pub(crate) async fn follow(
                 if !wait {
                     return Ok(None);
                 }
-                // A follower that was cut off hears the end from the journal.
-                if let Some(mut outcome) = history.outcome().filter(|_| resumes > 0) {
-                    outcome.state_lost &= holds_state(context, app).await?;
-                    return Ok(Some(outcome));
-                }
             }
             Ok(Reply::Outcome(outcome)) => return Ok(Some(outcome)),
             Ok(Reply::Refused(refused)) => return Err(client::refusal(&refused, app)),
@@ -122,6 +136,8 @@ pub(crate) async fn follow(
             Ok(other @ (Reply::Done | Reply::Status(_) | Reply::Previewed { .. })) => {
                 return Err(client::unexpected(&context.layout, &other));
             }
+            // All that it had to say was heard, but for the rest of what clients saw.
+            Err(_) if ends.is_some() => ends = Some(Instant::now()),
             Err(Cut::Gone) if resumes < RESUMES_MAX => {
                 resumes += 1;
                 view.say("the controller does not answer; waiting for it");
@@ -173,9 +189,12 @@ fn undelivered(app: &str, history: &History, event: &Event) -> Option<Undelivere
                 if message.is_empty() { String::new() } else { format!(": {}", telling::plain(message)) };
             format!("answered {call} with {code}{own}")
         }
-        What::Swapped { .. } | What::Entered(_) | What::Note(_) | What::Progress(_) | What::Parked { .. } => {
-            return None;
-        }
+        What::Swapped { .. }
+        | What::Entered(_)
+        | What::Note(_)
+        | What::Progress(_)
+        | What::Parked { .. }
+        | What::Concluded(_) => return None,
     };
     let why = format!("the move is decided, but its owner {why}");
     let next = format!(
@@ -307,10 +326,11 @@ fn target(context: &Context, name: Option<&str>) -> Result<Option<NodeId>, Failu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::tests::stalling;
+    use crate::client::tests::{restarted, stalling};
     use crate::moving::history::tests::{a_move, event, record};
     use paci::finding::MoveEstimate;
     use paracloud_core::register::Step;
+    use paracloud_substrate::person::Status;
 
     /// What a follower says who heard of these swaps, and then of this note.
     fn told(swaps: &[Event], note: Note) -> Option<Failure> {
@@ -416,10 +436,37 @@ mod tests {
         insta::assert_snapshot!(shown.join("\n\n"));
     }
 
+    #[tokio::test]
+    async fn who_hears_an_end_from_the_journal_hears_the_rest_of_it_or_that_it_is_not_known() {
+        let events: Vec<_> = a_move().into_iter().map(Reply::Event).collect();
+        let status =
+            || Status { instances: Vec::new(), nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
+        for (last, carried_bytes, websockets_closed) in
+            [(12, Some(200 << 20), 50), (11, None, 50), (10, None, 0)]
+        {
+            let says = [events[..7].to_vec(), events[..last].to_vec()];
+            let statuses = std::iter::repeat_with(|| vec![Reply::Status(status())]).take(10);
+            let (_directory, context) = restarted(says.into_iter().chain(statuses));
+            let request =
+                Request::Move { instance: "sessions".to_owned(), to: None, accept_loss: false, wait: true };
+            let mut conversation = Conversation::open(&context.layout, &request).await.unwrap();
+            let mut history = History::new("sessions", None);
+            let mut view = View::new("sessions", Format::Json);
+            let followed =
+                follow(&context, "sessions", true, &mut conversation, &mut history, &mut view).await;
+            let outcome = followed.unwrap().expect("it was waited for");
+            assert_eq!(
+                (outcome.carried_bytes, outcome.websockets_closed, outcome.clients_known),
+                (carried_bytes, websockets_closed, carried_bytes.is_some())
+            );
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_end_that_comes_soon_after_all_is_the_end_and_one_that_does_not_is_not_waited_for() {
         let note = Note::Failure { start: place(2), code: "WRONG_PHASE".to_owned(), message: String::new() };
         let mut heard = a_move();
+        heard.truncate(10);
         let close = heard.pop().unwrap();
         heard.push(event(10, What::Note(note)));
         let outcome = {

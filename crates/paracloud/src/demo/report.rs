@@ -197,10 +197,14 @@ mod tests {
             incarnation: 2,
             phases: Vec::new(),
             total_ms: 1_234,
-            carried_bytes: 200 << 20,
+            carried_bytes: Some(200 << 20),
             parked: 3,
             parked_us_max: 4_250,
             failed: 0,
+            uploads_failed: 0,
+            streams_cut: 0,
+            websockets_closed: 100,
+            clients_known: true,
         }
     }
 

@@ -7,7 +7,8 @@ use paracloud_core::migration::Phase;
 use paracloud_core::migration::duty::duty;
 use paracloud_core::register::{Mode, Operation, Record, Step};
 use paracloud_substrate::message::Note;
-use paracloud_substrate::person::{Event, Outcome, What};
+use paracloud_substrate::person::{Conclusion, Event, Outcome, What};
+use paracloud_substrate::seen::Accounts;
 
 /// The events of one operation of one instance, each once, in order.
 #[derive(Debug, Clone)]
@@ -17,6 +18,7 @@ pub struct History {
     /// The number of the newest event that is kept in the journal.
     last: u64,
     began_unix_ms: Option<u64>,
+    /// Of the last event up to its end.
     newest_unix_ms: u64,
     entered: Vec<(Phase, u64)>,
     moved: Option<Operation>,
@@ -26,10 +28,8 @@ pub struct History {
     lost: Option<&'static str>,
     /// The record after the newest swap.
     record: Option<Record>,
-    carried_bytes: u64,
-    parked: u32,
-    parked_us_max: u64,
-    failed: u32,
+    accounts: Accounts,
+    conclusion: Option<Conclusion>,
     closed: Option<Record>,
 }
 
@@ -48,10 +48,8 @@ impl History {
             because: None,
             lost: None,
             record: None,
-            carried_bytes: 0,
-            parked: 0,
-            parked_us_max: 0,
-            failed: 0,
+            accounts: Accounts::default(),
+            conclusion: None,
             closed: None,
         }
     }
@@ -73,22 +71,23 @@ impl History {
         self.operation = event.operation;
         self.last = self.last.max(event.number);
         self.began_unix_ms.get_or_insert(event.at_unix_ms);
-        self.newest_unix_ms = self.newest_unix_ms.max(event.at_unix_ms);
+        if self.closed.is_none() {
+            self.newest_unix_ms = self.newest_unix_ms.max(event.at_unix_ms);
+        }
         match &event.what {
             What::Swapped { change, record } => self.swapped(change, record),
             What::Entered(phase) => self.entered.push((*phase, event.at_unix_ms)),
-            What::Progress(progress) => self.carried_bytes = self.carried_bytes.max(progress.carried_bytes),
-            What::Note(Note::Carried { bytes }) => self.carried_bytes = self.carried_bytes.max(*bytes),
             What::Note(note) => {
                 if self.cause.is_none() && self.lost.is_none() && note.is_trouble() {
                     self.because = Some(note.clone());
                 }
             }
-            What::Parked { requests, parked_us_max, failed, .. } => {
-                self.parked = self.parked.saturating_add(*requests);
-                self.parked_us_max = self.parked_us_max.max(*parked_us_max);
-                self.failed = self.failed.saturating_add(*failed);
+            // How far it was is not how far it came.
+            What::Progress(_) => {}
+            What::Parked { gateway, account } => {
+                self.accounts.hear(*gateway, account);
             }
+            What::Concluded(conclusion) => self.conclusion = Some(*conclusion),
         }
         true
     }
@@ -140,7 +139,7 @@ impl History {
         let state_lost = moved.is_some_and(|it| it.loses_state(record.owner.start));
         let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([self.newest_unix_ms]);
         let phases = self.entered.iter().zip(ends);
-        Some(Outcome {
+        let mut outcome = Outcome {
             instance: self.instance.clone(),
             operation: self.operation?,
             mode,
@@ -155,11 +154,22 @@ impl History {
                 .map(|((phase, from), to)| (*phase, to.saturating_sub(*from).saturating_mul(1_000)))
                 .collect(),
             total_ms: self.newest_unix_ms.saturating_sub(self.began_unix_ms.unwrap_or(self.newest_unix_ms)),
-            carried_bytes: self.carried_bytes,
-            parked: self.parked,
-            parked_us_max: self.parked_us_max,
-            failed: self.failed,
-        })
+            carried_bytes: self.conclusion.and_then(|conclusion| conclusion.carried_bytes),
+            parked: 0,
+            parked_us_max: 0,
+            failed: 0,
+            uploads_failed: 0,
+            streams_cut: 0,
+            websockets_closed: 0,
+            clients_known: self.conclusion.is_some_and(|conclusion| conclusion.clients_known),
+        };
+        outcome.saw(&self.accounts);
+        Some(outcome)
+    }
+
+    /// Whether nothing is added to its outcome any more.
+    pub fn is_concluded(&self) -> bool {
+        self.conclusion.is_some()
     }
 }
 
@@ -168,6 +178,7 @@ pub(crate) mod tests {
     use super::*;
     use paracloud_core::ids::{Incarnation, NodeId, Placement, StartId};
     use paracloud_substrate::person::Progress;
+    use paracloud_substrate::seen::{Account, Seen};
 
     /// The record of a move from n1 to n2, at this step; `None`: closed.
     pub(crate) fn record(step: Option<Step>, owner: u32, incarnation: u32) -> Record {
@@ -209,7 +220,12 @@ pub(crate) mod tests {
             eta_ms: Some(260),
             predicted_pause_ms: Some(4),
         };
-        let parked = What::Parked { gateway: 1, requests: 12, parked_us_max: 4_250, failed: 0 };
+        let parked = |websockets_closed| {
+            let seen = Seen { requests: 12, parked_us_max: 4_250, websockets_closed, ..Seen::default() };
+            let account =
+                Account { began_unix_us: 1_700_000_000_045_000, seen, more: websockets_closed == 0 };
+            What::Parked { gateway: 1, account }
+        };
         let whats = [
             swapped("open", record(Some(Step::Open), 1, 4)),
             What::Entered(Phase::Offer),
@@ -219,8 +235,10 @@ pub(crate) mod tests {
             What::Entered(Phase::Seal),
             swapped("commit", record(Some(Step::Switch), 2, 5)),
             swapped("serve", record(Some(Step::Retire), 2, 5)),
-            parked,
+            parked(0),
             swapped("close", record(None, 2, 5)),
+            parked(50),
+            What::Concluded(Conclusion { carried_bytes: Some(200 << 20), clients_known: true }),
         ];
         (1..).zip(whats).map(|(number, what)| event(number, what)).collect()
     }
@@ -228,11 +246,12 @@ pub(crate) mod tests {
     #[test]
     fn the_outcome_of_a_move_is_told_from_its_events() {
         let mut history = History::new("sessions", None);
-        let events = a_move();
-        for event in &events {
-            assert_eq!(history.outcome(), None);
+        for event in &a_move() {
+            assert!(!history.is_concluded());
+            assert_eq!(history.outcome().is_some(), event.number > 10);
             assert!(history.take(event));
         }
+        assert!(history.is_concluded());
         let outcome = history.outcome().unwrap();
         assert!(outcome.committed && outcome.cause.is_none());
         assert_eq!(
@@ -241,7 +260,19 @@ pub(crate) mod tests {
         );
         assert_eq!(outcome.phases, [(Phase::Offer, 10_000), (Phase::Copy, 30_000), (Phase::Seal, 40_000)]);
         assert_eq!((outcome.parked, outcome.parked_us_max, outcome.failed), (12, 4_250, 0));
-        assert_eq!((outcome.carried_bytes, outcome.total_ms), (120 << 20, 90));
+        assert_eq!((outcome.websockets_closed, outcome.clients_known), (50, true), "closed after the close");
+        assert_eq!((outcome.carried_bytes, outcome.total_ms), (Some(200 << 20), 90));
+    }
+
+    #[test]
+    fn what_no_controller_concluded_is_not_known_however_far_it_was() {
+        let mut history = History::new("sessions", None);
+        for event in &a_move()[..10] {
+            history.take(event);
+        }
+        let outcome = history.outcome().unwrap();
+        assert_eq!((outcome.carried_bytes, outcome.clients_known), (None, false));
+        assert_eq!(outcome.parked, 12, "what was heard is said");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How a move is shown while it goes on, and what is said of it at the end.
 
-use crate::figures::{bytes, counted, micros, millis};
+use crate::figures::{counted, micros, millis};
 use crate::output::{Format, table, tell};
 use crate::telling;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -87,7 +87,7 @@ fn line(app: &str, phase: Option<Phase>, event: &Event, on_terminal: bool) -> Op
         // Phases say it already.
         What::Progress(_) | What::Swapped { .. } => None,
         What::Note(note) if telling::is_notable(event) => Some(format!("{app}: {}", telling::note(note))),
-        What::Note(_) | What::Parked { .. } => None,
+        What::Note(_) | What::Parked { .. } | What::Concluded(_) => None,
     }
 }
 
@@ -109,17 +109,20 @@ pub fn summary(outcome: &Outcome) -> String {
     };
     let rows: Vec<_> =
         outcome.phases.iter().map(|(phase, us)| vec![phase.to_string(), micros(*us)]).collect();
-    let longest = if outcome.parked == 0 {
-        String::new()
-    } else {
-        format!(", longest {}", micros(outcome.parked_us_max))
-    };
-    format!(
-        "{head}\n\n{}\n\ncarried  {}\nclients  {} waited at gateways{longest}; {} failed",
-        table(&["PHASE", "TOOK"], &rows),
-        bytes(outcome.carried_bytes),
+    let clients = format!(
+        "{} waited at gateways{}; {}",
         counted(outcome.parked.into(), "request"),
-        outcome.failed,
+        telling::longest(outcome.parked, outcome.parked_us_max),
+        telling::failed(outcome.failed, outcome.uploads_failed),
+    );
+    let ended = telling::ended(outcome.streams_cut, outcome.websockets_closed);
+    let unknown = (!outcome.clients_known).then(|| "not every gateway has told all".to_owned());
+    let lines: Vec<_> = [Some(clients), ended, unknown].into_iter().flatten().collect();
+    format!(
+        "{head}\n\n{}\n\ncarried  {}\nclients  {}",
+        table(&["PHASE", "TOOK"], &rows),
+        telling::carried(outcome.carried_bytes),
+        lines.join("\n         "),
     )
 }
 
@@ -169,9 +172,26 @@ mod tests {
             history.take(&event);
         }
         let outcome = history.outcome().unwrap();
-        let rolled_back = Outcome { committed: false, parked: 0, failed: 2, ..outcome.clone() };
+        let rolled_back = Outcome {
+            committed: false,
+            parked: 0,
+            failed: 2,
+            uploads_failed: 1,
+            streams_cut: 1,
+            websockets_closed: 0,
+            carried_bytes: None,
+            clients_known: false,
+            ..outcome.clone()
+        };
         let mode = Mode::Restart;
-        let restarted = Outcome { mode, phases: Vec::new(), parked: 0, carried_bytes: 0, ..outcome.clone() };
+        let restarted = Outcome {
+            mode,
+            phases: Vec::new(),
+            parked: 0,
+            websockets_closed: 0,
+            carried_bytes: Some(0),
+            ..outcome.clone()
+        };
         let lost = Outcome { state_lost: true, ..restarted.clone() };
         let lost_for_nothing = Outcome { committed: false, ..lost.clone() };
         let shown =

@@ -172,7 +172,8 @@ impl Watcher {
             | What::Swapped { .. }
             | What::Entered(_)
             | What::Progress(_)
-            | What::Parked { .. } => None,
+            | What::Parked { .. }
+            | What::Concluded(_) => None,
         }
     }
 }

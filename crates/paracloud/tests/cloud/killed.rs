@@ -73,6 +73,33 @@ fn a_move_that_was_decided_when_everything_was_killed_is_finished_by_the_next_up
 }
 
 #[test]
+fn a_move_whose_controller_was_killed_says_what_clients_saw_and_what_nobody_knows_any_more() {
+    let rig = Rig::sessions(&json!({}), &json!({ "SESSIONS_FILL_MIB": "4" }));
+    let (_up, points) = Points::up(&rig);
+    let mut clients = Clients::modest(&rig, 10);
+    clients.audit_clean();
+    // All has crossed the channel, and gateways still park.
+    points.arm(Promise::Commit, Point::AfterPersist);
+    let moved = std::thread::scope(|scope| {
+        let moved = scope.spawn(|| rig.json(&["move", "sessions"]));
+        points.fired(Promise::Commit, Point::AfterPersist);
+        rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
+        moved.join().expect("the command")
+    });
+    let outcome = &moved["outcome"];
+    assert_eq!((&outcome["node"], &outcome["carried_bytes"]), (&2.into(), &Value::Null), "{moved:#}");
+    let told = (&outcome["websockets_closed"], &outcome["clients_known"]);
+    assert_eq!(told, (&10.into(), &true.into()), "{moved:#}");
+    let told = rig.run(&["events"]).out;
+    assert!(
+        told.contains("concluded: carried not known (the controller was restarted); every gateway"),
+        "{told}"
+    );
+    let audited = clients.audit();
+    assert!(audited.is_clean(), "{audited:#?}");
+}
+
+#[test]
 fn a_minute_after_everything_was_killed_only_what_is_sealed_is_left_and_the_next_up_opens_it() {
     let rig = Rig::sessions(&json!({}), &json!({ "SESSIONS_FILL_MIB": "4" }));
     let (mut up, points) = Points::up(&rig);

@@ -20,11 +20,20 @@ impl Points {
 
     /// Begins a move of `sessions`, and waits until its controller stands still at this point.
     pub(crate) fn move_until(&self, rig: &Rig, promise: Promise, point: Point) {
-        let armed = self.0.join(format!("{promise}.{point}"));
-        std::fs::write(&armed, "").expect("a file of our own");
+        self.arm(promise, point);
         let begun = rig.run(&["move", "sessions", "--no-wait"]);
         assert_eq!(begun.code, 0, "{}", begun.err);
-        let fired = armed.with_file_name(format!("{promise}.{point}.fired"));
+        self.fired(promise, point);
+    }
+
+    /// Whoever makes this promise next is to stand still there.
+    pub(crate) fn arm(&self, promise: Promise, point: Point) {
+        std::fs::write(self.0.join(format!("{promise}.{point}")), "").expect("a file of our own");
+    }
+
+    /// Waits until it does.
+    pub(crate) fn fired(&self, promise: Promise, point: Point) {
+        let fired = self.0.join(format!("{promise}.{point}.fired"));
         wait_until("the controller stands still", || fired.exists());
     }
 

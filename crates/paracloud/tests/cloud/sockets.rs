@@ -19,6 +19,8 @@ fn every_websocket_is_closed_once_with_1012_and_is_at_the_target_with_its_first_
 
         let moved = rig.json(&["move", "sessions"]);
         assert_eq!(moved["outcome"]["node"], node, "{moved}");
+        let told = (&moved["outcome"]["websockets_closed"], &moved["outcome"]["clients_known"]);
+        assert_eq!(told, (&SOCKETS.into(), &true.into()), "{moved}");
         let sockets = clients.audit_clean().sockets;
         assert_eq!(sockets.closes, BTreeMap::from([(1012, SOCKETS.into())]), "{move_of}: {sockets:?}");
         assert_eq!((sockets.reconnects, sockets.tries_max), (SOCKETS.into(), 1), "{move_of}: {sockets:?}");

@@ -36,6 +36,12 @@ fn rest(mut stream: impl Read) -> (String, bool) {
     (String::from_utf8_lossy(&bytes).into_owned(), bytes.ends_with(b"0\r\n\r\n"))
 }
 
+/// Uploads that failed and streams that were cut, and whether that is all.
+fn saw(moved: &Value) -> (&Value, &Value, &Value) {
+    let outcome = &moved["outcome"];
+    (&outcome["uploads_failed"], &outcome["streams_cut"], &outcome["clients_known"])
+}
+
 fn entered(events: &[Value], phase: &str) -> bool {
     events.iter().any(|event| event["what"]["entered"] == phase)
 }
@@ -54,8 +60,11 @@ fn an_endless_reply_and_a_slow_upload_are_cut_after_the_drain_and_nobody_else_no
 
     let moved = rig.json(&["move", "sessions"]);
     assert_eq!((&moved["outcome"]["node"], &moved["outcome"]["failed"]), (&2.into(), &1.into()), "{moved:#}");
+    assert_eq!(saw(&moved), (&1.into(), &1.into(), &true.into()), "{moved:#}");
     let events = rig.events();
     assert!(entered(&events, "drain"), "{events:#?}");
+    let told = rig.run(&["events"]).out;
+    assert!(told.contains("1 failed, 1 of them an upload") && told.contains("; 1 stream cut"), "{told}");
     let (said, is_whole) = rest(reply);
     assert!(!is_whole && said.contains("\n11 "), "what was cut does not look whole: {said}");
     let (said, _) = rest(slow);
@@ -102,6 +111,7 @@ fn an_endless_reply_to_a_request_with_a_key_blocks_no_seal_and_is_begun_once() {
     drop(gone);
     let moved = rig.json(&["move", "sessions"]);
     assert_eq!((&moved["outcome"]["node"], &moved["outcome"]["failed"]), (&2.into(), &0.into()), "{moved:#}");
+    assert_eq!(saw(&moved), (&0.into(), &1.into(), &true.into()), "{moved:#}");
     let (_, is_whole) = rest(lasts);
     assert!(!is_whole, "what was cut does not look whole");
     for key in ["lasts", "gone"] {
