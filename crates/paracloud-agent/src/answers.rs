@@ -14,6 +14,7 @@ use paracloud_core::migration::agent::FromApp;
 use paracloud_core::migration::message::{Offer, Progress};
 use paracloud_core::register;
 use paracloud_substrate::config::Budgets;
+use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::Note;
 
 /// What an answer means to the machine, and to people.
@@ -145,7 +146,8 @@ fn aborted(start: StartId, operation: OperationNumber, answer: &Answer) -> Heard
 /// What people hear of an `Abort` that counts as answered, after so many milliseconds.
 pub(crate) fn unanswered_abort(start: StartId, waited_ms: u64) -> Note {
     let message = format!(
-        "it did not answer abort for {waited_ms} ms, which counts as an answer; it is told again until it answers"
+        "it did not answer abort for {}, which counts as an answer; it is told again until it answers",
+        millis(waited_ms)
     );
     Note::Failure { start, code: "ABORT_UNANSWERED".to_owned(), message }
 }

@@ -9,6 +9,7 @@ use paracloud_core::migration::coordinator::Command;
 use paracloud_core::migration::message::{Offer, ToAgent};
 use paracloud_core::register::{Mode, Record};
 use paracloud_substrate::config::{App, State};
+use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::{Preview, Terms, ToAgentLine};
 use paracloud_substrate::person::{Refused, Reply};
 use std::time::Duration;
@@ -99,8 +100,8 @@ async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Resu
     control.peers.say(Peer::Agent(from), Out::ToAgent(own));
     let line = ToAgentLine::Preview { instance: app.name.clone(), question };
     control.peers.say(Peer::Agent(from), Out::ToAgent(line));
-    let bound = Duration::from_millis(u64::from(app.budgets.prepare_ms) + ANSWER_MARGIN_MS);
-    match tokio::time::timeout(bound, answer).await {
+    let bound_ms = u64::from(app.budgets.prepare_ms) + ANSWER_MARGIN_MS;
+    match tokio::time::timeout(Duration::from_millis(bound_ms), answer).await {
         Ok(Ok(Ok(preview))) => Ok(preview),
         Ok(Ok(Err(why))) => {
             let message = format!("{} could not be asked: {}", app.name, crate::journal::cut(why));
@@ -108,7 +109,7 @@ async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Resu
         }
         Ok(Err(_)) => Err(unreachable(control, from)),
         Err(_) => {
-            let message = format!("{} did not answer within {} ms", app.name, bound.as_millis());
+            let message = format!("{} did not answer within {}", app.name, millis(bound_ms));
             Err(refused(
                 "not_answered",
                 message,
@@ -139,7 +140,8 @@ fn choose(app: &App, preview: &Preview, accept_loss: bool) -> Result<Mode, Refus
     match preview.offer {
         Some(Offer::Accept) => Ok(Mode::Handoff),
         Some(Offer::Hold { remaining_ms }) => {
-            let message = format!("{name} holds on to its place for {remaining_ms} ms: {}", said(&reason));
+            let left = millis(remaining_ms.into());
+            let message = format!("{name} holds on to its place for {left}: {}", said(&reason));
             Err(refused("held", message, "ask again when the hold has expired"))
         }
         Some(Offer::Refuse) | None if consent => Ok(Mode::Restart),

@@ -11,11 +11,13 @@
 //! | [`process`] | who a process is, across restarts of whoever looks after it |
 //! | [`trace`] | the log of a machine's inputs and effects, and its replay |
 //! | [`failpoint`] | where the crash tests stop a shell |
+//! | [`figures`] | sizes and times as people read them |
 //!
 //! Nothing here decides anything.
 
 pub mod config;
 pub mod failpoint;
+pub mod figures;
 pub mod layout;
 pub mod lifeline;
 pub mod link;
