@@ -242,7 +242,7 @@ mod tests {
         let held = choose(&app(State::None, true), &offers(Some(Offer::Hold { remaining_ms: 7_000 })), true);
         let refused = held.unwrap_err();
         assert_eq!(refused.code, "held");
-        assert!(refused.message.contains("7000 ms: backup until noon"), "{}", refused.message);
+        assert!(refused.message.contains("for 7.00 s: backup until noon"), "{}", refused.message);
     }
 
     #[test]

@@ -282,7 +282,7 @@ async fn a_preview_asks_the_application_and_opens_nothing() {
         panic!("{previewed:?}");
     };
     assert_eq!(obstacle.code, "held");
-    assert!(obstacle.message.contains("9000 ms: a backup is under way"), "{obstacle:?}");
+    assert!(obstacle.message.contains("for 9.00 s: a backup is under way"), "{obstacle:?}");
     assert_eq!(town.web().await.record.unwrap().last_operation.0, 0);
     controller.stop().await;
 }

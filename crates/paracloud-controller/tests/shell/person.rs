@@ -37,7 +37,7 @@ async fn a_move_that_cannot_be_is_refused_with_who_why_and_what_next() {
     offers(Some(Offer::Hold { remaining_ms: 1234 }));
     let held = town.refused(Town::move_to(2)).await;
     assert_eq!(held.code, "held");
-    assert!(held.message.contains("1234 ms: until noon"), "{}", held.message);
+    assert!(held.message.contains("for 1.23 s: until noon"), "{}", held.message);
     offers(Some(Offer::Refuse));
     assert_eq!(town.refused(Town::move_to(2)).await.code, "refused");
     people.0.node.lock().unwrap().manners.preview = Err("it does not answer".to_owned());
