@@ -3,7 +3,7 @@
 use super::Context;
 use crate::client::{self, ANSWER_MS_MAX, Conversation, Cut, INTERRUPTED};
 use crate::failure::Failure;
-use crate::output::{Format, say};
+use crate::output::{Format, formed, say, say_words};
 use crate::telling;
 use paracloud_substrate::person::{Event, Reply, Request};
 use std::time::Duration;
@@ -43,7 +43,12 @@ pub async fn run(context: &Context, from: u64, follow: bool) -> Result<(), Failu
                     if event.number != 0 {
                         from = event.number + 1;
                     }
-                    if !say(&shown(&event, context.format)) {
+                    let line = shown(&event, context.format);
+                    let is_read = match context.format {
+                        Format::Json => say(&line),
+                        Format::Text => say_words(&line),
+                    };
+                    if !is_read {
                         return Ok(());
                     }
                 }
@@ -62,7 +67,7 @@ pub async fn run(context: &Context, from: u64, follow: bool) -> Result<(), Failu
 
 fn shown(event: &Event, format: Format) -> String {
     match format {
-        Format::Json => serde_json::to_string(event).unwrap_or_default(),
+        Format::Json => formed("event", serde_json::to_value(event).unwrap_or_default()),
         Format::Text => telling::line(event),
     }
 }
@@ -72,6 +77,14 @@ mod tests {
     use super::*;
     use crate::client::tests::controller;
     use crate::moving::history::tests::a_move;
+
+    #[test]
+    fn an_event_names_its_form_and_is_read_as_one_all_the_same() {
+        let event = a_move().remove(0);
+        let line = shown(&event, Format::Json);
+        assert!(line.contains(r#""schema":"paracloud.event/v1""#), "{line}");
+        assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
+    }
 
     #[tokio::test]
     async fn a_journal_that_breaks_off_is_not_taken_for_the_whole() {
