@@ -5,8 +5,8 @@ use crate::output::{Format, Paint, say_object, short, tell};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// The most letters of whom a failure is about that people are shown.
-const WHO_LETTERS_MAX: usize = 160;
+/// The most letters of a name that people are shown as whom a failure is about, and of a path or several names.
+const WHO_LETTERS_MAX: (usize, usize) = (64, 160);
 /// The most letters of why, and of what next.
 const WHY_LETTERS_MAX: usize = 800;
 
@@ -69,7 +69,9 @@ impl Failure {
 
     /// The lines that people read.
     pub fn text(&self, paint: Paint) -> String {
-        let (who, why) = (short(&self.who, WHO_LETTERS_MAX), short(&self.why, WHY_LETTERS_MAX));
+        let (name, names) = WHO_LETTERS_MAX;
+        let who = short(&self.who, if self.who.contains(['/', ' ']) { names } else { name });
+        let why = short(&self.why, WHY_LETTERS_MAX);
         let mut text = format!("{} {who}: {why}", paint.bad("error:"));
         if !self.next.is_empty() {
             text += &format!("\n{} {}", paint.strong("next:"), short(&self.next, WHY_LETTERS_MAX));

@@ -270,6 +270,26 @@ fn who_asks_not_to_be_stopped_is_told_of_again_to_each_controller_until_it_is_de
 }
 
 #[test]
+fn who_asks_to_be_left_alone_is_told_of_for_each_kind_of_operation() {
+    let (mut rig, start, shop) = owner();
+    let hold = r#"{"ops":["drain","move"],"ttlMs":60000,"reason":"until noon"}"#;
+    assert_eq!(shop.call("PUT", "/v1/holds/backup", hold).0, 200);
+    let told = rig.agents[0].hear_line("a hold on moves", |line| match line {
+        FromAgentLine::Held { start: of, op: HeldOp::Move, hold: Some(hold), .. } if *of == start => {
+            Some(hold.reason.clone())
+        }
+        _ => None,
+    });
+    assert_eq!(told, "backup: until noon");
+    assert_eq!(shop.call("PUT", "/v1/holds/backup", r#"{"ttlMs":60000}"#).0, 200);
+    let told = rig.agents[0].hear_line("a hold on everything", |line| match line {
+        FromAgentLine::Held { op: HeldOp::Stop, hold: Some(hold), .. } => Some(hold.reason.clone()),
+        _ => None,
+    });
+    assert_eq!(told, "backup");
+}
+
+#[test]
 fn an_owner_that_is_not_ready_is_told_of_with_its_reason_to_each_controller_until_it_is() {
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);

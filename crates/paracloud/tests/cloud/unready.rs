@@ -1,7 +1,8 @@
-//! A program that never gets ready, or not yet: a person learns which address was asked, how, and what came back.
+//! What `ps` says beside its table: of a program that is not ready, which address was asked, how, and what came back; of
+//! one that asks to be left alone, from what, for how long, and why.
 
 use crate::rig::{Rig, wait_until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The instance, as `ps` tells it to programs.
 fn instance(rig: &Rig) -> Value {
@@ -60,5 +61,28 @@ class Web(Web):
     up.serving();
     wait_until("it is not said any more", || instance(&rig)["unready"].is_null());
     assert!(!rig.run(&["ps"]).out.contains("not ready"));
+    assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
+}
+
+#[test]
+fn what_an_application_holds_off_is_seen_with_its_reason_and_how_long() {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/misbehave.py");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python");
+    let environment = json!({ "MISBEHAVE": "stays", "EXAMPLE": example });
+    let rig = Rig::of("sinner", &json!(["python3", "-B", program]), &[], &environment);
+    let mut up = rig.up(&[]);
+    up.serving();
+    let line = || {
+        let ps = rig.run(&["ps"]).out;
+        ps.lines().find(|line| line.starts_with("sinner: holds ")).map(str::to_owned)
+    };
+    wait_until("the hold is seen", || line().is_some());
+    let line = line().expect("it stands for an hour");
+    assert!(
+        line.starts_with("sinner: holds `stop` off for ") && line.ends_with(": payroll: month end"),
+        "{line}"
+    );
+    assert!(!line.contains(" ms"), "{line}");
+    assert_eq!(rig.json(&["ps"])["holds"][0]["op"], "stop");
     assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
 }
