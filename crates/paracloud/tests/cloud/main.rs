@@ -13,6 +13,7 @@ mod clients;
 mod disk;
 mod examples;
 mod forgotten;
+mod forms;
 mod killed;
 mod misbehaving;
 mod points;
