@@ -8,20 +8,60 @@ use paci::instance::Standing;
 use paci::names::AnswerCode;
 use paci::participant::{self, Answer as Told, Call, Outcome, Side};
 use paci::proof;
-use paci::upcall::Upcall;
+use paci::upcall::{Reason, Upcall};
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::agent::FromApp;
 use paracloud_core::migration::message::{Offer, Progress};
 use paracloud_core::register;
 use paracloud_substrate::config::Budgets;
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::message::Note;
+use paracloud_substrate::message::{Note, Speaker};
 
 /// What an answer means to the machine, and to people.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Heard {
     pub(crate) inputs: Vec<FromApp>,
     pub(crate) notes: Vec<Note>,
+}
+
+/// What the agent itself has to say.
+pub(crate) fn remark(what: String) -> Note {
+    Note::Remark { by: Speaker::Agent, what }
+}
+
+/// Why an application is asked something, for the application and its people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Why {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
+
+impl Why {
+    /// A move that is only thought of.
+    pub(crate) fn preview(reason: Reason) -> Self {
+        Self { reason, message: format!("{} what a move would cost", who_asks(reason)) }
+    }
+
+    /// A call of a move; what it leads to, if not to its end.
+    pub(crate) fn call(reason: Reason, operation: Option<&register::Operation>, call: &Call) -> Self {
+        let places =
+            operation.map(|it| format!(" from {} to {}", it.source.node, it.target.node)).unwrap_or_default();
+        let asked = format!("{} for the move{places}", who_asks(reason));
+        let message = match call {
+            Call::Abort | Call::Resume { outcome: Outcome::RolledBack, .. } => {
+                format!("{asked}; it was given up")
+            }
+            Call::Resume { outcome: Outcome::Committed, .. } | Call::Serve { .. } => {
+                format!("{asked}; it is committed")
+            }
+            Call::Estimate | Call::Prepare(_) | Call::Seal => asked,
+        };
+        Self { reason, message }
+    }
+}
+
+fn who_asks(reason: Reason) -> &'static str {
+    if reason == Reason::Person { "a person asks" } else { "the cloud asks" }
 }
 
 /// The upcall of a machine's call. `schema`: what the source of the move sends, as far as it said so.
@@ -31,7 +71,9 @@ pub(crate) fn upcall(
     token: &str,
     schema: Option<&Schema>,
     budgets: &Budgets,
+    why: Why,
 ) -> Upcall {
+    let Why { reason, message } = why;
     let (call, budget_ms) = match call {
         Call::Estimate => (call::Call::Estimate(call::Estimate {}), budgets.prepare_ms),
         Call::Prepare(side) => {
@@ -59,7 +101,7 @@ pub(crate) fn upcall(
         Call::Abort => (call::Call::Abort(call::Abort {}), budgets.switch_ms),
     };
     let budget_ms = budget_ms.min(bounds::DURATION_MS_MAX);
-    Upcall { operation: operation.0, budget_ms, call: Some(call), ..Upcall::default() }
+    Upcall { operation: operation.0, budget_ms, reason, message, call: Some(call), ..Upcall::default() }
 }
 
 /// The contract's word for what the register says of a process.
@@ -268,8 +310,10 @@ mod tests {
     fn asked(call: Call) -> Upcall {
         let token = fresh_token();
         let schema = Schema { name: "ledger".to_owned(), version: 3 };
-        let upcall =
-            Upcall { attempt: 1, ..upcall(OPERATION, call, &token, Some(&schema), &Budgets::default()) };
+        let upcall = Upcall {
+            attempt: 1,
+            ..upcall(OPERATION, call, &token, Some(&schema), &Budgets::default(), Why::default())
+        };
         assert_eq!(upcall.validate(), Ok(()));
         upcall
     }

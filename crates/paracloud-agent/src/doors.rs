@@ -1,6 +1,7 @@
 //! The two sockets of one process: PaCI over HTTP/1.1, and the channel. Here requests are read and held against the
 //! bounds of the contract; what they mean is for the node to say.
 
+use crate::breaches::Breaches;
 use crate::node::Event;
 use crate::peer::Peers;
 use crate::rate::Rate;
@@ -22,6 +23,7 @@ use paci::http::{self, Route};
 use paci::state::StateChange;
 use paci::wire::Message;
 use paracloud_core::ids::StartId;
+use paracloud_substrate::figures::bytes;
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
@@ -38,6 +40,8 @@ const CONNECTIONS_MAX: usize = 64;
 const BUFFER_BYTES_MAX: usize = 4 * bounds::HEAD_BYTES_MAX;
 /// Of a body that passes its bound, so much is read and thrown away, so that the refusal is heard.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
+/// So much of a request line is told of a call that breaks the contract.
+const CALL_CHARS_MAX: usize = 80;
 /// How long the rest of a request may take to arrive.
 const BODY_MS_MAX: u64 = 10_000;
 
@@ -80,21 +84,17 @@ impl Doors {
     ) -> io::Result<Self> {
         let (paci, channel) = (bind(&directory.join(SOCKET_FILE))?, bind(&directory.join(CHANNEL_FILE))?);
         let rate = Arc::new(Mutex::new(Rate::default()));
+        let watch = Watch { start, events: events.clone(), breaches: Arc::default() };
         let serve = {
-            let (peers, events) = (peers.clone(), events.clone());
+            let (peers, watch) = (peers.clone(), watch.clone());
             move |stream| {
-                let door = Door {
-                    start,
-                    allowed: peers.allow(&stream),
-                    events: events.clone(),
-                    rate: Arc::clone(&rate),
-                };
-                converse(stream, door)
+                let allowed = peers.allow(&stream);
+                converse(stream, Door { watch: watch.clone(), allowed, rate: Arc::clone(&rate) })
             }
         };
         let join = {
-            let (peers, events) = (peers.clone(), events.clone());
-            move |stream| join(stream, start, peers.clone(), events.clone())
+            let peers = peers.clone();
+            move |stream| join(stream, peers.clone(), watch.clone())
         };
         let tasks = vec![tokio::spawn(accept(paci, serve)), tokio::spawn(accept(channel, join))];
         Ok(Self { tasks })
@@ -136,16 +136,35 @@ async fn accept<F: Future<Output = ()> + Send + 'static>(
     }
 }
 
+/// Whose sockets they are, and who hears of what is said on them.
+#[derive(Clone)]
+struct Watch {
+    start: StartId,
+    events: mpsc::Sender<Event>,
+    breaches: Arc<Mutex<Breaches>>,
+}
+
+impl Watch {
+    /// What the contract does not allow is shown to people: to the application it is an error like any other, and it may
+    /// never tell.
+    fn breach(&self, what: String) {
+        let told = self.breaches.lock().unwrap_or_else(PoisonError::into_inner).take(what);
+        if let Some(what) = told {
+            let _ = self.events.try_send(Event::Breach { start: self.start, what });
+        }
+    }
+}
+
 /// One connection to the PaCI socket.
 #[derive(Clone)]
 struct Door {
-    start: StartId,
+    watch: Watch,
     allowed: bool,
-    events: mpsc::Sender<Event>,
     rate: Arc<Mutex<Rate>>,
 }
 
 async fn converse(stream: UnixStream, door: Door) {
+    let (watch, allowed) = (door.watch.clone(), door.allowed);
     let service = service_fn(move |request| {
         let door = door.clone();
         async move { Ok::<_, Infallible>(response(door.answer(request).await)) }
@@ -156,6 +175,9 @@ async fn converse(stream: UnixStream, door: Door) {
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
+        if allowed && error.is_parse() {
+            watch.breach(format!("what it sent is no request of HTTP/1.1: {error}"));
+        }
         tracing::debug!(%error, "a connection of an application ended badly");
     }
 }
@@ -184,24 +206,26 @@ impl Door {
         let route = self.admit(&head);
         let bytes_max = route.as_ref().map_or(0, Route::body_bytes_max);
         let waits = head.headers.contains_key(EXPECT);
-        match (read(body, bytes_max, waits).await, route) {
+        let mut seen_bytes = 0;
+        let reply = match (read(body, bytes_max, waits, &mut seen_bytes).await, route) {
             // What is wrong with the request as such comes before what is wrong with its body.
             (_, Err(error)) | (Err(error), Ok(_)) => Err(error),
-            (Ok(body), Ok(route)) => {
-                let what = route.target();
-                self.say(route, &body).await.map_err(|error| self.breach(&what, error))
-            }
+            (Ok(body), Ok(route)) => self.say(route, &body).await,
+        };
+        if let Err(error) = &reply
+            && self.allowed
+            && breaks_contract(error.code)
+        {
+            let call = format!("{} {}", head.method, head.uri.path());
+            let call: String = call.chars().take(CALL_CHARS_MAX).collect();
+            let why = if error.code == ErrorCode::BodyTooLarge {
+                format!("a body of {}, at most {}", bytes(seen_bytes), bytes(bytes_max as u64))
+            } else {
+                error.message.clone()
+            };
+            self.watch.breach(format!("{call}: {}: {why}", error.code));
         }
-    }
-
-    /// A body that the contract does not allow is shown to people: to the application it is an error like any other,
-    /// and it may never tell.
-    fn breach(&self, what: &str, error: ErrorBody) -> ErrorBody {
-        if matches!(error.code, ErrorCode::Malformed | ErrorCode::OutOfBounds) {
-            let what = format!("{what}: {}", error.message);
-            let _ = self.events.try_send(Event::Breach { start: self.start, what });
-        }
-        error
+        reply
     }
 
     /// Holds the head of a request against the contract.
@@ -263,8 +287,8 @@ impl Door {
 
     async fn tell(&self, said: Said) -> Result<oneshot::Receiver<Reply>, ErrorBody> {
         let (reply, answered) = oneshot::channel();
-        let event = Event::Said { start: self.start, said: Box::new(said), reply };
-        self.events.send(event).await.map_err(|_| leaving())?;
+        let event = Event::Said { start: self.watch.start, said: Box::new(said), reply };
+        self.watch.events.send(event).await.map_err(|_| leaving())?;
         Ok(answered)
     }
 }
@@ -273,10 +297,41 @@ fn leaving() -> ErrorBody {
     ErrorBody::new(ErrorCode::Unavailable, "the agent does not serve this process now")
 }
 
-/// Reads a body whole.
-async fn read(body: Incoming, bytes_max: usize, waits: bool) -> Result<Bytes, ErrorBody> {
+/// Whether a call with this error is one that no application makes which keeps the contract.
+fn breaks_contract(code: ErrorCode) -> bool {
+    match code {
+        ErrorCode::Malformed
+        | ErrorCode::OutOfBounds
+        | ErrorCode::HeaderMissing
+        | ErrorCode::PathUnknown
+        | ErrorCode::MethodNotAllowed
+        | ErrorCode::BodyTooLarge
+        | ErrorCode::HeadTooLarge => true,
+        ErrorCode::Unspecified
+        | ErrorCode::PeerNotAllowed
+        | ErrorCode::OperationUnknown
+        | ErrorCode::VersionUnsupported
+        | ErrorCode::HelloRequired
+        | ErrorCode::Superseded
+        | ErrorCode::OperationClosed
+        | ErrorCode::AnswerDiffers
+        | ErrorCode::HoldsFull
+        | ErrorCode::TooManyRequests
+        | ErrorCode::Internal
+        | ErrorCode::Unavailable => false,
+    }
+}
+
+/// Reads a body whole. `seen_bytes`: how much of it there was, or was announced.
+async fn read(
+    body: Incoming,
+    bytes_max: usize,
+    waits: bool,
+    seen_bytes: &mut u64,
+) -> Result<Bytes, ErrorBody> {
     let too_large = || ErrorBody::new(ErrorCode::BodyTooLarge, &format!("body: at most {bytes_max} bytes"));
     let announced = body.size_hint().lower();
+    *seen_bytes = announced;
     if announced > bytes_max as u64 && waits {
         return Err(too_large());
     }
@@ -290,6 +345,7 @@ async fn read(body: Incoming, bytes_max: usize, waits: bool) -> Result<Bytes, Er
             };
             if let Ok(data) = frame.into_data() {
                 bytes += data.len();
+                *seen_bytes = announced.max(bytes as u64);
                 if bytes <= bytes_max {
                     kept.extend_from_slice(&data);
                 }
@@ -306,18 +362,23 @@ fn incomplete() -> ErrorBody {
 }
 
 /// One connection to the channel's socket.
-async fn join(mut stream: UnixStream, start: StartId, peers: Peers, events: mpsc::Sender<Event>) {
+async fn join(mut stream: UnixStream, peers: Peers, watch: Watch) {
     let line =
         tokio::time::timeout(Duration::from_millis(bounds::JOIN_MS.into()), join_line(&mut stream)).await;
     let Ok(Ok(line)) = line else { return };
     let token = match read_join_line(&line) {
         Ok(token) if peers.allow(&stream) => Ok(token.into()),
         Ok(_) => Err(JoinRefusal::TokenUnknown),
-        Err(refusal) => Err(refusal),
+        Err(refusal) => {
+            if peers.allow(&stream) {
+                watch.breach(format!("channel: {refusal}: what it sent is no line that joins"));
+            }
+            Err(refusal)
+        }
     };
     match token {
         Ok(token) => {
-            let _ = events.send(Event::Join { start, token, stream }).await;
+            let _ = watch.events.send(Event::Join { start: watch.start, token, stream }).await;
         }
         Err(refusal) => refuse(stream, refusal).await,
     }

@@ -15,6 +15,7 @@
 //! shims go on, and the next agent finds them in the node's directory.
 
 mod answers;
+mod breaches;
 mod channel;
 mod controller;
 mod doors;

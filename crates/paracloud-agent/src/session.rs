@@ -1,5 +1,6 @@
 //! What an agent knows of one process's session: who it said it is able to be, what it is asked, what it asked for.
 
+use crate::breaches::Breaches;
 use crate::doors::Reply;
 use crate::durable;
 use crate::holds::Holds;
@@ -55,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) state_message: String,
     pub(crate) holds: Holds,
     pub(crate) desk: Desk,
+    /// Answers of it that broke the contract.
+    pub(crate) breaches: Breaches,
     /// What must outlast the agent has changed, and was not kept yet.
     pub(crate) unkept: bool,
     /// The last delivery of each operation that was kept as made.
@@ -98,6 +101,7 @@ impl Session {
             state_message: kept.state_message,
             holds: kept.holds,
             desk: Desk::resumed(kept.delivered),
+            breaches: Breaches::default(),
             unkept: false,
             reserved: BTreeMap::new(),
             ahead: false,

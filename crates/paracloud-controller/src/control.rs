@@ -1,21 +1,22 @@
 //! What the parts of the controller share. Everything in it is bounded by the configuration or by a named bound.
 
 use crate::instance::Told;
-use crate::journal::{Heard, now_unix_ms};
+use crate::journal::{self, Heard, now_unix_ms};
 use crate::peers::Peers;
+use crate::refusals::Refusals;
 use crate::register::Register;
 use crate::words::Words;
-use paracloud_core::ids::{NodeId, StartId};
+use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::Record;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::message::{HeldOp, Hold, Preview, Unready};
-use paracloud_substrate::person::{HeldOff, Outcome};
+use paracloud_substrate::person::{HeldOff, Outcome, Refusal, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// How long a status waits for instances that are busy, in milliseconds; then it says what was last known.
@@ -34,6 +35,7 @@ pub(crate) struct Control {
     pub(crate) peers: Peers,
     pub(crate) views: Views,
     pub(crate) questions: Questions,
+    refusals: Mutex<Refusals>,
     lost: Mutex<BTreeSet<NodeId>>,
     words: Mutex<Words>,
 }
@@ -55,6 +57,7 @@ impl Control {
             peers: Peers::default(),
             views: Views::default(),
             questions: Questions::default(),
+            refusals: Mutex::default(),
             lost: Mutex::default(),
             words: Mutex::default(),
         }
@@ -103,6 +106,22 @@ impl Control {
     /// Why the owner of an instance is not ready, as far as its agent said.
     pub(crate) fn why_unready(&self, instance: &str, owner: StartId) -> Option<Unready> {
         locked(&self.words).why_unready(instance, owner)
+    }
+
+    /// A move was asked for and not begun: the journal has it, or counts it.
+    pub(crate) async fn keep_refusal(&self, instance: &str, refusal: &Refusal) {
+        let Some(refusal) = locked(&self.refusals).take(instance, refusal, Instant::now()) else { return };
+        let event = journal::event(instance, None, What::Refused(refusal));
+        // Who asked is told anyway.
+        let _ = self.register.keep(event).await;
+    }
+
+    /// The controller has something to say of a command of an instance, and does not say it too often.
+    pub(crate) async fn keep_remark(&self, instance: &str, operation: Option<OperationNumber>, what: String) {
+        if locked(&self.refusals).has_room(instance, Instant::now()) {
+            let note = journal::kept(journal::remark(what));
+            let _ = self.register.keep(journal::event(instance, operation, What::Note(note))).await;
+        }
     }
 
     /// A person said that this node will not come back. It is kept nowhere: a controller that is started later cannot

@@ -4,7 +4,7 @@ use crate::words::cut_unready;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::promises::Promise;
 use paracloud_core::register::Change;
-use paracloud_substrate::message::Note;
+use paracloud_substrate::message::{Note, Speaker};
 use paracloud_substrate::person::{Event, Outcome, What};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +35,11 @@ pub(crate) fn event(instance: &str, operation: Option<OperationNumber>, what: Wh
     Event { number: 0, at_unix_ms: now_unix_ms(), instance: instance.to_owned(), operation, what }
 }
 
+/// What the controller itself has to say.
+pub(crate) fn remark(what: String) -> Note {
+    Note::Remark { by: Speaker::Controller, what }
+}
+
 /// A change in a word, with its cause if it has one: `roll_back: cancelled`.
 pub(crate) fn change_text(change: &Change) -> String {
     let name = Promise::of_change(change).name();
@@ -63,6 +68,7 @@ pub(crate) fn kept(note: Note) -> Note {
             Note::Estimate(estimate)
         }
         Note::Reason(reason) => Note::Reason(cut(reason)),
+        Note::Remark { by, what } => Note::Remark { by, what: cut(what) },
         Note::Carried { bytes } => Note::Carried { bytes },
         Note::Copying { remaining_records, predicted_pause_ms } => {
             Note::Copying { remaining_records, predicted_pause_ms }

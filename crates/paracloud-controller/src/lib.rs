@@ -16,7 +16,7 @@
 //! | `instance` | one coordinator and its record; its effects, in order |
 //! | `recovery` | what a controller without a record may believe (rule 7) |
 //! | `operations` | an operation from its command to its outcome, for people |
-//! | `journal` | what is written of it, and its bounds |
+//! | `journal`, `refusals` | what is written of it, and of what was not begun, and its bounds |
 //! | `server`, `peers` | links of agents and gateways |
 //! | `person`, `moves` | what people ask for |
 //!
@@ -31,10 +31,11 @@ mod operations;
 mod peers;
 mod person;
 mod recovery;
+mod refusals;
 mod register;
 mod server;
-pub mod store;
 mod words;
+pub mod store;
 
 pub use register::Ledger;
 

@@ -2,16 +2,18 @@
 //! moved in a weaker mode than was agreed.
 
 use crate::control::Control;
+use crate::journal::now_unix_ms;
 use crate::peers::{Out, Peer};
 use crate::person::{check, command, refused, unknown_instance, unknown_node};
-use paracloud_core::ids::{NodeId, OperationNumber};
+use paci::upcall::Reason;
+use paracloud_core::ids::{NodeId, OperationNumber, Placement};
 use paracloud_core::migration::coordinator::Command;
 use paracloud_core::migration::message::{Offer, ToAgent};
 use paracloud_core::register::{Mode, Record};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::{Preview, Terms, ToAgentLine};
-use paracloud_substrate::person::{Refused, Reply};
+use paracloud_substrate::person::{Refusal, Refused, Reply};
 use std::time::Duration;
 
 /// What an answer to a question may take beyond the time that the application has for it, in milliseconds.
@@ -24,13 +26,47 @@ pub(crate) struct Wanted {
     pub(crate) accept_loss: bool,
 }
 
-/// Opens a move.
+/// How far a move got that was not begun.
+#[derive(Debug, Default)]
+struct Got {
+    asked: Option<Placement>,
+    /// The answer was a hold: how long it stands, in milliseconds, and why.
+    held: Option<(u32, String)>,
+}
+
+/// Opens a move. That it was not opened is kept in the journal, with the reason.
 pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<OperationNumber, Refused> {
+    let mut got = Got::default();
+    let begun = Box::pin(try_begin(control, wanted, &mut got)).await;
+    if let Err(refused) = &begun
+        && control.inboxes.contains_key(&wanted.instance)
+    {
+        control.keep_refusal(&wanted.instance, &refusal(wanted, refused, got)).await;
+    }
+    begun
+}
+
+fn refusal(wanted: &Wanted, refused: &Refused, got: Got) -> Refusal {
+    let Got { asked, held } = got;
+    let (held_until_unix_ms, message) = match held {
+        Some((remaining_ms, reason)) => (Some(now_unix_ms() + u64::from(remaining_ms)), reason),
+        None => (None, refused.message.clone()),
+    };
+    let (code, message) = (refused.code.clone(), crate::journal::cut(message));
+    let Wanted { to, accept_loss, .. } = *wanted;
+    Refusal { to, accept_loss, asked, code, message, held_until_unix_ms, unkept: 0 }
+}
+
+async fn try_begin(control: &Control, wanted: &Wanted, got: &mut Got) -> Result<OperationNumber, Refused> {
     let Asked { app, record, from, to } = Box::pin(place(control, &wanted.instance, wanted.to)).await?;
     if !control.peers.is_there(Peer::Agent(to)) {
         return Err(unreachable(control, to));
     }
+    got.asked = Some(record.owner);
     let preview = ask(control, app, record, from).await?;
+    if let Some(Offer::Hold { remaining_ms }) = preview.offer {
+        got.held = Some((remaining_ms, said(&preview.reason).to_owned()));
+    }
     let mode = choose(app, &preview, wanted.accept_loss)?;
     command(control, &wanted.instance, Command::Move { to, mode }, wanted.accept_loss).await
 }
@@ -96,9 +132,9 @@ async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Resu
     // It asks under the number after the one that its record says; it may not have heard of the last outcome.
     let (instance, operation) = (app.name.clone(), record.operation.clone());
     let (message, terms) = (ToAgent::Own(record), Terms::default());
-    let own = ToAgentLine::Machine { instance, message, operation, terms };
+    let own = ToAgentLine::Machine { instance, message, operation, terms, reason: Reason::Unspecified };
     control.peers.say(Peer::Agent(from), Out::ToAgent(own));
-    let line = ToAgentLine::Preview { instance: app.name.clone(), question };
+    let line = ToAgentLine::Preview { instance: app.name.clone(), question, reason: Reason::Person };
     control.peers.say(Peer::Agent(from), Out::ToAgent(line));
     let bound_ms = u64::from(app.budgets.prepare_ms) + ANSWER_MARGIN_MS;
     match tokio::time::timeout(Duration::from_millis(bound_ms), answer).await {

@@ -3,12 +3,13 @@
 use crate::journal::now_unix_ms;
 use crate::recovery::Past;
 use paci::finding::MoveEstimate;
+use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, OperationNumber};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{Change, Mode, Record, Step};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::message::{Note, Terms};
-use paracloud_substrate::person::{Outcome, Progress};
+use paracloud_substrate::person::{Consent, Loss, Outcome, Progress};
 use paracloud_substrate::seen::{Account, Accounts};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -43,6 +44,10 @@ pub(crate) struct Tracker {
     because: Option<Note>,
     /// What was agreed on for it.
     pub(crate) terms: Terms,
+    /// Why it was opened. Only a person opens any.
+    pub(crate) reason: Reason,
+    /// That it loses the state is in the journal.
+    pub(crate) loss_kept: bool,
     /// Gateways were told to park.
     pub(crate) parks: bool,
     state_bytes: Option<u64>,
@@ -69,6 +74,8 @@ impl Tracker {
             cause: None,
             because: None,
             terms,
+            reason: Reason::Person,
+            loss_kept: false,
             parks: false,
             state_bytes: None,
             predicted_pause_ms: None,
@@ -240,6 +247,20 @@ impl Tracker {
             websockets_closed: 0,
             clients_known: false,
         }
+    }
+
+    /// With what the state is lost when the operation is closed, and with whose consent; `None`: it is not lost, or
+    /// there is none.
+    pub(crate) fn loss(&self, app: &App, open: &Record, closed: &Record) -> Option<(Loss, Consent)> {
+        let operation = open.operation.as_ref().filter(|it| it.loses_state(closed.owner.start))?;
+        let (by, consent) = match operation.mode {
+            Mode::Handoff => (Loss::Death, Consent::Nobody),
+            // What was agreed on is forgotten by a controller that is started later; without the manifest's consent
+            // there was a person's.
+            Mode::Restart if self.terms.loss_accepted || !app.accept_loss => (Loss::Restart, Consent::Person),
+            Mode::Restart => (Loss::Restart, Consent::Manifest),
+        };
+        (app.state == State::Stateful).then_some((by, consent))
     }
 
     /// What gateways have said, and what crossed the channel. With `clients_known` no gateway has more to say.

@@ -8,6 +8,7 @@ use crate::peers::Peer;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::coordinator::{Command, Refused as Machine};
 use paracloud_substrate::config::State;
+use paracloud_substrate::figures::millis;
 use paracloud_substrate::link::{LinkError, Reader, Writer};
 use paracloud_substrate::person::{Event, Instance, Node, Outcome, Refused, Reply, Request, Status};
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use tokio::sync::{broadcast, oneshot};
 
 /// How long a person's command may take to say what it wants, and to read one reply, in milliseconds.
 pub(crate) const PERSON_MS_MAX: u64 = 10_000;
+
+/// A cancel that was asked for so long before it could be taken has an entry of its own, in milliseconds.
+pub(crate) const LATE_MS: u64 = 1_000;
 
 /// Why nobody is told anything any more.
 #[derive(Debug)]
@@ -92,8 +96,10 @@ impl Person<'_> {
                     Err(refused) => self.refuse(refused).await,
                 }
             }
-            Request::Cancel { instance } => {
-                match command(self.control, &instance, Command::Cancel, false).await {
+            Request::Cancel { instance, asked_unix_ms } => {
+                let done = command(self.control, &instance, Command::Cancel, false).await;
+                late_cancel(self.control, &instance, asked_unix_ms, &done).await;
+                match done {
                     Ok(_) => self.reply(&Reply::Done).await,
                     Err(refused) => self.refuse(refused).await,
                 }
@@ -250,6 +256,30 @@ impl Person<'_> {
                 Ok(_) => Err(Left::Person(LinkError::Io(std::io::ErrorKind::ConnectionAborted.into()))),
                 Err(error) => Err(error.into()),
             },
+        }
+    }
+}
+
+/// Who asked to give a move up may have left before that was done, or could not be: the journal says what became of it.
+async fn late_cancel(
+    control: &Control,
+    instance: &str,
+    asked_unix_ms: u64,
+    done: &Result<OperationNumber, Refused>,
+) {
+    let waited_ms = now_unix_ms().saturating_sub(asked_unix_ms);
+    if asked_unix_ms == 0 || waited_ms < LATE_MS || !control.inboxes.contains_key(instance) {
+        return;
+    }
+    let asked = format!("a cancel that was asked for {} before", millis(waited_ms));
+    match done {
+        Ok(operation) => {
+            let what = format!("{asked} is carried out now: {operation} is being given up");
+            control.keep_remark(instance, Some(*operation), what).await;
+        }
+        Err(refused) => {
+            let what = format!("{asked} is refused now ({}): {}", refused.code, refused.message);
+            control.keep_remark(instance, None, what).await;
         }
     }
 }

@@ -118,6 +118,8 @@ fn may_be_sealed(record: &Record, start: StartId) -> bool {
 pub(crate) struct History {
     /// When its owner began to serve.
     pub(crate) served_unix_ms: Option<u64>,
+    /// What its owner held is said to be lost.
+    pub(crate) lost: bool,
     /// Its open operation.
     pub(crate) open: Option<Past>,
 }
@@ -173,8 +175,15 @@ impl History {
                     open.accounts.hear(*gateway, account);
                 }
             }
-            What::Note(_) | What::Progress(_) | What::Concluded(_) => {}
+            // What an operation cost is no word on whoever owns after it.
+            What::StateLost { .. } => self.lost |= event.operation.is_none(),
+            What::Note(_) | What::Progress(_) | What::Refused(_) | What::Concluded(_) => {}
         }
+    }
+
+    /// Its owner began to serve.
+    pub(crate) fn serves(&mut self, at_unix_ms: u64) {
+        (self.served_unix_ms, self.lost) = (Some(at_unix_ms), false);
     }
 
     fn swapped(&mut self, change: &str, record: &Record, at_unix_ms: u64) {
@@ -194,7 +203,7 @@ impl History {
                 });
             }
             "close" => self.open = None,
-            "serve" | "promote" => self.served_unix_ms = Some(at_unix_ms),
+            "serve" | "promote" => self.serves(at_unix_ms),
             "restart" => self.served_unix_ms = None,
             _ => {}
         }

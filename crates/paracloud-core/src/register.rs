@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 /// How an instance's state gets from source to target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// By the application's own hand, while it serves.
     Handoff,
@@ -32,6 +33,7 @@ pub enum Mode {
 
 /// How far an open operation has got, as far as it decides who owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Offer, prepare, copy: the source serves and nothing has happened.
     Open,

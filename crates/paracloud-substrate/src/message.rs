@@ -4,11 +4,13 @@
 use crate::seen::Account;
 use paci::call::Schema;
 use paci::finding::MoveEstimate;
+use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber, StartId};
 use paracloud_core::migration::message::{FromAgent, FromGateway, Offer, ToAgent, ToGateway};
 use paracloud_core::migration::shim::Generation;
 use paracloud_core::register::{Operation, Record};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The first line on a connection: who dials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +64,9 @@ pub enum ToAgentLine {
         operation: Option<Operation>,
         /// What was agreed on for it.
         terms: Terms,
+        /// Why it was opened. Applications are told.
+        #[serde(default)]
+        reason: Reason,
     },
     /// Ask the owner what a move would cost, and change nothing.
     Preview {
@@ -69,6 +74,9 @@ pub enum ToAgentLine {
         instance: String,
         /// Answered with this number.
         question: u64,
+        /// Why it is asked.
+        #[serde(default)]
+        reason: Reason,
     },
 }
 
@@ -194,6 +202,13 @@ pub enum Note {
     Estimate(MoveEstimate),
     /// Why the application refused or holds.
     Reason(String),
+    /// What a part of the cloud has to say itself.
+    Remark {
+        /// Which part.
+        by: Speaker,
+        /// Its words.
+        what: String,
+    },
     /// Bytes that crossed the channel so far, counted by the agent that joins its ends.
     Carried {
         /// Bytes from source to target.
@@ -253,6 +268,25 @@ pub enum Note {
     },
 }
 
+/// Who says something that is no application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Speaker {
+    /// The controller.
+    Controller,
+    /// An agent.
+    Agent,
+}
+
+impl fmt::Display for Speaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Controller => "controller",
+            Self::Agent => "agent",
+        })
+    }
+}
+
 impl Note {
     /// Whether it says that this process answered with a failure. A channel breaks with either of its ends: where a source
     /// died, its target's failure is no reason.
@@ -269,7 +303,8 @@ impl Note {
             | Self::Unresponsive { .. }
             | Self::Breach { .. }
             | Self::Failure { .. }
-            | Self::Reason(_) => true,
+            | Self::Reason(_)
+            | Self::Remark { .. } => true,
             Self::Estimate(_) | Self::Carried { .. } | Self::Copying { .. } => false,
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::message::{HeldOp, Note, Preview, Unready};
 use crate::seen::{Account, Accounts};
-use paracloud_core::ids::{NodeId, OperationNumber};
+use paracloud_core::ids::{NodeId, OperationNumber, Placement};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{Mode, Record};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,9 @@ pub enum Request {
     Cancel {
         /// The instance.
         instance: String,
+        /// When the person asked, in milliseconds since 1970. 0: not said.
+        #[serde(default)]
+        asked_unix_ms: u64,
     },
     /// The journal: [`Reply::Event`]s, and if nothing is to follow [`Reply::Done`].
     Events {
@@ -186,6 +189,15 @@ pub enum What {
     Note(Note),
     /// How far a copy is.
     Progress(Progress),
+    /// A move was asked for, and nothing was begun.
+    Refused(Refusal),
+    /// What an instance held is lost.
+    StateLost {
+        /// With what it went.
+        by: Loss,
+        /// Who consented to that.
+        consent: Consent,
+    },
     /// What clients saw at one gateway.
     Parked {
         /// The gateway.
@@ -196,6 +208,51 @@ pub enum What {
     },
     /// An operation that ended has its outcome: what is told of it later is not in it.
     Concluded(Conclusion),
+}
+
+/// Why a move that was asked for was not begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Where it was to go; `None`: to any other node.
+    pub to: Option<NodeId>,
+    /// The person consented to losing the state.
+    pub accept_loss: bool,
+    /// The process that was asked; `None`: it was refused before anybody was.
+    pub asked: Option<Placement>,
+    /// A word for programs, as in [`Refused`].
+    pub code: String,
+    /// What is wrong, naming who.
+    pub message: String,
+    /// If its owner holds on to its place: until when, in milliseconds since 1970.
+    pub held_until_unix_ms: Option<u64>,
+    /// Refusals since the last one with an entry of its own that have none: who asks again and again fills no journal.
+    pub unkept: u32,
+}
+
+/// With what the state of an instance went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// It was moved by restart.
+    Restart,
+    /// Its process died, and was started anew.
+    Death,
+    /// Its cloud was ended.
+    Stop,
+    /// It is in the manifest no more.
+    Removal,
+}
+
+/// Who consented to losing an instance's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consent {
+    /// A person, with the very command.
+    Person,
+    /// The manifest, by `acceptLoss`.
+    Manifest,
+    /// Nobody: nobody was asked.
+    Nobody,
 }
 
 /// How far a copy is.

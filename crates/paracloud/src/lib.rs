@@ -10,7 +10,7 @@
 //! | [`client`] | talking to the controller |
 //! | [`shells`] | the shells as subcommands, and the hidden ones of a process |
 //! | [`processes`] | what runs in a directory, seen from outside |
-//! | [`held`] | what ends with the processes that run |
+//! | [`held`], [`losses`] | what ends with the processes that run, and that it ended so |
 //! | [`telling`], [`figures`], [`output`], [`failure`] | how things are said |
 
 pub mod cli;
@@ -20,6 +20,7 @@ pub mod demo;
 pub mod failure;
 pub mod figures;
 pub mod held;
+pub mod losses;
 pub mod manifest;
 pub mod moving;
 pub mod output;

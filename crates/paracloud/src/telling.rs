@@ -5,7 +5,7 @@ use crate::output;
 use paracloud_core::ids::StartId;
 use paracloud_core::register::{Mode, Operation, Record, Step};
 use paracloud_substrate::message::{Note, Unready};
-use paracloud_substrate::person::{Conclusion, Event, Progress, What};
+use paracloud_substrate::person::{Conclusion, Consent, Event, Loss, Progress, Refusal, What};
 use paracloud_substrate::seen::Account;
 
 /// The most letters of one text of an application that people are shown.
@@ -24,6 +24,8 @@ pub fn what(what: &What) -> String {
         What::Entered(phase) => format!("phase {phase}"),
         What::Note(note) => self::note(note),
         What::Progress(progress) => self::progress(progress),
+        What::Refused(refusal) => self::refusal(refusal),
+        What::StateLost { by, consent } => lost(*by, *consent),
         What::Parked { gateway, account: Account { seen, .. } } => {
             let waited = counted(u64::from(seen.requests), "request");
             let longest = longest(seen.requests, seen.parked_us_max);
@@ -70,6 +72,45 @@ pub fn carried(carried_bytes: Option<u64>) -> String {
     carried_bytes.map_or_else(|| "not known (the controller was restarted)".to_owned(), bytes)
 }
 
+/// A move that was not begun.
+fn refusal(refusal: &Refusal) -> String {
+    let Refusal { to, accept_loss, asked, code, message, held_until_unix_ms, unkept } = refusal;
+    let to = to.map_or_else(|| "to another node".to_owned(), |node| format!("to {node}"));
+    let consent = if *accept_loss { " with --accept-loss" } else { "" };
+    let asked = asked.map_or_else(
+        || "nobody was asked".to_owned(),
+        |asked| format!("process {} on {} was asked", short(asked.start), asked.node),
+    );
+    let mut text = match held_until_unix_ms {
+        Some(until) => {
+            let until = time_of_day(*until);
+            format!("a move {to}{consent} was held off until {until}: {} ({asked})", plain(message))
+        }
+        None => format!("a move {to}{consent} was refused ({code}): {} ({asked})", plain(message)),
+    };
+    match unkept {
+        0 => {}
+        1 => text += "; one more before it has no entry",
+        more => text += &format!("; {more} more before it have no entry"),
+    }
+    text
+}
+
+fn lost(by: Loss, consent: Consent) -> String {
+    let by = match by {
+        Loss::Restart => "it was stopped to be moved by restart",
+        Loss::Death => "its process died, and is started anew",
+        Loss::Stop => "the cloud was ended",
+        Loss::Removal => "it is in the manifest no more",
+    };
+    let consent = match consent {
+        Consent::Person => "a person consented to that",
+        Consent::Manifest => "the manifest consents to that (acceptLoss)",
+        Consent::Nobody => "nobody was asked",
+    };
+    format!("its state is lost: {by}; {consent}")
+}
+
 /// Who owns, and how far the open operation is.
 pub fn standing(record: &Record) -> String {
     let owner = format!("{} owns {} ({})", record.owner.node, record.incarnation, short(record.owner.start));
@@ -112,6 +153,7 @@ pub fn note(note: &Note) -> String {
             format!("the application estimates: state {size}{pause}")
         }
         Note::Reason(reason) => format!("the application says: {}", plain(reason)),
+        Note::Remark { by, what } => format!("the {by} says: {}", plain(what)),
         Note::Carried { bytes: carried } => format!("{} carried", bytes(*carried)),
         Note::Copying { remaining_records, predicted_pause_ms } => {
             format!("{remaining_records} records left, pause if now {}", millis((*predicted_pause_ms).into()))
@@ -175,7 +217,7 @@ pub fn progress(progress: &Progress) -> String {
 /// Whether it is something that a person who only watches wants to hear: what went wrong, and who owns now.
 pub fn is_notable(event: &Event) -> bool {
     match &event.what {
-        What::Swapped { .. } => true,
+        What::Swapped { .. } | What::Refused(_) | What::StateLost { .. } => true,
         What::Note(note) => note.is_trouble(),
         What::Entered(_) | What::Progress(_) | What::Parked { .. } | What::Concluded(_) => false,
     }

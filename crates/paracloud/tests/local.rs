@@ -25,7 +25,7 @@ fn an_app_without_state_is_moved_by_restart_and_nothing_is_left_when_the_cloud_i
     assert_eq!(rig.get(0), "hello\n");
 
     let preview = rig.json(&["move", "web", "--dry-run"]);
-    assert_eq!(preview["preview"]["mode"], "Restart");
+    assert_eq!(preview["preview"]["mode"], "restart");
     let moved = rig.json(&["move", "web", "--to", "n2"]);
     assert_eq!((&moved["ok"], &moved["outcome"]["node"]), (&true.into(), &2.into()), "{moved}");
     assert_eq!(rig.get(0), "hello\n");
@@ -73,6 +73,30 @@ fn state_is_not_lost_without_consent() {
     assert_eq!(stopped.err, waiting, "twice the grace, and what the rest may take");
     assert_eq!(up.ended(), 0);
     assert!(rig.left().is_empty(), "{:?}", rig.left());
+
+    // The next one that is up here can read what became of it, and who consented.
+    let mut again = rig.up(&[]);
+    again.serving();
+    assert_eq!(lost(&rig), [json!("restart person"), json!("stop person")]);
+    let told = rig.run(&["events"]).out;
+    for line in [
+        "web  a move to another node was refused (consent_needed): ",
+        "its state is lost: it was stopped to be moved by restart; a person consented to that",
+        "its state is lost: the cloud was ended; a person consented to that",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
+    assert_eq!(again.ended(), 0);
+}
+
+/// With what state was lost, and whose consent, by the journal.
+fn lost(rig: &Rig) -> Vec<serde_json::Value> {
+    let of = |event: &serde_json::Value| {
+        let lost = event["what"]["state_lost"].as_object()?;
+        Some(json!(format!("{} {}", lost["by"].as_str()?, lost["consent"].as_str()?)))
+    };
+    rig.events().iter().filter_map(of).collect()
 }
 
 #[test]
@@ -410,6 +434,7 @@ fn an_app_that_is_in_the_manifest_no_more_is_not_ended_without_consent() {
     consented.serving();
     let now = rig.processes("web.py");
     assert_eq!((now.len(), now.contains(&program[0])), (1, false), "the other app alone");
+    assert_eq!(lost(&rig), [json!("removal person")]);
     assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
     assert_eq!(consented.ended(), 0);
 }

@@ -1,7 +1,7 @@
 //! What applications say and are told.
 
 use super::{Node, Start, now_unix_ms};
-use crate::answers;
+use crate::answers::{self, Why};
 use crate::doors::{Reply, Said};
 use crate::upcalls::Taken;
 use paci::answer::Answer;
@@ -19,6 +19,7 @@ use paracloud_core::migration::agent::{FromApp, ToApp};
 use paracloud_core::migration::duty;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
+use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::{FromAgentLine, HeldOp, Hold, Note};
 use tokio::sync::oneshot;
 
@@ -149,7 +150,9 @@ impl Node {
             Err(error) => {
                 if error.code == ErrorCode::AnswerDiffers {
                     let what = format!("operation {}: {}", answer.operation, error.message);
-                    self.note(&name, Some(operation), Note::Breach { start: id, what });
+                    if let Some(what) = start.session.breaches.take(what) {
+                        self.note(&name, Some(operation), Note::Breach { start: id, what });
+                    }
                 }
                 return Err(error);
             }
@@ -251,7 +254,7 @@ impl Node {
             Call::Estimate => {
                 if let Some((offer, reason)) = self.offer_unasked(name, id, mode) {
                     if let Some(reason) = reason {
-                        self.note(name, Some(operation), Note::Reason(reason));
+                        self.note(name, Some(operation), answers::remark(reason));
                     }
                     return self.offered(id, operation, offer);
                 }
@@ -278,9 +281,13 @@ impl Node {
             }
             Call::Resume { .. } | Call::Serve { .. } | Call::Abort => {}
         }
-        let schema = self.instances.get(name).and_then(|instance| instance.terms.schema.clone());
+        let Some(instance) = self.instances.get(name) else { return };
+        let schema = instance.terms.schema.clone();
+        let told = instance.operation.as_ref().filter(|(number, _)| *number == operation);
+        let why = Why::call(instance.reason, told.map(|(_, operation)| operation), &call);
         if let Some(start) = self.starts.get_mut(&id) {
-            start.session.ask(answers::upcall(operation, call, &token, schema.as_ref(), &budgets), now_ms);
+            let upcall = answers::upcall(operation, call, &token, schema.as_ref(), &budgets, why);
+            start.session.ask(upcall, now_ms);
         }
         self.deliver(id);
     }
@@ -290,7 +297,10 @@ impl Node {
         let session = &self.starts.get(&id)?.session;
         let loss_accepted = self.instances.get(name).is_some_and(|instance| instance.terms.loss_accepted);
         if let Some((remaining_ms, why)) = session.holds.against("move", now_unix_ms()) {
-            return Some((Offer::Hold { remaining_ms }, Some(format!("it holds on to its place: {why}"))));
+            return Some((
+                Offer::Hold { remaining_ms },
+                Some(format!("it holds on to its place for another {}: {why}", millis(remaining_ms.into()))),
+            ));
         }
         if mode == Mode::Handoff && !session.can(names::MOVE_HANDOFF) {
             let why = format!("it does not claim the capability {}", names::MOVE_HANDOFF);
@@ -331,7 +341,7 @@ impl Node {
             }
             Some(_) | None if start.runs() && !start.session.aware && handoff => {
                 let why = "it does not speak PaCI, so it cannot hand its state over".to_owned();
-                self.note(name, Some(operation), Note::Reason(why));
+                self.note(name, Some(operation), answers::remark(why));
                 self.input(id, FromApp::Offer(operation, Offer::Refuse));
             }
             Some(_) | None => {}

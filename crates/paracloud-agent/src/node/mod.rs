@@ -15,6 +15,7 @@ use crate::{AgentError, channel, processes};
 use ending::Ending;
 use paci::channel::ChannelToken;
 use paci::participant::Side;
+use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::agent::{Agent, Effect, FromApp, Input, Timer};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
@@ -84,6 +85,8 @@ struct Instance {
     operation: Option<(OperationNumber, Operation)>,
     /// What was agreed on for it.
     terms: Terms,
+    /// Why it was opened.
+    reason: Reason,
     ends: Ends,
 }
 
@@ -140,6 +143,7 @@ impl Node {
                 remembered,
                 operation: None,
                 terms: Terms::default(),
+                reason: Reason::default(),
                 ends: Ends::default(),
                 app,
             };
@@ -303,8 +307,8 @@ impl Node {
             return;
         }
         match line {
-            ToAgentLine::Preview { instance, question } => self.preview(&instance, question),
-            ToAgentLine::Machine { instance: name, message, operation, terms } => {
+            ToAgentLine::Preview { instance, question, reason } => self.preview(&instance, question, reason),
+            ToAgentLine::Machine { instance: name, message, operation, terms, reason } => {
                 let Some(instance) = self.instances.get_mut(&name) else {
                     tracing::warn!(
                         instance = name,
@@ -321,6 +325,7 @@ impl Node {
                 if let Some(operation) = operation {
                     let is_known = instance.operation.as_ref().is_some_and(|(known, _)| *known == number);
                     instance.operation = Some((number, operation));
+                    instance.reason = reason;
                     // A controller that was started meanwhile has forgotten what was agreed on.
                     if !is_known || terms != Terms::default() {
                         instance.terms = terms;

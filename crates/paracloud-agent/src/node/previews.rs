@@ -1,12 +1,12 @@
 //! What would a move cost? Asked without any move being open.
 
 use super::{Node, now_unix_ms};
-use crate::answers;
+use crate::answers::{self, Why};
 use paci::answer::Answer;
 use paci::finding::Finding;
 use paci::names;
 use paci::participant::Call;
-use paci::upcall::Upcall;
+use paci::upcall::{Reason, Upcall};
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
@@ -14,8 +14,8 @@ use paracloud_substrate::message::{FromAgentLine, Note, Preview};
 
 impl Node {
     /// The controller asks for a preview.
-    pub(super) fn preview(&mut self, name: &str, question: u64) {
-        match self.try_preview(name, question) {
+    pub(super) fn preview(&mut self, name: &str, question: u64, reason: Reason) {
+        match self.try_preview(name, question, reason) {
             Ok(None) => {}
             Ok(Some(preview)) => self.previewed(question, Ok(preview)),
             Err(why) => self.previewed(question, Err(why)),
@@ -23,7 +23,7 @@ impl Node {
     }
 
     /// `None`: the application is asked first.
-    fn try_preview(&mut self, name: &str, question: u64) -> Result<Option<Preview>, String> {
+    fn try_preview(&mut self, name: &str, question: u64, reason: Reason) -> Result<Option<Preview>, String> {
         let instance = self.instances.get(name).ok_or_else(|| format!("{name}: not configured here"))?;
         let record = instance.machine.machine().record();
         let record = record.ok_or_else(|| format!("{name}: the agent has not heard yet who owns it"))?;
@@ -57,7 +57,7 @@ impl Node {
         if !start.session.greeted {
             return Err(format!("{name}: it has not said Hello since the agent started"));
         }
-        let upcall = answers::upcall(next, Call::Estimate, "", None, &budgets);
+        let upcall = answers::upcall(next, Call::Estimate, "", None, &budgets, Why::preview(reason));
         // The time that it is told, whatever progress it reports: somebody waits.
         start.session.preview = Some((question, now_ms + u64::from(upcall.budget_ms)));
         start.session.ask_ahead(Upcall { dry_run: true, ..upcall }, now_ms);

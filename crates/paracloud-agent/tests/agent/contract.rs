@@ -1,10 +1,11 @@
 //! The contract on the agent's socket: what is refused, with which code, and that a refusal changes nothing.
 
 use crate::rig::{APP, N1, Puppet, Rig, moving, moving_in, read, sealed_at};
+use paci::upcall::Reason;
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::register::{Mode, Record, Step};
-use paracloud_substrate::message::{FromAgentLine, HeldOp, Note, Preview, Terms, ToAgentLine};
+use paracloud_substrate::message::{FromAgentLine, HeldOp, Note, Preview, Speaker, Terms, ToAgentLine};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -24,6 +25,11 @@ fn estimate(rig: &mut Rig, start: StartId, shop: Puppet) {
     let operation = moving(start, StartId(9), shop.address, Step::Open).operation;
     let estimate = ToAgent::Estimate { operation: OPERATION, start, mode: Mode::Handoff };
     rig.agents[0].tell(estimate, operation);
+}
+
+/// A person asks what a move would cost.
+fn asks(question: u64) -> ToAgentLine {
+    ToAgentLine::Preview { instance: APP.to_owned(), question, reason: Reason::Person }
 }
 
 fn offer(rig: &mut Rig) -> Offer {
@@ -53,7 +59,7 @@ fn a_foreign_process_is_refused() {
 
 #[test]
 fn what_breaks_the_contract_gets_its_code_and_changes_nothing() {
-    let (_rig, start, shop) = owner();
+    let (mut rig, start, shop) = owner();
     let head = "HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n";
     let long = "y".repeat(9_000);
     for (request, bytes, status, code) in [
@@ -80,6 +86,74 @@ fn what_breaks_the_contract_gets_its_code_and_changes_nothing() {
     let (status, described) = shop.call("GET", "/v1/instance", "");
     assert_eq!((status, described["standing"].as_str()), (200, Some("OWNER")));
     assert_eq!(described["instance"]["startId"], start.to_string());
+
+    // Each is shown to people; the application may never tell.
+    for what in [
+        "GET /v1/instance: HEADER_MISSING: ",
+        "GET /v1/nothing: PATH_UNKNOWN: ",
+        "DELETE /v1/state: METHOD_NOT_ALLOWED: ",
+        "GET /v1/instance: HEAD_TOO_LARGE: head: ",
+        "PUT /v1/state: MALFORMED: ",
+        "PUT /v1/state: BODY_TOO_LARGE: a body of 10.0 MiB, at most 16.0 KiB",
+        "GET /v1/upcalls/next: OUT_OF_BOUNDS: ",
+        "what it sent is no request of HTTP/1.1: ",
+    ] {
+        let told = breach(&mut rig);
+        assert!(told.starts_with(what), "{told}, not {what}");
+    }
+}
+
+fn breach(rig: &mut Rig) -> String {
+    rig.agents[0].hear_note("a breach", |note| match note {
+        Note::Breach { what, .. } => Some(what.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn who_breaks_the_contract_without_end_is_told_of_a_few_times_only() {
+    let (mut rig, _, shop) = owner();
+    for _ in 0..20 {
+        assert_eq!(shop.call("GET", "/v1/nothing", "").0, 404);
+    }
+    // What is said after them is heard after them.
+    shop.call("PUT", "/v1/holds/payroll", r#"{"ops":["stop"],"ttlMs":60000}"#);
+    let mut told = 0;
+    rig.agents[0].hear_line("the hold", |line| {
+        told += u32::from(matches!(line, FromAgentLine::Note { note: Note::Breach { .. }, .. }));
+        matches!(line, FromAgentLine::Held { hold: Some(_), .. }).then_some(())
+    });
+    assert_eq!(told, 8);
+}
+
+#[test]
+fn every_call_of_a_move_says_who_asks_for_it_and_what_became_of_it() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    shop.ready();
+    let why = |upcall: &Value| {
+        let text = |name: &str| upcall[name].as_str().unwrap_or_default().to_owned();
+        (text("reason"), text("message"))
+    };
+    rig.agents[0].say(&asks(1));
+    let upcall = shop.next();
+    let person = |message: &str| ("PERSON".to_owned(), message.to_owned());
+    assert_eq!(why(&upcall), person("a person asks what a move would cost"));
+    shop.answer(&upcall, json!({"verdict": "DONE", "estimate": {"modes": ["HANDOFF"]}}));
+    estimate(&mut rig, start, shop);
+    let upcall = shop.next();
+    assert_eq!(why(&upcall), person("a person asks for the move from n1 to n2"));
+    shop.answer(&upcall, json!({"verdict": "DONE", "estimate": {"modes": ["HANDOFF"]}}));
+    rig.agents[0].own(&moving(start, StartId(9), shop.address, Step::Sealing));
+    let upcall = shop.next();
+    assert!(upcall["seal"].is_object(), "{upcall}");
+    assert_eq!(why(&upcall), person("a person asks for the move from n1 to n2"));
+    let mut undone = moving(start, StartId(9), shop.address, Step::Undo);
+    undone.incarnation = undone.incarnation.next();
+    rig.agents[0].own(&undone);
+    let upcall = shop.next();
+    assert!(upcall["resume"].is_object(), "{upcall}");
+    assert_eq!(why(&upcall), person("a person asks for the move from n1 to n2; it was given up"));
 }
 
 #[test]
@@ -169,7 +243,7 @@ fn a_preview_is_no_operation_and_its_number_counts_once_an_operation_asks_under_
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);
     shop.ready();
-    rig.agents[0].say(&ToAgentLine::Preview { instance: APP.to_owned(), question: 1 });
+    rig.agents[0].say(&asks(1));
     let upcall = shop.next();
     assert_eq!(upcall["operation"].as_u64(), Some(OPERATION.0.into()));
     let estimate_of = json!({"verdict": "DONE", "estimate": {"modes": ["HANDOFF"]}});
@@ -182,7 +256,7 @@ fn a_preview_is_no_operation_and_its_number_counts_once_an_operation_asks_under_
     shop.hello(CAPABILITIES);
     // It hears from nobody else who owns it.
     rig.agents[0].own(&Record::first(Placement { node: N1, start }));
-    rig.agents[0].say(&ToAgentLine::Preview { instance: APP.to_owned(), question: 2 });
+    rig.agents[0].say(&asks(2));
     assert_eq!(shop.next()["dryRun"], true);
     estimate(&mut rig, start, shop);
     assert_eq!(shop.next()["dryRun"], false);
@@ -369,7 +443,7 @@ fn one_that_claims_the_handoff_is_restarted_only_by_a_persons_word_on_this_move(
     let estimate = ToAgent::Estimate { operation: OPERATION, start, mode: Mode::Restart };
     rig.agents[0].tell(estimate, operation.clone());
     let why = rig.agents[0].hear_note("why", |note| match note {
-        Note::Reason(why) => Some(why.clone()),
+        Note::Remark { by: Speaker::Agent, what } => Some(what.clone()),
         _ => None,
     });
     assert!(why.contains("no person consented"), "{why}");
@@ -403,7 +477,7 @@ fn previewed(rig: &mut Rig, question: u64) -> Result<Preview, String> {
 #[test]
 fn a_preview_asks_without_an_operation() {
     let (mut rig, start, shop) = owner();
-    let ask = |question| ToAgentLine::Preview { instance: APP.to_owned(), question };
+    let ask = asks;
     rig.agents[0].say(&ask(1));
     let unaware = previewed(&mut rig, 1).unwrap();
     assert_eq!((unaware.offer, unaware.reason.as_str()), (None, "it does not speak PaCI"));
@@ -431,7 +505,7 @@ fn a_preview_waits_for_as_long_as_it_says_and_no_progress_makes_that_longer() {
         rig.agent(N1);
         let (_, shop) = rig.owner(N1);
         shop.hello(CAPABILITIES);
-        rig.agents[0].say(&ToAgentLine::Preview { instance: APP.to_owned(), question: 1 });
+        rig.agents[0].say(&asks(1));
         let upcall = shop.next();
         assert_eq!(upcall["budgetMs"].as_u64(), Some(u64::from(budget_ms)));
         (rig, shop, upcall)
@@ -463,7 +537,7 @@ fn a_preview_waits_for_as_long_as_it_says_and_no_progress_makes_that_longer() {
 fn who_estimates_a_restart_alone_is_said_to_offer_no_handoff() {
     let (mut rig, _, shop) = owner();
     shop.hello(CAPABILITIES);
-    rig.agents[0].say(&ToAgentLine::Preview { instance: APP.to_owned(), question: 1 });
+    rig.agents[0].say(&asks(1));
     let upcall = shop.next();
     let answer = json!({"verdict": "DONE", "estimate": {"modes": ["RESTART"]}, "message": "all is on disk"});
     assert_eq!(shop.answer(&upcall, answer).0, 200);
@@ -481,7 +555,7 @@ fn a_hold_on_the_move_counts_also_of_one_that_cannot_hand_over() {
         if let Some(capabilities) = capabilities {
             shop.hello(capabilities);
         }
-        rig.agents[0].say(&ToAgentLine::Preview { instance: APP.to_owned(), question });
+        rig.agents[0].say(&asks(question));
         let preview = previewed(&mut rig, question).unwrap();
         assert!(matches!(preview.offer, Some(Offer::Hold { remaining_ms: 1..=60_000 })), "{preview:?}");
         assert_eq!(preview.reason, "payroll: month end");

@@ -1,5 +1,6 @@
 //! A cloud's directory, its agents as real processes, and the controller's end of their links in the test's hand.
 
+use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, Incarnation, NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::register::{Mode, Operation, Record, Step};
@@ -239,7 +240,8 @@ impl Agent {
 
     /// The same, with what was agreed on for the operation.
     pub(crate) fn tell_on(&mut self, terms: Terms, message: ToAgent, operation: Option<Operation>) {
-        self.say(&ToAgentLine::Machine { instance: APP.to_owned(), message, operation, terms });
+        let (instance, reason) = (APP.to_owned(), Reason::Person);
+        self.say(&ToAgentLine::Machine { instance, message, operation, terms, reason });
     }
 
     pub(crate) fn own(&mut self, record: &Record) {

@@ -22,6 +22,7 @@ impl Instance {
                 Note::Carried { bytes } => tracker.carried(*bytes),
                 Note::Copying { predicted_pause_ms, .. } => tracker.predicted(*predicted_pause_ms),
                 Note::Reason(_)
+                | Note::Remark { .. }
                 | Note::Blocked { .. }
                 | Note::Ended { .. }
                 | Note::Unready { .. }

@@ -6,11 +6,13 @@ use crate::operations::{FIGURES_WAIT, Tracker};
 use crate::peers::{Out, Peer};
 use crate::register::{Gone, swapped};
 use crate::store::{StoreError, Swap};
+use paracloud_core::migration::cause::Cause;
 use paracloud_core::migration::coordinator::{Command, Effect, Input};
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::register::{Change, Proposer, Record};
-use paracloud_substrate::message::{Note, Terms, ToAgentLine, ToGatewayLine};
-use paracloud_substrate::person::What;
+use paracloud_substrate::config::State;
+use paracloud_substrate::message::{Terms, ToAgentLine, ToGatewayLine};
+use paracloud_substrate::person::{Consent, Loss, What};
 use paracloud_substrate::{failpoint, fresh_start_id};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -50,8 +52,9 @@ impl Instance {
                     let operation = self.machine.machine().record().and_then(|it| it.operation.clone());
                     let terms =
                         self.tracker.as_ref().map(|tracker| tracker.terms.clone()).unwrap_or_default();
+                    let reason = self.tracker.as_ref().map(|tracker| tracker.reason).unwrap_or_default();
                     let instance = self.app.name.clone();
-                    let line = ToAgentLine::Machine { instance, message, operation, terms };
+                    let line = ToAgentLine::Machine { instance, message, operation, terms, reason };
                     self.control.peers.say(Peer::Agent(node), Out::ToAgent(line));
                 }
                 Effect::Gateway(gateway, message) => {
@@ -117,13 +120,17 @@ impl Instance {
             if let Some(tracker) = &mut self.tracker {
                 tracker.cause = Some(why.clone());
             }
-            let what = What::Note(Note::Reason(journal::cut(why)));
+            let what = What::Note(journal::kept(journal::remark(why)));
             control.register.keep(journal::event(name, self.open_operation(), what)).await?;
             return Ok(Swapping::NoRoomToSeal);
         }
         let promise = Promise::of_change(&change);
         failpoint::reached(promise, Point::BeforePersist, WHO).await;
-        let event = swapped(name, change_text(&change), &new);
+        if change == Change::Close {
+            self.keep_loss(&current, &new).await?;
+        }
+        let name = &self.app.name;
+        let event = swapped(name, self.change_text(&change), &new);
         match control.register.swap(name, Some(&current), &new, event).await? {
             Ok(Swap::Applied) => {
                 failpoint::reached(promise, Point::AfterPersist, WHO).await;
@@ -136,6 +143,27 @@ impl Instance {
             }
             Err(full) => Ok(self.no_room(current, change, proposer, full)),
         }
+    }
+
+    /// A change in a word, with the cause that counts.
+    fn change_text(&self, change: &Change) -> String {
+        // The machine only knows that it was cancelled, and not by what.
+        let own = self.tracker.as_ref().and_then(|tracker| tracker.cause.as_ref());
+        match (change, own) {
+            (Change::RollBack(Cause::Cancelled), Some(why)) => {
+                format!("{}: {}", Promise::of_change(change).name(), journal::cut(why.clone()))
+            }
+            _ => change_text(change),
+        }
+    }
+
+    /// What an operation costs is kept just before its end, so that both are written at once.
+    async fn keep_loss(&mut self, open: &Record, closed: &Record) -> Result<(), Gone> {
+        let Some(tracker) = self.tracker.as_mut().filter(|tracker| !tracker.loss_kept) else { return Ok(()) };
+        let Some((by, consent)) = tracker.loss(&self.app, open, closed) else { return Ok(()) };
+        tracker.loss_kept = true;
+        let lost = What::StateLost { by, consent };
+        self.control.register.keep(journal::event(&self.app.name, Some(tracker.operation), lost)).await
     }
 
     /// The disk is full, and nothing was reserved for this swap.
@@ -173,9 +201,18 @@ impl Instance {
                 self.tracker = Some(Tracker::new(after.last_operation, self.command_begun, terms));
             }
             Change::Serve(_) | Change::Promote => {
-                self.history.served_unix_ms = Some(journal::now_unix_ms());
+                self.history.serves(journal::now_unix_ms());
             }
-            Change::Restart { .. } => self.history.served_unix_ms = None,
+            Change::Restart { .. } => {
+                self.history.served_unix_ms = None;
+                // Of one in an operation, its end says what it cost; who ended the cloud may have said so.
+                let held = self.app.state == State::Stateful && before.served.is_some() && !self.history.lost;
+                if held && before.operation.is_none() {
+                    self.history.lost = true;
+                    let lost = What::StateLost { by: Loss::Death, consent: Consent::Nobody };
+                    self.control.register.keep(journal::event(&self.app.name, None, lost)).await?;
+                }
+            }
             Change::Seal | Change::Commit | Change::Doom | Change::RollBack(_) | Change::Close => {}
         }
         if let Some(tracker) = &mut self.tracker {

@@ -11,7 +11,7 @@ use paracloud_core::migration::coordinator::Input;
 use paracloud_core::migration::message::FromAgent;
 use paracloud_core::register::Record;
 use paracloud_substrate::fresh_start_id;
-use paracloud_substrate::message::{Known, Note};
+use paracloud_substrate::message::Known;
 use paracloud_substrate::person::What;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -91,7 +91,7 @@ impl Instance {
                 Verdict::Unknown(why) => {
                     gathering.unknown = Some(why.clone());
                     self.publish();
-                    let what = What::Note(Note::Reason(journal::cut(format!("unknown: {why}"))));
+                    let what = What::Note(journal::kept(journal::remark(format!("unknown: {why}"))));
                     return control.register.keep(journal::event(&self.app.name, None, what)).await;
                 }
                 Verdict::First => {

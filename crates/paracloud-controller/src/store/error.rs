@@ -1,5 +1,6 @@
 //! What can go wrong with the store, and what to do about it.
 
+use paracloud_substrate::figures::bytes;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The disk cannot give the blocks that the write or the reservation needs. Nothing was written.
-    #[error("no room for {needed_bytes} bytes more in the store {place}")]
+    #[error("no room for the store {place} to become {} large", bytes(*needed_bytes))]
     NoSpace {
         /// The store's file.
         place: String,

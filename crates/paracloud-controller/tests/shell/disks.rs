@@ -20,6 +20,7 @@ async fn a_full_disk_refuses_a_move_before_anything_is_begun() {
     disk.fill();
     let refused = town.refused(Town::move_to(2)).await;
     assert_eq!(refused.code, "no_space");
+    assert!(refused.message.contains(" MiB") && !refused.message.contains("bytes"), "{refused:?}");
     assert_eq!(town.web().await.record.unwrap().last_operation.0, 0);
     disk.clear();
     assert!(
@@ -54,6 +55,14 @@ async fn a_disk_that_becomes_full_during_the_copy_seals_nothing_and_keeps_the_ou
     assert!(!ended.committed);
     assert!(ended.cause.as_ref().unwrap().contains("no room for the outcome"), "{ended:?}");
     assert_eq!((ended.node, ended.incarnation), (NodeId(1), 1));
+    // It is the controller that says so, and the change itself names the cause, with sizes that can be read.
+    let seen = town.until_swapped("close").await;
+    let is_cause =
+        |text: &str| text.contains("the journal has no room for the outcome") && text.contains(" MiB");
+    let changes = swaps(&seen);
+    let given_up = changes.iter().find(|(change, _)| change.starts_with("roll_back: ")).unwrap();
+    assert!(is_cause(&given_up.0), "{}", given_up.0);
+    assert!(is_cause(ended.cause.as_ref().unwrap()), "{ended:?}");
     assert_eq!(town.web().await.record.unwrap().operation, None, "and it is on disk");
     controller.stop().await;
 }

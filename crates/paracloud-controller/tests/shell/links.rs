@@ -149,7 +149,7 @@ async fn an_agent_that_was_away_is_told_what_it_missed() {
     let _person = Person::ask(&town.layout, &Town::move_to(2)).await;
     town.until_swapped("open").await;
     drop(second);
-    let _cancelled = town.ask(Request::Cancel { instance: "web".to_owned() }).await;
+    let _cancelled = town.ask(Request::Cancel { instance: "web".to_owned(), asked_unix_ms: 0 }).await;
     // The target's agent is a new one that knows nothing: asked to end the process, it says that it is dead.
     let _second = Agent::start(&town, 2);
     town.until_swapped("close").await;

@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "the store's own tests use the rest of it")]
 mod disk;
 mod disks;
+mod journal;
 mod kills;
 mod links;
 mod moves;

@@ -221,7 +221,7 @@ async fn a_move_that_is_being_rolled_back_cannot_be_cancelled_again_and_is_not_c
     assert_eq!(town.ask(unattended).await, [Reply::Done]);
     // Nobody says that the target has ended, so the rollback does not.
     drop(second);
-    let cancel = Request::Cancel { instance: "web".to_owned() };
+    let cancel = Request::Cancel { instance: "web".to_owned(), asked_unix_ms: 0 };
     assert_eq!(town.ask(cancel.clone()).await, [Reply::Done]);
     town.until_swapped("roll_back: cancelled").await;
     let refused = town.refused(cancel).await;
@@ -238,7 +238,7 @@ async fn a_move_can_be_cancelled_while_it_copies_and_another_is_refused_meanwhil
     let people = town.populate();
     town.until_swapped("serve").await;
     people.0.node.lock().unwrap().manners.copies_for_ever = true;
-    let cancel = Request::Cancel { instance: "web".to_owned() };
+    let cancel = Request::Cancel { instance: "web".to_owned(), asked_unix_ms: 0 };
     assert_eq!(town.refused(cancel.clone()).await.code, "nothing_open");
     let mut waiting = Person::ask(&town.layout, &Town::move_to(2)).await;
     town.until(|event| event.what == What::Entered(Phase::Copy)).await;

@@ -23,7 +23,7 @@ async fn a_move_that_cannot_be_is_refused_with_who_why_and_what_next() {
         (to("nobody", 2), "unknown_instance"),
         (to("web", 9), "unknown_node"),
         (to("web", 1), "same_node"),
-        (Request::Cancel { instance: "nobody".to_owned() }, "unknown_instance"),
+        (Request::Cancel { instance: "nobody".to_owned(), asked_unix_ms: 0 }, "unknown_instance"),
         (Request::Reconsider { instance: "nobody".to_owned() }, "unknown_instance"),
     ] {
         let refused = town.refused(request).await;

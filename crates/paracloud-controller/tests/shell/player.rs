@@ -4,6 +4,7 @@ use crate::town::Town;
 use paci::call::Schema;
 use paci::finding::MoveEstimate;
 use paci::participant::{Call, Outcome, Sealed, Side};
+use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, NodeId, StartId};
 use paracloud_core::migration::duty::duty;
 use paracloud_core::migration::message::{FromAgent, FromGateway, Offer, Progress, ToAgent, ToGateway};
@@ -61,6 +62,8 @@ pub(crate) struct Node {
     pub(crate) manners: Manners,
     /// What it was told to be agreed on for moves, line by line.
     pub(crate) terms: Vec<Terms>,
+    /// Why the operations were opened that it was told of, line by line.
+    pub(crate) reasons: Vec<Reason>,
     gates: Arc<Mutex<Gates>>,
 }
 
@@ -102,6 +105,7 @@ impl Agent {
             dead: dead.iter().map(|start| StartId(*start)).collect(),
             manners: Manners::default(),
             terms: Vec::new(),
+            reasons: Vec::new(),
             gates: Arc::clone(&town.gates),
         };
         let node = Arc::new(Mutex::new(node));
@@ -150,8 +154,9 @@ impl Node {
                 let answer = self.manners.preview.clone();
                 return vec![FromAgentLine::Previewed { question, answer }];
             }
-            ToAgentLine::Machine { instance, message, terms, .. } => {
+            ToAgentLine::Machine { instance, message, terms, operation, reason } => {
                 self.terms.push(terms);
+                self.reasons.extend(operation.map(|_| reason));
                 (instance, message)
             }
         };

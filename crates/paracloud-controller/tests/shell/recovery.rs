@@ -24,7 +24,7 @@ fn record(restarts: u32) -> Record {
 }
 
 fn is_unknown(event: &Event) -> bool {
-    matches!(&event.what, What::Note(Note::Reason(why)) if why.starts_with("unknown: "))
+    matches!(&event.what, What::Note(Note::Remark { what: why, .. }) if why.starts_with("unknown: "))
 }
 
 #[tokio::test(flavor = "multi_thread")]

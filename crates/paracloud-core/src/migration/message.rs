@@ -51,6 +51,7 @@ pub enum ToAgent {
 
 /// What the application says of a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Offer {
     /// It can be moved.
     Accept,

@@ -76,7 +76,62 @@ fn shown(event: &Event, format: Format) -> String {
 mod tests {
     use super::*;
     use crate::client::tests::controller;
-    use crate::moving::history::tests::a_move;
+    use crate::moving::history::tests::{a_move, event, record};
+    use paracloud_core::ids::{NodeId, Placement, StartId};
+    use paracloud_core::migration::message::Offer;
+    use paracloud_core::register::{Mode, Step};
+    use paracloud_substrate::message::{Note, Speaker};
+    use paracloud_substrate::person::{Consent, Loss, Refusal, What};
+    use serde_json::json;
+
+    /// What is not begun, what is lost, and what the cloud itself says.
+    fn afterwards() -> Vec<Event> {
+        let refusal = Refusal {
+            to: Some(NodeId(2)),
+            accept_loss: false,
+            asked: Some(Placement { node: NodeId(1), start: StartId(0x1234_5678_0000_0001) }),
+            code: "consent_needed".to_owned(),
+            message: "web: it does not speak PaCI, and it holds state".to_owned(),
+            held_until_unix_ms: None,
+            unkept: 0,
+        };
+        let (code, message) = ("held".to_owned(), "payroll: month end".to_owned());
+        let until = Some(1_700_000_060_000);
+        let held = Refusal { code, message, held_until_unix_ms: until, unkept: 29, ..refusal.clone() };
+        let nobody =
+            Refusal { to: None, accept_loss: true, asked: None, code: "busy".to_owned(), ..refusal.clone() };
+        let full = "the journal has no room for the outcome, so nothing is sealed".to_owned();
+        let remark = Note::Remark { by: Speaker::Controller, what: full };
+        let lost = |by, consent| What::StateLost { by, consent };
+        let whats = [
+            What::Refused(refusal),
+            What::Refused(held),
+            What::Refused(nobody),
+            What::Note(remark),
+            lost(Loss::Restart, Consent::Manifest),
+            lost(Loss::Death, Consent::Nobody),
+            lost(Loss::Stop, Consent::Person),
+            lost(Loss::Removal, Consent::Person),
+        ];
+        (20..).zip(whats).map(|(number, what)| event(number, what)).collect()
+    }
+
+    #[test]
+    fn what_was_not_begun_and_what_was_lost_is_told_in_a_line_and_in_json() {
+        let told = |format| move |event: &Event| shown(event, format);
+        let (text, json) = (told(Format::Text), told(Format::Json));
+        let lines: Vec<_> = afterwards().iter().flat_map(|event| [text(event), json(event)]).collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn programs_read_modes_steps_and_offers_in_one_spelling() {
+        let open = record(Some(Step::Sealing), 1, 4);
+        let swapped = event(1, What::Swapped { change: "seal".to_owned(), record: open });
+        let hold = Offer::Hold { remaining_ms: 700 };
+        let previewed = json!({ "modes": [Mode::Handoff, Mode::Restart], "offers": [Offer::Accept, Offer::Refuse, hold] });
+        insta::assert_snapshot!(format!("{}\n{previewed}", shown(&swapped, Format::Json)));
+    }
 
     #[test]
     fn an_event_names_its_form_and_is_read_as_one_all_the_same() {

@@ -5,13 +5,14 @@ use crate::client;
 use crate::failure::{Exit, Failure};
 use crate::figures::millis;
 use crate::held::{self, Held};
+use crate::losses;
 use crate::output::{Format, say, say_object, tell};
 use crate::processes;
 use crate::up::{lock, roster};
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::message::HeldOp;
-use paracloud_substrate::person::HeldOff;
+use paracloud_substrate::person::{HeldOff, Loss};
 use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
 use serde_json::json;
@@ -99,6 +100,7 @@ async fn end_without_up(context: &Context, yes: bool) -> Result<(), Failure> {
     }
     consent(context, &held, &[], yes)?;
     let left = end_left(layout).await?;
+    losses::keep(layout, &held, Loss::Stop);
     done(context, &held, &left);
     Ok(())
 }

@@ -148,7 +148,10 @@ pub(crate) async fn follow(
             Err(cut) => {
                 let failure = cut.failure(&context.layout);
                 if history.operation().is_none() {
-                    return Err(failure);
+                    let why =
+                        format!("{}; the move may still begin, when the controller comes to it", failure.why);
+                    let next = format!("paracloud events shows whether it did; {}", failure.next);
+                    return Err(Failure { why, next, ..failure });
                 }
                 // Nothing of the move is in this command.
                 let why = format!("{}; the move goes on without this command", failure.why);
@@ -193,6 +196,8 @@ fn undelivered(app: &str, history: &History, event: &Event) -> Option<Undelivere
         | What::Entered(_)
         | What::Note(_)
         | What::Progress(_)
+        | What::Refused(_)
+        | What::StateLost { .. }
         | What::Parked { .. }
         | What::Concluded(_) => return None,
     };

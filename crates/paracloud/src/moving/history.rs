@@ -83,7 +83,7 @@ impl History {
                 }
             }
             // How far it was is not how far it came.
-            What::Progress(_) => {}
+            What::Progress(_) | What::Refused(_) | What::StateLost { .. } => {}
             What::Parked { gateway, account } => {
                 self.accounts.hear(*gateway, account);
             }

@@ -87,7 +87,12 @@ fn line(app: &str, phase: Option<Phase>, event: &Event, on_terminal: bool) -> Op
         // Phases say it already.
         What::Progress(_) | What::Swapped { .. } => None,
         What::Note(note) if telling::is_notable(event) => Some(format!("{app}: {}", telling::note(note))),
-        What::Note(_) | What::Parked { .. } | What::Concluded(_) => None,
+        // The summary says what is lost, and what clients saw.
+        What::Note(_)
+        | What::Refused(_)
+        | What::StateLost { .. }
+        | What::Parked { .. }
+        | What::Concluded(_) => None,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::command::{Context, check_directory, hint};
 use crate::failure::{Exit, Failure};
 use crate::figures::millis;
 use crate::held;
+use crate::losses;
 use crate::manifest::{self, Resolved};
 use crate::output::tell;
 use crate::processes::{self, Process};
@@ -25,6 +26,7 @@ use paracloud_agent::shim::ORPHAN_MS;
 use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::Ends;
+use paracloud_substrate::person::Loss;
 use printer::Printer;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -70,7 +72,9 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     for shell in roster::end_leftovers(layout).await? {
         tell(&format!("{shell} was left by an earlier `up`: ended"));
     }
+    let dropped = held::all(None, Cloud::load(&layout.cloud()).ok().as_ref(), &gone);
     end_gone(layout, &gone).await?;
+    losses::keep(layout, &dropped, Loss::Removal);
     room::check_addresses(&cloud)?;
     let changed = changed_apps(layout, &cloud);
     begin(layout, &cloud)?;
@@ -188,6 +192,7 @@ async fn end(
     last: Option<&paracloud_substrate::person::Status>,
 ) -> Result<(), Failure> {
     let layout = &printer.context.layout;
+    let dropped = held::all(last, Some(printer.cloud), &processes::all_seen(layout));
     printer.ending(last);
     if let Err(error) = std::fs::write(layout.ending(), "") {
         // Agents then leave what they run to a successor that will not come: it is ended below.
@@ -219,6 +224,7 @@ async fn end(
             return Err(left_behind(layout));
         }
     }
+    losses::keep(layout, &dropped, Loss::Stop);
     forget_ending(layout)?;
     // It says who runs, and nobody does.
     let _ = std::fs::remove_file(layout.up_shells());

@@ -168,10 +168,12 @@ impl Watcher {
             What::Swapped { change, record } if self.serving => {
                 self.owner_changed(&event.instance, change, record)
             }
+            What::StateLost { .. } => Some(format!("{}: {}", event.instance, telling::what(&event.what))),
             What::Note(_)
             | What::Swapped { .. }
             | What::Entered(_)
             | What::Progress(_)
+            | What::Refused(_)
             | What::Parked { .. }
             | What::Concluded(_) => None,
         }

@@ -73,6 +73,7 @@ fn on_a_full_disk_no_move_begins_and_one_that_has_begun_is_finished() {
         let moved = rig.run(&["move", "sessions"]);
         assert_eq!(moved.code, 1, "{}{}", moved.out, moved.err);
         assert!(moved.err.starts_with("error: sessions: nothing was begun"), "{}", moved.err);
+        assert!(moved.err.contains(" MiB large") && !moved.err.contains("bytes"), "{}", moved.err);
         assert!(moved.err.contains("next: ") && moved.err.contains("free some space"), "{}", moved.err);
     }
     let record = rig.record().expect("the controller answers");

@@ -49,7 +49,7 @@ fn the_counters_in_plain_python_go_on_at_the_target_while_clients_count() {
         assert_eq!(rig.ask(0, "POST /before"), format!("{expected}\n"));
     }
     let preview = rig.json(&["move", "counters", "--dry-run"]);
-    assert_eq!(preview["preview"]["mode"], "Handoff", "{preview}");
+    assert_eq!(preview["preview"]["mode"], "handoff", "{preview}");
     let (counted, ended) = (AtomicU32::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for gateway in 0..2 {
@@ -111,7 +111,7 @@ fn the_program_that_knows_nothing_of_us_is_moved_with_consent_only_and_begins_an
     assert_eq!(moved["outcome"]["node"], 2, "{moved}");
     assert_eq!(
         (&moved["outcome"]["mode"], &moved["outcome"]["state_lost"]),
-        (&"Restart".into(), &true.into())
+        (&"restart".into(), &true.into())
     );
     assert!(number(&rig.get(0)) < last, "the count was in its memory");
 }
@@ -129,7 +129,7 @@ fn sessions_is_filled_served_and_moved_as_its_manifest_says() {
     assert_eq!(moved["outcome"]["node"], 2, "{moved}");
     assert_eq!(
         (&moved["outcome"]["mode"], &moved["outcome"]["state_lost"]),
-        (&"Handoff".into(), &false.into())
+        (&"handoff".into(), &false.into())
     );
     let carried = moved["outcome"]["carried_bytes"].as_u64().expect("a number");
     assert!(carried >= 64 << 20, "{carried} bytes crossed");

@@ -36,7 +36,7 @@ def say(*words):
 
 class Sinner(App):
     async def take(self, up, op):
-        say("asked", asked(up))
+        say("asked", asked(up), up["reason"], up["message"])
         if f"exit-{asked(up)}" in SINS:
             os._exit(3)
         if asked(up) == "stop":

@@ -133,6 +133,26 @@ fn what_a_manifest_consents_to_loses_nothing_of_an_application_that_could_hand_o
 }
 
 #[test]
+fn an_application_is_told_with_each_call_that_a_person_asks() {
+    let scene = Scene::of("none");
+    assert_eq!(scene.rig.run(&["move", "sinner", "--dry-run"]).code, 0);
+    assert_eq!(scene.moves().code, 0);
+    let logged = scene.logged();
+    let asks = "PERSON a person asks";
+    for told in [
+        format!("asked estimate {asks} what a move would cost\n"),
+        format!("asked estimate {asks} for the move from n1 to n2\n"),
+        format!("asked prepare-source {asks} for the move from n1 to n2\n"),
+        format!("asked prepare-target {asks} for the move from n1 to n2\n"),
+        format!("asked seal {asks} for the move from n1 to n2\n"),
+        format!("asked resume-committed {asks} for the move from n1 to n2; it is committed\n"),
+        format!("asked serve {asks} for the move from n1 to n2; it is committed\n"),
+    ] {
+        assert!(logged.contains(&told), "{told}: {logged}");
+    }
+}
+
+#[test]
 fn a_seal_that_is_never_answered_is_proved_by_what_the_target_loaded() {
     let scene = Scene::of("silent-seal");
     let moved = scene.moves();
@@ -230,6 +250,8 @@ fn ten_mib_in_a_call_is_refused_by_its_bound_and_nothing_else_happens() {
     let scene = Scene::of("huge");
     wait_until("everything was sent", || scene.logged().matches("huge 413").count() == 3);
     let logged = scene.logged();
+    scene.notes("breach", "POST /v1/hello: BODY_TOO_LARGE: a body of 10.0 MiB, at most ");
+    scene.notes("breach", "PUT /v1/state: BODY_TOO_LARGE: a body of 10.0 MiB, at most ");
     assert!(logged.contains("{'code': 'BODY_TOO_LARGE', 'message': 'body: at most 8192 bytes'"), "{logged}");
     assert_eq!(scene.moves().code, 0);
     scene.rests(2, "3\n");
@@ -243,7 +265,9 @@ fn garbage_on_either_socket_is_refused_and_what_was_understood_of_it_is_shown() 
     for answer in ["garbage b'HTTP/1.1 400 ", "garbage b'NO MALFORMED", "garbage 400 {'code': 'MALFORMED'"] {
         assert!(logged.contains(answer), "{answer}: {logged}");
     }
-    scene.notes("breach", "/v1/hello: the body is JSON but no object");
+    scene.notes("breach", "POST /v1/hello: MALFORMED: the body is JSON but no object");
+    scene.notes("breach", "what it sent is no request of HTTP/1.1: ");
+    scene.notes("breach", "channel: MALFORMED: ");
     assert_eq!(scene.moves().code, 0);
     scene.rests(2, "3\n");
 }
@@ -286,6 +310,14 @@ fn an_owner_that_exits_when_it_is_asked_is_started_anew_and_the_move_says_so() {
         assert_eq!(says, sins != "exit-estimate", "{sins}: {}{}", moved.out, moved.err);
         scene.rests(node, "0\n");
         scene.notes("ended", "exited with status 3");
+        wait_until("its loss is told", || {
+            let lost = |event: &Value| event["what"]["state_lost"].clone();
+            scene
+                .rig
+                .events()
+                .iter()
+                .any(|event| lost(event) == json!({ "by": "death", "consent": "nobody" }))
+        });
         assert_eq!(scene.rig.ask(0, "POST /a"), "1\n", "{sins}: the new one serves");
     }
 }
