@@ -3,8 +3,10 @@
 
 use crate::report::Report;
 use anyhow::{Context, Result};
-use paracloud_substrate::trace::{ReplayError, replay};
+use paracloud_substrate::trace::{MACHINES, ReplayError, replay};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Replays logs; a directory stands for all logs in it.
@@ -16,21 +18,76 @@ pub(crate) fn run(paths: &[PathBuf]) -> Result<Report> {
     for path in paths {
         gather(path, &mut logs).with_context(|| format!("{} cannot be read", path.display()))?;
     }
-    let mut inputs = 0;
-    let mut differ = Vec::new();
+    let mut replayed = Replayed::default();
     for log in &logs {
-        match replay(log) {
-            Ok(steps) => inputs += steps,
-            Err(error @ ReplayError::Read { .. }) => return Err(error.into()),
-            Err(error) => differ.push(error.to_string()),
-        }
+        replayed.add(log)?;
     }
-    for error in &differ {
+    for error in &replayed.differ {
         tell(error);
     }
-    let ok = differ.is_empty() && inputs > 0;
-    let fields = json!({ "logs": logs.len(), "inputs": inputs, "differ": differ.len() });
+    let ok = replayed.differ.is_empty() && replayed.total() > 0;
+    let fields = json!({
+        "logs": logs.len(),
+        "inputs": replayed.total(),
+        "inputs_of": replayed.inputs,
+        "differ": replayed.differ.len(),
+    });
     Ok(Report { ok, fields })
+}
+
+/// What came of logs that were fed to the core again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Replayed {
+    /// Inputs that had the logged effects, by the machine that they were put into.
+    pub(crate) inputs: BTreeMap<String, usize>,
+    /// Logs that do not replay: the core answers otherwise, or they were given up or cannot be read.
+    pub(crate) differ: Vec<String>,
+}
+
+impl Replayed {
+    /// All logs of a cloud that has ended. They prove something if there are inputs of every machine.
+    ///
+    /// # Errors
+    /// What logs there are is not to be learnt.
+    pub(crate) fn of_cloud(traces: &Path) -> Result<Self> {
+        let mut logs = Vec::new();
+        // Without the directory nobody wrote a log, and nothing is proven.
+        if traces.is_dir() {
+            gather(traces, &mut logs).with_context(|| format!("{} cannot be read", traces.display()))?;
+        }
+        let mut replayed = Self::default();
+        for log in &logs {
+            if let Err(error) = replayed.add(log) {
+                replayed.differ.push(error.to_string());
+            }
+        }
+        Ok(replayed)
+    }
+
+    /// Inputs of all machines.
+    pub(crate) fn total(&self) -> usize {
+        self.inputs.values().sum()
+    }
+
+    /// The machines of which no input was replayed, so that nothing is proven of them.
+    pub(crate) fn unproven(&self) -> Vec<&'static str> {
+        let is_unproven = |machine: &&str| self.inputs.get(*machine).is_none_or(|inputs| *inputs == 0);
+        MACHINES.into_iter().filter(is_unproven).collect()
+    }
+
+    /// Whether every machine of a cloud did what the core does.
+    pub(crate) fn is_proof(&self) -> bool {
+        self.differ.is_empty() && self.unproven().is_empty()
+    }
+
+    fn add(&mut self, log: &Path) -> Result<(), ReplayError> {
+        match replay(log) {
+            Ok(log) => *self.inputs.entry(log.machine.to_owned()).or_default() += log.inputs,
+            Err(error @ ReplayError::Read { .. }) => return Err(error),
+            Err(error) => self.differ.push(error.to_string()),
+        }
+        Ok(())
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "what differs is said before the report")]
@@ -49,4 +106,50 @@ fn gather(path: &Path, logs: &mut Vec<PathBuf>) -> std::io::Result<()> {
         gather(&entry.path(), logs)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The log of a machine that heard this often the same.
+    fn log(machine: &str, setting: &str, input: &str, effects: &str, inputs: usize) -> String {
+        let line = format!(r#"{{"input":{input},"fresh":"0000000000000001","effects":{effects}}}"#);
+        format!("{{\"machine\":\"{machine}\",\"setting\":{setting}}}\n{}", format!("{line}\n").repeat(inputs))
+    }
+
+    #[test]
+    fn logs_prove_nothing_without_inputs_of_every_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let traces = folder.path().join("trace");
+        assert_eq!(Replayed::of_cloud(&traces).unwrap(), Replayed::default(), "nobody wrote a log");
+        assert_eq!(Replayed::default().unproven(), MACHINES);
+        std::fs::create_dir(&traces).unwrap();
+        let shim =
+            |inputs| log("shim", "null", r#"{"Started":{"marked":false,"alive":false}}"#, "[]", inputs);
+        std::fs::write(traces.join("shim-1.jsonl"), shim(0)).unwrap();
+        assert_eq!(Replayed::of_cloud(&traces).unwrap().unproven(), MACHINES, "it heard nothing");
+        std::fs::write(traces.join("shim-2.jsonl"), shim(1)).unwrap();
+        let replayed = Replayed::of_cloud(&traces).unwrap();
+        assert_eq!(replayed.differ, Vec::<String>::new());
+        assert_eq!((replayed.total(), replayed.unproven()), (1, vec!["coordinator", "agent", "gateway"]));
+        assert!(!replayed.is_proof());
+    }
+
+    #[test]
+    fn a_log_that_was_given_up_or_differs_is_no_proof_whatever_the_others_say() {
+        let inputs = MACHINES.map(|machine| (machine.to_owned(), 1)).into();
+        let all = Replayed { inputs, differ: Vec::new() };
+        assert!(all.is_proof());
+        for machine in MACHINES {
+            let mut silent = all.clone();
+            silent.inputs.insert(machine.to_owned(), 0);
+            assert_eq!((silent.unproven(), silent.is_proof()), (vec![machine], false));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("shim-1.given-up"), log("shim", "null", "", "", 0)).unwrap();
+        let given_up = Replayed::of_cloud(folder.path()).unwrap().differ;
+        assert!(given_up.len() == 1 && given_up[0].contains("was given up"), "{given_up:?}");
+        assert!(!Replayed { differ: given_up, ..all }.is_proof());
+    }
 }

@@ -7,6 +7,8 @@
 use super::pauses::{self, Pauses};
 use super::restart::restarts;
 use super::{clients, greatest, median, self_tests, table};
+use crate::columns::hung;
+use crate::replay::Replayed;
 use crate::report::Report;
 use crate::rig::{self, Rig};
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +16,7 @@ use paracloud_core::ids::GatewayId;
 use paracloud_load::Config;
 use paracloud_load::driver::Driver;
 use paracloud_load::meter::Seen;
+use paracloud_substrate::layout::Layout;
 use paracloud_substrate::person::{Outcome, Reply, Request};
 use paracloud_substrate::trace;
 use serde_json::json;
@@ -111,7 +114,12 @@ async fn measure(options: &Options) -> Result<Report> {
     // Nothing counts of what they would find now.
     drop(clients);
     let (left, directory) = rig.end().await;
-    let (inputs, differ) = replay(directory.path())?;
+    let replayed = Replayed::of_cloud(&Layout::new(&directory.path().join("c"))?.trace())?;
+    replayed.differ.iter().for_each(|error| show(error));
+    let unproven = replayed.unproven();
+    if !unproven.is_empty() {
+        show(&hung("", &format!("no input was replayed of any {}", unproven.join(", "))));
+    }
     let left = left?;
     // Also those between the windows, and of the move that warms up.
     let (errors, unknown) = (all.errors.total(), all.unknown);
@@ -129,8 +137,7 @@ async fn measure(options: &Options) -> Result<Report> {
         && slowest >= ACHIEVED_MIN
         && least_bytes >= BYTES_RATIO_MIN
         && left == 0
-        && differ == 0
-        && inputs > 0;
+        && replayed.is_proof();
     let fields = json!({
         "runs": runs.len(),
         "state_mib": options.state_mib,
@@ -161,8 +168,10 @@ async fn measure(options: &Options) -> Result<Report> {
         "restart_gap_ms_p50": round(median(restart_gaps)),
         "restart_lost": restart_lost,
         "leftovers": left,
-        "replayed_inputs": inputs,
-        "replay_differs": differ,
+        "replayed_inputs": replayed.total(),
+        "replayed_inputs_of": replayed.inputs,
+        "replay_differs": replayed.differ.len(),
+        "unproven": unproven.len(),
     });
     Ok(Report { ok, fields })
 }
@@ -216,21 +225,6 @@ fn phases(runs: &[Run]) -> serde_json::Map<String, serde_json::Value> {
         all.entry(*phase).or_default().push(millis(*us) / 1000.0);
     }
     all.into_iter().map(|(phase, took)| (phase.to_string(), json!(round(median(took))))).collect()
-}
-
-fn replay(directory: &std::path::Path) -> Result<(usize, usize)> {
-    let traces = paracloud_substrate::layout::Layout::new(&directory.join("c"))?.trace();
-    let (mut inputs, mut differ) = (0, 0);
-    for entry in std::fs::read_dir(traces)?.flatten() {
-        match trace::replay(&entry.path()) {
-            Ok(steps) => inputs += steps,
-            Err(error) => {
-                show(&error.to_string());
-                differ += 1;
-            }
-        }
-    }
-    Ok((inputs, differ))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a state is far below 2^53 bytes")]

@@ -3,6 +3,7 @@
 use super::INSTANCE;
 use super::cells::{Cell, Story};
 use super::kept::End;
+use crate::replay::Replayed;
 use crate::rig::{self, Rig};
 use anyhow::Result;
 use paracloud_substrate::layout::Layout;
@@ -87,15 +88,8 @@ impl Cloud {
     /// Ends it, and feeds the logs of its machines to the core again.
     pub(super) async fn end(self) -> Result<End> {
         let (left, directory) = self.rig.end().await;
-        let mut end = End { leftovers: left.unwrap_or(1), ..End::default() };
-        let layout = Layout::new(&directory.path().join("c"))?;
-        for entry in std::fs::read_dir(layout.trace())?.flatten() {
-            match trace::replay(&entry.path()) {
-                Ok(inputs) => end.inputs += inputs,
-                Err(error) => end.differ.push(error.to_string()),
-            }
-        }
-        Ok(end)
+        let traces = Layout::new(&directory.path().join("c"))?.trace();
+        Ok(End { leftovers: left.unwrap_or(1), replayed: Replayed::of_cloud(&traces)? })
     }
 
     /// Copies its logs to a directory.

@@ -4,6 +4,8 @@ use super::cells::{Cell, Fault};
 use super::kept::{Kept, Trial};
 use super::trial::Verdict;
 use super::{say, table};
+use crate::columns::hung;
+use crate::replay::Replayed;
 use crate::report::Report;
 use serde_json::json;
 
@@ -26,19 +28,29 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
         trials.last().is_some_and(|last| is_good(last)) && trials.iter().any(|trial| !is_good(trial))
     });
     let broken_before = broken_before.count();
-    let differ: Vec<_> = kept.clouds.values().flat_map(|end| &end.differ).collect();
     let leftovers: usize = kept.clouds.values().map(|end| end.leftovers).sum();
-    let inputs: usize = kept.clouds.values().map(|end| end.inputs).sum();
-    differ.iter().for_each(|difference| say(difference));
+    let mut replayed = Replayed::default();
+    let mut unproven = 0;
+    for (cloud, end) in &kept.clouds {
+        for (machine, inputs) in &end.replayed.inputs {
+            *replayed.inputs.entry(machine.clone()).or_default() += inputs;
+        }
+        replayed.differ.extend_from_slice(&end.replayed.differ);
+        for machine in end.replayed.unproven() {
+            say(&hung("  ", &format!("cloud {cloud}: no input of any {machine} was replayed")));
+            unproven += 1;
+        }
+    }
+    replayed.differ.iter().for_each(|difference| say(difference));
     table::lines(cells, &trials).iter().for_each(|line| say(line));
     let all_done = cells.iter().all(|cell| kept.is_done(*cell));
-    let ok =
-        !cells.is_empty() && all_done && broken == 0 && differ.is_empty() && leftovers == 0 && inputs > 0;
+    let is_proof = replayed.is_proof() && unproven == 0;
+    let ok = !cells.is_empty() && all_done && broken == 0 && is_proof && leftovers == 0;
     let fields = json!({
         "cells": cells.len(),
         "fired": fired,
         "struck": Cell::struck_count(),
-        "violations": count(&|trial| trial.verdict.violation.is_some()) + differ.len(),
+        "violations": count(&|trial| trial.verdict.violation.is_some()) + replayed.differ.len(),
         "unended": count(&|trial| !trial.verdict.ended),
         "lost": lost(&[Fault::Stop, Fault::Cut]),
         "duplicated": sum(&|verdict| verdict.duplicated),
@@ -49,7 +61,9 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
         "late": sum(&|verdict| verdict.late.into()),
         "retried": retried,
         "broken_before": broken_before,
-        "replayed_inputs": inputs,
+        "replayed_inputs": replayed.total(),
+        "replayed_inputs_of": replayed.inputs,
+        "unproven": unproven,
         "seconds": seconds,
     });
     Report { ok, fields }
@@ -59,6 +73,7 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
 mod tests {
     use super::super::kept::End;
     use super::*;
+    use paracloud_substrate::trace::MACHINES;
 
     fn good() -> Verdict {
         Verdict { fired: true, ended: true, ..Verdict::default() }
@@ -78,7 +93,8 @@ mod tests {
     }
 
     fn replayed() -> End {
-        End { inputs: 1, ..End::default() }
+        let inputs = MACHINES.map(|machine| (machine.to_owned(), 1)).into();
+        End { replayed: Replayed { inputs, differ: Vec::new() }, ..End::default() }
     }
 
     #[test]
@@ -126,7 +142,29 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_cloud_is_a_failure() {
         assert!(!report(vec![good()], End { leftovers: 1, ..replayed() }).ok);
-        assert!(!report(vec![good()], End { differ: vec!["line 3".to_owned()], ..replayed() }).ok);
+        let mut differs = replayed();
+        differs.replayed.differ.push("line 3".to_owned());
+        assert!(!report(vec![good()], differs).ok);
         assert!(!report(vec![good()], End::default()).ok, "nothing was replayed");
+    }
+
+    #[test]
+    fn a_cloud_in_which_one_kind_of_machine_wrote_no_log_is_a_failure_whatever_the_others_wrote() {
+        for machine in MACHINES {
+            let folder = tempfile::tempdir().unwrap();
+            let mut kept = Kept::open(folder.path(), "abc", true).unwrap();
+            let cell = Cell::all()[0];
+            let mut silent = replayed();
+            silent.replayed.inputs.remove(machine);
+            for end in [silent, replayed()] {
+                let cloud = kept.new_cloud();
+                kept.tried(cloud, cell, good()).unwrap();
+                kept.ended(cloud, end).unwrap();
+            }
+            let report = conclude(&[cell], &kept, 1);
+            assert!(!report.ok, "no {machine} in the first cloud");
+            assert_eq!(report.fields["unproven"], 1);
+            assert_eq!(report.fields["replayed_inputs_of"][machine], 1);
+        }
     }
 }

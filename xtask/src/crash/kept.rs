@@ -6,6 +6,7 @@
 
 use super::cells::Cell;
 use super::trial::Verdict;
+use crate::replay::Replayed;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,10 +19,8 @@ use std::path::Path;
 pub(super) struct End {
     /// Processes that were left over.
     pub(super) leftovers: usize,
-    /// Inputs of machines that were fed to the core again.
-    pub(super) inputs: usize,
-    /// Where the core answered otherwise.
-    pub(super) differ: Vec<String>,
+    /// What its logs say.
+    pub(super) replayed: Replayed,
 }
 
 /// One line.
@@ -137,7 +136,8 @@ mod tests {
         kept.tried(cloud, one, bad()).unwrap();
         kept.tried(cloud, one, good()).unwrap();
         assert!(!kept.is_done(one), "its cloud has not ended");
-        let end = End { leftovers: 1, inputs: 7, differ: vec!["line 3".to_owned()] };
+        let inputs = [("agent".to_owned(), 7)].into();
+        let end = End { leftovers: 1, replayed: Replayed { inputs, differ: vec!["line 3".to_owned()] } };
         kept.ended(cloud, end.clone()).unwrap();
         let next = kept.new_cloud();
         kept.tried(next, other, good()).unwrap();

@@ -3,6 +3,8 @@
 use super::super::Mutant;
 use super::{test, unit};
 
+const TRAIL: &str = "crates/paracloud-substrate/src/process/trail.rs";
+
 pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "the store swaps without comparing",
@@ -96,6 +98,46 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "whoever has the number of a dead process is taken for it",
+        file: TRAIL,
+        find: r"Ok(_) => Ok(Number::Others),",
+        replace: r"Ok(_) => Ok(Number::Its),",
+        catch: unit(
+            "paracloud-substrate",
+            "process::trail::tests::a_number_that_another_process_has_says_nothing",
+        ),
+    },
+    Mutant {
+        name: "a session whose leader was reaped needs no proof whose it is",
+        file: TRAIL,
+        find: r"(number == Number::Nobodys && proof.is_some())",
+        replace: r"number == Number::Nobodys",
+        catch: unit(
+            "paracloud-substrate",
+            "process::trail::tests::a_session_whose_leader_was_reaped_is_anybodys_until_one_of_it_proves_whose",
+        ),
+    },
+    Mutant {
+        name: "a process that its shim may start any moment is said to be dead",
+        file: "crates/paracloud-agent/src/node/unstarted.rs",
+        find: r"(Ok(Some(_)), Ok(false)))",
+        replace: r"(Ok(_), Ok(false)))",
+        catch: unit(
+            "paracloud-agent",
+            "node::unstarted::tests::what_is_marked_or_has_a_shim_may_have_been_started",
+        ),
+    },
+    Mutant {
+        name: "a start that an end has overtaken is ordered of a late shim",
+        file: "crates/paracloud-agent/src/shims.rs",
+        find: r"while let Ok(order) = orders.try_recv() {",
+        replace: r"while let (false, Ok(order)) = (true, orders.try_recv()) {",
+        catch: unit(
+            "paracloud-agent",
+            "shims::tests::a_start_that_an_end_has_overtaken_is_not_ordered_of_a_shim_that_comes_up_late",
+        ),
+    },
+    Mutant {
         name: "a process that its shim may start any moment is not told of",
         file: "crates/paracloud-agent/src/node/mod.rs",
         find: r"start.instance == *name && start.may_come_to_live();",
@@ -135,6 +177,16 @@ pub(super) const LIST: &[Mutant] = &[
         catch: unit(
             "paracloud-agent",
             "answers::tests::the_target_alone_is_told_the_sources_schema_and_its_refusal_names_both",
+        ),
+    },
+    Mutant {
+        name: "a log that was given up passes for a short one",
+        file: "crates/paracloud-substrate/src/trace/replay.rs",
+        find: r"if log::is_given_up(path) {",
+        replace: r"if log::is_given_up(path) && false {",
+        catch: unit(
+            "paracloud-substrate",
+            "trace::log::tests::a_log_that_cannot_be_written_any_longer_is_given_up_and_its_machine_goes_on",
         ),
     },
 ];
