@@ -104,6 +104,13 @@ fn last_words(process: &ProcessDirectory) -> String {
     format!("its shim ends without a word; its log: {}", words.trim())
 }
 
+/// Of what was ordered, the last counts; a question is no order.
+fn stand(standing: &mut ToShim, order: ToShim) {
+    if order.order != Order::Report {
+        *standing = order;
+    }
+}
+
 enum Talk {
     Over,
     Broke { spoke: bool },
@@ -118,6 +125,10 @@ async fn talk(
 ) -> Talk {
     let (mut reader, mut writer) = link::halves(stream);
     let mut spoke = false;
+    // What was ordered while no shim was there: a start that an end has overtaken is never ordered.
+    while let Ok(order) = orders.try_recv() {
+        stand(standing, order);
+    }
     if writer.write(standing).await.is_err() {
         return Talk::Broke { spoke };
     }
@@ -125,9 +136,7 @@ async fn talk(
         tokio::select! {
             order = orders.recv() => {
                 let Some(order) = order else { return Talk::Over };
-                if order.order != Order::Report {
-                    *standing = order;
-                }
+                stand(standing, order);
                 if writer.write(&order).await.is_err() {
                     return Talk::Broke { spoke };
                 }
@@ -144,5 +153,29 @@ async fn talk(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::migration::shim::Generation;
+    use tokio::net::UnixListener;
+
+    #[tokio::test]
+    async fn a_start_that_an_end_has_overtaken_is_not_ordered_of_a_shim_that_comes_up_late() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = ProcessDirectory::at(directory.path().to_path_buf());
+        let shim = UnixListener::bind(process.socket()).unwrap();
+        let (orders, queue) = mpsc::channel(ORDERS_MAX);
+        for order in [Order::Spawn, Order::End, Order::Report] {
+            orders.try_send(ToShim { generation: Generation(1), order }).unwrap();
+        }
+        let (events, _heard) = mpsc::channel(1);
+        let attending = tokio::spawn(attend(StartId(1), process, queue, events));
+        let (mut reader, _writer) = link::halves(shim.accept().await.unwrap().0);
+        let first: ToShim = reader.read().await.unwrap().unwrap();
+        assert_eq!(first.order, Order::End);
+        attending.abort();
     }
 }

@@ -1,10 +1,13 @@
 //! Who a process is, for whoever did not start it: its pid, when it was started, and in which life of the machine.
 //! A pid alone may be somebody else by now.
 
+mod trail;
+
+pub use trail::{Number, Trail};
+
 use procfs::process::Process;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -100,29 +103,6 @@ impl Identity {
         }
         false
     }
-}
-
-/// The living processes that a dead one may have left: those of the session that it led, and those that have its
-/// variable (its name, and a value that no other process was started with) in their environment. A program hands its
-/// environment down to all that it starts, also to what leaves its session and survives its parents; only what was
-/// given another environment *and* left the session is not found.
-///
-/// # Errors
-/// Processes cannot be listed; nothing is known then.
-pub fn left_by(leader: i32, (name, value): (&str, &str)) -> io::Result<Vec<Identity>> {
-    let is_left = |process: &Process| {
-        let Some(stat) = process.stat().ok().filter(|stat| !matches!(stat.state, 'Z' | 'X' | 'x')) else {
-            return false;
-        };
-        // What belongs to another user, and what is gone, shows none.
-        let has_variable = || {
-            let variables = process.environ().unwrap_or_default();
-            variables.get(OsStr::new(name)).is_some_and(|found| found == value)
-        };
-        stat.pid != leader && (stat.session == leader || has_variable())
-    };
-    let all = procfs::process::all_processes().map_err(into_io)?;
-    Ok(all.flatten().filter(is_left).filter_map(|process| Identity::of(process.pid).ok()).collect())
 }
 
 /// Sends a signal through a handle. A process that is gone has heard it.

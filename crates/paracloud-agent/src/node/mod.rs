@@ -7,6 +7,7 @@ mod previews;
 mod readiness;
 mod records;
 mod starts;
+mod unstarted;
 
 use crate::channel::{Ends, Tokens};
 use crate::controller::{self, Link};

@@ -2,6 +2,7 @@
 
 use super::ending::Parting;
 use super::readiness::Readiness;
+use super::unstarted::NEVER;
 use super::{Event, Node};
 use crate::doors::Doors;
 use crate::peer::Peers;
@@ -33,6 +34,8 @@ pub(super) struct Start {
     /// What its shim said last.
     status: Option<Status>,
     shim: Option<mpsc::Sender<ToShim>>,
+    /// No shim can be had for it.
+    is_stuck: bool,
     doors: Option<Doors>,
     probe: Option<JoinHandle<()>>,
     pub(super) session: Session,
@@ -44,7 +47,8 @@ impl Start {
         let session = Session::resumed(process.clone());
         let (status, shim, doors, probe, parting) = (None, None, None, None, Parting::None);
         let readiness = Readiness::default();
-        Self { instance, process, address, readiness, status, shim, doors, probe, session, parting }
+        let is_stuck = false;
+        Self { instance, process, address, readiness, status, shim, is_stuck, doors, probe, session, parting }
     }
 
     /// Whether it was started and its death is not proved.
@@ -142,6 +146,9 @@ impl Node {
     /// Orders a shim, making the process's directory first if there is none.
     pub(super) fn order(&mut self, name: &str, id: StartId, generation: Generation, order: Order) {
         if let Err(error) = self.ready_for(name, id, order) {
+            if order == Order::End && self.end_without_directory(name, id) {
+                return;
+            }
             // It is ordered again when the record is told again.
             tracing::warn!(start = %id, %error, "a process cannot be made ready to start");
             let message = error.to_string();
@@ -159,8 +166,10 @@ impl Node {
             start.shim = Some(orders);
         }
         // A shim that does not read has its orders repeated.
-        if let Some(shim) = &start.shim {
-            let _ = shim.try_send(ToShim { generation, order });
+        let is_told =
+            start.shim.as_ref().is_some_and(|shim| shim.try_send(ToShim { generation, order }).is_ok());
+        if is_told && order == Order::End && start.is_stuck {
+            self.end_without_shim(id);
         }
     }
 
@@ -178,6 +187,7 @@ impl Node {
     pub(super) fn shim_reports(&mut self, id: StartId, status: Status) {
         let Some(start) = self.starts.get_mut(&id) else { return };
         let before = start.status.replace(status);
+        start.is_stuck = false;
         let (name, address) = (start.instance.clone(), start.address);
         match status {
             Status::Running => self.begin_probe(id),
@@ -201,6 +211,7 @@ impl Node {
         start.session.desk.withdraw();
         let how = match start.process.exit() {
             Ok(Some(exit)) => exit.how,
+            Ok(None) if !start.process.is_marked() => NEVER.to_owned(),
             Ok(None) | Err(_) => "it ended".to_owned(),
         };
         let was_expected = start.session.state == Some(State::Stopping);
@@ -250,6 +261,11 @@ impl Node {
     pub(super) fn stuck(&mut self, id: StartId, message: String) {
         let Some(name) = self.starts.get(&id).map(|start| start.instance.clone()) else { return };
         self.note(&name, None, Note::Failure { start: id, code: "NO_SHIM".to_owned(), message });
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        start.is_stuck = true;
+        if start.parting == Parting::Ordered {
+            self.order(&name, id, self.generation, Order::End);
+        }
     }
 
     fn begin_probe(&mut self, id: StartId) {

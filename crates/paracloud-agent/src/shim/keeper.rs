@@ -10,8 +10,9 @@ use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::migration::shim::{Effect, Generation, Input, Order, Shim, Status};
 use paracloud_substrate::failpoint;
 use paracloud_substrate::link;
+use paracloud_substrate::process::{Identity, Trail};
 use paracloud_substrate::trace::Traced;
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -65,15 +66,14 @@ impl Keeper {
         let spec = process.spec().map_err(failed)?;
         let marked = process.is_marked();
         let identity = process.identity().map_err(failed)?;
-        let watched = match &identity {
-            Some(identity) => Watched::adopted(identity).map_err(failed)?,
-            None => None,
-        };
-        if let (None, Some(identity)) = (&watched, &identity)
-            && let Some(pid) = Pid::from_raw(identity.pid)
-            && process.exit().map_err(failed)?.is_none()
-        {
-            end_leftovers(pid, spec.endpoint()).await;
+        let mut watched = None;
+        if let Some(leader) = identity {
+            let mut trail = trail(&process, &spec, leader);
+            match trail.leader().open().map_err(failed)? {
+                Some(handle) => watched = Some(Watched::adopted(handle, trail).map_err(failed)?),
+                None if process.exit().map_err(failed)?.is_none() => end_leftovers(&mut trail, false).await,
+                None => {}
+            }
         }
         match std::fs::remove_file(process.socket()) {
             Ok(()) => {}
@@ -214,7 +214,7 @@ impl Keeper {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        Watched::child(child)
+        Watched::child(child, |leader| trail(&self.process, &self.spec, leader))
     }
 
     /// Asks the process to end; after its grace it is killed. Asking again changes nothing.
@@ -228,14 +228,14 @@ impl Keeper {
     fn signal(&self, which: Signal) {
         let Some(watched) = &self.watched else { return };
         if let Err(error) = watched.signal(which) {
-            tracing::warn!(%error, pid = watched.pid().as_raw_nonzero().get(), "the process cannot be signalled");
+            tracing::warn!(%error, pid = watched.pid(), "the process cannot be signalled");
         }
     }
 
     /// The process is dead: ends what it left behind, then says so.
     async fn buried(&mut self) -> Result<(), ShimError> {
-        let Some(watched) = self.watched.take() else { return Ok(()) };
-        end_leftovers(watched.pid(), self.spec.endpoint()).await;
+        let Some(mut watched) = self.watched.take() else { return Ok(()) };
+        watched.end_leftovers().await;
         let failure = std::fs::read_to_string(self.process.failure()).ok();
         self.note_exit(&watched.exit(failure));
         self.kill_at = None;
@@ -279,6 +279,11 @@ impl Keeper {
         }
         Ok(false)
     }
+}
+
+/// How what a process leaves behind is known.
+fn trail(process: &ProcessDirectory, spec: &Spec, leader: Identity) -> Trail {
+    Trail::of(leader, (paci::env::ENDPOINT, spec.endpoint()), &process.log())
 }
 
 async fn ended(watched: Option<&Watched>) {

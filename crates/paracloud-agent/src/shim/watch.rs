@@ -1,7 +1,7 @@
 //! Watching one process and all that it leaves behind.
 
 use crate::processes::Exit;
-use paracloud_substrate::process::{Identity, left_by, signal};
+use paracloud_substrate::process::{Identity, Number, Trail, signal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::io;
@@ -21,22 +21,23 @@ pub(crate) const UNSEEN: &str = "it ended; its status is not known, because its 
 /// A process that is watched, by its parent or by a later shim.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    pid: Pid,
+    trail: Trail,
     handle: OwnedFd,
     dead: watch::Receiver<bool>,
+    /// Its parent has it here. As long as it is not waited for, its number is nobody else's.
     child: Option<Child>,
 }
 
 impl Watched {
-    /// One's own child.
-    pub(crate) fn child(mut child: Child) -> io::Result<Self> {
+    /// One's own child; `trail` says how what it leaves behind is known.
+    pub(crate) fn child(mut child: Child, trail: impl FnOnce(Identity) -> Trail) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
         let watching = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from).and_then(|handle| {
             let dead = watch_for_death(&handle)?;
-            Ok((handle, dead))
+            Ok((Identity::of(pid.as_raw_nonzero().get())?, handle, dead))
         });
         match watching {
-            Ok((handle, dead)) => Ok(Self { pid, handle, dead, child: Some(child) }),
+            Ok((leader, handle, dead)) => Ok(Self { trail: trail(leader), handle, dead, child: Some(child) }),
             // It cannot be watched, so it must not run.
             Err(error) => {
                 child.kill()?;
@@ -46,17 +47,16 @@ impl Watched {
         }
     }
 
-    /// A process that another shim started; `None` if it is dead.
-    pub(crate) fn adopted(identity: &Identity) -> io::Result<Option<Self>> {
-        let (Some(handle), Some(pid)) = (identity.open()?, Pid::from_raw(identity.pid)) else {
-            return Ok(None);
-        };
+    /// A living process that another shim started, by its handle.
+    pub(crate) fn adopted(handle: OwnedFd, mut trail: Trail) -> io::Result<Self> {
         let dead = watch_for_death(&handle)?;
-        Ok(Some(Self { pid, handle, dead, child: None }))
+        // Somebody else reaps it: who is in its session is seen as long as it is sure whose that is.
+        trail.look()?;
+        Ok(Self { trail, handle, dead, child: None })
     }
 
-    pub(crate) fn pid(&self) -> Pid {
-        self.pid
+    pub(crate) fn pid(&self) -> i32 {
+        self.trail.leader().pid
     }
 
     /// Returns when it is dead. It may be dropped and called again.
@@ -70,12 +70,21 @@ impl Watched {
 
     /// Signals the process and its group.
     pub(crate) fn signal(&self, which: Signal) -> io::Result<()> {
-        match kill_process_group(self.pid, which) {
-            Ok(()) => Ok(()),
-            // It is not the leader of a session yet.
-            Err(rustix::io::Errno::SRCH) => signal(&self.handle, which),
-            Err(error) => Err(error.into()),
+        if self.child.is_some() {
+            return match signal_own_group(self.trail.leader(), which)? {
+                true => Ok(()),
+                // It is not the leader of a session yet.
+                false => signal(&self.handle, which),
+            };
         }
+        signal(&self.handle, which)?;
+        each(&self.trail.group()?, which);
+        Ok(())
+    }
+
+    /// Once it is dead: ends what it has left, and returns when nothing is left.
+    pub(crate) async fn end_leftovers(&mut self) {
+        end_leftovers(&mut self.trail, self.child.is_some()).await;
     }
 
     /// Once it is dead: how it ended. An adopted one's status went to somebody else.
@@ -110,19 +119,51 @@ fn told(status: ExitStatus) -> String {
     }
 }
 
-/// Ends what a dead process has left, and returns once nothing is left. `endpoint` is its own, in its environment.
+/// Signals the group of one's own child, all of it at once. `false`: it has none yet.
+fn signal_own_group(child: &Identity, which: Signal) -> io::Result<bool> {
+    match Pid::from_raw(child.pid).filter(|_| matches!(child.number(), Ok(Number::Its))) {
+        None => Ok(false),
+        Some(pid) => match kill_process_group(pid, which) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+/// Signals these, each by a handle that can mean nobody else.
+fn each(identities: &[Identity], which: Signal) {
+    for identity in identities {
+        if let Ok(Some(handle)) = identity.open() {
+            // Who cannot be signalled is seen at the next look, and said there.
+            let _ = signal(&handle, which);
+        }
+    }
+}
+
+/// Ends what a dead process has left, and returns once nothing is left. `is_own`: it is a child that was not waited for.
+///
+/// Nobody is signalled by a number that may have come to be somebody else's: see [`Trail`].
 ///
 /// This has no bound of its own: death is proved or not reported. Who does not die is said in the log.
-pub(crate) async fn end_leftovers(leader: Pid, endpoint: &str) {
-    let variable = (paci::env::ENDPOINT, endpoint);
+pub(crate) async fn end_leftovers(trail: &mut Trail, is_own: bool) {
     let mut sweeps = 0_u32;
+    let mut told = Vec::new();
     loop {
-        let _ = kill_process_group(leader, Signal::KILL);
-        let left = left_by(leader.as_raw_nonzero().get(), variable);
-        for identity in left.iter().flatten() {
-            if let Ok(Some(handle)) = identity.open() {
-                let _ = signal(&handle, Signal::KILL);
+        if is_own {
+            let _ = signal_own_group(trail.leader(), Signal::KILL);
+        }
+        let left = trail.look();
+        if let Ok(left) = &left
+            && let Some((last, others)) = left.split_last()
+        {
+            // It proves whose the session is: not before nobody else comes into it.
+            let is_last = others.iter().all(|identity| told.contains(identity));
+            each(others, Signal::KILL);
+            if is_last {
+                each(std::slice::from_ref(last), Signal::KILL);
             }
+            told = others.to_vec();
         }
         sweeps = sweeps.saturating_add(1);
         let is_time_to_say = sweeps.is_multiple_of(SWEEPS_UNTIL_SAID);

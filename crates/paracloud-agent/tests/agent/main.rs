@@ -11,3 +11,5 @@ mod moves;
 mod privacy;
 mod processes;
 mod rig;
+mod strangers;
+mod unstarted;

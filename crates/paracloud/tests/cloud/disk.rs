@@ -1,8 +1,10 @@
-//! A full disk under the journal: nothing is begun that could not be finished, and nothing is lost.
+//! Full disks: under the journal nothing is begun that could not be finished; under a node's processes what has begun is
+//! given up; and nothing is lost.
 
 use crate::clients::Clients;
 use crate::points::Points;
 use crate::rig::{Rig, wait_until};
+use paracloud_core::ids::NodeId;
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_substrate::layout::Layout;
 use serde_json::{Value, json};
@@ -11,8 +13,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The one test of this file.
-const NAME: &str = "disk::on_a_full_disk_no_move_begins_and_one_that_has_begun_is_finished";
+/// The tests of this file.
+const JOURNAL: &str = "disk::on_a_full_disk_no_move_begins_and_one_that_has_begun_is_finished";
+const PROCESSES: &str =
+    "disk::a_move_to_a_node_whose_disk_is_full_is_rolled_back_and_its_target_is_said_to_be_dead";
 /// Set where it runs in namespaces of its own.
 const INSIDE: &str = "PARACLOUD_TEST_IN_NAMESPACE";
 /// `1`: whoever runs the tests consents to one that shows nothing, where no disk can be mounted.
@@ -24,18 +28,18 @@ const SMALL: &str = "size=6m";
 /// Enough for both.
 const LARGE: &str = "size=48m";
 
-/// A disk of its own under register and journal, until it is dropped.
+/// A disk of its own under one directory of a cloud, until it is dropped.
 struct Disk(PathBuf);
 
 impl Disk {
     /// `None`: this machine permits none.
-    fn under(rig: &Rig) -> Option<Self> {
+    fn under(rig: &Rig, part: impl Fn(&Layout) -> PathBuf) -> Option<Self> {
         let layout = Layout::new(Path::new(&rig.cloud())).expect("a path");
         let directory = |path: &Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        directory(&layout.controller()).expect("a directory of our own");
+        directory(&part(&layout)).expect("a directory of our own");
         // It is the directory of a cloud.
         std::fs::write(layout.up_lock(), "").expect("a file of our own");
-        let disk = Self(layout.controller());
+        let disk = Self(part(&layout));
         disk.mounts(&["-t", "tmpfs", "-o", &format!("{SMALL},mode=0700"), "paracloud"]).then_some(disk)
     }
 
@@ -50,8 +54,17 @@ impl Disk {
 
     /// Fills it up to the last block.
     fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.join("filler")).expect("a file of our own");
+        let mut file = std::fs::File::create(self.filler()).expect("a file of our own");
         while file.write_all(&[7; 4096]).is_ok() {}
+    }
+
+    /// Makes room again.
+    fn clear(&self) {
+        std::fs::remove_file(self.filler()).expect("it was filled");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
     }
 }
 
@@ -65,7 +78,7 @@ impl Drop for Disk {
 #[test]
 fn on_a_full_disk_no_move_begins_and_one_that_has_begun_is_finished() {
     let rig = Rig::sessions(&json!({}), &json!({}));
-    let Some(disk) = Disk::under(&rig) else { return in_namespaces() };
+    let Some(disk) = Disk::under(&rig, Layout::controller) else { return in_namespaces(JOURNAL) };
     let (_up, points) = Points::up(&rig);
     let owner = rig.record().expect("it serves")["owner"].clone();
     let mut clients = Clients::modest(&rig, 10);
@@ -91,8 +104,31 @@ fn on_a_full_disk_no_move_begins_and_one_that_has_begun_is_finished() {
     clients.audit_clean();
 }
 
-/// Runs this test once more where everybody may mount: as root of a user namespace, with mounts of its own.
-fn in_namespaces() {
+#[test]
+fn a_move_to_a_node_whose_disk_is_full_is_rolled_back_and_its_target_is_said_to_be_dead() {
+    let rig = Rig::sessions(&json!({ "move": { "prepare": "500ms" } }), &json!({}));
+    let processes = |layout: &Layout| layout.processes(NodeId(2));
+    let Some(disk) = Disk::under(&rig, processes) else { return in_namespaces(PROCESSES) };
+    let (_up, _points) = Points::up(&rig);
+    let owner = rig.record().expect("it serves")["owner"].clone();
+    let mut clients = Clients::modest(&rig, 10);
+    disk.fill();
+    let moved = rig.run(&["move", "sessions"]);
+    assert_eq!(moved.code, 1, "{}{}", moved.out, moved.err);
+    assert!((moved.out + &moved.err).contains("No space left on device"), "why is said");
+    wait_until("the move is over", || {
+        rig.record().is_some_and(|record| record["owner"] == owner && record["operation"].is_null())
+    });
+    clients.audit_clean();
+
+    disk.clear();
+    let moved = rig.run(&["move", "sessions"]);
+    assert_eq!(moved.code, 0, "{}{}", moved.out, moved.err);
+    clients.audit_clean();
+}
+
+/// Runs a test once more where everybody may mount: as root of a user namespace, with mounts of its own.
+fn in_namespaces(name: &str) {
     let missing = if std::env::var_os(INSIDE).is_some() {
         "mount(8) is refused even to the root of a user namespace".to_owned()
     } else {
@@ -100,7 +136,7 @@ fn in_namespaces() {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount"]).arg(test).args([
             "--exact",
-            NAME,
+            name,
             "--nocapture",
         ]);
         match command.env(INSIDE, "1").env_remove(WITHOUT).output() {
@@ -124,7 +160,7 @@ fn in_namespaces() {
         consents,
         "{MISSING}: {missing}\nnext: run this as root, permit user namespaces, or set {WITHOUT}=1"
     );
-    say(&format!("NOT SHOWN, as {WITHOUT}=1 permits: a full disk under the journal. {missing}"));
+    say(&format!("NOT SHOWN, as {WITHOUT}=1 permits: {name}. {missing}"));
 }
 
 #[expect(clippy::print_stderr, reason = "nobody should think that this was shown here")]

@@ -1,0 +1,97 @@
+//! The end of a target on a node where nothing can be made for it: a move that rolls back does not wait for a disk.
+
+use crate::rig::{Agent, N2, Rig, moving, until};
+use paci::participant::Side;
+use paracloud_core::ids::{OperationNumber, StartId};
+use paracloud_core::migration::message::ToAgent;
+use paracloud_core::register::{Mode, Step};
+use paracloud_substrate::message::Note;
+
+const OPERATION: OperationNumber = OperationNumber(1);
+const TARGET: StartId = StartId(0x99);
+
+fn tell(agent: &mut Agent, message: ToAgent, step: Step) {
+    let record = moving(StartId(0x51), TARGET, "127.0.1.1:20000".parse().unwrap(), step);
+    agent.tell(message, record.operation);
+}
+
+fn prepare(agent: &mut Agent) {
+    let (side, mode) = (Side::Target, Mode::Handoff);
+    tell(agent, ToAgent::Prepare { operation: OPERATION, start: TARGET, side, mode }, Step::Open);
+}
+
+fn end(agent: &mut Agent) {
+    let order = moving(StartId(0x51), TARGET, "127.0.1.1:20000".parse().unwrap(), Step::Undo).order();
+    tell(agent, ToAgent::End { operation: OPERATION, start: TARGET, order }, Step::Undo);
+}
+
+fn hear_failure(agent: &mut Agent) -> String {
+    agent.hear_note("it cannot be started", |note| match note {
+        Note::Failure { start, code, .. } if *start == TARGET => Some(code.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_target_for_which_no_directory_can_be_made_is_dead_and_is_not_started_when_one_can_be() {
+    let mut rig = Rig::new();
+    rig.agent(N2);
+    // As on a disk without room: no directory can be made there.
+    let directory = rig.layout.processes(N2);
+    std::fs::remove_dir(&directory).unwrap();
+    std::fs::write(&directory, "").unwrap();
+    let agent = &mut rig.agents[0];
+    prepare(agent);
+    assert_eq!(hear_failure(agent), "CANNOT_START");
+    end(agent);
+    let how = agent.hear_death(TARGET);
+    assert!(how.contains("never"), "{how}");
+    // There is room again, and late orders of a move that is over.
+    std::fs::remove_file(&directory).unwrap();
+    std::fs::create_dir(&directory).unwrap();
+    prepare(agent);
+    agent.hear_death(TARGET);
+    end(agent);
+    agent.hear_death(TARGET);
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "nothing was made for it");
+}
+
+#[test]
+fn a_target_whose_directory_cannot_be_finished_is_dead_for_later_agents_too() {
+    let mut rig = Rig::new();
+    rig.agent(N2);
+    // There is room for a directory and a name, and for no specification.
+    let directory = rig.process_dir(N2, TARGET);
+    rig.layout.make(&directory.join("spec.new")).unwrap();
+    let agent = &mut rig.agents[0];
+    end(agent);
+    let how = agent.hear_death(TARGET);
+    assert!(how.contains("never"), "{how}");
+    assert!(directory.join("marker").exists(), "it could be marked");
+    rig.kill_agent(0);
+    std::fs::remove_dir(directory.join("spec.new")).unwrap();
+    let agent = rig.agent(N2);
+    prepare(agent);
+    let how = agent.hear_death(TARGET);
+    assert!(how.contains("never"), "{how}");
+    assert!(!directory.join("identity.json").exists());
+}
+
+#[test]
+fn a_target_that_its_shim_can_neither_start_nor_mark_is_dead() {
+    let mut rig = Rig::new();
+    rig.agent(N2);
+    let directory = rig.process_dir(N2, TARGET);
+    rig.layout.make(&directory.join("marker.new")).unwrap();
+    let agent = &mut rig.agents[0];
+    prepare(agent);
+    assert_eq!(hear_failure(agent), "NO_SHIM");
+    end(agent);
+    let how = agent.hear_death(TARGET);
+    assert!(how.contains("never"), "{how}");
+    assert!(!directory.join("marker").exists());
+    // As soon as there is room, its shim marks it.
+    std::fs::remove_dir(directory.join("marker.new")).unwrap();
+    until("it is marked", || directory.join("marker").exists().then_some(()));
+    assert!(!directory.join("identity.json").exists());
+}
