@@ -4,7 +4,7 @@ mod seen;
 
 use paracloud_core::ids::StartId;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::process::Identity;
+use paracloud_substrate::process::{Identity, Trail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -50,6 +50,12 @@ impl Process {
     /// Where its output is.
     pub fn log(&self) -> PathBuf {
         self.directory.join("log")
+    }
+
+    /// What no other process was started with: where it reaches the cloud.
+    fn endpoint(&self) -> Option<String> {
+        let node = self.directory.parent()?.parent()?;
+        Some(paci::env::Endpoint::in_directory(&node.join("s").join(self.start.to_string())).to_string())
     }
 
     /// Who it is, if it became the program and has not ended.
@@ -165,14 +171,13 @@ pub fn some_left(processes: &[Process]) -> Vec<String> {
 
 fn left(processes: &[Process]) -> Left {
     let mut left = Left::default();
-    let sessions =
-        |process: &Process| leader_of(process).into_iter().chain(process.sessions.iter().copied()).collect();
+    let living: Vec<_> = living().collect();
+    let is_there = |leader: &i32| living.iter().any(|(_, stat)| stat.session == *leader);
+    let sessions = |process: &Process| {
+        session_of(process, is_there).into_iter().chain(process.sessions.iter().copied()).collect()
+    };
     let known: Vec<Vec<i32>> = processes.iter().map(sessions).collect();
-    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
-        let Ok(stat) = process.stat() else { continue };
-        if matches!(stat.state, 'Z' | 'X' | 'x') {
-            continue;
-        }
+    for (process, stat) in &living {
         if let Some(at) = known.iter().position(|sessions| sessions.contains(&stat.session)) {
             left.of.insert(at);
             match left.sessions.iter_mut().find(|(leader, _)| *leader == stat.session) {
@@ -189,14 +194,20 @@ fn left(processes: &[Process]) -> Left {
     left
 }
 
-/// The session of a process, if its leader lives or is dead since this life of the machine and nobody took its pid:
-/// a pid is not given again while a session of that number has members.
-fn leader_of(process: &Process) -> Option<i32> {
-    let identity = process.identity().ok().flatten()?;
-    let own = Identity::own().ok()?;
-    let same_life = identity.boot_id == own.boot_id;
-    let taken = Identity::of(identity.pid).is_ok_and(|now| now.start_ticks != identity.start_ticks);
-    (same_life && !taken).then_some(identity.pid)
+/// Every process that acts.
+fn living() -> impl Iterator<Item = (procfs::process::Process, procfs::process::Stat)> {
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    let stats = all.filter_map(|process| process.stat().ok().map(|stat| (process, stat)));
+    stats.filter(|(_, stat)| !matches!(stat.state, 'Z' | 'X' | 'x'))
+}
+
+/// The session of a process, by the pid of its leader, if there is one of this number and it is its own.
+fn session_of(process: &Process, is_there: impl Fn(&i32) -> bool) -> Option<i32> {
+    let leader = process.identity().ok().flatten().filter(|leader| is_there(&leader.pid))?;
+    let pid = leader.pid;
+    let endpoint = process.endpoint()?;
+    let trail = Trail::of(leader, (paci::env::ENDPOINT, &endpoint), &process.log());
+    trail.has_session().unwrap_or(false).then_some(pid)
 }
 
 fn to_group(leader: i32, signal: Signal) {
@@ -228,60 +239,4 @@ pub async fn gone(identities: &[Identity], within: Duration) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use paracloud_core::ids::NodeId;
-    use std::process::{Child, Command};
-
-    /// Kills what a failed test would leave.
-    struct Started(Child);
-
-    impl Drop for Started {
-        fn drop(&mut self) {
-            to_group(self.0.id().cast_signed(), Signal::KILL);
-            let _ = self.0.wait();
-        }
-    }
-
-    /// A directory in which this program runs, in a session of its own, as a shim would have started it.
-    fn start(layout: &Layout, start: u64, program: &str) -> Started {
-        let directory = layout.process(NodeId(1), StartId(start));
-        layout.make(&directory).unwrap();
-        std::fs::write(directory.join("spec.json"), "{\"instance\":\"web\",\"more\":1}").unwrap();
-        // A child that leads no group becomes the leader of a session without a fork.
-        let child = Command::new("setsid").args(["sh", "-c", program]).spawn().unwrap();
-        let pid = child.id().cast_signed();
-        let child = Started(child);
-        while procfs::process::Process::new(pid).unwrap().stat().unwrap().session != pid {
-            std::thread::yield_now();
-        }
-        let identity = serde_json::to_vec(&Identity::of(pid).unwrap()).unwrap();
-        std::fs::write(directory.join("identity.json"), identity).unwrap();
-        child
-    }
-
-    #[tokio::test]
-    async fn a_program_that_does_not_listen_is_killed_with_its_whole_session() {
-        let directory = tempfile::tempdir().unwrap();
-        let layout = Layout::new(directory.path()).unwrap();
-        let deaf = start(&layout, 7, "trap '' TERM; sleep 600 & wait; sleep 600");
-        let willing = start(&layout, 8, "sleep 600");
-        let found = all(&layout);
-        assert_eq!(found.iter().map(|it| it.start.0).collect::<Vec<_>>(), [7, 8], "in order of start");
-        assert!(found.iter().all(|it| it.node == "n1" && it.instance == "web" && it.alive().is_some()));
-        assert!(end(&found, Duration::from_millis(50)).await);
-        assert!(found.iter().all(|it| it.alive().is_none()));
-        assert!(left(&found).is_empty());
-        drop((deaf, willing));
-    }
-
-    #[tokio::test]
-    async fn a_directory_that_is_none_of_ours_is_passed_over() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(directory.path().join("n1/p/not-a-start")).unwrap();
-        std::fs::create_dir_all(directory.path().join("notes/p/0000000000000001")).unwrap();
-        let layout = Layout::new(directory.path()).unwrap();
-        assert!(all(&layout).is_empty());
-        assert!(end(&[], Duration::ZERO).await);
-    }
-}
+mod tests;

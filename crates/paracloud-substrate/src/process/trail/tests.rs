@@ -1,0 +1,135 @@
+//! What a process leaves behind is known, and nobody else is taken for it.
+
+use super::*;
+use crate::process::signal;
+use rustix::process::Signal;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+const NAME: &str = "PARACLOUD_TEST_TRAIL";
+
+/// A session of two, its leader a shell that waits for a line; all of them are killed when it is dropped.
+struct Session {
+    leader: Child,
+    identity: Identity,
+    member: Identity,
+}
+
+impl Session {
+    /// `prelude` is what starts the member: `env -i`, say.
+    fn of(prelude: &str, value: &str, output: Stdio) -> Self {
+        let script = format!("{prelude} sleep 600 >&2 & echo $!; read line");
+        // A child that leads no group becomes the leader of a session without a fork.
+        let mut leader = Command::new("setsid")
+            .args(["sh", "-c", &script])
+            .env(NAME, value)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(output)
+            .spawn()
+            .unwrap();
+        let identity = Identity::of(leader.id().cast_signed()).unwrap();
+        let mut pid = String::new();
+        BufReader::new(leader.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+        let pid = pid.trim().parse().unwrap();
+        // The shell forks first; what counts is the environment and the output of the program.
+        let is_sleep =
+            || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|it| it.starts_with(b"sleep"));
+        while !is_sleep() {
+            std::thread::yield_now();
+        }
+        Self { leader, identity, member: Identity::of(pid).unwrap() }
+    }
+
+    /// The leader ends. As long as it is not waited for, it keeps its number.
+    fn leader_ends(&mut self) {
+        drop(self.leader.stdin.take());
+        while self.identity.is_alive().unwrap() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn reap(&mut self) {
+        self.leader_ends();
+        self.leader.wait().unwrap();
+    }
+
+    fn earlier(&self) -> Identity {
+        Identity { start_ticks: self.identity.start_ticks - 1, ..self.identity.clone() }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.leader.kill();
+        let _ = self.leader.wait();
+        if let Ok(Some(handle)) = self.member.open() {
+            let _ = signal(&handle, Signal::KILL);
+        }
+    }
+}
+
+/// What is left by a leader that had the variable with this value.
+fn left_by(leader: Identity, value: &str) -> Vec<Identity> {
+    Trail::of(leader, (NAME, value), Path::new("/no/such/log")).look().unwrap()
+}
+
+#[test]
+fn as_long_as_a_leader_has_its_number_its_session_is_its_own() {
+    let mut session = Session::of("env -i", "", Stdio::null());
+    assert_eq!(session.identity.number().unwrap(), Number::Its);
+    assert_eq!(left_by(session.identity.clone(), "a"), [session.member.clone()]);
+    session.leader_ends();
+    assert_eq!(session.identity.number().unwrap(), Number::Its, "it was not reaped");
+    assert_eq!(left_by(session.identity.clone(), "a"), [session.member.clone()]);
+    assert_eq!(
+        Trail::of(session.identity.clone(), (NAME, "a"), Path::new("")).group().unwrap(),
+        [session.member.clone()]
+    );
+}
+
+#[test]
+fn a_number_that_another_process_has_says_nothing() {
+    let session = Session::of("env -i", "", Stdio::null());
+    let reboot = Identity { boot_id: "an earlier one".to_owned(), ..session.identity.clone() };
+    for before in [session.earlier(), reboot] {
+        assert_eq!(before.number().unwrap(), Number::Others);
+        assert!(left_by(before.clone(), "b").is_empty());
+        assert!(Trail::of(before, (NAME, "b"), Path::new("")).group().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn whoever_has_the_variable_is_found_whatever_became_of_the_number() {
+    let mut session = Session::of("", "c", Stdio::null());
+    let leader = session.identity.clone();
+    assert_eq!(left_by(session.earlier(), "c"), [leader, session.member.clone()]);
+    session.reap();
+    assert_eq!(left_by(session.identity.clone(), "c"), [session.member.clone()]);
+    assert!(left_by(session.identity.clone(), "another").is_empty());
+}
+
+#[test]
+fn a_session_whose_leader_was_reaped_is_anybodys_until_one_of_it_proves_whose() {
+    let mut session = Session::of("env -i", "", Stdio::null());
+    let mut knowing = Trail::of(session.identity.clone(), (NAME, "d"), Path::new(""));
+    assert_eq!(knowing.look().unwrap(), [session.member.clone()]);
+    session.reap();
+    assert_eq!(session.identity.number().unwrap(), Number::Nobodys);
+    assert!(left_by(session.identity.clone(), "d").is_empty(), "it may be a later leader's of this number");
+    assert_eq!(knowing.look().unwrap(), [session.member.clone()], "seen before the leader was reaped");
+}
+
+#[test]
+fn who_writes_to_the_log_proves_whose_the_session_is_and_who_reads_it_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let mut writes = Session::of("env -i", "", File::create(&log).unwrap().into());
+    let mut reads = Session::of("env -i", "", File::open(&log).unwrap().into());
+    writes.reap();
+    reads.reap();
+    let left = |session: &Session| Trail::of(session.identity.clone(), (NAME, "e"), &log).look().unwrap();
+    assert_eq!(left(&writes), [writes.member.clone()]);
+    assert!(left(&reads).is_empty());
+}
