@@ -34,8 +34,8 @@ mod recovery;
 mod refusals;
 mod register;
 mod server;
-mod words;
 pub mod store;
+mod words;
 
 pub use register::Ledger;
 
