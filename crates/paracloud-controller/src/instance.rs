@@ -7,6 +7,7 @@
 mod closing;
 mod effects;
 mod gathering;
+mod lost;
 
 use crate::control::{Control, View};
 use crate::journal::Allowance;
@@ -15,7 +16,7 @@ use crate::recovery::History;
 use crate::register::Gone;
 use crate::store::StoreError;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
-use paracloud_core::migration::coordinator::{Command, Coordinator, Effect, Input, Refused, Timer};
+use paracloud_core::migration::coordinator::{Command, Coordinator, Effect, Input, Nodes, Refused, Timer};
 use paracloud_core::migration::message::{FromAgent, FromGateway};
 use paracloud_core::register::{Change, Proposer, Record};
 use paracloud_substrate::config::App;
@@ -54,7 +55,7 @@ pub(crate) enum Told {
         again: bool,
     },
     /// A person gave a node up.
-    NodeLost(NodeId),
+    NodeLost,
     /// A person put right what made it unknown.
     Reconsider,
     /// Show how it is now, and say so.
@@ -134,8 +135,8 @@ pub(crate) struct Instance {
     late: Option<(OperationNumber, BTreeSet<GatewayId>)>,
     last_outcome: Option<Outcome>,
     stuck: Option<Stuck>,
-    /// Nodes whose processes count as dead because a person gave them up.
-    buried: BTreeSet<NodeId>,
+    /// How the nodes are, as the machine was last told.
+    nodes: Nodes,
     no_space: Option<StoreError>,
     allowance: Allowance,
     command_begun: Instant,
@@ -168,7 +169,7 @@ impl Instance {
             late: None,
             last_outcome: None,
             stuck: None,
-            buried: BTreeSet::new(),
+            nodes: Nodes::default(),
             no_space: None,
             allowance: Allowance::new(),
             command_begun: Instant::now(),
@@ -211,7 +212,9 @@ impl Instance {
                 }
             };
             let Some(told) = told else { return Ok(()) };
+            self.heed_nodes().await?;
             self.hear(told).await?;
+            self.heed_nodes().await?;
             // However much is said, what is due is done.
             if self.next_due().is_some_and(|due| due <= Instant::now()) {
                 self.on_time().await?;
@@ -233,7 +236,7 @@ impl Instance {
             Told::Known(node, known) => self.learn(node, known).await?,
             Told::Note(operation, note) => self.note(operation, note).await?,
             Told::Parked { gateway, account, again } => self.parked(gateway, account, again).await?,
-            Told::NodeLost(node) => self.node_lost(node).await?,
+            Told::NodeLost => self.node_lost().await?,
             Told::Reconsider => self.reconsider().await?,
             Told::Show(shown) => {
                 self.publish();
@@ -295,6 +298,7 @@ impl Instance {
     }
 
     async fn on_time(&mut self) -> Result<(), Gone> {
+        self.heed_nodes().await?;
         let now = Instant::now();
         let no_space = self.gathering.as_ref().and_then(|gathering| gathering.no_space.as_ref());
         if no_space.is_some_and(|(again, _)| *again <= now) {

@@ -40,11 +40,15 @@ pub(crate) fn remark(what: String) -> Note {
     Note::Remark { by: Speaker::Controller, what }
 }
 
+/// Why an owner was replaced on another node.
+pub(crate) const NODE_LOST: &str = "a person gave its node up";
+
 /// A change in a word, with its cause if it has one: `roll_back: cancelled`.
 pub(crate) fn change_text(change: &Change) -> String {
     let name = Promise::of_change(change).name();
     match change {
         Change::RollBack(cause) => format!("{name}: {cause}"),
+        Change::Replace(_) => format!("replace: {NODE_LOST}"),
         Change::Open { .. }
         | Change::Seal
         | Change::Commit

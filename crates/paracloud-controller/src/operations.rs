@@ -1,6 +1,6 @@
 //! An operation, from its command to its outcome: what people hear of it. Nothing is decided by it.
 
-use crate::journal::now_unix_ms;
+use crate::journal::{NODE_LOST, now_unix_ms};
 use crate::recovery::Past;
 use paci::finding::MoveEstimate;
 use paci::upcall::Reason;
@@ -48,6 +48,8 @@ pub(crate) struct Tracker {
     pub(crate) reason: Reason,
     /// That it loses the state is in the journal.
     pub(crate) loss_kept: bool,
+    /// Its owner was replaced because a person gave a node up.
+    node_lost: bool,
     /// Gateways were told to park.
     pub(crate) parks: bool,
     state_bytes: Option<u64>,
@@ -76,6 +78,7 @@ impl Tracker {
             terms,
             reason: Reason::Person,
             loss_kept: false,
+            node_lost: false,
             parks: false,
             state_bytes: None,
             predicted_pause_ms: None,
@@ -132,6 +135,10 @@ impl Tracker {
                 self.cause = Some(DIED_AS_SOURCE.to_owned());
                 self.because.take_if(|note| target.is_some_and(|target| note.is_failure_of(target)));
                 return;
+            }
+            Change::Replace(_) => {
+                self.node_lost = true;
+                NODE_LOST.to_owned()
             }
             Change::Restart { .. } if record.step() == Some(Step::Retire) => DIED_SERVING.to_owned(),
             Change::Open { .. }
@@ -254,6 +261,7 @@ impl Tracker {
     pub(crate) fn loss(&self, app: &App, open: &Record, closed: &Record) -> Option<(Loss, Consent)> {
         let operation = open.operation.as_ref().filter(|it| it.loses_state(closed.owner.start))?;
         let (by, consent) = match operation.mode {
+            _ if self.node_lost => (Loss::Node, Consent::Person),
             Mode::Handoff => (Loss::Death, Consent::Nobody),
             // What was agreed on is forgotten by a controller that is started later; without the manifest's consent
             // there was a person's.

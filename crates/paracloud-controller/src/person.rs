@@ -138,14 +138,17 @@ impl Person<'_> {
         let Some(configured) = control.cloud.node(node) else {
             return self.refuse(unknown_node(control, node)).await;
         };
+        // Said first, so that an agent that connects meanwhile takes it back.
+        control.lose(node);
         if control.peers.is_there(Peer::Agent(node)) {
+            control.find(node);
             let message = format!("{} is connected: it is not lost", configured.name);
             let next = "take the node from the network or stop its agent, then say it again";
             return self.refuse(refused("node_connected", message, next)).await;
         }
-        control.lose(node);
+        tracing::warn!(%node, "a person gave this node up");
         for instance in control.inboxes.keys() {
-            control.tell(instance, Told::NodeLost(node)).await;
+            control.tell(instance, Told::NodeLost).await;
         }
         self.reply(&Reply::Done).await
     }

@@ -204,7 +204,7 @@ impl History {
             }
             "close" => self.open = None,
             "serve" | "promote" => self.serves(at_unix_ms),
-            "restart" => self.served_unix_ms = None,
+            "restart" | "replace" => self.served_unix_ms = None,
             _ => {}
         }
         if let Some(open) = &mut self.open {

@@ -14,7 +14,9 @@
 //! ```
 //!
 //! `Restart` replaces a process that is proved dead; an agent may propose it with no operation open, or in `open`
-//! (which cancels the move), `retire` and `undo`. From `sealing` to `served` only the coordinator swaps.
+//! (which cancels the move), `retire` and `undo`. From `sealing` to `served` only the coordinator swaps. `Replace` puts
+//! a new process on another node in the place of an owner whose node a person gave up: with no operation open, or in
+//! `retire` and `undo`.
 
 use crate::ids::{Incarnation, OperationNumber, Placement, StartId};
 use crate::migration::cause::Cause;
@@ -126,6 +128,8 @@ pub enum Change {
         /// The new process.
         fresh: StartId,
     },
+    /// The owner's node is lost by a person's word: a new process on another node, with nothing of what it held.
+    Replace(Placement),
     /// Everybody concerned has heard the outcome.
     Close,
 }
@@ -204,6 +208,14 @@ impl Record {
         match self.step() {
             None | Some(Step::Open | Step::Retire | Step::Undo) => true,
             Some(Step::Sealing | Step::Switch | Step::Doomed) => false,
+        }
+    }
+
+    /// Whether an owner whose node is lost can be replaced on another one: no step of a move decides who owns.
+    pub fn is_replaceable(&self) -> bool {
+        match self.step() {
+            None | Some(Step::Retire | Step::Undo) => true,
+            Some(Step::Open | Step::Sealing | Step::Switch | Step::Doomed) => false,
         }
     }
 
@@ -302,6 +314,11 @@ impl Record {
                     }
                 }
             }
+            (Change::Replace(owner), None | Some(Step::Retire | Step::Undo)) => {
+                next.incarnation = self.incarnation.next();
+                next.owner = *owner;
+                next.served = None;
+            }
             (Change::Close, Some(Step::Retire | Step::Undo)) => next.operation = None,
             (
                 Change::Open { .. }
@@ -311,6 +328,7 @@ impl Record {
                 | Change::Doom
                 | Change::RollBack(_)
                 | Change::Promote
+                | Change::Replace(_)
                 | Change::Close,
                 _,
             ) => return Err(Refusal::Step),
@@ -333,6 +351,8 @@ mod tests {
 
     const COORDINATOR: Proposer = Proposer::Coordinator;
     const RESTART: Change = Change::Restart { fresh: StartId(3) };
+
+    const ELSEWHERE: Placement = Placement { node: NodeId(3), start: StartId(3) };
 
     fn address() -> SocketAddr {
         ([127, 0, 0, 1], 80).into()
@@ -384,6 +404,7 @@ mod tests {
             (after(&[Change::Seal, Change::Commit]), serve.clone()),
             (after(&[Change::Seal, Change::Commit]), Change::Doom),
             (after(&[Change::Seal, Change::Commit, Change::Doom]), Change::Promote),
+            (after(&[Change::Seal, Change::Commit, serve.clone()]), Change::Replace(ELSEWHERE)),
             (after(&[Change::Seal, Change::Commit, serve]), Change::Close),
         ];
         for (record, change) in legal {
@@ -397,6 +418,35 @@ mod tests {
         let record = after(&[Change::Seal, Change::Commit, Change::Serve(address())]);
         assert_eq!(record.apply(&Change::Promote, COORDINATOR), Err(Refusal::Step));
         assert_eq!(record.apply(&Change::Doom, COORDINATOR), Err(Refusal::Step));
+    }
+
+    #[test]
+    fn an_owner_is_replaced_on_another_node_only_where_no_step_of_a_move_decides_who_owns() {
+        let serve = Change::Serve(address());
+        let settled = [
+            served(),
+            after(&[Change::Seal, Change::Commit, serve]),
+            after(&[Change::RollBack(Cause::SourceDied)]),
+        ];
+        for record in settled {
+            let replaced = record.apply(&Change::Replace(ELSEWHERE), COORDINATOR).unwrap();
+            assert_eq!((replaced.owner, replaced.served), (ELSEWHERE, None));
+            assert_eq!(replaced.incarnation, record.incarnation.next());
+            assert!(replaced.owner_is_to_be_started(), "{replaced:?}");
+        }
+        let committed = after(&[Change::Seal, Change::Commit]);
+        for record in [
+            after(&[]),
+            after(&[Change::Seal]),
+            committed.clone(),
+            committed.apply(&Change::Doom, COORDINATOR).unwrap(),
+        ] {
+            assert_eq!(
+                record.apply(&Change::Replace(ELSEWHERE), COORDINATOR),
+                Err(Refusal::Step),
+                "{record:?}"
+            );
+        }
     }
 
     #[test]

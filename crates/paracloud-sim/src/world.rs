@@ -10,6 +10,7 @@
 
 mod canonical;
 mod faults;
+mod lost;
 mod machines;
 mod rules;
 mod view;
@@ -107,6 +108,8 @@ pub enum Action {
     Fire(Party, Timer),
     /// A person asks for something.
     Command(Command),
+    /// A person says that a node will not come back. What runs there is not touched by that.
+    GiveUp(NodeId),
     /// A client sends a request through a gateway (again, if it was sent before).
     Send(RequestId, GatewayId),
     /// Somebody works on the state and does not end: this application's guards will not end in time.
@@ -199,6 +202,8 @@ pub struct World {
     channel: Option<Channel>,
     /// Parties that are stopped: they handle nothing, and go on as they are when they wake.
     stalled: BTreeSet<Party>,
+    /// Nodes that a person gave up, as this controller was told.
+    lost: BTreeSet<NodeId>,
     waiting: Vec<(Party, Waiting)>,
     /// What clients did and saw.
     pub ledger: Ledger,
@@ -243,6 +248,7 @@ impl World {
             processes: BTreeMap::new(),
             channel: None,
             stalled: BTreeSet::new(),
+            lost: BTreeSet::new(),
             waiting: Vec::new(),
             ledger: Ledger::new((0..requests).map(|id| RequestId(u16::from(id)))),
             next_start: 2,
@@ -352,6 +358,7 @@ impl World {
         let of_swap = self.pending_change().and_then(|change| match change {
             Change::Open { target, .. } => Some(target.start),
             Change::Restart { fresh } => Some(*fresh),
+            Change::Replace(owner) => Some(owner.start),
             Change::Seal
             | Change::Commit
             | Change::Serve(_)
@@ -416,6 +423,7 @@ impl World {
             }
             Action::Fire(..) => {}
             Action::Command(command) => self.coordinate(setting, coordinator::Input::Command(command)),
+            Action::GiveUp(node) => self.give_up(setting, node),
             Action::Send(request, id) => {
                 let ticket = Ticket(self.ledger.send(request, id));
                 if let Some(gateway) = self.gateways.get_mut(&id).filter(|gateway| gateway.machine.is_some())

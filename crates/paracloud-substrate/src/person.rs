@@ -241,6 +241,8 @@ pub enum Loss {
     Stop,
     /// It is in the manifest no more.
     Removal,
+    /// A person gave its node up, and it was started anew on another one.
+    Node,
 }
 
 /// Who consented to losing an instance's state.

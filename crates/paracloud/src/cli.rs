@@ -161,10 +161,13 @@ struct Size {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
-    /// It will not come back: what ran there counts as dead
+    /// It will not come back: apps there start elsewhere; asks before state is lost
     Lost {
         /// The node
         node: String,
+        /// Do not ask
+        #[arg(short, long, alias = "accept-loss")]
+        yes: bool,
     },
 }
 
@@ -273,7 +276,7 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Events { follow, from } => events::run(context, from, follow).await,
         Command::Logs { app, follow } => logs::run(context, &app, follow).await,
         Command::Stop { yes } => stop::run(context, yes).await,
-        Command::Node { command: NodeCommand::Lost { node } } => node::lost(context, &node).await,
+        Command::Node { command: NodeCommand::Lost { node, yes } } => node::lost(context, &node, yes).await,
         Command::Reconsider { app } => reconsider::run(context, &app).await,
         Command::Demo(options) => Box::pin(demo::run(context.format, &options)).await,
         Command::Validate { .. } | Command::Shell(_) | Command::DemoApp | Command::Load => Ok(()),

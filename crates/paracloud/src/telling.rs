@@ -102,6 +102,7 @@ fn lost(by: Loss, consent: Consent) -> String {
         Loss::Death => "its process died, and is started anew",
         Loss::Stop => "the cloud was ended",
         Loss::Removal => "it is in the manifest no more",
+        Loss::Node => "its node was given up, and it is started anew on another one",
     };
     let consent = match consent {
         Consent::Person => "a person consented to that",

@@ -203,13 +203,18 @@ impl Instance {
             Change::Serve(_) | Change::Promote => {
                 self.history.serves(journal::now_unix_ms());
             }
-            Change::Restart { .. } => {
+            Change::Restart { .. } | Change::Replace(_) => {
                 self.history.served_unix_ms = None;
                 // Of one in an operation, its end says what it cost; who ended the cloud may have said so.
                 let held = self.app.state == State::Stateful && before.served.is_some() && !self.history.lost;
                 if held && before.operation.is_none() {
                     self.history.lost = true;
-                    let lost = What::StateLost { by: Loss::Death, consent: Consent::Nobody };
+                    let (by, consent) = if matches!(change, Change::Replace(_)) {
+                        (Loss::Node, Consent::Person)
+                    } else {
+                        (Loss::Death, Consent::Nobody)
+                    };
+                    let lost = What::StateLost { by, consent };
                     self.control.register.keep(journal::event(&self.app.name, None, lost)).await?;
                 }
             }

@@ -7,7 +7,7 @@ use crate::recovery::{self, Verdict};
 use crate::register::{Gone, swapped};
 use crate::store::Swap;
 use paracloud_core::ids::{NodeId, Placement};
-use paracloud_core::migration::coordinator::Input;
+use paracloud_core::migration::coordinator::{Input, Nodes};
 use paracloud_core::migration::message::FromAgent;
 use paracloud_core::register::Record;
 use paracloud_substrate::fresh_start_id;
@@ -26,9 +26,6 @@ impl Instance {
             }
         }
         self.take(Input::Recovered(record)).await?;
-        for node in self.control.lost() {
-            self.bury(node).await?;
-        }
         Ok(())
     }
 
@@ -41,15 +38,8 @@ impl Instance {
         let Some(own) = self.machine.machine().record() else { return Ok(()) };
         let is_newer = known.record.as_ref().is_some_and(|record| record.order() > own.order());
         if !is_newer && known.operation <= own.last_operation {
-            let returned =
-                self.buried.remove(&node) && known.alive.iter().any(|(start, _)| own.names(*start));
-            if returned {
-                // What was given up lives: all that was concluded from its death is forgotten.
-                let record = own.clone();
-                self.begin_anew();
-                self.recover(record).await?;
-            }
-            return self.bury_proved(node, &known).await;
+            self.bury_proved(node, &known).await?;
+            return self.end_strays(node, &known).await;
         }
         // The store gave an older record back than one it acknowledged: everybody is asked afresh.
         tracing::error!(instance = self.app.name, %node, "the register is behind what this node knows");
@@ -63,6 +53,7 @@ impl Instance {
     fn begin_anew(&mut self) {
         self.machines += 1;
         self.machine = Self::machine(&self.control, &self.app, self.life, self.machines);
+        self.nodes = Nodes::default();
         self.timers.clear();
         self.stuck = None;
         self.tracker = None;
@@ -131,22 +122,11 @@ impl Instance {
         self.judge().await
     }
 
-    pub(super) async fn node_lost(&mut self, node: NodeId) -> Result<(), Gone> {
+    /// A person gave a node up. A coordinator with a record hears of it as of any change of nodes.
+    pub(super) async fn node_lost(&mut self) -> Result<(), Gone> {
         if let Some(gathering) = &mut self.gathering {
             gathering.unknown = None;
             return self.judge().await;
-        }
-        self.bury(node).await
-    }
-
-    /// Processes on a node that is lost count as dead.
-    pub(super) async fn bury(&mut self, node: NodeId) -> Result<(), Gone> {
-        self.buried.insert(node);
-        let Some(record) = self.machine.machine().record() else { return Ok(()) };
-        let moving = record.operation.iter().flat_map(|operation| [operation.source, operation.target]);
-        let places: Vec<_> = std::iter::once(record.owner).chain(moving).collect();
-        for place in places.into_iter().filter(|place| place.node == node) {
-            self.take(Input::Agent(node, FromAgent::Dead { start: place.start })).await?;
         }
         Ok(())
     }

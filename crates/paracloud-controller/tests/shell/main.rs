@@ -9,6 +9,7 @@ mod disks;
 mod journal;
 mod kills;
 mod links;
+mod lost;
 mod moves;
 mod person;
 mod player;

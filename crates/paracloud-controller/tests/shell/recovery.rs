@@ -223,36 +223,3 @@ async fn who_died_while_there_was_no_controller_is_known_to_be_dead_and_not_prom
     assert_eq!(changes, ["found", "restart"], "the dead source is nobody's successor");
     controller.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_runs_on_a_node_that_was_given_up_and_comes_back_can_be_moved() {
-    let town = Town::new();
-    let controller = Controller::start(&town);
-    let (first, _second, _one, _two) = town.populate();
-    town.until_swapped("serve").await;
-    let (record, alive) = {
-        let node = first.node.lock().unwrap();
-        (node.record.clone(), node.alive.keys().map(|start| (start.0, false)).collect::<Vec<_>>())
-    };
-    drop(first);
-    soon(async {
-        while town.ask(Request::NodeLost { node: NodeId(1) }).await != [Reply::Done] {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    assert_eq!(town.refused(Town::move_to(2)).await.code, "not_serving");
-    let mut back = Agent::with(&town, 1, record, &alive);
-    soon(back.has_connected(1)).await;
-    let moved = soon(async {
-        loop {
-            let replies = town.ask(Town::move_to(2)).await;
-            if let Some(Reply::Outcome(outcome)) = replies.last() {
-                break outcome.committed;
-            }
-            tokio::task::yield_now().await;
-        }
-    });
-    assert!(moved.await);
-    controller.stop().await;
-}

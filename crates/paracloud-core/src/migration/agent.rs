@@ -211,7 +211,7 @@ impl Agent {
             }
             Input::Coordinator(ToAgent::End { start, order, .. }) => self.end(start, order, effects),
             Input::Shim(start, status, address) => self.shim(setting, start, status, address, effects),
-            Input::App(start, message) => self.app(start, message, effects),
+            Input::App(start, message) => self.app(setting, start, message, effects),
             Input::Checked(operation, start, fits) => effects.push(Effect::Coordinator(if fits {
                 FromAgent::Prepared { operation, start }
             } else {
@@ -383,7 +383,10 @@ impl Agent {
         }
         match self.processes.get(&start).map(|process| process.life) {
             Some(Life::Dead) => effects.push(Effect::Coordinator(FromAgent::Dead { start })),
-            Some(Life::Spawning | Life::Running | Life::Ending) | None => self.order_end(start, effects),
+            Some(Life::Spawning | Life::Running | Life::Ending) | None => {
+                self.order_end(start, effects);
+                self.welcome(start, effects);
+            }
         }
     }
 
@@ -432,7 +435,7 @@ impl Agent {
         }
     }
 
-    fn app(&mut self, start: StartId, message: FromApp, effects: &mut Vec<Effect>) {
+    fn app(&mut self, setting: &Setting, start: StartId, message: FromApp, effects: &mut Vec<Effect>) {
         let Some(process) = self.processes.get_mut(&start) else { return };
         if process.life == Life::Dead {
             return;
@@ -444,6 +447,9 @@ impl Agent {
                 process.asked = None;
                 process.answer = None;
                 self.welcome(start, effects);
+                if self.processes.get(&start).is_some_and(|process| process.waiting) {
+                    self.ask(setting, effects);
+                }
                 self.tell(start, effects);
             }
             FromApp::Ready(ready) => {
@@ -476,10 +482,13 @@ impl Agent {
             Some(record) if record.names(start) => (standing(record, start), record.incarnation),
             // The operation that prepares it is newer than the record.
             Some(_) | None if staged => (Standing::Staging, Incarnation(0)),
-            Some(_) | None => {
-                effects.push(Effect::Coordinator(FromAgent::Ask));
-                return;
+            // It is ended because no record names it: until it is dead, its gate is to be closed.
+            known if process.life == Life::Ending => {
+                let incarnation = known.as_ref().map_or(Incarnation(0), |record| record.incarnation);
+                (Standing::Outdated, incarnation)
             }
+            // The record is asked for again and again, as the timer says.
+            Some(_) | None => return,
         };
         process.waiting = false;
         effects.push(Effect::App(start, ToApp::Welcome(standing, incarnation)));

@@ -5,9 +5,11 @@
 //! knows fewer facts, asks again, and goes on. While a swap is on its way it decides nothing.
 
 mod decide;
+mod lost;
 mod tell;
 mod words;
 
+pub use lost::{Nodes, Stray};
 pub use words::{Command, Effect, Input, Refused, Setting, Timer};
 
 use super::Phase;
@@ -61,6 +63,7 @@ pub struct Coordinator {
     facts: Facts,
     /// Processes of this record that are proved dead.
     dead: BTreeSet<StartId>,
+    nodes: Nodes,
 }
 
 impl Default for Coordinator {
@@ -72,6 +75,7 @@ impl Default for Coordinator {
             phase: Phase::Idle,
             facts: Facts::default(),
             dead: BTreeSet::new(),
+            nodes: Nodes::default(),
         }
     }
 }
@@ -102,6 +106,8 @@ impl Coordinator {
             Input::Command(command) => return self.command(setting, command, fresh, effects),
             Input::Agent(node, message) => self.agent(setting, node, message, effects),
             Input::Gateway(gateway, message) => self.gateway(gateway, &message, effects),
+            Input::Nodes(nodes) => self.heed(nodes),
+            Input::Found { node, start, in_doubt } => self.found(node, start, in_doubt, effects),
             Input::Timer(Timer::Deadline) => self.facts.expired = true,
             Input::Timer(Timer::Resend) => {
                 if self.phase != Phase::Idle {
@@ -305,6 +311,7 @@ impl Coordinator {
         };
         self.dead.retain(|start| record.names(*start));
         self.record = Some(record);
+        self.bury();
         // Whatever phase comes next, it is entered anew.
         self.phase = Phase::Idle;
     }

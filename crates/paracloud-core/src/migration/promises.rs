@@ -127,7 +127,8 @@ impl Promise {
             Change::Doom => Self::Doom,
             Change::RollBack(_) => Self::RollBack,
             Change::Promote => Self::Promote,
-            Change::Restart { .. } => Self::Restart,
+            // Of a dead process, or of one whose node was given up.
+            Change::Restart { .. } | Change::Replace(_) => Self::Restart,
             Change::Close => Self::Close,
         }
     }

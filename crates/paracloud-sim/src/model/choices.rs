@@ -165,6 +165,7 @@ pub fn is_fault((action, fate): &(Action, Fate)) -> bool {
             | Action::PersistAndCrash
             | Action::MarkAndCrash(_)
             | Action::Hog(_)
+            | Action::GiveUp(_)
             | Action::Command(Command::Cancel) => true,
             Action::Fire(_, timer) => matches!(
                 timer,

@@ -181,7 +181,7 @@ impl MoveModel {
                 spend(&mut left.crashes)?;
                 next.timers.retain(|(of, _)| *of != Party::Controller);
             }
-            Action::MarkAndCrash(_) => spend(&mut left.crashes)?,
+            Action::MarkAndCrash(_) | Action::GiveUp(_) => spend(&mut left.crashes)?,
             Action::Fire(party, timer) => {
                 next.timers.remove(&(*party, *timer));
                 match timer {

@@ -196,7 +196,7 @@ impl State {
     fn gives_up(&self, phase: Phase) -> bool {
         let other_end = matches!(
             self.world.coming_change(),
-            Some(Change::RollBack(_) | Change::Restart { .. } | Change::Promote)
+            Some(Change::RollBack(_) | Change::Restart { .. } | Change::Replace(_) | Change::Promote)
         );
         other_end && self.phase() == Some(phase)
     }

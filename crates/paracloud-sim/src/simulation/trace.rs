@@ -67,6 +67,7 @@ pub(super) fn action(world: &World, action: &Action) -> (Party, String) {
             (Party::Controller, format!("is asked to move the instance to {to}"))
         }
         Action::Command(Command::Cancel) => (Party::Controller, "is asked to cancel".to_owned()),
+        Action::GiveUp(node) => (Party::Controller, format!("is told that {node} is lost")),
         Action::Send(request, gateway) => {
             (Party::Gateway(*gateway), format!("a client sends request {}", request.0))
         }

@@ -104,6 +104,7 @@ impl World {
         match party {
             Party::Controller => {
                 self.coordinator = None;
+                self.lost.clear();
                 self.pending = None;
                 self.controller_life += 1;
             }
@@ -168,8 +169,8 @@ impl World {
     /// though it lives is no crash, and what it held must not be missed.
     pub(super) fn bury(&mut self, before: &Record, change: &Change) {
         let restarting = before.operation.as_ref().is_some_and(|operation| operation.mode == Mode::Restart);
-        let starts_empty =
-            matches!(change, Change::Restart { .. }) || (*change == Change::Commit && restarting);
+        let starts_empty = matches!(change, Change::Restart { .. } | Change::Replace(_))
+            || (*change == Change::Commit && restarting);
         if starts_empty {
             let held = self.processes.get(&before.owner.start).map(|process| process.held.clone());
             self.ledger.bury(held.unwrap_or_default(), restarting);
@@ -245,8 +246,10 @@ impl World {
             })
             .collect();
         self.agent(setting, node, agent::Input::Started { generation, found });
+        let alive: Vec<_> = here.iter().filter(|(_, alive)| *alive).map(|(start, _)| *start).collect();
         for (start, _) in here {
             self.hello(setting, start);
         }
+        self.find(setting, node, &alive);
     }
 }

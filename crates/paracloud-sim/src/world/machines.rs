@@ -21,8 +21,19 @@ impl World {
         for effect in effects {
             match effect {
                 coordinator::Effect::Swap { expected, change, proposer } => {
-                    let opens = matches!(&change, Change::Open { target, .. } if target.start == fresh);
-                    if opens || change == (Change::Restart { fresh }) {
+                    let named = match &change {
+                        Change::Open { target, .. } => Some(target.start),
+                        Change::Replace(owner) => Some(owner.start),
+                        Change::Restart { fresh } => Some(*fresh),
+                        Change::Seal
+                        | Change::Commit
+                        | Change::Serve(_)
+                        | Change::Doom
+                        | Change::RollBack(_)
+                        | Change::Promote
+                        | Change::Close => None,
+                    };
+                    if named == Some(fresh) {
                         self.next_start += 1;
                     }
                     self.pending = Some((expected, change, proposer));

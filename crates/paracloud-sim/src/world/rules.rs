@@ -16,8 +16,8 @@ impl World {
         }
         let commits = *change == Change::Commit;
         let by_restart = before.operation.as_ref().is_some_and(|operation| operation.mode == Mode::Restart);
-        let needs_death =
-            matches!(change, Change::Restart { .. } | Change::Promote) || (commits && by_restart);
+        let needs_death = matches!(change, Change::Restart { .. } | Change::Replace(_) | Change::Promote)
+            || (commits && by_restart);
         let old = before.owner.start;
         if needs_death && self.is_up(Party::App(old)) {
             let rule = if *change == Change::Promote { "I3" } else { "I1" };

@@ -103,6 +103,11 @@ impl History {
             self.cause = Some("the source's process died, and was started anew".to_owned());
             self.because.take_if(|note| target.is_some_and(|target| note.is_failure_of(target)));
         }
+        if change.starts_with("replace") && record.step() == Some(Step::Retire) {
+            self.lost.get_or_insert(
+                "the target's node was given up when it served, and it was started anew elsewhere",
+            );
+        }
         match &record.operation {
             Some(operation) => {
                 self.moved = Some(operation.clone());
@@ -134,7 +139,9 @@ impl History {
     pub fn outcome(&self) -> Option<Outcome> {
         let record = self.closed.as_ref()?;
         let moved = self.moved.as_ref();
-        let committed = self.cause.is_none() && moved.is_none_or(|it| it.target.node == record.owner.node);
+        // One that served and was lost since may be on any node now.
+        let arrived = moved.is_none_or(|it| it.target.node == record.owner.node);
+        let committed = self.cause.is_none() && (arrived || self.lost.is_some());
         let mode = moved.map_or(Mode::Handoff, |operation| operation.mode);
         let state_lost = moved.is_some_and(|it| it.loses_state(record.owner.start));
         let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([self.newest_unix_ms]);

@@ -15,6 +15,7 @@ mod examples;
 mod forgotten;
 mod forms;
 mod killed;
+mod lost;
 mod misbehaving;
 mod points;
 mod refused;

@@ -125,3 +125,27 @@ fn an_owner_that_was_sound_for_a_while_is_replaced_after_the_first_wait_again() 
     step(Input::Timer(Timer::Sound));
     assert_eq!(step(dies(2)), [(Timer::Restart, 100)], "and not 200");
 }
+
+#[test]
+fn a_process_that_no_record_names_is_outdated_once_it_is_to_be_ended_and_is_not_asked_about_without_end() {
+    let start = StartId(5);
+    let elsewhere = Placement { node: NodeId(2), start: StartId(7) };
+    let record = Record::first(elsewhere);
+    let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
+    let mut agent = Agent::default();
+    let mut step = |input| {
+        let mut effects = Vec::new();
+        agent.step(&SETTING, input, StartId(9), &mut effects);
+        effects
+    };
+    let ask = Effect::Coordinator(FromAgent::Ask);
+    step(Input::Started { generation: Generation(2), found: vec![(start, Status::Running, address)] });
+    assert!(step(Input::App(start, FromApp::Hello)).contains(&ask));
+    let own = Input::Coordinator(ToAgent::Own(record.clone()));
+    assert_eq!(step(own), [], "it is asked about again when the timer says so");
+    assert!(step(Input::Timer(Timer::Ask)).contains(&ask));
+    let end = ToAgent::End { operation: record.last_operation, start, order: record.order() };
+    let told = step(Input::Coordinator(end));
+    let outdated = Effect::App(start, ToApp::Welcome(Standing::Outdated, record.incarnation));
+    assert_eq!(told, [Effect::Shim(start, Generation(2), Order::End), outdated]);
+}

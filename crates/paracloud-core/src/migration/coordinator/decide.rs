@@ -17,6 +17,9 @@ pub(super) enum Next {
 impl Coordinator {
     /// The next swap, or what is being waited for.
     pub(super) fn decide(&self, setting: &Setting, record: &Record, fresh: StartId) -> Next {
+        if let Some(change) = self.replacement(record, fresh) {
+            return Next::Swap(change);
+        }
         match &record.operation {
             None if self.gateways_settled(setting) => self.start_or(record, Next::Wait(Phase::Idle)),
             None => self.start_or(record, Next::Wait(Phase::Release)),

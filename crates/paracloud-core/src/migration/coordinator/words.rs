@@ -1,6 +1,7 @@
 //! What a coordinator is set to, hears and says.
 
-use crate::ids::{GatewayId, NodeId};
+use super::lost::Nodes;
+use crate::ids::{GatewayId, NodeId, StartId};
 use crate::migration::message::{FromAgent, FromGateway, ToAgent, ToGateway};
 use crate::migration::{Phase, convergence};
 use crate::register::{Change, Mode, Proposer, Record};
@@ -108,6 +109,18 @@ pub enum Input {
     Agent(NodeId, FromAgent),
     /// A gateway speaks.
     Gateway(GatewayId, FromGateway),
+    /// How the nodes are: whenever a person gave one up or one came back, and whenever another agent comes or goes while
+    /// one is lost.
+    Nodes(Nodes),
+    /// An agent that connected found this process alive.
+    Found {
+        /// Its node.
+        node: NodeId,
+        /// The process.
+        start: StartId,
+        /// It is sealed, or its node knows what the register does not explain: it is not to be ended by this.
+        in_doubt: bool,
+    },
     /// A timer fired.
     Timer(Timer),
 }
