@@ -33,6 +33,8 @@ pub(super) struct Start {
     pub(super) readiness: Readiness,
     /// What its shim said last.
     status: Option<Status>,
+    /// It was found marked, or its shim has said that it runs: whatever becomes of its directory, it was started.
+    pub(super) was_started: bool,
     shim: Option<mpsc::Sender<ToShim>>,
     /// No shim can be had for it.
     is_stuck: bool,
@@ -47,8 +49,21 @@ impl Start {
         let session = Session::resumed(process.clone());
         let (status, shim, doors, probe, parting) = (None, None, None, None, Parting::None);
         let readiness = Readiness::default();
-        let is_stuck = false;
-        Self { instance, process, address, readiness, status, shim, is_stuck, doors, probe, session, parting }
+        let (is_stuck, was_started) = (false, process.is_marked());
+        Self {
+            instance,
+            process,
+            address,
+            readiness,
+            status,
+            was_started,
+            shim,
+            is_stuck,
+            doors,
+            probe,
+            session,
+            parting,
+        }
     }
 
     /// Whether it was started and its death is not proved.
@@ -188,6 +203,7 @@ impl Node {
         let Some(start) = self.starts.get_mut(&id) else { return };
         let before = start.status.replace(status);
         start.is_stuck = false;
+        start.was_started |= status == Status::Running;
         let (name, address) = (start.instance.clone(), start.address);
         match status {
             Status::Running => self.begin_probe(id),

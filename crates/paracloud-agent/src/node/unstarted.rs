@@ -7,7 +7,8 @@
 //!
 //! It never was: whoever starts a process marks it before, and there is no marker. Nor is a shim about to: none has the
 //! lock of the directory, and where there is no directory there is nothing that a shim could read. A shim that comes up
-//! late hears the order that stands, and that is the end.
+//! late hears the order that stands, and that is the end. What this agent has seen marked or running was started,
+//! whatever has become of its directory.
 //!
 //! It never will be:
 //! - By this agent not, because its machine has the process for dead from here on, and orders no start of what is dead
@@ -54,7 +55,7 @@ impl Node {
     /// The end was ordered of a process for which no shim can be had. Says that it is dead if it was never started.
     pub(super) fn end_without_shim(&mut self, id: StartId) {
         let Some(start) = self.starts.get(&id) else { return };
-        if !start.is_dead() && was_never_started(&start.process) {
+        if !start.is_dead() && !start.was_started && was_never_started(&start.process) {
             self.shim_reports(id, Status::Dead);
         }
     }

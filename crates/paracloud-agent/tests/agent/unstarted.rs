@@ -1,11 +1,12 @@
 //! The end of a target on a node where nothing can be made for it: a move that rolls back does not wait for a disk.
 
-use crate::rig::{Agent, N2, Rig, moving, until};
+use crate::rig::{Agent, N1, N2, Rig, is_alive, kill, moving, until};
 use paci::participant::Side;
-use paracloud_core::ids::{OperationNumber, StartId};
-use paracloud_core::migration::message::ToAgent;
-use paracloud_core::register::{Mode, Step};
+use paracloud_core::ids::{OperationNumber, Placement, StartId};
+use paracloud_core::migration::message::{FromAgent, ToAgent};
+use paracloud_core::register::{Mode, Record, Step};
 use paracloud_substrate::message::Note;
+use rustix::process::Signal;
 
 const OPERATION: OperationNumber = OperationNumber(1);
 const TARGET: StartId = StartId(0x99);
@@ -25,9 +26,9 @@ fn end(agent: &mut Agent) {
     tell(agent, ToAgent::End { operation: OPERATION, start: TARGET, order }, Step::Undo);
 }
 
-fn hear_failure(agent: &mut Agent) -> String {
-    agent.hear_note("it cannot be started", |note| match note {
-        Note::Failure { start, code, .. } if *start == TARGET => Some(code.clone()),
+fn hear_failure(agent: &mut Agent, of: StartId) -> String {
+    agent.hear_note("a failure", |note| match note {
+        Note::Failure { start, code, .. } if *start == of => Some(code.clone()),
         _ => None,
     })
 }
@@ -42,7 +43,7 @@ fn a_target_for_which_no_directory_can_be_made_is_dead_and_is_not_started_when_o
     std::fs::write(&directory, "").unwrap();
     let agent = &mut rig.agents[0];
     prepare(agent);
-    assert_eq!(hear_failure(agent), "CANNOT_START");
+    assert_eq!(hear_failure(agent, TARGET), "CANNOT_START");
     end(agent);
     let how = agent.hear_death(TARGET);
     assert!(how.contains("never"), "{how}");
@@ -85,7 +86,7 @@ fn a_target_that_its_shim_can_neither_start_nor_mark_is_dead() {
     rig.layout.make(&directory.join("marker.new")).unwrap();
     let agent = &mut rig.agents[0];
     prepare(agent);
-    assert_eq!(hear_failure(agent), "NO_SHIM");
+    assert_eq!(hear_failure(agent, TARGET), "NO_SHIM");
     end(agent);
     let how = agent.hear_death(TARGET);
     assert!(how.contains("never"), "{how}");
@@ -94,4 +95,36 @@ fn a_target_that_its_shim_can_neither_start_nor_mark_is_dead() {
     std::fs::remove_dir(directory.join("marker.new")).unwrap();
     until("it is marked", || directory.join("marker").exists().then_some(()));
     assert!(!directory.join("identity.json").exists());
+}
+
+/// Kills a process that nothing leads to any more.
+struct Lost(i32);
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        kill(self.0, Signal::KILL);
+    }
+}
+
+#[test]
+fn a_process_that_was_started_is_not_said_to_be_dead_because_its_directory_is_gone() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    let (process, shim) = (Lost(shop.pid()), rig.shim(N1, start));
+    std::fs::remove_dir_all(rig.process_dir(N1, start)).unwrap();
+    kill(shim, Signal::KILL);
+    let agent = &mut rig.agents[0];
+    assert_eq!(hear_failure(agent, start), "NO_SHIM");
+    let order = Record::first(Placement { node: N1, start }).order();
+    agent.tell(ToAgent::End { operation: OPERATION, start, order }, None);
+    // The answer to what is asked next comes after whatever is said to that.
+    let (operation, side, mode) = (OperationNumber(2), Side::Target, Mode::Restart);
+    agent.tell(ToAgent::Prepare { operation, start: TARGET, side, mode }, None);
+    agent.hear("it fits", |message| match message {
+        FromAgent::Prepared { operation: asked, .. } => (*asked == operation).then_some(()),
+        FromAgent::Dead { .. } => panic!("it is said to be dead"),
+        _ => None,
+    });
+    assert!(is_alive(process.0));
 }
