@@ -4,6 +4,7 @@ mod agents;
 mod application;
 mod coordinator;
 mod gateways;
+mod lost;
 mod register;
 mod sdk;
 mod shells;
@@ -16,6 +17,7 @@ pub(super) fn all() -> Vec<Mutant> {
     let lists = [
         register::LIST,
         coordinator::LIST,
+        lost::LIST,
         agents::LIST,
         gateways::LIST,
         application::LIST,

@@ -29,10 +29,7 @@ async fn serves_on_second(town: &Town) -> Record {
 }
 
 fn remark(event: &Event) -> Option<&str> {
-    match &event.what {
-        What::Note(Note::Remark { what, .. }) => Some(what),
-        _ => None,
-    }
+    if let What::Note(Note::Remark { what, .. }) = &event.what { Some(what) } else { None }
 }
 
 /// What a node knows when its agent ends: its record, its processes.

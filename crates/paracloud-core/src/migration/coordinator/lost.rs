@@ -95,9 +95,10 @@ impl Coordinator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::GatewayId;
     use crate::migration::convergence::Budget;
     use crate::migration::coordinator::{Input, Setting};
-    use crate::migration::message::FromAgent;
+    use crate::migration::message::{FromAgent, ToGateway};
     use crate::register::{Mode, Proposer};
 
     const FRESH: StartId = StartId(9);
@@ -149,10 +150,9 @@ mod tests {
     }
 
     fn swapped(effects: &[Effect]) -> Option<&Change> {
-        effects.iter().find_map(|effect| match effect {
-            Effect::Swap { change, .. } => Some(change),
-            _ => None,
-        })
+        effects
+            .iter()
+            .find_map(|effect| if let Effect::Swap { change, .. } = effect { Some(change) } else { None })
     }
 
     #[test]
@@ -165,6 +165,28 @@ mod tests {
         }
         let later = alloc::vec![nodes(&[1], &[]), nodes(&[1], &[3])];
         assert_eq!(swapped(&after_hearing(&after(&[]), later)), Some(&elsewhere), "as soon as one is there");
+    }
+
+    #[test]
+    fn gateways_park_before_the_new_owner_serves_because_the_old_one_may_run() {
+        let gateways = |record: &Record, input: Input| {
+            let mut coordinator = Coordinator::default();
+            let setting = Setting { gateways: [GatewayId(1)].into(), ..setting() };
+            let mut effects = Vec::new();
+            for input in [Input::Recovered(record.clone()), input] {
+                effects.clear();
+                coordinator.step(&setting, input, FRESH, &mut effects);
+            }
+            let Some(change) = swapped(&effects) else { panic!("{effects:?}") };
+            let record = record.apply(change, Proposer::Coordinator).unwrap();
+            coordinator.step(&setting, Input::Swapped { record, applied: true }, FRESH, &mut effects);
+            let parks = |effect: &Effect| {
+                let Effect::Gateway(_, ToGateway::Table(table)) = effect else { return None };
+                Some((table.parks, table.route))
+            };
+            effects.iter().rev().find_map(parks)
+        };
+        assert_eq!(gateways(&after(&[]), nodes(&[1], &[2])), Some((true, None)));
     }
 
     #[test]

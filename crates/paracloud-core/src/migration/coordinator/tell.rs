@@ -35,10 +35,23 @@ impl Coordinator {
         if matches!(self.phase, Phase::Start | Phase::Serve) {
             effects.push(own(record.owner.node));
         }
-        // Also without an operation: after a start, gateways wait for the route.
-        if matches!(self.phase, Phase::Park | Phase::Serve | Phase::Release)
-            && let Some(table) = self.table()
-        {
+        // Also without an operation: after a start, gateways wait for the route. What was given up may run, and is to get
+        // nothing more before the new owner serves; what died gets nothing anyway.
+        let routes = match self.phase {
+            Phase::Park | Phase::Serve | Phase::Release => true,
+            Phase::Start => !self.nodes.lost.is_empty(),
+            Phase::Idle
+            | Phase::Offer
+            | Phase::Prepare
+            | Phase::Copy
+            | Phase::Drain
+            | Phase::Seal
+            | Phase::Switch
+            | Phase::Doom
+            | Phase::Undo
+            | Phase::Retire => false,
+        };
+        if routes && let Some(table) = self.table() {
             for gateway in setting.gateways.difference(&self.facts.obeyed) {
                 effects.push(Effect::Gateway(*gateway, ToGateway::Table(table.clone())));
             }
