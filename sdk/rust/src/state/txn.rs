@@ -62,7 +62,7 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// Sets a record. One larger than [`RECORD_BYTES_MAX`] fails the transaction at its end.
+    /// Sets a record. One larger than [`RECORD_BYTES_MAX`](super::RECORD_BYTES_MAX) fails the transaction at its end.
     pub fn put(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.change(key.as_ref(), value.as_ref(), true);
     }
