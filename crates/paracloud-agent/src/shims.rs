@@ -23,7 +23,7 @@ const REACHES_MAX: u32 = 500;
 /// First and longest pause before a shim is started again; it doubles.
 const AGAIN_MS: (u64, u64) = (20, 2_000);
 
-/// After so many shims in a row that said nothing, people are told.
+/// After so many shims in a row that said nothing, none can be had.
 const SILENT_MAX: u32 = 5;
 /// Of a shim's log, so much is told, in bytes.
 const WORDS_BYTES_MAX: usize = 300;
@@ -56,7 +56,7 @@ pub(crate) async fn attend(
             let _ = events.send(Event::Shim { start, status: Status::Dead }).await;
             return;
         }
-        if silent == SILENT_MAX {
+        if silent >= SILENT_MAX {
             let _ = events.send(Event::Stuck { start, message: last_words(&process) }).await;
         }
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;

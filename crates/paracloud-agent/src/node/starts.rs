@@ -273,13 +273,16 @@ impl Node {
         }
     }
 
-    /// No shim can be had for a process: people should know.
+    /// No shim can be had for a process, again and again: people should know, once.
     pub(super) fn stuck(&mut self, id: StartId, message: String) {
-        let Some(name) = self.starts.get(&id).map(|start| start.instance.clone()) else { return };
-        self.note(&name, None, Note::Failure { start: id, code: "NO_SHIM".to_owned(), message });
         let Some(start) = self.starts.get_mut(&id) else { return };
+        let (name, is_news) = (start.instance.clone(), !start.is_stuck);
+        let is_to_end = start.parting == Parting::Ordered;
         start.is_stuck = true;
-        if start.parting == Parting::Ordered {
+        if is_news {
+            self.note(&name, None, Note::Failure { start: id, code: "NO_SHIM".to_owned(), message });
+        }
+        if is_to_end {
             self.order(&name, id, self.generation, Order::End);
         }
     }
