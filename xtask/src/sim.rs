@@ -52,6 +52,7 @@ struct Sum {
     damaged_refused: u64,
     spoilt: u64,
     mismatches: u64,
+    ended_early: u64,
     declined: u64,
     writes: usize,
     commits: u64,
@@ -69,6 +70,7 @@ impl Sum {
         self.damaged_refused += u64::from(run.damaged_refused);
         self.spoilt += u64::from(run.spoilt);
         self.mismatches += u64::from(run.mismatches);
+        self.ended_early += u64::from(run.ended_early);
         self.declined += u64::from(run.declined);
         self.writes += run.writes;
         self.commits += u64::from(run.commits);
@@ -134,6 +136,7 @@ pub(crate) fn run(arguments: &Sim) -> Result<Report> {
             "damaged_refused": sum.damaged_refused,
             "spoilt": sum.spoilt,
             "mismatches": sum.mismatches,
+            "ended_early": sum.ended_early,
             "declined": sum.declined,
             "writes": sum.writes,
             "commits": sum.commits,

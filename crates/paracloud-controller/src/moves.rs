@@ -161,7 +161,9 @@ fn unreachable(control: &Control, node: NodeId) -> Refused {
     refused(
         "node_unreachable",
         message,
-        format!("look at log/agent-{name}.log; it dials by itself when it runs"),
+        format!(
+            "look at log/agent-{name}.log; it dials by itself when it runs; if {name} will not come back: paracloud node lost {name}"
+        ),
     )
 }
 

@@ -23,6 +23,8 @@ pub struct Application {
     pub(crate) said_ready: bool,
     /// A guard does not end.
     pub(crate) hogged: bool,
+    /// It ends its stream with its copy, before anybody asks it to seal.
+    pub(crate) is_hasty: bool,
     /// What it answers when it is asked for an offer next, if that is no consent.
     pub(crate) declines: Option<Offer>,
     aware: bool,
@@ -37,6 +39,7 @@ impl Application {
             connected: false,
             said_ready: false,
             hogged: false,
+            is_hasty: false,
             declines: None,
             aware: mode == Mode::Handoff,
         }

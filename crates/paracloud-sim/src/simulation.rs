@@ -73,6 +73,8 @@ pub struct Run {
     pub spoilt: u32,
     /// Moves that were given up because the digests differed.
     pub mismatches: u32,
+    /// Moves whose source ended its stream before it was asked to seal.
+    pub ended_early: u32,
     /// Moves that their application did not agree to.
     pub declined: u32,
     /// Client writes.
@@ -162,6 +164,7 @@ struct Simulation {
     damaged_refused: u32,
     spoilt: u32,
     mismatches: u32,
+    ended_early: u32,
     declined: u32,
     commits: u32,
     /// Whose wait at a gateway has had its bound.
@@ -210,6 +213,7 @@ impl Simulation {
             damaged_refused: 0,
             spoilt: 0,
             mismatches: 0,
+            ended_early: 0,
             declined: 0,
             commits: 0,
             bounded: BTreeSet::new(),
@@ -247,6 +251,7 @@ impl Simulation {
             damaged_refused: self.damaged_refused,
             spoilt: self.spoilt,
             mismatches: self.mismatches,
+            ended_early: self.ended_early,
             declined: self.declined,
             writes: self.world.ledger.len(),
             commits: self.commits,
@@ -381,6 +386,7 @@ impl Simulation {
             match change {
                 Some(Change::Commit) => self.commits += 1,
                 Some(Change::RollBack(Cause::DigestMismatch)) => self.mismatches += 1,
+                Some(Change::RollBack(Cause::EndedEarly)) => self.ended_early += 1,
                 Some(Change::RollBack(Cause::Refused | Cause::Held)) => self.declined += 1,
                 Some(_) | None => {}
             }

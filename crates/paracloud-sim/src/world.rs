@@ -155,6 +155,8 @@ pub(crate) struct Process {
     pub(crate) app: Option<Application>,
     /// What the program held when it died, for as long as the register may still build on it.
     held: BTreeSet<RequestId>,
+    /// It ended its stream before it was asked to seal: what it took since is in no copy.
+    ended_early: bool,
 }
 
 /// Something that waits for a party that is stalled, at its socket or in its pipe.
@@ -272,6 +274,7 @@ impl World {
             was_started: true,
             app: Some(app),
             held: BTreeSet::new(),
+            ended_early: false,
         };
         world.processes.insert(start, process);
         for node in &setting.coordinator.nodes {
@@ -455,8 +458,8 @@ impl World {
         let applied = swapped.is_ok();
         if let Ok(record) = swapped {
             let before = std::mem::replace(&mut self.disk, record);
-            self.check_swap(&before, &change, proposer);
             self.bury(&before, &change);
+            self.check_swap(&before, &change, proposer);
         }
         Some((self.disk.clone(), applied))
     }

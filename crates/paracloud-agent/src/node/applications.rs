@@ -303,7 +303,11 @@ impl Node {
             ));
         }
         if mode == Mode::Handoff && !session.can(names::MOVE_HANDOFF) {
-            let why = format!("it does not claim the capability {}", names::MOVE_HANDOFF);
+            let why = if session.aware {
+                format!("it does not claim the capability {}", names::MOVE_HANDOFF)
+            } else {
+                "it does not speak PaCI, so it cannot hand its state over".to_owned()
+            };
             return Some((Offer::Refuse, Some(why)));
         }
         if mode == Mode::Restart && loss_accepted {
@@ -326,26 +330,15 @@ impl Node {
         self.input(id, FromApp::Answer(operation, participant::Answer::Estimated));
     }
 
-    /// The coordinator asks for an offer: repeats one that may have been lost, and refuses for a program that cannot
-    /// be asked. (That one may be restarted is the machine's to say.)
-    pub(super) fn offer_for(&mut self, name: &str, operation: OperationNumber, id: StartId) {
-        let handoff = self.mode_of(name, operation) == Mode::Handoff;
+    /// The coordinator asks for an offer, perhaps again: repeats one that may have been lost.
+    pub(super) fn repeat_offer(&mut self, name: &str, operation: OperationNumber, id: StartId) {
         let Some(start) = self.starts.get(&id) else { return };
-        match start.session.offer {
-            Some((of, offer)) if of == operation => {
-                // The estimate may have been lost as well, and its schema is to be known before the target is asked.
-                if let Some(estimate) = start.session.estimate.clone() {
-                    self.note(name, Some(operation), Note::Estimate(estimate));
-                }
-                self.input(id, FromApp::Offer(operation, offer));
-            }
-            Some(_) | None if start.runs() && !start.session.aware && handoff => {
-                let why = "it does not speak PaCI, so it cannot hand its state over".to_owned();
-                self.note(name, Some(operation), answers::remark(why));
-                self.input(id, FromApp::Offer(operation, Offer::Refuse));
-            }
-            Some(_) | None => {}
+        let Some((_, offer)) = start.session.offer.filter(|(of, _)| *of == operation) else { return };
+        // The estimate may have been lost as well, and its schema is to be known before the target is asked.
+        if let Some(estimate) = start.session.estimate.clone() {
+            self.note(name, Some(operation), Note::Estimate(estimate));
         }
+        self.input(id, FromApp::Offer(operation, offer));
     }
 
     fn mode_of(&self, name: &str, operation: OperationNumber) -> Mode {

@@ -336,11 +336,11 @@ impl Node {
                     ToAgent::Estimate { operation, start, .. } => Some((*operation, *start)),
                     ToAgent::Own(_) | ToAgent::Prepare { .. } | ToAgent::End { .. } => None,
                 };
-                self.inputs.push_back((name.clone(), Input::Coordinator(message)));
-                self.settle().await;
                 if let Some((operation, start)) = estimate {
-                    self.offer_for(&name, operation, start);
+                    self.repeat_offer(&name, operation, start);
                 }
+                self.inputs.push_back((name, Input::Coordinator(message)));
+                self.settle().await;
             }
         }
     }

@@ -298,9 +298,11 @@ fn an_unaware_program_is_moved_by_a_restart_and_not_by_handing_over() {
         FromAgent::Offered { offer, .. } => Some(*offer),
         _ => None,
     };
-    for (mode, expected) in [(Mode::Handoff, Offer::Refuse), (Mode::Restart, Offer::Accept)] {
+    for (number, mode, expected) in
+        [(OPERATION, Mode::Restart, Offer::Accept), (OPERATION.next(), Mode::Handoff, Offer::Refuse)]
+    {
         let operation = moving_in(mode, source, target, shop.address, Step::Open).operation;
-        n1.tell(ToAgent::Estimate { operation: OPERATION, start: source, mode }, operation);
+        n1.tell(ToAgent::Estimate { operation: number, start: source, mode }, operation);
         assert_eq!(n1.hear("an offer", offer), expected);
     }
     let record = |step| moving_in(Mode::Restart, source, target, shop.address, step);
@@ -356,4 +358,25 @@ fn what_is_left_of_the_long_dead_is_removed_but_not_what_a_record_names() {
     rig.agent(N1);
     assert_eq!(std::fs::read_dir(rig.layout.processes(N1)).unwrap().count(), 65);
     assert!(rig.process_dir(N1, start).exists(), "the record names it");
+}
+
+#[test]
+fn a_hold_outlasts_the_agent_that_granted_it_also_for_a_move_by_restart() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (source, shop) = rig.owner(N1);
+    let target = rig.fresh();
+    let held =
+        shop.call("PUT", "/v1/holds/payroll", r#"{"ops":["move"],"ttlMs":3600000,"reason":"month end"}"#);
+    assert_eq!(held.0, 200, "{held:?}");
+    rig.kill_agent(0);
+    let agent = rig.agent(N1);
+    let record = moving_in(Mode::Restart, source, target, shop.address, Step::Open);
+    let estimate = ToAgent::Estimate { operation: OPERATION, start: source, mode: Mode::Restart };
+    agent.tell(estimate, record.operation);
+    let offer = agent.hear("an offer", |message| match message {
+        FromAgent::Offered { offer, .. } => Some(*offer),
+        _ => None,
+    });
+    assert!(matches!(offer, Offer::Hold { .. }), "{offer:?}");
 }

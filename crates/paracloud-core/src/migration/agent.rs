@@ -203,8 +203,8 @@ impl Agent {
                 self.ask(setting, effects);
             }
             Input::Coordinator(ToAgent::Own(record)) => self.own(setting, record, effects),
-            Input::Coordinator(ToAgent::Estimate { operation, start, mode }) => {
-                self.estimate(start, operation, mode, effects);
+            Input::Coordinator(ToAgent::Estimate { operation, start, .. }) => {
+                self.wish(start, operation, Call::Estimate, effects);
             }
             Input::Coordinator(ToAgent::Prepare { operation, start, side, mode }) => {
                 self.prepare(operation, start, side, mode, effects);
@@ -266,6 +266,7 @@ impl Agent {
         if record.owner.node == setting.node {
             self.own_here(setting, &record, effects);
         }
+        self.target_here(setting, &record, effects);
         let starts: Vec<_> = self.processes.keys().copied().collect();
         for start in starts {
             self.welcome(start, effects);
@@ -304,27 +305,22 @@ impl Agent {
         }
     }
 
+    /// The register says that a source is being sealed for a target that is on this node: its death is told again,
+    /// because nobody waits with a clock for who may have the only copy.
+    fn target_here(&mut self, setting: &Setting, record: &Record, effects: &mut Vec<Effect>) {
+        let sealing = record.operation.as_ref().filter(|it| it.step == Step::Sealing);
+        let target = sealing.filter(|it| it.mode == Mode::Handoff).map(|it| it.target);
+        let Some(start) = target.filter(|it| it.node == setting.node).map(|it| it.start) else { return };
+        match self.processes.get(&start).map(|process| process.life) {
+            None => self.order_end(start, effects),
+            Some(Life::Dead) => effects.push(Effect::Coordinator(FromAgent::Dead { start })),
+            Some(Life::Spawning | Life::Running | Life::Ending) => {}
+        }
+    }
+
     fn spawn(&mut self, start: StartId, effects: &mut Vec<Effect>) {
         self.processes.insert(start, Process::new(Life::Spawning, None));
         effects.push(Effect::Shim(start, self.generation, Order::Spawn));
-    }
-
-    fn estimate(
-        &mut self,
-        start: StartId,
-        operation: OperationNumber,
-        mode: Mode,
-        effects: &mut Vec<Effect>,
-    ) {
-        let process = self.processes.get(&start);
-        let silent = process.is_some_and(|process| process.life == Life::Running && !process.greeted);
-        if silent && mode == Mode::Restart {
-            // A program that knows nothing of moves cannot be asked. That it may be restarted was agreed with the
-            // user before the move was opened.
-            effects.push(Effect::Coordinator(FromAgent::Offered { operation, offer: Offer::Accept }));
-        } else {
-            self.wish(start, operation, Call::Estimate, effects);
-        }
     }
 
     fn wish(&mut self, start: StartId, operation: OperationNumber, call: Call, effects: &mut Vec<Effect>) {
@@ -503,13 +499,14 @@ impl Agent {
         let record = self.record.as_ref();
         let by_record = record.and_then(|record| duty(record, start));
         // A wish that is still there is newer than the record.
+        // Whether a program that has no session agrees to a move is known where its holds and its past are.
         match process.wish.or(by_record) {
             Some(duty) => {
                 if process.asked == Some(duty) {
                     if let Some(answer) = process.answer.clone() {
                         self.pass_on(start, duty, answer, effects);
                     }
-                } else if process.greeted {
+                } else if process.greeted || duty.call == Call::Estimate {
                     process.asked = Some(duty);
                     process.answer = None;
                     effects.push(Effect::App(start, ToApp::Call(duty.operation, duty.call)));

@@ -28,6 +28,9 @@ pub enum Cause {
     /// A guard did not end: somebody still works on the state.
     #[error("SEAL_BLOCKED: a request holds its guard and did not end")]
     SealBlocked,
+    /// The source sent its end record before it was asked to seal.
+    #[error("the source ended its stream before it was asked to seal")]
+    EndedEarly,
     /// What the target loaded is not what the source sealed.
     #[error("the digests of source and target differ")]
     DigestMismatch,

@@ -1,8 +1,9 @@
 //! When to stop copying and park: the predicted pause decides, in milliseconds, never bytes alone.
 //!
 //! The switch is taken when the predicted pause fits the budget; or, once the copy has stalled, at a local minimum
-//! within the budget's ceiling; else the move is given up with its numbers. (The idea of switching at a local
-//! minimum is KubeVirt's VEP-248; the budget in milliseconds is QEMU's `downtime-limit`.)
+//! within the budget's ceiling; or, when patience is over, at whatever is within the ceiling; else the move is given up
+//! with its numbers. (The idea of switching at a local minimum is KubeVirt's VEP-248; the budget in milliseconds is
+//! QEMU's `downtime-limit`.)
 
 use super::message::Progress;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ pub struct Budget {
     pub pause_ms_max: u32,
     /// Reports without a new minimum after which the copy counts as stalled.
     pub stall_reports: u32,
-    /// Reports without a new minimum after which the move is given up.
+    /// Reports without a new minimum after which patience is over.
     pub stall_reports_max: u32,
 }
 
@@ -52,13 +53,12 @@ impl Copy {
             return Verdict::Switch;
         }
         let near_lowest = self.lowest_ms.is_some_and(|lowest| pause_ms <= lowest.saturating_add(lowest / 20));
-        if self.since_lowest >= budget.stall_reports && near_lowest && pause_ms <= budget.pause_ms_max {
+        let fits = pause_ms <= budget.pause_ms_max;
+        let patience_is_over = self.since_lowest >= budget.stall_reports_max;
+        if fits && (patience_is_over || self.since_lowest >= budget.stall_reports && near_lowest) {
             return Verdict::Switch;
         }
-        if self.since_lowest >= budget.stall_reports_max {
-            return Verdict::GiveUp;
-        }
-        Verdict::Continue
+        if patience_is_over { Verdict::GiveUp } else { Verdict::Continue }
     }
 }
 
@@ -88,6 +88,14 @@ mod tests {
     fn a_stalled_copy_switches_at_its_local_minimum_within_the_ceiling() {
         assert_eq!(verdicts(&[100, 40, 48, 45, 41]).last(), Some(&Verdict::Switch));
         assert_eq!(verdicts(&[100, 40, 48, 45, 49]).last(), Some(&Verdict::Continue));
+    }
+
+    #[test]
+    fn a_steady_pause_within_the_ceiling_is_taken_however_low_it_once_was() {
+        let mut pauses_ms = std::vec![6];
+        pauses_ms.extend([20; 8]);
+        let all = verdicts(&pauses_ms);
+        assert_eq!(all[7..], [Verdict::Continue, Verdict::Switch]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ struct Facts {
     drained: BTreeSet<GatewayId>,
     sealed: Option<Sealed>,
     blocked: bool,
+    /// The source ended its stream before anybody asked it to seal.
+    ended_early: bool,
     loaded: Option<(Sealed, Sealed)>,
     source_failed: bool,
     target_failed: bool,
@@ -194,7 +196,11 @@ impl Coordinator {
             }
             FromAgent::Blocked { operation } if open == Some(operation) => self.facts.blocked = true,
             FromAgent::Loaded { operation, held, stated } if open == Some(operation) => {
-                self.facts.loaded = Some((held, stated));
+                if record.step() == Some(Step::Open) {
+                    self.facts.ended_early = true;
+                } else {
+                    self.facts.loaded = Some((held, stated));
+                }
             }
             FromAgent::Failed { operation, start } if open == Some(operation) => {
                 if Some(start) == source {

@@ -77,6 +77,8 @@ impl Simulation {
                 let offer = self.pick(&offers);
                 self.world.decline(offer);
             }
+            let is_hasty = self.rolls(40);
+            self.world.hasten(is_hasty);
             self.apply(Action::Command(command));
             if self.rolls(120) {
                 self.after(0..60 * MS, Event::Cancel);

@@ -6,6 +6,7 @@ use super::sabotage::Sabotage;
 use super::{Event, MS, Micros, Simulation, is_control, trace};
 use crate::world::{Action, Envelope, Message, Party};
 use paracloud_core::ids::NodeId;
+use paracloud_core::migration::Phase;
 use paracloud_core::migration::gateway::Answer;
 use paracloud_core::register::Record;
 use rand::RngExt;
@@ -139,7 +140,10 @@ impl Simulation {
     }
 
     fn fate(&mut self, from: Who, to: Who, message: &Message) -> Option<Fault> {
-        if self.quiet {
+        // An end record before its time is a fault by itself.
+        let copies = matches!(self.phase, Phase::Copy | Phase::Drain);
+        let is_early = matches!(message, Message::EndOfState(..)) && copies;
+        if self.quiet || is_early {
             return None;
         }
         let control = is_control(message);

@@ -42,6 +42,7 @@ impl Simulation {
         self.rest_within("after the faults")?;
         // The next move meets no fault: it must commit.
         self.world.decline(None);
+        self.world.hasten(false);
         let commits = self.commits;
         let target =
             self.setting.coordinator.nodes.iter().copied().find(|node| *node != self.world.disk.owner.node);

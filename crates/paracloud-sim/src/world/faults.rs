@@ -1,6 +1,7 @@
 //! What goes wrong: stalls, crashes, broken channels, and how the parts come back.
 
 use super::{Party, Setting, Waiting, World, address};
+use crate::ledger::RequestId;
 use paracloud_core::ids::{GatewayId, NodeId, StartId};
 use paracloud_core::migration::agent::{self, Agent};
 use paracloud_core::migration::coordinator::{self, Coordinator};
@@ -63,6 +64,14 @@ impl World {
         let owner = self.processes.get_mut(&self.disk.owner.start);
         if let Some(app) = owner.and_then(|process| process.app.as_mut()) {
             app.declines = offer;
+        }
+    }
+
+    /// Whether the owner breaks the contract in its next move: it ends its stream with its copy, and serves on.
+    pub fn hasten(&mut self, is_hasty: bool) {
+        let owner = self.processes.get_mut(&self.disk.owner.start);
+        if let Some(app) = owner.and_then(|process| process.app.as_mut()) {
+            app.is_hasty = is_hasty;
         }
     }
 
@@ -164,16 +173,20 @@ impl World {
         self.shim(setting, start, shim::Input::Exited);
     }
 
-    /// The register gives the instance to a process that starts with nothing. What its owner held when it died is
-    /// lost by that crash; or was left behind, where that is how the instance is moved. An owner that was replaced
-    /// though it lives is no crash, and what it held must not be missed.
+    /// The register gives the instance to a process that starts with nothing, or with the copy of a source that ended
+    /// its stream too early. What its owner held beyond that when it died is lost by that crash; or was left behind,
+    /// where that is how the instance is moved. An owner that was replaced though it lives is no crash, and what it held
+    /// must not be missed.
     pub(super) fn bury(&mut self, before: &Record, change: &Change) {
         let restarting = before.operation.as_ref().is_some_and(|operation| operation.mode == Mode::Restart);
         let starts_empty = matches!(change, Change::Restart { .. } | Change::Replace(_))
             || (*change == Change::Commit && restarting);
-        if starts_empty {
-            let held = self.processes.get(&before.owner.start).map(|process| process.held.clone());
-            self.ledger.bury(held.unwrap_or_default(), restarting);
+        let dead = self.processes.get(&before.owner.start).filter(|process| process.app.is_none());
+        if let Some(dead) = dead.filter(|it| starts_empty || (*change == Change::Commit && it.ended_early)) {
+            let next = self.processes.get(&self.disk.owner.start).and_then(|process| process.app.as_ref());
+            let is_kept = |request: &&RequestId| next.is_some_and(|app| app.state.contains_key(request));
+            let lost = dead.held.iter().filter(|request| !is_kept(request)).copied().collect();
+            self.ledger.bury(lost, restarting);
         }
         let disk = &self.disk;
         for (_, process) in self.processes.iter_mut().filter(|(start, _)| !disk.names(**start)) {

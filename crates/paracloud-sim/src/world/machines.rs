@@ -2,6 +2,7 @@
 
 use super::{Channel, Message, Party, Process, Setting, Timer, Waiting, World, address};
 use crate::application::Application;
+use paci::participant::Call;
 use paracloud_core::ids::{GatewayId, NodeId, StartId};
 use paracloud_core::machine::Machine;
 use paracloud_core::migration::agent::{self, FromApp, ToApp};
@@ -78,7 +79,12 @@ impl World {
                     self.order(setting, node, start, generation, order);
                 }
                 agent::Effect::App(start, message) => {
-                    if !self.waits(Party::App(start), || Waiting::Call(message)) {
+                    if let ToApp::Call(operation, Call::Estimate) = message
+                        && let Some(offer) = self.offer_unasked(start)
+                    {
+                        let offered = FromApp::Offer(operation, offer);
+                        self.agent(setting, node, agent::Input::App(start, offered));
+                    } else if !self.waits(Party::App(start), || Waiting::Call(message)) {
                         self.call(setting, start, message);
                     }
                 }
@@ -90,6 +96,12 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What an agent answers for a program that cannot be asked: that it agrees, but for a hold.
+    fn offer_unasked(&mut self, start: StartId) -> Option<Offer> {
+        let app = self.processes.get_mut(&start)?.app.as_mut().filter(|app| !app.is_aware())?;
+        Some(app.declines.take().unwrap_or(Offer::Accept))
     }
 
     pub(super) fn call(&mut self, setting: &Setting, start: StartId, message: ToApp) {
@@ -187,6 +199,7 @@ impl World {
             was_started: false,
             app: None,
             held: BTreeSet::new(),
+            ended_early: false,
         });
         if process.shim.is_none() {
             let mut adopting = Shim::default();
@@ -314,7 +327,13 @@ impl World {
                 Act::Copy(operation) => match &mut self.channel {
                     Some(channel) if channel.operation == operation && !channel.broken => {
                         channel.source = Some(start);
+                        let target = channel.target;
                         queue.extend(app.participant.prepared(operation));
+                        process.ended_early = app.is_hasty;
+                        if app.is_hasty {
+                            let end = Message::EndOfState(operation, app.state.clone(), app.sealed());
+                            self.send(Party::App(start), Party::App(target), end);
+                        }
                     }
                     _ => queue.extend(app.participant.channel_failed(operation)),
                 },
@@ -328,8 +347,10 @@ impl World {
                         let sealed = app.sealed();
                         let state = app.state.clone();
                         queue.extend(app.participant.shipped(operation, sealed.clone()));
-                        let message = Message::EndOfState(operation, state, sealed);
-                        self.send(Party::App(start), Party::App(channel.target), message);
+                        if !app.is_hasty {
+                            let message = Message::EndOfState(operation, state, sealed);
+                            self.send(Party::App(start), Party::App(channel.target), message);
+                        }
                     } else {
                         queue.extend(app.participant.channel_failed(operation));
                     }

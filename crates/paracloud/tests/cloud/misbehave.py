@@ -5,6 +5,7 @@
     differs-CALL    answers it twice, differently         empty-digest    proves nothing
     huge            sends 10 MiB in a call                garbage         sends what is no call
     holds           wants to be left alone for ever       zombie          leaves a process that dials on
+    early-end       sends its end record with its copy, before it is asked to seal
     older           what it writes is newer than what it reads
     saves           writes its counters down when it is told to stop
     stays           asks not to be stopped
@@ -52,6 +53,10 @@ class Sinner(App):
             return {"verdict": "REFUSE", "code": "SCHEMA_UNKNOWN",
                     "message": f"told of {up['prepare'].get('schema')}, reads counters 1 and 2"}
         done = await super().obey(up, name)
+        if "early-end" in SINS and asked(up) == "prepare-source":
+            self.channel.write(frame(END, self.sent, json.dumps(proof(self.counters)).encode()))
+            self.sent += 1
+            say("ended early")
         if "older" in SINS and asked(up) == "estimate":
             done["estimate"]["schema"] = {"name": "counters", "version": 3}
         return done

@@ -153,11 +153,34 @@ fn an_application_is_told_with_each_call_that_a_person_asks() {
 }
 
 #[test]
-fn a_seal_that_is_never_answered_is_proved_by_what_the_target_loaded() {
-    let scene = Scene::of("silent-seal");
-    let moved = scene.moves();
-    assert_eq!(moved.code, 0, "{}", moved.err);
-    scene.rests(2, "3\n");
+fn a_source_that_never_says_that_it_is_sealed_keeps_what_it_has_whatever_its_target_loaded() {
+    let scene = Scene::with_little_time("seal", "silent-seal");
+    scene.fails("the seal phase did not end within its budget");
+    scene.rests(1, "3\n");
+}
+
+#[test]
+fn an_end_record_before_the_seal_ends_the_move_and_loses_nothing() {
+    let scene = Scene::of("early-end");
+    let over = AtomicBool::new(false);
+    let written = std::thread::scope(|threads| {
+        let end = AtEnd(&over);
+        let client = threads.spawn(|| {
+            let mut last = String::new();
+            while !over.load(Ordering::Relaxed) {
+                last = scene.rig.ask(0, "POST /a");
+            }
+            last
+        });
+        let moved = scene.moves();
+        assert_eq!(moved.code, 1, "{}{}", moved.out, moved.err);
+        // What its target loaded may be heard of before the seal, or only then.
+        let why = ["the source ended its stream before", "the digests of source and target differ"];
+        assert!(why.iter().any(|why| moved.err.contains(why)), "{}", moved.err);
+        drop(end);
+        client.join().expect("the client writes")
+    });
+    scene.rests(1, &written);
 }
 
 #[test]

@@ -68,22 +68,22 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "digest not compared at the commit",
         file: DECIDE,
-        find: r"if held.is_well_formed() && held == stated && agreed {",
-        replace: r"if held.is_well_formed() && agreed {",
+        find: r"held.is_well_formed() && held == stated;",
+        replace: r"held.is_well_formed();",
         catch: seeds(&["I2"]),
     },
     Mutant {
         name: "an empty digest proves something",
         file: DECIDE,
-        find: r"if held.is_well_formed() && held == stated && agreed {",
-        replace: r"if held == stated && agreed {",
+        find: r"held.is_well_formed() && held == stated;",
+        replace: r"held == stated;",
         catch: unit("paracloud-core", "migration::coordinator::tests::digests_that_differ_end_the_move"),
     },
     Mutant {
         name: "what the source sealed is not compared",
         file: DECIDE,
-        find: r"if held.is_well_formed() && held == stated && agreed {",
-        replace: r"if held.is_well_formed() && held == stated {",
+        find: r"let agreed = facts.sealed.as_ref().is_none_or(|sealed| sealed == stated);",
+        replace: r"let agreed = true;",
         catch: unit("paracloud-core", "migration::coordinator::tests::digests_that_differ_end_the_move"),
     },
     Mutant {
@@ -95,6 +95,35 @@ pub(super) const LIST: &[Mutant] = &[
             return Next::Swap(Change::Commit);
         }",
         catch: model("crash-handoff", "I2"),
+    },
+    Mutant {
+        name: "what was loaded is taken for the word of a source that lives",
+        file: DECIDE,
+        find: r"let closed = source_dead || facts.sealed.is_some();",
+        replace: r"let closed = true;",
+        catch: seeds(&["I1", "I2"]),
+    },
+    Mutant {
+        name: "what was loaded before the seal is taken for what was sealed",
+        file: "crates/paracloud-core/src/migration/coordinator.rs",
+        find: r"if record.step() == Some(Step::Open) {
+                    self.facts.ended_early = true;",
+        replace: r"if false {
+                    self.facts.ended_early = true;",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::tests::a_source_that_ends_its_stream_before_it_is_asked_to_seal_ends_the_move",
+        ),
+    },
+    Mutant {
+        name: "the only copy of the state is ended before the commit because it is slow",
+        file: DECIDE,
+        find: r"return if target_dead || facts.target_failed || facts.loaded.is_some() {",
+        replace: r"return if target_dead || facts.target_failed || facts.loaded.is_some() || facts.expired {",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::tests::a_slow_target_that_may_have_the_only_copy_is_not_ended_before_the_commit_either",
+        ),
     },
     Mutant {
         name: "an abort revives an empty source",

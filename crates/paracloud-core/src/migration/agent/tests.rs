@@ -37,6 +37,42 @@ fn a_refused_proposal_is_made_anew_without_the_longest_wait() {
     assert!(proposed.contains(&Effect::Coordinator(FromAgent::Propose { expected: served, fresh })));
 }
 
+#[test]
+fn a_program_without_a_session_is_not_taken_to_agree_to_a_restart() {
+    let start = StartId(1);
+    let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
+    let (mut agent, mut effects) = (Agent::default(), Vec::new());
+    let found = vec![(start, Status::Running, address)];
+    let operation = OperationNumber(1);
+    let estimate = ToAgent::Estimate { operation, start, mode: Mode::Restart };
+    for input in [Input::Started { generation: Generation(2), found }, Input::Coordinator(estimate)] {
+        agent.step(&SETTING, input, StartId(9), &mut effects);
+    }
+    let asked = Effect::App(start, ToApp::Call(operation, Call::Estimate));
+    assert!(effects.contains(&asked), "its holds may outlast the agent that granted them: {effects:?}");
+    let offers = |effect: &Effect| matches!(effect, Effect::Coordinator(FromAgent::Offered { .. }));
+    assert!(!effects.iter().any(offers), "{effects:?}");
+}
+
+#[test]
+fn while_a_source_is_sealed_the_death_of_its_target_is_told_as_often_as_the_record_comes() {
+    let (source, target) = (StartId(1), StartId(2));
+    let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
+    let first = Record::first(Placement { node: NodeId(2), start: source });
+    let placed = Placement { node: SETTING.node, start: target };
+    let changes =
+        [Change::Serve(address), Change::Open { mode: Mode::Handoff, target: placed }, Change::Seal];
+    let sealing = changes.into_iter().fold(first, |record, change| apply(&record, change));
+    let own = || Input::Coordinator(ToAgent::Own(sealing.clone()));
+    let (mut agent, mut effects) = (Agent::default(), Vec::new());
+    let found = vec![(target, Status::Dead, address)];
+    for input in [Input::Started { generation: Generation(1), found }, own(), own()] {
+        effects.clear();
+        agent.step(&SETTING, input, StartId(9), &mut effects);
+    }
+    assert!(effects.contains(&Effect::Coordinator(FromAgent::Dead { start: target })), "{effects:?}");
+}
+
 const SETTING: Setting =
     Setting { node: NodeId(1), ask_ms: 70, restart_ms: 100, restart_ms_max: 30_000, sound_ms: 60_000 };
 

@@ -63,6 +63,9 @@ impl Coordinator {
         if facts.target_failed {
             return give_up(Cause::Failed(Role::Target));
         }
+        if facts.ended_early {
+            return give_up(Cause::EndedEarly);
+        }
         if facts.expired && self.phase != Phase::Drain {
             return give_up(Cause::Late(self.phase));
         }
@@ -96,23 +99,26 @@ impl Coordinator {
         if let Some((held, stated)) = &facts.loaded
             && !target_dead
         {
+            let proved = held.is_well_formed() && held == stated;
             let agreed = facts.sealed.as_ref().is_none_or(|sealed| sealed == stated);
-            if held.is_well_formed() && held == stated && agreed {
+            // What was loaded does not say that the source's gate is closed: who lives has to say so itself.
+            let closed = source_dead || facts.sealed.is_some();
+            if proved && agreed && closed {
                 return Next::Swap(Change::Commit);
             }
-            if !source_dead {
+            if !(source_dead || proved && agreed) {
                 return Next::Swap(Change::RollBack(Cause::DigestMismatch));
             }
         }
-        let late = facts.expired && self.phase == Phase::Seal;
         if source_dead {
-            // Nothing is left of the source to roll back to. Wait only while the target may still prove itself.
-            return if target_dead || facts.target_failed || facts.loaded.is_some() || late {
+            // Nothing is left of the source to roll back to. Who may have the only copy of the state is waited for.
+            return if target_dead || facts.target_failed || facts.loaded.is_some() {
                 Next::Swap(Change::Restart { fresh })
             } else {
                 Next::Wait(Phase::Seal)
             };
         }
+        let late = facts.expired && self.phase == Phase::Seal;
         let cause = if facts.cancelled {
             Some(Cause::Cancelled)
         } else if facts.blocked {

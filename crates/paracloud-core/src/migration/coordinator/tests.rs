@@ -92,6 +92,77 @@ fn digests_that_differ_end_the_move() {
 }
 
 #[test]
+fn a_source_that_lives_has_to_say_itself_that_it_is_sealed() {
+    let record = moving(&[Change::Seal]);
+    let (operation, order) = (record.last_operation, record.order());
+    let parked = |gateway| Input::Gateway(gateway, FromGateway::Obeyed { order, parks: true });
+    let loaded = FromAgent::Loaded { operation, held: holds(&[1; 16]), stated: holds(&[1; 16]) };
+    let sealed = |digest| FromAgent::Sealed { operation, sealed: holds(digest) };
+    let in_the_end = |last: Input| {
+        let mut coordinator = Coordinator::default();
+        let mut swaps = |input| {
+            let mut effects = Vec::new();
+            coordinator.step(&setting(), input, StartId(3), &mut effects);
+            effects.into_iter().find_map(|effect| {
+                if let Effect::Swap { change, .. } = effect { Some(change) } else { None }
+            })
+        };
+        let heard = Input::Agent(NodeId(2), loaded.clone());
+        for input in [Input::Recovered(record.clone()), heard, parked(GatewayId(1)), parked(GatewayId(2))] {
+            assert_eq!(swaps(input), None, "its gate may be open");
+        }
+        swaps(last)
+    };
+    assert_eq!(in_the_end(Input::Agent(NodeId(1), sealed(&[1; 16]))), Some(Change::Commit));
+    let differs = Some(Change::RollBack(Cause::DigestMismatch));
+    assert_eq!(in_the_end(Input::Agent(NodeId(1), sealed(&[2; 16]))), differs);
+    let late = Some(Change::RollBack(Cause::Late(Phase::Seal)));
+    assert_eq!(in_the_end(Input::Timer(Timer::Deadline)), late);
+}
+
+#[test]
+fn a_source_that_ends_its_stream_before_it_is_asked_to_seal_ends_the_move() {
+    let served = moving(&[]).apply(&Change::RollBack(Cause::Cancelled), Proposer::Coordinator).unwrap();
+    let served = served.apply(&Change::Close, Proposer::Coordinator).unwrap();
+    let mut coordinator = Coordinator::default();
+    let mut swaps = |input| {
+        let mut effects = Vec::new();
+        coordinator.step(&setting(), input, StartId(9), &mut effects);
+        effects.into_iter().find_map(|effect| {
+            if let Effect::Swap { change, .. } = effect { Some(change) } else { None }
+        })
+    };
+    assert_eq!(swaps(Input::Recovered(served.clone())), None);
+    let opened = swaps(Input::Command(Command::Move { to: NodeId(2), mode: Mode::Handoff })).unwrap();
+    let record = served.apply(&opened, Proposer::Coordinator).unwrap();
+    let operation = record.last_operation;
+    assert_eq!(swaps(Input::Swapped { record, applied: true }), None);
+    let loaded = FromAgent::Loaded { operation, held: holds(&[1; 16]), stated: holds(&[1; 16]) };
+    let early = Some(Change::RollBack(Cause::EndedEarly));
+    assert_eq!(swaps(Input::Agent(NodeId(2), loaded)), early);
+}
+
+#[test]
+fn a_slow_target_that_may_have_the_only_copy_is_not_ended_before_the_commit_either() {
+    let record = moving(&[Change::Seal]);
+    let operation = record.last_operation;
+    let mut coordinator = Coordinator::default();
+    let mut swaps = |input| {
+        let mut effects = Vec::new();
+        coordinator.step(&setting(), input, StartId(3), &mut effects);
+        effects.into_iter().find_map(|effect| {
+            if let Effect::Swap { change, .. } = effect { Some(change) } else { None }
+        })
+    };
+    let dead = Input::Agent(NodeId(1), FromAgent::Dead { start: StartId(1) });
+    for input in [Input::Recovered(record), dead, Input::Timer(Timer::Deadline)] {
+        assert_eq!(swaps(input), None);
+    }
+    let failed = FromAgent::Failed { operation, start: StartId(2) };
+    assert_eq!(swaps(Input::Agent(NodeId(2), failed)), Some(Change::Restart { fresh: StartId(3) }));
+}
+
+#[test]
 fn with_a_proved_target_and_a_dead_source_only_a_commit_follows() {
     let record = moving(&[Change::Seal]);
     let operation = record.last_operation;
