@@ -184,3 +184,34 @@ fn whenever_a_living_node_is_given_up_nothing_of_it_serves_on_once_its_agent_is_
         }
     }
 }
+
+#[test]
+fn what_comes_back_with_a_node_before_its_move_is_closed_is_ended_too() {
+    for mode in [Mode::Handoff, Mode::Restart] {
+        let all = steps_of_a_move(mode);
+        for (node, steps) in NODES.into_iter().flat_map(|node| (0..=all).map(move |steps| (node, steps))) {
+            let at = format!("{mode:?}: {node} after {steps} steps");
+            let mut course = Course::moving(mode, false);
+            (0..steps).for_each(|_| course.step());
+            course.apply(Action::Crash(Party::Agent(node)));
+            course.apply(Action::GiveUp(node));
+            // Until another one owns, and no longer.
+            let is_over = |world: &World| {
+                (world.disk.owner.node != node && !world.is_swapping()) || waits_for_the_target(world)
+            };
+            for _ in 0..STEPS_MAX {
+                if is_over(&course.world) || serves_without(node)(&course.world) {
+                    break;
+                }
+                course.step();
+            }
+            let sealed = sealed(&course.world);
+            course.apply(Action::Restart(Party::Agent(node)));
+            course.until(&at, |world| {
+                world.disk.operation.is_none()
+                    && world.disk.served.is_some()
+                    && has_no_stray_but(world, &sealed)
+            });
+        }
+    }
+}

@@ -26,7 +26,10 @@ fn a_run_is_not_idle() {
     assert!(sum(|run| run.lost_by_crash) > 0, "owners die");
     assert!(sum(|run| run.damaged_refused as usize) > 0, "damaged disks are refused");
     assert!(sum(|run| run.mismatches as usize) > 0, "copies are spoilt, and digests differ");
-    assert!(sum(|run| run.ended_early as usize) > 0, "sources end their stream before they are asked to seal");
+    assert!(
+        sum(|run| run.ended_early as usize) > 0,
+        "sources end their stream before they are asked to seal"
+    );
     assert!(sum(|run| run.declined as usize) > 0, "applications do not agree to a move");
     let meant = paracloud_sim::simulation::coverage::Cell::meant().len();
     assert!(coverage.missing().len() < meant / 2, "most faults are tried in most phases");

@@ -321,6 +321,7 @@ impl Node {
                     ToAgent::Own(record) => record.last_operation,
                     ToAgent::Estimate { operation, .. }
                     | ToAgent::Prepare { operation, .. }
+                    | ToAgent::Probe { operation, .. }
                     | ToAgent::End { operation, .. } => *operation,
                 };
                 if let Some(operation) = operation {
@@ -334,7 +335,10 @@ impl Node {
                 }
                 let estimate = match &message {
                     ToAgent::Estimate { operation, start, .. } => Some((*operation, *start)),
-                    ToAgent::Own(_) | ToAgent::Prepare { .. } | ToAgent::End { .. } => None,
+                    ToAgent::Own(_)
+                    | ToAgent::Prepare { .. }
+                    | ToAgent::Probe { .. }
+                    | ToAgent::End { .. } => None,
                 };
                 if let Some((operation, start)) = estimate {
                     self.repeat_offer(&name, operation, start);
@@ -418,6 +422,7 @@ impl Node {
             | FromAgent::Blocked { .. }
             | FromAgent::Failed { .. }
             | FromAgent::Ready { .. }
+            | FromAgent::Lives { .. }
             | FromAgent::Propose { .. } => None,
         }
     }

@@ -73,6 +73,7 @@ impl Instance {
                     let event = journal::event(&self.app.name, self.open_operation(), What::Entered(phase));
                     self.control.register.keep(event).await?;
                 }
+                Effect::Stray(found) => self.say_of_stray(found).await?,
                 Effect::Refused(refused) => {
                     tracing::warn!(instance = self.app.name, %refused, "a command was refused after its check");
                 }

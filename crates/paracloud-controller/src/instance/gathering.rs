@@ -39,7 +39,7 @@ impl Instance {
         let is_newer = known.record.as_ref().is_some_and(|record| record.order() > own.order());
         if !is_newer && known.operation <= own.last_operation {
             self.bury_proved(node, &known).await?;
-            return self.end_strays(node, &known).await;
+            return self.find(node, &known).await;
         }
         // The store gave an older record back than one it acknowledged: everybody is asked afresh.
         tracing::error!(instance = self.app.name, %node, "the register is behind what this node knows");

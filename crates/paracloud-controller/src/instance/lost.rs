@@ -4,8 +4,8 @@ use super::Instance;
 use crate::journal;
 use crate::peers::Peer;
 use crate::register::Gone;
-use paracloud_core::ids::{NodeId, StartId};
-use paracloud_core::migration::coordinator::{Input, Nodes, Stray};
+use paracloud_core::ids::NodeId;
+use paracloud_core::migration::coordinator::{Doubt, Found, Input, Nodes};
 use paracloud_core::register::Record;
 use paracloud_substrate::message::Known;
 use paracloud_substrate::person::What;
@@ -27,35 +27,33 @@ impl Instance {
         self.take(Input::Nodes(nodes)).await
     }
 
-    /// Ends what runs on a node and is named by no record: it was replaced when its node counted as lost. What may hold
-    /// something that nobody else does is left, and shown.
-    pub(super) async fn end_strays(&mut self, node: NodeId, known: &Known) -> Result<(), Gone> {
+    /// Shows the coordinator what lives on a node, which ends what was replaced when its node counted as lost.
+    pub(super) async fn find(&mut self, node: NodeId, known: &Known) -> Result<(), Gone> {
         for (start, sealed) in &known.alive {
-            let machine = self.machine.machine();
-            let Some(own) = machine.record() else { return Ok(()) };
-            let contradicts = known.record.as_ref().is_some_and(|record| contradicts(record, own));
-            let in_doubt = *sealed || contradicts;
-            let said = match machine.judge_stray(*start, in_doubt) {
-                Stray::Named => continue,
-                Stray::Ended => {
-                    "its node counted as lost, another process was started in its place: it is ended"
-                }
-                Stray::Left if *sealed => {
-                    "it is sealed and serves nobody, and may hold what nobody else does: it is left, end it by hand"
-                }
-                Stray::Left => {
-                    "its node knows a record that the register does not explain: it is left, end it by hand"
-                }
+            let Some(own) = self.machine.machine().record() else { return Ok(()) };
+            let doubt = if *sealed {
+                Some(Doubt::Sealed)
+            } else {
+                known.record.as_ref().filter(|record| contradicts(record, own)).map(|_| Doubt::Unexplained)
             };
-            self.say_of_stray(node, *start, said).await?;
-            self.take(Input::Found { node, start: *start, in_doubt }).await?;
+            self.take(Input::Found(Found { node, start: *start, doubt })).await?;
         }
         Ok(())
     }
 
-    async fn say_of_stray(&self, node: NodeId, start: StartId, said: &str) -> Result<(), Gone> {
-        let node = self.control.node_name(node);
-        let what = format!("process {start} runs on {node} and is named by no record: {said}");
+    /// Writes down what lives though no record names it.
+    pub(super) async fn say_of_stray(&self, found: Found) -> Result<(), Gone> {
+        let said = match found.doubt {
+            None => "its node counted as lost, another process was started in its place: it is ended",
+            Some(Doubt::Sealed) => {
+                "it is sealed and serves nobody, and may hold what nobody else does: it is left, end it by hand"
+            }
+            Some(Doubt::Unexplained) => {
+                "its node knows a record that the register does not explain: it is left, end it by hand"
+            }
+        };
+        let node = self.control.node_name(found.node);
+        let what = format!("process {} runs on {node} and is named by no record: {said}", found.start);
         tracing::warn!(instance = self.app.name, what);
         let note = What::Note(journal::kept(journal::remark(what)));
         self.control.register.keep(journal::event(&self.app.name, None, note)).await
@@ -70,7 +68,7 @@ fn contradicts(theirs: &Record, own: &Record) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paracloud_core::ids::Placement;
+    use paracloud_core::ids::{Placement, StartId};
     use paracloud_core::register::{Change, Proposer};
 
     #[test]

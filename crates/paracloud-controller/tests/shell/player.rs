@@ -200,6 +200,8 @@ impl Node {
                 let prepared = FromAgent::Prepared { operation, start };
                 vec![prepared, FromAgent::Progressed { operation, progress }]
             }
+            ToAgent::Probe { start, .. } if self.dead.contains(&start) => vec![FromAgent::Dead { start }],
+            ToAgent::Probe { start, order, .. } => vec![FromAgent::Lives { start, order }],
             ToAgent::End { start, .. } => {
                 self.alive.remove(&start);
                 self.dead.insert(start);

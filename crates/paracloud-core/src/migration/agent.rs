@@ -209,6 +209,16 @@ impl Agent {
             Input::Coordinator(ToAgent::Prepare { operation, start, side, mode }) => {
                 self.prepare(operation, start, side, mode, effects);
             }
+            Input::Coordinator(ToAgent::Probe { start, order, .. }) => {
+                match self.processes.get(&start).map(|process| process.life) {
+                    None => self.order_end(start, effects),
+                    Some(Life::Dead) => effects.push(Effect::Coordinator(FromAgent::Dead { start })),
+                    Some(Life::Running) => {
+                        effects.push(Effect::Coordinator(FromAgent::Lives { start, order }));
+                    }
+                    Some(Life::Spawning | Life::Ending) => {}
+                }
+            }
             Input::Coordinator(ToAgent::End { start, order, .. }) => self.end(start, order, effects),
             Input::Shim(start, status, address) => self.shim(setting, start, status, address, effects),
             Input::App(start, message) => self.app(setting, start, message, effects),

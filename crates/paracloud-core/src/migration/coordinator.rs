@@ -9,7 +9,7 @@ mod lost;
 mod tell;
 mod words;
 
-pub use lost::{Nodes, Stray};
+pub use lost::{Doubt, Found, Nodes};
 pub use words::{Command, Effect, Input, Refused, Setting, Timer};
 
 use super::Phase;
@@ -41,6 +41,8 @@ struct Facts {
     ended_early: bool,
     loaded: Option<(Sealed, Sealed)>,
     source_failed: bool,
+    /// Its agent said, since the budget of the phase is used up, that the source's process lives.
+    source_lives: bool,
     target_failed: bool,
     serving: bool,
     undone: bool,
@@ -66,6 +68,8 @@ pub struct Coordinator {
     /// Processes of this record that are proved dead.
     dead: BTreeSet<StartId>,
     nodes: Nodes,
+    /// What lives and was found while a swap was on its way.
+    found: BTreeSet<Found>,
 }
 
 impl Default for Coordinator {
@@ -78,6 +82,7 @@ impl Default for Coordinator {
             facts: Facts::default(),
             dead: BTreeSet::new(),
             nodes: Nodes::default(),
+            found: BTreeSet::new(),
         }
     }
 }
@@ -108,8 +113,8 @@ impl Coordinator {
             Input::Command(command) => return self.command(setting, command, fresh, effects),
             Input::Agent(node, message) => self.agent(setting, node, message, effects),
             Input::Gateway(gateway, message) => self.gateway(gateway, &message, effects),
-            Input::Nodes(nodes) => self.heed(nodes),
-            Input::Found { node, start, in_doubt } => self.found(node, start, in_doubt, effects),
+            Input::Nodes(nodes) => self.nodes = nodes,
+            Input::Found(found) => self.found(found, effects),
             Input::Timer(Timer::Deadline) => self.facts.expired = true,
             Input::Timer(Timer::Resend) => {
                 if self.phase != Phase::Idle {
@@ -156,7 +161,7 @@ impl Coordinator {
                 if record.operation.is_some() || self.swapping.is_some() {
                     return Err(Refused::Busy);
                 }
-                if record.served.is_none() || self.dead.contains(&record.owner.start) {
+                if record.served.is_none() || self.is_dead(record.owner.start) {
                     return Err(Refused::NotServing);
                 }
                 if !setting.nodes.contains(&to) {
@@ -236,6 +241,11 @@ impl Coordinator {
                     self.dead.insert(start);
                 }
             }
+            FromAgent::Lives { start, order } => {
+                if Some(start) == source && order == record.order() && self.facts.expired {
+                    self.facts.source_lives = true;
+                }
+            }
             FromAgent::Propose { expected, fresh } => {
                 // One swap at a time; the agent proposes again.
                 if self.swapping.is_none() {
@@ -287,6 +297,7 @@ impl Coordinator {
             effects.push(Effect::Agent(record.owner.node, ToAgent::Own(record.clone())));
         }
         self.learn(record, opened);
+        self.judge_found(effects);
     }
 
     /// Takes a record for the current one, and forgets what was known of another.
@@ -317,7 +328,6 @@ impl Coordinator {
         };
         self.dead.retain(|start| record.names(*start));
         self.record = Some(record);
-        self.bury();
         // Whatever phase comes next, it is entered anew.
         self.phase = Phase::Idle;
     }

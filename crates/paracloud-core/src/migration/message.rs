@@ -37,6 +37,15 @@ pub enum ToAgent {
         /// How the state travels.
         mode: Mode,
     },
+    /// Say whether the process lives: who may have all that is left of the state waits for nothing but that.
+    Probe {
+        /// The move.
+        operation: OperationNumber,
+        /// The process.
+        start: StartId,
+        /// The order of the record that it is asked for.
+        order: RecordOrder,
+    },
     /// End the process and prove it dead. A process that was never started is marked, so that it never will be.
     End {
         /// The move that ends it.
@@ -151,6 +160,13 @@ pub enum FromAgent {
         operation: OperationNumber,
         /// The process.
         start: StartId,
+    },
+    /// The answer to `Probe`, if the process lives.
+    Lives {
+        /// The process.
+        start: StartId,
+        /// The order of the record that it was asked for.
+        order: RecordOrder,
     },
     /// The process is dead, proved by its shim; or it was never started and never will be.
     Dead {

@@ -313,8 +313,16 @@ impl Model for MoveModel {
             (Action::Deliver(envelope), Fate::Doubled) => Some(envelope.clone()),
             _ => None,
         };
+        let carries_the_stream = |of: Party| {
+            last.network.iter().any(|it| it.from == of && matches!(it.message, Message::EndOfState(..)))
+        };
+        let loses_the_stream =
+            matches!((&action, fate), (Action::Crash(of), Fate::Lost) if carries_the_stream(*of));
         if let Some(action) = happening(action, fate) {
             next.world.apply(&self.setting, action);
+        }
+        if loses_the_stream {
+            next.world.lose_the_stream(&self.setting);
         }
         let next = self.settle(next);
         // The second copy has nothing to change: as if it had not been doubled, and with less left to go wrong.

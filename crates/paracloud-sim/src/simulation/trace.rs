@@ -92,6 +92,7 @@ pub(super) fn message(message: &Message) -> String {
             ToAgent::Own(it) => format!("own {}", record(it)),
             ToAgent::Estimate { operation, .. } => format!("estimate {operation}"),
             ToAgent::Prepare { operation, side, .. } => format!("prepare {operation} as {side:?}"),
+            ToAgent::Probe { start, .. } => format!("does {:x} live", start.0),
             ToAgent::End { operation, start, .. } => format!("end {:x} of {operation}", start.0),
         },
         Message::FromAgent(message) => match message {
@@ -108,6 +109,7 @@ pub(super) fn message(message: &Message) -> String {
             FromAgent::Ready { start, incarnation, .. } => format!("ready {:x}{incarnation}", start.0),
             FromAgent::Serving { operation, start } => format!("serving {operation} {:x}", start.0),
             FromAgent::Undone { operation, start } => format!("undone {operation} {:x}", start.0),
+            FromAgent::Lives { start, .. } => format!("lives {:x}", start.0),
             FromAgent::Dead { start } => format!("dead {:x}", start.0),
             FromAgent::Propose { fresh, .. } => format!("propose {:x}", fresh.0),
         },

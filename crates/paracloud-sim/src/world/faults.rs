@@ -194,6 +194,12 @@ impl World {
         }
     }
 
+    /// What was under way on the channel is gone, and its ends see that.
+    pub(crate) fn lose_the_stream(&mut self, setting: &Setting) {
+        self.break_channel(setting);
+        self.check();
+    }
+
     pub(super) fn break_channel(&mut self, setting: &Setting) {
         let Some(channel) = &mut self.channel else { return };
         if channel.broken {

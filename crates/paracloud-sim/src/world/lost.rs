@@ -3,7 +3,7 @@
 use super::{Party, Setting, World};
 use paci::participant;
 use paracloud_core::ids::{NodeId, StartId};
-use paracloud_core::migration::coordinator::{self, Nodes};
+use paracloud_core::migration::coordinator::{self, Doubt, Found, Nodes};
 
 impl World {
     /// How far the application of a process is, if it lives.
@@ -29,9 +29,10 @@ impl World {
         if self.lost.remove(&node) || !self.lost.is_empty() {
             self.tell_of_nodes(setting);
         }
-        for start in alive.iter().filter(|start| !self.disk.names(**start)).copied().collect::<Vec<_>>() {
-            let in_doubt = matches!(self.phase_of(start), Some(participant::Phase::Sealed(..)));
-            self.coordinate(setting, coordinator::Input::Found { node, start, in_doubt });
+        for start in alive.iter().copied() {
+            let is_sealed = matches!(self.phase_of(start), Some(participant::Phase::Sealed(..)));
+            let doubt = is_sealed.then_some(Doubt::Sealed);
+            self.coordinate(setting, coordinator::Input::Found(Found { node, start, doubt }));
         }
     }
 

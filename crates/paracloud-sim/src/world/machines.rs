@@ -52,7 +52,7 @@ impl World {
                     self.timers.push((Party::Controller, Timer::Coordinator(timer), None));
                 }
                 coordinator::Effect::Entered(phase) => self.entered.push(phase),
-                coordinator::Effect::Refused(_) => {}
+                coordinator::Effect::Stray(_) | coordinator::Effect::Refused(_) => {}
             }
         }
     }

@@ -142,6 +142,7 @@ impl World {
                         known.last_operation > *operation
                             || (known.last_operation == *operation && known.step() != Some(Step::Open))
                     }
+                    ToAgent::Probe { order, .. } => *order < self.disk.order(),
                     ToAgent::End { start, order, .. } => {
                         known.owner.start == *start && known.order() > *order
                     }
@@ -163,6 +164,7 @@ impl World {
                 FromAgent::Ready { incarnation, .. } => {
                     *incarnation < self.disk.incarnation || self.disk.served.is_some()
                 }
+                FromAgent::Lives { order, .. } => *order != self.disk.order(),
                 FromAgent::Dead { start } => !self.disk.names(*start),
                 FromAgent::Ask | FromAgent::Propose { .. } => false,
             },

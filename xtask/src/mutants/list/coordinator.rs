@@ -143,8 +143,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "the only copy of the state is ended because it is slow",
         file: DECIDE,
-        find: r"(self.facts.expired && !is_only_copy)",
-        replace: r"(self.facts.expired && (true || !is_only_copy))",
+        find: r"(self.facts.expired && !may_be_only_copy)",
+        replace: r"(self.facts.expired && (true || !may_be_only_copy))",
         catch: unit(
             "paracloud-core",
             "migration::coordinator::tests::a_target_that_takes_too_long_is_doomed_unless_it_has_the_only_copy",

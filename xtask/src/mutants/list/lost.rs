@@ -9,8 +9,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "whatever lives on a node that comes back is ended",
         file: FILE,
-        find: r"Some(record) if !record.names(start) => {",
-        replace: r"Some(record) if record.owner.start != start => {",
+        find: r"record.owner.start == start || has_part",
+        replace: r"record.owner.start == start || (false && has_part)",
         catch: unit(
             "paracloud-core",
             "migration::coordinator::lost::tests::only_what_no_record_names_is_ended_and_not_what_is_in_doubt",
@@ -19,11 +19,52 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "what may be the only copy is ended with its node's return",
         file: FILE,
-        find: r"if in_doubt {",
-        replace: r"if false && in_doubt {",
+        find: r"if found.doubt.is_none() {",
+        replace: r"if true || found.doubt.is_none() {",
         catch: unit(
             "paracloud-core",
             "migration::coordinator::lost::tests::only_what_no_record_names_is_ended_and_not_what_is_in_doubt",
+        ),
+    },
+    Mutant {
+        name: "what was replaced before its move was closed is left alone when it comes back",
+        file: FILE,
+        find: r"Step::Undo => operation.target.start == start,",
+        replace: r"Step::Undo => record.names(start),",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::lost::tests::only_what_no_record_names_is_ended_and_not_what_is_in_doubt",
+        ),
+    },
+    Mutant {
+        name: "what was found while a swap was on its way is forgotten",
+        file: "crates/paracloud-core/src/migration/coordinator.rs",
+        find: r"
+        self.judge_found(effects);",
+        replace: r"",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::lost::tests::only_what_no_record_names_is_ended_and_not_what_is_in_doubt",
+        ),
+    },
+    Mutant {
+        name: "a target is ended though nobody says that its source lives",
+        file: "crates/paracloud-core/src/migration/coordinator/decide.rs",
+        find: r"(source_dead || !self.facts.source_lives)",
+        replace: r"source_dead",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::lost::tests::what_comes_back_with_a_node_dooms_no_target_that_may_have_the_only_copy",
+        ),
+    },
+    Mutant {
+        name: "a proved copy is rolled back from because its source is silent",
+        file: "crates/paracloud-core/src/migration/coordinator/decide.rs",
+        find: r"let goes_back = !self.waits_for_the_source() || facts.source_lives;",
+        replace: r"let goes_back = true;",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::lost::tests::a_proved_copy_is_not_rolled_back_from_because_the_node_of_its_source_is_silent",
         ),
     },
     Mutant {

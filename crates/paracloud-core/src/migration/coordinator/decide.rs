@@ -51,10 +51,10 @@ impl Coordinator {
         if facts.cancelled {
             return give_up(Cause::Cancelled);
         }
-        if self.dead.contains(&operation.source.start) {
+        if self.is_dead(operation.source.start) {
             return give_up(Cause::SourceDied);
         }
-        if self.dead.contains(&operation.target.start) {
+        if self.is_dead(operation.target.start) {
             return give_up(Cause::TargetDied);
         }
         if facts.source_failed {
@@ -94,8 +94,8 @@ impl Coordinator {
     /// Mode `handoff`: park, seal, prove.
     fn decide_sealing(&self, setting: &Setting, operation: &Operation, fresh: StartId) -> Next {
         let facts = &self.facts;
-        let source_dead = self.dead.contains(&operation.source.start);
-        let target_dead = self.dead.contains(&operation.target.start);
+        let source_dead = self.is_dead(operation.source.start);
+        let target_dead = self.is_dead(operation.target.start);
         if let Some((held, stated)) = &facts.loaded
             && !target_dead
         {
@@ -118,8 +118,11 @@ impl Coordinator {
                 Next::Wait(Phase::Seal)
             };
         }
-        let late = facts.expired && self.phase == Phase::Seal;
-        let cause = if facts.cancelled {
+        // With a proved copy, only a source that is known to live is gone back to: what the target has may be all that
+        // is left.
+        let goes_back = !self.waits_for_the_source() || facts.source_lives;
+        let late = facts.expired && self.phase == Phase::Seal && goes_back;
+        let cause = if facts.cancelled && goes_back {
             Some(Cause::Cancelled)
         } else if facts.blocked {
             Some(Cause::SealBlocked)
@@ -141,9 +144,15 @@ impl Coordinator {
         }
     }
 
+    /// Whether all that a commit still needs is the word of the source.
+    pub(super) fn waits_for_the_source(&self) -> bool {
+        let proved = |(held, stated): &(_, _)| held == stated;
+        self.facts.sealed.is_none() && self.facts.loaded.as_ref().is_some_and(proved)
+    }
+
     /// Mode `restart`: park, stop the source, prove it dead.
     fn decide_stopping(&self, setting: &Setting, operation: &Operation) -> Next {
-        if self.dead.contains(&operation.source.start) {
+        if self.is_dead(operation.source.start) {
             return Next::Swap(Change::Commit);
         }
         if self.facts.cancelled {
@@ -160,8 +169,8 @@ impl Coordinator {
     }
 
     fn decide_switch(&self, record: &Record, operation: &Operation, fresh: StartId) -> Next {
-        let source_dead = self.dead.contains(&operation.source.start);
-        if self.dead.contains(&operation.target.start) {
+        let source_dead = self.is_dead(operation.source.start);
+        if self.is_dead(operation.target.start) {
             return Next::Swap(if operation.mode == Mode::Restart || source_dead {
                 Change::Restart { fresh }
             } else {
@@ -174,9 +183,9 @@ impl Coordinator {
         if let Some(address) = self.ready(record) {
             return Next::Swap(Change::Serve(address));
         }
-        // It said that it cannot, or it says nothing. One that has the only copy of the state is waited for.
-        let is_only_copy = operation.mode == Mode::Handoff && source_dead;
-        if self.facts.target_failed || (self.facts.expired && !is_only_copy) {
+        // It said that it cannot, or it says nothing. One that may have the only copy of the state is waited for.
+        let may_be_only_copy = operation.mode == Mode::Handoff && (source_dead || !self.facts.source_lives);
+        if self.facts.target_failed || (self.facts.expired && !may_be_only_copy) {
             return Next::Swap(Change::Doom);
         }
         Next::Wait(Phase::Switch)
@@ -191,7 +200,7 @@ impl Coordinator {
             return Next::Wait(Phase::Release);
         }
         let other = if telling == Phase::Undo { operation.target.start } else { operation.source.start };
-        if self.dead.contains(&other) { Next::Swap(Change::Close) } else { Next::Wait(Phase::Retire) }
+        if self.is_dead(other) { Next::Swap(Change::Close) } else { Next::Wait(Phase::Retire) }
     }
 
     /// An owner that has not served yet comes first.

@@ -8,7 +8,7 @@
 use super::{Coordinator, Effect};
 use crate::ids::{NodeId, Placement, StartId};
 use crate::migration::message::ToAgent;
-use crate::register::{Change, Record};
+use crate::register::{Change, Record, Step};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -22,57 +22,54 @@ pub struct Nodes {
     pub connected: BTreeSet<NodeId>,
 }
 
-/// What is to become of a process that an agent found alive when it connected.
+/// Why a process that no record names is not to be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Stray {
-    /// The register names it, or may do so yet: it is none.
-    Named,
-    /// No record names it. It is ended.
-    Ended,
-    /// No record names it, but it may hold what nobody else does: a person has to look.
-    Left,
+pub enum Doubt {
+    /// It is sealed: it serves nobody, and may be all that is left of the state.
+    Sealed,
+    /// Its node knows what the register does not explain.
+    Unexplained,
+}
+
+/// A process that an agent found alive when it connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Found {
+    /// Its node.
+    pub node: NodeId,
+    /// The process.
+    pub start: StartId,
+    /// Why it is to be left for a person if no record names it; `None`: it is ended then.
+    pub doubt: Option<Doubt>,
 }
 
 impl Coordinator {
-    /// What is to become of a process that lives. With `in_doubt` it is sealed, or its node knows what the register
-    /// does not explain.
-    pub fn judge_stray(&self, start: StartId, in_doubt: bool) -> Stray {
-        // While a swap is on its way it may be what names it.
+    /// Judges a process that lives; later, while a swap is on its way: that may be what names it.
+    pub(super) fn found(&mut self, found: Found, effects: &mut Vec<Effect>) {
         let settled = self.record.as_ref().filter(|_| self.swapping.is_none());
-        match settled {
-            Some(record) if !record.names(start) => {
-                if in_doubt {
-                    Stray::Left
-                } else {
-                    Stray::Ended
-                }
-            }
-            Some(_) | None => Stray::Named,
+        let Some(record) = settled else {
+            self.found.insert(found);
+            return;
+        };
+        if is_needed(record, found.start) {
+            return;
+        }
+        effects.push(Effect::Stray(found));
+        if found.doubt.is_none() {
+            let (operation, order) = (record.last_operation, record.order());
+            effects.push(Effect::Agent(found.node, ToAgent::End { operation, start: found.start, order }));
         }
     }
 
-    /// Ends a process that no record names.
-    pub(super) fn found(&self, node: NodeId, start: StartId, in_doubt: bool, effects: &mut Vec<Effect>) {
-        if let (Stray::Ended, Some(record)) = (self.judge_stray(start, in_doubt), &self.record) {
-            let end = ToAgent::End { operation: record.last_operation, start, order: record.order() };
-            effects.push(Effect::Agent(node, end));
+    /// Judges what was found while a swap was on its way.
+    pub(super) fn judge_found(&mut self, effects: &mut Vec<Effect>) {
+        for found in core::mem::take(&mut self.found) {
+            self.found(found, effects);
         }
     }
 
-    /// Takes in how the nodes are. Who came back is not dead because it was given up: what died there is told anew.
-    pub(super) fn heed(&mut self, nodes: Nodes) {
-        let back = self.nodes.lost.difference(&nodes.lost).copied().collect();
-        for start in self.named_on(&back) {
-            self.dead.remove(&start);
-        }
-        self.nodes = nodes;
-        self.bury();
-    }
-
-    /// Whoever the record names on a lost node counts as dead.
-    pub(super) fn bury(&mut self) {
-        let lost = self.named_on(&self.nodes.lost);
-        self.dead.extend(lost);
+    /// Whether a process that the record names is dead: proved so, or on a node that was given up.
+    pub(super) fn is_dead(&self, start: StartId) -> bool {
+        self.dead.contains(&start) || self.named_on(&self.nodes.lost).contains(&start)
     }
 
     fn named_on(&self, nodes: &BTreeSet<NodeId>) -> Vec<StartId> {
@@ -92,12 +89,27 @@ impl Coordinator {
     }
 }
 
+/// Whether a process owns, or has a part in the open operation: who was replaced since it was decided has none.
+fn is_needed(record: &Record, start: StartId) -> bool {
+    let has_part = record.operation.as_ref().is_some_and(|operation| match operation.step {
+        Step::Open | Step::Sealing | Step::Switch | Step::Doomed => {
+            [operation.source.start, operation.target.start].contains(&start)
+        }
+        // It is ended by the operation.
+        Step::Retire => operation.source.start == start,
+        Step::Undo => operation.target.start == start,
+    });
+    record.owner.start == start || has_part
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::GatewayId;
+    use crate::migration::Phase;
+    use crate::migration::cause::Cause;
     use crate::migration::convergence::Budget;
-    use crate::migration::coordinator::{Input, Setting};
+    use crate::migration::coordinator::{Input, Setting, Timer};
     use crate::migration::message::{FromAgent, ToGateway};
     use crate::register::{Mode, Proposer};
 
@@ -168,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn gateways_park_before_the_new_owner_serves_because_the_old_one_may_run() {
+    fn gateways_are_told_to_park_at_once_because_the_old_owner_may_run() {
         let gateways = |record: &Record, input: Input| {
             let mut coordinator = Coordinator::default();
             let setting = Setting { gateways: [GatewayId(1)].into(), ..setting() };
@@ -195,9 +207,63 @@ mod tests {
         assert_eq!(swapped(&told), None, "the target may prove that it has the state");
     }
 
+    /// What a coordinator that hears all this swaps in the end.
+    fn swapped_at_last(record: &Record, inputs: Vec<Input>) -> Option<Change> {
+        let mut coordinator = Coordinator::default();
+        let mut effects = Vec::new();
+        for input in core::iter::once(Input::Recovered(record.clone())).chain(inputs) {
+            effects.clear();
+            coordinator.step(&setting(), input, FRESH, &mut effects);
+            if let Some(change) = swapped(&effects) {
+                return Some(change.clone());
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn what_comes_back_with_a_node_dooms_no_target_that_may_have_the_only_copy() {
+        let switch = sealing().apply(&Change::Commit, Proposer::Coordinator).unwrap();
+        let dead = Input::Agent(NodeId(1), FromAgent::Dead { start: StartId(1) });
+        let late = || Input::Timer(Timer::Deadline);
+        let lives = |record: &Record| {
+            Input::Agent(NodeId(1), FromAgent::Lives { start: StartId(1), order: record.order() })
+        };
+        for record in [sealing(), switch.clone()] {
+            let (lost, back) = (nodes(&[1], &[2]), nodes(&[], &[1, 2]));
+            let waits = [
+                alloc::vec![lost.clone(), late(), back.clone()],
+                alloc::vec![dead.clone(), lost, late(), back],
+            ];
+            for inputs in waits.into_iter().skip(usize::from(record.step() == Some(Step::Sealing))) {
+                assert_eq!(swapped_at_last(&record, inputs.clone()), None, "{:?}: {inputs:?}", record.step());
+            }
+        }
+        assert_eq!(swapped_at_last(&switch, alloc::vec![late()]), None, "nobody said that the source lives");
+        assert_eq!(swapped_at_last(&switch, alloc::vec![lives(&switch), late()]), None, "it did before");
+        let after = alloc::vec![late(), lives(&sealing()), lives(&switch)];
+        assert_eq!(swapped_at_last(&switch, after), Some(Change::Doom));
+    }
+
+    #[test]
+    fn a_proved_copy_is_not_rolled_back_from_because_the_node_of_its_source_is_silent() {
+        let sealed = paci::participant::Sealed { position: 7, digest: alloc::vec![7; 16] };
+        let record = sealing();
+        let (operation, order) = (record.last_operation, record.order());
+        let loaded = FromAgent::Loaded { operation, held: sealed.clone(), stated: sealed };
+        let heard = || alloc::vec![Input::Agent(NodeId(2), loaded.clone()), Input::Timer(Timer::Deadline)];
+        assert_eq!(swapped_at_last(&record, heard()), None);
+        let lost = [heard(), alloc::vec![nodes(&[1], &[2])]].concat();
+        assert_eq!(swapped_at_last(&record, lost), Some(Change::Commit), "all that is left is proved");
+        let lives = Input::Agent(NodeId(1), FromAgent::Lives { start: StartId(1), order });
+        let silent = [heard(), alloc::vec![lives]].concat();
+        let late = Some(Change::RollBack(Cause::Late(Phase::Seal)));
+        assert_eq!(swapped_at_last(&record, silent), late, "it lives, and does not say that it is sealed");
+    }
+
     #[test]
     fn only_what_no_record_names_is_ended_and_not_what_is_in_doubt() {
-        let found = |start| Input::Found { node: NodeId(2), start: StartId(start), in_doubt: false };
+        let found = |start| Input::Found(Found { node: NodeId(2), start: StartId(start), doubt: None });
         let ended = |record: &Record, inputs: Vec<Input>| {
             let is_end = |effect: &Effect| matches!(effect, Effect::Agent(_, ToAgent::End { .. }));
             after_hearing(record, inputs).iter().any(is_end)
@@ -206,11 +272,19 @@ mod tests {
         assert!(!ended(&after(&[]), alloc::vec![found(1)]), "the owner");
         assert!(!ended(&sealing(), alloc::vec![found(1)]), "the source of an open move");
         assert!(!ended(&sealing(), alloc::vec![found(2)]), "its target");
-        let doubted = Input::Found { node: NodeId(2), start: StartId(5), in_doubt: true };
+        let doubted = Input::Found(Found { node: NodeId(2), start: StartId(5), doubt: Some(Doubt::Sealed) });
         assert!(!ended(&after(&[]), alloc::vec![doubted]));
         let expected = after(&[]);
         let proposed = FromAgent::Propose { expected, fresh: StartId(5) };
         let swapping = Input::Agent(NodeId(1), proposed);
-        assert!(!ended(&after(&[]), alloc::vec![swapping, found(5)]), "a swap on its way may name it");
+        let swapped = Input::Swapped { record: after(&[]), applied: false };
+        let meanwhile = alloc::vec![swapping, found(5)];
+        assert!(!ended(&after(&[]), meanwhile.clone()), "a swap on its way may name it");
+        assert!(ended(&after(&[]), [meanwhile, alloc::vec![swapped]].concat()), "and has not");
+        let undone = sealing().apply(&Change::RollBack(Cause::Cancelled), Proposer::Coordinator).unwrap();
+        assert!(!ended(&undone, alloc::vec![found(1)]), "it owns");
+        let elsewhere = Change::Replace(Placement { node: NodeId(3), start: FRESH });
+        let replaced = undone.apply(&elsewhere, Proposer::Coordinator).unwrap();
+        assert!(ended(&replaced, alloc::vec![found(1)]), "it was replaced before its move was closed");
     }
 }

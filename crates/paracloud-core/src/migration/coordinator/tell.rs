@@ -67,6 +67,13 @@ impl Coordinator {
                 ToAgent::Prepare { operation: number, start: place.start, side, mode: operation.mode };
             Effect::Agent(place.node, message)
         };
+        let asks = (self.phase == Phase::Seal && self.waits_for_the_source())
+            || (self.phase == Phase::Switch && operation.mode == Mode::Handoff);
+        if asks && self.facts.expired {
+            let probe =
+                ToAgent::Probe { operation: number, start: operation.source.start, order: record.order() };
+            effects.push(Effect::Agent(operation.source.node, probe));
+        }
         match self.phase {
             Phase::Idle | Phase::Start | Phase::Park | Phase::Serve | Phase::Release => {}
             Phase::Offer => effects.push(Effect::Agent(

@@ -103,9 +103,9 @@ fn a_source_that_lives_has_to_say_itself_that_it_is_sealed() {
         let mut swaps = |input| {
             let mut effects = Vec::new();
             coordinator.step(&setting(), input, StartId(3), &mut effects);
-            effects.into_iter().find_map(|effect| {
-                if let Effect::Swap { change, .. } = effect { Some(change) } else { None }
-            })
+            effects
+                .into_iter()
+                .find_map(|effect| if let Effect::Swap { change, .. } = effect { Some(change) } else { None })
         };
         let heard = Input::Agent(NodeId(2), loaded.clone());
         for input in [Input::Recovered(record.clone()), heard, parked(GatewayId(1)), parked(GatewayId(2))] {
@@ -116,8 +116,7 @@ fn a_source_that_lives_has_to_say_itself_that_it_is_sealed() {
     assert_eq!(in_the_end(Input::Agent(NodeId(1), sealed(&[1; 16]))), Some(Change::Commit));
     let differs = Some(Change::RollBack(Cause::DigestMismatch));
     assert_eq!(in_the_end(Input::Agent(NodeId(1), sealed(&[2; 16]))), differs);
-    let late = Some(Change::RollBack(Cause::Late(Phase::Seal)));
-    assert_eq!(in_the_end(Input::Timer(Timer::Deadline)), late);
+    assert_eq!(in_the_end(Input::Timer(Timer::Deadline)), None, "nobody said that the source lives");
 }
 
 #[test]
@@ -128,9 +127,9 @@ fn a_source_that_ends_its_stream_before_it_is_asked_to_seal_ends_the_move() {
     let mut swaps = |input| {
         let mut effects = Vec::new();
         coordinator.step(&setting(), input, StartId(9), &mut effects);
-        effects.into_iter().find_map(|effect| {
-            if let Effect::Swap { change, .. } = effect { Some(change) } else { None }
-        })
+        effects
+            .into_iter()
+            .find_map(|effect| if let Effect::Swap { change, .. } = effect { Some(change) } else { None })
     };
     assert_eq!(swaps(Input::Recovered(served.clone())), None);
     let opened = swaps(Input::Command(Command::Move { to: NodeId(2), mode: Mode::Handoff })).unwrap();
@@ -150,9 +149,9 @@ fn a_slow_target_that_may_have_the_only_copy_is_not_ended_before_the_commit_eith
     let mut swaps = |input| {
         let mut effects = Vec::new();
         coordinator.step(&setting(), input, StartId(3), &mut effects);
-        effects.into_iter().find_map(|effect| {
-            if let Effect::Swap { change, .. } = effect { Some(change) } else { None }
-        })
+        effects
+            .into_iter()
+            .find_map(|effect| if let Effect::Swap { change, .. } = effect { Some(change) } else { None })
     };
     let dead = Input::Agent(NodeId(1), FromAgent::Dead { start: StartId(1) });
     for input in [Input::Recovered(record), dead, Input::Timer(Timer::Deadline)] {
@@ -220,17 +219,19 @@ fn a_target_that_cannot_take_over_is_doomed_at_once() {
 
 #[test]
 fn a_target_that_takes_too_long_is_doomed_unless_it_has_the_only_copy() {
+    let record = moving(&[Change::Seal, Change::Commit]);
     let after_the_budget = |heard: Vec<FromAgent>| {
         let mut coordinator = Coordinator::default();
         let mut effects = Vec::new();
-        let found = Input::Recovered(moving(&[Change::Seal, Change::Commit]));
+        let found = Input::Recovered(record.clone());
         let heard = heard.into_iter().map(|message| Input::Agent(NodeId(1), message));
-        for input in [found].into_iter().chain(heard).chain([Input::Timer(Timer::Deadline)]) {
+        for input in [found, Input::Timer(Timer::Deadline)].into_iter().chain(heard) {
             coordinator.step(&setting(), input, StartId(3), &mut effects);
         }
         effects.iter().any(|effect| matches!(effect, Effect::Swap { change: Change::Doom, .. }))
     };
-    assert!(after_the_budget(vec![]));
+    assert!(after_the_budget(vec![FromAgent::Lives { start: StartId(1), order: record.order() }]));
+    assert!(!after_the_budget(vec![]), "nobody said that its source lives");
     assert!(!after_the_budget(vec![FromAgent::Dead { start: StartId(1) }]), "nobody could be promoted");
 }
 

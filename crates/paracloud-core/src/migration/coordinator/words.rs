@@ -1,7 +1,7 @@
 //! What a coordinator is set to, hears and says.
 
-use super::lost::Nodes;
-use crate::ids::{GatewayId, NodeId, StartId};
+use super::lost::{Found, Nodes};
+use crate::ids::{GatewayId, NodeId};
 use crate::migration::message::{FromAgent, FromGateway, ToAgent, ToGateway};
 use crate::migration::{Phase, convergence};
 use crate::register::{Change, Mode, Proposer, Record};
@@ -113,14 +113,7 @@ pub enum Input {
     /// one is lost.
     Nodes(Nodes),
     /// An agent that connected found this process alive.
-    Found {
-        /// Its node.
-        node: NodeId,
-        /// The process.
-        start: StartId,
-        /// It is sealed, or its node knows what the register does not explain: it is not to be ended by this.
-        in_doubt: bool,
-    },
+    Found(Found),
     /// A timer fired.
     Timer(Timer),
 }
@@ -147,6 +140,8 @@ pub enum Effect {
     CancelTimer(Timer),
     /// The move entered this phase.
     Entered(Phase),
+    /// A process lives that no record names: it is ended, or left for a person if there is a doubt.
+    Stray(Found),
     /// A command was not taken.
     Refused(Refused),
 }
