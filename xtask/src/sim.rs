@@ -53,6 +53,7 @@ struct Sum {
     spoilt: u64,
     mismatches: u64,
     ended_early: u64,
+    given_up: u64,
     declined: u64,
     writes: usize,
     commits: u64,
@@ -71,6 +72,7 @@ impl Sum {
         self.spoilt += u64::from(run.spoilt);
         self.mismatches += u64::from(run.mismatches);
         self.ended_early += u64::from(run.ended_early);
+        self.given_up += u64::from(run.given_up);
         self.declined += u64::from(run.declined);
         self.writes += run.writes;
         self.commits += u64::from(run.commits);
@@ -137,6 +139,7 @@ pub(crate) fn run(arguments: &Sim) -> Result<Report> {
             "spoilt": sum.spoilt,
             "mismatches": sum.mismatches,
             "ended_early": sum.ended_early,
+            "given_up": sum.given_up,
             "declined": sum.declined,
             "writes": sum.writes,
             "commits": sum.commits,

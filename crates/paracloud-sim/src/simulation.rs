@@ -75,6 +75,8 @@ pub struct Run {
     pub mismatches: u32,
     /// Moves whose source ended its stream before it was asked to seal.
     pub ended_early: u32,
+    /// Nodes that were gone, and that a person gave up.
+    pub given_up: u32,
     /// Moves that their application did not agree to.
     pub declined: u32,
     /// Client writes.
@@ -165,6 +167,7 @@ struct Simulation {
     spoilt: u32,
     mismatches: u32,
     ended_early: u32,
+    given_up: u32,
     declined: u32,
     commits: u32,
     /// Whose wait at a gateway has had its bound.
@@ -214,6 +217,7 @@ impl Simulation {
             spoilt: 0,
             mismatches: 0,
             ended_early: 0,
+            given_up: 0,
             declined: 0,
             commits: 0,
             bounded: BTreeSet::new(),
@@ -252,6 +256,7 @@ impl Simulation {
             spoilt: self.spoilt,
             mismatches: self.mismatches,
             ended_early: self.ended_early,
+            given_up: self.given_up,
             declined: self.declined,
             writes: self.world.ledger.len(),
             commits: self.commits,

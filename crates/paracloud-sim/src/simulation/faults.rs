@@ -22,6 +22,10 @@ const STALL: Range<Micros> = 10 * MS..700 * MS;
 const CUT: Range<Micros> = 10 * MS..700 * MS;
 /// How long until a dead party is started again by whoever supervises it.
 pub(super) const DOWN: Range<Micros> = 5 * MS..300 * MS;
+/// How long everything on a node is gone.
+const AWAY: Range<Micros> = 100 * MS..900 * MS;
+/// Chance in a thousand that a fault is the loss of a node.
+const GIVEN_UP: u32 = 60;
 /// The same, when it is to come back within the phase.
 const DOWN_BRIEFLY: Range<Micros> = MS / 2..4 * MS;
 /// How long a person needs to put a copy of a disk back.
@@ -365,9 +369,29 @@ impl Simulation {
     pub(super) fn chaos(&mut self) {
         let pause_ms = self.rates.chaos_ms;
         self.after(1..2 * pause_ms * MS, Event::Chaos);
+        if self.rolls(GIVEN_UP) {
+            return self.lose_a_node();
+        }
         let cells: Vec<_> = Cell::meant().into_iter().filter(|cell| cell.phase == self.phase).collect();
         if let Some(cell) = self.pick(&cells) {
             self.inject(cell);
+        }
+    }
+
+    /// Everything on a node dies, a person says so, and later it comes back with nothing alive.
+    fn lose_a_node(&mut self) {
+        let nodes: Vec<_> = self.setting.coordinator.nodes.iter().copied().collect();
+        let Some(node) = self.pick(&nodes) else { return };
+        let hears = self.world.is_up(Party::Controller) && !self.world.is_stalled(Party::Controller);
+        let starts: Vec<_> = self.world.processes_on(node).collect();
+        for start in starts {
+            self.crash(Party::App(start));
+            self.crash(Party::Shim(start));
+        }
+        self.crash_with(Action::Crash(Party::Agent(node)), Party::Agent(node), AWAY);
+        if hears && self.world.processes_on(node).all(|start| !self.world.is_up(Party::App(start))) {
+            self.given_up += 1;
+            self.apply(Action::GiveUp(node));
         }
     }
 
