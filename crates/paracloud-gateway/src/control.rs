@@ -8,7 +8,7 @@
 use crate::account::Book;
 use crate::bounds::{AHEAD_MAX, LINK_QUEUE_MAX, STREAM_AGE};
 use crate::parked::{Log, ParkedLine};
-use crate::pause::Pause;
+use crate::pause::{Pause, Waited};
 use crate::streams::Streams;
 use crate::ticket::Heard;
 use crate::upstream::Pool;
@@ -301,11 +301,31 @@ impl Control {
         }
     }
 
-    /// A byte of a request that waited was sent on.
-    pub(crate) fn sent_on(&self, now: Instant) {
+    /// The first byte of a request that waited for so long, in microseconds, was sent on. `ends`: its wait was not over
+    /// before; `of_the_pause`: when, if that shows something of the pause.
+    pub(crate) fn sent_on(&self, waited_us: u64, ends: bool, of_the_pause: Option<Instant>) {
         let mut state = self.state();
-        state.pause.sent_on(now);
+        if ends {
+            state.pause.wait_ends(waited_us);
+        } else {
+            state.pause.lasted(waited_us);
+        }
+        if let Some(now) = of_the_pause {
+            state.pause.sent_on(now);
+        }
         self.settle(&mut state);
+    }
+
+    /// The wait of a request is over, after so long, in microseconds.
+    pub(crate) fn wait_ends(&self, waited_us: u64) {
+        let mut state = self.state();
+        state.pause.wait_ends(waited_us);
+        self.settle(&mut state);
+    }
+
+    /// A request waits again whose wait was over.
+    pub(crate) fn wait_goes_on(&self) {
+        self.state().pause.wait_goes_on();
     }
 
     /// The first byte of a reply came, `now`, to a request that waited since then.
@@ -315,9 +335,12 @@ impl Control {
         self.settle(&mut state);
     }
 
-    /// A request that waited has ended.
-    pub(crate) fn waited(&self, line: ParkedLine) {
+    /// A request that waited has ended; `waited_us`: and its wait with it, after so long, in microseconds.
+    pub(crate) fn waited(&self, line: ParkedLine, waited_us: Option<u64>) {
         let mut state = self.state();
+        if let Some(waited_us) = waited_us {
+            state.pause.wait_ends(waited_us);
+        }
         state.pause.ended();
         self.settle(&mut state);
         drop(state);
@@ -480,6 +503,8 @@ impl Control {
         if now.parks && !before.parks {
             if state.pause.is_over() {
                 state.pause.take_failed();
+                let waited = state.pause.take_waited();
+                state.book.saw_if_open(|seen| saw(seen, waited));
             }
             if let Some(before) = state.book.turn() {
                 let _ = self.tell(before, false);
@@ -507,15 +532,16 @@ impl Control {
                 failed: over.failed,
             });
         }
-        if let Some(over) = said.over {
-            state.book.saw(|seen| {
-                seen.requests += over.requests;
-                seen.parked_us_max = seen.parked_us_max.max(over.parked_us.unwrap_or(0));
-            });
+        if let Some(waited) = said.waited {
+            // A wait alone, of a request that was counted before, opens no account.
+            if waited.requests > 0 {
+                state.book.open();
+            }
+            state.book.saw_if_open(|seen| saw(seen, waited));
             state.book.tell_soon();
         }
         let view = *self.view.borrow();
-        let waits = view.parks || !state.pause.is_over();
+        let waits = view.parks || !state.pause.is_settled();
         if let Some(account) = state.book.due(waits, view.route.map(|route| route.start))
             && self.tell(account, false)
         {
@@ -542,6 +568,12 @@ impl Drop for WebSocket {
         state.book.websocket_ends(self.start);
         self.control.settle(&mut state);
     }
+}
+
+/// Clients waited.
+fn saw(seen: &mut Seen, waited: Waited) {
+    seen.requests += waited.requests;
+    seen.parked_us_max = seen.parked_us_max.max(waited.longest_us);
 }
 
 fn deliver(state: &mut State, heard: &mut Heard, ticket: Ticket, verdict: Verdict) {

@@ -139,6 +139,7 @@ impl Proxy {
                 }
             };
             if let Content::Unread(gathering) = &mut content {
+                ticketed.released();
                 match self.read(gathering, &mut ticketed, route).await {
                     Some(Ok(bytes)) => content = Content::Whole(bytes),
                     Some(Err(error)) => return Err(unread(error)),
@@ -155,7 +156,6 @@ impl Proxy {
             let witness = ticketed.witness();
             let attempt = self.attempt(route, parts, &mut content, &witness);
             let attempt = ticketed.alongside(attempt).await;
-            ticketed.saw(&witness);
             let answer = match attempt {
                 Ok((connection, response)) => {
                     ticketed.served(&witness);

@@ -33,7 +33,9 @@ pub(crate) struct Ticketed {
     /// The bound was reached: the attempt is the last one.
     is_last: bool,
     /// When the first byte of the attempt was sent.
-    sent_on: Option<Instant>,
+    sent_on: Arc<OnceLock<Instant>>,
+    /// Its wait was over before the attempt began: its client's own body is waited for since.
+    released: bool,
     ended: bool,
 }
 
@@ -47,7 +49,8 @@ impl Ticketed {
             waits_since: None,
             bound: None,
             is_last: false,
-            sent_on: None,
+            sent_on: Arc::default(),
+            released: false,
             ended: false,
         };
         let verdict = request.verdict(heard).await;
@@ -56,7 +59,10 @@ impl Ticketed {
 
     /// An attempt ended without an answer of the application. Returns when it is known what to do next.
     pub(crate) async fn answered(&mut self, answer: Answer) -> Verdict {
-        self.sent_on = None;
+        // Otherwise it is not sent again.
+        if answer == Answer::NotApplied {
+            self.wait_goes_on();
+        }
         let heard = self.control.input(Input::Answered(self.ticket, answer), Some(self.ticket)).await;
         self.verdict(heard).await
     }
@@ -97,20 +103,38 @@ impl Ticketed {
 
     /// Looks out for the first byte of the next attempt, and of its reply.
     pub(crate) fn witness(&self) -> Witness {
-        // At the bound the attempt shows nothing of the pause.
-        let control = (self.has_waited() && !self.is_last).then(|| Arc::clone(&self.control));
-        Witness { control, waited: self.has_waited(), sent_on: OnceLock::new(), replied: OnceLock::new() }
+        let waits = self.waits_since.map(|(since, _)| Waits {
+            control: Arc::clone(&self.control),
+            since,
+            released: self.released,
+            is_of_the_pause: !self.is_last,
+        });
+        Witness { waits, sent_on: Arc::clone(&self.sent_on), replied: OnceLock::new() }
     }
 
-    /// The attempt is over.
-    pub(crate) fn saw(&mut self, witness: &Witness) {
-        self.sent_on = witness.sent_on.get().copied();
+    /// It would be sent on now, if its client had sent its body.
+    pub(crate) fn released(&mut self) {
+        if let Some((since, _)) = self.waits_since
+            && !self.released
+        {
+            self.released = true;
+            self.control.wait_ends(micros(since.elapsed()));
+        }
+    }
+
+    /// The attempt was refused: if its wait was over, it is not.
+    fn wait_goes_on(&mut self) {
+        let was_over = self.has_waited() && (self.released || self.sent_on.get().is_some());
+        (self.sent_on, self.released) = (Arc::default(), false);
+        if was_over {
+            self.control.wait_goes_on();
+        }
     }
 
     /// And the application did not refuse it.
     pub(crate) fn served(&self, witness: &Witness) {
         if let (Some(control), Some((since, _)), Some(replied)) =
-            (&witness.control, self.waits_since, witness.replied.get())
+            (witness.of_the_pause(), self.waits_since, witness.replied.get())
         {
             control.answered(since, *replied);
         }
@@ -147,46 +171,63 @@ impl Ticketed {
 
     fn log(&self, end: End) {
         let Some((since, began_unix_us)) = self.waits_since else { return };
-        let until = self.sent_on.unwrap_or_else(Instant::now);
-        self.control.waited(ParkedLine::Request {
+        let sent_on = self.sent_on.get().copied();
+        let until = sent_on.unwrap_or_else(Instant::now);
+        let line = ParkedLine::Request {
             instance: self.control.instance().to_owned(),
             began_unix_us,
             waited_us: micros(until.duration_since(since)),
             end,
-        });
+        };
+        let waits = sent_on.is_none() && !self.released;
+        self.control.waited(line, waits.then(|| micros(until.duration_since(since))));
     }
 }
 
 /// Looks out for the first byte of an attempt, and of its reply.
 #[derive(Debug)]
 pub(crate) struct Witness {
-    control: Option<Arc<Control>>,
-    waited: bool,
-    sent_on: OnceLock<Instant>,
+    /// Of a request that waited; of others nobody asks when.
+    waits: Option<Waits>,
+    sent_on: Arc<OnceLock<Instant>>,
     replied: OnceLock<Instant>,
+}
+
+/// The wait that an attempt ends.
+#[derive(Debug)]
+struct Waits {
+    control: Arc<Control>,
+    since: Instant,
+    /// It was over before.
+    released: bool,
+    /// At the bound the attempt shows nothing of the pause.
+    is_of_the_pause: bool,
 }
 
 impl Witness {
     /// Of a request that never waited.
     #[cfg(test)]
     pub(crate) fn of_nobody() -> Self {
-        Self { control: None, waited: false, sent_on: OnceLock::new(), replied: OnceLock::new() }
+        Self { waits: None, sent_on: Arc::default(), replied: OnceLock::new() }
     }
 
-    /// Its first byte was sent just now. Of a request that never waited nobody asks when.
+    fn of_the_pause(&self) -> Option<&Arc<Control>> {
+        self.waits.as_ref().filter(|waits| waits.is_of_the_pause).map(|waits| &waits.control)
+    }
+
+    /// Its first byte was sent just now.
     pub(crate) fn sent_on(&self) {
-        if !self.waited {
-            return;
-        }
-        let now = *self.sent_on.get_or_init(Instant::now);
-        if let Some(control) = &self.control {
-            control.sent_on(now);
+        let now = Instant::now();
+        if let Some(Waits { control, since, released, is_of_the_pause }) = &self.waits
+            && self.sent_on.set(now).is_ok()
+        {
+            control.sent_on(micros(now.duration_since(*since)), !released, is_of_the_pause.then_some(now));
         }
     }
 
     /// The first byte of its reply came just now; that may yet be a refusal.
     pub(crate) fn replied(&self) {
-        if self.control.is_some() {
+        if self.of_the_pause().is_some() {
             self.replied.get_or_init(Instant::now);
         }
     }

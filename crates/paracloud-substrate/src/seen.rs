@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 pub struct Seen {
     /// Requests that waited.
     pub requests: u32,
-    /// The longest time from the first request withheld to the first byte sent on, in microseconds.
+    /// The longest wait of a request, in microseconds: from when it was withheld to its first byte that was sent on, or to
+    /// its end if none was.
     pub parked_us_max: u64,
     /// Requests that the gateway itself answered 502 or 503, and WebSocket messages that waited in vain.
     pub failed: u32,

@@ -71,7 +71,7 @@ async fn a_pause_is_logged_and_told_to_the_controller() {
         lines.iter().any(|line| matches!(
             line,
             ParkedLine::Pause { requests: 1, parked_us: Some(parked), answered_us: Some(answered), .. }
-                if *parked == parked_us_max && answered >= parked
+                if *parked >= parked_us_max && answered >= parked
         )),
         "{lines:?}"
     );
@@ -79,6 +79,35 @@ async fn a_pause_is_logged_and_told_to_the_controller() {
         lines.iter().any(|line| matches!(line, ParkedLine::Request { end: End::Replied, .. })),
         "{lines:?}"
     );
+    assert_eq!(longest(&lines), parked_us_max, "{lines:?}");
+    world.end().await;
+}
+
+/// The longest wait of any request in the log, in microseconds.
+fn longest(lines: &[ParkedLine]) -> u64 {
+    let waited = lines.iter().filter_map(|line| match line {
+        ParkedLine::Request { waited_us, .. } => Some(*waited_us),
+        ParkedLine::Pause { .. } => None,
+    });
+    waited.max().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_longest_wait_is_told_of_requests_that_were_given_up_too() {
+    let (world, mut controller) = World::new(Parking { parked_ms_max: 50, ..Parking::default() }).await;
+    controller.obeyed(1, true, None).await;
+    let waiting: Vec<_> = (0..3).map(|n| spawn(world.address, get(&format!("/{n}")))).collect();
+    for client in waiting {
+        assert_eq!(answer(client).await.status(), 503);
+    }
+    let mut told = Seen::default();
+    while told.requests < 3 {
+        told.add(&controller.pause().await.seen);
+    }
+    let lines = world.log(4).await;
+    assert!(lines.iter().any(|line| matches!(line, ParkedLine::Pause { parked_us: None, .. })), "{lines:?}");
+    assert_eq!(told.parked_us_max, longest(&lines), "{lines:?}");
+    assert!(told.parked_us_max >= 50_000, "{told:?}");
     world.end().await;
 }
 
@@ -225,6 +254,8 @@ async fn a_client_that_leaves_while_it_waits_is_forgotten() {
     let lines = world.log(2).await;
     assert!(lines.iter().any(|line| matches!(line, ParkedLine::Request { end: End::Left, .. })), "{lines:?}");
     assert!(lines.iter().any(|line| matches!(line, ParkedLine::Pause { parked_us: None, .. })), "{lines:?}");
+    let seen = controller.pause().await.seen;
+    assert_eq!((seen.requests, seen.parked_us_max), (1, longest(&lines)), "{lines:?}");
     controller.obeyed(2, false, Some(target.route)).await;
     assert_eq!(text(&send(world.address, get("/next")).await), "app 2");
     assert_eq!(target.seen().len(), 1);
