@@ -38,13 +38,15 @@ pub(super) async fn events(rig: &Rig, from: u64) -> Result<Vec<Event>> {
 #[derive(Debug, Clone)]
 pub(super) struct Swap {
     before: Record,
-    /// `None`: the journal names a change that there is not.
-    change: Option<Promise>,
+    change: Promise,
     after: Record,
 }
 
 /// The swaps of a trial that began at this record.
-pub(super) fn of(events: &[Event], begun: &Record) -> Vec<Swap> {
+///
+/// # Errors
+/// The journal names a change of which nobody knows what it leaves behind: nothing can be judged by it.
+pub(super) fn of(events: &[Event], begun: &Record) -> Result<Vec<Swap>> {
     let mut last = begun.clone();
     let mut swaps = Vec::new();
     for event in events.iter().filter(|event| event.instance == INSTANCE) {
@@ -52,11 +54,14 @@ pub(super) fn of(events: &[Event], begun: &Record) -> Vec<Swap> {
             let before = std::mem::replace(&mut last, record.clone());
             // Its cause may stand behind it.
             let name = change.split_whitespace().next().unwrap_or_default().trim_end_matches(':');
-            let change = Promise::ALL.iter().copied().find(|promise| promise.name() == name);
+            let known = Promise::ALL.iter().copied().find(|promise| promise.name() == name);
+            let Some(change) = known else {
+                bail!("the journal has a swap that is not known here: {change:?}");
+            };
             swaps.push(Swap { before, change, after: record.clone() });
         }
     }
-    swaps
+    Ok(swaps)
 }
 
 /// Who owned, in this order, from this record on.
@@ -101,27 +106,42 @@ pub(super) fn gone(begun: &Record, history: &[Swap], struck: &[StartId]) -> Vec<
         let operation = before.operation.as_ref();
         let is_by_restart = operation.is_some_and(|operation| operation.mode == Mode::Restart);
         let why = match change {
-            Some(Promise::Seal) => {
+            Promise::Seal => {
                 stopping = operation.filter(|_| is_by_restart).map(|operation| operation.source.start);
                 continue;
             }
-            Some(Promise::Serve) => {
+            Promise::Serve => {
                 holders.extend(after.served.map(|address| (after.owner.start, address)));
                 continue;
             }
-            Some(Promise::Close) => {
+            Promise::Close => {
                 stopping = None;
                 continue;
             }
-            Some(Promise::Commit) if is_by_restart => Some(Why::Consented),
-            Some(Promise::Restart) => {
+            Promise::Commit if is_by_restart => Some(Why::Consented),
+            Promise::Restart => {
                 let dead = dead(before, operation);
                 let held = holders.contains_key(&dead);
                 let why = [(struck.contains(&dead), Why::Struck), (stopping == Some(dead), Why::Consented)];
                 why.into_iter().find(|(is_so, _)| held && *is_so).map(|(_, why)| why)
             }
             // The state stays with its process, or was handed over.
-            Some(_) | None => continue,
+            Promise::Open
+            | Promise::Commit
+            | Promise::RollBack
+            | Promise::Doom
+            | Promise::Promote
+            // No swaps.
+            | Promise::Mark
+            | Promise::Prepared
+            | Promise::Parked
+            | Promise::Sealed
+            | Promise::Loaded
+            | Promise::Ready
+            | Promise::Serving
+            | Promise::Released
+            | Promise::Dead
+            | Promise::Undone => continue,
         };
         let processes: BTreeSet<_> = std::mem::take(&mut holders).into_values().collect();
         if let Some(why) = why.filter(|_| !processes.is_empty()) {
@@ -177,7 +197,7 @@ mod tests {
                 Event { number: 1, at_unix_ms: 0, instance, operation: None, what }
             })
             .collect();
-        of(&events, &begun())
+        of(&events, &begun()).unwrap()
     }
 
     fn open(mode: Mode) -> Change {
@@ -216,6 +236,17 @@ mod tests {
         assert_eq!(owners(&history(&moved)), [SOURCE, TARGET]);
         let promoted = handoff(&[Change::Seal, Change::Commit, Change::Doom, Change::Promote]);
         assert_eq!(owners(&history(&promoted)), [SOURCE, TARGET, SOURCE]);
+    }
+
+    #[test]
+    fn a_swap_that_is_not_known_is_not_taken_for_one_that_leaves_nothing_behind() {
+        for change in ["replace: a person gave its node up", "found", ""] {
+            let what = What::Swapped { change: change.to_owned(), record: begun() };
+            let instance = INSTANCE.to_owned();
+            let event = Event { number: 1, at_unix_ms: 0, instance, operation: None, what };
+            let error = of(&[event], &begun()).unwrap_err().to_string();
+            assert!(error.contains("not known here") && error.contains(change), "{error}");
+        }
     }
 
     #[test]

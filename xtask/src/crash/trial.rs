@@ -177,7 +177,7 @@ impl Trial<'_> {
         self.verdict.ended = true;
         let seen = self.watch.end().await.context("nobody watched who accepts requests")?;
         let events = history::events(self.rig, self.last_event + 1).await?;
-        let history = history::of(&events, &self.before);
+        let history = history::of(&events, &self.before)?;
         judge_owners(&mut self.verdict, &seen, &history::owners(&self.before, &history));
         let struck = self.cell.struck_alone(self.before.owner.start, self.killed);
         let gone = history::gone(&self.before, &history, &struck);
