@@ -46,8 +46,6 @@ pub(crate) struct Tracker {
     pub(crate) terms: Terms,
     /// Why it was opened. Only a person opens any.
     pub(crate) reason: Reason,
-    /// That it loses the state is in the journal.
-    pub(crate) loss_kept: bool,
     /// Its owner was replaced because a person gave a node up.
     node_lost: bool,
     /// Gateways were told to park.
@@ -77,7 +75,6 @@ impl Tracker {
             because: None,
             terms,
             reason: Reason::Person,
-            loss_kept: false,
             node_lost: false,
             parks: false,
             state_bytes: None,

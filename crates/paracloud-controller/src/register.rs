@@ -42,7 +42,8 @@ enum Job {
         instance: String,
         /// The record it must still be, and the one that replaces it.
         records: Box<(Option<Record>, Record)>,
-        event: Event,
+        /// The entries that say so.
+        events: Vec<Event>,
         answer: oneshot::Sender<Result<Swap<Record>, StoreError>>,
     },
     Keep(Event),
@@ -77,16 +78,17 @@ impl std::fmt::Debug for Job {
 }
 
 impl Register {
-    /// Swaps a record together with the entry that says so. The only error in the answer is a full disk.
+    /// Swaps a record together with the entries that say so, and what follows from it, a few: all of it is on disk, or
+    /// nothing. The only error in the answer is a full disk.
     pub(crate) async fn swap(
         &self,
         instance: &str,
         expected: Option<&Record>,
         new: &Record,
-        event: Event,
+        events: Vec<Event>,
     ) -> Result<Result<Swap<Record>, StoreError>, Gone> {
         let (instance, records) = (instance.to_owned(), Box::new((expected.cloned(), new.clone())));
-        self.ask(|answer| Job::Swap { instance, records, event, answer }).await
+        self.ask(|answer| Job::Swap { instance, records, events, answer }).await
     }
 
     /// Keeps an entry, soon.
@@ -262,9 +264,9 @@ impl Clerk {
 
     fn work_on(&mut self, job: Job) -> Result<(), StoreError> {
         match job {
-            Job::Swap { instance, records, event, answer } => {
+            Job::Swap { instance, records, events, answer } => {
                 let (expected, new) = *records;
-                let swapped = self.swap(&instance, expected.as_ref(), &new, event);
+                let swapped = self.swap(&instance, expected.as_ref(), &new, events);
                 let swapped = tolerated(swapped)?;
                 let _ = answer.send(swapped);
             }
@@ -305,11 +307,11 @@ impl Clerk {
         instance: &str,
         expected: Option<&Record>,
         new: &Record,
-        event: Event,
+        events: Vec<Event>,
     ) -> Result<Swap<Record>, StoreError> {
-        let along = self.along();
+        let along = self.along(events.len());
         let mut entries: Vec<_> = self.waiting.iter().take(along).cloned().collect();
-        entries.push(event);
+        entries.extend(events);
         self.number(&mut entries)?;
         let swapped = match self.rooms.get_mut(instance) {
             Some(room) => self.store.swap_within(room, instance, expected, new, &entries)?,
@@ -331,10 +333,10 @@ impl Clerk {
         Ok(swapped)
     }
 
-    /// How many of the waiting entries the next swap takes along.
-    fn along(&self) -> usize {
+    /// How many of the waiting entries a swap takes along beside so many of its own.
+    fn along(&self, own: usize) -> usize {
         let mut bytes = 0;
-        let fits = self.waiting.iter().take(ENTRIES_PER_WRITE_MAX - 1).take_while(|event| {
+        let fits = self.waiting.iter().take(ENTRIES_PER_WRITE_MAX.saturating_sub(own)).take_while(|event| {
             bytes += serde_json::to_vec(event).map_or(ALONG_BYTES_MAX, |text| text.len());
             bytes <= ALONG_BYTES_MAX
         });

@@ -6,6 +6,7 @@ use crate::operations::{FIGURES_WAIT, Tracker};
 use crate::peers::{Out, Peer};
 use crate::register::{Gone, swapped};
 use crate::store::{StoreError, Swap};
+use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::cause::Cause;
 use paracloud_core::migration::coordinator::{Command, Effect, Input};
 use paracloud_core::migration::promises::{Point, Promise};
@@ -127,12 +128,14 @@ impl Instance {
         }
         let promise = Promise::of_change(&change);
         failpoint::reached(promise, Point::BeforePersist, WHO).await;
-        if change == Change::Close {
-            self.keep_loss(&current, &new).await?;
-        }
         let name = &self.app.name;
-        let event = swapped(name, self.change_text(&change), &new);
-        match control.register.swap(name, Some(&current), &new, event).await? {
+        let mut events = vec![swapped(name, self.change_text(&change), &new)];
+        if let Some((operation, lost)) = self.loss(&change, &current, &new) {
+            let lost = journal::event(name, operation, lost);
+            // What an operation costs comes before its end.
+            events.insert(usize::from(operation.is_none()), lost);
+        }
+        match control.register.swap(name, Some(&current), &new, events).await? {
             Ok(Swap::Applied) => {
                 failpoint::reached(promise, Point::AfterPersist, WHO).await;
                 self.applied(&change, &current, &new).await?;
@@ -158,13 +161,45 @@ impl Instance {
         }
     }
 
-    /// What an operation costs is kept just before its end, so that both are written at once.
-    async fn keep_loss(&mut self, open: &Record, closed: &Record) -> Result<(), Gone> {
-        let Some(tracker) = self.tracker.as_mut().filter(|tracker| !tracker.loss_kept) else { return Ok(()) };
-        let Some((by, consent)) = tracker.loss(&self.app, open, closed) else { return Ok(()) };
-        tracker.loss_kept = true;
-        let lost = What::StateLost { by, consent };
-        self.control.register.keep(journal::event(&self.app.name, Some(tracker.operation), lost)).await
+    /// That the state is lost with this change, and in which operation. It is written together with the swap: whoever
+    /// reads the journal after a crash finds both or neither.
+    fn loss(
+        &self,
+        change: &Change,
+        before: &Record,
+        after: &Record,
+    ) -> Option<(Option<OperationNumber>, What)> {
+        let lost = |(by, consent)| What::StateLost { by, consent };
+        match change {
+            Change::Close => {
+                let tracker = self.tracker.as_ref()?;
+                Some((Some(tracker.operation), lost(tracker.loss(&self.app, before, after)?)))
+            }
+            Change::Restart { .. } | Change::Replace(_) if self.loses_at_rest(before) => {
+                let why = if matches!(change, Change::Replace(_)) {
+                    (Loss::Node, Consent::Person)
+                } else {
+                    (Loss::Death, Consent::Nobody)
+                };
+                Some((None, lost(why)))
+            }
+            Change::Open { .. }
+            | Change::Seal
+            | Change::Commit
+            | Change::Serve(_)
+            | Change::Doom
+            | Change::Promote
+            | Change::RollBack(_)
+            | Change::Restart { .. }
+            | Change::Replace(_) => None,
+        }
+    }
+
+    /// Whether a new process in the place of this record's owner begins without what that one held, and nobody has said
+    /// so: of one in an operation, its end says what it cost; who ended the cloud may have said so.
+    fn loses_at_rest(&self, before: &Record) -> bool {
+        let held = self.app.state == State::Stateful && before.served.is_some() && !self.history.lost;
+        held && before.operation.is_none()
     }
 
     /// The disk is full, and nothing was reserved for this swap.
@@ -205,19 +240,8 @@ impl Instance {
                 self.history.serves(journal::now_unix_ms());
             }
             Change::Restart { .. } | Change::Replace(_) => {
+                self.history.lost |= self.loses_at_rest(before);
                 self.history.served_unix_ms = None;
-                // Of one in an operation, its end says what it cost; who ended the cloud may have said so.
-                let held = self.app.state == State::Stateful && before.served.is_some() && !self.history.lost;
-                if held && before.operation.is_none() {
-                    self.history.lost = true;
-                    let (by, consent) = if matches!(change, Change::Replace(_)) {
-                        (Loss::Node, Consent::Person)
-                    } else {
-                        (Loss::Death, Consent::Nobody)
-                    };
-                    let lost = What::StateLost { by, consent };
-                    self.control.register.keep(journal::event(&self.app.name, None, lost)).await?;
-                }
             }
             Change::Seal | Change::Commit | Change::Doom | Change::RollBack(_) | Change::Close => {}
         }

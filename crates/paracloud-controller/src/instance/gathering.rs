@@ -92,7 +92,7 @@ impl Instance {
                 Verdict::Newest(record) => (record, "found"),
             };
         let event = swapped(&self.app.name, change.to_owned(), &record);
-        match control.register.swap(&self.app.name, gathering.own.as_ref(), &record, event).await? {
+        match control.register.swap(&self.app.name, gathering.own.as_ref(), &record, vec![event]).await? {
             Ok(Swap::Applied) => {}
             Ok(Swap::Refused(_)) => {
                 tracing::error!(instance = self.app.name, "somebody else writes this register");

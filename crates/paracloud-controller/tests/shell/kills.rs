@@ -1,12 +1,13 @@
 //! A controller that is killed at each of its promises. It is a process of its own: this test binary again.
 
+use crate::player::Agent;
 use crate::town::{Controller, Person, Town, WAIT, soon, swaps};
 use paracloud_core::ids::NodeId;
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::register::Record;
 use paracloud_substrate::failpoint;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::person::{Conclusion, Event, What};
+use paracloud_substrate::person::{Conclusion, Consent, Event, Loss, What};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -126,6 +127,41 @@ async fn a_controller_killed_while_it_gives_a_move_up_gives_it_up() {
         let swapped = killed_at(test, Promise::RollBack, point, true).await;
         let (_, last) = swapped.last().unwrap();
         assert_eq!((last.owner.node, last.incarnation.0), (NodeId(1), 1), "{point}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_state_of_a_dead_owner_is_lost_is_on_disk_with_its_successor() {
+    if tokio::task::block_in_place(|| std::thread::spawn(runs_as_the_child).join().unwrap()) {
+        return;
+    }
+    let test = "kills::that_the_state_of_a_dead_owner_is_lost_is_on_disk_with_its_successor";
+    for point in POINTS {
+        let town = Town::new();
+        let failpoints = tempfile::tempdir().unwrap();
+        let (first, _second, _one, _two) = town.populate();
+        let mut controller = Process::start(test, &town, failpoints.path());
+        town.until(is_served).await;
+        soon(async { while town.web().await.phase != paracloud_core::migration::Phase::Idle {} }).await;
+        let armed = failpoints.path().join(format!("restart.{point}"));
+        std::fs::write(&armed, "").unwrap();
+        let before = town.web().await.record.unwrap();
+        drop(first);
+        town.gates.lock().unwrap().open.clear();
+        let _back = Agent::knowing(&town, 1, Some(before.clone()), &[], &[before.owner.start.0]);
+        exists(&armed.with_extension(format!("{point}.fired"))).await;
+        controller.kill();
+        let _controller = Process::start(test, &town, failpoints.path());
+        let replaced = |record: Record| record.owner != before.owner && record.served.is_some();
+        soon(async { while !town.web().await.record.is_some_and(replaced) {} }).await;
+        // What is read up to the successor's own word is all that could say so.
+        let is_serving = |event: &Event| {
+            matches!(&event.what, What::Swapped { change, record }
+                if change == "serve" && record.owner != before.owner)
+        };
+        let seen = town.until(is_serving).await;
+        let lost = What::StateLost { by: Loss::Death, consent: Consent::Nobody };
+        assert_eq!(seen.iter().filter(|event| event.what == lost).count(), 1, "{point}: {seen:#?}");
     }
 }
 

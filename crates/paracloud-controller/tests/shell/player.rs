@@ -221,6 +221,9 @@ impl Node {
         if owner.node == self.id {
             if self.dead.contains(&owner.start) {
                 said.push(FromAgent::Dead { start: owner.start });
+                // With no operation open, it is the agent that asks for another one.
+                let (expected, fresh) = (record.clone(), paracloud_substrate::fresh_start_id());
+                said.extend(record.operation.is_none().then_some(FromAgent::Propose { expected, fresh }));
             } else if record.owner_is_to_be_started() || self.runs_unaware(record) {
                 self.alive.insert(owner.start, false);
                 self.open(owner.start);
