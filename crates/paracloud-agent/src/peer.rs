@@ -1,7 +1,8 @@
 //! Who is at the other end of a socket: only processes of the start that the socket belongs to may speak there.
 
 use crate::processes::ProcessDirectory;
-use paracloud_substrate::process::Identity;
+use paracloud_substrate::process::Trail;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
@@ -10,21 +11,66 @@ use std::sync::{Arc, OnceLock};
 pub(crate) struct Peers {
     process: ProcessDirectory,
     /// Read once: it never changes, and is there before the program runs.
-    identity: Arc<OnceLock<Identity>>,
+    trail: Arc<OnceLock<Trail>>,
 }
 
 impl Peers {
     pub(crate) fn of(process: ProcessDirectory) -> Self {
-        Self { process, identity: Arc::default() }
+        Self { process, trail: Arc::default() }
     }
 
-    /// Whether the process that connected belongs to this start. What cannot be proved is a no.
+    /// Whether the process that connected belongs to this start. What cannot be proved is a no: so is a process whose
+    /// session has the number of one that is dead, unless it proves itself to be of it.
     pub(crate) fn allow(&self, socket: impl AsFd) -> bool {
         let Ok(peer) = rustix::net::sockopt::socket_peercred(socket) else { return false };
-        let known = self.identity.get().cloned().or_else(|| {
-            let identity = self.process.identity().ok()??;
-            Some(self.identity.get_or_init(|| identity).clone())
-        });
-        known.is_some_and(|identity| identity.covers(peer.pid.as_raw_nonzero().get()))
+        let trail = match self.trail.get() {
+            Some(trail) => trail,
+            None => match self.read() {
+                Ok(Some(trail)) => self.trail.get_or_init(|| trail),
+                Ok(None) | Err(_) => return false,
+            },
+        };
+        trail.covers(peer.pid.as_raw_nonzero().get())
+    }
+
+    /// `None`: it has not become the program yet.
+    fn read(&self) -> io::Result<Option<Trail>> {
+        let Some(leader) = self.process.identity()? else { return Ok(None) };
+        let spec = self.process.spec()?;
+        Ok(Some(Trail::of(leader, (paci::env::ENDPOINT, spec.endpoint()), &self.process.log())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_substrate::process::Identity;
+    use std::os::unix::net::UnixStream;
+
+    /// What a program is started with, as far as it counts here.
+    const SPEC: &str = r#"{"start":"000000000000000a","app":"web","instance":"web","node":"n1","command":["true"],
+        "env":{"PACI_ENDPOINT":"unix:///nobody/has/this"},"directory":"/","address":"127.0.1.1:20000",
+        "stop_grace_ms":1,"up_lock":"/nobody","trace":"/nobody"}"#;
+
+    /// Whether this very process may speak where a start with this identity does.
+    fn is_allowed(identity: &Identity) -> bool {
+        let directory = tempfile::tempdir().unwrap();
+        let process = ProcessDirectory::at(directory.path().to_owned());
+        std::fs::write(directory.path().join("spec.json"), SPEC).unwrap();
+        std::fs::write(directory.path().join("identity.json"), serde_json::to_vec(identity).unwrap())
+            .unwrap();
+        let (near, _far) = UnixStream::pair().unwrap();
+        Peers::of(process).allow(near)
+    }
+
+    #[test]
+    fn a_process_whose_session_has_the_number_of_a_dead_start_is_refused() {
+        let own = Identity::own().unwrap();
+        assert!(is_allowed(&own), "this very start");
+        let session = rustix::process::getsid(None).unwrap().as_raw_nonzero().get();
+        // Its program had the number of this session in another life of the machine, or before in this one.
+        let reboot = Identity { pid: session, boot_id: "an earlier one".to_owned(), ..own.clone() };
+        let earlier = Identity { pid: session, start_ticks: 0, ..own };
+        assert!(!is_allowed(&reboot) && !is_allowed(&earlier));
     }
 }

@@ -1,8 +1,10 @@
 //! Who a process is, for whoever did not start it: its pid, when it was started, and in which life of the machine.
 //! A pid alone may be somebody else by now.
 
+mod ending;
 mod trail;
 
+pub use ending::{Ending, signal_each};
 pub use trail::{Number, Trail};
 
 use procfs::process::Process;
@@ -21,9 +23,6 @@ pub struct Identity {
     /// The life of the machine.
     pub boot_id: String,
 }
-
-/// The longest chain of parents that is followed.
-const ANCESTORS_MAX: usize = 64;
 
 impl Identity {
     /// A process that is there now.
@@ -84,25 +83,6 @@ impl Identity {
         // Looked at after the handle was opened: so the handle is this process's.
         Ok(self.is_alive()?.then_some(handle))
     }
-
-    /// Whether `pid` is this process, in its session, or a descendant of it.
-    pub fn covers(&self, pid: i32) -> bool {
-        let mut current = pid;
-        for _ in 0..ANCESTORS_MAX {
-            if current == self.pid {
-                return self.is_alive().unwrap_or(false);
-            }
-            let Ok(stat) = Process::new(current).and_then(|process| process.stat()) else { return false };
-            if stat.session == self.pid {
-                return true;
-            }
-            if stat.ppid <= 1 {
-                return false;
-            }
-            current = stat.ppid;
-        }
-        false
-    }
 }
 
 /// Sends a signal through a handle. A process that is gone has heard it.
@@ -141,7 +121,6 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let identity = Identity::of(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(identity.is_alive().unwrap());
-        assert!(Identity::own().unwrap().covers(identity.pid), "a child is covered by its parent");
         let handle = identity.open().unwrap().unwrap();
         signal(&handle, Signal::KILL).unwrap();
         rustix::event::poll(

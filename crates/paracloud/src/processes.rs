@@ -1,13 +1,14 @@
 //! The processes of a cloud's directory, seen from outside: for logs, and to leave nothing behind.
 
+mod left;
 mod seen;
 
+use left::Search;
 use paracloud_core::ids::StartId;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::process::{Identity, Trail};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use paracloud_substrate::process::{Identity, Trail, signal_each};
+use rustix::process::Signal;
 use serde::Deserialize;
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -31,8 +32,8 @@ pub struct Process {
     pub begun: SystemTime,
     /// Its directory.
     pub directory: PathBuf,
-    /// Sessions that were seen running, whatever the directory says.
-    sessions: Vec<i32>,
+    /// Leaders of sessions that were seen running, whatever the directory says.
+    seen: Vec<Identity>,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +45,7 @@ impl Process {
     /// One whose directory this is.
     pub fn at(node: &str, start: StartId, instance: &str, begun: SystemTime, directory: &Path) -> Self {
         let (node, instance) = (node.to_owned(), instance.to_owned());
-        Self { node, start, instance, begun, directory: directory.to_owned(), sessions: Vec::new() }
+        Self { node, start, instance, begun, directory: directory.to_owned(), seen: Vec::new() }
     }
 
     /// Where its output is.
@@ -58,10 +59,23 @@ impl Process {
         Some(paci::env::Endpoint::in_directory(&node.join("s").join(self.start.to_string())).to_string())
     }
 
+    /// How what is its own is known, if this one became the program or made a session of it.
+    fn trail(&self, leader: Identity) -> Option<Trail> {
+        let endpoint = self.endpoint()?;
+        Some(Trail::of(leader, (paci::env::ENDPOINT, &endpoint), &self.log()))
+    }
+
+    /// Asks it to end, and its group. By handles, so that nobody else is asked who has one of their pids by now.
+    fn ask_to_end(&self, leader: &Identity) {
+        let group = self.trail(leader.clone()).and_then(|trail| trail.group().ok());
+        signal_each(std::slice::from_ref(leader), Signal::TERM);
+        signal_each(&group.unwrap_or_default(), Signal::TERM);
+    }
+
     /// Who it is, if it became the program and has not ended.
     pub fn alive(&self) -> Option<Identity> {
         let known = self.identity().ok().flatten().filter(|identity| identity.is_alive().unwrap_or(true));
-        known.or_else(|| self.sessions.iter().find_map(|leader| Identity::of(*leader).ok()))
+        known.or_else(|| self.seen.iter().find(|leader| leader.is_alive().unwrap_or(true)).cloned())
     }
 
     /// Whether it may have become the program and not have ended. Of one that cannot be read nothing is sure.
@@ -113,115 +127,42 @@ fn read(node: &str, directory: PathBuf) -> Option<Process> {
     Some(Process::at(node, start, &spec.instance, begun, &directory))
 }
 
-/// What must be gone before a directory is quiet: programs with all of their sessions, and shims.
-#[derive(Debug, Default)]
-struct Left {
-    /// Leaders of sessions that still have somebody in them, and those members.
-    sessions: Vec<(i32, Vec<i32>)>,
-    shims: Vec<i32>,
-    /// Of which processes they are: their places in the list that was looked for.
-    of: BTreeSet<usize>,
-}
-
-impl Left {
-    fn is_empty(&self) -> bool {
-        self.sessions.is_empty() && self.shims.is_empty()
-    }
-}
-
 /// Ends all instances of `processes` and their shims: programs are asked first and killed after `grace`. Says whether
 /// everything is gone.
 pub async fn end(processes: &[Process], grace: Duration) -> bool {
-    let leaders: Vec<Identity> = processes.iter().filter_map(Process::alive).collect();
+    let mut search = Search::of(processes);
+    // Who is in a session while its leader lives is known to be of it later. What cannot be seen now is looked for again.
+    let _ = search.look();
     if !grace.is_zero() {
-        for leader in &leaders {
-            to_group(leader.pid, Signal::TERM);
-        }
-        let deadline = Instant::now() + grace;
-        while leaders.iter().any(|leader| leader.is_alive().unwrap_or(false)) && Instant::now() < deadline {
-            sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
-        }
+        let asked = |process: &Process| {
+            let leader = process.alive()?;
+            process.ask_to_end(&leader);
+            Some(leader)
+        };
+        let leaders: Vec<Identity> = processes.iter().filter_map(asked).collect();
+        gone(&leaders, grace).await;
     }
     let deadline = Instant::now() + Duration::from_millis(KILLED_MS_MAX);
     loop {
-        // Looked at again each time: a shim that was about to start its process may have done so meanwhile.
-        let left = left(processes);
-        if left.is_empty() {
+        // Looked at again each time: a shim that was about to start its process may have done so meanwhile, and who has
+        // a number now may be somebody else.
+        if search.look().is_ok() && search.is_empty() {
             return true;
         }
         if Instant::now() >= deadline {
             return false;
         }
-        for pid in &left.shims {
-            to_process(*pid, Signal::KILL);
-        }
-        for (leader, members) in &left.sessions {
-            to_group(*leader, Signal::KILL);
-            members.iter().for_each(|pid| to_process(*pid, Signal::KILL));
-        }
+        search.kill();
         sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
     }
 }
 
 /// What of these still runs, by name.
 pub fn some_left(processes: &[Process]) -> Vec<String> {
-    let left = left(processes);
-    left.of.iter().map(|at| format!("{} on {}", processes[*at].instance, processes[*at].node)).collect()
-}
-
-fn left(processes: &[Process]) -> Left {
-    let mut left = Left::default();
-    let living: Vec<_> = living().collect();
-    let is_there = |leader: &i32| living.iter().any(|(_, stat)| stat.session == *leader);
-    let sessions = |process: &Process| {
-        session_of(process, is_there).into_iter().chain(process.sessions.iter().copied()).collect()
-    };
-    let known: Vec<Vec<i32>> = processes.iter().map(sessions).collect();
-    for (process, stat) in &living {
-        if let Some(at) = known.iter().position(|sessions| sessions.contains(&stat.session)) {
-            left.of.insert(at);
-            match left.sessions.iter_mut().find(|(leader, _)| *leader == stat.session) {
-                Some((_, members)) => members.push(stat.pid),
-                None => left.sessions.push((stat.session, vec![stat.pid])),
-            }
-        } else if let Some(directory) = process.cmdline().ok().and_then(|words| seen::served(&words))
-            && let Some(at) = processes.iter().position(|process| process.directory == Path::new(&directory))
-        {
-            left.of.insert(at);
-            left.shims.push(stat.pid);
-        }
-    }
-    left
-}
-
-/// Every process that acts.
-fn living() -> impl Iterator<Item = (procfs::process::Process, procfs::process::Stat)> {
-    let all = procfs::process::all_processes().into_iter().flatten().flatten();
-    let stats = all.filter_map(|process| process.stat().ok().map(|stat| (process, stat)));
-    stats.filter(|(_, stat)| !matches!(stat.state, 'Z' | 'X' | 'x'))
-}
-
-/// The session of a process, by the pid of its leader, if there is one of this number and it is its own.
-fn session_of(process: &Process, is_there: impl Fn(&i32) -> bool) -> Option<i32> {
-    let leader = process.identity().ok().flatten().filter(|leader| is_there(&leader.pid))?;
-    let pid = leader.pid;
-    let endpoint = process.endpoint()?;
-    let trail = Trail::of(leader, (paci::env::ENDPOINT, &endpoint), &process.log());
-    trail.has_session().unwrap_or(false).then_some(pid)
-}
-
-fn to_group(leader: i32, signal: Signal) {
-    if let Some(pid) = Pid::from_raw(leader) {
-        // Gone is what is wanted.
-        let _ = kill_process_group(pid, signal);
-    }
-}
-
-/// Signals a process. Gone is what is wanted.
-pub fn to_process(pid: i32, signal: Signal) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        let _ = kill_process(pid, signal);
-    }
+    let mut search = Search::of(processes);
+    // What cannot be seen cannot be named; whoever ends it says that it is not sure.
+    let _ = search.look();
+    search.found().map(|process| format!("{} on {}", process.instance, process.node)).collect()
 }
 
 /// Waits until none of these is alive, at most this long; says whether none is.

@@ -1,7 +1,7 @@
 //! Watching one process and all that it leaves behind.
 
 use crate::processes::Exit;
-use paracloud_substrate::process::{Identity, Number, Trail, signal};
+use paracloud_substrate::process::{Ending, Identity, Number, Trail, signal, signal_each};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::io;
@@ -78,7 +78,7 @@ impl Watched {
             };
         }
         signal(&self.handle, which)?;
-        each(&self.trail.group()?, which);
+        signal_each(&self.trail.group()?, which);
         Ok(())
     }
 
@@ -131,16 +131,6 @@ fn signal_own_group(child: &Identity, which: Signal) -> io::Result<bool> {
     }
 }
 
-/// Signals these, each by a handle that can mean nobody else.
-fn each(identities: &[Identity], which: Signal) {
-    for identity in identities {
-        if let Ok(Some(handle)) = identity.open() {
-            // Who cannot be signalled is seen at the next look, and said there.
-            let _ = signal(&handle, which);
-        }
-    }
-}
-
 /// Ends what a dead process has left, and returns once nothing is left. `is_own`: it is a child that was not waited for.
 ///
 /// Nobody is signalled by a number that may have come to be somebody else's: see [`Trail`].
@@ -148,22 +138,14 @@ fn each(identities: &[Identity], which: Signal) {
 /// This has no bound of its own: death is proved or not reported. Who does not die is said in the log.
 pub(crate) async fn end_leftovers(trail: &mut Trail, is_own: bool) {
     let mut sweeps = 0_u32;
-    let mut told = Vec::new();
+    let mut ending = Ending::default();
     loop {
         if is_own {
             let _ = signal_own_group(trail.leader(), Signal::KILL);
         }
         let left = trail.look();
-        if let Ok(left) = &left
-            && let Some((last, others)) = left.split_last()
-        {
-            // It proves whose the session is: not before nobody else comes into it.
-            let is_last = others.iter().all(|identity| told.contains(identity));
-            each(others, Signal::KILL);
-            if is_last {
-                each(std::slice::from_ref(last), Signal::KILL);
-            }
-            told = others.to_vec();
+        if let Ok(left) = &left {
+            ending.kill(left);
         }
         sweeps = sweeps.saturating_add(1);
         let is_time_to_say = sweeps.is_multiple_of(SWEEPS_UNTIL_SAID);

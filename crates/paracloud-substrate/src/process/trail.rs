@@ -21,6 +21,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// The longest chain of parents that is followed.
+const ANCESTORS_MAX: usize = 64;
+
 /// Who has the pid of a process now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
@@ -45,7 +48,6 @@ pub struct Trail {
 /// A living process, as it was looked at.
 struct Living {
     identity: Identity,
-    group: i32,
     session: i32,
     has_variable: bool,
 }
@@ -58,6 +60,22 @@ impl Trail {
         Self { leader, variable, log: log.to_owned(), seen: BTreeSet::new() }
     }
 
+    /// That of whoever made a session of this number: of a process that has the number, dead though it may be, or of one
+    /// that is gone.
+    ///
+    /// # Errors
+    /// Nothing can be known of processes.
+    pub fn of_session(number: i32, variable: (&str, &str), log: &Path) -> io::Result<Self> {
+        let leader = match Identity::of(number) {
+            Ok(leader) => leader,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Identity { pid: number, start_ticks: 0, boot_id: boot_id()? }
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self::of(leader, variable, log))
+    }
+
     /// Whose trail it is.
     pub fn leader(&self) -> &Identity {
         &self.leader
@@ -68,24 +86,54 @@ impl Trail {
     /// # Errors
     /// Processes cannot be listed; nothing is known then.
     pub fn group(&self) -> io::Result<Vec<Identity>> {
-        let group = self.living()?.into_iter().filter(|living| living.group == self.leader.pid);
-        let group = group.map(|living| living.identity).collect();
+        let group = self.living(|stat| stat.pgrp == self.leader.pid)?;
+        let group = group.into_iter().map(|living| living.identity).collect();
         // Looked at after they were: so the number was its own all the while.
         Ok(if self.leader.number()? == Number::Its { group } else { Vec::new() })
     }
 
-    /// Whether the session of its number, if there is one, is its own.
+    /// The process itself, if it lives, and its session. The last one is the one to end last, as in [`Trail::look`].
     ///
     /// # Errors
     /// Processes cannot be listed; nothing is known then.
-    pub fn has_session(&self) -> io::Result<bool> {
-        let living = self.living()?;
-        let is_proof = |living: &Living| living.session == self.leader.pid && self.proves(living);
-        Ok(match self.leader.number()? {
-            Number::Its => true,
-            Number::Others => false,
-            Number::Nobodys => living.iter().any(is_proof),
-        })
+    pub fn session(&mut self) -> io::Result<Vec<Identity>> {
+        let number = self.leader.pid;
+        let session = self.living(|stat| stat.session == number)?;
+        let members = self.members(&session)?.unwrap_or_default();
+        let leader = self.leader.is_alive()?.then(|| self.leader.clone());
+        Ok(leader.into_iter().chain(members).collect())
+    }
+
+    /// Whether a process is of it: the process itself, or in its session, or descended from one of these. What is not
+    /// sure is a no.
+    pub fn covers(&self, pid: i32) -> bool {
+        let Ok(boot_id) = boot_id() else { return false };
+        let mut current = pid;
+        // Nobody has a parent that is younger; who seems to has lost his, and its number was given away.
+        let mut born_at = u64::MAX;
+        for _ in 0..ANCESTORS_MAX {
+            let Ok(process) = Process::new(current) else { return false };
+            let Ok(stat) = process.stat() else { return false };
+            if stat.starttime > born_at {
+                return false;
+            }
+            if current == self.leader.pid {
+                return self.leader.is_alive().unwrap_or(false);
+            }
+            if stat.session == self.leader.pid {
+                let is_proof = || self.look_at(&process, &stat, &boot_id).is_some_and(|it| self.proves(&it));
+                return match self.leader.number() {
+                    Ok(Number::Its) => true,
+                    Ok(Number::Nobodys) => is_proof(),
+                    Ok(Number::Others) | Err(_) => false,
+                };
+            }
+            if stat.ppid <= 1 {
+                return false;
+            }
+            (current, born_at) = (stat.ppid, stat.starttime);
+        }
+        false
     }
 
     /// Everything that is left: its session, and whoever has its variable in the environment. A program hands its
@@ -98,40 +146,50 @@ impl Trail {
     /// # Errors
     /// Processes cannot be listed; nothing is known then.
     pub fn look(&mut self) -> io::Result<Vec<Identity>> {
-        let living = self.living()?;
         let (session, elsewhere): (Vec<_>, Vec<_>) =
-            living.into_iter().partition(|living| living.session == self.leader.pid);
-        let elsewhere = elsewhere.into_iter().filter(|living| living.has_variable);
-        let mut left: Vec<_> = elsewhere.map(|living| living.identity).collect();
-        let number = self.leader.number()?;
-        let proof = session.iter().position(|living| self.proves(living));
-        if number == Number::Its || (number == Number::Nobodys && proof.is_some()) {
-            left.extend(session.iter().map(|living| living.identity.clone()));
-            self.seen = session.iter().map(|living| key(&living.identity)).collect();
-            if let Some(proof) = proof {
-                let last = session[proof].identity.clone();
-                left.retain(|identity| *identity != last);
-                left.push(last);
-            }
-        } else {
-            let with_variable = session.into_iter().filter(|living| living.has_variable);
-            left.extend(with_variable.map(|living| living.identity));
+            self.living(|_| true)?.into_iter().partition(|living| living.session == self.leader.pid);
+        let with_variable = |living: Living| living.has_variable.then_some(living.identity);
+        let mut left: Vec<_> = elsewhere.into_iter().filter_map(with_variable).collect();
+        match self.members(&session)? {
+            Some(members) => left.extend(members),
+            None => left.extend(session.into_iter().filter_map(with_variable)),
         }
         Ok(left)
     }
 
-    /// Every living process but the leader.
-    fn living(&self) -> io::Result<Vec<Living>> {
+    /// The members of the session of its number but the leader, if it is its own; who proves that is the last of them.
+    fn members(&mut self, session: &[Living]) -> io::Result<Option<Vec<Identity>>> {
+        let number = self.leader.number()?;
+        let proof = session.iter().position(|living| self.proves(living));
+        if number == Number::Its || (number == Number::Nobodys && proof.is_some()) {
+            self.seen = session.iter().map(|living| key(&living.identity)).collect();
+            let mut members: Vec<_> = session.iter().map(|living| living.identity.clone()).collect();
+            if let Some(proof) = proof {
+                let last = members.remove(proof);
+                members.push(last);
+            }
+            Ok(Some(members))
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Every living process but the leader, of those whose state is wanted.
+    fn living(&self, is_wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<Living>> {
         let boot_id = boot_id()?;
         let all = procfs::process::all_processes().map_err(into_io)?;
         let living = all.flatten().filter_map(|process| {
-            let stat = process.stat().ok().filter(|stat| !is_dead(stat))?;
-            let identity = Identity { pid: stat.pid, start_ticks: stat.starttime, boot_id: boot_id.clone() };
-            let (group, session) = (stat.pgrp, stat.session);
-            let has_variable = self.is_in_environment(&process);
-            (identity != self.leader).then_some(Living { identity, group, session, has_variable })
+            let stat = process.stat().ok().filter(|stat| !is_dead(stat) && is_wanted(stat))?;
+            self.look_at(&process, &stat, &boot_id)
         });
         Ok(living.collect())
+    }
+
+    /// A process that is not the leader.
+    fn look_at(&self, process: &Process, stat: &Stat, boot_id: &str) -> Option<Living> {
+        let identity = Identity { pid: stat.pid, start_ticks: stat.starttime, boot_id: boot_id.to_owned() };
+        let has_variable = self.is_in_environment(process);
+        (identity != self.leader).then_some(Living { identity, session: stat.session, has_variable })
     }
 
     fn is_in_environment(&self, process: &Process) -> bool {

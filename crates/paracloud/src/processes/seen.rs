@@ -2,9 +2,11 @@
 //! long as they are there: who removed them has ended nothing by that.
 
 use super::Process;
+use super::left::is_dead;
 use paci::env::{ENDPOINT, Endpoint, INSTANCE};
 use paracloud_core::ids::StartId;
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::process::Identity;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::SystemTime;
@@ -20,7 +22,7 @@ pub(super) fn all(layout: &Layout) -> Vec<Process> {
 
 fn see(layout: &Layout, process: &procfs::process::Process, known: &mut Vec<Process>) {
     let Ok(stat) = process.stat() else { return };
-    if matches!(stat.state, 'Z' | 'X' | 'x') {
+    if is_dead(&stat) {
         return;
     }
     if let Some(directory) = process.cmdline().ok().and_then(|words| served(&words)) {
@@ -30,7 +32,8 @@ fn see(layout: &Layout, process: &procfs::process::Process, known: &mut Vec<Proc
         return;
     }
     // Of a session its leader, or whom the leader left behind: who inherited the variables elsewhere is somebody else.
-    if stat.session != stat.pid && procfs::process::Process::new(stat.session).is_ok() {
+    let leads = stat.session == stat.pid;
+    if !leads && acts(stat.session) {
         return;
     }
     let Ok(environment) = process.environ() else { return };
@@ -40,9 +43,15 @@ fn see(layout: &Layout, process: &procfs::process::Process, known: &mut Vec<Proc
         return;
     };
     let process = known_as(layout, known, &node, start, text(INSTANCE).unwrap_or("a process"));
-    if !process.sessions.contains(&stat.session) {
-        process.sessions.push(stat.session);
-    }
+    // What a leader has left behind is looked for when it is ended.
+    let leader = Identity::of(stat.pid).ok().filter(|it| leads && it.start_ticks == stat.starttime);
+    process.seen.extend(leader);
+}
+
+/// Whether a process has this number and is not dead.
+fn acts(pid: i32) -> bool {
+    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| !is_dead(&stat))
 }
 
 /// The one of this start, known from now on if it was not.

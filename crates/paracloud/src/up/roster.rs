@@ -1,10 +1,10 @@
 //! Who the shells of an `up` are, in a file: so that the next `up` can end those of one that was killed.
 
 use crate::failure::Failure;
-use crate::processes::{self, to_process};
+use crate::processes;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::process::Identity;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -73,9 +73,12 @@ pub fn read(layout: &Layout) -> BTreeMap<String, Identity> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// Asks a child to end.
+/// Asks a child to end that was not waited for yet: its pid is nobody else's.
 pub fn ask_to_end(pid: u32) {
-    to_process(pid.cast_signed(), Signal::TERM);
+    if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+        // Gone is what is wanted.
+        let _ = kill_process(pid, Signal::TERM);
+    }
 }
 
 #[cfg(test)]

@@ -133,3 +133,53 @@ fn who_writes_to_the_log_proves_whose_the_session_is_and_who_reads_it_does_not()
     assert_eq!(left(&writes), [writes.member.clone()]);
     assert!(left(&reads).is_empty());
 }
+
+/// Whether the leader and the member belong to a leader that had the variable with this value.
+fn covers(leader: &Identity, value: &str, session: &Session) -> (bool, bool) {
+    let trail = Trail::of(leader.clone(), (NAME, value), Path::new("/no/such/log"));
+    (trail.covers(session.identity.pid), trail.covers(session.member.pid))
+}
+
+#[test]
+fn a_session_that_has_the_number_of_a_dead_process_is_not_covered_by_it() {
+    let mut session = Session::of("env -i", "f", Stdio::null());
+    let own = session.identity.clone();
+    let reboot = Identity { boot_id: "an earlier one".to_owned(), ..own.clone() };
+    assert_eq!(covers(&own, "f", &session), (true, true));
+    for dead in [session.earlier(), reboot] {
+        assert_eq!(covers(&dead, "f", &session), (false, false), "{dead:?}");
+    }
+    session.leader_ends();
+    assert_eq!(covers(&own, "f", &session), (false, true), "it was not reaped");
+    session.reap();
+    assert_eq!(covers(&own, "f", &session), (false, false), "nobody proves whose the session is");
+}
+
+#[test]
+fn whoever_is_left_in_a_session_is_covered_if_it_proves_whose_it_is() {
+    let mut session = Session::of("", "g", Stdio::null());
+    session.reap();
+    assert_eq!(covers(&session.identity, "g", &session), (false, true));
+    assert_eq!(covers(&session.identity, "another", &session), (false, false));
+    assert_eq!(covers(&session.earlier(), "g", &session), (false, true), "nobody has the number");
+}
+
+#[test]
+fn who_left_the_session_is_covered_as_long_as_its_parents_live() {
+    let session = Session::of("", "h", Stdio::null());
+    let own = Trail::of(Identity::own().unwrap(), (NAME, "another"), Path::new(""));
+    assert!(own.covers(session.identity.pid) && own.covers(session.member.pid));
+    let beside = Trail::of(session.member.clone(), (NAME, "another"), Path::new(""));
+    assert!(!beside.covers(session.identity.pid) && !beside.covers(own.leader().pid));
+}
+
+#[test]
+fn a_session_is_told_with_its_leader_and_of_one_that_is_gone_only_if_it_is_proved() {
+    let mut session = Session::of("", "i", Stdio::null());
+    let number = session.identity.pid;
+    let told = |value| Trail::of_session(number, (NAME, value), Path::new("")).unwrap().session().unwrap();
+    assert_eq!(told("i"), [session.identity.clone(), session.member.clone()]);
+    session.reap();
+    assert_eq!(told("i"), [session.member.clone()]);
+    assert!(told("another").is_empty());
+}
