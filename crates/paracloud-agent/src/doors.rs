@@ -147,10 +147,10 @@ struct Watch {
 impl Watch {
     /// What the contract does not allow is shown to people: to the application it is an error like any other, and it may
     /// never tell.
-    fn breach(&self, what: String) {
+    fn breach(&self, what: String, answers: bool) {
         let told = self.breaches.lock().unwrap_or_else(PoisonError::into_inner).take(what);
         if let Some(what) = told {
-            let _ = self.events.try_send(Event::Breach { start: self.start, what });
+            let _ = self.events.try_send(Event::Breach { start: self.start, what, answers });
         }
     }
 }
@@ -176,7 +176,7 @@ async fn converse(stream: UnixStream, door: Door) {
         .await;
     if let Err(error) = served {
         if allowed && error.is_parse() {
-            watch.breach(format!("what it sent is no request of HTTP/1.1: {error}"));
+            watch.breach(format!("what it sent is no request of HTTP/1.1: {error}"), false);
         }
         tracing::debug!(%error, "a connection of an application ended badly");
     }
@@ -204,6 +204,7 @@ impl Door {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
         let (head, body) = request.into_parts();
         let route = self.admit(&head);
+        let answers = matches!(route, Ok(Route::Answer { .. }));
         let bytes_max = route.as_ref().map_or(0, Route::body_bytes_max);
         let waits = head.headers.contains_key(EXPECT);
         let mut seen_bytes = 0;
@@ -223,7 +224,7 @@ impl Door {
             } else {
                 error.message.clone()
             };
-            self.watch.breach(format!("{call}: {}: {why}", error.code));
+            self.watch.breach(format!("{call}: {}: {why}", error.code), answers);
         }
         reply
     }
@@ -371,7 +372,7 @@ async fn join(mut stream: UnixStream, peers: Peers, watch: Watch) {
         Ok(_) => Err(JoinRefusal::TokenUnknown),
         Err(refusal) => {
             if peers.allow(&stream) {
-                watch.breach(format!("channel: {refusal}: what it sent is no line that joins"));
+                watch.breach(format!("channel: {refusal}: what it sent is no line that joins"), false);
             }
             Err(refusal)
         }

@@ -170,6 +170,13 @@ impl Session {
         }
     }
 
+    /// What it is asked, and the operation of the register that it is asked because of, if there is one.
+    pub(crate) fn asked(&self) -> Option<(Option<OperationNumber>, &'static str)> {
+        let upcall = self.desk.open()?;
+        let operation = (!self.ahead).then_some(OperationNumber(upcall.operation));
+        Some((operation, upcall.call.as_ref()?.name()))
+    }
+
     /// The highest operation of the register that it was asked something because of.
     pub(crate) fn heard(&self) -> OperationNumber {
         OperationNumber(self.heard)
@@ -203,10 +210,11 @@ impl Session {
     /// has just become silent.
     pub(crate) fn deliver(&mut self, now_ms: u64, pauses: bool) -> bool {
         if self.poller.as_ref().is_none_or(oneshot::Sender::is_closed) {
-            return false;
+            self.desk.miss(now_ms);
+            return self.desk.falls_silent();
         }
         let Some(upcall) = self.desk.deliver(now_ms) else { return false };
-        let silent = self.desk.is_unanswered();
+        let silent = self.desk.falls_silent();
         // Before it leaves: no later agent may use this number again.
         let left = if pauses { 0 } else { DELIVERIES_OF_A_PAUSE };
         let wanted = upcall.attempt.saturating_add(left);
@@ -222,13 +230,13 @@ impl Session {
         if !handed {
             self.desk.returned();
         }
-        handed && silent
+        silent
     }
 
     /// When there is something to do for it.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         let waits = self.poller.as_ref().is_some_and(|poller| !poller.is_closed());
-        let delivery = if waits { self.desk.due_ms() } else { None };
+        let delivery = if waits { self.desk.due_ms() } else { self.desk.misses_ms() };
         let hello = self.hello.as_ref().map(|(_, until)| *until);
         let preview = self.preview.as_ref().map(|(_, until)| *until);
         [delivery, self.desk.lapses_ms(), hello, preview].into_iter().flatten().min()

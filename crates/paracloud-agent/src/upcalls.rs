@@ -46,13 +46,16 @@ struct Question {
     /// Number of its first delivery: answers to earlier ones are answers to another call.
     first: u32,
     state: State,
+    /// Deliveries since the last answer that had none in their time, whether somebody polled for them or nobody.
     unanswered: u32,
+    /// It was said that they are too many.
+    is_told: bool,
 }
 
 #[derive(Debug)]
 enum State {
-    /// To be delivered.
-    Due,
+    /// To be delivered. The time of a delivery that nobody polls for counts from here.
+    Due { since_ms: u64 },
     /// Delivered, and nothing was heard.
     Delivered { at_ms: u64 },
     /// `IN_PROGRESS` was heard.
@@ -99,7 +102,13 @@ impl Desk {
         }
         self.withdraw();
         let first = self.delivered.get(&upcall.operation).copied().unwrap_or(0).saturating_add(1);
-        self.question = Some(Question { upcall, first, state: State::Due, unanswered: 0 });
+        self.question = Some(Question {
+            upcall,
+            first,
+            state: State::Due { since_ms: now_ms },
+            unanswered: 0,
+            is_told: false,
+        });
     }
 
     /// Asks no more.
@@ -115,7 +124,7 @@ impl Desk {
     pub(crate) fn open(&self) -> Option<&Upcall> {
         let question = self.question.as_ref()?;
         match question.state {
-            State::Due | State::Delivered { .. } | State::Working { .. } | State::Deferred { .. } => {
+            State::Due { .. } | State::Delivered { .. } | State::Working { .. } | State::Deferred { .. } => {
                 Some(&question.upcall)
             }
             State::Standing | State::Settled(_) => None,
@@ -145,10 +154,10 @@ impl Desk {
         Some(now_ms.saturating_sub(patience.asked_ms))
     }
 
-    /// When something is to be delivered; 0: now.
+    /// When something is to be delivered.
     pub(crate) fn due_ms(&self) -> Option<u64> {
         match self.question.as_ref()?.state {
-            State::Due => Some(0),
+            State::Due { since_ms } => Some(since_ms),
             State::Delivered { at_ms } => Some(at_ms + u64::from(bounds::ACK_MS)),
             State::Working { at_ms } => Some(at_ms + 2 * u64::from(bounds::HEARTBEAT_MS)),
             State::Deferred { until_ms } => Some(until_ms),
@@ -165,8 +174,8 @@ impl Desk {
         let operation = question.upcall.operation;
         let attempt = self.delivered.get(&operation).copied().unwrap_or(0).saturating_add(1);
         question.upcall.attempt = attempt;
+        question.count(matches!(question.state, State::Delivered { .. }));
         question.state = State::Delivered { at_ms: now_ms };
-        question.unanswered = question.unanswered.saturating_add(1);
         let upcall = question.upcall.clone();
         self.note(operation, attempt);
         Some(upcall)
@@ -174,15 +183,43 @@ impl Desk {
 
     /// The last delivery reached nobody.
     pub(crate) fn returned(&mut self) {
-        if let Some(question) = &mut self.question {
-            question.state = State::Due;
-            question.unanswered = question.unanswered.saturating_sub(1);
+        if let Some(question) = &mut self.question
+            && let State::Delivered { at_ms } = question.state
+        {
+            question.state = State::Due { since_ms: at_ms };
         }
     }
 
-    /// Whether the application has just become not responsive: said once a question.
-    pub(crate) fn is_unanswered(&self) -> bool {
-        self.question.as_ref().is_some_and(|question| question.unanswered == bounds::UNANSWERED_MAX + 1)
+    /// When [`Self::miss`] has something to count; `None`: not before somebody polls.
+    pub(crate) fn misses_ms(&self) -> Option<u64> {
+        let question = self.question.as_ref().filter(|question| !question.is_silent())?;
+        let due_ms = self.due_ms()?;
+        let time_ms = if matches!(question.state, State::Delivered { .. }) { 0 } else { bounds::ACK_MS };
+        Some(due_ms + u64::from(time_ms))
+    }
+
+    /// Nobody polls. A delivery that is due and finds nobody for as long as an answer to one is waited for counts as one
+    /// without an answer. It is not made: its number is still to be used.
+    pub(crate) fn miss(&mut self, now_ms: u64) {
+        if self.misses_ms().is_none_or(|misses_ms| misses_ms > now_ms) {
+            return;
+        }
+        if let Some(question) = &mut self.question {
+            question.count(true);
+            question.state = State::Due { since_ms: now_ms };
+        }
+    }
+
+    /// Whether the application is not responsive: what it is asked had no answer too often.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.open().is_some() && self.question.as_ref().is_some_and(Question::is_silent)
+    }
+
+    /// Whether it has just become so: said once until it answers.
+    pub(crate) fn falls_silent(&mut self) -> bool {
+        let is_silent = self.is_silent();
+        let Some(question) = &mut self.question else { return false };
+        is_silent && !std::mem::replace(&mut question.is_told, is_silent)
     }
 
     fn note(&mut self, operation: u32, attempt: u32) {
@@ -243,13 +280,22 @@ impl Desk {
             let longest_ms = patience.asked_ms + ABORT_BUDGETS_MAX * budget_ms;
             patience.until_ms = patience.until_ms.max((now_ms + budget_ms).min(longest_ms));
         }
-        question.unanswered = 0;
+        (question.unanswered, question.is_told) = (0, false);
         question.state = state;
         Ok(Taken::Counts)
     }
 }
 
 impl Question {
+    /// One delivery more had no answer, if so.
+    fn count(&mut self, had_none: bool) {
+        self.unanswered = self.unanswered.saturating_add(had_none.into());
+    }
+
+    fn is_silent(&self) -> bool {
+        self.unanswered >= bounds::UNANSWERED_MAX
+    }
+
     /// What an answer is worth once there was a final one: nothing, or it is another one.
     fn again(&self, answer: &Answer, closed: bool) -> Option<Result<Taken, ErrorBody>> {
         let State::Settled(settled) = &self.state else { return None };
@@ -319,9 +365,54 @@ mod tests {
         assert_eq!(desk.deliver(ack - 1), None);
         assert_eq!(desk.deliver(ack).unwrap().attempt, 2);
         assert_eq!(desk.deliver(2 * ack).unwrap().attempt, 3);
-        assert!(!desk.is_unanswered());
+        assert!(!desk.falls_silent());
         assert_eq!(desk.deliver(3 * ack).unwrap().attempt, 4);
-        assert!(desk.is_unanswered());
+        assert_eq!((desk.falls_silent(), desk.falls_silent(), desk.is_silent()), (true, false, true));
+    }
+
+    /// Goes by the clock of what is due, as one whom nobody polls: when it fell silent, and how often it was woken.
+    fn unpolled(desk: &mut Desk) -> (u64, u32) {
+        let mut wake = |woken| {
+            let now_ms = desk.misses_ms().expect("it is still counted");
+            desk.miss(now_ms);
+            desk.falls_silent().then_some((now_ms, woken))
+        };
+        (1..=100).find_map(&mut wake).expect("it falls silent")
+    }
+
+    #[test]
+    fn what_nobody_polls_for_counts_as_unanswered_and_uses_no_delivery_up() {
+        let ack = u64::from(bounds::ACK_MS);
+        let mut desk = Desk::default();
+        desk.ask(seal(7), 500);
+        assert_eq!(unpolled(&mut desk), (500 + 3 * ack, 3), "it never polled");
+        assert_eq!(desk.misses_ms(), None, "it is said, and nothing is left to count");
+        assert_eq!(desk.deliver(90_000).unwrap().attempt, 1, "it is there for who polls at last");
+        assert!(!desk.falls_silent(), "said once");
+
+        let (mut desk, upcall) = asked(seal(7));
+        assert_eq!(unpolled(&mut desk), (3 * ack, 3), "it stopped when it had been asked");
+        assert_eq!(desk.answer(&Answer::to(&upcall, Verdict::InProgress), false, 5_000), Ok(Taken::Counts));
+        assert!(!desk.is_silent(), "it has answered");
+        let heartbeats = 5_000 + 2 * u64::from(bounds::HEARTBEAT_MS);
+        assert_eq!(unpolled(&mut desk), (heartbeats + 3 * ack, 3), "it stopped while it was at work");
+        assert_eq!(desk.answer(&sealed(&upcall, 9), false, 20_000), Ok(Taken::Counts), "it still counts");
+        assert_eq!((desk.is_silent(), desk.misses_ms()), (false, None));
+    }
+
+    #[test]
+    fn a_poller_that_is_gone_for_less_than_the_time_of_a_delivery_has_missed_none() {
+        let ack = u64::from(bounds::ACK_MS);
+        let mut desk = Desk::default();
+        desk.ask(seal(7), 0);
+        for attempt in 1..=10 {
+            let due_ms = desk.due_ms().unwrap();
+            desk.miss(due_ms + ack - 1);
+            let upcall = desk.deliver(due_ms + ack - 1).unwrap();
+            assert_eq!(upcall.attempt, attempt);
+            assert!(!desk.falls_silent());
+            desk.answer(&Answer::to(&upcall, Verdict::InProgress), false, due_ms + ack - 1).unwrap();
+        }
     }
 
     #[test]

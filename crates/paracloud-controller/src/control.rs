@@ -12,7 +12,7 @@ use paracloud_core::register::Record;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::message::{HeldOp, Hold, Preview, Unready};
-use paracloud_substrate::person::{HeldOff, Outcome, Refusal, What};
+use paracloud_substrate::person::{HeldOff, Outcome, Refusal, Unanswered, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -106,6 +106,18 @@ impl Control {
     /// Why the owner of an instance is not ready, as far as its agent said.
     pub(crate) fn why_unready(&self, instance: &str, owner: StartId) -> Option<Unready> {
         locked(&self.words).why_unready(instance, owner)
+    }
+
+    /// A process does not answer what it is asked because of an operation.
+    pub(crate) fn unanswered(&self, instance: &str, operation: OperationNumber, start: StartId, call: &str) {
+        let unanswered = Unanswered { start, call: call.to_owned(), since_unix_ms: now_unix_ms() };
+        locked(&self.words).unanswered(instance, operation, unanswered);
+    }
+
+    /// What keeps an operation open that is decided, if its owner does not answer it.
+    pub(crate) fn what_is_unanswered(&self, instance: &str) -> Option<Unanswered> {
+        let record = self.views.of(instance)?.record?;
+        locked(&self.words).what_is_unanswered(instance, &record)
     }
 
     /// A move was asked for and not begun: the journal has it, or counts it.

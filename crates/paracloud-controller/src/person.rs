@@ -10,7 +10,9 @@ use paracloud_core::migration::coordinator::{Command, Refused as Machine};
 use paracloud_substrate::config::State;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::link::{LinkError, Reader, Writer};
-use paracloud_substrate::person::{Event, Instance, Node, Outcome, Refused, Reply, Request, Status};
+use paracloud_substrate::person::{
+    Event, Instance, Node, Outcome, Refused, Reply, Request, Status, Unanswered,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -313,7 +315,7 @@ async fn ask<T>(
     let (sender, receiver) = oneshot::channel();
     control.tell(instance, told(sender)).await;
     match receiver.await {
-        Ok(answer) => answer.map_err(|rejected| rejection(instance, rejected)),
+        Ok(answer) => answer.map_err(|rejected| rejection(control, instance, rejected)),
         Err(_) => {
             let message = format!("the controller lost its register before it could answer for {instance}");
             Err(refused("controller_restarts", message, "ask again, and look at `paracloud events`"))
@@ -321,7 +323,7 @@ async fn ask<T>(
     }
 }
 
-fn rejection(instance: &str, rejected: Rejected) -> Refused {
+fn rejection(control: &Control, instance: &str, rejected: Rejected) -> Refused {
     let machine = match rejected {
         Rejected::Undecided(why) => {
             let message = format!("{instance} is unknown: {why}");
@@ -348,7 +350,19 @@ fn rejection(instance: &str, rejected: Rejected) -> Refused {
         Machine::Committed => ("committed", "wait for it to end; then move the instance back"),
         Machine::RolledBack => ("rolled_back", "wait for it to end: `paracloud ps`, `paracloud events`"),
     };
-    refused(code, format!("{instance}: {machine}"), next)
+    let is_decided = matches!(machine, Machine::Committed | Machine::RolledBack);
+    match control.what_is_unanswered(instance).filter(|_| is_decided) {
+        Some(Unanswered { call, .. }) => {
+            let message = format!(
+                "{instance}: {machine}, but its owner does not answer {call}: it stays open until the owner does"
+            );
+            let next = format!(
+                "`paracloud logs {instance}` shows why; if it stays so, end its process, and the state in it goes with it"
+            );
+            refused(code, message, next)
+        }
+        None => refused(code, format!("{instance}: {machine}"), next),
+    }
 }
 
 /// Why a request was refused, in three parts.
@@ -385,6 +399,7 @@ async fn status(control: &Control) -> Status {
         stateful: control.cloud.app(&name).is_none_or(|app| app.state == State::Stateful),
         age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),
         unready: view.record.as_ref().and_then(|record| control.why_unready(&name, record.owner.start)),
+        unanswered: control.what_is_unanswered(&name),
         name,
         record: view.record,
         phase: view.phase,

@@ -1,17 +1,20 @@
 //! What processes said last of themselves, as agents tell it: what they ask to be left alone from, and why they are not
-//! ready. It decides nothing: people are told.
+//! ready; and what they do not answer. It decides nothing: people are told.
 
 use crate::journal::cut;
-use paracloud_core::ids::StartId;
+use paracloud_core::ids::{OperationNumber, StartId};
+use paracloud_core::register::Record;
 use paracloud_substrate::message::{HeldOp, Hold, Unready};
-use paracloud_substrate::person::HeldOff;
+use paracloud_substrate::person::{self, HeldOff, Unanswered};
 use std::collections::BTreeMap;
 
-/// Of each instance at most one hold on each kind of operation and one reason, and the process that they are of.
+/// Of each instance at most one hold on each kind of operation, one reason and one silence, and the process that they are of.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
     holds: BTreeMap<(String, HeldOp), (StartId, Hold)>,
     unready: BTreeMap<String, (StartId, Unready)>,
+    /// With the operation that it was asked because of.
+    unanswered: BTreeMap<String, (OperationNumber, Unanswered)>,
 }
 
 impl Words {
@@ -25,6 +28,25 @@ impl Words {
     pub(crate) fn unready(&mut self, instance: &str, start: StartId, unready: Option<Unready>) {
         let kept = unready.map(cut_unready);
         put(&mut self.unready, instance.to_owned(), start, kept);
+    }
+
+    /// A process does not answer what it is asked because of an operation.
+    pub(crate) fn unanswered(&mut self, instance: &str, operation: OperationNumber, unanswered: Unanswered) {
+        let kept = Unanswered { call: cut(unanswered.call), ..unanswered };
+        let before = self.unanswered.insert(instance.to_owned(), (operation, kept));
+        // It is said again on each link; it is silent since it was said first.
+        if let (Some((of, before)), Some((_, kept))) = (before, self.unanswered.get_mut(instance))
+            && (of, before.start, &before.call) == (operation, kept.start, &kept.call)
+        {
+            kept.since_unix_ms = before.since_unix_ms;
+        }
+    }
+
+    /// What keeps the open operation of this record open, if its owner was said not to answer it.
+    pub(crate) fn what_is_unanswered(&self, instance: &str, record: &Record) -> Option<Unanswered> {
+        let (operation, unanswered) = self.unanswered.get(instance)?;
+        let awaited = (*operation, Some((unanswered.start, unanswered.call.as_str())));
+        (awaited == (record.last_operation, person::delivery(record))).then(|| unanswered.clone())
     }
 
     /// The holds that have not expired.
@@ -62,6 +84,9 @@ fn put<K: Ord, V>(words: &mut BTreeMap<K, (StartId, V)>, key: K, start: StartId,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paracloud_core::ids::{NodeId, Placement};
+    use paracloud_core::migration::cause::Cause;
+    use paracloud_core::register::{Change, Mode, Proposer};
 
     #[test]
     fn a_hold_stands_until_it_expires_or_its_own_process_asks_no_more() {
@@ -81,6 +106,33 @@ mod tests {
         words.hold("web", StartId(2), HeldOp::Stop, None);
         words.hold("web", StartId(2), HeldOp::Move, None);
         assert_eq!(words.holds_at(600), []);
+    }
+
+    #[test]
+    fn what_an_owner_does_not_answer_is_said_of_what_it_is_told_now_and_since_when() {
+        let mut words = Words::default();
+        let served = Change::Serve("127.0.1.1:20000".parse().unwrap());
+        let target = Placement { node: NodeId(2), start: StartId(2) };
+        let open = [served, Change::Open { mode: Mode::Handoff, target }, Change::Seal];
+        let owner = Placement { node: NodeId(1), start: StartId(1) };
+        let apply = |record: Record, change: &Change| record.apply(change, Proposer::Coordinator).unwrap();
+        let open = open.iter().fold(Record::first(owner), apply);
+        let told = apply(open.clone(), &Change::RollBack(Cause::Cancelled));
+        let silent =
+            |start, call: &str, since_unix_ms| Unanswered { start, call: call.to_owned(), since_unix_ms };
+        let operation = told.last_operation;
+        words.unanswered("web", operation, silent(owner.start, "seal", 4));
+        assert_eq!(words.what_is_unanswered("web", &told), None, "it is told something else by now");
+        words.unanswered("web", operation, silent(owner.start, "resume", 5));
+        words.unanswered("web", operation, silent(owner.start, "resume", 9));
+        let since_first = Some(silent(owner.start, "resume", 5));
+        assert_eq!(words.what_is_unanswered("web", &told), since_first, "on another link it is no news");
+        assert_eq!(words.what_is_unanswered("web", &open), None, "nothing is decided");
+        assert_eq!(words.what_is_unanswered("else", &told), None);
+        words.unanswered("web", OperationNumber(operation.0 - 1), silent(owner.start, "resume", 5));
+        assert_eq!(words.what_is_unanswered("web", &told), None, "that was another move");
+        words.unanswered("web", operation, silent(target.start, "resume", 5));
+        assert_eq!(words.what_is_unanswered("web", &told), None, "that is not its owner");
     }
 
     #[test]

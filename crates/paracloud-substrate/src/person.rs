@@ -3,9 +3,11 @@
 
 use crate::message::{HeldOp, Note, Preview, Unready};
 use crate::seen::{Account, Accounts};
-use paracloud_core::ids::{NodeId, OperationNumber, Placement};
+use paci::participant::Call;
+use paracloud_core::ids::{NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::Phase;
-use paracloud_core::register::{Mode, Record};
+use paracloud_core::migration::duty::duty;
+use paracloud_core::register::{Mode, Record, Step};
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol; a command of another one is refused.
@@ -144,6 +146,34 @@ pub struct Instance {
     pub age_ms: Option<u64>,
     /// Why its owner is not ready, if it ought to be and was waited for long enough to say so.
     pub unready: Option<Unready>,
+    /// What keeps its operation open though the outcome is decided, if its owner does not answer.
+    #[serde(default)]
+    pub unanswered: Option<Unanswered>,
+}
+
+/// An owner that does not answer what was decided: it is told again until it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// Its process.
+    pub start: StartId,
+    /// What it is told: `resume`, `serve`.
+    pub call: String,
+    /// When it was said to be silent, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+}
+
+/// The owner and the call that it has to answer before the open operation of this record ends, once the outcome is decided.
+/// An abort is none: it counts as answered when its time is over.
+pub fn delivery(record: &Record) -> Option<(StartId, &'static str)> {
+    if !matches!(record.step(), Some(Step::Retire | Step::Undo)) {
+        return None;
+    }
+    let call = match duty(record, record.owner.start)?.call {
+        Call::Serve { .. } => "serve",
+        Call::Resume { .. } => "resume",
+        Call::Estimate | Call::Prepare(_) | Call::Seal | Call::Abort => return None,
+    };
+    Some((record.owner.start, call))
 }
 
 /// How a node is.

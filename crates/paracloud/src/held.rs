@@ -75,7 +75,16 @@ mod tests {
     fn status(record: Option<Record>, unknown: Option<&str>) -> Status {
         let unknown = unknown.map(str::to_owned);
         let (name, phase) = ("web".to_owned(), Phase::Idle);
-        let instance = Instance { name, record, phase, unknown, stateful: true, age_ms: None, unready: None };
+        let instance = Instance {
+            name,
+            record,
+            phase,
+            unknown,
+            stateful: true,
+            age_ms: None,
+            unready: None,
+            unanswered: None,
+        };
         Status { instances: vec![instance], nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() }
     }
 

@@ -5,7 +5,7 @@ use crate::output;
 use paracloud_core::ids::StartId;
 use paracloud_core::register::{Mode, Operation, Record, Step};
 use paracloud_substrate::message::{Note, Unready};
-use paracloud_substrate::person::{Conclusion, Consent, Event, Loss, Progress, Refusal, What};
+use paracloud_substrate::person::{Conclusion, Consent, Event, Loss, Progress, Refusal, Unanswered, What};
 use paracloud_substrate::seen::Account;
 
 /// The most letters of one text of an application that people are shown.
@@ -192,6 +192,16 @@ pub fn unready_for(unready: &Unready, now_unix_ms: u64) -> String {
     let Unready { since_unix_ms, asked, answered } = unready;
     let waited = age(now_unix_ms.saturating_sub(*since_unix_ms));
     format!("not ready for {waited}: {}: {}", plain(asked), plain(answered))
+}
+
+/// Which call an owner does not answer, and since when it is said to be silent.
+pub fn unanswered_for(unanswered: &Unanswered, now_unix_ms: u64) -> String {
+    let Unanswered { start, call, since_unix_ms } = unanswered;
+    let (call, start) = (plain(call), short(*start));
+    let silent = age(now_unix_ms.saturating_sub(*since_unix_ms));
+    format!(
+        "its owner (process {start}) does not answer {call}, for {silent} now; it is told again until it does"
+    )
 }
 
 /// How far a copy is: bytes, share, rate, time left, pause.

@@ -358,15 +358,34 @@ impl Node {
     pub(super) fn deliver(&mut self, id: StartId) {
         let now_ms = self.now_ms();
         let Some((start, pauses)) = self.pausing(id) else { return };
-        if !start.session.deliver(now_ms, pauses) {
-            return;
+        if start.session.deliver(now_ms, pauses) {
+            self.tell_silence(id);
         }
-        let name = start.instance.clone();
-        let question = start.session.desk.question();
-        let call =
-            question.and_then(|upcall| upcall.call.as_ref()).map_or("?", |call| call.name()).to_owned();
-        let operation = question.map(|upcall| OperationNumber(upcall.operation));
+    }
+
+    /// Says that a process does not answer, if it is so: when it has become so, and on each link again, because what was
+    /// said on another may not have been heard.
+    pub(super) fn tell_silence(&mut self, id: StartId) {
+        // Of the dead nothing is expected.
+        let Some(start) = self.starts.get(&id).filter(|start| !start.is_dead()) else { return };
+        let Some((operation, call)) = start.session.asked().filter(|_| start.session.desk.is_silent()) else {
+            return;
+        };
+        let (name, call) = (start.instance.clone(), call.to_owned());
         self.note(&name, operation, Note::Unresponsive { start: id, call });
+    }
+
+    /// Tells people of something that breaks the contract and was refused. `answers`: it was an answer, so what was asked
+    /// is still open, and may be answered rightly.
+    pub(super) fn breached(&mut self, id: StartId, what: String, answers: bool) {
+        let Some(start) = self.starts.get(&id) else { return };
+        let name = start.instance.clone();
+        let asked = start.session.asked();
+        let what = match asked {
+            Some((_, call)) if answers => format!("its answer to {call} was refused: {what}"),
+            Some(_) | None => what,
+        };
+        self.note(&name, asked.and_then(|(operation, _)| operation), Note::Breach { start: id, what });
     }
 
     /// An `Abort` that nobody answers counts as answered when its budget has passed.

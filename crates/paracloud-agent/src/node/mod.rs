@@ -61,8 +61,8 @@ pub(crate) enum Event {
     Superseded(Generation),
     /// An application says something.
     Said { start: StartId, said: Box<Said>, reply: oneshot::Sender<Reply> },
-    /// An application broke the contract.
-    Breach { start: StartId, what: String },
+    /// An application broke the contract; `answers`: with an answer.
+    Breach { start: StartId, what: String, answers: bool },
     /// An application wants to join its channel.
     Join { start: StartId, token: ChannelToken, stream: tokio::net::UnixStream },
     /// An end of a channel is here.
@@ -250,6 +250,7 @@ impl Node {
                 for id in living {
                     self.tell_holds(id);
                     self.tell_readiness(id);
+                    self.tell_silence(id);
                 }
             }
             Event::Disconnected => self.link = None,
@@ -257,11 +258,7 @@ impl Node {
             Event::Shim { start, status } => self.shim_reports(start, status),
             Event::Stuck { start, message } => self.stuck(start, message),
             Event::Said { start, said, reply } => self.said(start, *said, reply),
-            Event::Breach { start, what } => {
-                if let Some(name) = self.starts.get(&start).map(|start| start.instance.clone()) {
-                    self.note(&name, None, Note::Breach { start, what });
-                }
-            }
+            Event::Breach { start, what, answers } => self.breached(start, what, answers),
             Event::Join { start, token, stream } => self.join(start, &token, stream),
             Event::End { instance, operation, side, end } => self.take_end(&instance, operation, side, end),
             Event::Probed(start) => self.probed(start),

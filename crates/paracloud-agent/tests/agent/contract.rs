@@ -224,6 +224,25 @@ fn an_upcall_without_answer_comes_again_and_still_has_its_answer_and_a_newer_pol
 }
 
 #[test]
+fn who_is_asked_and_does_not_poll_is_said_not_to_answer_and_on_the_next_link_again() {
+    let (mut rig, start, shop) = owner();
+    shop.hello(CAPABILITIES);
+    estimate(&mut rig, start, shop);
+    for _ in 0..2 {
+        let silent = rig.agents[0].hear_note("unresponsive", |note| match note {
+            Note::Unresponsive { start, call } => Some((*start, call.clone())),
+            _ => None,
+        });
+        assert_eq!(silent, (start, "estimate".to_owned()));
+        rig.redial(0);
+    }
+    let upcall = shop.next();
+    assert_eq!(upcall["attempt"], 1, "what was not delivered has used no number up");
+    assert_eq!(shop.answer(&upcall, json!({"verdict": "DEFER", "retryAfterMs": 700})).0, 200);
+    assert_eq!(offer(&mut rig), Offer::Hold { remaining_ms: 700 });
+}
+
+#[test]
 fn a_node_knows_the_number_of_an_operation_from_its_first_question_on_whoever_was_killed() {
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);

@@ -31,6 +31,9 @@ impl Instance {
                 | Note::Failure { .. } => tracker.troubled(&journal::kept(note.clone())),
             }
         }
+        if let (Note::Unresponsive { start, call }, Some(operation)) = (&note, operation) {
+            self.control.unanswered(&self.app.name, operation, *start, call);
+        }
         if matches!(note, Note::Carried { .. } | Note::Copying { .. }) {
             self.tell_progress();
             return Ok(());

@@ -162,7 +162,16 @@ mod tests {
     fn told(record: Option<Record>, unknown: Option<&str>, stateful: bool, connected: bool) -> Option<Stake> {
         let (name, phase) = ("web".to_owned(), Phase::Idle);
         let unknown = unknown.map(str::to_owned);
-        let instance = Instance { name, record, phase, unknown, stateful, age_ms: None, unready: None };
+        let instance = Instance {
+            name,
+            record,
+            phase,
+            unknown,
+            stateful,
+            age_ms: None,
+            unready: None,
+            unanswered: None,
+        };
         let node = |id, connected| Node { id: NodeId(id), name: format!("n{id}"), connected };
         let nodes = vec![node(1, false), node(2, connected)];
         let status = Status { instances: vec![instance], nodes, gateways: Vec::new(), holds: Vec::new() };

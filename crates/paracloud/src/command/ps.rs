@@ -48,6 +48,9 @@ pub fn text(status: &Status, cloud: Option<&Cloud>, now_unix_ms: u64, columns: O
         if let Some(unready) = &instance.unready {
             say(format!("{}: {}", instance.name, telling::unready_for(unready, now_unix_ms)));
         }
+        if let Some(unanswered) = &instance.unanswered {
+            say(format!("{}: {}", instance.name, telling::unanswered_for(unanswered, now_unix_ms)));
+        }
     }
     for hold in &status.holds {
         say(holds(hold));
@@ -120,7 +123,7 @@ mod tests {
     use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, StartId};
     use paracloud_core::register::{Mode, Operation, Record, Step};
     use paracloud_substrate::message::{HeldOp, Unready};
-    use paracloud_substrate::person::Node;
+    use paracloud_substrate::person::{Node, Unanswered};
 
     fn record(node: u32, served: bool) -> Record {
         let mut record = Record::first(Placement { node: NodeId(node), start: StartId(7) });
@@ -138,6 +141,7 @@ mod tests {
             stateful: true,
             age_ms: Some(125_000),
             unready: None,
+            unanswered: None,
         }
     }
 
@@ -162,6 +166,9 @@ mod tests {
             asked: "GET http://127.0.1.2:20001/healthz".to_owned(),
             answered: "HTTP 500 Internal Server Error".to_owned(),
         });
+        let mut silent = instance("silent", Some(record(1, true)), Phase::Undo);
+        let call = "resume".to_owned();
+        silent.unanswered = Some(Unanswered { start: StartId(7 << 56), call, since_unix_ms: 1_000 });
         let held = |op, remaining_ms| HeldOff {
             instance: "web".to_owned(),
             op,
@@ -174,6 +181,7 @@ mod tests {
                 instance("sessions", Some(moving), Phase::Copy),
                 instance("web", Some(record(2, true)), Phase::Idle),
                 slow,
+                silent,
                 lost,
             ],
             nodes: vec![node(1, true), node(2, false)],

@@ -1,13 +1,11 @@
 //! What a follower heard of one operation, and the outcome that can be told from it: for a follower whose controller
 //! was restarted in between, and who therefore never hears the outcome itself.
 
-use paci::participant::Call;
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::Phase;
-use paracloud_core::migration::duty::duty;
 use paracloud_core::register::{Mode, Operation, Record, Step};
 use paracloud_substrate::message::Note;
-use paracloud_substrate::person::{Conclusion, Event, Outcome, What};
+use paracloud_substrate::person::{self, Conclusion, Event, Outcome, What};
 use paracloud_substrate::seen::Accounts;
 
 /// The events of one operation of one instance, each once, in order.
@@ -119,19 +117,9 @@ impl History {
         }
     }
 
-    /// The owner and the call that it has to answer before the operation ends, once the outcome is decided. An abort
-    /// is none: it counts as answered when its time is over.
+    /// The owner and the call that it has to answer before the operation ends, once the outcome is decided.
     pub fn delivery(&self) -> Option<(StartId, &'static str)> {
-        let record = self.record.as_ref()?;
-        if !matches!(record.step(), Some(Step::Retire | Step::Undo)) {
-            return None;
-        }
-        let call = match duty(record, record.owner.start)?.call {
-            Call::Serve { .. } => "serve",
-            Call::Resume { .. } => "resume",
-            Call::Estimate | Call::Prepare(_) | Call::Seal | Call::Abort => return None,
-        };
-        Some((record.owner.start, call))
+        person::delivery(self.record.as_ref()?)
     }
 
     /// How the operation ended, if its end was heard. Whether there was state to lose is not in its events: one that was

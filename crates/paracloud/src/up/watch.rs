@@ -303,6 +303,7 @@ mod tests {
             stateful: true,
             age_ms: None,
             unready: None,
+            unanswered: None,
         };
         let node = Node { id: NodeId(1), name: "n1".to_owned(), connected };
         Status {

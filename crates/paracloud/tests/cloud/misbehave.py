@@ -3,6 +3,8 @@
     silent-CALL     never answers it                      exit-CALL       exits when it is asked
     fails-CALL      says that it failed                   works-CALL      says for ever that it is at work
     differs-CALL    answers it twice, differently         empty-digest    proves nothing
+    hangs-CALL      never answers it, and polls no more     wrong-CALL      answers it at first as no answer may be
+    freezes-CALL    answers it, and is stopped by a signal
     huge            sends 10 MiB in a call                garbage         sends what is no call
     holds           wants to be left alone for ever       zombie          leaves a process that dials on
     early-end       sends its end record with its copy, before it is asked to seal
@@ -14,6 +16,7 @@ CALL is a call of the contract; one to prepare or resume is named with its side 
 """
 
 import os
+import signal
 import sys
 import time
 
@@ -40,6 +43,8 @@ class Sinner(App):
         say("asked", asked(up), up["reason"], up["message"])
         if f"exit-{asked(up)}" in SINS:
             os._exit(3)
+        if f"hangs-{asked(up)}" in SINS:
+            await asyncio.Event().wait()
         if asked(up) == "stop":
             if "saves" in SINS:
                 with open(os.path.join(os.environ["RIG"], "saved"), "w") as saved:
@@ -68,7 +73,15 @@ class Sinner(App):
             answer = {"verdict": "FAILED", "code": "WRONG_PHASE"}
         if f"works-{asked(up)}" in SINS:
             answer = {"verdict": "IN_PROGRESS"}
+        if f"wrong-{asked(up)}" in SINS:
+            SINS.remove(f"wrong-{asked(up)}")
+            # No result goes with it, and no code has a space.
+            answer = {"verdict": "DONE"} if asked(up) == "seal" else {"verdict": "FAILED", "code": "BAD LUCK"}
         await super().answer(up, answer)
+        if f"freezes-{asked(up)}" in SINS:
+            SINS.remove(f"freezes-{asked(up)}")
+            say("frozen", os.getpid())
+            os.kill(os.getpid(), signal.SIGSTOP)
         if f"differs-{asked(up)}" in SINS and answer["verdict"] == "DONE":
             other = {"verdict": "FAILED", "code": "APP_REGRET"}
             attempt = {"operation": up["operation"], "attempt": up["attempt"]}

@@ -197,6 +197,60 @@ fn an_owner_that_never_answers_what_was_decided_is_named_and_nobody_waits_for_it
     }
 }
 
+#[test]
+fn an_owner_that_polls_no_more_is_named_by_the_move_by_ps_and_by_cancel() {
+    for (sins, call, node) in [
+        ("hangs-seal", "resume", 1),
+        ("empty-digest,hangs-resume-rolled_back", "resume", 1),
+        ("hangs-serve", "serve", 2),
+    ] {
+        let scene = Scene::with_little_time("seal", sins);
+        scene.fails(&format!("the move is decided, but its owner does not answer {call}"));
+        scene.notes("unresponsive", call);
+        let owner = scene.rig.record().expect("the controller answers")["owner"].clone();
+        assert_eq!(owner["node"], node, "{owner}");
+        let shown = scene.rig.run(&["ps"]).out;
+        assert!(shown.contains(&format!(") does not answer {call}, for ")), "{shown}");
+        let cancelled = scene.rig.run(&["cancel", "sinner"]);
+        assert_eq!(cancelled.code, 1, "{}", cancelled.out);
+        let why = format!("its owner does not answer {call}: it stays open until the owner does");
+        assert!(cancelled.err.contains(&why), "{}", cancelled.err);
+        assert!(
+            cancelled.err.contains("end its process, and the state in it goes with it"),
+            "{}",
+            cancelled.err
+        );
+    }
+}
+
+#[test]
+fn an_owner_that_was_stopped_when_it_had_sealed_is_named_and_ends_the_move_when_it_goes_on() {
+    let scene = Scene::with_little_time("seal", "empty-digest,freezes-seal");
+    let moved = scene.fails("the move is decided, but its owner does not answer resume");
+    let refused = " broke the contract: its answer to seal was refused: POST /v1/upcalls/1: OUT_OF_BOUNDS: ";
+    assert!(moved.err.contains(refused), "{}", moved.err);
+    assert!(scene.rig.run(&["ps"]).out.contains(") does not answer resume, for "));
+    let logged = scene.logged();
+    let process =
+        logged.split_once("frozen ").expect("it says who it is").1.lines().next().expect("a number");
+    let goes_on = std::process::Command::new("kill").args(["-CONT", process]).status();
+    assert!(goes_on.is_ok_and(|status| status.success()), "{process}");
+    scene.rests(1, "3\n");
+    assert!(!scene.rig.run(&["ps"]).out.contains("does not answer"), "it has answered");
+}
+
+#[test]
+fn an_answer_that_is_no_answer_is_shown_at_once_and_the_right_one_still_counts() {
+    for (sin, what) in [("wrong-seal", "seal"), ("wrong-prepare-source", "prepare")] {
+        let scene = Scene::of(sin);
+        let moved = scene.moves();
+        assert_eq!(moved.code, 0, "{sin}: {}", moved.err);
+        let refused = format!(" broke the contract: its answer to {what} was refused: POST /v1/upcalls/1: ");
+        assert!(moved.err.contains(&refused), "{sin}: {}", moved.err);
+        scene.rests(2, "3\n");
+    }
+}
+
 /// Says that it is over, also when a test fails.
 struct AtEnd<'a>(&'a AtomicBool);
 

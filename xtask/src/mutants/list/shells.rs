@@ -98,6 +98,17 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "who polls no more is never said to be silent",
+        file: "crates/paracloud-agent/src/session.rs",
+        find: r"if waits { self.desk.due_ms() } else { self.desk.misses_ms() }",
+        replace: r"if waits { self.desk.due_ms() } else { None }",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "contract::who_is_asked_and_does_not_poll_is_said_not_to_answer_and_on_the_next_link_again",
+        ),
+    },
+    Mutant {
         name: "whoever has the number of a dead process is taken for it",
         file: TRAIL,
         find: r"Ok(_) => Ok(Number::Others),",
