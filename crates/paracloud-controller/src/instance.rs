@@ -4,10 +4,13 @@
 //! While a swap is on its way to the disk, nothing else is taken in: inputs wait in the inbox. Only a swap that found
 //! the disk full is tried again later, and the coordinator listens meanwhile.
 
+mod awaited;
 mod closing;
 mod effects;
 mod gathering;
 mod lost;
+
+pub use awaited::AWAY_MS;
 
 use crate::control::{Control, View};
 use crate::journal::Allowance;
@@ -16,6 +19,7 @@ use crate::recovery::History;
 use crate::register::Gone;
 use crate::store::StoreError;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
+use paracloud_core::migration::Phase;
 use paracloud_core::migration::coordinator::{Command, Coordinator, Effect, Input, Nodes, Refused, Timer};
 use paracloud_core::migration::message::{FromAgent, FromGateway};
 use paracloud_core::register::{Change, Proposer, Record};
@@ -142,6 +146,10 @@ pub(crate) struct Instance {
     command_begun: Instant,
     /// The command came with a person's consent to losing the state.
     loss_accepted: bool,
+    /// When it is looked next whether the open operation waits for a node that is away.
+    look: Instant,
+    /// For which node, in which phase, it was said last that it is waited for.
+    awaited: Option<(OperationNumber, Phase, NodeId)>,
 }
 
 impl Instance {
@@ -174,6 +182,8 @@ impl Instance {
             allowance: Allowance::new(),
             command_begun: Instant::now(),
             loss_accepted: false,
+            look: Instant::now(),
+            awaited: None,
         }
     }
 
@@ -294,7 +304,7 @@ impl Instance {
         let closing = self.closing.as_ref().map(|(.., until)| *until);
         let stuck = self.stuck.as_ref().map(|stuck| stuck.again);
         let no_space = self.gathering.as_ref().and_then(|it| it.no_space.as_ref()).map(|(again, _)| *again);
-        self.timers.values().copied().chain(closing).chain(stuck).chain(no_space).min()
+        self.timers.values().copied().chain(closing).chain(stuck).chain(no_space).chain(self.look_due()).min()
     }
 
     async fn on_time(&mut self) -> Result<(), Gone> {
@@ -312,6 +322,9 @@ impl Instance {
         {
             let again = Effect::Swap { expected, change, proposer };
             Box::pin(self.carry_out(VecDeque::from([again]))).await?;
+        }
+        if self.look_due().is_some_and(|look| look <= now) {
+            self.look_for_the_awaited().await?;
         }
         let due: Vec<_> = self.timers.iter().filter(|(_, at)| **at <= now).map(|(timer, _)| *timer).collect();
         for timer in due {

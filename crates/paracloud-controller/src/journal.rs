@@ -82,6 +82,9 @@ pub(crate) fn kept(note: Note) -> Note {
         Note::Unready { start, unready } => Note::Unready { start, unready: cut_unready(unready) },
         Note::Unresponsive { start, call } => Note::Unresponsive { start, call: cut(call) },
         Note::Breach { start, what } => Note::Breach { start, what: cut(what) },
+        Note::Awaited { node, silent_ms, duty } => {
+            Note::Awaited { node: cut(node), silent_ms, duty: cut(duty) }
+        }
         Note::Failure { start, code, message } => {
             Note::Failure { start, code: cut(code), message: cut(message) }
         }

@@ -37,6 +37,7 @@ mod server;
 pub mod store;
 mod words;
 
+pub use instance::AWAY_MS;
 pub use register::Ledger;
 
 use control::Control;

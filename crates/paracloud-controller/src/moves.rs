@@ -12,12 +12,16 @@ use paracloud_core::migration::message::{Offer, ToAgent};
 use paracloud_core::register::{Mode, Record};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::figures::millis;
+use paracloud_substrate::link::{BEAT_MS, SILENT_MS};
 use paracloud_substrate::message::{Preview, Terms, ToAgentLine};
 use paracloud_substrate::person::{Refusal, Refused, Reply};
 use std::time::Duration;
 
 /// What an answer to a question may take beyond the time that the application has for it, in milliseconds.
 const ANSWER_MARGIN_MS: u64 = 1000;
+
+/// An agent that goes on has been heard in the last so many milliseconds.
+pub(crate) const LATE_MS: u64 = 5 * BEAT_MS;
 
 /// A move that somebody wants.
 pub(crate) struct Wanted {
@@ -144,6 +148,10 @@ async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Resu
             Err(refused("not_answered", message, "look at `paracloud logs` and ask again"))
         }
         Ok(Err(_)) => Err(unreachable(control, from)),
+        // It is the agent that is silent, and may not have asked.
+        Err(_) if control.peers.silent_ms(Peer::Agent(from)) >= LATE_MS.min(bound_ms) => {
+            Err(unreachable(control, from))
+        }
         Err(_) => {
             let message = format!("{} did not answer within {}", app.name, millis(bound_ms));
             Err(refused(
@@ -157,12 +165,21 @@ async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Resu
 
 fn unreachable(control: &Control, node: NodeId) -> Refused {
     let name = control.node_name(node);
-    let message = format!("the agent of {name} is not connected");
+    let peer = Peer::Agent(node);
+    let silent = millis(control.peers.silent_ms(peer));
+    let message = if control.peers.is_there(peer) {
+        format!(
+            "the agent of {name} has said nothing for {silent}: the app could not be asked; the node counts as away after {}",
+            millis(SILENT_MS)
+        )
+    } else {
+        format!("the agent of {name} is not connected, and was not heard for {silent}")
+    };
     refused(
         "node_unreachable",
         message,
         format!(
-            "look at log/agent-{name}.log; it dials by itself when it runs; if {name} will not come back: paracloud node lost {name}"
+            "look at log/agent-{name}.log; it dials by itself when it runs; one that hangs is started again when it is killed; if {name} will not come back: paracloud node lost {name}"
         ),
     )
 }

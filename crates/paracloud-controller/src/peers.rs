@@ -10,7 +10,7 @@ use paracloud_substrate::link::{LinkError, Writer};
 use paracloud_substrate::message::{ToAgentLine, ToGatewayLine};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Lines waiting for one peer; one that has so many and gets one more is dropped.
@@ -52,11 +52,27 @@ struct Link {
     _holds: oneshot::Sender<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
+    /// Since when there has been somebody to hear.
+    began: Instant,
+    /// When each was heard last.
+    heard: BTreeMap<Peer, Instant>,
     links: BTreeMap<Peer, Link>,
     generations: BTreeMap<NodeId, Generation>,
     next: u64,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            heard: BTreeMap::new(),
+            links: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            next: 0,
+        }
+    }
 }
 
 /// See the module.
@@ -109,6 +125,18 @@ impl Peers {
         locked(&self.0).links.contains_key(&peer)
     }
 
+    /// A peer said something.
+    pub(crate) fn heard(&self, peer: Peer) {
+        locked(&self.0).heard.insert(peer, Instant::now());
+    }
+
+    /// For how long nothing was heard of a peer, in milliseconds: at most since this controller listens.
+    pub(crate) fn silent_ms(&self, peer: Peer) -> u64 {
+        let known = locked(&self.0);
+        let last = known.heard.get(&peer).copied().unwrap_or(known.began);
+        u64::try_from(last.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Waits, bounded, until everything said so far is written to the sockets of those who are there.
     pub(crate) async fn flush(&self) {
         let written: Vec<_> = locked(&self.0)
@@ -136,6 +164,7 @@ impl Known {
         let (holds, dropped) = oneshot::channel();
         self.next += 1;
         let number = self.next;
+        self.heard.insert(peer, Instant::now());
         // The connection before it ends with this.
         self.links.insert(peer, Link { number, queue: sender, _holds: holds });
         Outgoing { number, queue, dropped }

@@ -9,7 +9,7 @@ use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::coordinator::{Command, Refused as Machine};
 use paracloud_substrate::config::State;
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::link::{LinkError, Reader, Writer};
+use paracloud_substrate::link::{LinkError, Reader, SILENT_MS, Writer};
 use paracloud_substrate::person::{
     Event, Instance, Node, Outcome, Refused, Reply, Request, Status, Unanswered,
 };
@@ -144,8 +144,18 @@ impl Person<'_> {
         control.lose(node);
         if control.peers.is_there(Peer::Agent(node)) {
             control.find(node);
-            let message = format!("{} is connected: it is not lost", configured.name);
-            let next = "take the node from the network or stop its agent, then say it again";
+            let silent_ms = control.peers.silent_ms(Peer::Agent(node));
+            let (name, bound) = (&configured.name, millis(SILENT_MS));
+            let (message, next) = if silent_ms >= moves::LATE_MS {
+                let silent = millis(silent_ms);
+                let message = format!("{name} is connected, but has said nothing for {silent}");
+                (message, format!("it counts as away after {bound}: say it again then"))
+            } else {
+                let next = format!(
+                    "take the node from the network or stop its agent, then say it again; an agent that stands still counts as away after {bound}"
+                );
+                (format!("{name} is connected: it is not lost"), next)
+            };
             return self.refuse(refused("node_connected", message, next)).await;
         }
         tracing::warn!(%node, "a person gave this node up");

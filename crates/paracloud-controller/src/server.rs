@@ -7,8 +7,9 @@ use crate::{ControllerError, person, recovery};
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::shim::Generation;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::link::{self, LinkError, Reader, Writer};
+use paracloud_substrate::link::{self, BEAT_MS, LinkError, Reader, SILENT_MS, Writer};
 use paracloud_substrate::message::{Caller, FromAgentLine, FromGatewayLine, Known};
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -115,8 +116,9 @@ async fn agent(
                 let known = known.remove(instance).unwrap_or_else(nothing);
                 control.tell(instance, Told::Known(node, known)).await;
             }
-            while let Some(line) = reader.read::<FromAgentLine>().await? {
+            while let Some(line) = hear::<FromAgentLine>(control, Peer::Agent(node), &mut reader).await? {
                 match line {
+                    FromAgentLine::Beat => {}
                     FromAgentLine::Machine { instance, message } => {
                         control.tell(&instance, Told::Agent(node, message)).await;
                     }
@@ -146,6 +148,24 @@ async fn agent(
     ended
 }
 
+/// The next line of a peer; `None`: its link is over, because it is gone or stands still. Only time is counted in which
+/// the controller itself goes on and listens.
+async fn hear<T: DeserializeOwned>(
+    control: &Control,
+    peer: Peer,
+    reader: &mut Reader,
+) -> Result<Option<T>, LinkError> {
+    for _ in 0..SILENT_MS / BEAT_MS {
+        if let Ok(line) = tokio::time::timeout(Duration::from_millis(BEAT_MS), reader.read()).await {
+            control.peers.heard(peer);
+            return line;
+        }
+    }
+    let silent_ms = control.peers.silent_ms(peer);
+    tracing::warn!(?peer, silent_ms, "nothing is heard of this peer: it stands still, its link is dropped");
+    Ok(None)
+}
+
 async fn gateway_link(
     control: &Arc<Control>,
     gateway: GatewayId,
@@ -160,8 +180,9 @@ async fn gateway_link(
     tracing::info!(%gateway, "a gateway is connected");
     let ended = tokio::select! {
         ended = async {
-            while let Some(line) = reader.read::<FromGatewayLine>().await? {
+            while let Some(line) = hear::<FromGatewayLine>(control, Peer::Gateway(gateway), &mut reader).await? {
                 match line {
+                    FromGatewayLine::Beat => {}
                     FromGatewayLine::Machine { instance, message } => {
                         control.tell(&instance, Told::Gateway(gateway, message)).await;
                     }

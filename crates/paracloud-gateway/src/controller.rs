@@ -5,14 +5,15 @@ use paracloud_core::ids::GatewayId;
 use paracloud_core::migration::gateway::Input;
 use paracloud_core::migration::promises::Point;
 use paracloud_substrate::failpoint;
-use paracloud_substrate::link::{LinkError, REDIAL_MS, Writer, dial, halves};
-use paracloud_substrate::message::{Caller, ToGatewayLine};
+use paracloud_substrate::link::{BEAT_MS, LinkError, REDIAL_MS, Writer, dial, halves};
+use paracloud_substrate::message::{Caller, FromGatewayLine, ToGatewayLine};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::time::MissedTickBehavior;
 
 /// For tests: while the file that this variable names is there, the gateway hears nothing of what the controller
 /// says, and tells it nothing: it is cut off, and must go on with the tables it has.
@@ -64,8 +65,12 @@ async fn connected(
             control.tell_again();
         }
     }
+    let mut beats = tokio::time::interval(Duration::from_millis(BEAT_MS));
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            // Also by one that is deaf for a test: its link stays, and leads nowhere.
+            _ = beats.tick() => writer.write(&FromGatewayLine::Beat).await?,
             line = reader.read::<ToGatewayLine>() => {
                 let Some(line) = line? else { return Ok(()) };
                 match controls.get(&line.instance) {

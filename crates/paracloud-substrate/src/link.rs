@@ -18,6 +18,13 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// First and longest pause before a link is dialled again, in milliseconds; it doubles.
 pub const REDIAL_MS: (u64, u64) = (20, 500);
 
+/// An agent and a gateway say something to the controller at least this often, in milliseconds, from the task that does
+/// their work: one that stands still says nothing.
+pub const BEAT_MS: u64 = 1_000;
+/// A link on which nothing was heard for so long is dropped by the controller, in milliseconds of its own life: whoever
+/// is at the other end stands still, and dials again when it goes on.
+pub const SILENT_MS: u64 = 15_000;
+
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {

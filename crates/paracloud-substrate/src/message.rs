@@ -136,6 +136,8 @@ pub enum FromAgentLine {
         /// What the application said, or why it could not be asked.
         answer: Result<Preview, String>,
     },
+    /// Nothing but that the agent's loop goes round.
+    Beat,
 }
 
 /// What an application can ask to be left alone from, as far as anybody here asks for it.
@@ -257,6 +259,15 @@ pub enum Note {
         /// What it did.
         what: String,
     },
+    /// A move cannot go on without a node whose agent is away. Said by the controller, once a phase.
+    Awaited {
+        /// The node's name.
+        node: String,
+        /// For how long nothing was heard of its agent, in milliseconds.
+        silent_ms: u64,
+        /// What the agent is to do, as it goes on after `it is `: `to say that the target's process is dead`.
+        duty: String,
+    },
     /// A side of a move failed.
     Failure {
         /// Which one.
@@ -302,6 +313,7 @@ impl Note {
             | Self::Unready { .. }
             | Self::Unresponsive { .. }
             | Self::Breach { .. }
+            | Self::Awaited { .. }
             | Self::Failure { .. }
             | Self::Reason(_)
             | Self::Remark { .. } => true,
@@ -341,4 +353,6 @@ pub enum FromGatewayLine {
         /// It was said before, on a link that broke.
         again: bool,
     },
+    /// Nothing but that the gateway listens to the controller.
+    Beat,
 }

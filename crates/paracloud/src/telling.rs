@@ -178,6 +178,13 @@ pub fn note(note: &Note) -> String {
         Note::Breach { start, what } => {
             format!("process {} broke the contract: {}", short(*start), plain(what))
         }
+        Note::Awaited { node, silent_ms, duty } => {
+            let (node, duty) = (plain(node), plain(duty));
+            format!(
+                "waits for the agent of {node}, which is not connected and was not heard for {}: it is {duty}",
+                millis(*silent_ms)
+            )
+        }
         Note::Failure { start, code, message } if message.is_empty() => {
             format!("process {} failed: {}", short(*start), plain(code))
         }

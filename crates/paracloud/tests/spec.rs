@@ -3,8 +3,8 @@
 use paracloud::manifest::{APPS_MAX, MANIFEST_BYTES_MAX, NODES_MAX};
 use paracloud::up::supervisor::{LOG_BYTES_MAX, PAUSE_MS};
 use paracloud_agent::shim::ORPHAN_MS;
-use paracloud_controller::REOPEN_MAX;
 use paracloud_controller::store::{JOURNAL_ENTRIES_MAX, RECORDS_MAX};
+use paracloud_controller::{AWAY_MS, REOPEN_MAX};
 use paracloud_gateway::{
     BODY_WAIT, BODY_WAIT_TOTAL, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_FREE,
     MESSAGE_BYTES_MAX, MESSAGES_BYTES_TOTAL_MAX, REPLAY_BYTES_TOTAL_MAX, REPLY_WAIT,
@@ -12,7 +12,7 @@ use paracloud_gateway::{
 use paracloud_substrate::config::{
     ASK_MS, Budgets, Parking, RESEND_MS, RESTART_MS, RESTART_SOUND_MS, SOON_MS,
 };
-use paracloud_substrate::link::LINE_BYTES_MAX;
+use paracloud_substrate::link::{BEAT_MS, LINE_BYTES_MAX, SILENT_MS};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -117,7 +117,7 @@ fn every_row_of_spec_says_what_holds_it() {
 #[test]
 fn the_bounds_in_spec_are_those_of_the_code() {
     let (parking, budgets) = (Parking::default(), Budgets::default());
-    let bounds: [(&str, u64); 39] = [
+    let bounds: [(&str, u64); 42] = [
         ("parking.parked_ms_max", parking.parked_ms_max.into()),
         ("parking.parked_max", parking.parked_max.into()),
         ("parking.replay_bytes_max", parking.replay_bytes_max.into()),
@@ -142,6 +142,9 @@ fn the_bounds_in_spec_are_those_of_the_code() {
         ("budgets.pause_ms_max", budgets.pause_ms_max.into()),
         ("ORPHAN_MS", ORPHAN_MS),
         ("RESEND_MS", RESEND_MS.into()),
+        ("BEAT_MS", BEAT_MS),
+        ("SILENT_MS", SILENT_MS),
+        ("AWAY_MS", AWAY_MS),
         ("ASK_MS", ASK_MS.into()),
         ("SOON_MS", SOON_MS.into()),
         ("RESTART_MS.0", RESTART_MS.0.into()),

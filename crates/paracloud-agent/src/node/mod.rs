@@ -26,6 +26,7 @@ use paracloud_core::register::{Operation, Record, RecordOrder};
 use paracloud_substrate::config::{self, App, Cloud};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::{self, End};
+use paracloud_substrate::link::BEAT_MS;
 use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, Terms, ToAgentLine};
 use paracloud_substrate::trace::Traced;
 use paracloud_substrate::{failpoint, fresh_start_id};
@@ -116,6 +117,8 @@ pub(crate) struct Node {
     records: Records,
     ending: Option<Ending>,
     began: Instant,
+    /// When the controller was last told that the loop goes round.
+    beaten: Instant,
 }
 
 impl Node {
@@ -164,6 +167,7 @@ impl Node {
             records,
             ending: None,
             began: Instant::now(),
+            beaten: Instant::now(),
             layout: layout.clone(),
         };
         node.find().map_err(failed)?;
@@ -485,6 +489,7 @@ impl Node {
     }
 
     fn tick(&mut self) {
+        self.beat();
         self.flush();
         let names: Vec<_> = self.instances.keys().cloned().collect();
         for name in names {
@@ -492,6 +497,14 @@ impl Node {
         }
         self.look_for_the_unready();
         self.keep_sessions(false);
+    }
+
+    /// Says, now and then, that the loop goes round.
+    fn beat(&mut self) {
+        if self.beaten.elapsed() >= Duration::from_millis(BEAT_MS) {
+            self.beaten = Instant::now();
+            self.say(FromAgentLine::Beat);
+        }
     }
 
     /// Keeps what has changed of sessions, but those of instances whose clients may wait in a pause, unless it is the

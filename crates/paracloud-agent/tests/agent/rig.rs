@@ -278,7 +278,8 @@ impl Agent {
             FromAgentLine::Note { .. }
             | FromAgentLine::Held { .. }
             | FromAgentLine::Unready { .. }
-            | FromAgentLine::Previewed { .. } => None,
+            | FromAgentLine::Previewed { .. }
+            | FromAgentLine::Beat => None,
         })
     }
 
@@ -288,7 +289,8 @@ impl Agent {
             FromAgentLine::Machine { .. }
             | FromAgentLine::Held { .. }
             | FromAgentLine::Unready { .. }
-            | FromAgentLine::Previewed { .. } => None,
+            | FromAgentLine::Previewed { .. }
+            | FromAgentLine::Beat => None,
         })
     }
 

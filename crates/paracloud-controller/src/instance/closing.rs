@@ -28,6 +28,7 @@ impl Instance {
                 | Note::Unready { .. }
                 | Note::Unresponsive { .. }
                 | Note::Breach { .. }
+                | Note::Awaited { .. }
                 | Note::Failure { .. } => tracker.troubled(&journal::kept(note.clone())),
             }
         }

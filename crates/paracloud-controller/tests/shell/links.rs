@@ -6,10 +6,11 @@ use paracloud_core::ids::{GatewayId, NodeId};
 use paracloud_core::migration::message::FromAgent;
 use paracloud_core::migration::shim::Generation;
 use paracloud_core::register::Record;
-use paracloud_substrate::link::{self, LINE_BYTES_MAX, Reader, Writer};
+use paracloud_substrate::link::{self, BEAT_MS, LINE_BYTES_MAX, Reader, Writer};
 use paracloud_substrate::message::{Caller, FromAgentLine, Known, ToAgentLine};
 use paracloud_substrate::person::{Reply, Request};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn dial(town: &Town, caller: &Caller) -> (Reader, Writer) {
@@ -122,6 +123,35 @@ async fn a_talkative_agent_that_does_not_read_is_dropped_and_nobody_waits_for_it
     // It asks, never reads an answer, and is cut off once its queue is full.
     soon(async { while writer.write(&ask).await.is_ok() {} }).await;
     town.status().await;
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_says_nothing_is_dropped_and_one_that_beats_is_not() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let (mut silent, _silent_writer) = dial(&town, &agent(1, 1)).await;
+    let (mut gateway, _gateway_writer) = dial(&town, &Caller::Gateway { gateway: GatewayId(1) }).await;
+    let (_reader, mut beating) = dial(&town, &agent(2, 1)).await;
+    soon(async { while town.status().await.nodes.iter().any(|node| !node.connected) {} }).await;
+    let beats = async {
+        let mut every = tokio::time::interval(Duration::from_millis(BEAT_MS));
+        loop {
+            every.tick().await;
+            beating.write(&FromAgentLine::Beat).await.unwrap();
+        }
+    };
+    let ended = async { ends(&mut silent).await && ends(&mut gateway).await };
+    tokio::select! {
+        () = beats => {}
+        ended = ended => assert!(ended),
+    }
+    let status = town.status().await;
+    let connected: Vec<_> = status.nodes.iter().map(|node| node.connected).collect();
+    assert_eq!(connected, [false, true]);
+    assert!(status.gateways.iter().all(|(_, connected)| !connected), "{status:?}");
+    let _again = dial(&town, &agent(1, 1)).await;
+    soon(async { while !town.status().await.nodes[0].connected {} }).await;
     controller.stop().await;
 }
 

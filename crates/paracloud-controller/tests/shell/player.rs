@@ -11,14 +11,16 @@ use paracloud_core::migration::message::{FromAgent, FromGateway, Offer, Progress
 use paracloud_core::migration::shim::Generation;
 use paracloud_core::register::{Mode, Record, Step};
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::link;
+use paracloud_substrate::link::{self, BEAT_MS, Reader, Writer};
 use paracloud_substrate::message::{
     Caller, FromAgentLine, FromGatewayLine, Known, Note, Preview, Terms, ToAgentLine, ToGatewayLine,
 };
 use paracloud_substrate::seen::{Account, Seen};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -138,11 +140,25 @@ async fn live(layout: Layout, node: Arc<Mutex<Node>>, connected: watch::Sender<u
         connected.send_modify(|count| *count += 1);
         let ask = FromAgentLine::Machine { instance: "web".to_owned(), message: FromAgent::Ask };
         let _ = writer.write(&ask).await;
-        while let Ok(Some(line)) = reader.read::<ToAgentLine>().await {
+        while let Some(line) = next(&mut reader, &mut writer, &FromAgentLine::Beat).await {
             let replies = node.lock().unwrap().hear(line);
             for reply in replies {
                 let _ = writer.write(&reply).await;
             }
+        }
+    }
+}
+
+/// The next line of the controller; it hears meanwhile that somebody listens.
+async fn next<T: DeserializeOwned>(
+    reader: &mut Reader,
+    writer: &mut Writer,
+    beat: &impl Serialize,
+) -> Option<T> {
+    loop {
+        match tokio::time::timeout(Duration::from_millis(BEAT_MS), reader.read()).await {
+            Ok(line) => return line.ok().flatten(),
+            Err(_) => writer.write(beat).await.ok()?,
         }
     }
 }
@@ -328,7 +344,8 @@ async fn route(layout: Layout, gateway: GatewayId, mut closed: watch::Receiver<b
     loop {
         let (mut reader, mut writer) = link::halves(link::dial(&layout.controller_socket()).await);
         let _ = writer.write(&Caller::Gateway { gateway }).await;
-        while let Ok(Some(ToGatewayLine { instance, message })) = reader.read().await {
+        while let Some(line) = next(&mut reader, &mut writer, &FromGatewayLine::Beat).await {
+            let ToGatewayLine { instance, message } = line;
             let said = match message {
                 ToGateway::Table(table) => {
                     let released = parks && !table.parks;

@@ -77,6 +77,7 @@ impl Controller {
                     return message;
                 }
                 FromGatewayLine::Parked { account, again, .. } => self.pauses.push((account, again)),
+                FromGatewayLine::Beat => {}
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::moving::view::{View, summary};
 use crate::output::{Format, say, say_object};
 use crate::telling;
 use paracloud_core::ids::{NodeId, StartId};
+use paracloud_core::migration::Phase;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
 use paracloud_substrate::message::{Note, Preview};
@@ -123,8 +124,9 @@ pub(crate) async fn follow(
             Ok(Reply::Event(event)) => {
                 if history.take(&event) {
                     view.show(&event);
-                    open = open.filter(|open| history.delivery() == Some(open.delivery));
+                    open = open.filter(|open| open.what.is_awaited_in(history));
                     open = open.or_else(|| undelivered(app, history, &event));
+                    open = open.or_else(|| unreachable(app, history, &event));
                 }
                 if !wait {
                     return Ok(None);
@@ -167,10 +169,28 @@ async fn holds_state(context: &Context, app: &str) -> Result<bool, Failure> {
     Ok(status.instances.iter().any(|instance| instance.name == app && instance.stateful))
 }
 
-/// What keeps a move open whose outcome is decided.
+/// What a move waits for without a bound.
+#[derive(Clone, Copy)]
+enum Awaited {
+    /// An answer of its owner to what was decided: who that is, and what it was told.
+    Owner(StartId, &'static str),
+    /// An agent that is away, in this phase.
+    Agent(Option<Phase>),
+}
+
+impl Awaited {
+    /// Whether it still is waited for.
+    fn is_awaited_in(self, history: &History) -> bool {
+        match self {
+            Self::Owner(owner, call) => history.delivery() == Some((owner, call)),
+            Self::Agent(phase) => history.phase() == phase,
+        }
+    }
+}
+
+/// What keeps a move open.
 struct Undelivered {
-    /// Whom it is kept open by, and what that one was told.
-    delivery: (StartId, &'static str),
+    what: Awaited,
     /// Until when its end is still waited for.
     until: Instant,
     failure: Failure,
@@ -206,7 +226,25 @@ fn undelivered(app: &str, history: &History, event: &Event) -> Option<Undelivere
         "paracloud logs {app} shows why; if it stays so, end its process, and the state in it goes with it"
     );
     let failure = Failure::new(Exit::Failed, "undelivered", app, why, next);
-    Some(Undelivered { delivery, until: Instant::now() + Duration::from_millis(UNDELIVERED_MS), failure })
+    let what = Awaited::Owner(owner, call);
+    Some(Undelivered { what, until: Instant::now() + Duration::from_millis(UNDELIVERED_MS), failure })
+}
+
+/// The move waits for a node whose agent is away: that may last for ever, so nobody waits. Only a copy has a time by which
+/// it is over.
+fn unreachable(app: &str, history: &History, event: &Event) -> Option<Undelivered> {
+    let What::Note(note @ Note::Awaited { node, .. }) = &event.what else { return None };
+    if history.phase() == Some(Phase::Copy) {
+        return None;
+    }
+    let why = format!("the move {}; it {}", history.standing(), telling::note(note));
+    let node = telling::plain(node);
+    let next = format!(
+        "it goes on by itself when that agent is back: an agent that hangs is started again when it is killed; if {node} will not come back: paracloud node lost {node}"
+    );
+    let failure = Failure::new(Exit::Failed, "node_unreachable", app, why, next);
+    let what = Awaited::Agent(history.phase());
+    Some(Undelivered { what, until: Instant::now() + Duration::from_millis(UNDELIVERED_MS), failure })
 }
 
 /// Goes on following from the journal.
@@ -389,6 +427,27 @@ mod tests {
         assert_eq!(told(&undone(4), failed(1)), None, "an abort that failed counts as answered");
         assert_eq!(told(served, failed(1)), None);
         assert_eq!(told(&served[..7], silent(2, "resume")), None, "nothing is decided for good");
+    }
+
+    #[test]
+    fn an_agent_that_is_away_ends_the_command_early_unless_only_a_copy_waits_for_it() {
+        let duty = "to say that the target's process is dead".to_owned();
+        let away = event(9, What::Note(Note::Awaited { node: "n2".to_owned(), silent_ms: 14_000, duty }));
+        let heard = |phase| {
+            let mut history = History::new("sessions", None);
+            undone(5).iter().for_each(|event| assert!(history.take(event)));
+            assert!(history.take(&event(8, What::Entered(phase))));
+            history
+        };
+        assert!(unreachable("sessions", &heard(Phase::Copy), &away).is_none());
+        let mut history = heard(Phase::Retire);
+        let found = unreachable("sessions", &history, &away).expect("it is named");
+        assert_eq!((found.failure.exit, found.failure.code.as_str()), (Exit::Failed, "node_unreachable"));
+        let why = "the move is rolled back; it waits for the agent of n2, which is not connected and was not heard for 14.00 s: it is to say that the target's process is dead";
+        assert_eq!(found.failure.why, why);
+        assert!(found.what.is_awaited_in(&history));
+        assert!(history.take(&event(10, What::Entered(Phase::Idle))));
+        assert!(!found.what.is_awaited_in(&history), "it is not waited for any more");
     }
 
     #[test]

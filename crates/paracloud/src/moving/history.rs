@@ -122,6 +122,21 @@ impl History {
         person::delivery(self.record.as_ref()?)
     }
 
+    /// The phase that it is in, if it was heard.
+    pub fn phase(&self) -> Option<Phase> {
+        self.entered.last().map(|(phase, _)| *phase)
+    }
+
+    /// How far it is decided, as it goes on after `the move`.
+    pub fn standing(&self) -> &'static str {
+        match self.record.as_ref().and_then(Record::step) {
+            None | Some(Step::Open) => "is open",
+            Some(Step::Sealing | Step::Doomed) => "is not decided yet",
+            Some(Step::Switch | Step::Retire) => "is committed",
+            Some(Step::Undo) => "is rolled back",
+        }
+    }
+
     /// How the operation ended, if its end was heard. Whether there was state to lose is not in its events: one that was
     /// restarted is said to have lost it.
     pub fn outcome(&self) -> Option<Outcome> {

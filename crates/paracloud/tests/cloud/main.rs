@@ -14,6 +14,7 @@ mod disk;
 mod examples;
 mod forgotten;
 mod forms;
+mod frozen;
 mod killed;
 mod lost;
 mod misbehaving;
