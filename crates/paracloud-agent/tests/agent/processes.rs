@@ -6,6 +6,7 @@ use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::register::{Change, Mode, Proposer, Record, Step};
 use paracloud_substrate::failpoint;
+use paracloud_substrate::message::FromAgentLine;
 use rustix::process::Signal;
 use std::net::TcpStream;
 
@@ -31,6 +32,15 @@ fn a_killed_agent_leaves_everything_running_and_the_next_one_adopts_it() {
     });
     assert_eq!(address, shop.address);
     assert_eq!((shop.pid(), rig.shim(N1, start)), (pid, shim));
+}
+
+#[test]
+fn an_agent_that_has_nothing_to_say_says_that_it_goes_on() {
+    let mut rig = Rig::new();
+    let agent = rig.agent(N1);
+    for _ in 0..2 {
+        agent.hear_line("a beat", |line| matches!(line, FromAgentLine::Beat).then_some(()));
+    }
 }
 
 #[test]

@@ -22,6 +22,15 @@ async fn without_its_controller_a_gateway_goes_on_as_it_was_and_asks_the_next_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_has_nothing_to_say_says_that_it_goes_on() {
+    let (world, mut controller) = World::usual().await;
+    for _ in 0..2 {
+        controller.beat().await;
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_controller_that_speaks_garbage_is_dropped_and_dialled_again() {
     let (world, mut controller) = World::usual().await;
     let source = Application::new(1).await;

@@ -82,6 +82,14 @@ impl Controller {
         }
     }
 
+    /// Waits until the gateway says that it goes on.
+    pub(crate) async fn beat(&mut self) {
+        soon("a beat", async {
+            while self.reader.read::<FromGatewayLine>().await.unwrap() != Some(FromGatewayLine::Beat) {}
+        })
+        .await;
+    }
+
     /// Waits until a request that came after `obeyed` waits: the gateway then asks, again and again.
     pub(crate) async fn parked(&mut self) {
         self.hears(FromGateway::Ask).await;

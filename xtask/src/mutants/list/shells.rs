@@ -200,4 +200,26 @@ pub(super) const LIST: &[Mutant] = &[
             "trace::log::tests::a_log_that_cannot_be_written_any_longer_is_given_up_and_its_machine_goes_on",
         ),
     },
+    Mutant {
+        name: "a peer that stands still keeps its link",
+        file: "crates/paracloud-controller/src/server.rs",
+        find: r"for _ in 0..SILENT_MS / BEAT_MS {",
+        replace: r"for _ in 0..SILENT_MS * BEAT_MS {",
+        catch: test(
+            "paracloud-controller",
+            "shell",
+            "links::a_peer_that_says_nothing_is_dropped_and_one_that_beats_is_not",
+        ),
+    },
+    Mutant {
+        name: "an agent that has nothing to say is silent",
+        file: "crates/paracloud-agent/src/node/mod.rs",
+        find: r"self.say(FromAgentLine::Beat);",
+        replace: "",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "processes::an_agent_that_has_nothing_to_say_says_that_it_goes_on",
+        ),
+    },
 ];
