@@ -1,5 +1,6 @@
 //! What the parts of the controller share. Everything in it is bounded by the configuration or by a named bound.
 
+use crate::crashes::Crashes;
 use crate::instance::Told;
 use crate::journal::{self, Heard, now_unix_ms};
 use crate::peers::Peers;
@@ -11,7 +12,7 @@ use paracloud_core::migration::Phase;
 use paracloud_core::register::Record;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::message::{HeldOp, Hold, Preview, Unready};
+use paracloud_substrate::message::{HeldOp, Hold, Preview, Unasked, Unready};
 use paracloud_substrate::person::{HeldOff, Outcome, Refusal, Unanswered, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,7 @@ pub(crate) struct Control {
     refusals: Mutex<Refusals>,
     lost: Mutex<BTreeSet<NodeId>>,
     words: Mutex<Words>,
+    crashes: Mutex<Crashes>,
 }
 
 impl Control {
@@ -60,6 +62,7 @@ impl Control {
             refusals: Mutex::default(),
             lost: Mutex::default(),
             words: Mutex::default(),
+            crashes: Mutex::default(),
         }
     }
 
@@ -103,9 +106,19 @@ impl Control {
         }
     }
 
+    /// The owner of an instance ended, though nobody moved it. It served since then, in milliseconds since 1970.
+    pub(crate) fn crashed(&self, instance: &str, owner: StartId, how: &str, served_unix_ms: Option<u64>) {
+        locked(&self.crashes).ended(instance, owner, how, served_unix_ms, now_unix_ms());
+    }
+
     /// Why the owner of an instance is not ready, as far as its agent said.
-    pub(crate) fn why_unready(&self, instance: &str, owner: StartId) -> Option<Unready> {
-        locked(&self.words).why_unready(instance, owner)
+    pub(crate) fn why_unready(&self, instance: &str, record: &Record) -> Option<Unready> {
+        let owner = record.owner.start;
+        let own = locked(&self.words).why_unready(instance, owner);
+        if own.is_some() || record.operation.is_some() {
+            return own;
+        }
+        locked(&self.crashes).why(instance, owner, record.served.is_some(), now_unix_ms())
     }
 
     /// A process does not answer what it is asked because of an operation.
@@ -187,7 +200,8 @@ impl Views {
 
     /// A record of an app that is configured no longer: kept and not driven.
     pub(crate) fn show_unconfigured(&self, instance: &str, record: &Record) {
-        let unknown = "it is not in the configuration any more: its record is kept, and nobody drives it";
+        let unknown = "it is not in the configuration any more: its record is kept, and nobody drives it; put it back into the \
+                       manifest, or bring the cloud up again, which ends what is left of it";
         let view = View {
             record: Some(record.clone()),
             phase: Phase::Idle,
@@ -208,7 +222,7 @@ impl Views {
 }
 
 /// An agent's answer to a question, or why there is none.
-pub(crate) type Answered = Result<Preview, String>;
+pub(crate) type Answered = Result<Preview, Unasked>;
 
 /// Questions to agents that wait for their answer.
 #[derive(Debug, Default)]

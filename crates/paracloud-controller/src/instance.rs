@@ -6,6 +6,7 @@
 
 mod awaited;
 mod closing;
+mod crashed;
 mod effects;
 mod gathering;
 mod lost;

@@ -24,6 +24,7 @@
 //! Everybody's links break and are dialled again, as after a crash; there is no second way to recover.
 
 mod control;
+mod crashes;
 mod instance;
 mod journal;
 mod moves;

@@ -13,7 +13,7 @@ use paracloud_core::register::{Mode, Record};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::link::{BEAT_MS, SILENT_MS};
-use paracloud_substrate::message::{Preview, Terms, ToAgentLine};
+use paracloud_substrate::message::{Preview, Terms, ToAgentLine, Unasked};
 use paracloud_substrate::person::{Refusal, Refused, Reply};
 use std::time::Duration;
 
@@ -143,10 +143,7 @@ async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Resu
     let bound_ms = u64::from(app.budgets.prepare_ms) + ANSWER_MARGIN_MS;
     match tokio::time::timeout(Duration::from_millis(bound_ms), answer).await {
         Ok(Ok(Ok(preview))) => Ok(preview),
-        Ok(Ok(Err(why))) => {
-            let message = format!("{} could not be asked: {}", app.name, crate::journal::cut(why));
-            Err(refused("not_answered", message, "look at `paracloud logs` and ask again"))
-        }
+        Ok(Ok(Err(unasked))) => Err(not_asked(app, unasked)),
         Ok(Err(_)) => Err(unreachable(control, from)),
         // It is the agent that is silent, and may not have asked.
         Err(_) if control.peers.silent_ms(Peer::Agent(from)) >= LATE_MS.min(bound_ms) => {
@@ -159,6 +156,32 @@ async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Resu
                 message,
                 "silence is no consent: look at `paracloud logs`, ask again",
             ))
+        }
+    }
+}
+
+/// Why the application could not be asked, and whether that passes.
+fn not_asked(app: &App, unasked: Unasked) -> Refused {
+    let name = &app.name;
+    let could_not = |why: String| format!("{name} could not be asked: {}", crate::journal::cut(why));
+    match unasked {
+        Unasked::Busy => {
+            let message = format!("{name}: another move of it is being asked for");
+            let next = format!("wait for it, or cancel it once it has begun: `paracloud cancel {name}`");
+            refused("busy", message, next)
+        }
+        Unasked::Soon(why) => {
+            refused("not_answered", could_not(why), "it passes within seconds: ask again in a moment")
+        }
+        Unasked::Ended(how) => {
+            let lost =
+                if app.state == State::Stateful { "; the state that only it held is lost" } else { "" };
+            let message = could_not(format!("its process ended: {how}")) + lost;
+            let next = format!("it is started anew: `paracloud events`, `paracloud logs {name}`");
+            refused("not_answered", message, next)
+        }
+        Unasked::Never(why) => {
+            refused("not_answered", could_not(why), format!("look at `paracloud logs {name}` and ask again"))
         }
     }
 }
@@ -290,6 +313,23 @@ mod tests {
             let others = refused.message.replace(why, "");
             assert!(!others.contains("PaCI"), "{}", refused.message);
         }
+    }
+
+    #[test]
+    fn who_could_not_be_asked_is_named_once_and_what_passes_is_said_to() {
+        let stateful = app(State::Stateful, false);
+        let busy = not_asked(&stateful, Unasked::Busy);
+        assert_eq!((busy.code.as_str(), busy.message.matches("web").count()), ("busy", 1), "{busy:?}");
+        assert!(busy.next.contains("paracloud cancel web"), "{busy:?}");
+        let soon = not_asked(&stateful, Unasked::Soon("it has not said Hello".to_owned()));
+        assert_eq!(soon.message, "web could not be asked: it has not said Hello");
+        assert_eq!(soon.next, "it passes within seconds: ask again in a moment");
+        let ended = || Unasked::Ended("exited with status 3".to_owned());
+        let lost = not_asked(&stateful, ended()).message;
+        assert!(
+            lost.ends_with("its process ended: exited with status 3; the state that only it held is lost")
+        );
+        assert!(!not_asked(&app(State::None, false), ended()).message.contains("lost"));
     }
 
     #[test]

@@ -352,8 +352,19 @@ fn rejection(control: &Control, instance: &str, rejected: Rejected) -> Refused {
     };
     let (code, next) = match machine {
         Machine::Unready => ("unknown", "wait until its nodes are connected"),
-        Machine::Busy => ("busy", "wait for the open operation, or cancel it: `paracloud cancel`"),
-        Machine::NotServing => ("not_serving", "wait until it serves: `paracloud ps`, `paracloud logs`"),
+        Machine::Busy => {
+            let next = format!("wait for the open operation, or cancel it: `paracloud cancel {instance}`");
+            return refused("busy", format!("{instance}: {machine}"), next);
+        }
+        Machine::NotServing => {
+            let record = control.views.of(instance).and_then(|view| view.record);
+            let unready = record.and_then(|record| control.why_unready(instance, &record));
+            let why = unready.map_or_else(String::new, |unready| {
+                format!(": not ready yet: {}: {}", unready.asked, unready.answered)
+            });
+            let next = format!("wait until it serves: `paracloud ps`, `paracloud logs {instance}`");
+            return refused("not_serving", format!("{instance}: {machine}{why}"), next);
+        }
         Machine::SameNode => ("same_node", "name another node with --to"),
         Machine::UnknownNode => ("unknown_node", "`paracloud ps` lists the nodes"),
         Machine::NothingOpen => ("nothing_open", "nothing needs to be done"),
@@ -408,7 +419,7 @@ async fn status(control: &Control) -> Status {
     let instance = |(name, view): (String, View)| Instance {
         stateful: control.cloud.app(&name).is_none_or(|app| app.state == State::Stateful),
         age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),
-        unready: view.record.as_ref().and_then(|record| control.why_unready(&name, record.owner.start)),
+        unready: view.record.as_ref().and_then(|record| control.why_unready(&name, record)),
         unanswered: control.what_is_unanswered(&name),
         name,
         record: view.record,

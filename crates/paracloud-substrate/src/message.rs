@@ -134,10 +134,24 @@ pub enum FromAgentLine {
         /// The question.
         question: u64,
         /// What the application said, or why it could not be asked.
-        answer: Result<Preview, String>,
+        answer: Result<Preview, Unasked>,
     },
     /// Nothing but that the agent's loop goes round.
     Beat,
+}
+
+/// Why an application could not be asked what a move would cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unasked {
+    /// It is being asked already, or an operation is open.
+    Busy,
+    /// Not yet: it passes within seconds.
+    Soon(String),
+    /// Its process ended meanwhile, and how.
+    Ended(String),
+    /// It does not pass by itself.
+    Never(String),
 }
 
 /// What an application can ask to be left alone from, as far as anybody here asks for it.

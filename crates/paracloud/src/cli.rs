@@ -108,6 +108,8 @@ Examples:
     },
     /// Show what happened
     Events {
+        /// Of this app alone
+        app: Option<String>,
         /// Go on with what happens
         #[arg(short, long)]
         follow: bool,
@@ -273,7 +275,7 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
             Box::pin(transfer::run(context, &app, &MoveOptions { to, accept_loss, no_wait })).await
         }
         Command::Cancel { app } => cancel::run(context, &app).await,
-        Command::Events { follow, from } => events::run(context, from, follow).await,
+        Command::Events { app, follow, from } => events::run(context, app.as_deref(), from, follow).await,
         Command::Logs { app, follow } => logs::run(context, &app, follow).await,
         Command::Stop { yes } => stop::run(context, yes).await,
         Command::Node { command: NodeCommand::Lost { node, yes } } => node::lost(context, &node, yes).await,

@@ -294,8 +294,8 @@ pub(crate) mod tests {
             assert!(failure.why.contains("did not answer within"), "{failure:?}");
         };
         silent(status(&context.layout).await.map(|_| ()));
-        silent(events::run(&context, 0, false).await);
-        silent(events::run(&context, 0, true).await);
+        silent(events::run(&context, None, 0, false).await);
+        silent(events::run(&context, None, 0, true).await);
         for no_wait in [false, true] {
             silent(
                 transfer::run(&context, "web", &transfer::Options { no_wait, ..Default::default() }).await,
@@ -308,7 +308,7 @@ pub(crate) mod tests {
         let status =
             Status { instances: Vec::new(), nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
         let (_directory, context) = stalling([vec![Reply::Status(status)], vec![begun()]]);
-        silent(events::run(&context, 0, true).await);
+        silent(events::run(&context, None, 0, true).await);
         let (_directory, context) = stalling([vec![begun()]]);
         silent(transfer::run(&context, "sessions", &transfer::Options::default()).await);
     }

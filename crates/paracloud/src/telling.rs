@@ -11,6 +11,9 @@ use paracloud_substrate::seen::Account;
 /// The most letters of one text of an application that people are shown.
 const SAID_LETTERS_MAX: usize = 400;
 
+/// How the change is named with which a move is given up; its cause follows.
+const ROLL_BACK: &str = "roll_back: ";
+
 /// The whole line: when, whom, which operation, what.
 pub fn line(event: &Event) -> String {
     let operation = event.operation.map_or_else(String::new, |operation| format!(" {operation}"));
@@ -20,7 +23,11 @@ pub fn line(event: &Event) -> String {
 /// What happened.
 pub fn what(what: &What) -> String {
     match what {
-        What::Swapped { change, record } => format!("{change}: {}", standing(record)),
+        What::Swapped { change, record } => {
+            let given_up = change.strip_prefix(ROLL_BACK);
+            let change = given_up.map_or_else(|| change.clone(), |cause| format!("given up ({cause})"));
+            format!("{change}: {}", standing(record))
+        }
         What::Entered(phase) => format!("phase {phase}"),
         What::Note(note) => self::note(note),
         What::Progress(progress) => self::progress(progress),
@@ -41,6 +48,15 @@ pub fn what(what: &What) -> String {
                 carried(*carried_bytes)
             )
         }
+    }
+}
+
+/// Why a move is given up, without the name of the change.
+pub fn cause(change: &str) -> &str {
+    match change {
+        "doom" => "the target did not get ready within its budget, and was ended",
+        "promote" => "the target died before it had served",
+        other => other.strip_prefix(ROLL_BACK).unwrap_or(other),
     }
 }
 

@@ -20,7 +20,7 @@ use paracloud_core::migration::duty;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::message::{FromAgentLine, HeldOp, Hold, Note};
+use paracloud_substrate::message::{FromAgentLine, HeldOp, Hold, Note, Unasked};
 use tokio::sync::oneshot;
 
 /// How long a `Hello` waits for the register's word before it is answered `UNDECIDED`, in milliseconds.
@@ -245,7 +245,7 @@ impl Node {
         let now_ms = self.now_ms();
         let Some(start) = self.starts.get_mut(&id) else { return };
         if let Some((question, _)) = start.session.preview.take() {
-            self.previewed(question, Err("a move began meanwhile".to_owned()));
+            self.previewed(question, Err(Unasked::Busy));
         }
         let Some(start) = self.starts.get_mut(&id) else { return };
         start.session.mode = mode;
@@ -420,7 +420,9 @@ impl Node {
                 start.session.desk.withdraw();
                 self.previewed(
                     question,
-                    Err("the application did not answer within its budget (move.prepare)".to_owned()),
+                    Err(Unasked::Never(
+                        "the application did not answer within its budget (move.prepare)".to_owned(),
+                    )),
                 );
             }
         }

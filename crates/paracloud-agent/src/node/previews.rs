@@ -10,7 +10,7 @@ use paci::upcall::{Reason, Upcall};
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
-use paracloud_substrate::message::{FromAgentLine, Note, Preview};
+use paracloud_substrate::message::{FromAgentLine, Note, Preview, Unasked};
 
 impl Node {
     /// The controller asks for a preview.
@@ -23,15 +23,17 @@ impl Node {
     }
 
     /// `None`: the application is asked first.
-    fn try_preview(&mut self, name: &str, question: u64, reason: Reason) -> Result<Option<Preview>, String> {
-        let instance = self.instances.get(name).ok_or_else(|| format!("{name}: not configured here"))?;
+    fn try_preview(&mut self, name: &str, question: u64, reason: Reason) -> Result<Option<Preview>, Unasked> {
+        let instance = self.instances.get(name);
+        let instance = instance.ok_or_else(|| Unasked::Never("it is not configured here".to_owned()))?;
         let record = instance.machine.machine().record();
-        let record = record.ok_or_else(|| format!("{name}: the agent has not heard yet who owns it"))?;
+        let record =
+            record.ok_or_else(|| Unasked::Soon("the agent has not heard yet who owns it".to_owned()))?;
         let (id, next, open) = (record.owner.start, record.last_operation.next(), record.operation.is_some());
         let budgets = instance.app.budgets;
         let now_ms = self.now_ms();
         let start = self.starts.get_mut(&id).filter(|start| start.runs());
-        let start = start.ok_or_else(|| format!("{name}: it does not run on {}", self.node.name))?;
+        let start = start.ok_or_else(|| Unasked::Never(format!("it does not run on {}", self.node.name)))?;
         let hands_over = start.session.aware && start.session.can(names::MOVE_HANDOFF);
         let unable = |reason: String| Ok(Some(Preview { hands_over, offer: None, estimate: None, reason }));
         // No Hello is needed for a hold, and it counts in every mode.
@@ -52,10 +54,10 @@ impl Node {
         // What is asked of an operation that is over (an `Abort` that has no answer) gives way to what comes next.
         let asked = start.session.desk.open().is_some_and(|upcall| upcall.operation >= next.0);
         if open || asked {
-            return Err(format!("{name}: an operation is open"));
+            return Err(Unasked::Busy);
         }
         if !start.session.greeted {
-            return Err(format!("{name}: it has not said Hello since the agent started"));
+            return Err(Unasked::Soon("it has not said Hello since the agent started".to_owned()));
         }
         let upcall = answers::upcall(next, Call::Estimate, "", None, &budgets, Why::preview(reason));
         // The time that it is told, whatever progress it reports: somebody waits.
@@ -83,7 +85,7 @@ impl Node {
         self.previewed(question, Ok(Preview { hands_over: true, offer, estimate, reason }));
     }
 
-    pub(super) fn previewed(&mut self, question: u64, answer: Result<Preview, String>) {
+    pub(super) fn previewed(&mut self, question: u64, answer: Result<Preview, Unasked>) {
         self.say(FromAgentLine::Previewed { question, answer });
     }
 }

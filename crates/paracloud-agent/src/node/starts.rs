@@ -15,7 +15,7 @@ use paci::state::State;
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::agent::{FromApp, Input};
 use paracloud_core::migration::shim::{Generation, Order, Status};
-use paracloud_substrate::message::Note;
+use paracloud_substrate::message::{Note, Unasked};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -242,7 +242,7 @@ impl Node {
             tracing::warn!(%error, directory = %directory.display(), "the sockets of a dead process stay");
         }
         if let Some((question, _)) = preview {
-            self.previewed(question, Err(format!("its process ended: {how}")));
+            self.previewed(question, Err(Unasked::Ended(how.clone())));
         }
         self.tell_holds(id);
         self.tell_readiness(id);

@@ -5,7 +5,9 @@ use paci::upcall::Reason;
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::register::{Mode, Record, Step};
-use paracloud_substrate::message::{FromAgentLine, HeldOp, Note, Preview, Speaker, Terms, ToAgentLine};
+use paracloud_substrate::message::{
+    FromAgentLine, HeldOp, Note, Preview, Speaker, Terms, ToAgentLine, Unasked,
+};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -486,7 +488,7 @@ fn an_application_that_exits_during_an_upcall_is_dead() {
     assert!(how.contains("status 4"), "{how}");
 }
 
-fn previewed(rig: &mut Rig, question: u64) -> Result<Preview, String> {
+fn previewed(rig: &mut Rig, question: u64) -> Result<Preview, Unasked> {
     rig.agents[0].hear_line("a preview", |line| match line {
         FromAgentLine::Previewed { question: of, answer } if *of == question => Some(answer.clone()),
         _ => None,
@@ -547,7 +549,8 @@ fn a_preview_waits_for_as_long_as_it_says_and_no_progress_makes_that_longer() {
         });
     });
     let why = previewed(&mut rig, 1).unwrap_err();
-    assert_eq!(why, "the application did not answer within its budget (move.prepare)");
+    let said = "the application did not answer within its budget (move.prepare)".to_owned();
+    assert_eq!(why, Unasked::Never(said));
     drop(over);
     working.join().unwrap();
 }

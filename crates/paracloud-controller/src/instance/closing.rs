@@ -35,6 +35,9 @@ impl Instance {
         if let (Note::Unresponsive { start, call }, Some(operation)) = (&note, operation) {
             self.control.unanswered(&self.app.name, operation, *start, call);
         }
+        if let Note::Ended { start, how } = &note {
+            self.crashed(*start, how);
+        }
         if matches!(note, Note::Carried { .. } | Note::Copying { .. }) {
             self.tell_progress();
             return Ok(());

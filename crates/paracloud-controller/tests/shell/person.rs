@@ -40,7 +40,8 @@ async fn a_move_that_cannot_be_is_refused_with_who_why_and_what_next() {
     assert!(held.message.contains("for 1.23 s: until noon"), "{}", held.message);
     offers(Some(Offer::Refuse));
     assert_eq!(town.refused(Town::move_to(2)).await.code, "refused");
-    people.0.node.lock().unwrap().manners.preview = Err("it does not answer".to_owned());
+    people.0.node.lock().unwrap().manners.preview =
+        Err(paracloud_substrate::message::Unasked::Never("it does not answer".to_owned()));
     let silent = town.refused(Town::move_to(2)).await;
     assert_eq!(silent.code, "not_answered");
     assert_eq!(town.web().await.record.unwrap().last_operation.0, 0, "nothing was opened");

@@ -13,7 +13,7 @@ use paracloud_core::register::{Mode, Record, Step};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{self, BEAT_MS, Reader, Writer};
 use paracloud_substrate::message::{
-    Caller, FromAgentLine, FromGatewayLine, Known, Note, Preview, Terms, ToAgentLine, ToGatewayLine,
+    Caller, FromAgentLine, FromGatewayLine, Known, Note, Preview, Terms, ToAgentLine, ToGatewayLine, Unasked,
 };
 use paracloud_substrate::seen::{Account, Seen};
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub(crate) struct Gates {
 /// How an agent is played.
 #[derive(Debug, Clone)]
 pub(crate) struct Manners {
-    pub(crate) preview: Result<Preview, String>,
+    pub(crate) preview: Result<Preview, Unasked>,
     /// What its estimates say that its state travels as.
     pub(crate) schema: Option<Schema>,
     pub(crate) refuses_as_target: bool,

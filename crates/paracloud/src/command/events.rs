@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::client::{self, ANSWER_MS_MAX, Conversation, Cut, INTERRUPTED};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::{Format, formed, say, say_words};
 use crate::telling;
 use paracloud_substrate::person::{Event, Reply, Request};
@@ -11,14 +11,20 @@ use std::time::Duration;
 /// After a link that broke, the journal is asked again after this long, in milliseconds.
 const AGAIN_MS: u64 = 200;
 
-/// Prints events from this number on, and with `follow` those that happen. A controller that is restarted meanwhile
+/// Prints events from this number on, with `app` those of one app, and with `follow` those that happen. A controller that is restarted meanwhile
 /// is waited for then; nothing of the journal is printed twice.
 ///
 /// # Errors
 /// There is no cloud here, it does not answer or stands still, or without `follow` it ended before it had told everything.
-pub async fn run(context: &Context, from: u64, follow: bool) -> Result<(), Failure> {
+/// Of such an app nothing is known.
+pub async fn run(context: &Context, app: Option<&str>, from: u64, follow: bool) -> Result<(), Failure> {
     let layout = &context.layout;
     let mut from = from;
+    // Of one that is configured no more there may be events all the same.
+    let mut unknown = app.filter(|app| context.cloud().is_ok_and(|cloud| cloud.app(app).is_none()));
+    if let Some(app) = unknown.filter(|_| follow) {
+        return Err(unknown_app(context, app));
+    }
     loop {
         if follow {
             // It may be long before something happens; that the controller answers is seen before.
@@ -43,6 +49,10 @@ pub async fn run(context: &Context, from: u64, follow: bool) -> Result<(), Failu
                     if event.number != 0 {
                         from = event.number + 1;
                     }
+                    if app.is_some_and(|app| app != event.instance) {
+                        continue;
+                    }
+                    unknown = None;
                     let line = shown(&event, context.format);
                     let is_read = match context.format {
                         Format::Json => say(&line),
@@ -53,7 +63,7 @@ pub async fn run(context: &Context, from: u64, follow: bool) -> Result<(), Failu
                     }
                 }
                 Ok(Reply::Refused(refused)) => return Err(client::refusal(&refused, "paracloud")),
-                Ok(Reply::Done) => return Ok(()),
+                Ok(Reply::Done) => return unknown.map_or(Ok(()), |app| Err(unknown_app(context, app))),
                 Ok(other @ (Reply::Status(_) | Reply::Outcome(_) | Reply::Previewed { .. })) => {
                     return Err(client::unexpected(layout, &other));
                 }
@@ -63,6 +73,19 @@ pub async fn run(context: &Context, from: u64, follow: bool) -> Result<(), Failu
         }
         tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await;
     }
+}
+
+fn unknown_app(context: &Context, app: &str) -> Failure {
+    let cloud = context.cloud().ok();
+    let names: Vec<_> = cloud.iter().flat_map(|cloud| &cloud.apps).map(|app| app.name.as_str()).collect();
+    let next = format!("there are: {}", names.join(", "));
+    Failure::new(
+        Exit::Usage,
+        "unknown_instance",
+        app,
+        "there is no such app, and nothing is known of one",
+        next,
+    )
 }
 
 fn shown(event: &Event, format: Format) -> String {
@@ -152,7 +175,7 @@ mod tests {
             (format!("{event}{}", line(&Reply::Done)), None),
         ] {
             let (_directory, context) = controller(Some(says.clone()));
-            let ended = run(&context, 0, false).await.map_err(|failure| failure.code);
+            let ended = run(&context, None, 0, false).await.map_err(|failure| failure.code);
             assert_eq!(ended.err().as_deref(), code, "{says}");
         }
     }

@@ -5,6 +5,7 @@ use crate::client;
 use crate::failure::Failure;
 use crate::figures::age;
 use crate::output::{Format, columns_of_stdout, folded, say, say_object, table_within};
+use crate::processes;
 use crate::telling::{self, plain};
 use paracloud_core::migration::Phase;
 use paracloud_substrate::config::Cloud;
@@ -16,7 +17,12 @@ use std::time::SystemTime;
 /// # Errors
 /// There is no cloud here, or it does not answer.
 pub async fn run(context: &Context) -> Result<(), Failure> {
-    let status = client::status(&context.layout).await?;
+    let mut status = client::status(&context.layout).await?;
+    if let Ok(cloud) = Cloud::load(&context.layout.cloud()) {
+        let started = processes::all(&context.layout);
+        let lives = |app: &str| started.iter().any(|process| process.instance == app && process.may_live());
+        forget_the_gone(&mut status, &cloud, lives);
+    }
     match context.format {
         Format::Json => {
             let mut object =
@@ -32,6 +38,11 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Of an app that is configured no more, and of which nothing lives, there is nothing to say.
+fn forget_the_gone(status: &mut Status, cloud: &Cloud, lives: impl Fn(&str) -> bool) {
+    status.instances.retain(|instance| cloud.app(&instance.name).is_some() || lives(&instance.name));
 }
 
 /// What people read: a line an instance, then what is missing, why something is not ready, and what is held off.
@@ -143,6 +154,18 @@ mod tests {
             unready: None,
             unanswered: None,
         }
+    }
+
+    #[test]
+    fn an_app_that_is_configured_no_more_is_shown_as_long_as_something_of_it_lives() {
+        let manifest = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080]\n";
+        let cloud = crate::manifest::resolve(manifest, std::path::Path::new("/"), 2).unwrap().cloud;
+        let names = ["sessions", "quits", "stays"];
+        let instances = names.map(|name| instance(name, Some(record(1, true)), Phase::Idle)).to_vec();
+        let mut status = Status { instances, nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
+        forget_the_gone(&mut status, &cloud, |app| app == "stays");
+        let shown: Vec<_> = status.instances.iter().map(|instance| instance.name.as_str()).collect();
+        assert_eq!(shown, ["sessions", "stays"]);
     }
 
     #[test]

@@ -143,25 +143,45 @@ pub(crate) async fn follow(
             Err(Cut::Gone) if resumes < RESUMES_MAX => {
                 resumes += 1;
                 view.say("the controller does not answer; waiting for it");
-                *conversation = resume(context, app, history).await?;
+                let resumed = resume(context, app, history).await;
+                *conversation = resumed.map_err(|failure| cut_off(failure, history))?;
                 first_ms_max = Some(ANSWER_MS_MAX);
                 view.say("the controller is back");
             }
             Err(cut) => {
-                let failure = cut.failure(&context.layout);
-                if history.operation().is_none() {
-                    let why =
-                        format!("{}; the move may still begin, when the controller comes to it", failure.why);
-                    let next = format!("paracloud events shows whether it did; {}", failure.next);
-                    return Err(Failure { why, next, ..failure });
-                }
-                // Nothing of the move is in this command.
-                let why = format!("{}; the move goes on without this command", failure.why);
-                let next = format!("{}; how the move ends: paracloud events", failure.next);
-                return Err(Failure { why, next, ..failure });
+                return Err(cut_off(cut.failure(&context.layout), history));
             }
         }
     }
+}
+
+/// The move is not followed any more: what becomes of it, and where that is to be read. Nothing of the move is in this
+/// command.
+fn cut_off(failure: Failure, history: &History) -> Failure {
+    if failure.exit != Exit::Unreachable {
+        return failure;
+    }
+    let (begun, is_down) = (history.operation(), failure.code == "no_cloud");
+    let what = match (begun, is_down) {
+        (Some(operation), true) => {
+            format!(
+                "the move had begun ({operation}): the next `up` in this directory rolls it back or finishes it"
+            )
+        }
+        (None, true) => {
+            "whether the move had begun is not known: if so, the next `up` in this directory rolls it \
+                         back or finishes it"
+                .to_owned()
+        }
+        (Some(_), false) => "the move goes on without this command".to_owned(),
+        (None, false) => "the move may still begin, when the controller comes to it".to_owned(),
+    };
+    let next = match (begun, is_down) {
+        (_, true) => format!("{}; then paracloud events says how the move ended", failure.next),
+        (Some(_), false) => format!("{}; how the move ends: paracloud events", failure.next),
+        (None, false) => format!("paracloud events shows whether it did; {}", failure.next),
+    };
+    Failure { why: format!("{}; {what}", failure.why), next, ..failure }
 }
 
 async fn holds_state(context: &Context, app: &str) -> Result<bool, Failure> {
@@ -308,7 +328,7 @@ pub async fn preview(context: &Context, app: &str, to: Option<&str>) -> Result<(
     };
     let found = json!({ "mode": mode, "to": to, "preview": preview, "obstacle": obstacle });
     if context.format == Format::Text {
-        say(&previewed(app, mode, to, &preview));
+        say(&previewed(app, mode, to, &preview, obstacle.as_ref()));
     }
     if let Some(failure) = stopped_by(app, mode, to, obstacle.as_ref()) {
         return Err(Failure { found: Some(Box::new(("preview", found))), ..failure });
@@ -331,10 +351,19 @@ fn stopped_by(app: &str, mode: Option<Mode>, to: NodeId, obstacle: Option<&Refus
     }
 }
 
-fn previewed(app: &str, mode: Option<Mode>, to: NodeId, preview: &Preview) -> String {
+fn previewed(
+    app: &str,
+    mode: Option<Mode>,
+    to: NodeId,
+    preview: &Preview,
+    obstacle: Option<&Refused>,
+) -> String {
     let mode = match mode {
         Some(Mode::Handoff) => "by handoff: it hands its state over while it serves",
         Some(Mode::Restart) => "by restart: it is stopped, then started there",
+        None if obstacle.is_some_and(|it| matches!(it.code.as_str(), "consent_needed" | "refused")) => {
+            "with --accept-loss alone: it is started there without its state"
+        }
         None => "in no way now",
     };
     let mut lines = vec![format!("{app} could be moved to {to} {mode}")];
@@ -467,6 +496,23 @@ mod tests {
     }
 
     #[test]
+    fn who_followed_a_move_when_the_whole_cloud_died_is_told_what_becomes_of_it_and_where_to_read_that() {
+        let gone = Failure::new(Exit::Unreachable, "no_cloud", "/d", "the cloud is not up", "start one");
+        let mut history = History::new("sessions", None);
+        let unknown = cut_off(gone.clone(), &history);
+        assert!(unknown.why.contains("whether the move had begun is not known"), "{unknown:?}");
+        assert!(history.take(&a_move()[0]));
+        let begun = cut_off(gone.clone(), &history);
+        assert_eq!((begun.exit, begun.code.as_str()), (Exit::Unreachable, "no_cloud"));
+        let why =
+            "the cloud is not up; the move had begun (op-3): the next `up` in this directory rolls it back";
+        assert!(begun.why.starts_with(why), "{begun:?}");
+        assert_eq!(begun.next, "start one; then paracloud events says how the move ended");
+        let silent = Failure { code: "no_answer".to_owned(), ..gone };
+        assert!(cut_off(silent, &history).why.contains("the move goes on without this command"));
+    }
+
+    #[test]
     fn a_preview_says_mode_and_figures_and_leaves_out_what_is_unknown() {
         let estimate =
             MoveEstimate { state_kib: Some(204_800), pause_ms: Some(4), ..MoveEstimate::default() };
@@ -489,13 +535,15 @@ mod tests {
             estimate: None,
             reason: "it does not speak PaCI".to_owned(),
         };
+        let obstacle =
+            |code: &str| Refused { code: code.to_owned(), message: String::new(), next: String::new() };
         let restarts = "it does not offer the mode HANDOFF".to_owned();
         let restarts = Preview { hands_over: false, offer: None, estimate: None, reason: restarts };
         let shown = [
-            previewed("sessions", Some(Mode::Handoff), NodeId(2), &aware),
-            previewed("sessions", None, NodeId(2), &held),
-            previewed("web", Some(Mode::Restart), NodeId(2), &unaware),
-            previewed("web", None, NodeId(2), &restarts),
+            previewed("sessions", Some(Mode::Handoff), NodeId(2), &aware, None),
+            previewed("sessions", None, NodeId(2), &held, Some(&obstacle("held"))),
+            previewed("web", Some(Mode::Restart), NodeId(2), &unaware, None),
+            previewed("web", None, NodeId(2), &restarts, Some(&obstacle("consent_needed"))),
         ];
         insta::assert_snapshot!(shown.join("\n\n"));
     }

@@ -1,6 +1,7 @@
 //! What a follower heard of one operation, and the outcome that can be told from it: for a follower whose controller
 //! was restarted in between, and who therefore never hears the outcome itself.
 
+use crate::telling;
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{Mode, Operation, Record, Step};
@@ -110,7 +111,7 @@ impl History {
             Some(operation) => {
                 self.moved = Some(operation.clone());
                 if matches!(operation.step, Step::Undo | Step::Doomed) && self.cause.is_none() {
-                    self.cause = Some(change.to_owned());
+                    self.cause = Some(telling::cause(change).to_owned());
                 }
             }
             None => self.closed = Some(record.clone()),

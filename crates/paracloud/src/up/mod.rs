@@ -92,6 +92,7 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
             Some(word) = words.recv() => printer.word(&word),
             said = watcher.next() => match said {
                 Said::Serving(status) => printer.serving(&status),
+                Said::Partly(status, serve) => printer.partly(&status, &serve),
                 Said::Waiting(status) => printer.waiting(&status),
                 Said::Happened(line) => printer.word(&line),
             },

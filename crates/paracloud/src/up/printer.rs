@@ -110,6 +110,21 @@ impl<'a> Printer<'a> {
         self.voice.say(Line::Result(text));
     }
 
+    /// Not everything serves yet, but these apps do.
+    pub(super) fn partly(&self, status: &Status, serve: &[String]) {
+        let obstacles = watch::obstacles(&self.context.layout, self.cloud, status);
+        let text = match self.context.format {
+            Format::Json => {
+                let apps = self.cloud.apps.iter().filter(|app| serve.contains(&app.name));
+                let apps: Vec<_> =
+                    apps.map(|app| json!({ "name": app.name, "listen": app.listen })).collect();
+                formed("up", json!({ "event": "partly", "apps": apps, "waiting": obstacles }))
+            }
+            Format::Text => watch::partly(self.cloud, status, serve, &obstacles),
+        };
+        self.voice.say(Line::Result(text));
+    }
+
     /// Not everything serves yet.
     pub(super) fn waiting(&self, status: &Status) {
         for line in watch::obstacles(&self.context.layout, self.cloud, status) {

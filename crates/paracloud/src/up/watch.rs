@@ -6,11 +6,11 @@ use crate::processes::Process;
 use crate::telling;
 use paracloud_core::ids::{Placement, StartId};
 use paracloud_core::register::{Record, Step};
-use paracloud_substrate::config::Cloud;
+use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::message::Note;
 use paracloud_substrate::person::{Event, Instance, Reply, Request, Status, What};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep, timeout};
@@ -21,6 +21,9 @@ const LOOK_MS: u64 = 100;
 const LOOK_LATER_MS: u64 = 2_000;
 /// After so long without everything serving it is said what is missing, in milliseconds; then at twice the time.
 const SAY_MS: u64 = 10_000;
+/// After so long without everything serving, apps that serve are said as soon as they do, in milliseconds: others may
+/// not get ready for long.
+const PARTS_MS: u64 = 3_000;
 /// A journal that cannot be followed is dialled again after this long, in milliseconds. Where nobody holds the lock
 /// (the directory was removed) a dial fails at once, and without a pause nothing else would be heard.
 const DIAL_AGAIN_MS: u64 = 100;
@@ -32,6 +35,8 @@ const ANSWER_MS: u64 = 2_000;
 pub(super) enum Said {
     /// Everything serves: said once.
     Serving(Status),
+    /// Not everything serves yet, but these apps do: each is said once.
+    Partly(Status, Vec<String>),
     /// Not everything serves yet.
     Waiting(Status),
     /// Something happened.
@@ -48,6 +53,8 @@ pub(super) struct Watcher {
     say_after: Duration,
     look_at: Instant,
     serving: bool,
+    /// Apps that were said to serve before everything did.
+    said: BTreeSet<String>,
     last: Option<Status>,
     journal: Option<Conversation>,
     next_event: u64,
@@ -66,6 +73,7 @@ impl Watcher {
             say_after: Duration::from_millis(SAY_MS),
             look_at: Instant::now(),
             serving: false,
+            said: BTreeSet::new(),
             last: None,
             journal: None,
             next_event: 0,
@@ -113,6 +121,13 @@ impl Watcher {
             self.owners = owners.collect();
             return Some(Said::Serving(status));
         }
+        if self.began.elapsed() >= Duration::from_millis(PARTS_MS) {
+            let mut parts = parts(&self.layout, &self.cloud, &status);
+            parts.retain(|app| self.said.insert(app.clone()));
+            if !parts.is_empty() {
+                return Some(Said::Partly(status, parts));
+            }
+        }
         if self.began.elapsed() >= self.say_after {
             self.say_after *= 2;
             return Some(Said::Waiting(status));
@@ -148,7 +163,8 @@ impl Watcher {
     /// A new owner that serves is worth a line, and so is a move that is off.
     fn owner_changed(&mut self, instance: &str, change: &str, record: &Record) -> Option<String> {
         if record.step() == Some(Step::Undo) {
-            return Some(format!("{instance}: {change}; stays on {}", record.owner.node));
+            let (cause, node) = (telling::cause(change), record.owner.node);
+            return Some(format!("{instance}: the move is rolled back: {cause}; it stays on {node}"));
         }
         record.served?;
         let known = self.owners.insert(instance.to_owned(), record.owner.start);
@@ -192,10 +208,26 @@ async fn ask(layout: &Layout) -> Option<Status> {
 /// What is not as it should be: a sentence each; none if everything serves. Of an app that is in the manifest no more
 /// the record is kept, and stands in nobody's way.
 pub(super) fn obstacles(layout: &Layout, cloud: &Cloud, status: &Status) -> Vec<String> {
-    obstacles_where(cloud, status, |instance, owner| {
-        let directory = layout.process(owner.node, owner.start);
-        Process::at("", owner.start, instance, SystemTime::UNIX_EPOCH, &directory).may_live()
-    })
+    obstacles_where(cloud, status, |instance, owner| may_live(layout, instance, owner))
+}
+
+fn may_live(layout: &Layout, instance: &str, owner: Placement) -> bool {
+    let directory = layout.process(owner.node, owner.start);
+    Process::at("", owner.start, instance, SystemTime::UNIX_EPOCH, &directory).may_live()
+}
+
+/// Apps that clients reach, though not everything serves.
+fn parts(layout: &Layout, cloud: &Cloud, status: &Status) -> Vec<String> {
+    parts_where(cloud, status, |instance, owner| may_live(layout, instance, owner))
+}
+
+fn parts_where(cloud: &Cloud, status: &Status, lives: impl Fn(&str, Placement) -> bool) -> Vec<String> {
+    if status.gateways.iter().any(|(_, is_there)| !is_there) {
+        return Vec::new();
+    }
+    let serves =
+        |instance: &&Instance| cloud.app(&instance.name).is_some() && obstacle(instance, &lives).is_none();
+    status.instances.iter().filter(serves).map(|instance| instance.name.clone()).collect()
 }
 
 fn obstacles_where(cloud: &Cloud, status: &Status, lives: impl Fn(&str, Placement) -> bool) -> Vec<String> {
@@ -241,6 +273,24 @@ fn now_unix_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What serves, where clients connect to it, and why the others do not serve.
+pub(super) fn partly(cloud: &Cloud, status: &Status, serve: &[String], obstacles: &[String]) -> String {
+    let apps = cloud.apps.iter().filter(|app| serve.contains(&app.name));
+    let mut lines = vec!["not everything serves yet, but:".to_owned()];
+    lines.extend(apps.flat_map(|app| connects(app, status)));
+    lines.extend(obstacles.iter().cloned());
+    lines.join("\n")
+}
+
+fn connects(app: &App, status: &Status) -> Vec<String> {
+    let found = status.instances.iter().find(|instance| instance.name == app.name);
+    let node = found.and_then(|instance| Some(instance.record.as_ref()?.owner.node));
+    let node = node.map_or_else(String::new, |node| format!(" on {node}"));
+    let mut lines = vec![format!("  {} serves{node}; clients connect to", app.name)];
+    lines.extend(app.listen.iter().map(|address| format!("    http://{}", reachable(*address))));
+    lines
+}
+
 /// Where clients connect, and what to try next.
 pub(super) fn welcome(cloud: &Cloud, status: &Status, hint: &str) -> String {
     let counted =
@@ -251,13 +301,7 @@ pub(super) fn welcome(cloud: &Cloud, status: &Status, hint: &str) -> String {
         counted(cloud.gateways.len(), "gateway"),
         counted(cloud.apps.len(), "app")
     )];
-    for app in &cloud.apps {
-        let found = status.instances.iter().find(|instance| instance.name == app.name);
-        let node = found.and_then(|instance| Some(instance.record.as_ref()?.owner.node));
-        let node = node.map_or_else(String::new, |node| format!(" on {node}"));
-        lines.push(format!("  {} serves{node}; clients connect to", app.name));
-        lines.extend(app.listen.iter().map(|address| format!("    http://{}", reachable(*address))));
-    }
+    lines.extend(cloud.apps.iter().flat_map(|app| connects(app, status)));
     let first = cloud.apps.first().map_or("APP", |app| app.name.as_str());
     lines.push("try, in another terminal:".to_owned());
     lines.extend(
@@ -346,6 +390,23 @@ mod tests {
                 "sessions: starting on n1, not ready yet"
             ]
         );
+    }
+
+    #[test]
+    fn one_that_does_not_get_ready_hides_no_other_that_serves() {
+        let text = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080]\n---\nkind: App\nname: web\n\
+                    command: [sh, '{port}']\nlisten: [9090]\n";
+        let cloud = crate::manifest::resolve(text, std::path::Path::new("/"), 2).unwrap().cloud;
+        let mut both = status(true, true);
+        let mut web = status(false, true).instances.remove(0);
+        web.name = "web".to_owned();
+        both.instances.push(web);
+        let lives = |_: &str, _| true;
+        let parts = parts_where(&cloud, &both, lives);
+        assert_eq!(parts, ["sessions"]);
+        insta::assert_snapshot!(partly(&cloud, &both, &parts, &obstacles_where(&cloud, &both, lives)));
+        both.gateways[0].1 = false;
+        assert!(parts_where(&cloud, &both, lives).is_empty(), "clients do not reach it");
     }
 
     #[test]

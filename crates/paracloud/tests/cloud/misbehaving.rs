@@ -367,7 +367,7 @@ fn a_target_that_exits_when_it_is_asked_costs_nothing_before_it_serves() {
 #[test]
 fn an_owner_that_exits_when_it_is_asked_is_started_anew_and_the_move_says_so() {
     for (sins, why, node) in [
-        ("exit-estimate", "could not be asked: its process ended: exited with status 3", 1),
+        ("exit-estimate", "its process ended: exited with status 3; the state that only it held is lost", 1),
         ("exit-prepare-source", "was started anew: what only it held is lost (process ", 1),
         ("exit-seal", "the move was rolled back: the source's process died, and was started anew", 1),
         (

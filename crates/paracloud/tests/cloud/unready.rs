@@ -65,6 +65,29 @@ class Web(Web):
 }
 
 #[test]
+fn a_program_that_ends_at_once_again_and_again_is_said_to_with_the_next_try() {
+    let rig = Rig::of("quits", &json!(["sh", "-c", "exit 4"]), &[], &json!({}));
+    let mut up = rig.up(&[]);
+    up.says("ended: exited with status 4");
+    let mut why = String::new();
+    wait_until("it was started again and again", || {
+        why = instance(&rig)["unready"]["answered"].as_str().unwrap_or_default().to_owned();
+        why.starts_with("exited with status 4, started 3 times")
+    });
+    let ps = rig.run(&["ps"]).out;
+    let line = ps.lines().find(|line| line.starts_with("quits: not ready for ")).unwrap_or(&ps);
+    assert!(line.contains(": its process: exited with status 4, started "), "{line}");
+    let moved = rig.run(&["move", "quits"]);
+    assert!(moved.code == 1 && moved.err.contains("exited with status 4, started "), "{}", moved.err);
+    up.says("exited with status 4, started ");
+    let of_it = rig.run(&["events", "quits"]).out;
+    assert!(of_it.contains("exited with status 4"), "{of_it}");
+    let unknown = rig.run(&["events", "quit"]);
+    assert!(unknown.code == 2 && unknown.err.contains("there are: quits"), "{}", unknown.err);
+    assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
+}
+
+#[test]
 fn what_an_application_holds_off_is_seen_with_its_reason_and_how_long() {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/misbehave.py");
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python");
