@@ -79,14 +79,13 @@ async fn a_streaming_reply_that_nobody_reads_is_cut_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_young_reply_that_breaks_off_in_a_pause_because_its_process_is_gone_counts_as_cut() {
+async fn a_young_reply_of_a_process_that_goes_is_cut_in_the_pause_once_it_is_old_enough_and_counts() {
     let (world, mut controller) = World::usual().await;
     let (source, target) = (RawApplication::new(1).await, Application::new(2).await);
     controller.obeyed(1, false, Some(source.route)).await;
     let (mut client, application) = streaming(&world, &source, CHUNKED).await;
-    controller.table(2, true, Some(source.route)).await;
+    controller.obeyed(2, true, Some(source.route)).await;
     drop(application);
-    controller.hears(FromGateway::Obeyed { order: order(2), parks: true }).await;
     let rest = client.rest().await;
     assert!(!rest.ends_with(b"0\r\n\r\n"), "the client sees that it is not whole");
     controller.obeyed(3, false, Some(target.route)).await;
