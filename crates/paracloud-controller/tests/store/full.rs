@@ -245,6 +245,9 @@ impl SmallDisk for Quota {
     }
 }
 
+/// How often a filesystem is synchronised until what was removed has left it.
+const SYNCS_MAX: u32 = 1_000;
+
 /// A filesystem of its own, unmounted when dropped.
 struct Mounted {
     point: PathBuf,
@@ -302,7 +305,18 @@ impl SmallDisk for Mounted {
         }
     }
 
+    /// A filesystem gives the blocks of a removed file back when its own journal has been written.
     fn clear(&self) {
+        let filler = fs::metadata(self.filler()).expect("the filler").len();
         fs::remove_file(self.filler()).expect("the filler");
+        let point = File::open(&self.point).expect("what is mounted");
+        for _ in 0..SYNCS_MAX {
+            rustix::fs::syncfs(&point).expect("a filesystem that can be synchronised");
+            let disk = rustix::fs::fstatvfs(&point).expect("its figures");
+            if disk.f_bavail * disk.f_frsize >= filler {
+                return;
+            }
+        }
+        panic!("the blocks of the filler are not given back");
     }
 }
