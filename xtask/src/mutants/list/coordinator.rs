@@ -63,7 +63,7 @@ pub(super) const LIST: &[Mutant] = &[
             effects.push(Effect::Agent(expected.owner.node, ToAgent::Own(next)));
         }
         effects.push(Effect::Swap { expected, change, proposer: Proposer::Coordinator });",
-        catch: seeds(&["I1", "I2", "I3"]),
+        catch: seeds(&["I1", "I2", "I3", "I5"]),
     },
     Mutant {
         name: "digest not compared at the commit",
@@ -89,8 +89,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "commit on the seal alone",
         file: DECIDE,
-        find: r"let late = facts.expired && self.phase == Phase::Seal;",
-        replace: r"let late = facts.expired && self.phase == Phase::Seal;
+        find: r"let late = facts.expired && self.phase == Phase::Seal && goes_back;",
+        replace: r"let late = facts.expired && self.phase == Phase::Seal && goes_back;
         if facts.sealed.is_some() {
             return Next::Swap(Change::Commit);
         }",
@@ -173,7 +173,7 @@ pub(super) const LIST: &[Mutant] = &[
         name: "a restart is committed before the source is dead",
         file: DECIDE,
         find: r"
-        if self.dead.contains(&operation.source.start) {
+        if self.is_dead(operation.source.start) {
             return Next::Swap(Change::Commit);",
         replace: r"
         if setting.gateways.is_subset(&self.facts.obeyed) {

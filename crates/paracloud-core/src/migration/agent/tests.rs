@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::Placement;
+use crate::migration::cause::Cause;
 use crate::register::{Change, Proposer};
 use std::vec;
 
@@ -118,6 +119,7 @@ fn a_late_prepare_starts_nothing() {
         orders(vec![Input::Coordinator(own), Input::Coordinator(prepare)])
     };
     assert_eq!(after(&apply(&open, Change::Seal)), []);
+    assert_eq!(after(&apply(&open, Change::RollBack(Cause::Cancelled))), []);
     assert_eq!(after(&open), [(target.start, Order::Spawn)]);
 }
 
