@@ -37,7 +37,8 @@
 //! - **I4** A gateway starts nothing new on a route after it said that it parks (except each request's one attempt at
 //!   its bound), and parks no request longer than its bound.
 //! - **I5** Whatever single part crashes, stalls or is cut off, the operation ends by itself: committed or rolled
-//!   back, and the register remembers which.
+//!   back, and the register remembers which. One that needs a node whose agent stays away ends when that agent is back,
+//!   or a person gives the node up.
 //!
 //! The simulation and the model check I1 to I4 after every step; I5 at the end of every run, and from every state of the
 //! model's small configurations and a sample of those of the others; [`promises`] says what is persisted before what is sent.
