@@ -158,60 +158,57 @@ fn whenever_a_node_is_gone_and_given_up_the_instance_serves_on_another_and_every
     }
 }
 
+/// A living node that is given up, at every step of a move: which, at what step, and what came of it so far.
+fn wrongly_given_up() -> impl Iterator<Item = (NodeId, String, Course)> {
+    let moments = [Mode::Handoff, Mode::Restart].into_iter().flat_map(|mode| {
+        let all = steps_of_a_move(mode);
+        NODES.into_iter().flat_map(move |node| (0..=all).map(move |steps| (mode, node, steps)))
+    });
+    moments.map(|(mode, node, steps)| {
+        let mut course = Course::moving(mode, false);
+        (0..steps).for_each(|_| course.step());
+        course.apply(Action::Crash(Party::Agent(node)));
+        course.apply(Action::GiveUp(node));
+        (node, format!("{mode:?}: {node} after {steps} steps"), course)
+    })
+}
+
 #[test]
 fn whenever_a_living_node_is_given_up_nothing_of_it_serves_on_once_its_agent_is_back() {
-    for mode in [Mode::Handoff, Mode::Restart] {
-        let all = steps_of_a_move(mode);
-        for (node, steps) in NODES.into_iter().flat_map(|node| (0..=all).map(move |steps| (node, steps))) {
-            let at = format!("{mode:?}: {node} after {steps} steps");
-            let mut course = Course::moving(mode, false);
-            (0..steps).for_each(|_| course.step());
-            course.apply(Action::Crash(Party::Agent(node)));
-            course.apply(Action::GiveUp(node));
-            course.until(&at, |world| serves_without(node)(world) || waits_for_the_target(world));
-            let owner = course.world.disk.owner;
-            let took_over = owner.node != node;
-            // Two served, for as long as the word was wrong: that is what it costs.
-            let sealed = sealed(&course.world);
-            course.apply(Action::Restart(Party::Agent(node)));
-            course.until(&at, |world| world.disk.operation.is_none() && has_no_stray_but(world, &sealed));
-            let owner = if took_over { owner } else { course.world.disk.owner };
-            assert_eq!(course.world.disk.owner, owner, "{at}: who took over goes on");
-            assert!(course.world.is_up(Party::App(owner.start)), "{at}");
-            course.world.violations.clear();
-            (0..50).for_each(|_| course.step());
-            assert_eq!(course.world.violations, [], "{at}: one gate is open");
-        }
+    for (node, at, mut course) in wrongly_given_up() {
+        course.until(&at, |world| serves_without(node)(world) || waits_for_the_target(world));
+        let owner = course.world.disk.owner;
+        let took_over = owner.node != node;
+        // Two served, for as long as the word was wrong: that is what it costs.
+        let sealed = sealed(&course.world);
+        course.apply(Action::Restart(Party::Agent(node)));
+        course.until(&at, |world| world.disk.operation.is_none() && has_no_stray_but(world, &sealed));
+        let owner = if took_over { owner } else { course.world.disk.owner };
+        assert_eq!(course.world.disk.owner, owner, "{at}: who took over goes on");
+        assert!(course.world.is_up(Party::App(owner.start)), "{at}");
+        course.world.violations.clear();
+        (0..50).for_each(|_| course.step());
+        assert_eq!(course.world.violations, [], "{at}: one gate is open");
     }
 }
 
 #[test]
 fn what_comes_back_with_a_node_before_its_move_is_closed_is_ended_too() {
-    for mode in [Mode::Handoff, Mode::Restart] {
-        let all = steps_of_a_move(mode);
-        for (node, steps) in NODES.into_iter().flat_map(|node| (0..=all).map(move |steps| (node, steps))) {
-            let at = format!("{mode:?}: {node} after {steps} steps");
-            let mut course = Course::moving(mode, false);
-            (0..steps).for_each(|_| course.step());
-            course.apply(Action::Crash(Party::Agent(node)));
-            course.apply(Action::GiveUp(node));
-            // Until another one owns, and no longer.
-            let is_over = |world: &World| {
-                (world.disk.owner.node != node && !world.is_swapping()) || waits_for_the_target(world)
-            };
-            for _ in 0..STEPS_MAX {
-                if is_over(&course.world) || serves_without(node)(&course.world) {
-                    break;
-                }
-                course.step();
+    for (node, at, mut course) in wrongly_given_up() {
+        // Until another one owns, and no longer.
+        let is_over = |world: &World| {
+            (world.disk.owner.node != node && !world.is_swapping()) || waits_for_the_target(world)
+        };
+        for _ in 0..STEPS_MAX {
+            if is_over(&course.world) || serves_without(node)(&course.world) {
+                break;
             }
-            let sealed = sealed(&course.world);
-            course.apply(Action::Restart(Party::Agent(node)));
-            course.until(&at, |world| {
-                world.disk.operation.is_none()
-                    && world.disk.served.is_some()
-                    && has_no_stray_but(world, &sealed)
-            });
+            course.step();
         }
+        let sealed = sealed(&course.world);
+        course.apply(Action::Restart(Party::Agent(node)));
+        course.until(&at, |world| {
+            world.disk.operation.is_none() && world.disk.served.is_some() && has_no_stray_but(world, &sealed)
+        });
     }
 }

@@ -69,6 +69,15 @@ fn swapped(record: &Record, heard: Vec<FromAgent>) -> Option<Change> {
     if let Some(Effect::Swap { change, .. }) = swap { Some(change) } else { None }
 }
 
+/// What a coordinator swaps when it hears this.
+fn hears(coordinator: &mut Coordinator, input: Input) -> Option<Change> {
+    let mut effects = Vec::new();
+    coordinator.step(&setting(), input, StartId(3), &mut effects);
+    effects
+        .into_iter()
+        .find_map(|effect| if let Effect::Swap { change, .. } = effect { Some(change) } else { None })
+}
+
 fn holds(digest: &[u8]) -> Sealed {
     Sealed { position: 7, digest: digest.to_vec() }
 }
@@ -100,13 +109,7 @@ fn a_source_that_lives_has_to_say_itself_that_it_is_sealed() {
     let sealed = |digest| FromAgent::Sealed { operation, sealed: holds(digest) };
     let in_the_end = |last: Input| {
         let mut coordinator = Coordinator::default();
-        let mut swaps = |input| {
-            let mut effects = Vec::new();
-            coordinator.step(&setting(), input, StartId(3), &mut effects);
-            effects
-                .into_iter()
-                .find_map(|effect| if let Effect::Swap { change, .. } = effect { Some(change) } else { None })
-        };
+        let mut swaps = |input| hears(&mut coordinator, input);
         let heard = Input::Agent(NodeId(2), loaded.clone());
         for input in [Input::Recovered(record.clone()), heard, parked(GatewayId(1)), parked(GatewayId(2))] {
             assert_eq!(swaps(input), None, "its gate may be open");
@@ -124,13 +127,7 @@ fn a_source_that_ends_its_stream_before_it_is_asked_to_seal_ends_the_move() {
     let served = moving(&[]).apply(&Change::RollBack(Cause::Cancelled), Proposer::Coordinator).unwrap();
     let served = served.apply(&Change::Close, Proposer::Coordinator).unwrap();
     let mut coordinator = Coordinator::default();
-    let mut swaps = |input| {
-        let mut effects = Vec::new();
-        coordinator.step(&setting(), input, StartId(9), &mut effects);
-        effects
-            .into_iter()
-            .find_map(|effect| if let Effect::Swap { change, .. } = effect { Some(change) } else { None })
-    };
+    let mut swaps = |input| hears(&mut coordinator, input);
     assert_eq!(swaps(Input::Recovered(served.clone())), None);
     let opened = swaps(Input::Command(Command::Move { to: NodeId(2), mode: Mode::Handoff })).unwrap();
     let record = served.apply(&opened, Proposer::Coordinator).unwrap();
@@ -146,13 +143,7 @@ fn a_slow_target_that_may_have_the_only_copy_is_not_ended_before_the_commit_eith
     let record = moving(&[Change::Seal]);
     let operation = record.last_operation;
     let mut coordinator = Coordinator::default();
-    let mut swaps = |input| {
-        let mut effects = Vec::new();
-        coordinator.step(&setting(), input, StartId(3), &mut effects);
-        effects
-            .into_iter()
-            .find_map(|effect| if let Effect::Swap { change, .. } = effect { Some(change) } else { None })
-    };
+    let mut swaps = |input| hears(&mut coordinator, input);
     let dead = Input::Agent(NodeId(1), FromAgent::Dead { start: StartId(1) });
     for input in [Input::Recovered(record), dead, Input::Timer(Timer::Deadline)] {
         assert_eq!(swaps(input), None);
