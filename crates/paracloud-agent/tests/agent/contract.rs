@@ -5,17 +5,15 @@ use paci::upcall::Reason;
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::register::{Mode, Record, Step};
-use paracloud_substrate::message::{
-    FromAgentLine, HeldOp, Note, Preview, Speaker, Terms, ToAgentLine, Unasked,
-};
+use paracloud_substrate::message::{FromAgentLine, HeldOp, Note, Speaker, Terms, ToAgentLine};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-const OPERATION: OperationNumber = OperationNumber(1);
-const CAPABILITIES: &[&str] = &["move.handoff", "move.estimate"];
+pub(crate) const OPERATION: OperationNumber = OperationNumber(1);
+pub(crate) const CAPABILITIES: &[&str] = &["move.handoff", "move.estimate"];
 
-fn owner() -> (Rig, StartId, Puppet) {
+pub(crate) fn owner() -> (Rig, StartId, Puppet) {
     let mut rig = Rig::new();
     rig.agent(N1);
     let (start, shop) = rig.owner(N1);
@@ -23,18 +21,18 @@ fn owner() -> (Rig, StartId, Puppet) {
 }
 
 /// Asks for the offer of an open move.
-fn estimate(rig: &mut Rig, start: StartId, shop: Puppet) {
+pub(crate) fn estimate(rig: &mut Rig, start: StartId, shop: Puppet) {
     let operation = moving(start, StartId(9), shop.address, Step::Open).operation;
     let estimate = ToAgent::Estimate { operation: OPERATION, start, mode: Mode::Handoff };
     rig.agents[0].tell(estimate, operation);
 }
 
 /// A person asks what a move would cost.
-fn asks(question: u64) -> ToAgentLine {
+pub(crate) fn asks(question: u64) -> ToAgentLine {
     ToAgentLine::Preview { instance: APP.to_owned(), question, reason: Reason::Person }
 }
 
-fn offer(rig: &mut Rig) -> Offer {
+pub(crate) fn offer(rig: &mut Rig) -> Offer {
     rig.agents[0].hear("an offer", |message| match message {
         FromAgent::Offered { offer, .. } => Some(*offer),
         _ => None,
@@ -260,32 +258,6 @@ fn a_node_knows_the_number_of_an_operation_from_its_first_question_on_whoever_wa
 }
 
 #[test]
-fn a_preview_is_no_operation_and_its_number_counts_once_an_operation_asks_under_it() {
-    let (mut rig, start, shop) = owner();
-    shop.hello(CAPABILITIES);
-    shop.ready();
-    rig.agents[0].say(&asks(1));
-    let upcall = shop.next();
-    assert_eq!(upcall["operation"].as_u64(), Some(OPERATION.0.into()));
-    let estimate_of = json!({"verdict": "DONE", "estimate": {"modes": ["HANDOFF"]}});
-    assert_eq!(shop.answer(&upcall, estimate_of).0, 200);
-    rig.redial(0);
-    assert_eq!(rig.agents[0].known[0].operation, OperationNumber(0));
-    rig.kill_agent(0);
-    assert_eq!(rig.agent(N1).known[0].operation, OperationNumber(0));
-
-    shop.hello(CAPABILITIES);
-    // It hears from nobody else who owns it.
-    rig.agents[0].own(&Record::first(Placement { node: N1, start }));
-    rig.agents[0].say(&asks(2));
-    assert_eq!(shop.next()["dryRun"], true);
-    estimate(&mut rig, start, shop);
-    assert_eq!(shop.next()["dryRun"], false);
-    rig.kill_agent(0);
-    assert_eq!(rig.agent(N1).known[0].operation, OPERATION);
-}
-
-#[test]
 fn after_a_restart_of_the_agent_a_session_goes_on() {
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);
@@ -488,107 +460,10 @@ fn an_application_that_exits_during_an_upcall_is_dead() {
     assert!(how.contains("status 4"), "{how}");
 }
 
-fn previewed(rig: &mut Rig, question: u64) -> Result<Preview, Unasked> {
-    rig.agents[0].hear_line("a preview", |line| match line {
-        FromAgentLine::Previewed { question: of, answer } if *of == question => Some(answer.clone()),
-        _ => None,
-    })
-}
-
-#[test]
-fn a_preview_asks_without_an_operation() {
-    let (mut rig, start, shop) = owner();
-    let ask = asks;
-    rig.agents[0].say(&ask(1));
-    let unaware = previewed(&mut rig, 1).unwrap();
-    assert_eq!((unaware.offer, unaware.reason.as_str()), (None, "it does not speak PaCI"));
-    shop.hello(CAPABILITIES);
-    rig.agents[0].say(&ask(2));
-    let upcall = shop.next();
-    assert_eq!((upcall["dryRun"].as_bool(), upcall["operation"].as_u64()), (Some(true), Some(1)));
-    let figures = json!({"stateKib": 4096, "modes": ["HANDOFF"]});
-    assert_eq!(shop.answer(&upcall, json!({"verdict": "DONE", "estimate": figures})).0, 200);
-    let preview = previewed(&mut rig, 2).unwrap();
-    assert_eq!(preview.offer, Some(Offer::Accept));
-    assert_eq!(preview.estimate.unwrap().state_kib, Some(4_096));
-    // The move itself asks anew, under the same number, and its figures may be others.
-    estimate(&mut rig, start, shop);
-    let upcall = shop.next();
-    assert_eq!((upcall["dryRun"].as_bool(), upcall["attempt"].as_u64()), (Some(false), Some(2)));
-    assert_eq!(shop.answer(&upcall, json!({"verdict": "DEFER", "retryAfterMs": 700})).0, 200);
-    assert_eq!(offer(&mut rig), Offer::Hold { remaining_ms: 700 });
-}
-
-#[test]
-fn a_preview_waits_for_as_long_as_it_says_and_no_progress_makes_that_longer() {
-    let asked = |budget_ms| {
-        let mut rig = Rig::with(|app| app.budgets.prepare_ms = budget_ms);
-        rig.agent(N1);
-        let (_, shop) = rig.owner(N1);
-        shop.hello(CAPABILITIES);
-        rig.agents[0].say(&asks(1));
-        let upcall = shop.next();
-        assert_eq!(upcall["budgetMs"].as_u64(), Some(u64::from(budget_ms)));
-        (rig, shop, upcall)
-    };
-    // Each delivery comes a second after the one before.
-    let (mut rig, shop, mut upcall) = asked(60_000);
-    while upcall["attempt"].as_u64() < Some(7) {
-        upcall = shop.next();
-    }
-    assert_eq!(shop.answer(&upcall, json!({"verdict": "DONE", "estimate": {"modes": ["HANDOFF"]}})).0, 200);
-    assert_eq!(previewed(&mut rig, 1).unwrap().offer, Some(Offer::Accept));
-
-    let (mut rig, shop, upcall) = asked(1_000);
-    let (over, is_over) = std::sync::mpsc::channel::<()>();
-    let working = std::thread::spawn(move || {
-        crate::rig::until("it is not waited for any more", || {
-            shop.answer(&upcall, json!({"verdict": "IN_PROGRESS"}));
-            shop.call("GET", "/v1/upcalls/next?waitMs=100", "");
-            (is_over.try_recv() == Err(std::sync::mpsc::TryRecvError::Disconnected)).then_some(())
-        });
-    });
-    let why = previewed(&mut rig, 1).unwrap_err();
-    let said = "the application did not answer within its budget (move.prepare)".to_owned();
-    assert_eq!(why, Unasked::Never(said));
-    drop(over);
-    working.join().unwrap();
-}
-
-#[test]
-fn who_estimates_a_restart_alone_is_said_to_offer_no_handoff() {
-    let (mut rig, _, shop) = owner();
-    shop.hello(CAPABILITIES);
-    rig.agents[0].say(&asks(1));
-    let upcall = shop.next();
-    let answer = json!({"verdict": "DONE", "estimate": {"modes": ["RESTART"]}, "message": "all is on disk"});
-    assert_eq!(shop.answer(&upcall, answer).0, 200);
-    let preview = previewed(&mut rig, 1).unwrap();
-    let reason = "it does not offer the mode HANDOFF: all is on disk";
-    assert_eq!((preview.offer, preview.reason.as_str()), (None, reason));
-}
-
-#[test]
-fn a_hold_on_the_move_counts_also_of_one_that_cannot_hand_over() {
-    let (mut rig, _, shop) = owner();
-    let hold = r#"{"ops":["move"],"ttlMs":60000,"reason":"month end"}"#;
-    assert_eq!(shop.call("PUT", "/v1/holds/payroll", hold).0, 200);
-    for (question, capabilities) in [(1, None), (2, Some(&["stop"][..])), (3, Some(CAPABILITIES))] {
-        if let Some(capabilities) = capabilities {
-            shop.hello(capabilities);
-        }
-        rig.agents[0].say(&asks(question));
-        let preview = previewed(&mut rig, question).unwrap();
-        assert!(matches!(preview.offer, Some(Offer::Hold { remaining_ms: 1..=60_000 })), "{preview:?}");
-        assert_eq!(preview.reason, "payroll: month end");
-    }
-}
-
 #[test]
 fn a_program_of_curl_and_sh_is_a_full_participant() {
-    if std::process::Command::new("curl").arg("--version").output().is_err() {
-        return;
-    }
+    let curl = std::process::Command::new("curl").arg("--version").output();
+    assert!(curl.is_ok_and(|curl| curl.status.success()), "README says that curl is needed");
     let script = r#"
         set -e
         socket="${PACI_ENDPOINT#unix://}"

@@ -8,6 +8,7 @@ mod contract;
 mod endings;
 mod memory;
 mod moves;
+mod previews;
 mod privacy;
 mod processes;
 mod rig;
