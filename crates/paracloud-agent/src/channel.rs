@@ -119,6 +119,11 @@ impl Ends {
         Ok(())
     }
 
+    /// Whoever listens now has heard nothing yet.
+    pub(crate) fn say_anew(&mut self) {
+        (self.said, self.over) = (0, false);
+    }
+
     /// Bytes that crossed, if more have than were said before, or these are all.
     pub(crate) fn news(&mut self) -> Option<u64> {
         let (bytes, over) = self.relay.as_ref()?.carried();

@@ -256,6 +256,8 @@ impl Node {
                     self.tell_readiness(id);
                     self.tell_silence(id);
                 }
+                self.instances.values_mut().for_each(|instance| instance.ends.say_anew());
+                self.carried_by_all();
             }
             Event::Disconnected => self.link = None,
             Event::Line(line) => self.line(*line).await,
@@ -403,6 +405,13 @@ impl Node {
         }
     }
 
+    fn carried_by_all(&mut self) {
+        let names: Vec<_> = self.instances.keys().cloned().collect();
+        for name in names {
+            self.carried(&name);
+        }
+    }
+
     /// The promise that a message makes, if it makes one.
     fn promise(&self, name: &str, message: &FromAgent) -> Option<Promise> {
         let open = self.instances.get(name)?.operation.as_ref();
@@ -491,10 +500,7 @@ impl Node {
     fn tick(&mut self) {
         self.beat();
         self.flush();
-        let names: Vec<_> = self.instances.keys().cloned().collect();
-        for name in names {
-            self.carried(&name);
-        }
+        self.carried_by_all();
         self.look_for_the_unready();
         self.keep_sessions(false);
     }
