@@ -36,10 +36,21 @@ pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Whether somebody has the lock of a file. A file that is not there is locked by nobody.
-pub(crate) fn is_locked(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
+///
+/// # Errors
+/// It cannot be looked at; somebody may have it.
+pub(crate) fn is_locked(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
     // Shared, so that those who only look do not see each other; given back at once.
-    flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Raises the number in a file by one, under its lock and durably, and says the new one. An absent file counts as 0.
@@ -75,11 +86,20 @@ mod tests {
     fn a_lock_is_one_holders_until_it_is_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
-        assert!(!is_locked(&path), "a file that is not there");
+        assert!(!is_locked(&path).unwrap(), "a file that is not there");
         let held = lock(&path).unwrap();
-        assert!(held.is_some() && is_locked(&path));
+        assert!(held.is_some() && is_locked(&path).unwrap());
         assert!(lock(&path).unwrap().is_none());
         drop(held);
-        assert!(!is_locked(&path));
+        assert!(!is_locked(&path).unwrap());
+    }
+
+    #[test]
+    fn of_a_lock_that_cannot_be_looked_at_nobody_says_that_it_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        assert!(is_locked(&path).is_err(), "it leads to itself");
+        assert!(is_locked(&directory.path().join("lock").join("lock")).is_err(), "and so does its directory");
     }
 }

@@ -85,6 +85,17 @@ pub enum AgentError {
         /// Why.
         source: io::Error,
     },
+    /// A process of this node may live, and nothing is known of it.
+    #[error(
+        "{path}: it cannot be known whether this process lives, so the agent does not say what lives on its node; make it \
+         readable, or end the process and remove the directory"
+    )]
+    UnknownProcess {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A newer agent of this node was here.
     #[error("agent {own:?} of this node was replaced by agent {by:?}")]
     Superseded {

@@ -14,7 +14,7 @@
 //!   shim.log, log  what the shim and the program say
 //! ```
 
-use crate::durable;
+use crate::{AgentError, durable};
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_substrate::config::{App, Node};
 use paracloud_substrate::layout::Layout;
@@ -106,8 +106,31 @@ impl ProcessDirectory {
         self.path.join("log")
     }
 
-    pub(crate) fn is_marked(&self) -> bool {
-        self.marker().exists()
+    /// Whether its start id is used up.
+    ///
+    /// # Errors
+    /// It cannot be looked at, and may be.
+    pub(crate) fn is_marked(&self) -> io::Result<bool> {
+        self.marker().try_exists()
+    }
+
+    /// Whether it may have been started. A marker that cannot be looked at counts.
+    pub(crate) fn may_be_marked(&self) -> bool {
+        self.is_marked().unwrap_or(true)
+    }
+
+    /// Whether nothing of it lives or ever will, as far as that shows without its specification: its death is written
+    /// down, or it has no shim and never became the program, or did so in another life of the machine.
+    fn is_surely_over(&self) -> io::Result<bool> {
+        if self.exit()?.is_some() {
+            return Ok(true);
+        }
+        // The lock first: one that is started meanwhile has a shim.
+        Ok(!durable::is_locked(&self.lock())?
+            && match self.identity()? {
+                Some(identity) => identity.is_of_another_boot()?,
+                None => true,
+            })
     }
 
     /// Whether it may be sealed: it was asked to, and has not been told the outcome. A note that cannot be read counts.
@@ -176,9 +199,10 @@ impl ProcessDirectory {
 
 /// Reads a JSON file.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
-    let text = std::fs::read(path)?;
-    serde_json::from_slice(&text)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))
+    let named =
+        |kind, error: &dyn std::fmt::Display| io::Error::new(kind, format!("{}: {error}", path.display()));
+    let text = std::fs::read(path).map_err(|error| named(error.kind(), &error))?;
+    serde_json::from_slice(&text).map_err(|error| named(io::ErrorKind::InvalidData, &error))
 }
 
 /// A file that is not there is nothing to complain of.
@@ -190,17 +214,29 @@ pub(crate) fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Every process of a node that has a specification. What cannot be read is said and passed over.
-pub(crate) fn scan(directory: &Path) -> io::Result<Vec<(ProcessDirectory, Spec)>> {
+/// Every process of a node that has a specification. Without one a directory is passed over of which nothing lives: its
+/// agent died while it made it, or the machine did.
+///
+/// # Errors
+/// The directory cannot be read, or of one process neither what it is nor that it is over can be known. It may live, and
+/// who says what lives on the node must not leave it out.
+pub(crate) fn scan(directory: &Path) -> Result<Vec<(ProcessDirectory, Spec)>, AgentError> {
+    let failed = |source| AgentError::Directory { path: directory.to_owned(), source };
     let mut found = Vec::new();
-    let Some(entries) = present(std::fs::read_dir(directory))? else { return Ok(found) };
+    let Some(entries) = present(std::fs::read_dir(directory)).map_err(failed)? else { return Ok(found) };
     for entry in entries {
-        let process = ProcessDirectory::at(entry?.path());
+        let process = ProcessDirectory::at(entry.map_err(failed)?.path());
+        let unknown = |source| AgentError::UnknownProcess { path: process.path.clone(), source };
         match process.spec() {
             Ok(spec) => found.push((process, spec)),
-            // The agent died while it made the directory: nothing was started there.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, "a process directory that cannot be read is passed over"),
+            // Below what is no directory there is nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
+            Err(error) if process.is_surely_over().map_err(unknown)? => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(%error, "what is left of a process cannot be read, and nothing of it lives");
+                }
+            }
+            Err(error) => return Err(unknown(error)),
         }
     }
     Ok(found)
@@ -328,6 +364,67 @@ mod tests {
         std::fs::remove_file(process.sealed()).unwrap();
         std::fs::create_dir(process.sealed()).unwrap();
         assert!(process.is_sealed(), "it cannot be read");
+    }
+
+    /// A link that leads to itself: it is there, and nothing can be known of it.
+    fn make_unknown(path: &Path) {
+        let _ = std::fs::remove_file(path);
+        std::os::unix::fs::symlink(path, path).unwrap();
+    }
+
+    fn scanned(directory: &Path) -> Result<usize, PathBuf> {
+        scan(directory).map(|found| found.len()).map_err(|error| {
+            let AgentError::UnknownProcess { path, .. } = error else { panic!("{error}") };
+            path
+        })
+    }
+
+    #[test]
+    fn a_process_of_which_nothing_can_be_known_is_not_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = ProcessDirectory::at(directory.path().join("0000000000000051"));
+        let spec = process.path().join("spec.json");
+        let identity = Identity::own().unwrap();
+        std::fs::create_dir(process.path()).unwrap();
+        std::fs::write(process.marker(), "").unwrap();
+        process.write_identity(&identity).unwrap();
+        let unknown = Err(process.path.clone());
+        assert_eq!(scanned(directory.path()), unknown, "its specification was taken away");
+        std::fs::write(&spec, "").unwrap();
+        assert_eq!(scanned(directory.path()), unknown, "it is damaged");
+        make_unknown(&spec);
+        assert_eq!(scanned(directory.path()), unknown, "it cannot be read");
+        make_unknown(&process.path().join("identity.json"));
+        assert_eq!(scanned(directory.path()), unknown, "nor who the process is");
+    }
+
+    #[test]
+    fn what_is_surely_over_keeps_no_agent_from_its_node() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = ProcessDirectory::at(directory.path().join("0000000000000051"));
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        std::fs::create_dir(process.path()).unwrap();
+        assert_eq!(scanned(directory.path()), Ok(0), "its agent died while it made it");
+        std::fs::write(process.path().join("spec.json"), "").unwrap();
+        let shim = durable::lock(&process.lock()).unwrap();
+        assert_eq!(scanned(directory.path()), Err(process.path.clone()), "its shim may start it any moment");
+        drop(shim);
+        std::fs::write(process.marker(), "").unwrap();
+        assert_eq!(scanned(directory.path()), Ok(0), "it never became the program");
+        process.write_identity(&Identity { boot_id: String::new(), ..Identity::own().unwrap() }).unwrap();
+        assert_eq!(scanned(directory.path()), Ok(0), "the machine stopped before it was written");
+        process.write_identity(&Identity::own().unwrap()).unwrap();
+        process.write_exit(&Exit { how: String::new() }).unwrap();
+        assert_eq!(scanned(directory.path()), Ok(0), "its death was proved");
+    }
+
+    #[test]
+    fn a_marker_that_cannot_be_looked_at_may_be_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = ProcessDirectory::at(directory.path().to_owned());
+        assert!(!process.may_be_marked() && !process.is_marked().unwrap());
+        make_unknown(&process.marker());
+        assert!(process.may_be_marked() && process.is_marked().is_err());
     }
 
     #[test]

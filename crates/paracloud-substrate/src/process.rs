@@ -42,17 +42,25 @@ impl Identity {
         Self::of(rustix::process::getpid().as_raw_nonzero().get())
     }
 
+    /// Whether it is of another life of the machine, which nobody of it has outlived.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read; nothing is known then.
+    pub fn is_of_another_boot(&self) -> io::Result<bool> {
+        Ok(boot_id()? != self.boot_id)
+    }
+
     /// Whether it is still there. A zombie is dead: it acts no more.
     ///
     /// # Errors
     /// `/proc` cannot be read; nothing is known then.
     pub fn is_alive(&self) -> io::Result<bool> {
-        if boot_id()? != self.boot_id {
+        if self.is_of_another_boot()? {
             return Ok(false);
         }
         match Process::new(self.pid).and_then(|process| process.stat()) {
             Ok(stat) => Ok(stat.starttime == self.start_ticks && !matches!(stat.state, 'Z' | 'X' | 'x')),
-            Err(procfs::ProcError::NotFound(_)) => Ok(false),
+            Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(into_io(error)),
         }
     }
@@ -64,7 +72,7 @@ impl Identity {
     pub fn is_stopped(&self) -> io::Result<bool> {
         match Process::new(self.pid).and_then(|process| process.stat()) {
             Ok(stat) => Ok(stat.starttime == self.start_ticks && stat.state == 'T'),
-            Err(procfs::ProcError::NotFound(_)) => Ok(false),
+            Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(into_io(error)),
         }
     }
@@ -98,6 +106,20 @@ pub fn signal(handle: &OwnedFd, signal: Signal) -> io::Result<()> {
 
 fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Whether it says that there is no such process, or none any more: the files of one that ends meanwhile say so too.
+fn is_gone(error: &procfs::ProcError) -> bool {
+    match error {
+        procfs::ProcError::NotFound(_) => true,
+        procfs::ProcError::Io(error, _) => {
+            error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+        }
+        procfs::ProcError::PermissionDenied(_)
+        | procfs::ProcError::Incomplete(_)
+        | procfs::ProcError::Other(_)
+        | procfs::ProcError::InternalError(_) => false,
+    }
 }
 
 fn into_io(error: procfs::ProcError) -> io::Error {

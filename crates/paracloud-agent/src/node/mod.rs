@@ -170,7 +170,7 @@ impl Node {
             beaten: Instant::now(),
             layout: layout.clone(),
         };
-        node.find().map_err(failed)?;
+        node.find()?;
         node.listen().map_err(failed)?;
         Ok(node)
     }

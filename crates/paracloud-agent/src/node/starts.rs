@@ -9,7 +9,7 @@ use crate::peer::Peers;
 use crate::processes::{self, ProcessDirectory};
 use crate::session::Session;
 use crate::shim::order::ToShim;
-use crate::{probe, shims};
+use crate::{AgentError, durable, probe, shims};
 use paci::error::{ErrorBody, ErrorCode};
 use paci::state::State;
 use paracloud_core::ids::StartId;
@@ -49,7 +49,7 @@ impl Start {
         let session = Session::resumed(process.clone());
         let (status, shim, doors, probe, parting) = (None, None, None, None, Parting::None);
         let readiness = Readiness::default();
-        let (is_stuck, was_started) = (false, process.is_marked());
+        let (is_stuck, was_started) = (false, process.may_be_marked());
         Self {
             instance,
             process,
@@ -68,7 +68,7 @@ impl Start {
 
     /// Whether it was started and its death is not proved.
     fn may_live(&self) -> bool {
-        self.status != Some(Status::Dead) && self.process.is_marked()
+        self.status != Some(Status::Dead) && self.process.may_be_marked()
     }
 
     /// Whether it may live, or may be started by an order that is on its way.
@@ -97,7 +97,10 @@ impl Drop for Start {
 
 impl Node {
     /// Finds every process of the node and tells the machines of those that were ever marked.
-    pub(super) fn find(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// It cannot be known what lives on the node.
+    pub(super) fn find(&mut self) -> Result<(), AgentError> {
         let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
         let mut ready = Vec::new();
         for (process, spec) in processes::scan(&self.layout.processes(self.node.id))? {
@@ -106,12 +109,13 @@ impl Node {
                 continue;
             }
             let mut start = Start::new(process, spec.instance.clone(), spec.address);
-            let dead = start.process.exit()?.is_some();
+            let unknown = |source| AgentError::UnknownProcess { path: start.process.path().into(), source };
+            let dead = start.process.exit().map_err(unknown)?.is_some();
             let status = if dead { Status::Dead } else { Status::Running };
             if dead {
                 start.status = Some(Status::Dead);
             }
-            if start.process.is_marked() {
+            if start.process.may_be_marked() {
                 found.entry(spec.instance.clone()).or_default().push((spec.start, status, spec.address));
             }
             if !dead && start.session.state == Some(State::Ready) {
@@ -119,7 +123,9 @@ impl Node {
             }
             self.starts.insert(spec.start, start);
             if !dead {
-                self.open_doors(spec.start)?;
+                let path = self.layout.socket_directory(self.node.id, spec.start);
+                let failed = |source| AgentError::Directory { path, source };
+                self.open_doors(spec.start).map_err(failed)?;
             }
         }
         self.forget_the_long_dead();
@@ -137,7 +143,8 @@ impl Node {
             .starts
             .iter()
             .filter(|(_, start)| {
-                !start.process.is_marked() && crate::durable::is_locked(&start.process.lock())
+                // Where it cannot be looked at, a shim is asked.
+                !start.process.may_be_marked() && durable::is_locked(&start.process.lock()).unwrap_or(true)
             })
             .map(|(id, start)| (*id, start.instance.clone()))
             .collect();
@@ -227,7 +234,7 @@ impl Node {
         start.session.desk.withdraw();
         let how = match start.process.exit() {
             Ok(Some(exit)) => exit.how,
-            Ok(None) if !start.process.is_marked() => NEVER.to_owned(),
+            Ok(None) if !start.process.may_be_marked() => NEVER.to_owned(),
             Ok(None) | Err(_) => "it ended".to_owned(),
         };
         let was_expected = start.session.state == Some(State::Stopping);

@@ -64,8 +64,9 @@ impl Keeper {
         let _ = rustix::process::setsid();
         let Some(lock) = durable::lock(&process.lock()).map_err(failed)? else { return Ok(None) };
         let spec = process.spec().map_err(failed)?;
-        let marked = process.is_marked();
         let identity = process.identity().map_err(failed)?;
+        // Who became the program was marked before. Without a sure answer nothing is started.
+        let marked = identity.is_some() || process.is_marked().map_err(failed)?;
         let mut watched = None;
         if let Some(leader) = identity {
             let mut trail = trail(&process, &spec, leader);
@@ -126,7 +127,7 @@ impl Keeper {
                 () = ended(self.watched.as_ref()) => {
                     self.buried().await?;
                     // Nobody to tell. How it ended is written down for whoever comes.
-                    if self.agents.is_empty() && !durable::is_locked(&self.spec.up_lock) {
+                    if self.agents.is_empty() && !self.up_may_live() {
                         return Ok(());
                     }
                 }
@@ -266,6 +267,15 @@ impl Keeper {
         }
     }
 
+    /// Whether an `up` of this cloud may live: if that cannot be seen, it may. It is looked at again after [`ORPHAN_MS`].
+    fn up_may_live(&self) -> bool {
+        let path = &self.spec.up_lock;
+        durable::is_locked(path).unwrap_or_else(|error| {
+            tracing::warn!(%error, path = %path.display(), "it cannot be seen whether `up` lives: taken for living");
+            true
+        })
+    }
+
     /// Nobody has looked after this process for a long time. Says whether the shim is done.
     async fn orphaned(&mut self) -> Result<bool, ShimError> {
         self.alone_since = Instant::now();
@@ -273,7 +283,7 @@ impl Keeper {
             Status::Dead | Status::Unstarted => return Ok(true),
             Status::Running => {}
         }
-        if !durable::is_locked(&self.spec.up_lock) && !self.process.is_sealed() {
+        if !self.up_may_live() && !self.process.is_sealed() {
             tracing::warn!("no agent and no `up` for long: the process is ended");
             self.drive(Input::Ordered(self.generation, Order::End), None).await?;
         }

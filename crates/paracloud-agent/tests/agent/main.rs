@@ -13,4 +13,5 @@ mod privacy;
 mod processes;
 mod rig;
 mod strangers;
+mod unknown;
 mod unstarted;

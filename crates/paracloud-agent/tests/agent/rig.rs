@@ -116,9 +116,33 @@ impl Rig {
 
     /// Starts a node's agent and hears who it is.
     pub(crate) fn agent(&mut self, node: NodeId) -> &mut Agent {
+        let process = self.start_agent(node);
+        let (reader, writer, node, generation, known) = self.accept();
+        self.agents.push(Agent { node, process, generation, known, reader, writer });
+        self.agents.last_mut().unwrap()
+    }
+
+    /// Starts a node's agent that ends by itself, before it says who it is, and says its last line.
+    pub(crate) fn agent_that_refuses(&mut self, node: NodeId) -> String {
+        let mut agent = self.start_agent(node);
+        let ended = until("the agent ends", || {
+            assert!(self.listener.accept().is_err(), "it introduces itself");
+            agent.try_wait().unwrap()
+        });
+        assert!(!ended.success());
+        self.last_word()
+    }
+
+    /// The last line that an agent said to people.
+    pub(crate) fn last_word(&self) -> String {
+        let log = std::fs::read_to_string(self.layout.root().join("agent.log")).unwrap();
+        log.lines().last().unwrap_or_default().to_owned()
+    }
+
+    fn start_agent(&self, node: NodeId) -> Child {
         let log =
             std::fs::File::options().create(true).append(true).open(self.layout.root().join("agent.log"));
-        let process = Command::new(BINARY)
+        Command::new(BINARY)
             .args(["agent", "--dir"])
             .arg(self.layout.root())
             .args(["--node", &node.to_string()])
@@ -127,10 +151,7 @@ impl Rig {
             .stdout(Stdio::null())
             .stderr(log.unwrap())
             .spawn()
-            .unwrap();
-        let (reader, writer, node, generation, known) = self.accept();
-        self.agents.push(Agent { node, process, generation, known, reader, writer });
-        self.agents.last_mut().unwrap()
+            .unwrap()
     }
 
     fn accept(&self) -> (BufReader<UnixStream>, UnixStream, NodeId, u32, Vec<Known>) {
@@ -410,6 +431,16 @@ pub(crate) fn moving_in(
         last_operation: OperationNumber(1),
         operation: Some(operation),
     }
+}
+
+/// Puts a link there that leads to itself: it is there, and nothing can be known of it. What was there is put beside it.
+pub(crate) fn make_unknown(path: &Path) -> PathBuf {
+    let aside = path.with_extension("aside");
+    if path.exists() {
+        std::fs::rename(path, &aside).unwrap();
+    }
+    std::os::unix::fs::symlink(path, path).unwrap();
+    aside
 }
 
 pub(crate) fn kill(pid: i32, which: Signal) {

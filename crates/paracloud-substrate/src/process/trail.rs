@@ -12,11 +12,20 @@
 //! In the last case it is taken for the leader's only if one of its members proves it: it was seen there while the number
 //! was the leader's, has the leader's variable in its environment, or writes to the leader's log. One is enough for all:
 //! as long as it is there, the number was given to nobody else.
+//!
+//! What cannot be looked at is not taken for gone: a look fails then, and nothing is known until one succeeds. There are
+//! two answers which are none of that kind. Who is gone has left nothing to be looked at. And what the kernel does not
+//! show to this user (`EACCES`, `EPERM`) it will not show at the next look either: a process of another user, or one that
+//! made itself undumpable, as every machine has them. If such a look failed, no death could be proved on these machines.
+//! So it counts as one that has another environment; in the session it is found all the same, unless `/proc` is mounted
+//! so that it hides who belongs to others altogether.
 
-use super::{Identity, boot_id, into_io};
+use super::{Identity, boot_id, into_io, is_gone};
 use procfs::process::{Process, Stat};
+use procfs::{ProcError, ProcResult};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -84,7 +93,7 @@ impl Trail {
     /// The others of its group, as long as its number is its own.
     ///
     /// # Errors
-    /// Processes cannot be listed; nothing is known then.
+    /// Processes cannot be listed, or one of them not be looked at; nothing is known then.
     pub fn group(&self) -> io::Result<Vec<Identity>> {
         let group = self.living(|stat| stat.pgrp == self.leader.pid)?;
         let group = group.into_iter().map(|living| living.identity).collect();
@@ -95,7 +104,7 @@ impl Trail {
     /// The process itself, if it lives, and its session. The last one is the one to end last, as in [`Trail::look`].
     ///
     /// # Errors
-    /// Processes cannot be listed; nothing is known then.
+    /// Processes cannot be listed, or one of them not be looked at; nothing is known then.
     pub fn session(&mut self) -> io::Result<Vec<Identity>> {
         let number = self.leader.pid;
         let session = self.living(|stat| stat.session == number)?;
@@ -121,7 +130,8 @@ impl Trail {
                 return self.leader.is_alive().unwrap_or(false);
             }
             if stat.session == self.leader.pid {
-                let is_proof = || self.look_at(&process, &stat, &boot_id).is_some_and(|it| self.proves(&it));
+                let living = || self.look_at(&process, &stat, &boot_id).ok().flatten();
+                let is_proof = || living().is_some_and(|it| self.proves(&it).unwrap_or(false));
                 return match self.leader.number() {
                     Ok(Number::Its) => true,
                     Ok(Number::Nobodys) => is_proof(),
@@ -138,13 +148,13 @@ impl Trail {
 
     /// Everything that is left: its session, and whoever has its variable in the environment. A program hands its
     /// environment down to all that it starts, also to what leaves its session and survives its parents; only what
-    /// was given another environment *and* left the session is not found; nor is a session whose leader was reaped
-    /// and none of whose members proves whose it is.
+    /// was given another environment, or does not show it to this user, *and* left the session is not found; nor is a
+    /// session whose leader was reaped and none of whose members proves whose it is.
     ///
     /// The last one is the one to end last, once all others have been told: it proves whose the session is.
     ///
     /// # Errors
-    /// Processes cannot be listed; nothing is known then.
+    /// Processes cannot be listed, or one of them not be looked at; nothing is known then.
     pub fn look(&mut self) -> io::Result<Vec<Identity>> {
         let (session, elsewhere): (Vec<_>, Vec<_>) =
             self.living(|_| true)?.into_iter().partition(|living| living.session == self.leader.pid);
@@ -160,7 +170,11 @@ impl Trail {
     /// The members of the session of its number but the leader, if it is its own; who proves that is the last of them.
     fn members(&mut self, session: &[Living]) -> io::Result<Option<Vec<Identity>>> {
         let number = self.leader.number()?;
-        let proof = session.iter().position(|living| self.proves(living));
+        let proof = match self.proof(session) {
+            // Whose it is is known, whoever proves it.
+            Err(_) if number == Number::Its => None,
+            found => found?,
+        };
         if number == Number::Its || (number == Number::Nobodys && proof.is_some()) {
             self.seen = session.iter().map(|living| key(&living.identity)).collect();
             let mut members: Vec<_> = session.iter().map(|living| living.identity.clone()).collect();
@@ -174,53 +188,73 @@ impl Trail {
         }
     }
 
+    /// Who of these proves that the session is its own: its place.
+    fn proof(&self, session: &[Living]) -> io::Result<Option<usize>> {
+        for (place, living) in session.iter().enumerate() {
+            if self.proves(living)? {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
     /// Every living process but the leader, of those whose state is wanted.
     fn living(&self, is_wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<Living>> {
         let boot_id = boot_id()?;
-        let all = procfs::process::all_processes().map_err(into_io)?;
-        let living = all.flatten().filter_map(|process| {
-            let stat = process.stat().ok().filter(|stat| !is_dead(stat) && is_wanted(stat))?;
-            self.look_at(&process, &stat, &boot_id)
-        });
-        Ok(living.collect())
+        let mut living = Vec::new();
+        for process in procfs::process::all_processes().map_err(into_io)? {
+            let Some(process) = shown(process)? else { continue };
+            let stat = shown(process.stat())?.filter(|stat| !is_dead(stat) && is_wanted(stat));
+            if let Some(stat) = stat {
+                living.extend(self.look_at(&process, &stat, &boot_id)?);
+            }
+        }
+        Ok(living)
     }
 
     /// A process that is not the leader.
-    fn look_at(&self, process: &Process, stat: &Stat, boot_id: &str) -> Option<Living> {
+    fn look_at(&self, process: &Process, stat: &Stat, boot_id: &str) -> io::Result<Option<Living>> {
         let identity = Identity { pid: stat.pid, start_ticks: stat.starttime, boot_id: boot_id.to_owned() };
-        let has_variable = self.is_in_environment(process);
-        (identity != self.leader).then_some(Living { identity, session: stat.session, has_variable })
+        if identity == self.leader {
+            return Ok(None);
+        }
+        let has_variable = self.is_in_environment(process)?;
+        Ok(Some(Living { identity, session: stat.session, has_variable }))
     }
 
-    fn is_in_environment(&self, process: &Process) -> bool {
+    fn is_in_environment(&self, process: &Process) -> io::Result<bool> {
         let (name, value) = &self.variable;
-        // What belongs to another user, and what is gone, shows none.
-        let variables = process.environ().unwrap_or_default();
-        variables.get(OsStr::new(name)).is_some_and(|found| found.as_os_str() == OsStr::new(value))
+        let variables = shown(process.environ())?.unwrap_or_default();
+        Ok(variables.get(OsStr::new(name)).is_some_and(|found| found.as_os_str() == OsStr::new(value)))
     }
 
     /// Whether this member of a session of its number shows that the session is its own, and is in it on.
-    fn proves(&self, living: &Living) -> bool {
+    fn proves(&self, living: &Living) -> io::Result<bool> {
         let is_proof = living.has_variable
             || self.seen.contains(&key(&living.identity))
-            || self.writes(living.identity.pid);
-        let stat = Process::new(living.identity.pid).and_then(|process| process.stat());
+            || self.writes(living.identity.pid)?;
+        let stat = shown(Process::new(living.identity.pid).and_then(|process| process.stat()))?;
         let is_there =
             |stat: Stat| stat.starttime == living.identity.start_ticks && stat.session == self.leader.pid;
-        is_proof && stat.is_ok_and(is_there)
+        Ok(is_proof && stat.is_some_and(is_there))
     }
 
     /// Whether the standard output or the standard error of a process is the log. Who only reads it has it elsewhere.
-    fn writes(&self, pid: i32) -> bool {
-        let Ok(log) = std::fs::metadata(&self.log) else { return false };
-        [1, 2].iter().any(|number| {
+    fn writes(&self, pid: i32) -> io::Result<bool> {
+        let looked =
+            |path: &Path, look: fn(&Path) -> io::Result<Metadata>| shown(look(path).map_err(Into::into));
+        let Some(log) = looked(&self.log, |path| path.metadata())? else { return Ok(false) };
+        for number in [1, 2] {
             let opened = PathBuf::from(format!("/proc/{pid}/fd/{number}"));
-            let is_log = |file: std::fs::Metadata| (file.dev(), file.ino()) == (log.dev(), log.ino());
+            let file = looked(&opened, |path| path.metadata())?;
+            let link = looked(&opened, |path| path.symlink_metadata())?;
+            let is_log = file.is_some_and(|file| (file.dev(), file.ino()) == (log.dev(), log.ino()));
             // The rights of the link itself are those that the file was opened with.
-            let may_write = |link: std::fs::Metadata| link.mode() & 0o200 != 0;
-            std::fs::metadata(&opened).is_ok_and(is_log)
-                && std::fs::symlink_metadata(&opened).is_ok_and(may_write)
-        })
+            if is_log && link.is_some_and(|link| link.mode() & 0o200 != 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -230,15 +264,28 @@ impl Identity {
     /// # Errors
     /// `/proc` cannot be read; nothing is known then.
     pub fn number(&self) -> io::Result<Number> {
-        if boot_id()? != self.boot_id {
+        if self.is_of_another_boot()? {
             return Ok(Number::Others);
         }
         match Process::new(self.pid).and_then(|process| process.stat()) {
             Ok(stat) if stat.starttime == self.start_ticks => Ok(Number::Its),
             Ok(_) => Ok(Number::Others),
-            Err(procfs::ProcError::NotFound(_)) => Ok(Number::Nobodys),
+            Err(error) if is_gone(&error) => Ok(Number::Nobodys),
             Err(error) => Err(into_io(error)),
         }
+    }
+}
+
+/// What there was to be seen of a process. `None`: it is gone, or this user is not shown it, now or later.
+///
+/// # Errors
+/// It is there, and could not be looked at.
+fn shown<T>(looked: ProcResult<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(seen) => Ok(Some(seen)),
+        Err(ProcError::PermissionDenied(_)) => Ok(None),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(into_io(error)),
     }
 }
 

@@ -152,7 +152,7 @@ pub(super) const LIST: &[Mutant] = &[
         name: "a process that its shim may start any moment is not told of",
         file: "crates/paracloud-agent/src/node/mod.rs",
         find: r"start.instance == *name && start.may_come_to_live();",
-        replace: r"start.instance == *name && start.process.is_marked();",
+        replace: r"start.instance == *name && start.process.may_be_marked();",
         catch: test(
             "paracloud-agent",
             "agent",

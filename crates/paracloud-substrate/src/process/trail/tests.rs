@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::process::signal;
-use rustix::process::Signal;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 
 const NAME: &str = "PARACLOUD_TEST_TRAIL";
@@ -182,4 +184,51 @@ fn a_session_is_told_with_its_leader_and_of_one_that_is_gone_only_if_it_is_prove
     session.reap();
     assert_eq!(told("i"), [session.member.clone()]);
     assert!(told("another").is_empty());
+}
+
+/// Descriptors are a process's own: a look that has none left is taken in a process of its own.
+#[test]
+fn what_cannot_be_looked_at_is_not_taken_for_gone() {
+    const ALONE: &str = "PARACLOUD_TEST_TRAIL_ALONE";
+    const SPARE_MAX: u64 = 4;
+    if std::env::var_os(ALONE).is_none() {
+        let name = "process::trail::tests::what_cannot_be_looked_at_is_not_taken_for_gone";
+        let own = std::env::current_exe().unwrap();
+        let ended = Command::new(own).args(["--exact", name]).env(ALONE, "").output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let mut session = Session::of("", "k", Stdio::null());
+    let mut trail = Trail::of(session.identity.clone(), (NAME, "k"), Path::new("/no/such/log"));
+    session.reap();
+    let before = getrlimit(Resource::Nofile);
+    let next = u64::try_from(File::open("/dev/null").unwrap().as_raw_fd()).unwrap();
+    // Each of them is enough for another step of a look and no more.
+    for spare in 0..=SPARE_MAX {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(next + spare), ..before }).unwrap();
+        let looked = [trail.look(), trail.session()];
+        setrlimit(Resource::Nofile, before).unwrap();
+        for look in looked {
+            assert!(
+                look.as_ref().is_err() || *look.as_ref().unwrap() == [session.member.clone()],
+                "{look:?}"
+            );
+        }
+    }
+    assert_eq!(trail.look().unwrap(), [session.member.clone()]);
+}
+
+#[test]
+fn what_this_user_is_not_shown_has_another_environment() {
+    use std::io::{Error, ErrorKind};
+    let said = |error: Error| shown::<()>(Err(error.into()));
+    let os = |error: Errno| Error::from_raw_os_error(error.raw_os_error());
+    for unseen in [Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::SRCH] {
+        assert!(matches!(said(os(unseen)), Ok(None)), "{unseen}");
+    }
+    for unknown in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::LOOP] {
+        assert!(said(os(unknown)).is_err(), "{unknown}");
+    }
+    assert_eq!(said(ErrorKind::TimedOut.into()).unwrap_err().kind(), ErrorKind::TimedOut);
 }
