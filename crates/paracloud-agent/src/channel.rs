@@ -13,7 +13,7 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,19 +22,22 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::io::Interest;
 
-/// Tokens that are remembered; the oldest operation's go first.
+/// Tokens that are remembered; those that were given first go first.
 const TOKENS_MAX: usize = 64;
 /// A line that names the channel of a socket that is passed on.
 const PASSED_BYTES_MAX: usize = 512;
 /// How long the target's agent may take to be reached.
 const PASS_MS_MAX: u64 = 10_000;
 
-/// The tokens of a node.
+/// The tokens of a node, in the order in which they were given. Numbers of operations say nothing about that: each
+/// instance has its own.
 #[derive(Debug, Default)]
-pub(crate) struct Tokens(BTreeMap<(OperationNumber, StartId), Token>);
+pub(crate) struct Tokens(VecDeque<Token>);
 
 #[derive(Debug)]
 struct Token {
+    operation: OperationNumber,
+    owner: StartId,
     text: ChannelToken,
     side: Side,
     used: bool,
@@ -43,11 +46,16 @@ struct Token {
 impl Tokens {
     /// The token of one end of one operation: the same one however often it is asked for.
     pub(crate) fn issue(&mut self, operation: OperationNumber, start: StartId, side: Side) -> ChannelToken {
-        while self.0.len() >= TOKENS_MAX && !self.0.contains_key(&(operation, start)) {
-            self.0.pop_first();
+        let given = self.0.iter().find(|token| (token.operation, token.owner) == (operation, start));
+        if let Some(given) = given {
+            return given.text.clone();
         }
-        let fresh = || Token { text: fresh_token().into(), side, used: false };
-        self.0.entry((operation, start)).or_insert_with(fresh).text.clone()
+        if self.0.len() == TOKENS_MAX {
+            self.0.pop_front();
+        }
+        let text = ChannelToken::from(fresh_token());
+        self.0.push_back(Token { operation, owner: start, text: text.clone(), side, used: false });
+        text
     }
 
     /// Uses a token up. `closed` tells which operations are over.
@@ -60,20 +68,20 @@ impl Tokens {
         text: &str,
         closed: impl Fn(OperationNumber) -> bool,
     ) -> Result<(OperationNumber, Side), JoinRefusal> {
-        let found = self.0.iter_mut().find(|((_, owner), token)| *owner == start && *token.text == *text);
-        let Some(((operation, _), token)) = found else { return Err(JoinRefusal::TokenUnknown) };
-        if closed(*operation) {
+        let found = self.0.iter_mut().find(|token| token.owner == start && *token.text == *text);
+        let Some(token) = found else { return Err(JoinRefusal::TokenUnknown) };
+        if closed(token.operation) {
             return Err(JoinRefusal::OperationClosed);
         }
         if std::mem::replace(&mut token.used, true) {
             return Err(JoinRefusal::TokenUsed);
         }
-        Ok((*operation, token.side))
+        Ok((token.operation, token.side))
     }
 
     /// Forgets the tokens of a dead process.
     pub(crate) fn forget(&mut self, start: StartId) {
-        self.0.retain(|(_, owner), _| *owner != start);
+        self.0.retain(|token| token.owner != start);
     }
 }
 
@@ -202,6 +210,27 @@ mod tests {
         assert_eq!(tokens.redeem(StartId(1), &token, open), Err(JoinRefusal::TokenUsed));
         tokens.forget(StartId(1));
         assert_eq!(tokens.redeem(StartId(1), &token, open), Err(JoinRefusal::TokenUnknown));
+    }
+
+    /// The first move of an instance among the thousandth ones of others.
+    #[test]
+    fn the_token_that_goes_first_is_the_one_that_was_given_first() {
+        let mut tokens = Tokens::default();
+        let others: Vec<_> = (1..TOKENS_MAX as u64)
+            .map(|start| (StartId(start), tokens.issue(OperationNumber(1_000), StartId(start), Side::Source)))
+            .collect();
+        let start = StartId(u64::MAX);
+        let token = tokens.issue(OperationNumber(1), start, Side::Target);
+        assert_eq!(
+            tokens.issue(OperationNumber(1), start, Side::Target),
+            token,
+            "there is room for all of these"
+        );
+        tokens.issue(OperationNumber(1_000), StartId(0), Side::Source);
+        let (first, oldest) = &others[0];
+        assert_eq!(tokens.redeem(*first, oldest, |_| false), Err(JoinRefusal::TokenUnknown));
+        assert_eq!(tokens.redeem(start, &token, |_| false), Ok((OperationNumber(1), Side::Target)));
+        assert!(others[1..].iter().all(|(start, token)| tokens.redeem(*start, token, |_| false).is_ok()));
     }
 
     #[test]

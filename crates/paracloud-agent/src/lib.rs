@@ -96,6 +96,16 @@ pub enum AgentError {
         /// Why.
         source: io::Error,
     },
+    /// A record can be kept nowhere.
+    #[error(
+        "{path}: this record could not be kept; nothing is done because of it that the agent after this one would not know of"
+    )]
+    Unkept {
+        /// Where it is to be kept.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A newer agent of this node was here.
     #[error("agent {own:?} of this node was replaced by agent {by:?}")]
     Superseded {

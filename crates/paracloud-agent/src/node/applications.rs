@@ -276,7 +276,11 @@ impl Node {
             Call::Seal => {
                 if let Err(error) = start.process.seal(operation) {
                     tracing::warn!(%error, start = %id, "not noted as sealed; it is not told to seal");
-                    return;
+                    let message = format!("that it seals cannot be noted, so it is not told to: {error}");
+                    let note = Note::Failure { start: id, code: "CANNOT_SEAL".to_owned(), message };
+                    self.note(name, Some(operation), note);
+                    // Clients wait: rather an end of the move at once than another try.
+                    return self.input(id, FromApp::Answer(operation, participant::Answer::Failed));
                 }
             }
             Call::Resume { .. } | Call::Serve { .. } | Call::Abort => {}

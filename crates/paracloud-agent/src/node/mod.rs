@@ -189,9 +189,9 @@ impl Node {
     /// Goes on until it is told to stop.
     pub(crate) async fn run(mut self, mut ends: lifeline::Ends) -> Result<(), AgentError> {
         let Some(mut heard) = self.heard.take() else { return Ok(()) };
+        self.settle().await?;
         let dialling =
             tokio::spawn(controller::keep_dialling(self.layout.controller_socket(), self.events.clone()));
-        self.settle().await;
         let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
         let done = loop {
             let due = self.due();
@@ -204,7 +204,9 @@ impl Node {
                     if matches!(event, Event::Disconnected) && let Some(by) = self.newer_agent() {
                         break Err(AgentError::Superseded { own: self.generation, by });
                     }
-                    self.hear(event).await;
+                    if let Err(error) = self.hear(event).await {
+                        break Err(error);
+                    }
                 }
                 () = tokio::time::sleep_until(due) => self.see_to_sessions().await,
                 _ = tick.tick() => self.tick(),
@@ -215,7 +217,9 @@ impl Node {
                     self.begin_to_end().await;
                 }
             }
-            self.settle().await;
+            if let Err(error) = self.settle().await {
+                break Err(error);
+            }
             if self.is_ended() {
                 break Ok(());
             }
@@ -244,7 +248,7 @@ impl Node {
         [sessions, self.ending_due()].into_iter().flatten().min().unwrap_or(far)
     }
 
-    async fn hear(&mut self, event: Event) {
+    async fn hear(&mut self, event: Event) -> Result<(), AgentError> {
         match event {
             Event::Connected(link) => {
                 link.introduce(self.introduction());
@@ -260,7 +264,7 @@ impl Node {
                 self.carried_by_all();
             }
             Event::Disconnected => self.link = None,
-            Event::Line(line) => self.line(*line).await,
+            Event::Line(line) => self.line(*line).await?,
             Event::Shim { start, status } => self.shim_reports(start, status),
             Event::Stuck { start, message } => self.stuck(start, message),
             Event::Said { start, said, reply } => self.said(start, *said, reply),
@@ -277,6 +281,7 @@ impl Node {
             // Ends the loop before it comes here.
             Event::Superseded(_) => {}
         }
+        Ok(())
     }
 
     /// Who this is, and what the node knows.
@@ -306,9 +311,9 @@ impl Node {
         Caller::Agent { node: self.node.id, generation: self.generation, known: known.collect() }
     }
 
-    async fn line(&mut self, line: ToAgentLine) {
+    async fn line(&mut self, line: ToAgentLine) -> Result<(), AgentError> {
         if self.ending.is_some() {
-            return;
+            return Ok(());
         }
         match line {
             ToAgentLine::Preview { instance, question, reason } => self.preview(&instance, question, reason),
@@ -318,7 +323,7 @@ impl Node {
                         instance = name,
                         "the controller speaks of an instance that is not configured here"
                     );
-                    return;
+                    return Ok(());
                 };
                 let number = match &message {
                     ToAgent::Own(record) => record.last_operation,
@@ -347,21 +352,26 @@ impl Node {
                     self.repeat_offer(&name, operation, start);
                 }
                 self.inputs.push_back((name, Input::Coordinator(message)));
-                self.settle().await;
+                self.settle().await?;
             }
         }
+        Ok(())
     }
 
     /// Drives the machines until nothing is left to do.
-    async fn settle(&mut self) {
+    ///
+    /// # Errors
+    /// A record could not be kept. What was to follow from it is not done.
+    async fn settle(&mut self) -> Result<(), AgentError> {
         while let Some((name, input)) = self.inputs.pop_front() {
             let Some(instance) = self.instances.get_mut(&name) else { continue };
             let effects = instance.machine.take(input, fresh_start_id());
-            self.keep_record(&name);
+            self.keep_record(&name)?;
             for effect in effects {
                 self.carry_out(&name, effect).await;
             }
         }
+        Ok(())
     }
 
     async fn carry_out(&mut self, name: &str, effect: Effect) {
@@ -471,17 +481,18 @@ impl Node {
     }
 
     /// Keeps a record that is newer than the one kept last, before anything follows from it.
-    fn keep_record(&mut self, name: &str) {
-        let Some(instance) = self.instances.get_mut(name) else { return };
-        let Some(record) = instance.machine.machine().record() else { return };
+    fn keep_record(&mut self, name: &str) -> Result<(), AgentError> {
+        let Some(instance) = self.instances.get_mut(name) else { return Ok(()) };
+        let Some(record) = instance.machine.machine().record() else { return Ok(()) };
         if instance.kept.is_some_and(|kept| kept >= record.order()) {
-            return;
+            return Ok(());
         }
         instance.kept = Some(record.order());
         if is_over(record, instance.ends.operation()) {
             instance.ends = Ends::default();
         }
-        self.records.keep(&self.layout.record(self.node.id, name), record);
+        let path = self.layout.record(self.node.id, name);
+        self.records.keep(&path, record).map_err(|source| AgentError::Unkept { path, source })
     }
 
     /// Whether the register says that an operation is over.

@@ -4,6 +4,9 @@
 //! already: so whatever an agent did, the next one knows why. And durably, by a thread of its own; that waits until a
 //! pause is over, because each swap of a pause brings a new record, and a disk that is busy with what a node remembers
 //! keeps the register waiting.
+//!
+//! Where the slot cannot be written, the durable file is waited for instead, in a pause as well; and where that cannot be
+//! written either, nothing follows from the record.
 
 mod slot;
 
@@ -13,7 +16,7 @@ use slot::Slot;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,10 +24,22 @@ use std::time::{Duration, Instant};
 /// those heard meanwhile the last is written.
 const KEEP_MS: u64 = 30_000;
 
-/// What is to be written durably: of each file what is to be in it, and when that is due. One an instance at most.
+/// The longest that a record which is not in its slot is waited for, in milliseconds.
+const KEPT_MS_MAX: u64 = 5_000;
+
+/// What is to be in a file, and when it is to be there.
+#[derive(Debug)]
+struct Due {
+    text: Vec<u8>,
+    at: Instant,
+    /// Who waits for it.
+    told: Option<mpsc::Sender<io::Result<()>>>,
+}
+
+/// What is to be written durably, by file. One an instance at most.
 #[derive(Debug, Default)]
 struct Waiting {
-    newest: BTreeMap<PathBuf, (Vec<u8>, Instant)>,
+    newest: BTreeMap<PathBuf, Due>,
     /// Nothing more comes: all is due.
     over: bool,
 }
@@ -71,25 +86,39 @@ impl Records {
     }
 
     /// Keeps a record: once this returns the next agent knows it, and soon a machine that lost its power does.
-    pub(super) fn keep(&mut self, path: &Path, record: &Record) {
-        // A record has no map with keys that are no texts, which is all that can go wrong.
-        let Ok(text) = serde_json::to_vec(record) else { return };
+    ///
+    /// # Errors
+    /// It was written neither into its slot nor durably: the next agent does not know it, and nothing may follow from it.
+    pub(super) fn keep(&mut self, path: &Path, record: &Record) -> io::Result<()> {
+        let text = serde_json::to_vec(record)?;
         let slot = self.slots.entry(path.to_owned()).or_insert_with(|| Slot::beside(path));
-        let wait_ms = match slot.write(&text) {
-            Ok(()) => wait_ms(record),
-            Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "a record is not in its slot; it is written durably at once");
-                0
+        match slot.write(&text) {
+            Ok(()) => {
+                self.write_late(path, text, wait_ms(record));
+                Ok(())
             }
-        };
-        self.write_late(path, text, wait_ms);
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "a record is not in its slot; the disk is waited for");
+                self.write_now(path, text)
+            }
+        }
+    }
+
+    /// Returns when it is written durably, in the place of what waited to be.
+    fn write_now(&self, path: &Path, text: Vec<u8>) -> io::Result<()> {
+        let (told, written) = mpsc::channel();
+        let due = Due { text, at: Instant::now(), told: Some(told) };
+        self.shared.waiting().newest.insert(path.to_owned(), due);
+        self.shared.changed.notify_one();
+        let wait = Duration::from_millis(KEPT_MS_MAX);
+        written.recv_timeout(wait).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     fn write_late(&self, path: &Path, text: Vec<u8>, wait_ms: u64) {
         let mut waiting = self.shared.waiting();
         let due = Instant::now() + Duration::from_millis(wait_ms);
-        let due = waiting.newest.get(path).map_or(due, |(_, before)| due.min(*before));
-        waiting.newest.insert(path.to_owned(), (text, due));
+        let at = waiting.newest.get(path).map_or(due, |before| due.min(before.at));
+        waiting.newest.insert(path.to_owned(), Due { text, at, told: None });
         drop(waiting);
         self.shared.changed.notify_one();
     }
@@ -128,20 +157,25 @@ fn write_down(shared: &Shared) {
     loop {
         let (now, over) = (Instant::now(), waiting.over);
         let all = std::mem::take(&mut waiting.newest);
-        let (due, later): (BTreeMap<_, _>, _) = all.into_iter().partition(|(_, (_, at))| over || *at <= now);
+        let (due, later): (BTreeMap<_, _>, _) = all.into_iter().partition(|(_, due)| over || due.at <= now);
         waiting.newest = later;
         if !due.is_empty() {
             drop(waiting);
-            for (path, (text, _)) in due {
-                if let Err(error) = durable::write_synced(&path, &text) {
+            for (path, Due { text, told, .. }) in due {
+                let written = durable::write_synced(&path, &text);
+                if let Err(error) = &written {
                     tracing::warn!(%error, path = %path.display(), "a record could not be kept durably");
+                }
+                if let Some(told) = told {
+                    // Who has not waited so long has given up.
+                    let _ = told.send(written);
                 }
             }
             waiting = shared.waiting();
         } else if over {
             return;
         } else {
-            let next = waiting.newest.values().map(|(_, at)| at.saturating_duration_since(now)).min();
+            let next = waiting.newest.values().map(|due| due.at.saturating_duration_since(now)).min();
             waiting = match next {
                 Some(wait) => {
                     shared.changed.wait_timeout(waiting, wait).unwrap_or_else(PoisonError::into_inner).0
@@ -184,7 +218,7 @@ mod tests {
         let [_, sealing, switch] = moving();
         let mut records = Records::start().unwrap();
         for record in [&sealing, &switch] {
-            records.keep(&path, record);
+            records.keep(&path, record).unwrap();
         }
         drop(records);
         let kept: Record = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -198,11 +232,11 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("shop.json");
             let mut records = Records::start().unwrap();
-            records.keep(&path, &open);
+            records.keep(&path, &open).unwrap();
             drop(records);
             let mut killed = Records::start().unwrap();
             assert_eq!(killed.recall(&path).unwrap().as_ref(), Some(&open));
-            heard.iter().for_each(|record| killed.keep(&path, record));
+            heard.iter().for_each(|record| killed.keep(&path, record).unwrap());
             // Nothing of it comes to an end any more.
             std::mem::forget(killed);
             assert_eq!(processes::read::<Record>(&path).unwrap(), open, "no disk was waited for");
@@ -218,7 +252,7 @@ mod tests {
         let path = directory.path().join("shop.json");
         let [_, sealing, switch] = moving();
         let mut records = Records::start().unwrap();
-        records.keep(&path, &sealing);
+        records.keep(&path, &sealing).unwrap();
         drop(records);
         durable::write_synced(&path, &serde_json::to_vec(&switch).unwrap()).unwrap();
         assert_eq!(recalled(&path), Some(switch));
@@ -234,11 +268,11 @@ mod tests {
         let [served, ..] = moving();
         let nth = move |number| Record { incarnation: Incarnation(number), ..served.clone() };
         let newest = nth(500);
-        let (kept, is_kept) = std::sync::mpsc::channel();
+        let (kept, is_kept) = mpsc::channel();
         let to = path.clone();
         std::thread::spawn(move || {
             let mut records = Records::start().unwrap();
-            (1..=500).for_each(|number| records.keep(&to, &nth(number)));
+            (1..=500).for_each(|number| records.keep(&to, &nth(number)).unwrap());
             let _ = kept.send(records);
         });
         let records = is_kept.recv_timeout(Duration::from_secs(30)).expect("nobody waits for the disk");
@@ -248,6 +282,28 @@ mod tests {
         let _reader = open_to_read(&gone);
         drop(records);
         assert_eq!(processes::read::<Record>(&path).unwrap(), newest);
+    }
+
+    #[test]
+    fn a_record_without_a_slot_is_kept_durably_before_anything_follows_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("shop.json");
+        let [open, sealing, switch] = moving();
+        let mut records = Records::start().unwrap();
+        records.keep(&path, &open).unwrap();
+        let slot = path.with_extension("slot");
+        std::fs::remove_file(&slot).unwrap();
+        std::fs::create_dir(&slot).unwrap();
+        records.keep(&path, &sealing).unwrap();
+        assert_eq!(processes::read::<Record>(&path).unwrap(), sealing, "in the pause");
+        let staged = path.with_extension("new");
+        std::fs::create_dir(&staged).unwrap();
+        records.keep(&path, &switch).unwrap_err();
+        std::fs::remove_dir(&slot).unwrap();
+        records.keep(&path, &switch).unwrap();
+        std::mem::forget(records);
+        std::fs::remove_dir(&staged).unwrap();
+        assert_eq!(recalled(&path), Some(switch));
     }
 
     fn open_to_read(fifo: &Path) -> rustix::fd::OwnedFd {

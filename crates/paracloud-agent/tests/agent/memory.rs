@@ -5,6 +5,7 @@ use paci::participant::Side;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::register::{Mode, Step};
+use paracloud_substrate::message::Note;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -124,4 +125,80 @@ fn an_agent_that_is_killed_in_a_pause_leaves_the_record_that_it_acted_on() {
     let agent = rig.agent(N1);
     assert_eq!(agent.known[0].record, Some(record(Step::Undo)));
     assert_eq!(agent.known[0].alive, [(source, false)]);
+}
+
+/// A note of what was done would be there, however soon the agent ended after it.
+#[test]
+fn an_agent_that_can_keep_a_record_nowhere_does_nothing_because_of_it_and_ends() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (source, shop) = rig.owner(N1);
+    shop.hello(CAPABILITIES);
+    let record = moving(source, StartId(9), shop.address, Step::Sealing);
+    let kept = rig.layout.record(N1, APP);
+    let [slot, staged] = ["slot", "new"].map(|extension| kept.with_extension(extension));
+    until("the first one is kept", || kept.exists().then_some(()));
+    std::fs::remove_file(&slot).unwrap();
+    for path in [&slot, &staged] {
+        std::fs::create_dir(path).unwrap();
+    }
+    rig.agents[0].own(&record);
+    let ended = until("the agent ends", || rig.agents[0].process.try_wait().unwrap());
+    assert!(!ended.success());
+    let word = rig.last_word();
+    assert!(word.contains(&kept.display().to_string()), "{word}");
+    let sealed = rig.process_dir(N1, source).join("sealed");
+    assert!(!sealed.exists(), "it was to be told to seal");
+    for path in [&slot, &staged] {
+        std::fs::remove_dir(path).unwrap();
+    }
+    let agent = rig.agent(N1);
+    assert_eq!(agent.known[0].alive, [(source, false)]);
+    agent.own(&record);
+    shop.hello(CAPABILITIES);
+    assert!(shop.next()["seal"].is_object());
+    assert!(sealed.exists());
+}
+
+#[test]
+fn an_agent_whose_slot_is_lost_keeps_the_record_durably_before_it_acts_on_it() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (source, shop) = rig.owner(N1);
+    shop.hello(CAPABILITIES);
+    let record = moving(source, StartId(9), shop.address, Step::Sealing);
+    let kept = rig.layout.record(N1, APP);
+    let slot = kept.with_extension("slot");
+    std::fs::remove_file(&slot).unwrap();
+    std::fs::create_dir(&slot).unwrap();
+    rig.agents[0].own(&record);
+    assert!(shop.next()["seal"].is_object());
+    rig.kill_agent(0);
+    std::fs::remove_dir(&slot).unwrap();
+    assert_eq!(rig.agent(N1).known[0].record, Some(record));
+}
+
+/// Without the note nothing would keep its shim from ending it when nobody looks after it, and its state with it.
+#[test]
+fn a_source_of_which_it_cannot_be_noted_that_it_seals_is_not_told_to_and_the_move_fails() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (source, shop) = rig.owner(N1);
+    shop.hello(CAPABILITIES);
+    let note = rig.process_dir(N1, source).join("sealed");
+    std::fs::create_dir(&note).unwrap();
+    let agent = &mut rig.agents[0];
+    agent.own(&moving(source, StartId(9), shop.address, Step::Sealing));
+    agent.hear_note("that it cannot be noted", |said| match said {
+        Note::Failure { start, code, .. } => (*start == source && code == "CANNOT_SEAL").then_some(()),
+        _ => None,
+    });
+    agent.hear("a failure", |message| match message {
+        FromAgent::Failed { start, .. } => (*start == source).then_some(()),
+        _ => None,
+    });
+    assert_eq!(shop.call("GET", "/v1/upcalls/next?waitMs=0", "").0, 204, "it is asked nothing");
+    std::fs::remove_dir(&note).unwrap();
+    agent.own(&moving(source, StartId(9), shop.address, Step::Undo));
+    assert_eq!(shop.next()["resume"]["outcome"], "ROLLED_BACK");
 }

@@ -44,15 +44,15 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a channel token of another process",
         file: "crates/paracloud-agent/src/channel.rs",
-        find: r"*owner == start && *token.text == *text",
+        find: r"token.owner == start && *token.text == *text",
         replace: r"*token.text == *text",
         catch: unit("paracloud-agent", "channel::tests::a_token_is_one_processes_and_used_once"),
     },
     Mutant {
         name: "a channel token outlives its operation",
         file: "crates/paracloud-agent/src/channel.rs",
-        find: r"if closed(*operation) {",
-        replace: r"if false && closed(*operation) {",
+        find: r"if closed(token.operation) {",
+        replace: r"if false && closed(token.operation) {",
         catch: unit("paracloud-agent", "channel::tests::a_token_is_one_processes_and_used_once"),
     },
     Mutant {
