@@ -1,6 +1,7 @@
 //! The two sockets of one process: PaCI over HTTP/1.1, and the channel. Here requests are read and held against the
 //! bounds of the contract; what they mean is for the node to say.
 
+use crate::accept::accept;
 use crate::breaches::Breaches;
 use crate::node::Event;
 use crate::peer::Peers;
@@ -31,7 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// Connections of one process at a time, on each of its sockets. One more waits.
@@ -96,7 +97,10 @@ impl Doors {
             let peers = peers.clone();
             move |stream| join(stream, peers.clone(), watch.clone())
         };
-        let tasks = vec![tokio::spawn(accept(paci, serve)), tokio::spawn(accept(channel, join))];
+        let tasks = vec![
+            tokio::spawn(accept(paci, CONNECTIONS_MAX, serve)),
+            tokio::spawn(accept(channel, CONNECTIONS_MAX, join)),
+        ];
         Ok(Self { tasks })
     }
 }
@@ -108,32 +112,6 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(error) => return Err(error),
     }
     UnixListener::bind(path)
-}
-
-/// Accepts connections until it is aborted; they end with it.
-async fn accept<F: Future<Output = ()> + Send + 'static>(
-    listener: UnixListener,
-    serve: impl Fn(UnixStream) -> F + Send,
-) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut serving = tokio::task::JoinSet::new();
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let conversation = serve(stream);
-                serving.spawn(async move {
-                    conversation.await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(bounds::RETRY_MS_MIN.into())).await;
-            }
-        }
-        while serving.try_join_next().is_some() {}
-    }
 }
 
 /// Whose sockets they are, and who hears of what is said on them.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`run`] | the agent: one loop that owns every instance's machine (`node`) |
 //! | `controller` | its link to the controller |
-//! | `doors`, `peer`, `rate` | the sockets that a program sees: PaCI over HTTP/1.1, and the channel |
+//! | `accept`, `doors`, `peer`, `rate` | the sockets that a program sees: PaCI over HTTP/1.1, and the channel |
 //! | `session`, `upcalls`, `holds`, `answers` | one program's session: what it is asked, and what its answers mean |
 //! | `channel`, `relay` | joining the two ends of a state channel |
 //! | `processes`, `durable` | process directories, addresses, and files that are whole or not there |
@@ -14,6 +14,7 @@
 //! What decides is in [`paracloud_core`]; this crate carries it out. An agent may be killed at any time: programs and
 //! shims go on, and the next agent finds them in the node's directory.
 
+mod accept;
 mod answers;
 mod breaches;
 mod channel;

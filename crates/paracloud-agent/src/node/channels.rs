@@ -1,6 +1,7 @@
 //! Ends of channels: joined here, handed on to the target's agent, brought together there.
 
 use super::{Event, Node, channel};
+use crate::accept::accept;
 use crate::channel::Passed;
 use crate::doors;
 use paci::channel::{JoinRefusal, reply_line};
@@ -10,6 +11,9 @@ use std::os::unix::net::UnixStream;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
+
+/// Ends that are handed on at a time; one more waits. Who says nothing is waited for as long as a channel's end may take.
+const ENDS_MAX: usize = 16;
 
 impl Node {
     /// An application wants to join its channel.
@@ -79,18 +83,14 @@ async fn hand_on(
 
 /// Takes the sources' ends that other agents hand on.
 pub(super) async fn take_ends(listener: UnixListener, events: mpsc::Sender<Event>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let events = events.clone();
-        tokio::spawn(async move {
-            match channel::passed(&stream).await {
-                Ok((Passed { instance, operation }, end)) => {
-                    let _ = events.send(Event::End { instance, operation, side: Side::Source, end }).await;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "what came on the agent's socket is no end of a channel");
-                }
-            }
-        });
+    accept(listener, ENDS_MAX, |stream| take(stream, events.clone())).await;
+}
+
+async fn take(stream: tokio::net::UnixStream, events: mpsc::Sender<Event>) {
+    match channel::passed(&stream).await {
+        Ok((Passed { instance, operation }, end)) => {
+            let _ = events.send(Event::End { instance, operation, side: Side::Source, end }).await;
+        }
+        Err(error) => tracing::warn!(%error, "what came on the agent's socket is no end of a channel"),
     }
 }

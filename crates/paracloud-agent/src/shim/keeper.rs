@@ -3,6 +3,7 @@
 use super::order::{FromShim, ToShim};
 use super::watch::{UNSEEN, Watched, end_leftovers};
 use super::{ORPHAN_MS, ORPHAN_VARIABLE, PARENT, ShimError};
+use crate::accept::AGAIN_MS;
 use crate::durable;
 use crate::processes::{Exit, ProcessDirectory, Spec};
 use paracloud_core::ids::StartId;
@@ -49,6 +50,8 @@ pub(super) struct Keeper {
     generation: Generation,
     /// When SIGTERM is followed by SIGKILL.
     kill_at: Option<Instant>,
+    /// Until when no connection is accepted, because one could not be.
+    deaf_until: Option<Instant>,
     /// Since when no agent has been connected.
     alone_since: Instant,
     orphan: Duration,
@@ -96,6 +99,7 @@ impl Keeper {
             connections: 0,
             generation: Generation::default(),
             kill_at: None,
+            deaf_until: None,
             alone_since: Instant::now(),
             orphan,
             _lock: lock,
@@ -111,11 +115,14 @@ impl Keeper {
             let kill_at = self.kill_at;
             let orphaned_at = self.agents.is_empty().then_some(self.alone_since + self.orphan);
             tokio::select! {
-                connection = self.listener.accept() => {
-                    if let Ok((stream, _)) = connection {
-                        self.connect(stream, &events);
+                connection = self.listener.accept(), if self.deaf_until.is_none() => match connection {
+                    Ok((stream, _)) => self.connect(stream, &events),
+                    Err(error) => {
+                        tracing::warn!(%error, "an agent's connection could not be accepted");
+                        self.deaf_until = Some(Instant::now() + Duration::from_millis(AGAIN_MS));
                     }
-                }
+                },
+                () = at(self.deaf_until) => self.deaf_until = None,
                 Some(event) = heard.recv() => match event {
                     Event::Ordered(asker, line) => {
                         self.generation = self.generation.max(line.generation);
