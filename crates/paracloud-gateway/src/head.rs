@@ -7,6 +7,7 @@ use hyper::header::{
 use hyper::http::request;
 use hyper::{Method, StatusCode, Uri, Version};
 use paci::http::{NOT_APPLIED_HEADER, NOT_APPLIED_STATUS};
+use paracloud_core::ids::Incarnation;
 use std::net::IpAddr;
 
 /// How a gateway's own answer says what became of the request: `not_applied` or `unknown`.
@@ -108,9 +109,18 @@ pub(crate) fn to_client(status: StatusCode, headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a closed gate refused: the one proof that nothing was applied.
-pub(crate) fn is_not_applied(status: StatusCode, headers: &HeaderMap) -> bool {
-    status.as_u16() == NOT_APPLIED_STATUS && headers.contains_key(NOT_APPLIED)
+/// Whether the closed gate of the process that is sent to as this incarnation refused: the one proof that nothing was
+/// applied.
+///
+/// A gate says the incarnation it was told last. That is 0 before it was told any, and the one before after a move that
+/// was called off, until its process has heard of that. Any other number is none of its, and what comes with it an answer.
+pub(crate) fn is_not_applied(status: StatusCode, headers: &HeaderMap, sent_to: Incarnation) -> bool {
+    let mut said = headers.get_all(NOT_APPLIED).iter();
+    let (Some(said), None) = (said.next(), said.next()) else { return false };
+    let said = said.to_str().ok().filter(|said| said.bytes().all(|it| it.is_ascii_digit()));
+    let Some(said) = said.and_then(|said| said.parse::<u32>().ok()) else { return false };
+    let may_be_said = [0, sent_to.0.saturating_sub(1), sent_to.0];
+    status.as_u16() == NOT_APPLIED_STATUS && may_be_said.contains(&said)
 }
 
 #[cfg(test)]
@@ -170,12 +180,20 @@ mod tests {
     }
 
     #[test]
-    fn only_the_status_and_the_header_together_prove_that_nothing_was_applied() {
-        let with = parts(&[("paci-not-applied", "7")], "/").headers;
-        let without = HeaderMap::new();
+    fn only_the_status_and_the_number_of_the_gate_together_prove_that_nothing_was_applied() {
         let refused = StatusCode::from_u16(421).unwrap();
-        assert!(is_not_applied(refused, &with));
-        assert!(!is_not_applied(refused, &without));
-        assert!(!is_not_applied(StatusCode::SERVICE_UNAVAILABLE, &with));
+        let proves = |status: StatusCode, said: &[&'static str]| {
+            let said: Vec<_> = said.iter().map(|said| ("paci-not-applied", *said)).collect();
+            is_not_applied(status, &parts(&said, "/").headers, Incarnation(7))
+        };
+        for said in ["7", "6", "0"] {
+            assert!(proves(refused, &[said]), "{said}");
+            assert!(!proves(StatusCode::SERVICE_UNAVAILABLE, &[said]), "{said}");
+        }
+        for said in ["1", "5", "8", "", "+7", "-7", "7.0", "7 ", "seven", "4294967303"] {
+            assert!(!proves(refused, &[said]), "{said}");
+        }
+        assert!(!proves(refused, &[]));
+        assert!(!proves(refused, &["7", "7"]), "a gate says it once");
     }
 }

@@ -15,8 +15,8 @@
 //! Safety does not rest here: an application that must not serve refuses, whatever a gateway believes.
 //!
 //! What clients are promised:
-//! - a request of which a byte was sent is sent again only after a 421 with `Paci-Not-Applied`, and only if all of it is
-//!   still here; no answer is 502 with `outcome: unknown`;
+//! - a request of which a byte was sent is sent again only after a 421 with a `Paci-Not-Applied` that the gate of the
+//!   process it was sent to can have said, and only if all of it is still here; no answer is 502 with `outcome: unknown`;
 //! - a request that waits is bounded in time and count, its body unread; bodies that are kept to be sent again are
 //!   bounded one by one and all together, and what finds no room is streamed; at the bound it has one attempt, then it is
 //!   answered 503 with `outcome: not_applied`;

@@ -233,7 +233,7 @@ impl Proxy {
                 why = given_up(upload, self.waits) => return Err(Unserved::Lost(why)),
             };
             return match exchanged {
-                Ok(response) => self.judge(connection, response, may_repeat).await,
+                Ok(response) => self.judge(route, connection, response, may_repeat).await,
                 Err(Broken::Unsent) if may_repeat && was_used => continue,
                 Err(Broken::Unsent) if may_repeat => Err(Unserved::Refused(Answer::NotApplied)),
                 Err(Broken::Unsent) => Err(Unserved::Refused(Answer::Spent)),
@@ -248,11 +248,12 @@ impl Proxy {
     /// A reply, or the proof that nothing was applied.
     async fn judge(
         &self,
+        route: Route,
         mut connection: Connection,
         response: Response<Incoming>,
         may_repeat: bool,
     ) -> Result<Replied, Unserved> {
-        if !head::is_not_applied(response.status(), response.headers()) {
+        if !head::is_not_applied(response.status(), response.headers(), route.incarnation) {
             return Ok((connection, response));
         }
         let body = response.into_body();

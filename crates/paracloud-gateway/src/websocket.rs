@@ -158,9 +158,11 @@ impl Tunnel {
                     return end;
                 }
             };
-            if application.write_all(&bytes).await.is_err() {
-                // What it has said before it went is still to be delivered.
-                std::future::pending::<()>().await;
+            tokio::select! {
+                biased;
+                // What it has said before it went is still to be delivered: a write that failed ends nothing.
+                Ok(()) = application.write_all(&bytes) => {}
+                _ = view.wait_for(|view| view.has_left(self.start)) => return End::Left,
             }
             if closes {
                 return End::Closed;

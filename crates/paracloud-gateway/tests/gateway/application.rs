@@ -33,6 +33,8 @@ pub(crate) struct Application {
 
 struct State {
     name: String,
+    /// What its gate says.
+    incarnation: u32,
     sealed: watch::Sender<bool>,
     /// Requests that are let in have to wait here.
     busy: watch::Sender<bool>,
@@ -45,8 +47,10 @@ impl Application {
     pub(crate) async fn new(start: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let route = route(start, address);
         let state = Arc::new(State {
             name: format!("app {start}"),
+            incarnation: route.incarnation.0,
             sealed: watch::Sender::new(false),
             busy: watch::Sender::new(false),
             seen: Mutex::new(Vec::new()),
@@ -54,7 +58,7 @@ impl Application {
             refused: watch::Sender::new(0),
         });
         let task = tokio::spawn(serve(listener, Arc::clone(&state)));
-        Self { route: route(start, address), state, task }
+        Self { route, state, task }
     }
 
     /// Its gate closes: what comes is refused.
@@ -116,7 +120,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Full<Bytes>>, Infallible> {
     if *state.sealed.borrow() {
         state.refused.send_modify(|refused| *refused += 1);
-        let refusal = Response::builder().status(421).header("paci-not-applied", "1");
+        let refusal = Response::builder().status(421).header("paci-not-applied", state.incarnation);
         return Ok(refusal.body(Full::from("sealed")).unwrap());
     }
     let (parts, body) = request.into_parts();

@@ -122,7 +122,7 @@ async fn a_pause_is_answered_when_the_target_serves_and_not_when_it_refuses() {
     let mut connection = target.accept().await;
     connection.until("\r\n\r\n").await;
     connection
-        .say("HTTP/1.1 421 Misdirected Request\r\npaci-not-applied: 1\r\ncontent-length: 0\r\n\r\n")
+        .say("HTTP/1.1 421 Misdirected Request\r\npaci-not-applied: 2\r\ncontent-length: 0\r\n\r\n")
         .await;
     // It is tried again.
     connection.until("\r\n\r\n").await;

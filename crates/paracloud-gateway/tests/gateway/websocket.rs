@@ -2,10 +2,14 @@
 
 use crate::application::{Application, RawApplication};
 use crate::client::Raw;
-use crate::world::World;
+use crate::world::{Controller, World};
 use paracloud_core::migration::gateway::Route;
 use paracloud_substrate::config::Parking;
 use paracloud_substrate::seen::Seen;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinHandle;
 
 const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -13,6 +17,8 @@ const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\
     sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const CLOSE: u8 = 0x88;
+/// Whoever sends much sends so much at once, in bytes.
+const CHUNK: usize = 64 << 10;
 
 /// A frame of a client, masked with zeros so that a test can read it.
 pub(crate) fn masked(kind: u8, text: &[u8]) -> Vec<u8> {
@@ -153,18 +159,92 @@ async fn a_websocket_that_cannot_be_closed_because_its_client_reads_nothing_coun
     let (world, mut controller) = World::usual().await;
     let (source, target) = (RawApplication::new(1).await, Application::new(2).await);
     controller.obeyed(1, false, Some(source.route)).await;
-    let (client, mut application) = connected(&world, &source).await;
-    let floods = tokio::spawn(async move {
-        use tokio::io::AsyncWriteExt;
-        let message = [&[0x82, 127][..], &(1u64 << 20).to_be_bytes(), &[b'x'; 1 << 20]].concat();
-        while application.0.write_all(&message).await.is_ok() {}
-    });
+    let (client, application) = connected(&world, &source).await;
+    let application = Flood::new(application, long_message(&[]));
     controller.obeyed(2, true, Some(source.route)).await;
     controller.obeyed(3, false, Some(target.route)).await;
     let told = controller.whole_pause().await;
     assert_eq!(told.seen, Seen { streams_cut: 1, ..Seen::default() });
-    crate::world::soon("the end of the connection", floods).await.unwrap();
+    application.ends().await;
     drop(client);
+    world.end().await;
+}
+
+/// Somebody who sends the same again and again until it cannot, and reads nothing.
+struct Flood {
+    task: JoinHandle<()>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Flood {
+    fn new(mut from: Raw, message: Vec<u8>) -> Self {
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let sent = Arc::clone(&bytes);
+        let task = tokio::spawn(async move {
+            for at in (0..message.len()).cycle().step_by(CHUNK) {
+                let end = message.len().min(at + CHUNK);
+                if from.0.write_all(&message[at..end]).await.is_err() {
+                    return;
+                }
+                sent.fetch_add(end - at, Ordering::Relaxed);
+            }
+        });
+        Self { task, bytes }
+    }
+
+    /// Waits until it has sent all that anybody takes: the gateway has said much meanwhile, and it nothing.
+    async fn is_stuck(&self, controller: &mut Controller, route: Route) {
+        let mut last = (0, 0);
+        while last.1 < 100 {
+            controller.obeyed(2, false, Some(again(route))).await;
+            let sent = self.bytes.load(Ordering::Relaxed);
+            last = (sent, if sent > 0 && sent == last.0 { last.1 + 1 } else { 0 });
+        }
+    }
+
+    async fn ends(self) {
+        crate::world::soon("the end of the connection", self.task).await.unwrap();
+    }
+}
+
+/// A message of which no buffer takes many, as whole chunks.
+fn long_message(mask: &[u8]) -> Vec<u8> {
+    let length = 16 * CHUNK - 10 - mask.len();
+    let marked = if mask.is_empty() { 127 } else { 0x80 | 127 };
+    [&[0x82, marked][..], &(length as u64).to_be_bytes(), mask, &vec![b'x'; length]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_takes_nothing_keeps_no_client_from_being_closed_with_1012() {
+    let (world, mut controller) = World::usual().await;
+    let (source, target) = (RawApplication::new(1).await, Application::new(2).await);
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (client, application) = connected(&world, &source).await;
+    let client = Flood::new(client, long_message(&[0; 4]));
+    client.is_stuck(&mut controller, source.route).await;
+    controller.obeyed(3, false, Some(target.route)).await;
+    let told = controller.whole_pause().await;
+    assert_eq!(told.seen, Seen { websockets_closed: 1, ..Seen::default() });
+    client.ends().await;
+    drop(application);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_ends_a_websocket_whose_application_is_gone_and_whose_client_reads_nothing_of_what_it_said() {
+    let (world, mut controller) = World::usual().await;
+    let (source, target) = (RawApplication::new(1).await, Application::new(2).await);
+    controller.obeyed(1, false, Some(source.route)).await;
+    let (client, application) = connected(&world, &source).await;
+    let (client, application) =
+        (Flood::new(client, long_message(&[0; 4])), Flood::new(application, long_message(&[])));
+    client.is_stuck(&mut controller, source.route).await;
+    application.is_stuck(&mut controller, source.route).await;
+    // It leaves something unread: what is written to it from now on fails.
+    application.task.abort();
+    assert!(application.task.await.unwrap_err().is_cancelled());
+    controller.obeyed(3, false, Some(target.route)).await;
+    client.ends().await;
     world.end().await;
 }
 

@@ -12,8 +12,9 @@ use paracloud_substrate::message::{Caller, FromGatewayLine, ToGatewayLine};
 use paracloud_substrate::seen::Account;
 use std::collections::BTreeMap;
 use std::fs::Permissions;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -149,9 +150,11 @@ pub(crate) struct World {
     gateway: JoinHandle<Result<(), GatewayError>>,
 }
 
-/// An address that is free now.
+/// An address that is free now, and stays so: of a host of its own, from which nobody dials.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static HOSTS: AtomicU8 = AtomicU8::new(1);
+    let host = Ipv4Addr::new(127, 0, 2, HOSTS.fetch_add(1, Ordering::Relaxed));
+    TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()
 }
 
 /// A directory as `up` makes one for a cloud.
