@@ -13,5 +13,6 @@ mod privacy;
 mod processes;
 mod rig;
 mod strangers;
+mod synced;
 mod unknown;
 mod unstarted;
