@@ -3,7 +3,7 @@
 use crate::player::{Agent, Gateway};
 use crate::town::{Controller, Person, Town, soon, swaps};
 use paracloud_core::ids::{NodeId, StartId};
-use paracloud_core::register::Record;
+use paracloud_core::register::{Change, Proposer, Record};
 use paracloud_substrate::message::Note;
 use paracloud_substrate::person::{Consent, Event, Loss, Reply, Request, What};
 
@@ -109,6 +109,40 @@ async fn a_sealed_process_that_no_record_names_is_left_for_a_person() {
         back.node.lock().unwrap().alive.contains_key(&StartId(alive[0].0)),
         "only it may hold what it held"
     );
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_node_knows_what_the_register_does_not_explain_is_left_for_a_person() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let (first, _second, _one, _two) = town.populate();
+    town.until_swapped("serve").await;
+    let before = knowledge(&first, false).0.unwrap();
+    drop(first);
+    give_up_first(&town).await;
+    let now = serves_on_second(&town).await;
+    // With the same numbers as the register's, and another owner.
+    let stranger = StartId(now.owner.start.0 ^ 1);
+    let changes = [Change::Restart { fresh: stranger }, Change::Serve("127.0.1.1:20001".parse().unwrap())];
+    let by = |change: &Change| match change {
+        Change::Restart { .. } => Proposer::Agent,
+        _ => Proposer::Coordinator,
+    };
+    let known = changes.iter().fold(before, |record, change| record.apply(change, by(change)).unwrap());
+    assert_eq!(known.order(), now.order());
+    let back = Agent::with(&town, 1, Some(known), &[(stranger.0, false)]);
+    town.until(|event| {
+        remark(event).is_some_and(|what| {
+            what.contains(&stranger.to_string())
+                && what.contains("the register does not explain")
+                && what.contains("it is left")
+        })
+    })
+    .await;
+    let replies = town.ask(Town::move_to(1)).await;
+    assert!(matches!(replies.last(), Some(Reply::Outcome(outcome)) if outcome.committed), "{replies:?}");
+    assert!(back.node.lock().unwrap().alive.contains_key(&stranger), "nobody but a person may end it");
     controller.stop().await;
 }
 

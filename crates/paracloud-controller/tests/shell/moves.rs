@@ -3,7 +3,7 @@
 use crate::player::{Agent, Gateway};
 use crate::town::{Controller, Person, Town, events, soon, swaps};
 use paci::call::Schema;
-use paracloud_core::ids::{Incarnation, NodeId};
+use paracloud_core::ids::{Incarnation, NodeId, OperationNumber};
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
@@ -104,6 +104,29 @@ async fn an_outcome_says_that_a_gateway_has_more_to_say_and_what_it_says_later_i
     assert_eq!(heard.last().unwrap().operation, Some(outcome.operation));
     let concluded = What::Concluded(Conclusion { carried_bytes: Some(4096), clients_known: false });
     assert!(heard.iter().any(|event| event.what == concluded), "{heard:?}");
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_gateway_says_before_it_is_released_is_never_its_last_word() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let (close, closed) = watch::channel(false);
+    let _agents = (Agent::start(&town, 1), Agent::start(&town, 2));
+    let _gateways = (Gateway::start(&town, 1), Gateway::early(&town, 2, closed));
+    town.until_swapped("serve").await;
+    let replies = town.ask(Town::move_to(2)).await;
+    let outcome = outcome(&replies);
+    let is_early = |event: &Event| {
+        event.operation == Some(outcome.operation)
+            && matches!(event.what, What::Parked { gateway: 2, account } if !account.more)
+    };
+    let heard = events(&replies);
+    let early = heard.iter().position(is_early).expect("it says something when it begins to park");
+    let commits = |event: &Event| matches!(&event.what, What::Swapped { change, .. } if change == "commit");
+    assert!(heard.iter().position(commits).is_some_and(|commit| early < commit), "{heard:?}");
+    assert!(!outcome.clients_known, "{outcome:?}");
+    close.send(true).unwrap();
     controller.stop().await;
 }
 
@@ -218,7 +241,7 @@ async fn a_move_that_is_being_rolled_back_cannot_be_cancelled_again_and_is_not_c
     first.node.lock().unwrap().manners.copies_for_ever = true;
     let Request::Move { instance, to, accept_loss, .. } = Town::move_to(2) else { panic!("no move") };
     let unattended = Request::Move { instance, to, accept_loss, wait: false };
-    assert_eq!(town.ask(unattended).await, [Reply::Done]);
+    assert_eq!(town.ask(unattended).await, [Reply::Begun(OperationNumber(1))]);
     // Nobody says that the target has ended, so the rollback does not.
     drop(second);
     let cancel = Request::Cancel { instance: "web".to_owned(), asked_unix_ms: 0 };

@@ -330,7 +330,12 @@ impl Gateway {
 
     /// One that has closed the last WebSocket of a pause when this says so.
     pub(crate) fn late(town: &Town, id: u32, closed: watch::Receiver<bool>) -> Self {
-        Self(tokio::spawn(route(town.layout.clone(), GatewayId(id), closed)))
+        Self(tokio::spawn(route(town.layout.clone(), GatewayId(id), closed, false)))
+    }
+
+    /// As [`Gateway::late`], but that it knows of no more to come when it begins to park, and says so.
+    pub(crate) fn early(town: &Town, id: u32, closed: watch::Receiver<bool>) -> Self {
+        Self(tokio::spawn(route(town.layout.clone(), GatewayId(id), closed, true)))
     }
 }
 
@@ -339,8 +344,9 @@ fn now_unix_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap()
 }
 
-async fn route(layout: Layout, gateway: GatewayId, mut closed: watch::Receiver<bool>) {
+async fn route(layout: Layout, gateway: GatewayId, mut closed: watch::Receiver<bool>, is_early: bool) {
     let mut parks = false;
+    let mut began_unix_us = 0;
     loop {
         let (mut reader, mut writer) = link::halves(link::dial(&layout.controller_socket()).await);
         let _ = writer.write(&Caller::Gateway { gateway }).await;
@@ -349,6 +355,16 @@ async fn route(layout: Layout, gateway: GatewayId, mut closed: watch::Receiver<b
             let said = match message {
                 ToGateway::Table(table) => {
                     let released = parks && !table.parks;
+                    if table.parks && !parks {
+                        began_unix_us = now_unix_us();
+                        if is_early {
+                            let seen = Seen { requests: 1, ..Seen::default() };
+                            let account = Account { began_unix_us, seen, more: false };
+                            let instance = instance.clone();
+                            let parked = FromGatewayLine::Parked { instance, account, again: false };
+                            let _ = writer.write(&parked).await;
+                        }
+                    }
                     parks = table.parks;
                     if released {
                         // Requests first, and when the last WebSocket was closed all of it.
@@ -359,7 +375,6 @@ async fn route(layout: Layout, gateway: GatewayId, mut closed: watch::Receiver<b
                             ..Seen::default()
                         };
                         let whole = Seen { websockets_closed: 50, ..seen };
-                        let began_unix_us = now_unix_us();
                         for (seen, more) in [(seen, true), (whole, false)] {
                             if !more {
                                 let _ = closed.wait_for(|closed| *closed).await;

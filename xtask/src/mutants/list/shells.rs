@@ -222,4 +222,144 @@ pub(super) const LIST: &[Mutant] = &[
             "processes::an_agent_that_has_nothing_to_say_says_that_it_goes_on",
         ),
     },
+    Mutant {
+        name: "a number that no gate of the process can have said proves that nothing was applied",
+        file: "crates/paracloud-gateway/src/head.rs",
+        find: r"status.as_u16() == NOT_APPLIED_STATUS && may_be_said.contains(&said)",
+        replace: r"status.as_u16() == NOT_APPLIED_STATUS && (true || may_be_said.contains(&said))",
+        catch: test(
+            "paracloud-gateway",
+            "gateway",
+            "retry::a_421_without_the_header_of_its_gate_and_the_header_without_a_421_are_answers",
+        ),
+    },
+    Mutant {
+        name: "a process of which nothing can be known is left out of what lives on its node",
+        file: "crates/paracloud-agent/src/processes.rs",
+        find: r"Err(error) => return Err(unknown(error)),",
+        replace: r"Err(_) => {}",
+        catch: unit(
+            "paracloud-agent",
+            "processes::tests::a_process_of_which_nothing_can_be_known_is_not_left_out",
+        ),
+    },
+    Mutant {
+        name: "a marker that cannot be looked at is none",
+        file: "crates/paracloud-agent/src/processes.rs",
+        find: r"self.marker().try_exists()",
+        replace: r"Ok(self.marker().exists())",
+        catch: test("paracloud-agent", "agent", "unknown::no_shim_starts_what_may_be_marked"),
+    },
+    Mutant {
+        name: "a lock that cannot be looked at is free",
+        file: "crates/paracloud-agent/src/durable.rs",
+        find: r"Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),",
+        replace: r"Err(error) if !error.to_string().is_empty() => return Ok(false),",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "unknown::as_long_as_nobody_can_see_whether_up_lives_no_process_is_ended_for_want_of_it",
+        ),
+    },
+    Mutant {
+        name: "whoever cannot be looked at is taken for gone",
+        file: TRAIL,
+        find: r"let Some(process) = shown(process)? else { continue };",
+        replace: r"let Ok(Some(process)) = shown(process) else { continue };",
+        catch: unit(
+            "paracloud-substrate",
+            "process::trail::tests::what_cannot_be_looked_at_is_not_taken_for_gone",
+        ),
+    },
+    Mutant {
+        name: "a record is kept after what follows from it",
+        file: "crates/paracloud-agent/src/node/mod.rs",
+        find: r"            self.keep_record(&name)?;
+            for effect in effects {
+                self.carry_out(&name, effect).await;
+            }",
+        replace: r"            for effect in effects {
+                self.carry_out(&name, effect).await;
+            }
+            self.keep_record(&name)?;",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "memory::an_agent_that_can_keep_a_record_nowhere_does_nothing_because_of_it_and_ends",
+        ),
+    },
+    Mutant {
+        name: "a record that could be kept nowhere is acted on",
+        file: "crates/paracloud-agent/src/node/records.rs",
+        find: r"self.write_now(path, text)",
+        replace: r"Ok(self.write_now(path, text).unwrap_or_default())",
+        catch: unit(
+            "paracloud-agent",
+            "node::records::tests::a_record_without_a_slot_is_kept_durably_before_anything_follows_or_not_at_all",
+        ),
+    },
+    Mutant {
+        name: "a source is told to seal though that could not be noted",
+        file: "crates/paracloud-agent/src/node/applications.rs",
+        find: r"if let Err(error) = start.process.seal(operation) {",
+        replace: r"if let (true, Err(error)) = (false, start.process.seal(operation)) {",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "memory::a_source_of_which_it_cannot_be_noted_that_it_seals_is_not_told_to_and_the_move_fails",
+        ),
+    },
+    Mutant {
+        name: "what is to survive the machine is not synced",
+        file: "crates/paracloud-agent/src/durable.rs",
+        find: r"    file.sync_all()?;
+    std::fs::rename(&staged, path)?;",
+        replace: r"    std::fs::rename(&staged, path)?;",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "synced::a_marker_an_identity_and_a_record_are_synced_and_the_marker_before_anything_is_started",
+        ),
+    },
+    Mutant {
+        name: "the directory of what is to survive the machine is not synced",
+        file: "crates/paracloud-agent/src/durable.rs",
+        find: r"Some(directory) => File::open(directory)?.sync_all(),",
+        replace: r"Some(directory) => File::open(directory).map(drop),",
+        catch: test(
+            "paracloud-agent",
+            "agent",
+            "synced::a_marker_an_identity_and_a_record_are_synced_and_the_marker_before_anything_is_started",
+        ),
+    },
+    Mutant {
+        name: "who has no descriptor left spins",
+        file: "crates/paracloud-agent/src/accept.rs",
+        find: r#"tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await;"#,
+        replace: r#"tracing::debug!(%error, "a connection could not be accepted");"#,
+        catch: unit("paracloud-agent", "accept::tests::who_has_no_descriptor_left_waits_until_there_is_one"),
+    },
+    Mutant {
+        name: "what the register does not explain is ended",
+        file: "crates/paracloud-controller/src/instance/lost.rs",
+        find: r"known.record.as_ref().filter(|record| contradicts(record, own))",
+        replace: r"known.record.as_ref().filter(|record| false && contradicts(record, own))",
+        catch: test(
+            "paracloud-controller",
+            "shell",
+            "lost::a_process_whose_node_knows_what_the_register_does_not_explain_is_left_for_a_person",
+        ),
+    },
+    Mutant {
+        name: "a gateway's word is the last one before it is released",
+        file: "crates/paracloud-controller/src/instance/closing.rs",
+        find: r"let is_last = !account.more && matches!(step, None | Some(Step::Retire | Step::Undo));",
+        replace: r"let is_last = !account.more && (step.is_some() || step.is_none());",
+        catch: test(
+            "paracloud-controller",
+            "shell",
+            "moves::what_a_gateway_says_before_it_is_released_is_never_its_last_word",
+        ),
+    },
 ];
