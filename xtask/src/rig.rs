@@ -115,6 +115,7 @@ impl Rig {
             Reply::Event(_)
             | Reply::Outcome(_)
             | Reply::Previewed { .. }
+            | Reply::Begun(_)
             | Reply::Done
             | Reply::Refused(_) => None,
         })

@@ -88,7 +88,7 @@ impl Person<'_> {
                 let wanted = moves::Wanted { instance, to, accept_loss };
                 match Box::pin(moves::begin(self.control, &wanted)).await {
                     Err(refused) => self.refuse(refused).await,
-                    Ok(_) if !wait => self.reply(&Reply::Done).await,
+                    Ok(operation) if !wait => self.reply(&Reply::Begun(operation)).await,
                     Ok(operation) => Box::pin(self.wait_for(&wanted.instance, operation, heard)).await,
                 }
             }

@@ -19,7 +19,7 @@ pub const VERSION: u32 = 1;
 pub enum Request {
     /// How everything is: [`Reply::Status`].
     Status,
-    /// Move an instance: [`Reply::Event`]s until it ended, if `wait`, then [`Reply::Outcome`].
+    /// Move an instance: [`Reply::Event`]s until it ended, then [`Reply::Outcome`]; without `wait` [`Reply::Begun`].
     Move {
         /// The instance.
         instance: String,
@@ -86,6 +86,8 @@ pub enum Reply {
         /// What stands in the way, if something does: what the move itself would be refused with.
         obstacle: Option<Refused>,
     },
+    /// This operation has begun.
+    Begun(OperationNumber),
     /// It was done.
     Done,
     /// It was not: who, why, what next.

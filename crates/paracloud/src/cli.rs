@@ -7,7 +7,7 @@ use crate::command::{
 use crate::failure::{Exit, Failure};
 use crate::manifest::NODES_MAX;
 use crate::output::Format;
-use crate::{demo, shells, up};
+use crate::{demo, output, shells, up};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -185,9 +185,14 @@ pub fn main() -> ExitCode {
         Err(error) => Err(Failure::machine(shared.dir.display().to_string(), &error)),
     };
     match done {
-        Ok(code) => code,
+        Ok(code) => heard(code),
         Err(failure) => failure.report(format),
     }
+}
+
+/// A command that did what it was asked, but whose words did not arrive, has failed.
+fn heard(code: ExitCode) -> ExitCode {
+    output::unwritten().map_or(code, |error| Failure::unwritten(error).report(Format::Text))
 }
 
 fn parse(words: impl Iterator<Item = OsString>) -> Result<Arguments, clap::Error> {
@@ -207,9 +212,15 @@ fn misused(error: &clap::Error, words: impl Iterator<Item = OsString>) -> ExitCo
     if error.use_stderr() && wants_json(words) {
         return misuse(error).report(Format::Json);
     }
-    // Nobody to tell is no other failure.
-    let _ = error.print();
-    ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { 0 })
+    let printed = error.print();
+    if error.use_stderr() {
+        // Nobody to tell is no other failure.
+        return ExitCode::from(Exit::Usage as u8);
+    }
+    if let Err(error) = printed {
+        output::missed(&error);
+    }
+    heard(ExitCode::SUCCESS)
 }
 
 fn misuse(error: &clap::Error) -> Failure {

@@ -196,7 +196,8 @@ pub fn unexpected(layout: &Layout, reply: &Reply) -> Failure {
     Failure::new(Exit::Failed, "version", shown(layout), why, "use the same version of paracloud for both")
 }
 
-fn unreachable(layout: &Layout) -> Failure {
+/// There is no cloud in this directory, or its controller does not answer.
+pub fn unreachable(layout: &Layout) -> Failure {
     if let Some(pid) = lock::holder(layout) {
         let why = format!("the controller does not answer, though `paracloud up` (pid {pid}) runs");
         return Failure::new(Exit::Unreachable, "no_answer", shown(layout), why, log_hint(layout));

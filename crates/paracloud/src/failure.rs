@@ -1,7 +1,7 @@
 //! How a command ends when it does not do what it was asked: who, why, what next, and an exit code that means
 //! something.
 
-use crate::output::{Format, Paint, say_object, short, tell};
+use crate::output::{Format, Paint, say_object, short, tell, unwritten};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -79,12 +79,19 @@ impl Failure {
         text
     }
 
-    /// Prints it (to standard error for people, to standard output for programs) and gives the exit code.
+    /// What the command said could not be written: `error`. What it did is done all the same.
+    pub fn unwritten(error: &str) -> Self {
+        let why = format!("what this command said could not be written: {error}");
+        Self::new(Exit::Failed, "unwritten", "standard output", why, "")
+    }
+
+    /// Prints it (to standard error for people, to standard output for programs; to standard error as well if that
+    /// cannot be written) and gives the exit code.
     pub fn report(&self, format: Format) -> ExitCode {
-        match format {
-            // A reader that went away changes nothing about how the command ended.
-            Format::Json => drop(say_object("error", self.json())),
-            Format::Text => tell(&self.text(Paint::of_stderr())),
+        // A reader that went away changes nothing about how the command ended.
+        let is_said = format == Format::Json && (say_object("error", self.json()) || unwritten().is_none());
+        if !is_said {
+            tell(&self.text(Paint::of_stderr()));
         }
         ExitCode::from(self.exit as u8)
     }

@@ -8,7 +8,7 @@
 //! | [`command`] | every other command of a person |
 //! | [`moving`] | a move as a person follows it |
 //! | [`client`] | talking to the controller |
-//! | [`shells`] | the shells as subcommands, and the hidden ones of a process |
+//! | [`shells`], [`log`] | the shells as subcommands, and the hidden ones of a process; where they log |
 //! | [`processes`] | what runs in a directory, seen from outside |
 //! | [`held`], [`losses`] | what ends with the processes that run, and that it ended so |
 //! | [`telling`], [`figures`], [`output`], [`failure`] | how things are said |
@@ -20,6 +20,7 @@ pub mod demo;
 pub mod failure;
 pub mod figures;
 pub mod held;
+pub mod log;
 pub mod losses;
 pub mod manifest;
 pub mod moving;

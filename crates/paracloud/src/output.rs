@@ -6,8 +6,9 @@
 use clap::ValueEnum;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 
 /// The columns of a terminal that does not say how many it has.
 const COLUMNS: usize = 80;
@@ -38,12 +39,12 @@ impl Paint {
 
     /// For standard output: on a terminal, and unless `NO_COLOR` is set.
     pub fn of_stdout() -> Self {
-        Self(std::io::stdout().is_terminal() && wanted())
+        Self(io::stdout().is_terminal() && wanted())
     }
 
     /// For standard error: on a terminal, and unless `NO_COLOR` is set.
     pub fn of_stderr() -> Self {
-        Self(std::io::stderr().is_terminal() && wanted())
+        Self(io::stderr().is_terminal() && wanted())
     }
 
     /// Something that went wrong.
@@ -67,7 +68,7 @@ fn wanted() -> bool {
 
 /// How wide standard output is, if it is a terminal: as `COLUMNS` says, or as it says itself.
 pub fn columns_of_stdout() -> Option<usize> {
-    columns(&std::io::stdout())
+    columns(&io::stdout())
 }
 
 fn columns(stream: &(impl AsFd + IsTerminal)) -> Option<usize> {
@@ -141,16 +142,33 @@ pub fn say_words(text: &str) -> bool {
     say(&folded(text, columns_of_stdout()))
 }
 
-/// Prints a line of a result. A reader that went away (`| head`) ends the command quietly: `false`.
+/// Prints a line of a result. `false`: it could not be, and nothing more needs to be said. A reader that went away
+/// (`| head`) ends the command quietly; what else keeps a line from being written is kept for [`unwritten`].
 pub fn say(line: &str) -> bool {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+    let mut out = io::stdout().lock();
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    written.inspect_err(missed).is_ok()
+}
+
+/// The first error, but for readers that went away, with which standard output did not take what was said.
+static UNWRITTEN: OnceLock<String> = OnceLock::new();
+
+/// Takes note of an error of standard output.
+pub fn missed(error: &io::Error) {
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        UNWRITTEN.get_or_init(|| error.to_string());
+    }
+}
+
+/// Why what this command said did not arrive, if so.
+pub fn unwritten() -> Option<&'static str> {
+    UNWRITTEN.get().map(String::as_str)
 }
 
 /// Prints a line beside the result: progress, warnings.
 pub fn tell(line: &str) {
     // Nobody to tell is no failure of the command.
-    let stderr = std::io::stderr();
+    let stderr = io::stderr();
     let line = folded(line, columns(&stderr));
     let _ = writeln!(stderr.lock(), "{line}");
 }

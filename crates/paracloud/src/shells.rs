@@ -2,6 +2,7 @@
 
 use crate::cli::{gateway_id, node_id};
 use crate::failure::chain;
+use crate::log::Log;
 use crate::output::tell;
 use clap::Subcommand;
 use paracloud_core::ids::{GatewayId, NodeId};
@@ -53,7 +54,7 @@ pub fn run(layout: Layout, shell: Shell) -> ExitCode {
     // A second subscriber cannot be: this is the whole process.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(Log::new(std::io::stderr()))
         .with_ansi(false)
         .try_init();
     let (name, ended) = match shell {

@@ -2,7 +2,7 @@
 
 use crate::player::Agent;
 use crate::town::{Controller, Person, Town, soon, swaps};
-use paracloud_core::ids::NodeId;
+use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_core::migration::message::Offer;
 use paracloud_substrate::message::Preview;
 use paracloud_substrate::person::{Event, Reply, Request, What};
@@ -117,7 +117,7 @@ async fn a_move_that_nobody_waits_for_is_answered_when_it_is_open() {
     let _people = town.populate();
     town.until_swapped("serve").await;
     let unattended = Request::Move { instance: "web".to_owned(), to: None, accept_loss: false, wait: false };
-    assert_eq!(town.ask(unattended).await, [Reply::Done]);
+    assert_eq!(town.ask(unattended).await, [Reply::Begun(OperationNumber(1))]);
     town.until_swapped("close").await;
     controller.stop().await;
 }

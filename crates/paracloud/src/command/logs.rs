@@ -1,11 +1,14 @@
 //! `paracloud logs APP`: what an app's processes wrote, each start after the other, each line with node and start.
 
 use super::Context;
+use crate::client;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, formed, say};
 use crate::processes::{self, Process};
 use crate::telling::short;
+use crate::up::lock;
 use paracloud_core::ids::StartId;
+use paracloud_substrate::layout::Layout;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,14 +28,15 @@ struct Reading {
     rest: Vec<u8>,
 }
 
-/// Prints, and with `follow` goes on.
+/// Prints, and with `follow` goes on, as long as there is a cloud or something that it left.
 ///
 /// # Errors
-/// Nothing was ever started for this app here.
+/// Nothing was ever started for this app here; with `follow`, the cloud is not up, or is not up any more.
 pub async fn run(context: &Context, app: &str, follow: bool) -> Result<(), Failure> {
     let mut readings: BTreeMap<StartId, Reading> = BTreeMap::new();
     let known = context.cloud().map(|cloud| cloud.app(app).is_some());
     loop {
+        let ended = is_ended(&context.layout, app);
         let found = processes::all(&context.layout);
         let of_app: Vec<&Process> = found.iter().filter(|process| process.instance == app).collect();
         if of_app.is_empty() && !(follow && known == Ok(true)) {
@@ -40,15 +44,24 @@ pub async fn run(context: &Context, app: &str, follow: bool) -> Result<(), Failu
         }
         for process in of_app {
             let reading = readings.entry(process.start).or_default();
-            if !reading.print(process, !follow, |line| say(&shown(process, line, context.format))) {
+            if !reading.print(process, !follow || ended, |line| say(&shown(process, line, context.format))) {
                 return Ok(());
             }
         }
         if !follow {
             return Ok(());
         }
+        if ended {
+            return Err(client::unreachable(&context.layout));
+        }
         sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
     }
+}
+
+/// Nobody writes to these logs any more: no `up` lives here, and no process of the app, which outlive one that is killed.
+fn is_ended(layout: &Layout, app: &str) -> bool {
+    let lives = |process: &Process| process.instance == app && process.may_live();
+    lock::holder(layout).is_none() && !processes::all(layout).iter().any(lives)
 }
 
 fn nothing(app: &str, known: Result<bool, Failure>) -> Failure {

@@ -9,7 +9,7 @@ use crate::moving::history::History;
 use crate::moving::view::{View, summary};
 use crate::output::{Format, say, say_object};
 use crate::telling;
-use paracloud_core::ids::{NodeId, StartId};
+use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
@@ -61,9 +61,8 @@ pub async fn run(context: &Context, app: &str, options: &Options) -> Result<(), 
     };
     view.finish();
     match followed? {
-        Some(outcome) => report(context, &outcome),
-        None => {
-            let operation = history.operation();
+        Followed::Ended(outcome) => report(context, &outcome),
+        Followed::Begun(operation) => {
             match context.format {
                 Format::Json => {
                     say_object("move", json!({ "ok": true, "instance": app, "operation": operation }))
@@ -73,6 +72,15 @@ pub async fn run(context: &Context, app: &str, options: &Options) -> Result<(), 
             Ok(())
         }
     }
+}
+
+/// How far a move was followed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Followed {
+    /// Until this operation had begun.
+    Begun(OperationNumber),
+    /// To its end.
+    Ended(Box<Outcome>),
 }
 
 /// Until the outcome, or without `wait` until the move has begun.
@@ -86,7 +94,7 @@ pub(crate) async fn follow(
     conversation: &mut Conversation,
     history: &mut History,
     view: &mut View,
-) -> Result<Option<Outcome>, Failure> {
+) -> Result<Followed, Failure> {
     let mut resumes = 0;
     let mut first_ms_max = Some(client::offer_ms_max(&context.layout, app));
     let mut open: Option<Undelivered> = None;
@@ -99,8 +107,11 @@ pub(crate) async fn follow(
             let until = *ends.get_or_insert_with(|| Instant::now() + Duration::from_millis(CONCLUDED_MS));
             if history.is_concluded() || until <= Instant::now() {
                 outcome.state_lost &= holds_state(context, app).await?;
-                return Ok(Some(outcome));
+                return Ok(Followed::Ended(Box::new(outcome)));
             }
+        }
+        if let Some(operation) = history.operation().filter(|_| !wait) {
+            return Ok(Followed::Begun(operation));
         }
         let first = first_ms_max.take();
         let next = async {
@@ -128,14 +139,11 @@ pub(crate) async fn follow(
                     open = open.or_else(|| undelivered(app, history, &event));
                     open = open.or_else(|| unreachable(app, history, &event));
                 }
-                if !wait {
-                    return Ok(None);
-                }
             }
-            Ok(Reply::Outcome(outcome)) => return Ok(Some(outcome)),
+            Ok(Reply::Begun(operation)) if !wait => return Ok(Followed::Begun(operation)),
+            Ok(Reply::Outcome(outcome)) => return Ok(Followed::Ended(Box::new(outcome))),
             Ok(Reply::Refused(refused)) => return Err(client::refusal(&refused, app)),
-            Ok(Reply::Done) if !wait => return Ok(None),
-            Ok(other @ (Reply::Done | Reply::Status(_) | Reply::Previewed { .. })) => {
+            Ok(other @ (Reply::Done | Reply::Begun(_) | Reply::Status(_) | Reply::Previewed { .. })) => {
                 return Err(client::unexpected(&context.layout, &other));
             }
             // All that it had to say was heard, but for the rest of what clients saw.
@@ -566,7 +574,7 @@ mod tests {
             let mut view = View::new("sessions", Format::Json);
             let followed =
                 follow(&context, "sessions", true, &mut conversation, &mut history, &mut view).await;
-            let outcome = followed.unwrap().expect("it was waited for");
+            let Ok(Followed::Ended(outcome)) = followed else { panic!("{followed:?}") };
             assert_eq!(
                 (outcome.carried_bytes, outcome.websockets_closed, outcome.clients_known),
                 (carried_bytes, websockets_closed, carried_bytes.is_some())

@@ -2,7 +2,8 @@
 
 use super::place::{APP, Place};
 use crate::client::{self, Conversation};
-use crate::command::{Context, transfer};
+use crate::command::Context;
+use crate::command::transfer::{self, Followed};
 use crate::failure::{Exit, Failure};
 use crate::moving::history::History;
 use crate::moving::view::View;
@@ -110,7 +111,10 @@ impl Cloud {
         };
         let late = || Failure::new(Exit::Failed, "late", APP, "its move does not end", "");
         let followed = timeout(Duration::from_millis(MOVE_MS_MAX), Box::pin(followed)).await;
-        followed.map_err(|_| late())??.ok_or_else(late)
+        match followed.map_err(|_| late())?? {
+            Followed::Ended(outcome) => Ok(*outcome),
+            Followed::Begun(_) => Err(late()),
+        }
     }
 
     /// Makes the controller stand still where it makes this promise next.

@@ -3,10 +3,11 @@
 
 use crate::clients::Clients;
 use crate::points::Points;
-use crate::rig::{Rig, wait_until};
+use crate::rig::{Rig, kill, wait_until};
 use paracloud_core::ids::NodeId;
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_substrate::layout::Layout;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
@@ -17,6 +18,8 @@ use std::process::{Command, Stdio};
 const JOURNAL: &str = "disk::on_a_full_disk_no_move_begins_and_one_that_has_begun_is_finished";
 const PROCESSES: &str =
     "disk::a_move_to_a_node_whose_disk_is_full_is_rolled_back_and_its_target_is_said_to_be_dead";
+const CLOUD: &str =
+    "disk::on_a_full_disk_shells_that_are_killed_come_back_and_moves_end_and_logs_say_later_what_is_missing";
 /// Set where it runs in namespaces of its own.
 const INSIDE: &str = "PARACLOUD_TEST_IN_NAMESPACE";
 /// `1`: whoever runs the tests consents to one that shows nothing, where no disk can be mounted.
@@ -25,6 +28,8 @@ const WITHOUT: &str = "PARACLOUD_TEST_WITHOUT_DISK";
 const MISSING: &str = "a disk of its own cannot be mounted";
 /// Enough for the journal, and too little for what a move reserves.
 const SMALL: &str = "size=6m";
+/// How the system says that a disk is full.
+const NO_SPACE: &str = "No space left on device";
 /// Enough for both.
 const LARGE: &str = "size=48m";
 
@@ -117,7 +122,7 @@ fn a_move_to_a_node_whose_disk_is_full_is_rolled_back_and_its_target_is_said_to_
     disk.fill();
     let moved = rig.run(&["move", "sessions"]);
     assert_eq!(moved.code, 1, "{}{}", moved.out, moved.err);
-    assert!((moved.out + &moved.err).contains("No space left on device"), "why is said");
+    assert!((moved.out + &moved.err).contains(NO_SPACE), "why is said");
     wait_until("the move is over", || {
         rig.record().is_some_and(|record| record["owner"] == owner && record["operation"].is_null())
     });
@@ -127,6 +132,68 @@ fn a_move_to_a_node_whose_disk_is_full_is_rolled_back_and_its_target_is_said_to_
     let moved = rig.run(&["move", "sessions"]);
     assert_eq!(moved.code, 0, "{}{}", moved.out, moved.err);
     clients.audit_clean();
+}
+
+#[test]
+fn on_a_full_disk_shells_that_are_killed_come_back_and_moves_end_and_logs_say_later_what_is_missing() {
+    let rig = Rig::sessions(&json!({ "move": { "prepare": "500ms" } }), &json!({}));
+    let Some(disk) = Disk::under(&rig, |layout| layout.root().to_owned()) else {
+        return in_namespaces(CLOUD);
+    };
+    let mut up = rig.up(&[]);
+    up.serving();
+    disk.enlarge();
+    // The register has room for further moves then.
+    assert_eq!(rig.json(&["move", "sessions"])["outcome"]["node"], 2);
+    let owner = rig.record().expect("it serves")["owner"].clone();
+    let mut clients = Clients::modest(&rig, 10);
+    disk.fill();
+    let logs = disk.0.join("log");
+    fill_last_blocks(&logs);
+    for shell in ["controller", "agent", "gateway"] {
+        for pid in rig.processes(shell) {
+            kill(pid, Signal::KILL);
+            wait_until("it has a successor, and all are connected", || {
+                let ps = rig.run(&["ps"]);
+                let is_whole = ps.code == 0 && !ps.out.contains("not connected");
+                is_whole && !rig.processes(shell).contains(&pid)
+            });
+        }
+    }
+    for _ in 0..2 {
+        let moved = rig.run(&["move", "sessions"]);
+        assert_eq!(moved.code, 1, "{}{}", moved.out, moved.err);
+        assert!(
+            moved.err.contains("the move was rolled back") && moved.err.contains(NO_SPACE),
+            "{}",
+            moved.err
+        );
+    }
+    let record = rig.record().expect("it serves");
+    assert_eq!((&record["owner"], &record["operation"]), (&owner, &Value::Null), "{record}");
+    let audited = clients.audit();
+    assert!(audited.is_clean(), "{audited:#?}");
+
+    disk.clear();
+    let moved = rig.run(&["move", "sessions"]);
+    assert_eq!(moved.code, 0, "{}{}", moved.out, moved.err);
+    let audited = clients.audit();
+    assert!(audited.is_clean(), "{audited:#?}");
+    let log = std::fs::read_to_string(logs.join("gateway-g1.log")).expect("it logs");
+    let said = format!(" of this log could not be written before this one: {NO_SPACE}");
+    assert!(log.lines().any(|line| line.contains(&said)), "{log}");
+    assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
+    assert_eq!(up.ended(), 0);
+    assert!(!up.said().contains("exit status"), "{}", up.said());
+}
+
+/// Takes what room there is in the last block of each file, so that nothing can be added to it.
+fn fill_last_blocks(directory: &Path) {
+    for file in std::fs::read_dir(directory).expect("a directory of the cloud") {
+        let file = std::fs::File::options().append(true).open(file.expect("an entry").path());
+        let mut file = file.expect("a log");
+        while file.write_all(b"x").is_ok() {}
+    }
 }
 
 /// Runs a test once more where everybody may mount: as root of a user namespace, with mounts of its own.

@@ -24,3 +24,4 @@ mod secrets;
 mod sockets;
 mod streams;
 mod unready;
+mod written;

@@ -40,7 +40,14 @@ pub(crate) struct Answer {
 
 /// Runs a command to its end.
 pub(crate) fn run(arguments: &[&str]) -> Answer {
-    let output = command().args(arguments).stdin(Stdio::null()).output().unwrap();
+    run_into(arguments, Stdio::piped())
+}
+
+/// Runs a command to its end, and its result goes there.
+pub(crate) fn run_into(arguments: &[&str], out: impl Into<Stdio>) -> Answer {
+    let mut command = command();
+    command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
+    let output = command.spawn().unwrap().wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Answer { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }
@@ -296,6 +303,12 @@ impl Started {
 
     pub(crate) fn is_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end and gives its exit code.
+    pub(crate) fn ended(&mut self) -> i32 {
+        wait_until("the command ends", || self.is_ended());
+        self.0.wait().unwrap().code().unwrap_or(-1)
     }
 }
 
