@@ -37,7 +37,10 @@ pub(crate) struct Tracker {
     begun_unix_ms: u64,
     /// What passed before this controller began, in milliseconds.
     before_ms: u64,
+    /// Those that ended, in microseconds.
     phases: Vec<(Phase, u64)>,
+    /// All of its phases are known.
+    knows_phases: bool,
     current: Option<(Phase, Instant)>,
     pub(crate) cause: Option<String>,
     /// The last trouble told before that.
@@ -70,6 +73,7 @@ impl Tracker {
             begun_unix_ms: now_unix_ms().saturating_sub(millis(begun.elapsed())),
             before_ms: 0,
             phases: Vec::new(),
+            knows_phases: true,
             current: None,
             cause: None,
             because: None,
@@ -91,8 +95,9 @@ impl Tracker {
     /// that was not sealed yet is given up.
     pub(crate) fn recovered(operation: OperationNumber, past: Option<Past>) -> Self {
         let mut tracker = Self::new(operation, Instant::now(), Terms::default());
-        tracker.carried_bytes = None;
+        (tracker.carried_bytes, tracker.knows_phases) = (None, false);
         let Some(past) = past.filter(|past| past.operation == operation) else { return tracker };
+        tracker.knows_phases = true;
         let now = now_unix_ms();
         tracker.before_ms = now.saturating_sub(past.begun_unix_ms);
         tracker.begun_unix_ms = past.begun_unix_ms;
@@ -111,6 +116,12 @@ impl Tracker {
     pub(crate) fn enter(&mut self, phase: Phase) {
         self.end_phase();
         self.current = Some((phase, Instant::now()));
+    }
+
+    /// Whether it was ever in this phase, as far as that is known.
+    fn may_have_entered(&self, phase: Phase) -> bool {
+        let ended = self.phases.iter().map(|(ended, _)| *ended);
+        !self.knows_phases || ended.chain(self.current.map(|(current, _)| current)).any(|it| it == phase)
     }
 
     fn end_phase(&mut self) {
@@ -260,6 +271,8 @@ impl Tracker {
         let (by, consent) = match operation.mode {
             _ if self.node_lost => (Loss::Node, Consent::Person),
             Mode::Handoff => (Loss::Death, Consent::Nobody),
+            // Its source died by itself: it was never to be stopped.
+            Mode::Restart if !self.may_have_entered(Phase::Seal) => (Loss::Death, Consent::Nobody),
             // What was agreed on is forgotten by a controller that is started later; without the manifest's consent
             // there was a person's.
             Mode::Restart if self.terms.loss_accepted || !app.accept_loss => (Loss::Restart, Consent::Person),

@@ -1,6 +1,6 @@
 //! What can be read afterwards: moves that were not begun, and what was lost, with whose consent.
 
-use crate::player::Node;
+use crate::player::{Agent, Gateway, Node};
 use crate::town::{Controller, Person, Town, soon};
 use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber};
@@ -118,6 +118,30 @@ async fn what_is_lost_with_a_move_is_in_the_journal_with_whose_consent_it_was() 
     let closed = at(&|event| matches!(&event.what, What::Swapped { change, .. } if change == "close"));
     assert!(lost < closed);
     controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_source_held_that_died_before_a_move_by_restart_stopped_it_is_lost_by_its_death() {
+    for phase in [Phase::Prepare, Phase::Park] {
+        let town = Town::with(|cloud| cloud.apps[0].accept_loss = true);
+        let controller = Controller::start(&town);
+        let (first, second) = (Agent::start(&town, 1), Agent::start(&town, 2));
+        town.until_swapped("serve").await;
+        offers(&mut first.node.lock().unwrap(), false, None);
+        second.node.lock().unwrap().manners.prepares_for_ever = phase == Phase::Prepare;
+        let by_person = Request::Move { instance: "web".to_owned(), to: None, accept_loss: true, wait: true };
+        let _waiting = Person::ask(&town.layout, &by_person).await;
+        // Without gateways it gets no further than to where they park.
+        town.until(|event| event.what == What::Entered(phase)).await;
+        let record = town.web().await.record.unwrap();
+        let source = record.operation.as_ref().unwrap().source;
+        drop(first);
+        let _back = Agent::knowing(&town, source.node.0, Some(record), &[], &[source.start.0]);
+        let _gateways = (Gateway::start(&town, 1), Gateway::start(&town, 2));
+        let all = town.until_swapped("close").await;
+        assert_eq!(losses(&all), [(Some(OperationNumber(1)), Loss::Death, Consent::Nobody)], "in {phase}");
+        controller.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

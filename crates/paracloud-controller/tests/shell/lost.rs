@@ -124,12 +124,9 @@ async fn a_process_whose_node_knows_what_the_register_does_not_explain_is_left_f
     let now = serves_on_second(&town).await;
     // With the same numbers as the register's, and another owner.
     let stranger = StartId(now.owner.start.0 ^ 1);
-    let changes = [Change::Restart { fresh: stranger }, Change::Serve("127.0.1.1:20001".parse().unwrap())];
-    let by = |change: &Change| match change {
-        Change::Restart { .. } => Proposer::Agent,
-        _ => Proposer::Coordinator,
-    };
-    let known = changes.iter().fold(before, |record, change| record.apply(change, by(change)).unwrap());
+    let restarted = before.apply(&Change::Restart { fresh: stranger }, Proposer::Agent).unwrap();
+    let served = Change::Serve("127.0.1.1:20001".parse().unwrap());
+    let known = restarted.apply(&served, Proposer::Coordinator).unwrap();
     assert_eq!(known.order(), now.order());
     let back = Agent::with(&town, 1, Some(known), &[(stranger.0, false)]);
     town.until(|event| {

@@ -40,6 +40,8 @@ pub(crate) struct Manners {
     /// What its estimates say that its state travels as.
     pub(crate) schema: Option<Schema>,
     pub(crate) refuses_as_target: bool,
+    /// Answers nothing to `Prepare` for the target, so that a move stays in `prepare`.
+    pub(crate) prepares_for_ever: bool,
     /// Answers nothing to `Prepare` for the source, so that a move stays in `copy`.
     pub(crate) copies_for_ever: bool,
 }
@@ -48,7 +50,13 @@ impl Default for Manners {
     fn default() -> Self {
         let preview =
             Preview { hands_over: true, offer: Some(Offer::Accept), estimate: None, reason: String::new() };
-        Self { preview: Ok(preview), schema: None, refuses_as_target: false, copies_for_ever: false }
+        Self {
+            preview: Ok(preview),
+            schema: None,
+            refuses_as_target: false,
+            prepares_for_ever: false,
+            copies_for_ever: false,
+        }
     }
 }
 
@@ -204,6 +212,7 @@ impl Node {
                 self.alive.insert(start, false);
                 vec![FromAgent::Failed { operation, start }]
             }
+            ToAgent::Prepare { side: Side::Target, .. } if self.manners.prepares_for_ever => Vec::new(),
             ToAgent::Prepare { operation, start, side: Side::Target, mode } => {
                 if mode == Mode::Handoff {
                     self.alive.insert(start, false);
@@ -237,9 +246,9 @@ impl Node {
         if owner.node == self.id {
             if self.dead.contains(&owner.start) {
                 said.push(FromAgent::Dead { start: owner.start });
-                // With no operation open, it is the agent that asks for another one.
+                // Where it may, it is the agent that asks for another one.
                 let (expected, fresh) = (record.clone(), paracloud_substrate::fresh_start_id());
-                said.extend(record.operation.is_none().then_some(FromAgent::Propose { expected, fresh }));
+                said.extend(record.agent_may_restart().then_some(FromAgent::Propose { expected, fresh }));
             } else if record.owner_is_to_be_started() || self.runs_unaware(record) {
                 self.alive.insert(owner.start, false);
                 self.open(owner.start);

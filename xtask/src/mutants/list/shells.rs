@@ -264,8 +264,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "whoever cannot be looked at is taken for gone",
         file: TRAIL,
-        find: r"let Some(process) = shown(process)? else { continue };",
-        replace: r"let Ok(Some(process)) = shown(process) else { continue };",
+        find: r"shown(process.stat())?.filter(",
+        replace: r"process.stat().ok().filter(",
         catch: unit(
             "paracloud-substrate",
             "process::trail::tests::what_cannot_be_looked_at_is_not_taken_for_gone",
@@ -360,6 +360,46 @@ pub(super) const LIST: &[Mutant] = &[
             "paracloud-controller",
             "shell",
             "moves::what_a_gateway_says_before_it_is_released_is_never_its_last_word",
+        ),
+    },
+    Mutant {
+        name: "a source that died by itself passes for one that was stopped with consent",
+        file: "crates/paracloud-controller/src/operations.rs",
+        find: r"Mode::Restart if !self.may_have_entered(Phase::Seal) => (Loss::Death, Consent::Nobody),",
+        replace: "",
+        catch: test(
+            "paracloud-controller",
+            "shell",
+            "journal::what_a_source_held_that_died_before_a_move_by_restart_stopped_it_is_lost_by_its_death",
+        ),
+    },
+    Mutant {
+        name: "a log that cannot be written ends its shell",
+        file: "crates/paracloud/src/shells.rs",
+        find: r".with_writer(Log::new(std::io::stderr()))",
+        replace: r".with_writer(std::io::stderr)",
+        catch: test("paracloud", "cloud", "written::shells_whose_logs_cannot_be_written_run_and_come_back"),
+    },
+    Mutant {
+        name: "words that cannot be written are taken for read",
+        file: "crates/paracloud/src/output.rs",
+        find: r"written.inspect_err(missed).is_ok()",
+        replace: r"written.is_ok()",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "written::a_command_whose_words_cannot_be_written_has_failed_and_one_that_nobody_reads_ends_quietly",
+        ),
+    },
+    Mutant {
+        name: "who follows logs is not told that the cloud has ended",
+        file: "crates/paracloud/src/command/logs.rs",
+        find: r"        if ended {",
+        replace: r"        if false && ended {",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "written::who_follows_logs_hears_the_last_word_of_what_runs_and_is_told_when_the_cloud_has_ended",
         ),
     },
 ];
