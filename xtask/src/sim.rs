@@ -54,6 +54,7 @@ struct Sum {
     mismatches: u64,
     ended_early: u64,
     given_up: u64,
+    unseen: u64,
     declined: u64,
     writes: usize,
     commits: u64,
@@ -73,6 +74,7 @@ impl Sum {
         self.mismatches += u64::from(run.mismatches);
         self.ended_early += u64::from(run.ended_early);
         self.given_up += u64::from(run.given_up);
+        self.unseen += u64::from(run.unseen);
         self.declined += u64::from(run.declined);
         self.writes += run.writes;
         self.commits += u64::from(run.commits);
@@ -140,6 +142,7 @@ pub(crate) fn run(arguments: &Sim) -> Result<Report> {
             "mismatches": sum.mismatches,
             "ended_early": sum.ended_early,
             "given_up": sum.given_up,
+            "unseen": sum.unseen,
             "declined": sum.declined,
             "writes": sum.writes,
             "commits": sum.commits,

@@ -77,6 +77,8 @@ pub struct Run {
     pub ended_early: u32,
     /// Nodes that were gone, and that a person gave up.
     pub given_up: u32,
+    /// Sources that died with their shim while their target stood still.
+    pub unseen: u32,
     /// Moves that their application did not agree to.
     pub declined: u32,
     /// Client writes.
@@ -127,6 +129,8 @@ enum Event {
     Operate,
     Cancel,
     Chaos,
+    /// The source dies, and nobody sees it.
+    Unseen,
     /// The aimed fault of this number.
     Aim(usize),
     /// The phase is to last longer.
@@ -168,6 +172,7 @@ struct Simulation {
     mismatches: u32,
     ended_early: u32,
     given_up: u32,
+    unseen: u32,
     declined: u32,
     commits: u32,
     /// Whose wait at a gateway has had its bound.
@@ -218,6 +223,7 @@ impl Simulation {
             mismatches: 0,
             ended_early: 0,
             given_up: 0,
+            unseen: 0,
             declined: 0,
             commits: 0,
             bounded: BTreeSet::new(),
@@ -257,6 +263,7 @@ impl Simulation {
             mismatches: self.mismatches,
             ended_early: self.ended_early,
             given_up: self.given_up,
+            unseen: self.unseen,
             declined: self.declined,
             writes: self.world.ledger.len(),
             commits: self.commits,
@@ -296,6 +303,7 @@ impl Simulation {
             Event::Write
             | Event::Retry
             | Event::Chaos
+            | Event::Unseen
             | Event::Aim(_)
             | Event::Stretch
             | Event::Sabotage
@@ -334,6 +342,7 @@ impl Simulation {
             Event::Operate => self.operate(),
             Event::Cancel => self.apply(Action::Command(Command::Cancel)),
             Event::Chaos => self.chaos(),
+            Event::Unseen => self.die_unseen(),
             Event::Aim(number) => self.strike(number),
             Event::Stretch => self.stretch(),
             Event::Sabotage => self.sabotage(),
@@ -407,6 +416,7 @@ impl Simulation {
         for phase in &entered {
             self.phase = *phase;
             self.aim_at(*phase);
+            self.may_die_unseen(*phase);
         }
         if let Some(coordinator) = self.world.coordinator()
             && (coordinator.phase() != Phase::Idle

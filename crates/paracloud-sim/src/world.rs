@@ -207,6 +207,8 @@ pub struct World {
     /// Nodes that a person gave up, as this controller was told.
     lost: BTreeSet<NodeId>,
     waiting: Vec<(Party, Waiting)>,
+    /// An agent looked at the source of the open move, by this very record, and it lived.
+    source_was_seen: bool,
     /// What clients did and saw.
     pub ledger: Ledger,
     next_start: u64,
@@ -252,6 +254,7 @@ impl World {
             stalled: BTreeSet::new(),
             lost: BTreeSet::new(),
             waiting: Vec::new(),
+            source_was_seen: false,
             ledger: Ledger::new((0..requests).map(|id| RequestId(u16::from(id)))),
             next_start: 2,
             sent: Vec::new(),
@@ -460,6 +463,8 @@ impl World {
             let before = std::mem::replace(&mut self.disk, record);
             self.bury(&before, &change);
             self.check_swap(&before, &change, proposer);
+            self.check_copies(&before, &change);
+            self.source_was_seen = false;
         }
         Some((self.disk.clone(), applied))
     }

@@ -31,6 +31,7 @@ fn a_run_is_not_idle() {
         "sources end their stream before they are asked to seal"
     );
     assert!(sum(|run| run.given_up as usize) > 0, "nodes are given up");
+    assert!(sum(|run| run.unseen as usize) > 0, "sources die and nobody sees it");
     assert!(sum(|run| run.declined as usize) > 0, "applications do not agree to a move");
     let meant = paracloud_sim::simulation::coverage::Cell::meant().len();
     assert!(coverage.missing().len() < meant / 2, "most faults are tried in most phases");

@@ -3,6 +3,7 @@
 mod agents;
 mod application;
 mod coordinator;
+mod copies;
 mod gateways;
 mod lost;
 mod register;
@@ -17,6 +18,7 @@ pub(super) fn all() -> Vec<Mutant> {
     let lists = [
         register::LIST,
         coordinator::LIST,
+        copies::LIST,
         lost::LIST,
         agents::LIST,
         gateways::LIST,

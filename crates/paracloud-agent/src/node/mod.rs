@@ -380,6 +380,7 @@ impl Node {
             Effect::Shim(start, _, Order::End) => self.end(name, start),
             Effect::Shim(start, generation, order) => self.order(name, start, generation, order),
             Effect::App(start, message) => self.tell_application(name, start, message),
+            Effect::Look(start, order) => self.look(name, start, order),
             Effect::Check(operation, start) => self.check(name, operation, start),
             Effect::SetTimer(timer, wait_ms) => self.arm(name, timer, wait_ms),
         }
@@ -466,6 +467,18 @@ impl Node {
             self.note(name, Some(operation), note);
         }
         self.inputs.push_back((name.to_owned(), Input::Checked(operation, start, fits.is_ok())));
+    }
+
+    /// What its shim reported may be of before its death, and the shim be dead as well: the process itself is looked at.
+    fn look(&mut self, name: &str, start: StartId, order: RecordOrder) {
+        let Some(process) = self.starts.get(&start).map(|start| &start.process) else { return };
+        let looked = process.identity().and_then(|it| it.map_or(Ok(false), |identity| identity.is_alive()));
+        // What cannot be looked at is not said to live; it is asked again.
+        let lives = looked.unwrap_or_else(|error| {
+            tracing::warn!(%start, %error, "whether it lives cannot be seen");
+            false
+        });
+        self.inputs.push_back((name.to_owned(), Input::Looked { start, order, lives }));
     }
 
     fn arm(&mut self, name: &str, timer: Timer, wait_ms: u32) {

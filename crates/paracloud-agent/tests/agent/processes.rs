@@ -390,3 +390,44 @@ fn a_hold_outlasts_the_agent_that_granted_it_also_for_a_move_by_restart() {
     });
     assert!(matches!(offer, Offer::Hold { .. }), "{offer:?}");
 }
+
+#[test]
+fn a_process_that_died_with_its_agent_and_its_shim_is_not_said_to_live() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    let (pid, shim) = (shop.pid(), rig.shim(N1, start));
+    rig.kill_agent(0);
+    // Nobody is left who saw it die.
+    kill(shim, Signal::KILL);
+    kill(pid, Signal::KILL);
+    until("both are dead", || (!is_alive(pid) && !is_alive(shim)).then_some(()));
+    let record = moving_in(Mode::Handoff, start, StartId(0x99), shop.address, Step::Switch);
+    let (order, operation) = (record.order(), record.operation.clone());
+    let agent = rig.agent(N1);
+    for _ in 0..100 {
+        agent.tell(ToAgent::Probe { operation: OPERATION, start, order }, operation.clone());
+    }
+    let lives = agent.hear("what is known of it", |message| match message {
+        FromAgent::Lives { .. } => Some(true),
+        FromAgent::Dead { .. } => Some(false),
+        _ => None,
+    });
+    assert!(!lives);
+}
+
+#[test]
+fn a_process_that_lives_is_said_to_live_when_it_is_asked_about() {
+    let mut rig = Rig::new();
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    let record = moving_in(Mode::Handoff, start, StartId(0x99), shop.address, Step::Switch);
+    let order = record.order();
+    let agent = &mut rig.agents[0];
+    agent.tell(ToAgent::Probe { operation: OPERATION, start, order }, record.operation);
+    let said = agent.hear("whether it lives", |message| match message {
+        FromAgent::Lives { start, order } => Some((*start, *order)),
+        _ => None,
+    });
+    assert_eq!(said, (start, order));
+}

@@ -82,6 +82,15 @@ pub enum Input {
     Shim(StartId, Status, SocketAddr),
     /// A process speaks.
     App(StartId, FromApp),
+    /// The answer to [`Effect::Look`].
+    Looked {
+        /// The process.
+        start: StartId,
+        /// As it was asked.
+        order: RecordOrder,
+        /// Whether it lives now.
+        lives: bool,
+    },
     /// The answer to [`Effect::Check`].
     Checked(OperationNumber, StartId, bool),
     /// A timer fired.
@@ -97,6 +106,9 @@ pub enum Effect {
     Shim(StartId, Generation, Order),
     /// Tell a process.
     App(StartId, ToApp),
+    /// Look at the process itself, now, whether it lives: what was reported of it may be of before its death. Answer with
+    /// [`Input::Looked`].
+    Look(StartId, RecordOrder),
     /// Look whether a process could be started here (command, room); answer with [`Input::Checked`].
     Check(OperationNumber, StartId),
     /// Arm a timer.
@@ -213,15 +225,19 @@ impl Agent {
                 match self.processes.get(&start).map(|process| process.life) {
                     None => self.order_end(start, effects),
                     Some(Life::Dead) => effects.push(Effect::Coordinator(FromAgent::Dead { start })),
-                    Some(Life::Running) => {
-                        effects.push(Effect::Coordinator(FromAgent::Lives { start, order }));
-                    }
+                    Some(Life::Running) => effects.push(Effect::Look(start, order)),
                     Some(Life::Spawning | Life::Ending) => {}
                 }
             }
             Input::Coordinator(ToAgent::End { start, order, .. }) => self.end(start, order, effects),
             Input::Shim(start, status, address) => self.shim(setting, start, status, address, effects),
             Input::App(start, message) => self.app(setting, start, message, effects),
+            Input::Looked { start, order, lives } => {
+                // That it is dead is for its shim to prove.
+                if lives && self.processes.get(&start).is_some_and(|process| process.life == Life::Running) {
+                    effects.push(Effect::Coordinator(FromAgent::Lives { start, order }));
+                }
+            }
             Input::Checked(operation, start, fits) => effects.push(Effect::Coordinator(if fits {
                 FromAgent::Prepared { operation, start }
             } else {

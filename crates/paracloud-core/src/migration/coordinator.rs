@@ -41,7 +41,7 @@ struct Facts {
     ended_early: bool,
     loaded: Option<(Sealed, Sealed)>,
     source_failed: bool,
-    /// Its agent said, since the budget of the phase is used up, that the source's process lives.
+    /// Its agent said, since the budget of the phase was used up or a person cancelled, that the source's process lives.
     source_lives: bool,
     target_failed: bool,
     serving: bool,
@@ -136,6 +136,9 @@ impl Coordinator {
                 Command::Cancel => {
                     self.facts.cancelled = true;
                     self.advance(setting, fresh, effects);
+                    if self.swapping.is_none() {
+                        self.probe(effects);
+                    }
                 }
                 Command::Move { to, mode } => {
                     self.swap(Change::Open { mode, target: Placement { node: to, start: fresh } }, effects);
@@ -242,7 +245,7 @@ impl Coordinator {
                 }
             }
             FromAgent::Lives { start, order } => {
-                if Some(start) == source && order == record.order() && self.facts.expired {
+                if Some(start) == source && order == record.order() && self.is_asking(record) {
                     self.facts.source_lives = true;
                 }
             }

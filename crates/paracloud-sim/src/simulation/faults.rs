@@ -26,6 +26,10 @@ pub(super) const DOWN: Range<Micros> = 5 * MS..300 * MS;
 const AWAY: Range<Micros> = 100 * MS..900 * MS;
 /// Chance in a thousand that a fault is the loss of a node.
 const GIVEN_UP: u32 = 60;
+/// Chance in a thousand that a source that was sealed dies unseen.
+const UNSEEN: u32 = 40;
+/// How long its target stands still then.
+const STILL: Range<Micros> = 200 * MS..2_000 * MS;
 /// The same, when it is to come back within the phase.
 const DOWN_BRIEFLY: Range<Micros> = MS / 2..4 * MS;
 /// How long a person needs to put a copy of a disk back.
@@ -393,6 +397,27 @@ impl Simulation {
             self.given_up += 1;
             self.apply(Action::GiveUp(node));
         }
+    }
+
+    /// A phase was entered.
+    pub(super) fn may_die_unseen(&mut self, phase: Phase) {
+        let is_rough = self.rates.chaos_ms < u64::MAX;
+        if is_rough && !self.quiet && matches!(phase, Phase::Seal | Phase::Switch) && self.rolls(UNSEEN) {
+            self.after(TRAVEL, Event::Unseen);
+        }
+    }
+
+    /// The source dies and its shim with it, while the target stands still: nobody knows who has the only copy.
+    pub(super) fn die_unseen(&mut self) {
+        let Some(operation) = &self.world.disk.operation else { return };
+        let (source, target) = (operation.source.start, operation.target.start);
+        if !self.world.is_up(Party::App(source)) || self.quiet {
+            return;
+        }
+        self.unseen += 1;
+        self.stall_for(Party::App(target), STILL);
+        self.crash_with(Action::Crash(Party::Shim(source)), Party::Shim(source), AWAY);
+        self.crash(Party::App(source));
     }
 
     pub(super) fn inject(&mut self, cell: Cell) {

@@ -88,6 +88,11 @@ impl World {
                         self.call(setting, start, message);
                     }
                 }
+                agent::Effect::Look(start, order) => {
+                    let lives = self.is_up(Party::App(start));
+                    self.source_was_seen |= lives && self.disk.order() == order;
+                    self.agent(setting, node, agent::Input::Looked { start, order, lives });
+                }
                 agent::Effect::Check(operation, start) => {
                     self.agent(setting, node, agent::Input::Checked(operation, start, true));
                 }

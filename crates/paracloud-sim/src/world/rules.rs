@@ -1,6 +1,8 @@
 //! The rules of the world: what must hold after every step, after every swap, and at rest.
 
 use super::{Party, Violation, World};
+use paci::participant::Phase;
+use paracloud_core::migration::cause::Cause;
 use paracloud_core::register::{Change, Mode, Proposer, Record, Step};
 
 impl World {
@@ -31,6 +33,39 @@ impl World {
             self.processes.get(&owner).and_then(|it| it.app.as_ref()).filter(|_| commits && !by_restart);
         if let Some(what) = committed.and_then(|app| self.ledger.check(&app.state)) {
             self.broken("I2", format!("{owner} owns by the commit, but {what}"));
+        }
+    }
+
+    /// No copy is thrown away that may be the only one: a move by handoff that was sealed goes back only to a source that
+    /// was seen alive, or that is not needed because the target has nothing.
+    pub(super) fn check_copies(&mut self, before: &Record, change: &Change) {
+        let Some(operation) = before.operation.as_ref().filter(|it| it.mode == Mode::Handoff) else { return };
+        let (source, target) = (operation.source.start, operation.target.start);
+        // What a person says of a node is taken for true.
+        let is_given_up = |start| self.node_of(start).is_some_and(|node| self.lost.contains(&node));
+        if self.source_was_seen || is_given_up(source) || is_given_up(target) {
+            return;
+        }
+        let late = matches!(change, Change::RollBack(Cause::Cancelled | Cause::Late(_)));
+        let goes_back = match operation.step {
+            Step::Sealing => late,
+            Step::Switch => *change == Change::Doom,
+            Step::Open | Step::Doomed | Step::Retire | Step::Undo => false,
+        };
+        if goes_back {
+            self.broken("I2", format!("{change:?}: nobody has seen {source} alive"));
+        }
+        let drops =
+            operation.step == Step::Sealing && matches!(change, Change::RollBack(_) | Change::Restart { .. });
+        let dead = self.processes.get(&source).filter(|process| process.app.is_none());
+        let copy = self.processes.get(&target).and_then(|process| process.app.as_ref());
+        if let (true, Some(dead), Some(copy)) = (drops, dead, copy)
+            && matches!(copy.participant.phase(), Phase::Loaded(_, held, stated) if held == stated)
+            && !dead.ended_early
+            && dead.held.iter().all(|request| copy.state.contains_key(request))
+        {
+            let what = format!("{change:?} drops the whole state that {target} holds, and {source} is dead");
+            self.broken("I2", what);
         }
     }
 

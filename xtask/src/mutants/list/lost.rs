@@ -48,26 +48,6 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
-        name: "a target is ended though nobody says that its source lives",
-        file: "crates/paracloud-core/src/migration/coordinator/decide.rs",
-        find: r"(source_dead || !self.facts.source_lives)",
-        replace: r"source_dead",
-        catch: unit(
-            "paracloud-core",
-            "migration::coordinator::lost::tests::what_comes_back_with_a_node_dooms_no_target_that_may_have_the_only_copy",
-        ),
-    },
-    Mutant {
-        name: "a proved copy is rolled back from because its source is silent",
-        file: "crates/paracloud-core/src/migration/coordinator/decide.rs",
-        find: r"let goes_back = !self.waits_for_the_source() || facts.source_lives;",
-        replace: r"let goes_back = true;",
-        catch: unit(
-            "paracloud-core",
-            "migration::coordinator::lost::tests::a_proved_copy_is_not_rolled_back_from_because_the_node_of_its_source_is_silent",
-        ),
-    },
-    Mutant {
         name: "an owner is replaced on a node that is lost as well",
         file: FILE,
         find: r"self.nodes.connected.difference(&self.nodes.lost).next()?",

@@ -31,6 +31,7 @@ fn a_refused_proposal_is_made_anew_without_the_longest_wait() {
         | Effect::Coordinator(_)
         | Effect::Shim(..)
         | Effect::App(..)
+        | Effect::Look(..)
         | Effect::Check(..) => None,
     });
     assert_eq!(wait_ms, Some(400));
@@ -186,4 +187,50 @@ fn a_process_that_no_record_names_is_outdated_once_it_is_to_be_ended_and_is_not_
     let told = step(Input::Coordinator(end));
     let outdated = Effect::App(start, ToApp::Welcome(Standing::Outdated, record.incarnation));
     assert_eq!(told, [Effect::Shim(start, Generation(2), Order::End), outdated]);
+}
+
+/// An agent that found this process, and what it does with what it hears.
+fn found(status: Status, inputs: Vec<Input>) -> Vec<Effect> {
+    let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
+    let mut agent = Agent::default();
+    let mut effects = Vec::new();
+    let started = Input::Started { generation: Generation(2), found: vec![(StartId(1), status, address)] };
+    for input in std::iter::once(started).chain(inputs) {
+        effects.clear();
+        agent.step(&SETTING, input, StartId(9), &mut effects);
+    }
+    effects
+}
+
+#[test]
+fn a_process_is_said_to_live_only_after_a_look_at_it() {
+    let start = StartId(1);
+    let record = Record::first(Placement { node: SETTING.node, start });
+    let order = record.order();
+    let probe = || Input::Coordinator(ToAgent::Probe { operation: record.last_operation, start, order });
+    let looked = |lives| Input::Looked { start, order, lives };
+    let lives = Effect::Coordinator(FromAgent::Lives { start, order });
+    let dead = Effect::Coordinator(FromAgent::Dead { start });
+    // It was running when it was last heard of.
+    assert_eq!(found(Status::Running, vec![probe()]), [Effect::Look(start, order)]);
+    assert_eq!(found(Status::Running, vec![probe(), looked(true)]), [lives]);
+    assert_eq!(
+        found(Status::Running, vec![probe(), looked(false)]),
+        [],
+        "its death is for its shim to prove"
+    );
+    assert_eq!(found(Status::Dead, vec![probe()]), [dead]);
+    assert_eq!(found(Status::Dead, vec![looked(true)]), [], "what is proved dead stays so");
+}
+
+#[test]
+fn an_owner_that_left_no_trace_and_is_not_to_be_started_is_ended_and_so_proved_dead() {
+    let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
+    let first = Record::first(Placement { node: NodeId(2), start: StartId(7) });
+    let target = Placement { node: SETTING.node, start: StartId(8) };
+    let changes =
+        [Change::Serve(address), Change::Open { mode: Mode::Handoff, target }, Change::Seal, Change::Commit];
+    let switch = changes.into_iter().fold(first, |record, change| apply(&record, change));
+    let told = found(Status::Dead, vec![Input::Coordinator(ToAgent::Own(switch))]);
+    assert!(told.contains(&Effect::Shim(target.start, Generation(2), Order::End)), "{told:?}");
 }

@@ -96,6 +96,14 @@ impl Coordinator {
         let facts = &self.facts;
         let source_dead = self.is_dead(operation.source.start);
         let target_dead = self.is_dead(operation.target.start);
+        if facts.ended_early {
+            // What the target has is of before the seal.
+            return Next::Swap(if source_dead {
+                Change::Restart { fresh }
+            } else {
+                Change::RollBack(Cause::EndedEarly)
+            });
+        }
         if let Some((held, stated)) = &facts.loaded
             && !target_dead
         {
@@ -118,11 +126,10 @@ impl Coordinator {
                 Next::Wait(Phase::Seal)
             };
         }
-        // With a proved copy, only a source that is known to live is gone back to: what the target has may be all that
+        // Only a source that is known to live is gone back to: what the target has, or is still getting, may be all that
         // is left.
-        let goes_back = !self.waits_for_the_source() || facts.source_lives;
-        let late = facts.expired && self.phase == Phase::Seal && goes_back;
-        let cause = if facts.cancelled && goes_back {
+        let late = facts.expired && self.phase == Phase::Seal && facts.source_lives;
+        let cause = if facts.cancelled && facts.source_lives {
             Some(Cause::Cancelled)
         } else if facts.blocked {
             Some(Cause::SealBlocked)
@@ -142,12 +149,6 @@ impl Coordinator {
             None if self.gateways_settled(setting) => Next::Wait(Phase::Seal),
             None => Next::Wait(Phase::Park),
         }
-    }
-
-    /// Whether all that a commit still needs is the word of the source.
-    pub(super) fn waits_for_the_source(&self) -> bool {
-        let proved = |(held, stated): &(_, _)| held == stated;
-        self.facts.sealed.is_none() && self.facts.loaded.as_ref().is_some_and(proved)
     }
 
     /// Mode `restart`: park, stop the source, prove it dead.

@@ -109,7 +109,7 @@ mod tests {
     use crate::migration::Phase;
     use crate::migration::cause::Cause;
     use crate::migration::convergence::Budget;
-    use crate::migration::coordinator::{Input, Setting, Timer};
+    use crate::migration::coordinator::{Command, Input, Setting, Timer};
     use crate::migration::message::{FromAgent, ToGateway};
     use crate::register::{Mode, Proposer};
 
@@ -241,8 +241,34 @@ mod tests {
         }
         assert_eq!(swapped_at_last(&switch, alloc::vec![late()]), None, "nobody said that the source lives");
         assert_eq!(swapped_at_last(&switch, alloc::vec![lives(&switch), late()]), None, "it did before");
-        let after = alloc::vec![late(), lives(&sealing()), lives(&switch)];
+        let of_before = alloc::vec![late(), lives(&sealing())];
+        assert_eq!(swapped_at_last(&switch, of_before.clone()), None, "it did before the commit");
+        let after = [of_before, alloc::vec![lives(&switch)]].concat();
         assert_eq!(swapped_at_last(&switch, after), Some(Change::Doom));
+    }
+
+    #[test]
+    fn nothing_that_was_sealed_is_gone_back_to_until_the_source_is_said_to_live() {
+        let record = sealing();
+        let order = record.order();
+        let lives = Input::Agent(NodeId(1), FromAgent::Lives { start: StartId(1), order });
+        let late = Input::Timer(Timer::Deadline);
+        let cancel = Input::Command(Command::Cancel);
+        for (why, cause) in [(late, Cause::Late(Phase::Seal)), (cancel, Cause::Cancelled)] {
+            let asked = alloc::vec![why];
+            assert_eq!(
+                swapped_at_last(&record, asked.clone()),
+                None,
+                "{cause:?}: the target may get it all yet"
+            );
+            let early = [alloc::vec![lives.clone()], asked.clone()].concat();
+            assert_eq!(swapped_at_last(&record, early), None, "{cause:?}: it lived before anybody asked");
+            let said = [asked, alloc::vec![lives.clone()]].concat();
+            assert_eq!(swapped_at_last(&record, said), Some(Change::RollBack(cause)));
+        }
+        let told = after_hearing(&record, alloc::vec![Input::Command(Command::Cancel)]);
+        let probes = |effect: &Effect| matches!(effect, Effect::Agent(NodeId(1), ToAgent::Probe { .. }));
+        assert!(told.iter().any(probes), "a cancel asks at once: {told:?}");
     }
 
     #[test]

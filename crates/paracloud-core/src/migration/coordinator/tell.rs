@@ -5,7 +5,7 @@ use crate::ids::Placement;
 use crate::migration::Phase;
 use crate::migration::gateway::Table;
 use crate::migration::message::{ToAgent, ToGateway};
-use crate::register::{Mode, Step};
+use crate::register::{Mode, Record, Step};
 use alloc::vec::Vec;
 use paci::participant::Side;
 
@@ -26,6 +26,29 @@ impl Coordinator {
             },
         };
         Some(Table::of(record, !told))
+    }
+
+    /// Whether it waits for a word that the source lives: nothing is gone back to without it.
+    pub(super) fn is_asking(&self, record: &Record) -> bool {
+        let facts = &self.facts;
+        let is_late = facts.expired && matches!(self.phase, Phase::Seal | Phase::Switch);
+        record.operation.as_ref().is_some_and(|operation| {
+            operation.mode == Mode::Handoff
+                && match operation.step {
+                    Step::Sealing => is_late || facts.cancelled,
+                    Step::Switch => is_late,
+                    Step::Open | Step::Doomed | Step::Retire | Step::Undo => false,
+                }
+        })
+    }
+
+    /// Asks the source's agent whether the source lives, if that counts.
+    pub(super) fn probe(&self, effects: &mut Vec<Effect>) {
+        let Some(record) = self.record.as_ref().filter(|record| self.is_asking(record)) else { return };
+        let Some(operation) = &record.operation else { return };
+        let (start, order) = (operation.source.start, record.order());
+        let probe = ToAgent::Probe { operation: record.last_operation, start, order };
+        effects.push(Effect::Agent(operation.source.node, probe));
     }
 
     /// Says what the phase has to say to everybody who has not answered it.
@@ -67,13 +90,7 @@ impl Coordinator {
                 ToAgent::Prepare { operation: number, start: place.start, side, mode: operation.mode };
             Effect::Agent(place.node, message)
         };
-        let asks = (self.phase == Phase::Seal && self.waits_for_the_source())
-            || (self.phase == Phase::Switch && operation.mode == Mode::Handoff);
-        if asks && self.facts.expired {
-            let probe =
-                ToAgent::Probe { operation: number, start: operation.source.start, order: record.order() };
-            effects.push(Effect::Agent(operation.source.node, probe));
-        }
+        self.probe(effects);
         match self.phase {
             Phase::Idle | Phase::Start | Phase::Park | Phase::Serve | Phase::Release => {}
             Phase::Offer => effects.push(Effect::Agent(

@@ -260,3 +260,34 @@ fn a_move_that_is_being_rolled_back_cannot_be_cancelled_and_is_not_called_commit
     assert_eq!(check(&[Change::RollBack(Cause::Cancelled)]), Err(Refused::RolledBack));
     assert_eq!(check(&[Change::Seal, Change::Commit]), Err(Refused::Committed));
 }
+
+#[test]
+fn what_was_loaded_while_the_seal_was_being_swapped_proves_nothing() {
+    let setting = Setting { drain_ms: 0, ..setting() };
+    let served = moving(&[Change::RollBack(Cause::Cancelled), Change::Close]);
+    let mut coordinator = Coordinator::default();
+    let mut swaps = |input| {
+        let mut effects = Vec::new();
+        coordinator.step(&setting, input, StartId(3), &mut effects);
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Swap { change, .. } => Some(change),
+            _ => None,
+        })
+    };
+    let says = |message| Input::Agent(NodeId(1), message);
+    let applied = |record: &Record| Input::Swapped { record: record.clone(), applied: true };
+    swaps(Input::Recovered(served.clone()));
+    let open = swaps(Input::Command(Command::Move { to: NodeId(2), mode: Mode::Handoff })).unwrap();
+    let open = served.apply(&open, Proposer::Coordinator).unwrap();
+    let operation = open.last_operation;
+    swaps(applied(&open));
+    swaps(says(FromAgent::Offered { operation, offer: Offer::Accept }));
+    swaps(says(FromAgent::Prepared { operation, start: StartId(3) }));
+    let progress = crate::migration::message::Progress { predicted_pause_ms: 1, ..Default::default() };
+    assert_eq!(swaps(says(FromAgent::Progressed { operation, progress })), Some(Change::Seal));
+    // Nobody has asked the source to seal yet.
+    let loaded = FromAgent::Loaded { operation, held: holds(&[1; 16]), stated: holds(&[1; 16]) };
+    assert_eq!(swaps(says(loaded)), None);
+    let sealing = open.apply(&Change::Seal, Proposer::Coordinator).unwrap();
+    assert_eq!(swaps(applied(&sealing)), Some(Change::RollBack(Cause::EndedEarly)));
+}
