@@ -269,10 +269,8 @@ fn what_was_loaded_while_the_seal_was_being_swapped_proves_nothing() {
     let mut swaps = |input| {
         let mut effects = Vec::new();
         coordinator.step(&setting, input, StartId(3), &mut effects);
-        effects.into_iter().find_map(|effect| match effect {
-            Effect::Swap { change, .. } => Some(change),
-            _ => None,
-        })
+        let change = |effect| if let Effect::Swap { change, .. } = effect { Some(change) } else { None };
+        effects.into_iter().find_map(change)
     };
     let says = |message| Input::Agent(NodeId(1), message);
     let applied = |record: &Record| Input::Swapped { record: record.clone(), applied: true };
