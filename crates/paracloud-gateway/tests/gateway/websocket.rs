@@ -2,7 +2,7 @@
 
 use crate::application::{Application, RawApplication};
 use crate::client::Raw;
-use crate::world::{Controller, World};
+use crate::world::{Controller, World, soon};
 use paracloud_core::migration::gateway::Route;
 use paracloud_substrate::config::Parking;
 use paracloud_substrate::seen::Seen;
@@ -195,15 +195,18 @@ impl Flood {
     /// Waits until it has sent all that anybody takes: the gateway has said much meanwhile, and it nothing.
     async fn is_stuck(&self, controller: &mut Controller, route: Route) {
         let mut last = (0, 0);
-        while last.1 < 100 {
-            controller.obeyed(2, false, Some(again(route))).await;
-            let sent = self.bytes.load(Ordering::Relaxed);
-            last = (sent, if sent > 0 && sent == last.0 { last.1 + 1 } else { 0 });
-        }
+        soon("a connection that takes nothing more", async {
+            while last.1 < 100 {
+                controller.obeyed(2, false, Some(again(route))).await;
+                let sent = self.bytes.load(Ordering::Relaxed);
+                last = (sent, if sent > 0 && sent == last.0 { last.1 + 1 } else { 0 });
+            }
+        })
+        .await;
     }
 
     async fn ends(self) {
-        crate::world::soon("the end of the connection", self.task).await.unwrap();
+        soon("the end of the connection", self.task).await.unwrap();
     }
 }
 
