@@ -178,7 +178,7 @@ impl Keeper {
                         self.mark().await?;
                         inputs.push_back(Input::Marked);
                     }
-                    Effect::Exec => match self.start() {
+                    Effect::Exec => match self.start().await {
                         Ok(watched) => {
                             self.watched = Some(watched);
                             failpoint::reached(Promise::Mark, Point::AfterSend, &self.spec.node).await;
@@ -211,7 +211,7 @@ impl Keeper {
     }
 
     /// Starts the process, without any pipe to it: it must not notice when this shim dies.
-    fn start(&self) -> io::Result<Watched> {
+    async fn start(&self) -> io::Result<Watched> {
         let log = OpenOptions::new().create(true).append(true).open(self.process.log())?;
         let child = Command::new(crate::binary())
             .arg0(crate::NAME)
@@ -222,7 +222,7 @@ impl Keeper {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        Watched::child(child, |leader| trail(&self.process, &self.spec, leader))
+        Watched::child(child, |leader| trail(&self.process, &self.spec, leader)).await
     }
 
     /// Asks the process to end; after its grace it is killed. Asking again changes nothing.

@@ -30,7 +30,10 @@ pub(crate) struct Watched {
 
 impl Watched {
     /// One's own child; `trail` says how what it leaves behind is known.
-    pub(crate) fn child(mut child: Child, trail: impl FnOnce(Identity) -> Trail) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// It cannot be watched. Nothing of it lives then.
+    pub(crate) async fn child(child: Child, trail: impl FnOnce(Identity) -> Trail) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
         let watching = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from).and_then(|handle| {
             let dead = watch_for_death(&handle)?;
@@ -40,8 +43,7 @@ impl Watched {
             Ok((leader, handle, dead)) => Ok(Self { trail: trail(leader), handle, dead, child: Some(child) }),
             // It cannot be watched, so it must not run.
             Err(error) => {
-                child.kill()?;
-                child.wait()?;
+                end(child, trail).await?;
                 Err(error)
             }
         }
@@ -97,6 +99,28 @@ impl Watched {
         };
         Exit { how }
     }
+}
+
+/// Ends one's own child and all that it has started, and returns once nothing is left.
+async fn end(mut child: Child, trail: impl FnOnce(Identity) -> Trail) -> io::Result<()> {
+    // Who cannot be killed is waited for.
+    let _ = child.kill();
+    let pid = Pid::from_child(&child).as_raw_nonzero().get();
+    let mut looks = 0_u32;
+    // It was not waited for, so it is there, dead or alive.
+    let leader = loop {
+        match Identity::of(pid) {
+            Ok(leader) => break leader,
+            Err(error) if looks.is_multiple_of(SWEEPS_UNTIL_SAID) => {
+                tracing::warn!(%error, pid, "a child cannot be seen; its death is not reported yet");
+            }
+            Err(_) => {}
+        }
+        looks = looks.saturating_add(1);
+        tokio::time::sleep(Duration::from_millis(SWEEP_MS)).await;
+    };
+    end_leftovers(&mut trail(leader), true).await;
+    child.wait().map(drop)
 }
 
 /// Waits for a process's death on a thread of its own: a handle to a process can be polled and nothing else.
@@ -164,5 +188,35 @@ pub(crate) async fn end_leftovers(trail: &mut Trail, is_own: bool) {
             Ok(_) | Err(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(SWEEP_MS)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    #[tokio::test]
+    async fn who_cannot_be_watched_is_ended_with_all_that_it_has_started() {
+        // A child that leads no group becomes the leader of a session without a fork.
+        let script = "setsid sleep 600 >&2 & sleep 600 >&2 & echo $!; wait";
+        let mut child = Command::new("setsid")
+            .args(["sh", "-c", script])
+            .env("PARACLOUD_TEST_WATCH", "a")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut member = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut member).unwrap();
+        let member = Identity::of(member.trim().parse().unwrap()).unwrap();
+        let leader = Identity::of(child.id().cast_signed()).unwrap();
+        let trail = |leader| Trail::of(leader, ("PARACLOUD_TEST_WATCH", "a"), Path::new("/no/such/log"));
+        end(child, trail).await.unwrap();
+        assert!(!leader.is_alive().unwrap() && !member.is_alive().unwrap());
+        assert!(trail(leader).look().unwrap().is_empty(), "nor who has left its session");
     }
 }
