@@ -209,11 +209,12 @@ impl Session {
     /// Hands a delivery that is due to who waits for it; `pauses`: clients may wait for it. Says whether the application
     /// has just become silent.
     pub(crate) fn deliver(&mut self, now_ms: u64, pauses: bool) -> bool {
+        self.desk.wait(now_ms);
         if self.poller.as_ref().is_none_or(oneshot::Sender::is_closed) {
             self.desk.miss(now_ms);
             return self.desk.falls_silent();
         }
-        let Some(upcall) = self.desk.deliver(now_ms) else { return false };
+        let Some(upcall) = self.desk.deliver(now_ms) else { return self.desk.falls_silent() };
         let silent = self.desk.falls_silent();
         // Before it leaves: no later agent may use this number again.
         let left = if pauses { 0 } else { DELIVERIES_OF_A_PAUSE };
@@ -239,7 +240,7 @@ impl Session {
         let delivery = if waits { self.desk.due_ms() } else { self.desk.misses_ms() };
         let hello = self.hello.as_ref().map(|(_, until)| *until);
         let preview = self.preview.as_ref().map(|(_, until)| *until);
-        [delivery, self.desk.lapses_ms(), hello, preview].into_iter().flatten().min()
+        [delivery, self.desk.lapses_ms(), self.desk.overdue_ms(), hello, preview].into_iter().flatten().min()
     }
 }
 

@@ -48,7 +48,11 @@ struct Question {
     state: State,
     /// Deliveries since the last answer that had none in their time, whether somebody polled for them or nobody.
     unanswered: u32,
-    /// It was said that they are too many.
+    /// When it was delivered first.
+    first_ms: Option<u64>,
+    /// What ends its operation has no final answer, and its budget is used up.
+    is_overdue: bool,
+    /// It was said that nothing comes of it.
     is_told: bool,
 }
 
@@ -107,6 +111,8 @@ impl Desk {
             first,
             state: State::Due { since_ms: now_ms },
             unanswered: 0,
+            first_ms: None,
+            is_overdue: false,
             is_told: false,
         });
     }
@@ -176,6 +182,7 @@ impl Desk {
         question.upcall.attempt = attempt;
         question.count(matches!(question.state, State::Delivered { .. }));
         question.state = State::Delivered { at_ms: now_ms };
+        question.first_ms.get_or_insert(now_ms);
         let upcall = question.upcall.clone();
         self.note(operation, attempt);
         Some(upcall)
@@ -210,9 +217,34 @@ impl Desk {
         }
     }
 
-    /// Whether the application is not responsive: what it is asked had no answer too often.
+    /// When what ends an operation is overdue, if it is not yet: it has its budget, whatever is said meanwhile. Its operation
+    /// stays open until it is done, so people have to hear that it is not.
+    pub(crate) fn overdue_ms(&self) -> Option<u64> {
+        let ends = matches!(self.open()?.call, Some(Call::Resume(_) | Call::Serve(_)));
+        let question = self.question.as_ref().filter(|question| ends && !question.is_overdue)?;
+        Some(question.first_ms? + u64::from(question.upcall.budget_ms))
+    }
+
+    /// Time has passed.
+    pub(crate) fn wait(&mut self, now_ms: u64) {
+        if self.overdue_ms().is_some_and(|overdue_ms| overdue_ms <= now_ms)
+            && let Some(question) = &mut self.question
+        {
+            question.is_overdue = true;
+        }
+    }
+
+    /// Whether the application is not responsive: what it is asked had no answer too often, or none that is final in its
+    /// time.
     pub(crate) fn is_silent(&self) -> bool {
-        self.open().is_some() && self.question.as_ref().is_some_and(Question::is_silent)
+        let is_silent = |question: &Question| question.is_silent() || question.is_overdue;
+        self.open().is_some() && self.question.as_ref().is_some_and(is_silent)
+    }
+
+    /// Whether it says that it is at work, or will be.
+    pub(crate) fn is_at_work(&self) -> bool {
+        let question = self.question.as_ref();
+        question.is_some_and(|it| matches!(it.state, State::Working { .. } | State::Deferred { .. }))
     }
 
     /// Whether it has just become so: said once until it answers.
@@ -280,7 +312,7 @@ impl Desk {
             let longest_ms = patience.asked_ms + ABORT_BUDGETS_MAX * budget_ms;
             patience.until_ms = patience.until_ms.max((now_ms + budget_ms).min(longest_ms));
         }
-        (question.unanswered, question.is_told) = (0, false);
+        (question.unanswered, question.is_told) = (0, question.is_told && question.is_overdue);
         question.state = state;
         Ok(Taken::Counts)
     }
@@ -398,6 +430,31 @@ mod tests {
         assert_eq!(unpolled(&mut desk), (heartbeats + 3 * ack, 3), "it stopped while it was at work");
         assert_eq!(desk.answer(&sealed(&upcall, 9), false, 20_000), Ok(Taken::Counts), "it still counts");
         assert_eq!((desk.is_silent(), desk.misses_ms()), (false, None));
+    }
+
+    #[test]
+    fn what_ends_an_operation_is_overdue_after_its_budget_whatever_is_said_of_work() {
+        let serve = Upcall { call: Some(Call::Serve(Serve { incarnation: 2 })), budget_ms: 9_000, ..seal(7) };
+        let (mut desk, upcall) = asked(serve);
+        let at_work = Answer::to(&upcall, Verdict::InProgress);
+        let told: Vec<_> = (1..=20)
+            .filter(|second| {
+                let now_ms = second * 1_000;
+                desk.answer(&at_work, false, now_ms).unwrap();
+                desk.wait(now_ms);
+                desk.falls_silent()
+            })
+            .collect();
+        assert_eq!(told, [9], "once");
+        assert!(desk.is_silent() && desk.is_at_work());
+        desk.answer(&Answer::to(&upcall, Verdict::Done), false, 21_000).unwrap();
+        assert!(!desk.is_silent());
+        // A copy may last.
+        let prepare = Upcall { call: Some(Call::Prepare(Prepare::default())), budget_ms: 9_000, ..seal(8) };
+        let (mut desk, _) = asked(prepare);
+        assert_eq!(desk.overdue_ms(), None);
+        desk.wait(10_000);
+        assert!(!desk.is_silent());
     }
 
     #[test]

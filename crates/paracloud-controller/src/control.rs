@@ -12,8 +12,8 @@ use paracloud_core::migration::Phase;
 use paracloud_core::register::Record;
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::message::{HeldOp, Hold, Preview, Unasked, Unready};
-use paracloud_substrate::person::{HeldOff, Outcome, Refusal, Unanswered, What};
+use paracloud_substrate::message::{HeldOp, Hold, Note, Preview, Unasked, Unready};
+use paracloud_substrate::person::{HeldOff, Outcome, Refusal, Unanswered, What, delivery};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -121,9 +121,21 @@ impl Control {
         locked(&self.crashes).why(instance, owner, record.served.is_some(), now_unix_ms())
     }
 
-    /// A process does not answer what it is asked because of an operation.
-    pub(crate) fn unanswered(&self, instance: &str, operation: OperationNumber, start: StartId, call: &str) {
-        let unanswered = Unanswered { start, call: call.to_owned(), since_unix_ms: now_unix_ms() };
+    /// What a process says because of an operation: that it does not do what it is asked, by silence or in words.
+    pub(crate) fn undone(&self, instance: &str, operation: OperationNumber, note: &Note) {
+        let (start, call, answered) = if let Note::Unresponsive { start, call, at_work } = note {
+            (*start, call.clone(), at_work.then(|| "IN_PROGRESS".to_owned()))
+        } else if let Note::Failure { start, code, message } = note {
+            // It does not say to what. What is decided is the last that an owner is told.
+            let record = self.views.of(instance).and_then(|view| view.record);
+            let told = record.as_ref().and_then(delivery).filter(|(owner, _)| owner == start);
+            let Some((_, call)) = told else { return };
+            let own = if message.is_empty() { String::new() } else { format!(": {message}") };
+            (*start, call.to_owned(), Some(format!("{code}{own}")))
+        } else {
+            return;
+        };
+        let unanswered = Unanswered { start, call, answered, since_unix_ms: now_unix_ms() };
         locked(&self.words).unanswered(instance, operation, unanswered);
     }
 

@@ -80,7 +80,7 @@ pub(crate) fn kept(note: Note) -> Note {
         Note::Blocked { route, held_ms } => Note::Blocked { route: cut(route), held_ms },
         Note::Ended { start, how } => Note::Ended { start, how: cut(how) },
         Note::Unready { start, unready } => Note::Unready { start, unready: cut_unready(unready) },
-        Note::Unresponsive { start, call } => Note::Unresponsive { start, call: cut(call) },
+        Note::Unresponsive { start, call, at_work } => Note::Unresponsive { start, call: cut(call), at_work },
         Note::Breach { start, what } => Note::Breach { start, what: cut(what) },
         Note::Awaited { node, silent_ms, duty } => {
             Note::Awaited { node: cut(node), silent_ms, duty: cut(duty) }

@@ -373,9 +373,13 @@ fn rejection(control: &Control, instance: &str, rejected: Rejected) -> Refused {
     };
     let is_decided = matches!(machine, Machine::Committed | Machine::RolledBack);
     match control.what_is_unanswered(instance).filter(|_| is_decided) {
-        Some(Unanswered { call, .. }) => {
+        Some(Unanswered { call, answered, .. }) => {
+            let told = answered.map_or_else(
+                || format!("does not answer {call}"),
+                |answered| format!("answers {call} with {answered}"),
+            );
             let message = format!(
-                "{instance}: {machine}, but its owner does not answer {call}: it stays open until the owner does"
+                "{instance}: {machine}, but its owner {told}: it stays open until the owner does what it is told"
             );
             let next = format!(
                 "`paracloud logs {instance}` shows why; if it stays so, end its process, and the state in it goes with it"

@@ -32,7 +32,8 @@ impl Words {
 
     /// A process does not answer what it is asked because of an operation.
     pub(crate) fn unanswered(&mut self, instance: &str, operation: OperationNumber, unanswered: Unanswered) {
-        let kept = Unanswered { call: cut(unanswered.call), ..unanswered };
+        let (call, answered) = (cut(unanswered.call), unanswered.answered.map(cut));
+        let kept = Unanswered { call, answered, ..unanswered };
         let before = self.unanswered.insert(instance.to_owned(), (operation, kept));
         // It is said again on each link; it is silent since it was said first.
         if let (Some((of, before)), Some((_, kept))) = (before, self.unanswered.get_mut(instance))
@@ -118,8 +119,12 @@ mod tests {
         let apply = |record: Record, change: &Change| record.apply(change, Proposer::Coordinator).unwrap();
         let open = open.iter().fold(Record::first(owner), apply);
         let told = apply(open.clone(), &Change::RollBack(Cause::Cancelled));
-        let silent =
-            |start, call: &str, since_unix_ms| Unanswered { start, call: call.to_owned(), since_unix_ms };
+        let silent = |start, call: &str, since_unix_ms| Unanswered {
+            start,
+            call: call.to_owned(),
+            answered: None,
+            since_unix_ms,
+        };
         let operation = told.last_operation;
         words.unanswered("web", operation, silent(owner.start, "seal", 4));
         assert_eq!(words.what_is_unanswered("web", &told), None, "it is told something else by now");

@@ -79,13 +79,14 @@ impl Book {
         route.is_some_and(|route| self.websockets.keys().any(|start| *start != route))
     }
 
-    /// What is to be told now. `waits`: the table parks, or requests wait.
+    /// What is to be told now. `waits`: the table parks, or requests wait. While there is more to come it is told only when
+    /// what was seen has doubled: a pause that lasts for days is some tens of entries in the journal, and pushes nothing out.
     pub(crate) fn due(&self, waits: bool, route: Option<StartId>) -> Option<Account> {
         let account = self.account.as_ref()?;
         let more = waits || self.has_left_behind(route);
         let now = Account { more, ..*account };
-        let is_news = now.seen
-            != self.told.filter(|told| told.began_unix_us == now.began_unix_us).unwrap_or_default().seen;
+        let told = self.told.filter(|told| told.began_unix_us == now.began_unix_us).unwrap_or_default();
+        let is_news = seen_by(&now.seen) >= (2 * seen_by(&told.seen)).max(1);
         (!more || (self.is_due && is_news)).then_some(now)
     }
 
@@ -102,6 +103,11 @@ impl Book {
     pub(crate) fn last(&self) -> Option<Account> {
         self.told
     }
+}
+
+/// By how many something was seen.
+fn seen_by(seen: &Seen) -> u64 {
+    [seen.requests, seen.failed, seen.streams_cut, seen.websockets_closed].into_iter().map(u64::from).sum()
 }
 
 #[cfg(test)]
@@ -152,6 +158,27 @@ mod tests {
         assert_eq!((rest.began_unix_us, rest.seen.failed, rest.more), (first.began_unix_us, 2, false));
         let second = book.due(false, None).unwrap();
         assert!(second.began_unix_us > first.began_unix_us && second.seen == Seen::default(), "{second:?}");
+    }
+
+    #[test]
+    fn a_pause_that_does_not_end_is_told_of_ever_more_seldom() {
+        let mut book = Book::default();
+        book.open();
+        let mut told = 0;
+        for _ in 0..10_000 {
+            book.saw(|seen| seen.failed += 1);
+            book.tell_soon();
+            if let Some(account) = book.due(true, None) {
+                book.told(account);
+                told += 1;
+            }
+        }
+        assert_eq!(told, 14, "1, 2, 4, … 8192");
+        assert_eq!(
+            book.due(false, None).map(|last| last.seen.failed),
+            Some(10_000),
+            "the last one has them all"
+        );
     }
 
     #[test]

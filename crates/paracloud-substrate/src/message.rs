@@ -265,6 +265,9 @@ pub enum Note {
         start: StartId,
         /// The upcall.
         call: String,
+        /// It says that it is at work, and is not done in the time that it has.
+        #[serde(default)]
+        at_work: bool,
     },
     /// An application broke the contract; what it said was refused.
     Breach {

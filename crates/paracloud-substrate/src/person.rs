@@ -160,6 +160,9 @@ pub struct Unanswered {
     pub start: StartId,
     /// What it is told: `resume`, `serve`.
     pub call: String,
+    /// What it said to that instead of doing it, if it said anything: a code, and its words.
+    #[serde(default)]
+    pub answered: Option<String>,
     /// When it was said to be silent, in milliseconds since 1970.
     pub since_unix_ms: u64,
 }

@@ -188,8 +188,15 @@ pub fn note(note: &Note) -> String {
                 time_of_day(*since_unix_ms)
             )
         }
-        Note::Unresponsive { start, call } => {
+        Note::Unresponsive { start, call, at_work: false } => {
             format!("process {} does not answer {}", short(*start), plain(call))
+        }
+        Note::Unresponsive { start, call, at_work: true } => {
+            format!(
+                "process {} says that it is at work on {}, and is not done in time",
+                short(*start),
+                plain(call)
+            )
         }
         Note::Breach { start, what } => {
             format!("process {} broke the contract: {}", short(*start), plain(what))
@@ -219,12 +226,18 @@ pub fn unready_for(unready: &Unready, now_unix_ms: u64) -> String {
 
 /// Which call an owner does not answer, and since when it is said to be silent.
 pub fn unanswered_for(unanswered: &Unanswered, now_unix_ms: u64) -> String {
-    let Unanswered { start, call, since_unix_ms } = unanswered;
+    let Unanswered { start, call, answered, since_unix_ms } = unanswered;
     let (call, start) = (plain(call), short(*start));
-    let silent = age(now_unix_ms.saturating_sub(*since_unix_ms));
-    format!(
-        "its owner (process {start}) does not answer {call}, for {silent} now; it is told again until it does"
-    )
+    let since = age(now_unix_ms.saturating_sub(*since_unix_ms));
+    match answered {
+        None => format!(
+            "its owner (process {start}) does not answer {call}, for {since} now; it is told again until it does"
+        ),
+        Some(answered) => format!(
+            "its owner (process {start}) answers {call} with {}, for {since} now; if it stays so, end its process, and the state in it goes with it",
+            plain(answered)
+        ),
+    }
 }
 
 /// How far a copy is: bytes, share, rate, time left, pause.

@@ -309,6 +309,14 @@ fn an_owner_that_fails_at_what_was_decided_is_named_with_its_code_and_ending_it_
         let record = rig.record().expect("the controller answers");
         assert_eq!(record["owner"]["node"], node, "{record}");
         assert!(!record["operation"].is_null(), "it is open still: {record}");
+        let shown = rig.run(&["ps"]).out;
+        assert!(shown.contains(&format!(") answers {call} with WRONG_PHASE, for ")), "{shown}");
+        let cancelled = rig.run(&["cancel", "sinner"]);
+        assert!(
+            cancelled.err.contains(&format!("its owner answers {call} with WRONG_PHASE")),
+            "{}",
+            cancelled.err
+        );
         // Another owner is told nothing of what its forerunner was to do.
         let start = record["owner"]["start"].clone();
         let port =

@@ -375,8 +375,9 @@ impl Node {
         let Some((operation, call)) = start.session.asked().filter(|_| start.session.desk.is_silent()) else {
             return;
         };
-        let (name, call) = (start.instance.clone(), call.to_owned());
-        self.note(&name, operation, Note::Unresponsive { start: id, call });
+        let (name, call, at_work) =
+            (start.instance.clone(), call.to_owned(), start.session.desk.is_at_work());
+        self.note(&name, operation, Note::Unresponsive { start: id, call, at_work });
     }
 
     /// Tells people of something that breaks the contract and was refused. `answers`: it was an answer, so what was asked

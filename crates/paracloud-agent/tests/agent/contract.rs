@@ -230,7 +230,7 @@ fn who_is_asked_and_does_not_poll_is_said_not_to_answer_and_on_the_next_link_aga
     estimate(&mut rig, start, shop);
     for _ in 0..2 {
         let silent = rig.agents[0].hear_note("unresponsive", |note| match note {
-            Note::Unresponsive { start, call } => Some((*start, call.clone())),
+            Note::Unresponsive { start, call, .. } => Some((*start, call.clone())),
             _ => None,
         });
         assert_eq!(silent, (start, "estimate".to_owned()));

@@ -32,8 +32,8 @@ impl Instance {
                 | Note::Failure { .. } => tracker.troubled(&journal::kept(note.clone())),
             }
         }
-        if let (Note::Unresponsive { start, call }, Some(operation)) = (&note, operation) {
-            self.control.unanswered(&self.app.name, operation, *start, call);
+        if let Some(operation) = operation {
+            self.control.undone(&self.app.name, operation, &note);
         }
         if let Note::Ended { start, how } = &note {
             self.crashed(*start, how);

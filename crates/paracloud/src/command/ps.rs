@@ -191,7 +191,8 @@ mod tests {
         });
         let mut silent = instance("silent", Some(record(1, true)), Phase::Undo);
         let call = "resume".to_owned();
-        silent.unanswered = Some(Unanswered { start: StartId(7 << 56), call, since_unix_ms: 1_000 });
+        silent.unanswered =
+            Some(Unanswered { start: StartId(7 << 56), call, answered: None, since_unix_ms: 1_000 });
         let held = |op, remaining_ms| HeldOff {
             instance: "web".to_owned(),
             op,

@@ -231,8 +231,14 @@ fn undelivered(app: &str, history: &History, event: &Event) -> Option<Undelivere
     let (owner, call) = delivery;
     let why = match &event.what {
         // Others may be silent for ever, and the owner may have been silent before: neither keeps the end from coming.
-        What::Note(Note::Unresponsive { start, call: asked }) if (*start, asked.as_str()) == delivery => {
-            format!("does not answer {call}; it is told again until it does")
+        What::Note(Note::Unresponsive { start, call: asked, at_work })
+            if (*start, asked.as_str()) == delivery =>
+        {
+            if *at_work {
+                format!("says that it is at work on {call}, and is not done in time")
+            } else {
+                format!("does not answer {call}; it is told again until it does")
+            }
         }
         What::Note(Note::Failure { start, code, message }) if *start == owner => {
             let code = telling::plain(code);
@@ -435,7 +441,11 @@ mod tests {
 
     #[test]
     fn only_an_owner_that_does_not_do_what_was_decided_ends_the_command_early() {
-        let silent = |node, call: &str| Note::Unresponsive { start: place(node), call: call.to_owned() };
+        let silent = |node, call: &str| Note::Unresponsive {
+            start: place(node),
+            call: call.to_owned(),
+            at_work: false,
+        };
         let failed = |node| Note::Failure {
             start: place(node),
             code: "WRONG_PHASE".to_owned(),

@@ -224,6 +224,22 @@ fn an_owner_that_polls_no_more_is_named_by_the_move_by_ps_and_by_cancel() {
 }
 
 #[test]
+fn an_owner_that_is_at_work_on_what_was_decided_and_never_done_is_named_by_the_move_by_ps_and_by_cancel() {
+    for (sins, call) in [("works-serve", "serve"), ("empty-digest,works-resume-rolled_back", "resume")] {
+        let scene = Scene::with_little_time("switch", sins);
+        scene.fails(&format!("its owner says that it is at work on {call}, and is not done in time"));
+        let shown = scene.rig.run(&["ps"]).out;
+        assert!(shown.contains(&format!(") answers {call} with IN_PROGRESS, for ")), "{shown}");
+        let cancelled = scene.rig.run(&["cancel", "sinner"]);
+        assert!(
+            cancelled.err.contains(&format!("its owner answers {call} with IN_PROGRESS")),
+            "{}",
+            cancelled.err
+        );
+    }
+}
+
+#[test]
 fn an_owner_that_was_stopped_when_it_had_sealed_is_named_and_ends_the_move_when_it_goes_on() {
     let scene = Scene::with_little_time("seal", "empty-digest,freezes-seal");
     let moved = scene.fails("the move is decided, but its owner does not answer resume");
