@@ -82,6 +82,8 @@ pub(crate) struct Session {
     pub(crate) estimate: Option<MoveEstimate>,
     /// A preview that waits for its answer: its question, and until when.
     pub(crate) preview: Option<(u64, u64)>,
+    /// Why its answer to that preview was refused, if one was.
+    pub(crate) preview_refused: Option<String>,
 }
 
 impl Session {
@@ -115,6 +117,7 @@ impl Session {
             offer: None,
             estimate: None,
             preview: None,
+            preview_refused: None,
         }
     }
 

@@ -383,7 +383,10 @@ impl Node {
     /// Tells people of something that breaks the contract and was refused. `answers`: it was an answer, so what was asked
     /// is still open, and may be answered rightly.
     pub(super) fn breached(&mut self, id: StartId, what: String, answers: bool) {
-        let Some(start) = self.starts.get(&id) else { return };
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        if answers && start.session.preview.is_some() {
+            start.session.preview_refused = Some(what.clone());
+        }
         let name = start.instance.clone();
         let asked = start.session.asked();
         let what = match asked {
@@ -419,16 +422,8 @@ impl Node {
                 self.welcome(id, participant::Standing::Undecided, Incarnation(0));
             }
             let Some(start) = self.starts.get_mut(&id) else { continue };
-            if start.session.preview.is_some_and(|(_, until)| waited(until))
-                && let Some((question, _)) = start.session.preview.take()
-            {
-                start.session.desk.withdraw();
-                self.previewed(
-                    question,
-                    Err(Unasked::Never(
-                        "the application did not answer within its budget (move.prepare)".to_owned(),
-                    )),
-                );
+            if start.session.preview.is_some_and(|(_, until)| waited(until)) {
+                self.preview_waited(id);
             }
         }
         self.see_to_the_end().await;

@@ -62,6 +62,7 @@ impl Node {
         let upcall = answers::upcall(next, Call::Estimate, "", None, &budgets, Why::preview(reason));
         // The time that it is told, whatever progress it reports: somebody waits.
         start.session.preview = Some((question, now_ms + u64::from(upcall.budget_ms)));
+        start.session.preview_refused = None;
         start.session.ask_ahead(Upcall { dry_run: true, ..upcall }, now_ms);
         self.deliver(id);
         Ok(None)
@@ -83,6 +84,19 @@ impl Node {
         // One that estimates and names other modes alone cannot hand over.
         let offer = if offer == Offer::Refuse && estimate.is_some() { None } else { Some(offer) };
         self.previewed(question, Ok(Preview { hands_over: true, offer, estimate, reason }));
+    }
+
+    /// Nobody waits for the answer to a preview any longer.
+    pub(super) fn preview_waited(&mut self, id: StartId) {
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        let Some((question, _)) = start.session.preview.take() else { return };
+        start.session.desk.withdraw();
+        let late = "the application did not answer within its budget (move.prepare)".to_owned();
+        let why = match start.session.preview_refused.take() {
+            Some(refused) => format!("{late}; its last answer was refused: {refused}"),
+            None => late,
+        };
+        self.previewed(question, Err(Unasked::Never(why)));
     }
 
     pub(super) fn previewed(&mut self, question: u64, answer: Result<Preview, Unasked>) {

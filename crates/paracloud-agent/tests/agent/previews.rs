@@ -76,6 +76,22 @@ fn a_preview_waits_for_as_long_as_it_says_and_no_progress_makes_that_longer() {
 }
 
 #[test]
+fn an_answer_to_a_preview_that_was_refused_is_why_there_was_none() {
+    let mut rig = Rig::with(|app| app.budgets.prepare_ms = 1_000);
+    rig.agent(N1);
+    let (_, shop) = rig.owner(N1);
+    shop.hello(CAPABILITIES);
+    rig.agents[0].say(&asks(1));
+    let upcall = shop.next();
+    let refused = shop.answer(&upcall, json!({"verdict": "DONE", "estimate": {"modes": "all of them"}}));
+    assert_eq!(refused.0, 400, "{refused:?}");
+    let Unasked::Never(why) = previewed(&mut rig, 1).unwrap_err() else { panic!("it was asked") };
+    let said =
+        "the application did not answer within its budget (move.prepare); its last answer was refused: ";
+    assert!(why.starts_with(said) && why.contains("all of them"), "{why}");
+}
+
+#[test]
 fn who_estimates_a_restart_alone_is_said_to_offer_no_handoff() {
     let (mut rig, _, shop) = owner();
     shop.hello(CAPABILITIES);
