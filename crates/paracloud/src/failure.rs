@@ -3,6 +3,8 @@
 
 use crate::output::{Format, Paint, say_object, short, tell, unwritten};
 use serde_json::{Value, json};
+use std::error::Error;
+use std::io;
 use std::process::ExitCode;
 
 /// The most letters of a name that people are shown as whom a failure is about, and of a path or several names.
@@ -53,8 +55,12 @@ impl Failure {
     }
 
     /// Something of the machine that did not work: a file, a process.
-    pub fn machine(who: impl Into<String>, error: &dyn std::error::Error) -> Self {
-        Self::new(Exit::Failed, "machine", who, chain(error), "")
+    pub fn machine(who: impl Into<String>, error: &(dyn Error + 'static)) -> Self {
+        let (who, text) = (who.into(), chain(error));
+        // Who it is about stands before it already.
+        let why = text.strip_prefix(&who).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&text);
+        let next = if is_full(error) { "free some space on that disk" } else { "" };
+        Self::new(Exit::Failed, "machine", &who, why, next)
     }
 
     /// The object that `--output json` prints.
@@ -97,8 +103,15 @@ impl Failure {
     }
 }
 
+/// Whether there was no room, on the disk or of what this user may use of it.
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        || error.source().is_some_and(is_full)
+}
+
 /// An error and what it came from, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -114,6 +127,22 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paracloud_substrate::config::ConfigError;
+
+    #[test]
+    fn a_full_disk_is_said_with_its_file_once_and_with_what_helps() {
+        let path = std::path::Path::new("/cloud/cloud.json");
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let written = ConfigError::Write { path: path.into(), source: full() };
+        let failure = Failure::machine("/cloud/cloud.json", &written);
+        let lines = format!(
+            "error: /cloud/cloud.json: cannot be written: {}\nnext: free some space on that disk",
+            full()
+        );
+        assert_eq!(failure.text(Paint::PLAIN), lines);
+        let other = Failure::machine("up.lock", &io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(other.next, "");
+    }
 
     #[test]
     fn an_error_about_a_name_without_end_is_shortened_for_people_and_whole_for_programs() {

@@ -57,12 +57,14 @@ pub fn take(layout: &Layout) -> Result<Lock, Failure> {
     Ok(Lock { _file: file })
 }
 
-/// Says who holds it now.
+/// Says who holds it now, in the room that whoever held it before has left: there may be no other.
 fn sign(file: &mut File) -> std::io::Result<()> {
     let own = Identity::own()?;
     let text = format!("{}\n{}\n", own.pid, serde_json::to_string(&own)?);
-    file.set_len(0).and_then(|()| file.rewind())?;
-    file.write_all(text.as_bytes())
+    file.rewind()?;
+    file.write_all(text.as_bytes())?;
+    let end = file.stream_position()?;
+    file.set_len(end)
 }
 
 /// The pid of the `up` that lives in this directory; 0 if it has not said yet.
@@ -130,6 +132,17 @@ mod tests {
         drop(lock);
         assert_eq!(holder(&layout), None);
         take(&layout).unwrap();
+    }
+
+    #[test]
+    fn whoever_takes_it_signs_in_the_place_of_a_longer_signature_and_leaves_nothing_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path()).unwrap();
+        std::fs::write(layout.up_lock(), "1".repeat(500)).unwrap();
+        let _lock = take(&layout).unwrap();
+        let own = Identity::own().unwrap();
+        let signed = format!("{}\n{}\n", own.pid, serde_json::to_string(&own).unwrap());
+        assert_eq!(std::fs::read_to_string(layout.up_lock()).unwrap(), signed);
     }
 
     #[test]

@@ -178,9 +178,14 @@ async fn end_gone(layout: &Layout, gone: &[Process]) -> Result<(), Failure> {
 }
 
 fn begin(layout: &Layout, cloud: &Cloud) -> Result<(), Failure> {
-    let failed =
-        |path: &Path, error: &dyn std::error::Error| Failure::machine(path.display().to_string(), error);
+    let failed = |path: &Path, error: &(dyn std::error::Error + 'static)| {
+        Failure::machine(path.display().to_string(), error)
+    };
     layout.make(&layout.log()).map_err(|error| failed(&layout.log(), &error))?;
+    // What is the same needs no room: on a full disk, what a killed `up` left is adopted before it is ended.
+    if Cloud::load(&layout.cloud()).is_ok_and(|before| before == *cloud) {
+        return Ok(());
+    }
     cloud.save(&layout.cloud()).map_err(|error| failed(&layout.cloud(), &error))
 }
 

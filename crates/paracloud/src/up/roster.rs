@@ -35,8 +35,10 @@ impl Roster {
         let mut shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
         shells.insert(name.to_owned(), identity);
         let staged = self.layout.up_shells().with_extension("shells.new");
-        std::fs::write(&staged, serde_json::to_vec(&*shells)?)?;
-        std::fs::rename(&staged, self.layout.up_shells())
+        let written = std::fs::write(&staged, serde_json::to_vec(&*shells)?);
+        let written = written.and_then(|()| std::fs::rename(&staged, self.layout.up_shells()));
+        // Half a file is of no use to anybody.
+        written.inspect_err(|_| drop(std::fs::remove_file(&staged)))
     }
 }
 

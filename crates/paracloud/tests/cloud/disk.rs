@@ -173,6 +173,12 @@ fn on_a_full_disk_shells_that_are_killed_come_back_and_moves_end_and_logs_say_la
     assert_eq!((&record["owner"], &record["operation"]), (&owner, &Value::Null), "{record}");
     let audited = clients.audit();
     assert!(audited.is_clean(), "{audited:#?}");
+    up.signal(Signal::KILL);
+    up.ended();
+    let mut up = rig.up(&[]);
+    up.serving();
+    let record = rig.record().expect("it serves");
+    assert_eq!(record["owner"], owner, "the next `up` has adopted it");
 
     disk.clear();
     let moved = rig.run(&["move", "sessions"]);

@@ -402,4 +402,15 @@ pub(super) const LIST: &[Mutant] = &[
             "written::who_follows_logs_hears_the_last_word_of_what_runs_and_is_told_when_the_cloud_has_ended",
         ),
     },
+    Mutant {
+        name: "an unchanged configuration is written again",
+        file: "crates/paracloud/src/up/mod.rs",
+        find: r"Cloud::load(&layout.cloud()).is_ok_and(|before| before == *cloud)",
+        replace: r"false && Cloud::load(&layout.cloud()).is_ok_and(|before| before == *cloud)",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "disk::on_a_full_disk_shells_that_are_killed_come_back_and_moves_end_and_logs_say_later_what_is_missing",
+        ),
+    },
 ];
