@@ -90,6 +90,8 @@ struct Instance {
     /// Why it was opened.
     reason: Reason,
     ends: Ends,
+    /// The last start that could not be made, and why, as this controller was told.
+    failure: Option<(StartId, String)>,
 }
 
 impl Instance {
@@ -149,6 +151,7 @@ impl Node {
                 terms: Terms::default(),
                 reason: Reason::default(),
                 ends: Ends::default(),
+                failure: None,
                 app,
             };
             instances.insert(instance.app.name.clone(), instance);
@@ -260,7 +263,10 @@ impl Node {
                     self.tell_readiness(id);
                     self.tell_silence(id);
                 }
-                self.instances.values_mut().for_each(|instance| instance.ends.say_anew());
+                for instance in self.instances.values_mut() {
+                    instance.ends.say_anew();
+                    instance.failure = None;
+                }
                 self.carried_by_all();
             }
             Event::Disconnected => self.link = None,
@@ -461,12 +467,10 @@ impl Node {
 
     fn check(&mut self, name: &str, operation: OperationNumber, start: StartId) {
         let Some(instance) = self.instances.get(name) else { return };
-        let fits = processes::check(&instance.app, &self.node);
-        if let Err(message) = &fits {
-            let note = Note::Failure { start, code: "CANNOT_START".to_owned(), message: message.clone() };
-            self.note(name, Some(operation), note);
+        match processes::check(&instance.app, &self.node) {
+            Ok(()) => self.inputs.push_back((name.to_owned(), Input::Checked(operation, start, true))),
+            Err(message) => self.cannot_start(name, start, message),
         }
-        self.inputs.push_back((name.to_owned(), Input::Checked(operation, start, fits.is_ok())));
     }
 
     /// What its shim reported may be of before its death, and the shim be dead as well: the process itself is looked at.

@@ -15,6 +15,7 @@ use paci::state::State;
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::agent::{FromApp, Input};
 use paracloud_core::migration::shim::{Generation, Order, Status};
+use paracloud_core::register::Step;
 use paracloud_substrate::message::{Note, Unasked};
 use std::collections::BTreeMap;
 use std::io;
@@ -173,9 +174,7 @@ impl Node {
             }
             // It is ordered again when the record is told again.
             tracing::warn!(start = %id, %error, "a process cannot be made ready to start");
-            let message = error.to_string();
-            self.note(name, None, Note::Failure { start: id, code: "CANNOT_START".to_owned(), message });
-            return;
+            return self.cannot_start(name, id, error.to_string());
         }
         let Some(start) = self.starts.get_mut(&id) else { return };
         if start.status == Some(Status::Dead) {
@@ -192,6 +191,22 @@ impl Node {
             start.shim.as_ref().is_some_and(|shim| shim.try_send(ToShim { generation, order }).is_ok());
         if is_told && order == Order::End && start.is_stuck {
             self.end_without_shim(id);
+        }
+    }
+
+    /// It cannot be started now. That is said once, not with each try; and a move that only needs a target does not wait for
+    /// another try.
+    pub(super) fn cannot_start(&mut self, name: &str, id: StartId, message: String) {
+        let Some(instance) = self.instances.get_mut(name) else { return };
+        let open = instance.operation.as_ref().filter(|(_, operation)| operation.step == Step::Open);
+        let operation = open.filter(|(_, operation)| operation.target.start == id).map(|(number, _)| *number);
+        let failure = (id, message.clone());
+        if instance.failure.as_ref() != Some(&failure) {
+            instance.failure = Some(failure);
+            self.note(name, operation, Note::Failure { start: id, code: "CANNOT_START".to_owned(), message });
+        }
+        if let Some(operation) = operation {
+            self.inputs.push_back((name.to_owned(), Input::Checked(operation, id, false)));
         }
     }
 

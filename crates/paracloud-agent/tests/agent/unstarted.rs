@@ -5,7 +5,7 @@ use paci::participant::Side;
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::register::{Mode, Record, Step};
-use paracloud_substrate::message::Note;
+use paracloud_substrate::message::{FromAgentLine, Note};
 use rustix::process::Signal;
 
 const OPERATION: OperationNumber = OperationNumber(1);
@@ -44,6 +44,18 @@ fn a_target_for_which_no_directory_can_be_made_is_dead_and_is_not_started_when_o
     let agent = &mut rig.agents[0];
     prepare(agent);
     assert_eq!(hear_failure(agent, TARGET), "CANNOT_START");
+    // The move does not wait for its budget; why is said once.
+    for _ in 0..2 {
+        let heard = agent.hear_line("that it failed", |line| match line {
+            FromAgentLine::Machine { message: FromAgent::Failed { operation, start }, .. } => {
+                Some((*operation, *start))
+            }
+            FromAgentLine::Note { note: Note::Failure { .. }, .. } => panic!("it is said again"),
+            _ => None,
+        });
+        assert_eq!(heard, (OPERATION, TARGET));
+        prepare(agent);
+    }
     end(agent);
     let how = agent.hear_death(TARGET);
     assert!(how.contains("never"), "{how}");

@@ -113,7 +113,8 @@ fn on_a_full_disk_no_move_begins_and_one_that_has_begun_is_finished() {
 
 #[test]
 fn a_move_to_a_node_whose_disk_is_full_is_rolled_back_and_its_target_is_said_to_be_dead() {
-    let rig = Rig::sessions(&json!({ "move": { "prepare": "500ms" } }), &json!({}));
+    // It waits for no budget.
+    let rig = Rig::sessions(&json!({ "move": { "prepare": "1h" } }), &json!({}));
     let processes = |layout: &Layout| layout.processes(NodeId(2));
     let Some(disk) = Disk::under(&rig, processes) else { return in_namespaces(PROCESSES) };
     let (_up, _points) = Points::up(&rig);
