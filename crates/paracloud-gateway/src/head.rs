@@ -112,14 +112,15 @@ pub(crate) fn to_client(status: StatusCode, headers: &mut HeaderMap) {
 /// Whether the closed gate of the process that is sent to as this incarnation refused: the one proof that nothing was
 /// applied.
 ///
-/// A gate says the incarnation it was told last. That is 0 before it was told any, and the one before after a move that
-/// was called off, until its process has heard of that. Any other number is none of its, and what comes with it an answer.
+/// A gate says the incarnation it was told last. That is 0 before it was told any; the one before after a move that was
+/// called off, until its process has heard of that; and the next after one of which this gateway has not heard. Any other
+/// number is none of its, and what comes with it an answer.
 pub(crate) fn is_not_applied(status: StatusCode, headers: &HeaderMap, sent_to: Incarnation) -> bool {
     let mut said = headers.get_all(NOT_APPLIED).iter();
     let (Some(said), None) = (said.next(), said.next()) else { return false };
     let said = said.to_str().ok().filter(|said| said.bytes().all(|it| it.is_ascii_digit()));
     let Some(said) = said.and_then(|said| said.parse::<u32>().ok()) else { return false };
-    let may_be_said = [0, sent_to.0.saturating_sub(1), sent_to.0];
+    let may_be_said = [0, sent_to.0.saturating_sub(1), sent_to.0, sent_to.0.saturating_add(1)];
     status.as_u16() == NOT_APPLIED_STATUS && may_be_said.contains(&said)
 }
 
@@ -186,11 +187,11 @@ mod tests {
             let said: Vec<_> = said.iter().map(|said| ("paci-not-applied", *said)).collect();
             is_not_applied(status, &parts(&said, "/").headers, Incarnation(7))
         };
-        for said in ["7", "6", "0"] {
+        for said in ["7", "6", "8", "0"] {
             assert!(proves(refused, &[said]), "{said}");
             assert!(!proves(StatusCode::SERVICE_UNAVAILABLE, &[said]), "{said}");
         }
-        for said in ["1", "5", "8", "", "+7", "-7", "7.0", "7 ", "seven", "4294967303"] {
+        for said in ["1", "5", "9", "", "+7", "-7", "7.0", "7 ", "seven", "4294967303"] {
             assert!(!proves(refused, &[said]), "{said}");
         }
         assert!(!proves(refused, &[]));
