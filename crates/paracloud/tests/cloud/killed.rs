@@ -7,6 +7,7 @@ use paracloud_agent::shim::ORPHAN_MS;
 use paracloud_core::migration::promises::{Point, Promise};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long what a killed `up` left may live on.
@@ -68,6 +69,48 @@ fn a_move_that_was_decided_when_everything_was_killed_is_finished_by_the_next_up
     again.serving();
     wait_until("the move is over", || at_rest(&rig).is_some_and(|record| record["owner"]["node"] == 2));
     wait_until("the source has ended", || rig.processes("demo-app").len() == 1);
+    let audited = clients.audit();
+    assert!(audited.is_clean(), "{audited:#?}");
+}
+
+/// The one process on a node, and its shim.
+fn process_on(rig: &Rig, node: &str) -> (i32, i32) {
+    let processes = format!("/{node}/p/");
+    let left = rig.left();
+    let of_node = |word: &&String| word.contains(&processes);
+    let shims = left.iter().filter(|it| it.words.get(1).is_some_and(|word| word == "shim"));
+    let found: Vec<_> = shims.filter_map(|it| Some((it.words.iter().find(of_node)?, it.pid))).collect();
+    let [(directory, shim)] = found[..] else { panic!("one shim on {node}: {left:?}") };
+    let identity = std::fs::read(Path::new(directory).join("identity.json")).expect("it was started");
+    let identity: Value = serde_json::from_slice(&identity).expect("JSON");
+    let pid = identity["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    (pid.expect("a number"), shim)
+}
+
+#[test]
+fn a_source_whose_death_nobody_can_see_does_not_end_the_target_that_has_the_only_copy() {
+    let rig = Rig::sessions(&json!({ "move": { "switch": "1s" } }), &json!({ "SESSIONS_FILL_MIB": "1" }));
+    let (_up, points) = Points::up(&rig);
+    let mut clients = Clients::modest(&rig, 10);
+    clients.audit_clean();
+    points.move_until(&rig, Promise::Commit, Point::AfterPersist);
+    let ((source, shim), (target, _)) = (process_on(&rig, "n1"), process_on(&rig, "n2"));
+    kill(target, Signal::STOP);
+    points.go(Promise::Commit, Point::AfterPersist);
+    kill(shim, Signal::STOP);
+    kill(source, Signal::KILL);
+    let blow = Instant::now();
+    let step = || rig.record().map(|record| record["operation"]["step"].clone());
+    // The budget is used up then, and the source was asked about some times more.
+    wait_until("the target has had its time", || {
+        blow.elapsed() > Duration::from_secs(4) || step().is_none_or(|step| step != "switch")
+    });
+    assert_eq!(step(), Some("switch".into()), "{:?}", rig.record());
+
+    kill(target, Signal::CONT);
+    wait_until("the target serves", || step().is_some_and(|step| step == "retire"));
+    kill(shim, Signal::CONT);
+    wait_until("the move is over", || at_rest(&rig).is_some_and(|record| record["owner"]["node"] == 2));
     let audited = clients.audit();
     assert!(audited.is_clean(), "{audited:#?}");
 }
