@@ -119,7 +119,7 @@ impl Person<'_> {
                 self.reply(&Reply::Done).await
             }
             Request::Events { from, follow } => Box::pin(self.events(from, follow)).await,
-            Request::NodeLost { node } => self.node_lost(node).await,
+            Request::NodeLost { node, agreed } => self.node_lost(node, agreed).await,
         }
     }
 
@@ -135,11 +135,15 @@ impl Person<'_> {
         self.reply(&Reply::Refused(refused)).await
     }
 
-    async fn node_lost(&mut self, node: NodeId) -> Result<(), Left> {
+    async fn node_lost(&mut self, node: NodeId, agreed: bool) -> Result<(), Left> {
         let control = self.control;
         let Some(configured) = control.cloud.node(node) else {
             return self.refuse(unknown_node(control, node)).await;
         };
+        if !agreed && !control.peers.is_there(Peer::Agent(node)) {
+            let message = format!("{} went away only now: nobody was told what it costs", configured.name);
+            return self.refuse(refused("node_away", message, "say it again")).await;
+        }
         // Said first, so that an agent that connects meanwhile takes it back.
         control.lose(node);
         if control.peers.is_there(Peer::Agent(node)) {

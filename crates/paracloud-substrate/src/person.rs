@@ -62,6 +62,9 @@ pub enum Request {
     NodeLost {
         /// The node.
         node: NodeId,
+        /// The person was told what it costs, while the node was away. Without that it is refused.
+        #[serde(default)]
+        agreed: bool,
     },
 }
 

@@ -12,7 +12,7 @@ const REPLACED: &str = "replace: a person gave its node up";
 /// Gives the first node up, once its link is seen to be gone.
 async fn give_up_first(town: &Town) {
     soon(async { while town.status().await.nodes[0].connected {} }).await;
-    assert_eq!(town.ask(Request::NodeLost { node: NodeId(1) }).await, [Reply::Done]);
+    assert_eq!(town.ask(Request::NodeLost { node: NodeId(1), agreed: true }).await, [Reply::Done]);
 }
 
 /// The owner that the second node serves.
@@ -174,7 +174,7 @@ async fn an_instance_whose_node_is_given_up_waits_for_another_node_or_for_its_ow
     // Now the other way round.
     drop((back, second));
     soon(async { while town.status().await.nodes[1].connected {} }).await;
-    assert_eq!(town.ask(Request::NodeLost { node: NodeId(2) }).await, [Reply::Done]);
+    assert_eq!(town.ask(Request::NodeLost { node: NodeId(2), agreed: true }).await, [Reply::Done]);
     let _third = Agent::start(&town, 1);
     town.until_swapped(REPLACED).await;
     let served = |record: Record| record.owner.node == NodeId(1) && record.served.is_some();

@@ -39,11 +39,11 @@ async fn nothing_is_started_before_every_node_answered_or_was_declared_lost() {
     assert_eq!(refused.code, "unknown");
     assert!(agent.node.lock().unwrap().alive.is_empty());
 
-    let unknown_node = Request::NodeLost { node: NodeId(9) };
+    let unknown_node = Request::NodeLost { node: NodeId(9), agreed: true };
     assert_eq!(town.refused(unknown_node).await.code, "unknown_node");
-    assert_eq!(town.ask(Request::NodeLost { node: NodeId(2) }).await, [Reply::Done]);
+    assert_eq!(town.ask(Request::NodeLost { node: NodeId(2), agreed: true }).await, [Reply::Done]);
     town.until_swapped("serve").await;
-    let there = Request::NodeLost { node: NodeId(1) };
+    let there = Request::NodeLost { node: NodeId(1), agreed: true };
     assert_eq!(town.refused(there).await.code, "node_connected");
     controller.stop().await;
 }
@@ -52,7 +52,12 @@ async fn nothing_is_started_before_every_node_answered_or_was_declared_lost() {
 async fn that_a_node_was_given_up_is_to_be_said_again_to_a_controller_that_is_started_later() {
     let town = Town::new();
     let controller = Controller::start(&town);
-    let lost = Request::NodeLost { node: NodeId(2) };
+    // Its agent may have gone away only now, when the person had been told that it is there.
+    let unagreed = Request::NodeLost { node: NodeId(2), agreed: false };
+    assert_eq!(town.refused(unagreed).await.code, "node_away");
+    let why = town.web().await.unknown.unwrap();
+    assert!(why.contains("n2"), "nothing was given up: {why}");
+    let lost = Request::NodeLost { node: NodeId(2), agreed: true };
     assert_eq!(town.ask(lost.clone()).await, [Reply::Done]);
     let why = town.web().await.unknown.unwrap();
     assert!(why.ends_with("waiting for n1"), "{why}");
@@ -191,7 +196,7 @@ async fn a_source_on_a_node_that_is_declared_lost_counts_as_dead() {
     town.until_swapped("open").await;
     drop(first);
     soon(async { while town.status().await.nodes[0].connected {} }).await;
-    assert_eq!(town.ask(Request::NodeLost { node: NodeId(1) }).await, [Reply::Done]);
+    assert_eq!(town.ask(Request::NodeLost { node: NodeId(1), agreed: true }).await, [Reply::Done]);
     let seen = town
         .until(|event| {
             matches!(&event.what, What::Swapped { record, .. }

@@ -245,6 +245,9 @@ impl SmallDisk for Quota {
     }
 }
 
+/// What was made on a full disk meanwhile may have taken, from what a filesystem keeps for itself: a directory, say.
+const MADE_MEANWHILE: u64 = 64 << 10;
+
 /// How often a filesystem is synchronised until what was removed has left it.
 const SYNCS_MAX: u32 = 1_000;
 
@@ -313,7 +316,7 @@ impl SmallDisk for Mounted {
         for _ in 0..SYNCS_MAX {
             rustix::fs::syncfs(&point).expect("a filesystem that can be synchronised");
             let disk = rustix::fs::fstatvfs(&point).expect("its figures");
-            if disk.f_bavail * disk.f_frsize >= filler {
+            if disk.f_bavail * disk.f_frsize + MADE_MEANWHILE >= filler {
                 return;
             }
         }

@@ -13,6 +13,9 @@ use std::io::{IsTerminal, Write};
 /// When the word is over: it is kept nowhere, so that one that has become wrong meanwhile does not outlive a restart.
 const UNTIL: &str = "its agent connects or the controller is started again";
 
+/// How often it is asked whether a node that comes and goes is there.
+const ASKED_MAX: u32 = 3;
+
 /// What the word does to one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stake {
@@ -29,15 +32,15 @@ struct Stake {
 /// There is no such node, the person does not consent, or the cloud does not answer.
 pub async fn lost(context: &Context, name: &str, yes: bool) -> Result<(), Failure> {
     let node = named(context, name)?;
-    let status = client::status(&context.layout).await?;
-    // One that is connected is refused by the controller, whatever anybody consents to.
-    let is_there = status.nodes.iter().any(|known| known.id == node && known.connected);
-    let stakes = if is_there { Vec::new() } else { stakes(&status, node) };
-    consent(context, name, &stakes, yes)?;
-    let reply = client::ask(&context.layout, name, &Request::NodeLost { node }, ANSWER_MS_MAX).await?;
-    if reply != Reply::Done {
-        return Err(client::unexpected(&context.layout, &reply));
-    }
+    let mut asked = 0;
+    let stakes = loop {
+        asked += 1;
+        match ask(context, node, name, yes).await {
+            // It went away after it was looked at: what that costs is said first.
+            Err(failure) if failure.code == "node_away" && asked < ASKED_MAX => {}
+            told => break told?,
+        }
+    };
     match context.format {
         Format::Json => {
             let names = |loses| {
@@ -58,6 +61,18 @@ pub async fn lost(context: &Context, name: &str, yes: bool) -> Result<(), Failur
         }
     };
     Ok(())
+}
+
+/// Tells the controller, once who loses state was told and consented to. Says what the word does.
+async fn ask(context: &Context, node: NodeId, name: &str, yes: bool) -> Result<Vec<Stake>, Failure> {
+    let status = client::status(&context.layout).await?;
+    // One that is connected is refused by the controller, whatever anybody consents to: nothing was agreed on.
+    let agreed = !status.nodes.iter().any(|known| known.id == node && known.connected);
+    let stakes = if agreed { stakes(&status, node) } else { Vec::new() };
+    consent(context, name, &stakes, yes)?;
+    let request = Request::NodeLost { node, agreed };
+    let reply = client::ask(&context.layout, name, &request, ANSWER_MS_MAX).await?;
+    if reply == Reply::Done { Ok(stakes) } else { Err(client::unexpected(&context.layout, &reply)) }
 }
 
 /// What the word does: to whom the node owns, and to whom nothing is decided about.

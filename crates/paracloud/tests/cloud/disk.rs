@@ -161,6 +161,7 @@ fn on_a_full_disk_shells_that_are_killed_come_back_and_moves_end_and_logs_say_la
             });
         }
     }
+    wait_until("it has greeted its agent", || rig.run(&["move", "sessions", "--dry-run"]).code == 0);
     for _ in 0..2 {
         let moved = rig.run(&["move", "sessions"]);
         assert_eq!(moved.code, 1, "{}{}", moved.out, moved.err);
@@ -182,6 +183,7 @@ fn on_a_full_disk_shells_that_are_killed_come_back_and_moves_end_and_logs_say_la
     assert_eq!(record["owner"], owner, "the next `up` has adopted it");
 
     disk.clear();
+    wait_until("it has greeted its agent", || rig.run(&["move", "sessions", "--dry-run"]).code == 0);
     let moved = rig.run(&["move", "sessions"]);
     assert_eq!(moved.code, 0, "{}{}", moved.out, moved.err);
     let audited = clients.audit();
