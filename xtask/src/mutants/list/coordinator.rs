@@ -89,8 +89,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "commit on the seal alone",
         file: DECIDE,
-        find: r"let late = facts.expired && self.phase == Phase::Seal && goes_back;",
-        replace: r"let late = facts.expired && self.phase == Phase::Seal && goes_back;
+        find: r"let late = facts.expired && self.phase == Phase::Seal && facts.source_lives;",
+        replace: r"let late = facts.expired && self.phase == Phase::Seal && facts.source_lives;
         if facts.sealed.is_some() {
             return Next::Swap(Change::Commit);
         }",
@@ -101,7 +101,10 @@ pub(super) const LIST: &[Mutant] = &[
         file: DECIDE,
         find: r"let closed = source_dead || facts.sealed.is_some();",
         replace: r"let closed = true;",
-        catch: seeds(&["I1", "I2"]),
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::tests::a_source_that_lives_has_to_say_itself_that_it_is_sealed",
+        ),
     },
     Mutant {
         name: "what was loaded before the seal is taken for what was sealed",

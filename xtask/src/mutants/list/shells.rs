@@ -58,8 +58,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a record of a pause is written durably alone, and late",
         file: "crates/paracloud-agent/src/node/records.rs",
-        find: r"let wait_ms = match slot.write(&text) {",
-        replace: r"let wait_ms = match Ok::<(), io::Error>(drop(slot)) {",
+        find: r"match slot.write(&text) {",
+        replace: r"match Ok::<(), io::Error>(drop(slot)) {",
         catch: test(
             "paracloud-agent",
             "agent",
