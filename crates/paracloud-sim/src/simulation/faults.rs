@@ -22,6 +22,8 @@ const STALL: Range<Micros> = 10 * MS..700 * MS;
 const CUT: Range<Micros> = 10 * MS..700 * MS;
 /// How long until a dead party is started again by whoever supervises it.
 pub(super) const DOWN: Range<Micros> = 5 * MS..300 * MS;
+/// The same, when it is to come back within the phase.
+const DOWN_BRIEFLY: Range<Micros> = MS / 2..4 * MS;
 /// How long everything on a node is gone.
 const AWAY: Range<Micros> = 100 * MS..900 * MS;
 /// Chance in a thousand that a fault is the loss of a node.
@@ -30,8 +32,6 @@ const GIVEN_UP: u32 = 60;
 const UNSEEN: u32 = 40;
 /// How long its target stands still then.
 const STILL: Range<Micros> = 200 * MS..2_000 * MS;
-/// The same, when it is to come back within the phase.
-const DOWN_BRIEFLY: Range<Micros> = MS / 2..4 * MS;
 /// How long a person needs to put a copy of a disk back.
 const RESTORE: Range<Micros> = 20 * MS..200 * MS;
 /// How long a request holds its guard.
@@ -296,8 +296,12 @@ impl Simulation {
             Party::Agent(_) | Party::Gateway(_) => {}
             Party::App(_) => return,
         }
-        let who = self.who(party);
-        self.hit(who, Fault::Restart);
+        // The shim of a process that the register has forgotten plays no part any more.
+        let plays = if let Party::Shim(start) = party { self.world.disk.names(start) } else { true };
+        if plays {
+            let who = self.who(party);
+            self.hit(who, Fault::Restart);
+        }
         self.apply(Action::Restart(party));
     }
 
