@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Use [`start`] and [`Load`] in a program, or [`process::serve`] in a process of its own, so that the clients do not
-//! share a runtime with what they measure; [`driver`] drives that process.
+//! share a runtime with what they measure; [`driver`] drives that process. [`steady`] is an open loop of one request to
+//! whatever serves it: the load of measurements.
 
 mod clients;
 pub mod config;
@@ -31,6 +32,7 @@ mod schedule;
 mod send;
 mod session;
 mod sockets;
+pub mod steady;
 mod wire;
 mod writer;
 
