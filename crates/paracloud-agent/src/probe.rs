@@ -8,8 +8,10 @@ use paracloud_substrate::config::Probe;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::sync::watch;
 
 /// Pause between two tries.
@@ -22,6 +24,13 @@ pub(crate) fn asked(probe: &Probe, address: SocketAddr) -> String {
     match probe {
         Probe::Http(path) => format!("GET http://{address}{path}"),
         Probe::Tcp => format!("TCP connect to {address}"),
+        Probe::Exec(command) => format!(
+            "exec {}",
+            command
+                .join(" ")
+                .replace("{host}", &address.ip().to_string())
+                .replace("{port}", &address.port().to_string())
+        ),
     }
 }
 
@@ -49,13 +58,18 @@ pub(crate) async fn until_ready(probe: &Probe, address: SocketAddr, unready: &wa
 
 /// Whether it is ready, or else what came back.
 async fn try_once(probe: &Probe, address: SocketAddr) -> Result<(), String> {
+    let path = match probe {
+        Probe::Exec(command) => return run_once(command, address).await,
+        Probe::Http(path) => Some(path),
+        Probe::Tcp => None,
+    };
     let stream = TcpStream::connect(address).await.map_err(|error| {
         if error.kind() == io::ErrorKind::ConnectionRefused {
             return "connection refused (nothing listens there)".to_owned();
         }
         error.to_string()
     })?;
-    let Probe::Http(path) = probe else { return Ok(()) };
+    let Some(path) = path else { return Ok(()) };
     let no_answer = |error: hyper::Error| match error.source() {
         Some(source) => format!("no HTTP answer: {error}: {source}"),
         None => format!("no HTTP answer: {error}"),
@@ -72,6 +86,21 @@ async fn try_once(probe: &Probe, address: SocketAddr) -> Result<(), String> {
     driving.abort();
     let status = answer.map_err(no_answer)?.status();
     if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(format!("HTTP {status}")) }
+}
+
+/// Runs the command of a probe. It is killed when its time is over.
+async fn run_once(command: &[String], address: SocketAddr) -> Result<(), String> {
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let mut parts = command.iter().map(|part| part.replace("{host}", &host).replace("{port}", &port));
+    let Some(program) = parts.next() else { return Err("its command is empty".to_owned()) };
+    let mut command = Command::new(&program);
+    command.args(parts).env(paci::env::HOST, host).env(paci::env::PORT, port).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match command.status().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(status.to_string()),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
 }
 
 #[cfg(test)]
@@ -134,5 +163,17 @@ mod tests {
             );
         }
         assert_eq!(asked(&Probe::Tcp, address), format!("TCP connect to {address}"));
+    }
+
+    #[tokio::test]
+    async fn a_command_says_by_its_status_whether_the_program_is_ready() {
+        let address = "127.0.0.1:20001".parse().unwrap();
+        let shell = |script: &str| Probe::Exec(["sh", "-c", script].map(str::to_owned).to_vec());
+        let ready = shell("test {port} = 20001 -a \"$PORT\" = 20001");
+        assert_eq!(asked(&ready, address), "exec sh -c test 20001 = 20001 -a \"$PORT\" = 20001");
+        assert_eq!(try_once(&ready, address).await, Ok(()));
+        assert_eq!(try_once(&shell("exit 3"), address).await, Err("exit status: 3".to_owned()));
+        let missing = Probe::Exec(vec!["/no/such/program".to_owned()]);
+        assert!(try_once(&missing, address).await.unwrap_err().starts_with("/no/such/program: "));
     }
 }

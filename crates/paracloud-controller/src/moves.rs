@@ -10,7 +10,7 @@ use paracloud_core::ids::{NodeId, OperationNumber, Placement};
 use paracloud_core::migration::coordinator::Command;
 use paracloud_core::migration::message::{Offer, ToAgent};
 use paracloud_core::register::{Mode, Record};
-use paracloud_substrate::config::{App, State};
+use paracloud_substrate::config::App;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::link::{BEAT_MS, SILENT_MS};
 use paracloud_substrate::message::{Preview, Terms, ToAgentLine, Unasked};
@@ -174,8 +174,7 @@ fn not_asked(app: &App, unasked: Unasked) -> Refused {
             refused("not_answered", could_not(why), "it passes within seconds: ask again in a moment")
         }
         Unasked::Ended(how) => {
-            let lost =
-                if app.state == State::Stateful { "; the state that only it held is lost" } else { "" };
+            let lost = if app.is_stateless() { "" } else { "; the state that only it held is lost" };
             let message = could_not(format!("its process ended: {how}")) + lost;
             let next = format!("it is started anew: `paracloud events`, `paracloud logs {name}`");
             refused("not_answered", message, next)
@@ -211,7 +210,7 @@ fn unreachable(control: &Control, node: NodeId) -> Refused {
 /// consent to losing it. What the manifest consents to once and for all is meant for programs that cannot hand over: of
 /// one that can, and does not want to now, a person decides with this very command.
 fn choose(app: &App, preview: &Preview, accept_loss: bool) -> Result<Mode, Refused> {
-    let standing = app.accept_loss || app.state == State::None;
+    let standing = app.accept_loss || app.is_stateless();
     let consent = accept_loss || (standing && !preview.hands_over);
     let name = &app.name;
     let reason = crate::journal::cut(preview.reason.clone());
@@ -249,25 +248,10 @@ fn said(reason: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paracloud_substrate::config::{Budgets, Parking, Probe};
-    use std::collections::BTreeMap;
+    use paracloud_substrate::config::State;
 
     fn app(state: State, accept_loss: bool) -> App {
-        App {
-            name: "web".to_owned(),
-            node: NodeId(1),
-            command: vec!["web".to_owned()],
-            env: BTreeMap::new(),
-            directory: "/".into(),
-            state,
-            accept_loss,
-            listen: Vec::new(),
-            readiness: Probe::Tcp,
-            budgets: Budgets::default(),
-            parking: Parking::default(),
-            stop_grace_ms: 1000,
-            drain_ms: 0,
-        }
+        App { state, accept_loss, ..App::new("web", vec!["web".to_owned()]) }
     }
 
     fn offers(offer: Option<Offer>) -> Preview {

@@ -7,7 +7,7 @@ use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, OperationNumber};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{Change, Mode, Record, Step};
-use paracloud_substrate::config::{App, State};
+use paracloud_substrate::config::App;
 use paracloud_substrate::message::{Note, Terms};
 use paracloud_substrate::person::{Consent, Loss, Outcome, Progress};
 use paracloud_substrate::seen::{Account, Accounts};
@@ -246,7 +246,7 @@ impl Tracker {
             operation: self.operation,
             mode,
             committed,
-            state_lost: state_lost && app.state == State::Stateful,
+            state_lost: state_lost && !app.is_stateless(),
             cause: self.cause.clone(),
             because: self.because.clone().filter(|_| self.cause.is_some()),
             node: closed.owner.node,
@@ -278,7 +278,7 @@ impl Tracker {
             Mode::Restart if self.terms.loss_accepted || !app.accept_loss => (Loss::Restart, Consent::Person),
             Mode::Restart => (Loss::Restart, Consent::Manifest),
         };
-        (app.state == State::Stateful).then_some((by, consent))
+        (!app.is_stateless()).then_some((by, consent))
     }
 
     /// What gateways have said, and what crossed the channel. With `clients_known` no gateway has more to say.

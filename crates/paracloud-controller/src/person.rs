@@ -7,7 +7,6 @@ use crate::moves;
 use crate::peers::Peer;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::coordinator::{Command, Refused as Machine};
-use paracloud_substrate::config::State;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::link::{LinkError, Reader, SILENT_MS, Writer};
 use paracloud_substrate::person::{
@@ -425,7 +424,7 @@ pub(crate) fn unknown_node(control: &Control, node: NodeId) -> Refused {
 async fn status(control: &Control) -> Status {
     control.shown(control.inboxes.keys().map(String::as_str)).await;
     let instance = |(name, view): (String, View)| Instance {
-        stateful: control.cloud.app(&name).is_none_or(|app| app.state == State::Stateful),
+        stateful: control.cloud.app(&name).is_none_or(|app| !app.is_stateless()),
         age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),
         unready: view.record.as_ref().and_then(|record| control.why_unready(&name, record)),
         unanswered: control.what_is_unanswered(&name),

@@ -1,22 +1,35 @@
 //! One cloud, resolved: what `up` made of the manifest. Every shell reads it when it starts, so that a shell that was
 //! restarted knows what it knew, without asking anybody.
+//!
+//! | | |
+//! |---|---|
+//! | `config` | nodes, gateways, apps, and what the machines of an instance are set to |
+//! | `app` | one app, as its manifest says it |
+//! | `scale` | how many instances it has, and how large they are |
+//! | `kept` | how all that lies on disk, and the revisions of an app |
 
+mod app;
+mod kept;
+mod scale;
+
+pub use app::{App, Budgets, Check, Parking, Probe, Session, State, Sticky};
+pub use scale::{Flap, Resources, Scale, Shape, Size};
+
+use crate::names::InstanceName;
 use paracloud_core::ids::{GatewayId, NodeId};
-use paracloud_core::migration::{agent, convergence, coordinator, gateway};
+use paracloud_core::migration::{convergence, coordinator};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// The cloud of one directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cloud {
     /// Where instances run.
     pub nodes: Vec<Node>,
     /// The data plane. Gateway *k* listens, for each app, on the *k*-th of its addresses.
     pub gateways: Vec<GatewayId>,
-    /// What runs. Each app has one instance, of the same name.
+    /// What runs.
     pub apps: Vec<App>,
 }
 
@@ -30,116 +43,6 @@ pub struct Node {
     pub name: String,
     /// A loopback address of its own.
     pub host: IpAddr,
-}
-
-/// A deployable unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct App {
-    /// Its name, and that of its instance: 1 to 63 lowercase letters, digits and hyphens.
-    pub name: String,
-    /// Where it is started for the first time.
-    pub node: NodeId,
-    /// Program and arguments; `{host}` and `{port}` in them are replaced.
-    pub command: Vec<String>,
-    /// Added to the environment; `{host}` and `{port}` in values are replaced.
-    pub env: BTreeMap<String, String>,
-    /// The working directory.
-    pub directory: PathBuf,
-    /// What is lost when a process is.
-    pub state: State,
-    /// The manifest consents to moves that lose the state (mode `restart` of a stateful app).
-    pub accept_loss: bool,
-    /// Where clients connect: one address for each gateway.
-    pub listen: Vec<SocketAddr>,
-    /// How the agent sees that a program that does not speak PaCI is ready.
-    pub readiness: Probe,
-    /// Budgets of a move.
-    pub budgets: Budgets,
-    /// Bounds of the gateways' waiting room.
-    pub parking: Parking,
-    /// How long a process that is told to stop may take, in milliseconds; then it is killed.
-    pub stop_grace_ms: u32,
-    /// How long uploads and streaming replies may go on once a move is about to park, in milliseconds.
-    pub drain_ms: u32,
-}
-
-/// What an app holds in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Something that must not be lost. What a manifest that does not say means.
-    Stateful,
-    /// Nothing: it can be stopped here and started there.
-    None,
-}
-
-/// How readiness is seen from outside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Probe {
-    /// Its address accepts a connection.
-    Tcp,
-    /// A GET of this path is answered with a status from 200 to 399.
-    Http(String),
-}
-
-/// Budgets of a move, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Budgets {
-    /// The offer and the preparation, each.
-    pub prepare_ms: u32,
-    /// The copy.
-    pub copy_ms: u32,
-    /// Gateways coming to rest.
-    pub park_ms: u32,
-    /// Closing the gate and proving the digest; in mode `restart`, the end of the source.
-    pub seal_ms: u32,
-    /// How long `Seal` waits for guards. Less than `seal_ms`.
-    pub guard_wait_ms: u32,
-    /// The committed target getting ready; in mode `restart`, its start.
-    pub switch_ms: u32,
-    /// Gateways taking up the new route.
-    pub release_ms: u32,
-    /// The pause aimed at.
-    pub pause_ms: u32,
-    /// The pause tolerated once the copy has stalled.
-    pub pause_ms_max: u32,
-}
-
-impl Default for Budgets {
-    fn default() -> Self {
-        Self {
-            prepare_ms: 10_000,
-            copy_ms: 600_000,
-            park_ms: 2_000,
-            seal_ms: 3_000,
-            guard_wait_ms: 1_000,
-            switch_ms: 10_000,
-            release_ms: 2_000,
-            pause_ms: 5,
-            pause_ms_max: 500,
-        }
-    }
-}
-
-/// Bounds of a gateway's waiting room, for one app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Parking {
-    /// Longest wait of one request, in milliseconds.
-    pub parked_ms_max: u32,
-    /// Requests waiting at once.
-    pub parked_max: u32,
-    /// The most of one request's body that is kept to send it again, in bytes.
-    pub replay_bytes_max: u32,
-}
-
-impl Default for Parking {
-    fn default() -> Self {
-        Self { parked_ms_max: 20_000, parked_max: 4_096, replay_bytes_max: 1 << 20 }
-    }
 }
 
 /// Everything that was not answered is said again after this long, in milliseconds.
@@ -157,30 +60,16 @@ pub const RESTART_SOUND_MS: u32 = 60_000;
 pub const STALL_REPORTS: (u32, u32) = (40, 400);
 
 impl Cloud {
-    /// Reads what `up` wrote.
-    ///
-    /// # Errors
-    /// The file cannot be read, or is not of this version.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        serde_json::from_slice(&text).map_err(|source| ConfigError::Form { path: path.into(), source })
-    }
-
-    /// Writes it for the shells.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), ConfigError> {
-        let failed = |source| ConfigError::Write { path: path.into(), source };
-        let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        let staged = path.with_extension("new");
-        std::fs::write(&staged, text).map_err(failed)?;
-        std::fs::rename(&staged, path).map_err(failed)
-    }
-
     /// The app of this name.
     pub fn app(&self, name: &str) -> Option<&App> {
         self.apps.iter().find(|app| app.name == name)
+    }
+
+    /// The app that an instance of this name is one of. `None`: there is no such app, or it has no such instance: one with
+    /// `scale` has numbered ones only, one without it only the one of its own name.
+    pub fn app_of(&self, instance: &str) -> Option<&App> {
+        let name: InstanceName = instance.parse().ok()?;
+        self.app(name.app()).filter(|app| app.may_have(&name))
     }
 
     /// The node of this number.
@@ -219,24 +108,6 @@ impl Cloud {
     }
 }
 
-impl App {
-    /// What the machine of this app's instance is set to, in the agent of a node.
-    pub fn agent_setting(&self, node: NodeId) -> agent::Setting {
-        let (restart_ms, restart_ms_max) = RESTART_MS;
-        agent::Setting { node, ask_ms: ASK_MS, restart_ms, restart_ms_max, sound_ms: RESTART_SOUND_MS }
-    }
-
-    /// What the machine of this app's instance is set to, in a gateway.
-    pub fn gateway_setting(&self) -> gateway::Setting {
-        gateway::Setting {
-            parked_ms_max: self.parking.parked_ms_max,
-            parked_max: self.parking.parked_max,
-            ask_ms: ASK_MS,
-            soon_ms: SOON_MS,
-        }
-    }
-}
-
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -247,6 +118,12 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// It is larger than any that was written.
+    #[error("{path}: too large to be the configuration of a cloud")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
     },
     /// Not written by this version.
     #[error("{path}: not the configuration of this version: end the cloud and start it again")]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! DIR/                          mode 0700: nobody else reaches a socket in it
-//!   cloud.json                  the configuration
+//!   cloud.json                  the configuration: nodes, gateways, the current revision of each app
+//!   apps/APP.REVISION.json      what an app is in one of its revisions; never changed
 //!   up.lock                     held by `up` as long as it lives; who it is stands in it
 //!   up.shells                   who the shells of the last `up` are, so that the next one can end them
 //!   ending                      there while `up` ends: an agent that is told to stop then stops its instances

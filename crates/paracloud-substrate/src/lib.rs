@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | the resolved configuration of one cloud, read by every shell when it starts |
 //! | [`layout`] | where what lies in the cloud's directory |
+//! | [`names`] | what instances are called |
 //! | [`lifeline`] | when a shell is to end |
 //! | [`link`], [`message`] | the lines that shells say to the controller, and it to them |
 //! | [`person`] | what a person's command says to the controller |
@@ -22,6 +23,7 @@ pub mod layout;
 pub mod lifeline;
 pub mod link;
 pub mod message;
+pub mod names;
 pub mod person;
 pub mod private;
 pub mod process;

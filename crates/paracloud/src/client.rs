@@ -129,11 +129,11 @@ impl Cut {
     }
 }
 
-/// How long the first word on a move of this app may take, in milliseconds: the application is asked first, and has its
+/// How long the first word on a move of this instance may take, in milliseconds: the application is asked first, and has its
 /// own time for that.
-pub fn offer_ms_max(layout: &Layout, app: &str) -> u64 {
+pub fn offer_ms_max(layout: &Layout, instance: &str) -> u64 {
     let cloud = Cloud::load(&layout.cloud()).ok();
-    let budgets = cloud.as_ref().and_then(|cloud| cloud.app(app)).map(|app| app.budgets).unwrap_or_default();
+    let budgets = cloud.as_ref().and_then(|cloud| cloud.app_of(instance)).map(|app| app.budgets).unwrap_or_default();
     u64::from(budgets.prepare_ms) + ANSWER_MS_MAX
 }
 
@@ -164,7 +164,7 @@ pub async fn status(layout: &Layout) -> Result<Status, Failure> {
 pub fn refusal(refused: &Refused, who: &str) -> Failure {
     let exit = match refused.code.as_str() {
         "consent_needed" => Exit::Consent,
-        "unknown_instance" | "unknown_node" | "version" => Exit::Usage,
+        "unknown_instance" | "several_instances" | "unknown_node" | "bad_request" | "version" => Exit::Usage,
         _ => Exit::Failed,
     };
     // Who it is about stands before it already.

@@ -1,7 +1,7 @@
 //! What the instances of a cloud hold in memory, as far as it is known: what ends with their processes.
 
 use crate::processes::Process;
-use paracloud_substrate::config::{Cloud, State};
+use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::person::{Instance, Status};
 use std::collections::BTreeSet;
 
@@ -34,9 +34,9 @@ pub fn all(status: Option<&Status>, cloud: Option<&Cloud>, processes: &[Process]
     names.into_iter().filter(may_hold).map(held).collect()
 }
 
-/// Whether a configuration says that an app holds nothing. One that does not know the app says nothing.
-pub fn is_stateless(app: &str, cloud: Option<&Cloud>) -> bool {
-    cloud.and_then(|cloud| cloud.app(app)).is_some_and(|app| app.state == State::None)
+/// Whether a configuration says that an instance holds nothing. One that does not know it says nothing.
+pub fn is_stateless(instance: &str, cloud: Option<&Cloud>) -> bool {
+    cloud.and_then(|cloud| cloud.app_of(instance)).is_some_and(App::is_stateless)
 }
 
 fn unknown(name: &str, status: Option<&Status>) -> Option<String> {

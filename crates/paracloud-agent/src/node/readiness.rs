@@ -96,7 +96,7 @@ impl Node {
         for (id, start) in &mut self.starts {
             let Some(instance) = self.instances.get(&start.instance) else { continue };
             let owns = instance.machine.machine().record().is_some_and(|record| record.owner.start == *id);
-            let seen = if owns { start.seen_unready(&instance.app.readiness) } else { None };
+            let seen = if owns { start.seen_unready(&instance.app.readiness.probe) } else { None };
             if let Some(told) = start.readiness.news(seen, now_ms, now_unix_ms) {
                 news.push((*id, start.instance.clone(), told));
             }

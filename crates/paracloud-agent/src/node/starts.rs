@@ -315,7 +315,8 @@ impl Node {
             return;
         }
         let Some(instance) = self.instances.get(&start.instance) else { return };
-        let (probe, address, events) = (instance.app.readiness.clone(), start.address, self.events.clone());
+        let (probe, address, events) =
+            (instance.app.readiness.probe.clone(), start.address, self.events.clone());
         let unready = start.readiness.probed();
         start.probe = Some(tokio::spawn(async move {
             probe::until_ready(&probe, address, &unready).await;

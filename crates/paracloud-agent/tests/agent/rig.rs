@@ -4,13 +4,12 @@ use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, Incarnation, NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::register::{Mode, Operation, Record, Step};
-use paracloud_substrate::config::{App, Budgets, Cloud, Node, Parking, Probe, State};
+use paracloud_substrate::config::{App, Cloud, Node};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, Terms, ToAgentLine};
 use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -74,19 +73,9 @@ impl Rig {
             tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         let layout = Layout::new(directory.path()).unwrap();
         let mut app = App {
-            name: APP.to_owned(),
-            node: N1,
-            command: vec![BINARY.to_owned(), "puppet".to_owned()],
-            env: BTreeMap::new(),
             directory: directory.path().to_path_buf(),
-            state: State::Stateful,
-            accept_loss: false,
-            listen: Vec::new(),
-            readiness: Probe::Tcp,
-            budgets: Budgets::default(),
-            parking: Parking::default(),
-            stop_grace_ms: 10_000,
             drain_ms: 0,
+            ..App::new(APP, vec![BINARY.to_owned(), "puppet".to_owned()])
         };
         change(&mut app);
         // Hosts of their own for each cloud: tests run side by side.

@@ -11,7 +11,6 @@ use paracloud_core::migration::cause::Cause;
 use paracloud_core::migration::coordinator::{Command, Effect, Input};
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::register::{Change, Proposer, Record};
-use paracloud_substrate::config::State;
 use paracloud_substrate::message::{Terms, ToAgentLine, ToGatewayLine};
 use paracloud_substrate::person::{Consent, Loss, What};
 use paracloud_substrate::{failpoint, fresh_start_id};
@@ -198,7 +197,7 @@ impl Instance {
     /// Whether a new process in the place of this record's owner begins without what that one held, and nobody has said
     /// so: of one in an operation, its end says what it cost; who ended the cloud may have said so.
     fn loses_at_rest(&self, before: &Record) -> bool {
-        let held = self.app.state == State::Stateful && before.served.is_some() && !self.history.lost;
+        let held = !self.app.is_stateless() && before.served.is_some() && !self.history.lost;
         held && before.operation.is_none()
     }
 

@@ -4,12 +4,11 @@ use crate::player::{Agent, Gates, Gateway};
 use paracloud_controller::store::{Options, StoreError};
 use paracloud_controller::{ControllerError, Ledger, run_on};
 use paracloud_core::ids::{GatewayId, NodeId};
-use paracloud_substrate::config::{App, Budgets, Cloud, Node, Parking, Probe, State};
+use paracloud_substrate::config::{App, Cloud, Node};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{self, Reader, Writer};
 use paracloud_substrate::message::Caller;
 use paracloud_substrate::person::{Event, Instance, Refused, Reply, Request, Status, What};
-use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
@@ -195,20 +194,6 @@ fn cloud() -> Cloud {
         name: format!("n{id}"),
         host: format!("127.0.1.{id}").parse().unwrap(),
     };
-    let web = App {
-        name: "web".to_owned(),
-        node: NodeId(1),
-        command: vec!["web".to_owned()],
-        env: BTreeMap::new(),
-        directory: "/".into(),
-        state: State::Stateful,
-        accept_loss: false,
-        listen: Vec::new(),
-        readiness: Probe::Tcp,
-        budgets: Budgets::default(),
-        parking: Parking::default(),
-        stop_grace_ms: 1000,
-        drain_ms: 1000,
-    };
+    let web = App { stop_grace_ms: 1000, drain_ms: 1000, ..App::new("web", vec!["web".to_owned()]) };
     Cloud { nodes: vec![node(1), node(2)], gateways: vec![GatewayId(1), GatewayId(2)], apps: vec![web] }
 }

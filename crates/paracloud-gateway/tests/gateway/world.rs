@@ -5,12 +5,11 @@ use paracloud_core::migration::gateway::{Route, Table};
 use paracloud_core::migration::message::{FromGateway, ToGateway};
 use paracloud_core::register::RecordOrder;
 use paracloud_gateway::{GatewayError, ParkedLine, Terms, run_until};
-use paracloud_substrate::config::{App, Budgets, Cloud, Node, Parking, Probe, State};
+use paracloud_substrate::config::{App, Cloud, Node, Parking};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{Reader, Writer, halves};
 use paracloud_substrate::message::{Caller, FromGatewayLine, ToGatewayLine};
 use paracloud_substrate::seen::Account;
-use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -164,19 +163,11 @@ pub(crate) fn private_directory() -> TempDir {
 
 pub(crate) fn cloud(listen: SocketAddr, parking: Parking) -> Cloud {
     let app = App {
-        name: INSTANCE.into(),
-        node: NodeId(1),
-        command: vec!["serve".into()],
-        env: BTreeMap::new(),
-        directory: "/".into(),
-        state: State::Stateful,
-        accept_loss: false,
         listen: vec![listen],
-        readiness: Probe::Tcp,
-        budgets: Budgets::default(),
         parking,
         stop_grace_ms: 1_000,
         drain_ms: 1_000,
+        ..App::new(INSTANCE, vec!["serve".into()])
     };
     let node = Node { id: NodeId(1), name: "n1".into(), host: "127.0.1.1".parse().unwrap() };
     Cloud { nodes: vec![node], gateways: vec![GatewayId(1)], apps: vec![app] }

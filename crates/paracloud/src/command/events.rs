@@ -1,6 +1,6 @@
 //! `paracloud events`: what happened, from the journal.
 
-use super::Context;
+use super::{Context, named};
 use crate::client::{self, ANSWER_MS_MAX, Conversation, Cut, INTERRUPTED};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, formed, say, say_words};
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// After a link that broke, the journal is asked again after this long, in milliseconds.
 const AGAIN_MS: u64 = 200;
 
-/// Prints events from this number on, with `app` those of one app, and with `follow` those that happen. A controller that is restarted meanwhile
+/// Prints events from this number on, with `app` those of one app or instance, and with `follow` those that happen. A controller that is restarted meanwhile
 /// is waited for then; nothing of the journal is printed twice.
 ///
 /// # Errors
@@ -21,7 +21,9 @@ pub async fn run(context: &Context, app: Option<&str>, from: u64, follow: bool) 
     let layout = &context.layout;
     let mut from = from;
     // Of one that is configured no more there may be events all the same.
-    let mut unknown = app.filter(|app| context.cloud().is_ok_and(|cloud| cloud.app(app).is_none()));
+    let mut unknown = app.filter(|app| {
+        context.cloud().is_ok_and(|cloud| cloud.app(app).is_none() && cloud.app_of(app).is_none())
+    });
     if let Some(app) = unknown.filter(|_| follow) {
         return Err(unknown_app(context, app));
     }
@@ -49,7 +51,7 @@ pub async fn run(context: &Context, app: Option<&str>, from: u64, follow: bool) 
                     if event.number != 0 {
                         from = event.number + 1;
                     }
-                    if app.is_some_and(|app| app != event.instance) {
+                    if app.is_some_and(|app| !named::is_meant(&event.instance, app)) {
                         continue;
                     }
                     unknown = None;

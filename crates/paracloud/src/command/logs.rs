@@ -1,6 +1,7 @@
-//! `paracloud logs APP`: what an app's processes wrote, each start after the other, each line with node and start.
+//! `paracloud logs NAME`: what the processes of an app or an instance wrote, each start after the other, each line with node
+//! and start; where there may be several instances, with the instance.
 
-use super::Context;
+use super::{Context, named};
 use crate::client;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, formed, say};
@@ -34,17 +35,19 @@ struct Reading {
 /// Nothing was ever started for this app here; with `follow`, the cloud is not up, or is not up any more.
 pub async fn run(context: &Context, app: &str, follow: bool) -> Result<(), Failure> {
     let mut readings: BTreeMap<StartId, Reading> = BTreeMap::new();
-    let known = context.cloud().map(|cloud| cloud.app(app).is_some());
+    let cloud = context.cloud();
+    let is_scaled = cloud.as_ref().is_ok_and(|cloud| cloud.app(app).is_some_and(|app| app.scale.is_some()));
+    let known = cloud.map(|cloud| cloud.app(app).is_some() || cloud.app_of(app).is_some());
     loop {
         let ended = is_ended(&context.layout, app);
         let found = processes::all(&context.layout);
-        let of_app: Vec<&Process> = found.iter().filter(|process| process.instance == app).collect();
+        let of_app: Vec<&Process> = found.iter().filter(|process| named::is_meant(&process.instance, app)).collect();
         if of_app.is_empty() && !(follow && known == Ok(true)) {
             return Err(nothing(app, known));
         }
         for process in of_app {
             let reading = readings.entry(process.start).or_default();
-            if !reading.print(process, !follow || ended, |line| say(&shown(process, line, context.format))) {
+            if !reading.print(process, !follow || ended, |line| say(&shown(process, line, context.format, is_scaled))) {
                 return Ok(());
             }
         }
@@ -60,7 +63,7 @@ pub async fn run(context: &Context, app: &str, follow: bool) -> Result<(), Failu
 
 /// Nobody writes to these logs any more: no `up` lives here, and no process of the app, which outlive one that is killed.
 fn is_ended(layout: &Layout, app: &str) -> bool {
-    let lives = |process: &Process| process.instance == app && process.may_live();
+    let lives = |process: &Process| named::is_meant(&process.instance, app) && process.may_live();
     lock::holder(layout).is_none() && !processes::all(layout).iter().any(lives)
 }
 
@@ -125,9 +128,15 @@ fn text(line: &[u8]) -> String {
     String::from_utf8_lossy(line).trim_end_matches('\r').to_owned()
 }
 
-fn shown(process: &Process, line: &str, format: Format) -> String {
+fn shown(process: &Process, line: &str, format: Format, is_scaled: bool) -> String {
     match format {
-        Format::Json => formed("log", json!({ "node": process.node, "start": process.start, "line": line })),
+        Format::Json => {
+            let (instance, node, start) = (&process.instance, &process.node, process.start);
+            formed("log", json!({ "instance": instance, "node": node, "start": start, "line": line }))
+        }
+        Format::Text if is_scaled => {
+            format!("{} {}/{} {line}", process.instance, process.node, short(process.start))
+        }
         Format::Text => format!("{}/{} {line}", process.node, short(process.start)),
     }
 }
@@ -162,7 +171,8 @@ mod tests {
         assert_eq!(printed(&mut reading, &process, false), ["two", ""]);
         assert_eq!(printed(&mut reading, &process, true), ["last"]);
         assert!(printed(&mut reading, &process, true).is_empty());
-        assert_eq!(shown(&process, "one", Format::Text), "n1/12345678 one");
+        assert_eq!(shown(&process, "one", Format::Text, false), "n1/12345678 one");
+        assert_eq!(shown(&process, "one", Format::Text, true), "web n1/12345678 one");
     }
 
     #[test]

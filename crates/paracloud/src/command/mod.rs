@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod events;
 pub mod logs;
+pub mod named;
 pub mod node;
 pub mod ps;
 pub mod reconsider;
@@ -35,7 +36,9 @@ impl Context {
     pub fn cloud(&self) -> Result<Cloud, Failure> {
         let path = self.layout.cloud();
         Cloud::load(&path).map_err(|error| match error {
-            ConfigError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
+            ConfigError::Read { path: ref missing, ref source }
+                if source.kind() == ErrorKind::NotFound && *missing == path =>
+            {
                 no_cloud(&self.layout)
             }
             ConfigError::Form { source, .. } => {
@@ -44,7 +47,7 @@ impl Context {
                     "use the version that brought it up, or end it (paracloud stop) and start it again";
                 Failure::new(Exit::Usage, "version", path.display().to_string(), why, next)
             }
-            other @ (ConfigError::Read { .. } | ConfigError::Write { .. }) => {
+            other @ (ConfigError::Read { .. } | ConfigError::TooLarge { .. } | ConfigError::Write { .. }) => {
                 Failure::new(Exit::Unreachable, "machine", path.display().to_string(), chain(&other), "")
             }
         })

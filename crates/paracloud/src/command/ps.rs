@@ -9,6 +9,7 @@ use crate::processes;
 use crate::telling::{self, plain};
 use paracloud_core::migration::Phase;
 use paracloud_substrate::config::Cloud;
+use paracloud_substrate::names;
 use paracloud_substrate::person::{HeldOff, Instance, Status};
 use std::time::SystemTime;
 
@@ -42,13 +43,14 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
 
 /// Of an app that is configured no more, and of which nothing lives, there is nothing to say.
 fn forget_the_gone(status: &mut Status, cloud: &Cloud, lives: impl Fn(&str) -> bool) {
-    status.instances.retain(|instance| cloud.app(&instance.name).is_some() || lives(&instance.name));
+    status.instances.retain(|instance| cloud.app_of(&instance.name).is_some() || lives(&instance.name));
 }
 
 /// What people read: a line an instance, then what is missing, why something is not ready, and what is held off.
 pub fn text(status: &Status, cloud: Option<&Cloud>, now_unix_ms: u64, columns: Option<usize>) -> String {
-    let rows: Vec<Vec<String>> =
-        status.instances.iter().map(|instance| row(instance, status, cloud)).collect();
+    let mut instances: Vec<_> = status.instances.iter().collect();
+    instances.sort_by(|left, right| names::order(&left.name, &right.name));
+    let rows: Vec<Vec<String>> = instances.into_iter().map(|instance| row(instance, status, cloud)).collect();
     let headings = ["APP", "NODE", "INC", "IS", "STATE", "AGE", "CLIENTS CONNECT TO"];
     let mut text = table_within(&headings, &rows, columns);
     let mut say = |line: String| text += &format!("\n{}", folded(&line, columns));
@@ -99,7 +101,7 @@ fn row(instance: &Instance, status: &Status, cloud: Option<&Cloud>) -> Vec<Strin
             Some(_) | None => at,
         }
     });
-    let listen = cloud.and_then(|cloud| cloud.app(&instance.name)).map(|app| match app.listen.as_slice() {
+    let listen = cloud.and_then(|cloud| cloud.app_of(&instance.name)).map(|app| match app.listen.as_slice() {
         [] => String::new(),
         [only] => only.to_string(),
         [first, rest @ ..] => format!("{first} (+{})", rest.len()),

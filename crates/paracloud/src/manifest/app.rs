@@ -2,8 +2,9 @@
 
 use super::field::{Field, Fields};
 use super::node::{Placed, quoted};
-use super::{LISTEN_MAX, Problem};
-use paracloud_substrate::config::{App, Budgets, Node, Parking, Probe, State};
+use super::{LISTEN_MAX, Problem, scale};
+use paracloud_substrate::config::{App, Budgets, Check, Node, Parking, Probe, Session, State};
+use paracloud_substrate::names::{self, APP_BYTES_MAX};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -17,9 +18,13 @@ pub(super) const FIELDS: &[&str] = &[
     "env",
     "listen",
     "state",
+    "session",
     "acceptLoss",
     "node",
+    "scale",
+    "resources",
     "readiness",
+    "liveness",
     "move",
     "parking",
     "stopGrace",
@@ -27,9 +32,9 @@ pub(super) const FIELDS: &[&str] = &[
 ];
 pub(super) const BUDGETS: &[&str] =
     &["prepare", "copy", "park", "seal", "guardWait", "switch", "release", "pause", "pauseMax"];
+pub(super) const CHECK: &[&str] = &["http", "tcp", "exec", "period", "timeout", "failures"];
 /// Where an app listens that does not say.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-const NAME_BYTES_MAX: usize = 63;
 const ARGUMENTS_MAX: usize = 1_024;
 const STOP_GRACE_MS: u32 = 10_000;
 const DRAIN_MS: u32 = 5_000;
@@ -37,6 +42,8 @@ const BUDGET_MS_MAX: u32 = 24 * 3_600_000;
 const WAIT_MS_MAX: u32 = 600_000;
 const PARKED_MAX: u32 = 65_536;
 const REPLAY_BYTES_MAX: u32 = 64 << 20;
+const CHECK_MS_MAX: u32 = 60_000;
+const FAILURES_MAX: u32 = 1_000;
 
 /// A listen address, with the place and the name of its field.
 type Listen = (SocketAddr, (u64, u64), String);
@@ -67,9 +74,17 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
         Some(field) => addresses(&field)?,
         None => vec![(LISTEN, name_field.at(), "listen".to_owned())],
     };
-    let states = [("stateful", State::Stateful), ("none", State::None)];
+    let states = [("stateful", State::Stateful), ("session", State::Session), ("none", State::None)];
     let state = fields.get("state").map_or(Ok(State::Stateful), |field| field.one_of(&states))?;
+    let session = session(&fields, state)?;
     let node = fields.get("node").map_or(Ok(&nodes[0]), |field| node(&field, nodes))?;
+    let scale = fields.get("scale").map(|field| scale::scale(&field)).transpose()?;
+    if let Some(node) = fields.get("node").filter(|_| scale.is_some()) {
+        return Err(node.problem("an app with scale is spread over all nodes: leave node out"));
+    }
+    let resources = fields.get("resources").map(|field| scale::resources(&field)).transpose()?;
+    let check = |name: &str| fields.get(name).map(|field| check(&field, &directory)).transpose();
+    let (readiness, liveness) = (check("readiness")?, check("liveness")?);
     let named_port = |text: &String| text.contains("{port}") || text.contains("PORT");
     let note = (!command.iter().any(named_port) && !env.values().any(named_port)).then(|| {
         format!(
@@ -78,14 +93,19 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
         )
     });
     let app = App {
+        revision: 1,
         node: node.id,
         command,
         env,
         directory,
         state,
+        session,
         accept_loss: fields.get("acceptLoss").map_or(Ok(false), |field| field.truth())?,
         listen: listen.iter().map(|(address, ..)| *address).collect(),
-        readiness: fields.get("readiness").map_or(Ok(Probe::Tcp), |field| readiness(&field))?,
+        readiness: readiness.unwrap_or_else(|| Check::by(Probe::Tcp)),
+        liveness,
+        scale,
+        resources: resources.unwrap_or_default(),
         budgets: fields.get("move").map_or_else(|| Ok(Budgets::default()), |field| budgets(&field))?,
         parking: fields.get("parking").map_or_else(|| Ok(Parking::default()), |field| parking(&field))?,
         stop_grace_ms: fields.millis("stopGrace", STOP_GRACE_MS, WAIT_MS_MAX)?,
@@ -133,13 +153,9 @@ fn collide(left: SocketAddr, right: SocketAddr) -> bool {
 
 fn app_name(field: &Field<'_>) -> Result<String, Problem> {
     let name = field.text()?;
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let ends = name.starts_with('-') || name.ends_with('-');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || ends || !name.bytes().all(allowed) {
-        let what = format!(
-            "wants 1 to {NAME_BYTES_MAX} lowercase letters, digits and hyphens, got {}",
-            quoted(name)
-        );
+    if !names::is_app(name) {
+        let what =
+            format!("wants 1 to {APP_BYTES_MAX} lowercase letters, digits and hyphens, got {}", quoted(name));
         return Err(field.problem(what));
     }
     Ok(name.to_owned())
@@ -253,10 +269,40 @@ fn node<'a>(field: &Field<'_>, nodes: &'a [Node]) -> Result<&'a Node, Problem> {
     })
 }
 
-fn readiness(field: &Field<'_>) -> Result<Probe, Problem> {
-    let fields = field.fields(&["http", "tcp"])?;
-    match (fields.get("http"), fields.get("tcp")) {
-        (Some(http), None) => {
+/// How clients are kept with their instance: said if and only if the app holds their sessions.
+fn session(fields: &Fields<'_>, state: State) -> Result<Option<Session>, Problem> {
+    let field = fields.get("session");
+    match (state, &field) {
+        (State::Session, None) => {
+            let at = fields.require("state")?;
+            Err(at.problem(
+                "session needs to know where a client says it: session: {cookie: NAME} or {header: NAME}",
+            ))
+        }
+        (State::Stateful | State::None, Some(field)) => Err(field.problem("is for state: session alone")),
+        (State::Session | State::Stateful | State::None, _) => {
+            field.map(|it| scale::session(&it)).transpose()
+        }
+    }
+}
+
+/// A probe, and how often it is looked.
+fn check(field: &Field<'_>, directory: &Path) -> Result<Check, Problem> {
+    let fields = field.fields(CHECK)?;
+    let probe = probe(field, &fields, directory)?;
+    let default = Check::by(probe);
+    let check = Check {
+        period_ms: fields.millis("period", default.period_ms, CHECK_MS_MAX)?,
+        timeout_ms: fields.millis("timeout", default.timeout_ms, CHECK_MS_MAX)?,
+        failures: fields.get("failures").map_or(Ok(default.failures), |it| it.count(1, FAILURES_MAX))?,
+        probe: default.probe,
+    };
+    Ok(check)
+}
+
+fn probe(field: &Field<'_>, fields: &Fields<'_>, directory: &Path) -> Result<Probe, Problem> {
+    match (fields.get("http"), fields.get("tcp"), fields.get("exec")) {
+        (Some(http), None, None) => {
             let path = http.text()?;
             if !path.starts_with('/')
                 || path.contains(|letter: char| letter.is_whitespace() || letter.is_control())
@@ -265,11 +311,14 @@ fn readiness(field: &Field<'_>) -> Result<Probe, Problem> {
             }
             Ok(Probe::Http(path.to_owned()))
         }
-        (None, Some(tcp)) => match tcp.truth()? {
+        (None, None, Some(exec)) => command(&exec, directory).map(Probe::Exec),
+        (None, Some(tcp), None) => match tcp.truth()? {
             true => Ok(Probe::Tcp),
             false => Err(tcp.problem("may only be true; leave it out for the default")),
         },
-        (Some(_), Some(_)) | (None, None) => Err(field.problem("wants one of {http: /path} and {tcp: true}")),
+        (None, None, None) | (Some(_), _, _) | (_, Some(_), _) => {
+            Err(field.problem("wants one of {http: /path}, {tcp: true} and {exec: [PROGRAM, ARGUMENT]}"))
+        }
     }
 }
 

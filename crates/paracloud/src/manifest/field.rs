@@ -140,6 +140,51 @@ impl<'a> Field<'a> {
         )
     }
 
+    /// A share, such as `70%`: in parts of a thousand, from 1 to 1,000.
+    pub(super) fn permille(&self) -> Result<u32, Problem> {
+        let want = "a share from 1% to 100%, such as 70%";
+        let Node::Text(text) = &self.value.value else { return Err(self.wants(want)) };
+        let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<u32>().ok());
+        percent
+            .filter(|percent| (1..=100).contains(percent))
+            .map(|it| it * 10)
+            .ok_or_else(|| self.wants(want))
+    }
+
+    /// An amount of memory with its unit, within bounds in bytes.
+    pub(super) fn memory(&self, (least, most): (u64, u64)) -> Result<u64, Problem> {
+        let units = [("MiB", 1_u64 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("KiB", 1 << 10), ("B", 1)];
+        let want = "an amount of memory with its unit, such as 256MiB";
+        let Node::Text(text) = &self.value.value else { return Err(self.wants(want)) };
+        let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+        let unit = units.iter().find(|(name, _)| *name == unit.trim());
+        let (Some((_, factor)), Ok(number)) = (unit, number.parse::<u64>()) else {
+            return Err(self.wants(want));
+        };
+        number.checked_mul(*factor).filter(|value| (least..=most).contains(value)).ok_or_else(|| {
+            let shown = crate::figures::bytes;
+            let what =
+                format!("{} is out of bounds: from {} to {}", short(text, 40), shown(least), shown(most));
+            self.problem(what)
+        })
+    }
+
+    /// Processor time: `500m` are thousandths of a processor, `2` are processors. In thousandths, within bounds.
+    pub(super) fn cpu(&self, (least, most): (u32, u32)) -> Result<u32, Problem> {
+        let want = "processors (2) or thousandths of one (500m)";
+        let text = self.word(want)?;
+        let milli = match text.strip_suffix('m') {
+            Some(milli) => milli.parse::<u32>().ok(),
+            None => text.parse::<u32>().ok().and_then(|whole| whole.checked_mul(1_000)),
+        };
+        let milli = milli.ok_or_else(|| self.wants(want))?;
+        if (least..=most).contains(&milli) {
+            return Ok(milli);
+        }
+        let what = format!("{} is out of bounds: from {least}m to {}", short(text, 40), most / 1_000);
+        Err(self.problem(what))
+    }
+
     /// A number of bytes with its unit, up to `most`.
     pub(super) fn bytes(&self, most: u32) -> Result<u32, Problem> {
         let units = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];

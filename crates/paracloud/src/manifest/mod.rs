@@ -14,6 +14,7 @@ mod app;
 mod field;
 mod node;
 mod refusal;
+mod scale;
 mod shown;
 
 use crate::failure::{Exit, Failure, chain};

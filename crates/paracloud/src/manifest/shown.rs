@@ -1,6 +1,8 @@
 //! A cloud as a manifest would say it: every field, under the manifest's own names.
 
-use paracloud_substrate::config::{App, Budgets, Cloud, Parking, Probe, State};
+use paracloud_substrate::config::{
+    App, Budgets, Check, Cloud, Parking, Probe, Resources, Scale, Session, Shape, Size, State, Sticky,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -30,9 +32,18 @@ struct Manifest<'a> {
     env: &'a BTreeMap<String, String>,
     listen: &'a [SocketAddr],
     state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<Sessions<'a>>,
     accept_loss: bool,
-    node: &'a str,
-    readiness: Readiness<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scale: Option<Scaling>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resources: Option<Limits>,
+    readiness: Look<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    liveness: Option<Look<'a>>,
     r#move: Move,
     parking: Waiting,
     stop_grace: String,
@@ -41,11 +52,61 @@ struct Manifest<'a> {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Readiness<'a> {
+struct Look<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     http: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tcp: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exec: Option<&'a [String]>,
+    period: String,
+    timeout: String,
+    failures: u32,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sessions<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookie: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<&'a str>,
+    idle: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Scaling {
+    min: u32,
+    max: u32,
+    start: u32,
+    period: String,
+    hold: String,
+    target: String,
+    flap: Flapping,
+    drain: String,
+    manual_hold: String,
+    shape: Shape,
+}
+
+#[derive(Debug, Serialize)]
+struct Flapping {
+    actions: u32,
+    per: String,
+}
+
+/// Without bounds, of which there are none, it is a size.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resize_min: Option<Box<Limits>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resize_max: Option<Box<Limits>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -98,10 +159,6 @@ impl<'a> Shown<'a> {
 
 impl<'a> Manifest<'a> {
     fn of(app: &'a App, cloud: &'a Cloud) -> Self {
-        let (http, tcp) = match &app.readiness {
-            Probe::Http(path) => (Some(path.as_str()), None),
-            Probe::Tcp => (None, Some(true)),
-        };
         Self {
             kind: "App",
             name: &app.name,
@@ -110,14 +167,75 @@ impl<'a> Manifest<'a> {
             env: &app.env,
             listen: &app.listen,
             state: app.state,
+            session: app.session.as_ref().map(Sessions::of),
             accept_loss: app.accept_loss,
-            node: cloud.node(app.node).map_or("", |node| &node.name),
-            readiness: Readiness { http, tcp },
+            node: cloud.node(app.node).filter(|_| app.scale.is_none()).map(|node| node.name.as_str()),
+            scale: app.scale.as_ref().map(Scaling::of),
+            resources: Limits::of(&app.resources),
+            readiness: Look::of(&app.readiness),
+            liveness: app.liveness.as_ref().map(Look::of),
             r#move: Move::of(&app.budgets),
             parking: Waiting::of(&app.parking),
             stop_grace: time(app.stop_grace_ms),
             drain: time(app.drain_ms),
         }
+    }
+}
+
+impl<'a> Look<'a> {
+    fn of(check: &'a Check) -> Self {
+        let (http, tcp, exec) = match &check.probe {
+            Probe::Http(path) => (Some(path.as_str()), None, None),
+            Probe::Tcp => (None, Some(true), None),
+            Probe::Exec(command) => (None, None, Some(command.as_slice())),
+        };
+        let (period, timeout) = (time(check.period_ms), time(check.timeout_ms));
+        Self { http, tcp, exec, period, timeout, failures: check.failures }
+    }
+}
+
+impl<'a> Sessions<'a> {
+    fn of(session: &'a Session) -> Self {
+        let (cookie, header) = match &session.sticky {
+            Sticky::Cookie(name) => (Some(name.as_str()), None),
+            Sticky::Header(name) => (None, Some(name.as_str())),
+        };
+        Self { cookie, header, idle: time(session.idle_ms) }
+    }
+}
+
+impl Scaling {
+    fn of(scale: &Scale) -> Self {
+        Self {
+            min: scale.min,
+            max: scale.max,
+            start: scale.start,
+            period: time(scale.period_ms),
+            hold: time(scale.hold_ms),
+            target: format!("{}%", scale.target_permille / 10),
+            flap: Flapping { actions: scale.flap.actions, per: time(scale.flap.per_ms) },
+            drain: time(scale.drain_ms),
+            manual_hold: time(scale.manual_hold_ms),
+            shape: scale.shape,
+        }
+    }
+}
+
+impl Limits {
+    fn of(resources: &Resources) -> Option<Self> {
+        let Resources { start, least, most } = resources;
+        let sized = |size: &Size| Self {
+            memory: size.memory_bytes.map(memory),
+            cpu: size.cpu_milli.map(|milli| format!("{milli}m")),
+            resize_min: None,
+            resize_max: None,
+        };
+        let bound = |size: &Size| Some(Box::new(sized(size)));
+        (*start != Size::default()).then(|| Self {
+            resize_min: bound(least),
+            resize_max: bound(most),
+            ..sized(start)
+        })
     }
 }
 
@@ -154,6 +272,12 @@ fn time(ms: u32) -> String {
 
 fn size(bytes: u32) -> String {
     in_units(bytes, &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)], "B")
+}
+
+fn memory(bytes: u64) -> String {
+    let units = [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let unit = units.iter().find(|(_, of)| bytes.is_multiple_of(*of));
+    unit.map_or_else(|| format!("{bytes}B"), |(name, of)| format!("{}{name}", bytes / of))
 }
 
 fn in_units(count: u32, units: &[(&str, u32)], smallest: &str) -> String {

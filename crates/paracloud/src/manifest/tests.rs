@@ -1,5 +1,5 @@
 use super::*;
-use paracloud_substrate::config::{Probe, State};
+use paracloud_substrate::config::{Check, Flap, Probe, Scale, Session, Shape, Size, State, Sticky};
 use std::time::Duration;
 
 fn resolved(text: &str) -> Resolved {
@@ -56,7 +56,7 @@ drain: 250ms
         ["127.0.0.1:8080", "0.0.0.0:8081", "[::1]:8082"]
     );
     assert_eq!((app.state, app.accept_loss, app.node), (State::None, true, NodeId(2)));
-    assert_eq!(app.readiness, Probe::Http("/healthz".to_owned()));
+    assert_eq!(app.readiness, Check::by(Probe::Http("/healthz".to_owned())));
     let moved = &app.budgets;
     assert_eq!(
         [moved.prepare_ms, moved.copy_ms, moved.park_ms, moved.seal_ms, moved.guard_wait_ms],
@@ -68,6 +68,89 @@ drain: 250ms
     assert_eq!(Duration::from_millis(app.stop_grace_ms.into()), Duration::from_secs(3));
     assert_eq!(app.drain_ms, 250);
     assert_eq!(resolved.cloud.gateways.len(), 3);
+}
+
+const SCALED: &str = "\
+kind: App
+name: worker
+command: [/bin/sh, '{port}']
+state: session
+session: {header: X-Session, idle: 10m}
+scale: {min: 2, max: 8, start: 3, period: 2s, hold: 90s, target: 65%, flap: {actions: 6, per: 5m}, drain: 1m, manualHold: 30m, shape: both}
+resources: {memory: 256MiB, cpu: 500m, resizeMin: {memory: 64MiB}, resizeMax: {memory: 1GiB, cpu: 2}}
+readiness: {exec: [/bin/true, '{port}'], period: 250ms, timeout: 2s, failures: 5}
+liveness: {tcp: true}
+";
+
+#[test]
+fn how_many_instances_there_may_be_and_how_large_they_are_reaches_the_cloud() {
+    let app = &resolved(SCALED).cloud.apps[0];
+    let flap = Flap { actions: 6, per_ms: 300_000 };
+    let scale = Scale {
+        min: 2,
+        max: 8,
+        start: 3,
+        period_ms: 2_000,
+        hold_ms: 90_000,
+        target_permille: 650,
+        flap,
+        drain_ms: 60_000,
+        manual_hold_ms: 1_800_000,
+        shape: Shape::Both,
+    };
+    assert_eq!(app.scale, Some(scale));
+    let session = Session { sticky: Sticky::Header("x-session".to_owned()), idle_ms: 600_000 };
+    assert_eq!((app.state, app.session.as_ref()), (State::Session, Some(&session)));
+    let size = |mib: u64, cpu_milli| Size { memory_bytes: Some(mib << 20), cpu_milli: Some(cpu_milli) };
+    let sizes = app.resources;
+    assert_eq!((sizes.start, sizes.least, sizes.most), (size(256, 500), size(64, 500), size(1024, 2_000)));
+    let command = ["/bin/true", "{port}"].map(str::to_owned).to_vec();
+    let readiness = Check { probe: Probe::Exec(command), period_ms: 250, timeout_ms: 2_000, failures: 5 };
+    assert_eq!((&app.readiness, &app.liveness), (&readiness, &Some(Check::by(Probe::Tcp))));
+    let least = resolved(&format!("{SMALL}scale: {{max: 4}}\n")).cloud.apps[0].scale.unwrap();
+    assert_eq!(least, Scale { max: 4, ..Scale::default() }, "one is enough to begin with");
+}
+
+#[test]
+fn what_is_wrong_with_scale_resources_sessions_and_checks_is_said_with_line_column_and_field() {
+    let with = |line: &str| problem(&format!("{SMALL}{line}\n"));
+    let lines = [
+        with("scale: {}"),
+        with("scale: {max: 0}"),
+        with("scale: {max: 65}"),
+        with("scale: {min: 3, max: 2}"),
+        with("scale: {max: 4, start: 5}"),
+        with("scale: {min: 2, max: 4, start: 1}"),
+        with("scale: {max: 4, target: 101%}"),
+        with("scale: {max: 4, target: 70}"),
+        with("scale: {max: 4, target: 7.5%}"),
+        with("scale: {max: 4, shape: sideways}"),
+        with("scale: {max: 4, flap: {actions: 0}}"),
+        with("scale: {max: 4, period: 2m}"),
+        with("scale: {max: 4, manual_hold: 1h}"),
+        with("node: n1\nscale: {max: 4}"),
+        with("resources: {memory: 256}"),
+        with("resources: {memory: 1KiB}"),
+        with("resources: {memory: 99999999999999999999GiB}"),
+        with("resources: {cpu: 0.5}"),
+        with("resources: {cpu: 5m}"),
+        with("resources: {cpu: 9999999}"),
+        with("resources: {resizeMax: {memory: 1GiB}}"),
+        with("resources: {memory: 256MiB, resizeMin: {memory: 512MiB}}"),
+        with("resources: {cpu: 2, resizeMax: {cpu: 1}}"),
+        with("state: session"),
+        with("session: {cookie: sid}"),
+        with("state: session\nsession: {cookie: sid, header: x}"),
+        with("state: session\nsession: {idle: 1m}"),
+        with("state: session\nsession: {cookie: 'a b'}"),
+        with("state: session\nsession: {cookie: ''}"),
+        with("liveness: {period: 1s}"),
+        with("liveness: {tcp: true, failures: 0}"),
+        with("readiness: {exec: []}"),
+        with("readiness: {exec: [./no-such-file]}"),
+        with("readiness: {tcp: true, timeout: 2m}"),
+    ];
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
 #[test]
@@ -180,7 +263,8 @@ stopGrace: 3s
 drain: 250ms
 ";
     let other = "---\nkind: App\nname: other\ncommand: [/bin/sh, '{port}']\nlisten: [8090, 8091, 8092]\n";
-    let resolved = resolved(&format!("{all}{other}"));
+    let scaled = format!("---\n{SCALED}listen: [8070, 8071, 8072]\n");
+    let resolved = resolved(&format!("{all}{other}{scaled}"));
     let shown = Shown::of(&resolved.cloud).yaml().unwrap();
     let again = resolve(&shown, Path::new("/"), 2).unwrap_or_else(|problem| panic!("{problem}\n{shown}"));
     assert_eq!(again.cloud, resolved.cloud, "{shown}");
@@ -219,9 +303,10 @@ fn a_manifest_is_no_longer_than_its_bound_also_where_the_file_system_knows_no_le
 fn the_reference_has_every_field() {
     let page = include_str!("../../../../docs/reference/manifest.md");
     let parking = ["wait", "requests", "replay"];
-    for field in app::FIELDS.iter().chain(app::BUDGETS).chain(&parking) {
+    let tables = [app::FIELDS, app::CHECK, scale::SESSION, scale::SCALE, scale::RESOURCES, app::BUDGETS, &parking];
+    for field in tables.into_iter().flatten() {
         assert!(page.contains(&format!("\n| `{field}` |")), "{field}");
     }
     let rows = page.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, app::FIELDS.len() + app::BUDGETS.len() + parking.len(), "and no other");
+    assert_eq!(rows, tables.into_iter().map(<[_]>::len).sum::<usize>(), "and no other");
 }

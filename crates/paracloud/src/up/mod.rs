@@ -14,7 +14,7 @@ pub mod roster;
 pub mod supervisor;
 mod watch;
 
-use crate::command::{Context, check_directory, hint};
+use crate::command::{Context, check_directory, hint, named};
 use crate::failure::{Exit, Failure};
 use crate::figures::millis;
 use crate::held;
@@ -57,7 +57,7 @@ pub struct Options {
 /// The manifest, the directory or an address cannot be used, another `up` is there, or something was left behind.
 pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let layout = &context.layout;
-    let Resolved { cloud, notes } = manifest::read(&options.manifest, options.nodes)?;
+    let Resolved { mut cloud, notes } = manifest::read(&options.manifest, options.nodes)?;
     check_directory(layout)?;
     room::check_paths(layout, &cloud)?;
     room::prepare(layout)?;
@@ -77,6 +77,7 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     losses::keep(layout, &dropped, Loss::Removal);
     room::check_addresses(&cloud)?;
     let changed = changed_apps(layout, &cloud);
+    cloud.revise(Cloud::load(&layout.cloud()).ok().as_ref(), &layout.cloud());
     begin(layout, &cloud)?;
     let (says, mut words) = mpsc::channel(WORDS_MAX);
     let shown = layout.root().display().to_string();
@@ -116,7 +117,7 @@ fn forget_ending(layout: &Layout) -> Result<(), Failure> {
 /// What was started for apps that are in the manifest no more: nobody would look after it.
 fn gone_apps(layout: &Layout, cloud: &Cloud) -> Vec<Process> {
     let mut gone = processes::all(layout);
-    gone.retain(|process| cloud.app(&process.instance).is_none());
+    gone.retain(|process| cloud.app_of(&process.instance).is_none());
     gone
 }
 
@@ -124,12 +125,10 @@ fn gone_apps(layout: &Layout, cloud: &Cloud) -> Vec<Process> {
 fn changed_apps(layout: &Layout, cloud: &Cloud) -> Vec<String> {
     let Ok(before) = Cloud::load(&layout.cloud()) else { return Vec::new() };
     let running = processes::all(layout);
-    let runs = |app: &App| running.iter().any(|process| process.instance == app.name && process.may_live());
-    let differs = |app: &App| {
-        before.app(&app.name).is_some_and(|was| {
-            (&was.command, &was.env, &was.directory) != (&app.command, &app.env, &app.directory)
-        })
+    let runs = |app: &App| {
+        running.iter().any(|process| named::is_meant(&process.instance, &app.name) && process.may_live())
     };
+    let differs = |app: &App| before.app(&app.name).is_some_and(|was| !was.runs_as(app));
     let changed = cloud.apps.iter().filter(|app| differs(app) && runs(app));
     changed
         .map(|app| {

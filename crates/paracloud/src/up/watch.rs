@@ -1,6 +1,7 @@
 //! What `up` sees of its own cloud: when everything serves, what stands in the way, and what happens later.
 
 use crate::client::Conversation;
+use crate::command::named;
 use crate::command::ps::standing;
 use crate::processes::Process;
 use crate::telling;
@@ -226,8 +227,10 @@ fn parts_where(cloud: &Cloud, status: &Status, lives: impl Fn(&str, Placement) -
         return Vec::new();
     }
     let serves =
-        |instance: &&Instance| cloud.app(&instance.name).is_some() && obstacle(instance, &lives).is_none();
-    status.instances.iter().filter(serves).map(|instance| instance.name.clone()).collect()
+        |instance: &&Instance| cloud.app_of(&instance.name).is_some() && obstacle(instance, &lives).is_none();
+    let serving: Vec<_> = status.instances.iter().filter(serves).collect();
+    let has_some = |app: &&App| serving.iter().any(|instance| named::is_meant(&instance.name, &app.name));
+    cloud.apps.iter().filter(has_some).map(|app| app.name.clone()).collect()
 }
 
 fn obstacles_where(cloud: &Cloud, status: &Status, lives: impl Fn(&str, Placement) -> bool) -> Vec<String> {
@@ -241,8 +244,11 @@ fn obstacles_where(cloud: &Cloud, status: &Status, lives: impl Fn(&str, Placemen
         .iter()
         .filter(|(_, is_there)| !is_there)
         .map(|(id, _)| format!("waiting for gateway g{id}"));
-    let instances = status.instances.iter().filter(|instance| cloud.app(&instance.name).is_some());
-    nodes.chain(gateways).chain(instances.filter_map(|instance| obstacle(instance, &lives))).collect()
+    let instances = status.instances.iter().filter(|instance| cloud.app_of(&instance.name).is_some());
+    let has_none = |app: &&App| !status.instances.iter().any(|instance| named::is_meant(&instance.name, &app.name));
+    let unstarted = cloud.apps.iter().filter(has_none).map(|app| format!("{}: not started yet", app.name));
+    let instances = instances.filter_map(|instance| obstacle(instance, &lives));
+    nodes.chain(gateways).chain(instances).chain(unstarted).collect()
 }
 
 fn obstacle(instance: &Instance, lives: impl Fn(&str, Placement) -> bool) -> Option<String> {
@@ -283,10 +289,20 @@ pub(super) fn partly(cloud: &Cloud, status: &Status, serve: &[String], obstacles
 }
 
 fn connects(app: &App, status: &Status) -> Vec<String> {
-    let found = status.instances.iter().find(|instance| instance.name == app.name);
-    let node = found.and_then(|instance| Some(instance.record.as_ref()?.owner.node));
-    let node = node.map_or_else(String::new, |node| format!(" on {node}"));
-    let mut lines = vec![format!("  {} serves{node}; clients connect to", app.name)];
+    let found = status.instances.iter().filter(|instance| named::is_meant(&instance.name, &app.name));
+    let served = found.filter_map(|instance| instance.record.as_ref().filter(|record| record.served.is_some()));
+    let nodes: Vec<_> = served.map(|record| record.owner.node).collect();
+    let place = match (nodes.as_slice(), app.scale) {
+        ([], _) => String::new(),
+        ([only], None) => format!(" on {only}"),
+        (several, _) => {
+            let on: BTreeSet<_> = several.iter().map(ToString::to_string).collect();
+            let on: Vec<_> = on.into_iter().collect();
+            let instances = crate::figures::counted(u64::try_from(several.len()).unwrap_or(u64::MAX), "instance");
+            format!(" with {instances} on {}", on.join(", "))
+        }
+    };
+    let mut lines = vec![format!("  {} serves{place}; clients connect to", app.name)];
     lines.extend(app.listen.iter().map(|address| format!("    http://{}", reachable(*address))));
     lines
 }
@@ -302,7 +318,10 @@ pub(super) fn welcome(cloud: &Cloud, status: &Status, hint: &str) -> String {
         counted(cloud.apps.len(), "app")
     )];
     lines.extend(cloud.apps.iter().flat_map(|app| connects(app, status)));
-    let first = cloud.apps.first().map_or("APP", |app| app.name.as_str());
+    let first = cloud.apps.first().map_or_else(
+        || "APP".to_owned(),
+        |app| if app.scale.is_some() { format!("{}.1", app.name) } else { app.name.clone() },
+    );
     lines.push("try, in another terminal:".to_owned());
     lines.extend(
         ["ps", &format!("move {first}"), &format!("logs -f {first}")]
