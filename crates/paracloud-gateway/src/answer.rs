@@ -1,14 +1,24 @@
 //! What the gateway answers by itself.
 
 use crate::body::Reply;
-use crate::head::OUTCOME_HEADER;
+use crate::grpc;
+use crate::head::{NOT_APPLIED_OUTCOME, OUTCOME_HEADER, UNKNOWN_OUTCOME};
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use paracloud_core::migration::gateway::Failure;
 use serde::Serialize;
 
 /// When a client may try again, in seconds.
 const RETRY_AFTER_S: &str = "1";
+
+/// With every answer of its own: what it says, for clients that read it elsewhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Own {
+    /// What became of the request.
+    pub(crate) outcome: &'static str,
+    /// And why.
+    pub(crate) reason: String,
+}
 
 #[derive(Serialize)]
 struct Text<'a> {
@@ -21,17 +31,17 @@ pub(crate) fn failure(failure: Failure, reason: Option<&str>) -> Response<Reply>
     let (status, outcome, usual) = match failure {
         Failure::NotApplied => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "not_applied",
+            NOT_APPLIED_OUTCOME,
             "nobody could serve this request in time; send it again",
         ),
         Failure::Full => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "not_applied",
+            NOT_APPLIED_OUTCOME,
             "too many requests wait already; send it again later",
         ),
         Failure::Unknown => (
             StatusCode::BAD_GATEWAY,
-            "unknown",
+            UNKNOWN_OUTCOME,
             "the request was sent on and no answer came; it may have been applied",
         ),
     };
@@ -44,7 +54,22 @@ pub(crate) fn failure(failure: Failure, reason: Option<&str>) -> Response<Reply>
 
 /// The answer to a request that a gateway does not pass on.
 pub(crate) fn refused(status: StatusCode, reason: &str) -> Response<Reply> {
-    own(status, "not_applied", reason)
+    own(status, NOT_APPLIED_OUTCOME, reason)
+}
+
+/// The answer to one more request than may be in progress.
+pub(crate) fn full() -> Response<Reply> {
+    failure(Failure::Full, Some("too many requests are in progress already; send it again later"))
+}
+
+/// The answer to a call whose deadline was over before it could be sent on.
+pub(crate) fn late() -> Response<Reply> {
+    refused(StatusCode::GATEWAY_TIMEOUT, grpc::LATE)
+}
+
+/// The same answer as the client of this request reads it.
+pub(crate) fn to_call<B>(request: &Request<B>, response: Response<Reply>) -> Response<Reply> {
+    if grpc::is_call(request.version(), request.headers()) { grpc::to_call(response) } else { response }
 }
 
 fn own(status: StatusCode, outcome: &'static str, reason: &str) -> Response<Reply> {
@@ -54,5 +79,6 @@ fn own(status: StatusCode, outcome: &'static str, reason: &str) -> Response<Repl
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(OUTCOME_HEADER, HeaderValue::from_static(outcome));
+    response.extensions_mut().insert(Own { outcome, reason: reason.to_owned() });
     response
 }

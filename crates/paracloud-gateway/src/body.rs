@@ -3,9 +3,10 @@
 use crate::passing::Passing;
 use crate::room::Taken;
 use crate::upload::{Upload, Waits};
-use crate::upstream::Connection;
+use crate::upstream::{Coming, Connection};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ pub(crate) enum BodyError {
     /// The other side broke off.
     #[error(transparent)]
     Broken(#[from] hyper::Error),
+    /// The other side reset its stream.
+    #[error(transparent)]
+    Reset(#[from] h2::Error),
     /// The connection that it came on is over.
     #[error("the connection is over")]
     Over,
@@ -46,24 +50,21 @@ impl Body for Outgoing {
         match self.get_mut() {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Upload(upload) => {
-                let frame = ready!(upload.poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
-            }
+            Self::Upload(upload) => upload.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Upload(upload) => upload.incoming().is_end_stream(),
+            Self::Upload(upload) => upload.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Upload(upload) => upload.incoming().size_hint(),
+            Self::Upload(upload) => upload.size_hint(),
         }
     }
 }
@@ -73,6 +74,8 @@ impl Body for Outgoing {
 pub(crate) enum Reply {
     /// All of it is here.
     Held(Bytes),
+    /// All of it is here, with what is said after it.
+    Trailed(Bytes, Option<Box<HeaderMap>>),
     /// It is passed on as it comes.
     Passing(Arc<Passing>),
 }
@@ -95,17 +98,26 @@ impl Body for Reply {
         match self.get_mut() {
             Self::Held(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Held(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Trailed(bytes, trailers) if bytes.is_empty() => {
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))))
+            }
+            Self::Trailed(bytes, _) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Passing(passing) => passing.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Held(bytes) if bytes.is_empty())
+        match self {
+            Self::Held(bytes) | Self::Trailed(bytes, None) => bytes.is_empty(),
+            Self::Trailed(_, Some(_)) | Self::Passing(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            // Whoever counts on a length looks for nothing after it.
+            Self::Trailed(..) => SizeHint::new(),
             Self::Passing(passing) => passing.size_hint(),
         }
     }
@@ -178,7 +190,7 @@ impl Gathering {
 ///
 /// # Errors
 /// The application broke off.
-pub(crate) async fn hold(connection: &mut Connection, mut reply: Incoming) -> Result<Bytes, BodyError> {
+pub(crate) async fn hold(connection: &mut Connection, mut reply: Coming) -> Result<Bytes, BodyError> {
     let length = reply.size_hint().upper().and_then(|length| usize::try_from(length).ok());
     let mut pieces = Pieces::of(length.unwrap_or(0));
     std::future::poll_fn(|cx| {

@@ -65,3 +65,41 @@ pub const PARKED_LOG_BYTES_MAX: u64 = 64 << 20;
 pub const STOP_WAIT: Duration = Duration::from_secs(1);
 /// Pause before connections are accepted again after the system refused one.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// Requests in progress at once on one HTTP/2 connection of a client, as it is told; one more is refused by its stream.
+pub const STREAMS_MAX: u32 = 128;
+/// Requests in progress that came over HTTP/2, of all clients, from their head until the last of their reply was handed to
+/// their connection. One more is answered 503 with `outcome: not_applied`.
+pub const STREAMS_TOTAL_MAX: u32 = 16_384;
+/// What a client may send of one request over HTTP/2 before it is taken, in bytes.
+pub const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// What a client may send of all requests of one HTTP/2 connection before it is taken, in bytes: so many of one
+/// connection may stand still that it has not enough for others, but no other connection notices.
+pub const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// Part of a reply that is handed to an HTTP/2 connection at once, in bytes: the rest is kept where it is counted.
+pub const PART_BYTES: usize = 16 << 10;
+/// Streams that a client has reset before they were looked at; one more ends its connection.
+pub const RESETS_UNSEEN_MAX: usize = 20;
+/// Streams of one connection that were reset because a client broke the rules of HTTP/2; one more ends it.
+pub const RESETS_OWN_MAX: usize = 256;
+/// How often a client's HTTP/2 connection is asked whether it is still there.
+pub const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// How long it may take to answer that.
+pub const PING_WAIT: Duration = Duration::from_secs(20);
+/// HTTP/2 connections to one process.
+pub const UPSTREAM_CONNECTIONS_MAX: usize = 16;
+/// Requests at once on one of them, unless its application says less; then another one is opened, and when there are so
+/// many already, the application lets them wait.
+pub const UPSTREAM_STREAMS_MAX: usize = 128;
+/// What an application may send of one reply over HTTP/2 before it is taken, in bytes.
+pub const UPSTREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// What it may send of all replies of one connection before they are taken, in bytes: as much as that of each, so that no
+/// client that reads slowly holds another one's reply back.
+pub const UPSTREAM_WINDOW_BYTES_TOTAL: u32 = UPSTREAM_WINDOW_BYTES * 128;
+/// How often a request in a row is sent anew at once because the connection that it was on took it no more; then it waits.
+pub const AGAIN_MAX: u32 = 3;
+/// How often it is looked for what another task is about to hand over: the end of a short body, what a connection has read.
+pub const LOOKS_MAX: u32 = 8;
+/// What each part of a body counts beside its bytes when it is kept to be sent again, in bytes.
+pub const PART_COST_BYTES: usize = 256;
+/// How long a report of load counts that came with a reply: it is said anew with the next one.
+pub const LOAD_LEASE: Duration = Duration::from_secs(2);

@@ -7,11 +7,12 @@
 
 use crate::account::Book;
 use crate::bounds::{AHEAD_MAX, LINK_QUEUE_MAX, STREAM_AGE};
+use crate::loads::Loads;
 use crate::parked::{Log, ParkedLine};
 use crate::pause::{Pause, Waited};
 use crate::streams::Streams;
 use crate::ticket::Heard;
-use crate::upstream::Pool;
+use crate::upstream::{Pool, Speaks};
 use paracloud_core::ids::{GatewayId, StartId};
 use paracloud_core::migration::gateway::{
     Answer, Effect, Failure, Gateway, Input, Route, Setting, Ticket, Timer,
@@ -37,6 +38,8 @@ pub(crate) enum Verdict {
     Forward(Route),
     /// Answer it.
     Fail(Failure),
+    /// Its client's deadline was over before it could be sent on.
+    Late,
 }
 
 /// The table in force, for those who are not asked about one request: tunnels, streams, slow bodies.
@@ -127,6 +130,8 @@ pub(crate) struct Control {
     stands: AtomicBool,
     pub(crate) streams: Streams,
     pub(crate) pool: Pool,
+    /// What its application reports with its replies.
+    pub(crate) loads: Loads,
     /// Places for messages of WebSockets that wait: as many as there may be requests that do.
     withheld: Semaphore,
 }
@@ -177,6 +182,7 @@ impl Control {
         gateway: GatewayId,
         instance: &str,
         setting: Setting,
+        speaks: Speaks,
         trace: &Path,
         controller: ToController,
         log: Log,
@@ -205,7 +211,8 @@ impl Control {
             gateway,
             stands: AtomicBool::new(false),
             streams: Streams::default(),
-            pool: Pool::default(),
+            pool: Pool::new(speaks),
+            loads: Loads::default(),
             withheld,
         })
     }
@@ -272,6 +279,15 @@ impl Control {
     /// The request has ended, and the machine knows it.
     pub(crate) fn release(&self, ticket: Ticket) {
         self.state().release(ticket);
+    }
+
+    /// The deadline of a request was over before it could be sent on, and the gateway has answered.
+    pub(crate) fn late(&self, ticket: Ticket) {
+        self.input_now(Input::Left(ticket), Some(ticket));
+        let mut state = self.state();
+        state.pause.failed();
+        state.book.saw_if_open(|seen| seen.failed += 1);
+        self.settle(&mut state);
     }
 
     /// The state, unless the machine stands still for a test.
@@ -496,6 +512,7 @@ impl Control {
         let Some(me) = self.me.upgrade() else { return };
         if let Some(route) = now.route.filter(|route| before.route.is_none_or(|it| it.start != route.start)) {
             self.pool.turn(route.start);
+            self.streams.left_for(route.start);
             let ahead = waiting.min(AHEAD_MAX);
             let me = Arc::clone(&me);
             tokio::spawn(async move { me.pool.prepare(route, ahead).await });
@@ -515,6 +532,7 @@ impl Control {
             state.book.open();
         }
         if before.parks && !now.parks {
+            self.streams.stayed();
             state.book.tell_soon();
         }
     }

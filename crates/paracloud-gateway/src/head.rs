@@ -1,7 +1,7 @@
 //! Heads of messages: what a gateway takes off, and what it adds.
 
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use hyper::http::request;
@@ -12,6 +12,10 @@ use std::net::IpAddr;
 
 /// How a gateway's own answer says what became of the request: `not_applied` or `unknown`.
 pub const OUTCOME_HEADER: &str = "paci-outcome";
+/// It was not applied.
+pub(crate) const NOT_APPLIED_OUTCOME: &str = "not_applied";
+/// It may have been.
+pub(crate) const UNKNOWN_OUTCOME: &str = "unknown";
 const NOT_APPLIED: HeaderName = HeaderName::from_static(NOT_APPLIED_HEADER);
 const OUTCOME: HeaderName = HeaderName::from_static(OUTCOME_HEADER);
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -52,6 +56,56 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// How a message came, for those who read on which way it went.
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(if version == Version::HTTP_2 { "2.0 paracloud" } else { "1.1 paracloud" })
+}
+
+/// What HTTP/2 says in its own way, as HTTP/1.1 has it: the host that was asked wins over a `Host`, and cookies stand in one
+/// line (RFC 9113, 8.2.3 and 8.3.1).
+fn from_http2(request: &mut request::Parts) {
+    let headers = &mut request.headers;
+    if let Some(host) = request.uri.authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok()) {
+        headers.insert(HOST, host);
+    }
+    let mut cookies = headers.get_all(COOKIE).iter();
+    if cookies.next().is_some() && cookies.next().is_some() {
+        let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(all) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+            headers.insert(COOKIE, all);
+        }
+    }
+}
+
+/// The same request as HTTP/2 has it: the host stands in its target. `false` if it has none.
+pub(crate) fn to_http2(request: &mut request::Parts) -> bool {
+    let Some(host) = request.headers.remove(HOST) else { return false };
+    let path = request.uri.path_and_query().map_or("/", |it| it.as_str());
+    let uri = Uri::builder().scheme("http").authority(host.as_bytes()).path_and_query(path).build();
+    let Ok(uri) = uri else { return false };
+    request.uri = uri;
+    request.version = Version::HTTP_2;
+    true
+}
+
+/// Whether a client takes trailers.
+pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
+    let said = headers.get_all(TE).iter().filter_map(|it| it.to_str().ok());
+    said.flat_map(|it| it.split(',')).any(|it| it.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// Says to an application that its trailers are taken.
+pub(crate) fn take_trailers(headers: &mut HeaderMap) {
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+}
+
+/// Makes a reply's trailers into those that the client gets: what a gateway alone says is not the application's to say.
+pub(crate) fn trailers(trailers: &mut HeaderMap) {
+    strip(trailers);
+    trailers.remove(NOT_APPLIED);
+    trailers.remove(OUTCOME);
+}
+
 fn switch(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -64,6 +118,10 @@ pub(crate) fn to_application(
     length: Option<u64>,
     handshake: bool,
 ) {
+    let came_as = request.version;
+    if came_as == Version::HTTP_2 {
+        from_http2(request);
+    }
     let headers = &mut request.headers;
     strip(headers);
     // It is answered here, when the body is asked for.
@@ -90,7 +148,7 @@ pub(crate) fn to_application(
         headers.insert(FORWARDED_HOST, host);
     }
     headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-    headers.append(VIA, HeaderValue::from_static("1.1 paracloud"));
+    headers.append(VIA, via(came_as));
     if request.uri.authority().is_some() {
         let path = request.uri.path_and_query().map_or("/", |it| it.as_str());
         request.uri = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
@@ -99,11 +157,11 @@ pub(crate) fn to_application(
 }
 
 /// Makes a reply's head into the one that the client gets.
-pub(crate) fn to_client(status: StatusCode, headers: &mut HeaderMap) {
+pub(crate) fn to_client(status: StatusCode, version: Version, headers: &mut HeaderMap) {
     strip(headers);
     headers.remove(NOT_APPLIED);
     headers.remove(OUTCOME);
-    headers.append(VIA, HeaderValue::from_static("1.1 paracloud"));
+    headers.append(VIA, via(version));
     if status == StatusCode::SWITCHING_PROTOCOLS {
         switch(headers);
     }

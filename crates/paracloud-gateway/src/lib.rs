@@ -25,17 +25,23 @@
 //!   closes its client with 1013.
 
 mod account;
+mod again;
 mod answer;
 mod body;
 mod bounds;
 mod control;
 mod controller;
 mod frames;
+mod grpc;
 mod head;
 mod listener;
+mod loads;
+mod multiplexed;
+mod orca;
 mod parked;
 mod passing;
 mod pause;
+mod preface;
 mod proxy;
 mod room;
 mod side;
@@ -48,6 +54,7 @@ mod websocket;
 pub use bounds::*;
 pub use controller::DEAF;
 pub use head::OUTCOME_HEADER;
+pub use orca::{Load, ORCA_BYTES_MAX, ORCA_NAME_BYTES_MAX, ORCA_NAMES_MAX, ORCA_VALUE_MAX, Refused};
 pub use parked::{End, ParkedLine};
 
 use crate::control::{Control, ToController};
@@ -55,6 +62,7 @@ use crate::parked::Log;
 use crate::proxy::Proxy;
 use crate::room::Room;
 use crate::upload::Waits;
+use crate::upstream::Speaks;
 use paracloud_core::ids::GatewayId;
 use paracloud_substrate::config::{Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
@@ -141,6 +149,8 @@ pub struct Terms {
     pub deaf: Option<PathBuf>,
     /// In place of [`CONNECTIONS_MAX`].
     pub connections_max: u32,
+    /// In place of [`STREAMS_TOTAL_MAX`].
+    pub streams_total_max: u32,
     /// In place of [`REPLAY_BYTES_TOTAL_MAX`].
     pub replay_bytes_total_max: usize,
     /// In place of [`MESSAGES_BYTES_TOTAL_MAX`].
@@ -158,6 +168,7 @@ impl Default for Terms {
         Self {
             deaf: None,
             connections_max: CONNECTIONS_MAX,
+            streams_total_max: STREAMS_TOTAL_MAX,
             replay_bytes_total_max: REPLAY_BYTES_TOTAL_MAX,
             messages_bytes_total_max: MESSAGES_BYTES_TOTAL_MAX,
             body_wait: BODY_WAIT,
@@ -202,12 +213,14 @@ pub async fn run_until(
     let room = Room::new(terms.replay_bytes_total_max);
     let messages = Room::new(terms.messages_bytes_total_max);
     let places = Arc::new(Semaphore::new(terms.connections_max as usize));
+    let streams = Arc::new(Semaphore::new(terms.streams_total_max as usize));
     let mut controls = BTreeMap::new();
     for (app, listener) in listeners {
         let control = Control::new(
             gateway,
             &app.name,
             app.gateway_setting(),
+            Speaks::One,
             &layout.trace(),
             to_controller.clone(),
             log.clone(),
@@ -217,6 +230,7 @@ pub async fn run_until(
             control,
             room: Arc::clone(&room),
             messages: Arc::clone(&messages),
+            streams: Arc::clone(&streams),
             replay_bytes_max: app.parking.replay_bytes_max,
             waits: Waits {
                 body: terms.body_wait,

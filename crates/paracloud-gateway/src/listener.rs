@@ -1,6 +1,9 @@
 //! Where clients connect.
 
+use crate::answer;
 use crate::bounds::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_WAIT, HEADERS_MAX, LISTEN_QUEUE_MAX};
+use crate::multiplexed::{self, Multiplexed, Parted};
+use crate::preface::{Speaks, speaks};
 use crate::proxy::{Client, Proxy};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
@@ -45,7 +48,7 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        let client = Client { address: peer.ip(), _place: Arc::new(place) };
+        let client = Client { address: peer.ip(), _place: Arc::new(place), multiplexed: None };
         tokio::spawn(serve(stream, peer, client, proxy.clone(), ending.clone()));
     }
 }
@@ -66,6 +69,27 @@ async fn serve(
         tracing::debug!(%peer, %error, "a client is gone already");
         return;
     }
+    let spoken = tokio::select! {
+        spoken = tokio::time::timeout(HEAD_WAIT, speaks(&stream)) => spoken,
+        () = until(&mut ending) => return,
+    };
+    let end = match spoken {
+        Ok(Ok(Speaks::One)) => one(stream, client, proxy, ending).await,
+        Ok(Ok(Speaks::Two)) => two(stream, client, proxy, ending).await,
+        Ok(Err(_)) | Err(_) => return tracing::debug!(%peer, "a client said nothing"),
+    };
+    if let Err(error) = end {
+        tracing::debug!(%peer, %error, "a client's connection broke");
+    }
+}
+
+/// Serves a client that speaks HTTP/1.1.
+async fn one(
+    stream: TcpStream,
+    client: Client,
+    proxy: Proxy,
+    mut ending: watch::Receiver<bool>,
+) -> hyper::Result<()> {
     let service = service_fn(|request| {
         let (proxy, client) = (proxy.clone(), client.clone());
         async move { Ok::<_, Infallible>(proxy.serve(client, request).await) }
@@ -79,14 +103,43 @@ async fn serve(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut served = pin!(served);
-    let end = tokio::select! {
+    tokio::select! {
         end = &mut served => end,
         () = until(&mut ending) => {
             served.as_mut().graceful_shutdown();
             served.await
         }
-    };
-    if let Err(error) = end {
-        tracing::debug!(%peer, %error, "a client's connection broke");
     }
+}
+
+/// Serves a client that speaks HTTP/2: each stream is a request.
+async fn two(
+    stream: TcpStream,
+    client: Client,
+    proxy: Proxy,
+    mut ending: watch::Receiver<bool>,
+) -> hyper::Result<()> {
+    let connection = Multiplexed::new();
+    let client = Client { multiplexed: Some(Arc::clone(&connection)), ..client };
+    let service = service_fn(|request| {
+        let (proxy, client) = (proxy.clone(), client.clone());
+        let in_progress =
+            Arc::clone(&proxy.streams).try_acquire_owned().ok().map(|place| connection.begin(place));
+        async move {
+            let response = match &in_progress {
+                Some(_) => proxy.serve(client, request).await,
+                None => answer::to_call(&request, answer::full()),
+            };
+            Ok::<_, Infallible>(response.map(|reply| Parted::new(reply, in_progress)))
+        }
+    });
+    let served = multiplexed::builder().serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    tokio::select! {
+        end = &mut served => return end,
+        () = until(&mut ending) => {}
+        () = connection.told() => {}
+    }
+    served.as_mut().graceful_shutdown();
+    served.await
 }

@@ -2,30 +2,35 @@
 //!
 //! A request without a body, or with a short one of known length, is whole before any byte of it is sent on: a slow
 //! client then never keeps an application's guard, and the request can be sent again as long as it is proved that
-//! nothing was applied. Any other is passed on as it comes and gets one attempt. While a request waits its body stays
+//! nothing was applied. Any other is passed on as it comes and gets one attempt, unless it came over HTTP/2: then it is
+//! kept at the same time, and has more of them for as long as all of it is here. While a request waits its body stays
 //! unread.
 
+use crate::again::Again;
 use crate::answer;
 use crate::body::{Gathering, Outgoing, Reply, Unread, hold};
-use crate::bounds::{REFUSAL_WAIT, REPLY_BYTES_HELD};
+use crate::bounds::{AGAIN_MAX, HEADERS_MAX, REFUSAL_WAIT, REPLY_BYTES_HELD};
 use crate::control::{Control, Verdict};
+use crate::grpc;
 use crate::head;
-use crate::passing::Passing;
+use crate::multiplexed::Multiplexed;
+use crate::passing::{Begun, Passing};
 use crate::room::Room;
-use crate::streams::{Cut, Streams};
+use crate::streams::{Cut, Streams, Way};
 use crate::ticket::{Ticketed, Witness};
-use crate::upload::{Upload, Waits, given_up};
-use crate::upstream::{Broken, Connection};
+use crate::upload::{Source, Upload, Waits, given_up};
+use crate::upstream::{Broken, Coming, Connection, Looked, Speaks};
 use crate::websocket::Tunnel;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::http::request;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use paracloud_core::migration::gateway::{Answer, Failure, Route};
 use std::net::IpAddr;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// What serves the clients of one instance.
 #[derive(Debug, Clone)]
@@ -36,6 +41,8 @@ pub(crate) struct Proxy {
     /// For messages of WebSockets. Shared by all instances of the gateway, and apart from that of bodies: whoever sends
     /// these keeps no room from those.
     pub(crate) messages: Arc<Room>,
+    /// Places for requests that come over HTTP/2. Shared by all instances of the gateway.
+    pub(crate) streams: Arc<Semaphore>,
     /// The most of one body that is kept, in bytes.
     pub(crate) replay_bytes_max: u32,
     /// How long clients and applications are waited for.
@@ -48,6 +55,8 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
     /// Its place among the connections, for as long as anybody has it: a tunnel keeps it.
     pub(crate) _place: Arc<OwnedSemaphorePermit>,
+    /// What it is, if it speaks HTTP/2.
+    pub(crate) multiplexed: Option<Arc<Multiplexed>>,
 }
 
 /// A request's body.
@@ -56,10 +65,30 @@ enum Content {
     Whole(Bytes),
     Unread(Box<Gathering>),
     Upload(Option<Incoming>),
+    Again(Again),
+}
+
+impl Content {
+    /// Whether there may be another attempt.
+    fn is_kept(&self) -> bool {
+        match self {
+            Self::Whole(_) | Self::Unread(_) => true,
+            Self::Upload(_) => false,
+            Self::Again(again) => again.is_kept(),
+        }
+    }
+}
+
+/// A request on its way.
+struct Passed {
+    parts: request::Parts,
+    /// When its client waits no longer, if it has said so.
+    deadline: Option<Instant>,
+    client: Option<Arc<Multiplexed>>,
 }
 
 /// An attempt that the application answered.
-type Replied = (Connection, Response<Incoming>);
+type Replied = (Connection, Response<Coming>);
 
 /// How an attempt ended without an answer.
 enum Unserved {
@@ -71,28 +100,65 @@ enum Unserved {
 
 impl Proxy {
     /// Serves one request.
-    pub(crate) async fn serve(&self, client: Client, mut request: Request<Incoming>) -> Response<Reply> {
+    pub(crate) async fn serve(&self, client: Client, request: Request<Incoming>) -> Response<Reply> {
+        if !grpc::is_call(request.version(), request.headers()) {
+            return self.answer(client, request, None).await;
+        }
+        let response = match grpc::timeout(request.headers()) {
+            Ok(timeout) => self.answer(client, request, Some(timeout)).await,
+            Err(malformed) => answer::refused(StatusCode::BAD_REQUEST, &malformed),
+        };
+        grpc::to_call(response)
+    }
+
+    /// Answers one request; with `call`, a gRPC one, with the time that its client gives it.
+    async fn answer(
+        &self,
+        client: Client,
+        mut request: Request<Incoming>,
+        call: Option<Option<Duration>>,
+    ) -> Response<Reply> {
         if request.method() == Method::CONNECT {
             return answer::refused(StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy");
         }
+        if request.headers().len() > HEADERS_MAX {
+            let many = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return answer::refused(many, "a request has too many headers");
+        }
+        let deadline = call.flatten().and_then(|timeout| Instant::now().checked_add(timeout));
         let upgrade = hyper::upgrade::on(&mut request);
         let (mut parts, incoming) = request.into_parts();
+        let is_two = parts.version == Version::HTTP_2;
         let handshake = head::is_handshake(&parts);
         let length = incoming.size_hint().exact();
+        let takes_trailers = head::takes_trailers(&parts.headers);
         head::to_application(&mut parts, client.address, length, handshake);
         parts.extensions.clear();
-        let content = match self.content(incoming, length).await {
+        if self.control.pool.speaks() == Speaks::Two {
+            if handshake {
+                let why = "this application speaks HTTP/2, on which no WebSocket is passed on to it";
+                return answer::refused(StatusCode::NOT_IMPLEMENTED, why);
+            }
+            if !head::to_http2(&mut parts) {
+                return answer::refused(StatusCode::BAD_REQUEST, "a request needs a `Host`");
+            }
+            if takes_trailers {
+                head::take_trailers(&mut parts.headers);
+            }
+        }
+        let content = match self.content(incoming, length, is_two).await {
             Ok(content) => content,
             Err(answer) => return answer,
         };
-        let served = self.forward(&parts, content).await;
+        let mut passed = Passed { parts, deadline, client: client.multiplexed.clone() };
+        let served = self.forward(&mut passed, content).await;
         let (connection, response, request) = match served {
             Ok(served) => served,
             Err(answer) => return answer,
         };
         if handshake && response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (mut parts, _) = response.into_parts();
-            head::to_client(parts.status, &mut parts.headers);
+            head::to_client(parts.status, parts.version, &mut parts.headers);
             let tunnel = Tunnel {
                 counted: self.control.websocket(connection.start()),
                 control: Arc::clone(&self.control),
@@ -104,13 +170,24 @@ impl Proxy {
             tokio::spawn(tunnel.run(upgrade, connection));
             return Response::from_parts(parts, Reply::held(Bytes::new()));
         }
-        self.pass(connection, response, request).await
+        let way = Way { start: connection.start(), client: passed.client };
+        self.pass(connection, response, request, way, call.is_some()).await
     }
 
     /// What kind of body it is; a short one is read now if it would be sent on at once.
-    async fn content(&self, incoming: Incoming, length: Option<u64>) -> Result<Content, Response<Reply>> {
+    async fn content(
+        &self,
+        incoming: Incoming,
+        length: Option<u64>,
+        is_two: bool,
+    ) -> Result<Content, Response<Reply>> {
         if incoming.is_end_stream() {
             return Ok(Content::Whole(Bytes::new()));
+        }
+        if length.is_none() && is_two {
+            let again = Again::new(incoming, self.room.none(), self.replay_bytes_max as usize);
+            let whole = if self.control.is_open() { again.look().await } else { None };
+            return Ok(whole.map_or(Content::Again(again), Content::Whole));
         }
         let short = length.filter(|length| *length <= u64::from(self.replay_bytes_max));
         let room = short.and_then(|length| self.room.take(usize::try_from(length).ok()?));
@@ -125,10 +202,10 @@ impl Proxy {
     /// Sends it on until somebody answers.
     async fn forward(
         &self,
-        parts: &request::Parts,
+        passed: &mut Passed,
         mut content: Content,
-    ) -> Result<(Connection, Response<Incoming>, Ticketed), Response<Reply>> {
-        let (mut ticketed, mut verdict) = Ticketed::arrive(&self.control).await;
+    ) -> Result<(Connection, Response<Coming>, Ticketed), Response<Reply>> {
+        let (mut ticketed, mut verdict) = Ticketed::arrive(&self.control, passed.deadline).await;
         let mut reason = None;
         loop {
             let route = match verdict {
@@ -136,6 +213,10 @@ impl Proxy {
                 Verdict::Fail(failure) => {
                     ticketed.failed();
                     return Err(answer::failure(failure, reason));
+                }
+                Verdict::Late => {
+                    ticketed.late();
+                    return Err(answer::late());
                 }
             };
             if let Content::Unread(gathering) = &mut content {
@@ -150,11 +231,25 @@ impl Proxy {
                     }
                 }
             }
-            if let Content::Upload(Some(_)) = &content {
-                ticketed.uploads();
+            match &content {
+                Content::Again(again) => match again.whole() {
+                    Some(bytes) => content = Content::Whole(bytes),
+                    None => ticketed.uploads(),
+                },
+                Content::Upload(Some(_)) => ticketed.uploads(),
+                Content::Upload(None) | Content::Whole(_) | Content::Unread(_) => {}
+            }
+            match ticketed.time_left() {
+                Some(Duration::ZERO) => {
+                    ticketed.late();
+                    return Err(answer::late());
+                }
+                // The application is not told of time that was waited away.
+                Some(left) => _ = passed.parts.headers.insert(grpc::TIMEOUT, grpc::left(left)),
+                None => {}
             }
             let witness = ticketed.witness();
-            let attempt = self.attempt(route, parts, &mut content, &witness);
+            let attempt = self.attempt(route, passed, &mut content, &witness);
             let attempt = ticketed.alongside(attempt).await;
             let answer = match attempt {
                 Ok((connection, response)) => {
@@ -194,14 +289,15 @@ impl Proxy {
     async fn attempt(
         &self,
         route: Route,
-        parts: &request::Parts,
+        passed: &Passed,
         content: &mut Content,
         witness: &Witness,
     ) -> Result<Replied, Unserved> {
+        let mut again = 0;
         loop {
             // An upload has one attempt, which must not meet a connection that was closed meanwhile.
             let connection = match content {
-                Content::Upload(_) => self.control.pool.open(route).await,
+                Content::Upload(_) | Content::Again(_) => self.control.pool.open(route).await,
                 Content::Whole(_) | Content::Unread(_) => self.control.pool.take(route).await,
             };
             let mut connection = match connection {
@@ -211,32 +307,37 @@ impl Proxy {
                     return Err(Unserved::Refused(Answer::NotApplied));
                 }
             };
-            let (body, upload) = match content {
-                Content::Whole(bytes) => (Outgoing::Whole(bytes.clone()), None),
+            let source = match content {
+                Content::Whole(_) => None,
                 Content::Unread(_) => return Err(Unserved::Refused(Answer::NotApplied)),
-                Content::Upload(incoming) => {
-                    let Some(incoming) = incoming.take() else {
-                        return Err(Unserved::Refused(Answer::Spent));
-                    };
+                Content::Upload(incoming) => Some(incoming.take().map(Source::Once)),
+                Content::Again(again) => Some(again.begin().map(Source::Again)),
+            };
+            let (body, upload) = match (source, &*content) {
+                (Some(None), _) => return Err(Unserved::Refused(Answer::Spent)),
+                (Some(Some(source)), _) => {
                     let (sender, cut) = oneshot::channel();
-                    let stream = Streams::begin(&self.control, false, Cut::Upload(sender));
-                    let (upload, pace) = Upload::begin(incoming, stream);
+                    let way = Way { start: route.start, client: passed.client.clone() };
+                    let stream = Streams::begin(&self.control, false, way, Cut::Upload(sender));
+                    let (upload, pace) = Upload::begin(source, stream);
                     (Outgoing::Upload(upload), Some((cut, pace)))
                 }
+                (None, Content::Whole(bytes)) => (Outgoing::Whole(bytes.clone()), None),
+                (None, _) => return Err(Unserved::Refused(Answer::NotApplied)),
             };
-            let may_repeat = upload.is_none();
-            let was_used = connection.is_used();
-            let request = Request::from_parts(parts.clone(), body);
+            // On a shared connection there is no end to what others do meanwhile.
+            let may_be_tried = connection.is_used() && (!connection.is_shared() || again < AGAIN_MAX);
+            again += 1;
+            let request = Request::from_parts(passed.parts.clone(), body);
             let exchanged = tokio::select! {
                 biased;
                 exchanged = connection.exchange(request, witness) => exchanged,
                 why = given_up(upload, self.waits) => return Err(Unserved::Lost(why)),
             };
             return match exchanged {
-                Ok(response) => self.judge(route, connection, response, may_repeat).await,
-                Err(Broken::Unsent) if may_repeat && was_used => continue,
-                Err(Broken::Unsent) if may_repeat => Err(Unserved::Refused(Answer::NotApplied)),
-                Err(Broken::Unsent) => Err(Unserved::Refused(Answer::Spent)),
+                Ok(response) => self.judge(route, connection, response, content).await,
+                Err(Broken::Unsent) if content.is_kept() && may_be_tried => continue,
+                Err(Broken::Unsent | Broken::Refused) => Err(refused(content)),
                 Err(Broken::Sent(error)) => {
                     tracing::debug!(instance = self.control.instance(), ?error, "no answer");
                     Err(Unserved::Refused(Answer::Lost))
@@ -250,8 +351,8 @@ impl Proxy {
         &self,
         route: Route,
         mut connection: Connection,
-        response: Response<Incoming>,
-        may_repeat: bool,
+        response: Response<Coming>,
+        content: &Content,
     ) -> Result<Replied, Unserved> {
         if !head::is_not_applied(response.status(), response.headers(), route.incarnation) {
             return Ok((connection, response));
@@ -262,28 +363,46 @@ impl Proxy {
         if is_short && let Ok(Ok(_)) = tokio::time::timeout(REFUSAL_WAIT, hold(&mut connection, body)).await {
             self.control.pool.give(connection);
         }
-        Err(Unserved::Refused(if may_repeat { Answer::NotApplied } else { Answer::Spent }))
+        Err(refused(content))
     }
 
     /// Passes a reply on.
     async fn pass(
         &self,
         mut connection: Connection,
-        response: Response<Incoming>,
+        response: Response<Coming>,
         mut request: Ticketed,
+        way: Way,
+        is_call: bool,
     ) -> Response<Reply> {
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
         let length = body.size_hint().exact();
         let endless = is_event_stream(&parts.headers);
-        head::to_client(parts.status, &mut parts.headers);
+        head::to_client(parts.status, parts.version, &mut parts.headers);
+        self.control.loads.head(&mut parts.headers, connection.start());
         if body.is_end_stream() {
             self.control.pool.give(connection);
             request.replied();
             return Response::from_parts(parts, Reply::held(Bytes::new()));
         }
-        if length.is_none_or(|length| length > REPLY_BYTES_HELD) {
-            let passing = Passing::begin(connection, body, request, endless);
-            return Response::from_parts(parts, Reply::Passing(passing));
+        // The end of a call stands in its trailers, whatever was said of its length.
+        if is_call || length.is_none_or(|length| length > REPLY_BYTES_HELD) {
+            let first = match &mut body {
+                Coming::Two(stream) if (is_call || length.is_none()) && !endless => stream.look().await,
+                Coming::One(_) | Coming::Two(_) => Looked::default(),
+            };
+            if let Looked { bytes, end: Some(trailers) } = first {
+                let trailers = trailers.map(|mut trailers| {
+                    head::trailers(&mut trailers);
+                    self.control.loads.read(&trailers, connection.start());
+                    trailers
+                });
+                request.replied();
+                return Response::from_parts(parts, Reply::Trailed(bytes, trailers));
+            }
+            let first = Some(first.bytes).filter(|bytes| !bytes.is_empty());
+            let begun = Begun { connection, first, rest: body, endless, is_call };
+            return Response::from_parts(parts, Reply::Passing(Passing::begin(begun, request, way)));
         }
         let held = tokio::time::timeout(self.waits.reply, hold(&mut connection, body));
         if let Ok(Ok(bytes)) = request.alongside(held).await {
@@ -293,11 +412,16 @@ impl Proxy {
         }
         let failure = match request.answered(Answer::Lost).await {
             Verdict::Fail(failure) => failure,
-            Verdict::Forward(_) => Failure::Unknown,
+            Verdict::Forward(_) | Verdict::Late => Failure::Unknown,
         };
         request.failed();
         answer::failure(failure, Some("the answer broke off; the request may have been applied"))
     }
+}
+
+/// The proof that nothing was applied, and whether there may be another attempt.
+fn refused(content: &Content) -> Unserved {
+    Unserved::Refused(if content.is_kept() { Answer::NotApplied } else { Answer::Spent })
 }
 
 fn unread(unread: Unread) -> Response<Reply> {

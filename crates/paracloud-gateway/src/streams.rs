@@ -2,11 +2,14 @@
 //!
 //! They keep no instance from moving. When the coordinator says that a park is near, the gateway waits for the last
 //! of them and says so; when a table parks, those that are still there are cut: the connection to the application is
-//! dropped at once, and the client sees its body end early or is answered with the reason.
+//! dropped at once, and the client sees its body end early or is answered with the reason. A client whose HTTP/2
+//! connection had such a stream is told to go once its process has left, and not at all after a move that was called off.
 
 use crate::bounds::STREAM_AGE;
 use crate::control::Control;
+use crate::multiplexed::Multiplexed;
 use crate::passing::Passing;
+use paracloud_core::ids::StartId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -23,6 +26,8 @@ pub(crate) struct Streams(Mutex<Inner>);
 struct Inner {
     next: u64,
     live: BTreeMap<u64, Entry>,
+    /// HTTP/2 connections of which a stream was cut while the table parks, by number, and the process it led to.
+    cut: BTreeMap<u64, (Weak<Multiplexed>, StartId)>,
 }
 
 #[derive(Debug)]
@@ -30,7 +35,17 @@ struct Entry {
     since: Instant,
     /// It says of itself that it goes on for long.
     endless: bool,
+    way: Way,
     cut: Cut,
+}
+
+/// Whose stream it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    /// The process it leads to.
+    pub(crate) start: StartId,
+    /// The client's connection, if it is an HTTP/2 one.
+    pub(crate) client: Option<Arc<Multiplexed>>,
 }
 
 /// How a stream is cut.
@@ -60,13 +75,29 @@ impl Streams {
     }
 
     /// A stream begins.
-    pub(crate) fn begin(control: &Arc<Control>, endless: bool, cut: Cut) -> Stream {
+    pub(crate) fn begin(control: &Arc<Control>, endless: bool, way: Way, cut: Cut) -> Stream {
         let mut inner = control.streams.inner();
         inner.next += 1;
         let number = inner.next;
-        inner.live.insert(number, Entry { since: Instant::now(), endless, cut });
+        inner.live.insert(number, Entry { since: Instant::now(), endless, way, cut });
         drop(inner);
         Stream { control: Arc::clone(control), number }
+    }
+
+    /// This process is the one from now on: tells the clients to go that had a stream to another one, or still have.
+    pub(crate) fn left_for(&self, route: StartId) {
+        let mut inner = self.inner();
+        let cut = std::mem::take(&mut inner.cut);
+        let live = inner.live.values().filter(|entry| entry.way.start != route);
+        let live: Vec<_> = live.filter_map(|entry| entry.way.client.clone()).collect();
+        drop(inner);
+        let cut = cut.into_values().filter(|(_, start)| *start != route).filter_map(|(it, _)| it.upgrade());
+        cut.chain(live).for_each(|client| client.go());
+    }
+
+    /// The process stays: no client has to go.
+    pub(crate) fn stayed(&self) {
+        self.inner().cut.clear();
     }
 
     /// Cuts those that have lasted. The answer says when the next one will have.
@@ -77,6 +108,11 @@ impl Streams {
         let old: Vec<u64> =
             inner.live.iter().filter(|(_, it)| is_old(it)).map(|(number, _)| *number).collect();
         let cut: Vec<Entry> = old.iter().filter_map(|number| inner.live.remove(number)).collect();
+        for Way { start, client } in cut.iter().map(|entry| &entry.way) {
+            if let Some(client) = client {
+                inner.cut.insert(client.number(), (Arc::downgrade(client), *start));
+            }
+        }
         let next = inner.live.values().map(|entry| entry.since + STREAM_AGE).min();
         drop(inner);
         if !cut.is_empty() {

@@ -5,8 +5,9 @@ use crate::parked::{End, ParkedLine, micros, unix_us};
 use paracloud_core::migration::gateway::{Answer, Failure, Input, Ticket, Timer};
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 
 /// What an input meant for the request it was about.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub(crate) struct Ticketed {
     waits_since: Option<(Instant, u64)>,
     /// When its wait has to end. Taken when the timer fires.
     bound: Option<Instant>,
+    /// When its client waits no longer, if it has said so.
+    deadline: Option<Instant>,
     /// The bound was reached: the attempt is the last one.
     is_last: bool,
     /// When the first byte of the attempt was sent.
@@ -40,14 +43,16 @@ pub(crate) struct Ticketed {
 }
 
 impl Ticketed {
-    /// A request comes. Returns when it is known what to do with it: after its wait, if it has to wait.
-    pub(crate) async fn arrive(control: &Arc<Control>) -> (Self, Verdict) {
+    /// A request comes. Returns when it is known what to do with it: after its wait, if it has to wait, and at its deadline
+    /// at the latest.
+    pub(crate) async fn arrive(control: &Arc<Control>, deadline: Option<Instant>) -> (Self, Verdict) {
         let (ticket, heard) = control.arrived().await;
         let mut request = Self {
             control: Arc::clone(control),
             ticket,
             waits_since: None,
             bound: None,
+            deadline,
             is_last: false,
             sent_on: Arc::default(),
             released: false,
@@ -76,7 +81,14 @@ impl Ticketed {
             return verdict;
         }
         let Some(waits) = heard.waits else { return Verdict::Fail(Failure::NotApplied) };
-        self.alongside(waits).await.unwrap_or(Verdict::Fail(Failure::NotApplied))
+        let verdict = match self.deadline {
+            None => self.alongside(waits).await,
+            Some(deadline) => match timeout_at(deadline.into(), self.alongside(waits)).await {
+                Ok(verdict) => verdict,
+                Err(_) => return Verdict::Late,
+            },
+        };
+        verdict.unwrap_or(Verdict::Fail(Failure::NotApplied))
     }
 
     /// Waits for something, and tells the machine when the request has waited as long as it may.
@@ -167,6 +179,18 @@ impl Ticketed {
         self.ended = true;
         self.control.release(self.ticket);
         self.log(End::Failed);
+    }
+
+    /// The gateway answered, because the client waits no longer.
+    pub(crate) fn late(mut self) {
+        self.ended = true;
+        self.log(End::Failed);
+        self.control.late(self.ticket);
+    }
+
+    /// How long its client still waits, if it has said so.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     fn log(&self, end: End) {

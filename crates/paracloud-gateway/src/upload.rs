@@ -4,9 +4,11 @@
 //! the application would take more, when the application takes nothing on, or when all was handed over and no reply
 //! begins.
 
+use crate::again::Attempt;
+use crate::body::BodyError;
 use crate::streams::{CUT, Stream};
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -39,10 +41,37 @@ enum Turn {
     Application(Instant),
 }
 
+/// Where an upload comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// From its client, once.
+    Once(Incoming),
+    /// From what was kept of it, then from its client.
+    Again(Attempt),
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Once(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::from))),
+            Self::Again(attempt) => attempt.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Once(incoming) => incoming.is_end_stream(),
+            Self::Again(attempt) => attempt.is_end_stream(),
+        }
+    }
+}
+
 /// A body that is passed on as it comes. It is a stream until it ends.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    incoming: Incoming,
+    source: Source,
     stream: Option<Stream>,
     turn: watch::Sender<Turn>,
 }
@@ -53,22 +82,30 @@ pub(crate) struct Pace(watch::Receiver<Turn>);
 
 impl Upload {
     /// Nothing has passed yet.
-    pub(crate) fn begin(incoming: Incoming, stream: Stream) -> (Self, Pace) {
+    pub(crate) fn begin(source: Source, stream: Stream) -> (Self, Pace) {
         let (turn, pace) = watch::channel(Turn::Application(Instant::now()));
-        (Self { incoming, stream: Some(stream), turn }, Pace(pace))
+        (Self { source, stream: Some(stream), turn }, Pace(pace))
     }
 
-    /// The body as it comes from the client.
-    pub(crate) fn incoming(&self) -> &Incoming {
-        &self.incoming
+    /// Whether all of it was passed on.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.source.is_end_stream()
+    }
+
+    /// How long it is, if its client has said so.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Once(incoming) => incoming.size_hint(),
+            Source::Again(_) => SizeHint::new(),
+        }
     }
 
     /// The next part, for the application.
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(frame) = self.source.poll_frame(cx) else {
             self.turn.send_if_modified(|turn| {
                 let begins = matches!(turn, Turn::Application(_));
                 if begins {
@@ -79,7 +116,7 @@ impl Upload {
             return Poll::Pending;
         };
         self.turn.send_replace(Turn::Application(Instant::now()));
-        if frame.is_none() || self.incoming.is_end_stream() {
+        if frame.is_none() || self.source.is_end_stream() {
             self.stream = None;
         }
         Poll::Ready(frame)

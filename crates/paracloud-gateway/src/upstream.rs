@@ -1,190 +1,125 @@
 //! Connections to an application.
 //!
-//! A connection is driven by the request that uses it, in that request's own task: no other task has to be woken. One
-//! that is not used is not driven either, so it is looked at before it is used again: a server that closed it
-//! meanwhile is noticed there. Bytes are counted where they are written and read, so that "nothing was sent" is a fact
-//! and no guess.
+//! | | |
+//! |---|---|
+//! | [`one`] | HTTP/1.1: a connection is one request's, driven by it |
+//! | [`two`] | HTTP/2: a connection is many requests', driven by a task of its own |
+//! | [`shared`] | the socket of such a one |
+//! | [`pump`] | an upload on such a one |
+//!
+//! What was sent is a fact and no guess: an HTTP/1.1 connection counts its bytes, and of HTTP/2 the application itself says
+//! which streams it has not looked at.
+
+mod one;
+mod pump;
+mod shared;
+mod two;
 
 use crate::body::{BodyError, Outgoing};
-use crate::bounds::{CONNECT_WAIT, HEAD_BYTES_MAX, HEADERS_MAX, IDLE_MAX, IDLE_WAIT};
+use crate::bounds::{IDLE_MAX, IDLE_WAIT, UPSTREAM_CONNECTIONS_MAX};
 use crate::ticket::Witness;
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming};
-use hyper::client::conn::http1::{Builder, Connection as Driver, SendRequest};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{HeaderMap, Request, Response};
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::gateway::Route;
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A socket that counts what is written to it and read from it.
+/// A connection to one process, or one request's part of it.
 #[derive(Debug)]
-struct Counted {
-    stream: TcpStream,
-    bytes: Arc<Count>,
-}
-
-#[derive(Debug, Default)]
-struct Count {
-    written: AtomicU64,
-    read: AtomicU64,
-}
-
-impl Counted {
-    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(bytes)) = written {
-            self.bytes.written.fetch_add(bytes as u64, Ordering::Relaxed);
-        }
-        written
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.bytes.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
-        read
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.count(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.count(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// A connection to one process.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    sender: SendRequest<Outgoing>,
-    driver: Box<Driver<TokioIo<Counted>, Outgoing>>,
-    /// The driver is done: with the connection, or with HTTP on it.
-    is_over: bool,
-    bytes: Arc<Count>,
-    start: StartId,
-    /// Whether another request may use it.
-    keeps: bool,
-    /// Whether it carried a request before.
-    used: bool,
-    idle_since: Instant,
+pub(crate) enum Connection {
+    /// All of it.
+    One(one::Connection),
+    /// A stream of it.
+    Two(two::Exchange),
 }
 
 /// Why an exchange has no reply.
 #[derive(Debug)]
 pub(crate) enum Broken {
-    /// Nothing was sent.
+    /// Nothing was sent, or the application says that it has not looked at it.
     Unsent,
-    /// Something was; and why, if it is known.
-    Sent(Option<hyper::Error>),
+    /// The application says so of this request alone: it has too much to do.
+    Refused,
+    /// Something was sent; and why, if it is known.
+    Sent(Option<BodyError>),
+}
+
+/// The body of a reply, as it comes.
+#[derive(Debug)]
+pub(crate) enum Coming {
+    /// Over HTTP/1.1.
+    One(Incoming),
+    /// Over HTTP/2.
+    Two(two::Stream),
+}
+
+/// What came of a reply already.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// So much.
+    pub(crate) bytes: Bytes,
+    /// And that is all, with its trailers, if it has some.
+    pub(crate) end: Option<Option<Box<HeaderMap>>>,
+}
+
+impl Coming {
+    /// Whether all of it came.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::One(reply) => reply.is_end_stream(),
+            Self::Two(reply) => reply.is_end_stream(),
+        }
+    }
+
+    /// How long it is.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::One(reply) => reply.size_hint(),
+            Self::Two(reply) => reply.size_hint(),
+        }
+    }
 }
 
 impl Connection {
-    /// Dials the process of a route.
-    ///
-    /// # Errors
-    /// Nobody accepts.
-    async fn open(route: Route) -> io::Result<Self> {
-        let stream = tokio::time::timeout(CONNECT_WAIT, TcpStream::connect(route.address)).await??;
-        stream.set_nodelay(true)?;
-        let bytes = Arc::new(Count::default());
-        let counted = Counted { stream, bytes: Arc::clone(&bytes) };
-        let (sender, driver) = Builder::new()
-            .max_buf_size(2 * HEAD_BYTES_MAX)
-            .max_header_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
-            .handshake(TokioIo::new(counted))
-            .await
-            .map_err(io::Error::other)?;
-        let idle_since = Instant::now();
-        Ok(Self {
-            sender,
-            driver: Box::new(driver),
-            is_over: false,
-            bytes,
-            start: route.start,
-            keeps: true,
-            used: false,
-            idle_since,
-        })
-    }
-
-    /// Moves bytes on, both ways.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.is_over
-            && let Poll::Ready(end) = Pin::new(&mut *self.driver).poll(cx)
-        {
-            if let Err(error) = end {
-                tracing::debug!(%error, "a connection to an application broke");
-            }
-            self.is_over = true;
-        }
-    }
-
     /// The next part of a reply's body. Nothing comes of a connection that is over but what came before.
     pub(crate) fn poll_body(
         &mut self,
-        reply: &mut Incoming,
+        reply: &mut Coming,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.drive(cx);
-        let frame = Pin::new(reply).poll_frame(cx);
-        if frame.is_pending() && self.is_over {
-            return Poll::Ready(Some(Err(BodyError::Over)));
+        match (self, reply) {
+            (Self::One(connection), Coming::One(reply)) => connection.poll_body(reply, cx),
+            (_, Coming::Two(reply)) => reply.poll_frame(cx),
+            (Self::Two(_), Coming::One(reply)) => {
+                Pin::new(reply).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::from)))
+            }
         }
-        frame.map(|frame| frame.map(|frame| frame.map_err(BodyError::from)))
-    }
-
-    /// Whether it can be used, looked at now.
-    async fn is_usable(&mut self) -> bool {
-        std::future::poll_fn(|cx| {
-            self.drive(cx);
-            Poll::Ready(!self.is_over && self.sender.is_ready())
-        })
-        .await
     }
 
     /// The process it leads to.
     pub(crate) fn start(&self) -> StartId {
-        self.start
+        match self {
+            Self::One(connection) => connection.start(),
+            Self::Two(exchange) => exchange.start(),
+        }
     }
 
     /// Whether it carried a request before.
     pub(crate) fn is_used(&self) -> bool {
-        self.used
+        match self {
+            Self::One(connection) => connection.is_used(),
+            Self::Two(exchange) => exchange.is_used(),
+        }
+    }
+
+    /// Whether others have their requests on it too.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Two(_))
     }
 
     /// Sends a request and returns when the head of its reply is here. `witness` hears of its first byte, and of the
@@ -196,177 +131,183 @@ impl Connection {
         &mut self,
         request: Request<Outgoing>,
         witness: &Witness,
-    ) -> Result<Response<Incoming>, Broken> {
-        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        let (written, read) = (count(&self.bytes.written), count(&self.bytes.read));
-        self.used = true;
-        self.keeps = !matches!(request.body(), Outgoing::Upload(_));
-        let mut reply = pin!(self.sender.try_send_request(request));
-        let (mut sent, mut replied) = (false, false);
-        std::future::poll_fn(|cx| {
-            self.drive(cx);
-            if !sent && count(&self.bytes.written) > written {
-                sent = true;
-                witness.sent_on();
+    ) -> Result<Response<Coming>, Broken> {
+        match self {
+            Self::One(connection) => {
+                connection.exchange(request, witness).await.map(|response| response.map(Coming::One))
             }
-            if !replied && count(&self.bytes.read) > read {
-                replied = true;
-                witness.replied();
-            }
-            Poll::Ready(match reply.as_mut().poll(cx) {
-                Poll::Ready(Ok(reply)) => Ok(reply),
-                // A driver that is over says nothing to a request that it never took.
-                Poll::Pending if !self.is_over => return Poll::Pending,
-                Poll::Pending | Poll::Ready(Err(_)) if !sent => Err(Broken::Unsent),
-                Poll::Pending => Err(Broken::Sent(None)),
-                Poll::Ready(Err(error)) => Err(Broken::Sent(Some(error.into_error()))),
-            })
-        })
-        .await
-    }
-
-    /// After a reply with status 101: the socket, and what was read beyond the head.
-    pub(crate) async fn into_stream(mut self) -> (TcpStream, Bytes) {
-        // HTTP ends with the switch.
-        std::future::poll_fn(|cx| {
-            self.drive(cx);
-            if self.is_over { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        let parts = self.driver.into_parts();
-        (parts.io.into_inner().stream, parts.read_buf)
-    }
-}
-
-/// Connections to the process of the current route that nobody uses.
-#[derive(Debug, Default)]
-pub(crate) struct Pool(Mutex<Idle>);
-
-#[derive(Debug, Default)]
-struct Idle {
-    start: Option<StartId>,
-    connections: Vec<Connection>,
-}
-
-impl Pool {
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Forgets the connections to other processes.
-    pub(crate) fn turn(&self, start: StartId) {
-        let mut idle = self.idle();
-        idle.start = Some(start);
-        idle.connections.retain(|connection| connection.start == start);
-    }
-
-    /// Opens connections before they are needed.
-    pub(crate) async fn prepare(&self, route: Route, ahead: usize) {
-        for _ in 0..ahead {
-            match Connection::open(route).await {
-                Ok(connection) => self.give(connection),
-                Err(error) => {
-                    return tracing::debug!(%error, address = %route.address, "not yet to be reached");
-                }
+            Self::Two(exchange) => {
+                exchange.exchange(request, witness).await.map(|response| response.map(Coming::Two))
             }
         }
     }
 
-    /// A connection that nobody uses, or a new one.
+    /// After a reply with status 101: the socket, and what was read beyond the head. There is none of HTTP/2.
+    pub(crate) async fn into_stream(self) -> Option<(TcpStream, Bytes)> {
+        match self {
+            Self::One(connection) => Some(connection.into_stream().await),
+            Self::Two(_) => None,
+        }
+    }
+}
+
+/// What an application speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// HTTP/1.1.
+    #[default]
+    One,
+    /// HTTP/2, from the first byte.
+    Two,
+}
+
+/// Connections to the process of the current route that may be used.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    speaks: Speaks,
+    open: Mutex<Open>,
+    /// Who has it opens a shared connection; whoever waits for it meanwhile uses that one.
+    opening: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    start: Option<StartId>,
+    /// Those that nobody uses.
+    idle: Vec<one::Connection>,
+    shared: Vec<Arc<two::Connection>>,
+}
+
+impl Pool {
+    /// To an application that speaks this.
+    pub(crate) fn new(speaks: Speaks) -> Self {
+        Self { speaks, ..Self::default() }
+    }
+
+    /// What the application speaks.
+    pub(crate) fn speaks(&self) -> Speaks {
+        self.speaks
+    }
+
+    fn state(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the connections to other processes: shared ones end with their last request.
+    pub(crate) fn turn(&self, start: StartId) {
+        let mut open = self.state();
+        open.start = Some(start);
+        open.idle.retain(|connection| connection.start() == start);
+        open.shared.retain(|connection| connection.start() == start);
+    }
+
+    /// Opens connections before they are needed; of shared ones, one.
+    pub(crate) async fn prepare(&self, route: Route, ahead: usize) {
+        let prepared = match self.speaks {
+            Speaks::One => self.prepare_idle(route, ahead).await,
+            Speaks::Two if ahead > 0 => self.take_shared(route).await.map(drop),
+            Speaks::Two => Ok(()),
+        };
+        if let Err(error) = prepared {
+            tracing::debug!(%error, address = %route.address, "not yet to be reached");
+        }
+    }
+
+    async fn prepare_idle(&self, route: Route, ahead: usize) -> io::Result<()> {
+        for _ in 0..ahead {
+            self.give(Connection::One(one::Connection::open(route).await?));
+        }
+        Ok(())
+    }
+
+    /// A connection that nobody uses, or a new one, or a place on a shared one.
     ///
     /// # Errors
     /// Nobody accepts.
     pub(crate) async fn take(&self, route: Route) -> io::Result<Connection> {
-        while let Some(mut connection) = self.idle_one(route) {
-            if connection.idle_since.elapsed() < IDLE_WAIT && connection.is_usable().await {
-                return Ok(connection);
+        match self.speaks {
+            Speaks::One => {
+                while let Some(mut connection) = self.idle_one(route) {
+                    if connection.idle_for() < IDLE_WAIT && connection.is_usable().await {
+                        return Ok(Connection::One(connection));
+                    }
+                }
+                self.open(route).await
             }
+            Speaks::Two => self.take_shared(route).await.map(Connection::Two),
         }
-        self.open(route).await
     }
 
-    /// A new connection.
+    /// A connection that cannot have been closed meanwhile: a new one, or a shared one that was looked at.
     ///
     /// # Errors
     /// Nobody accepts.
     pub(crate) async fn open(&self, route: Route) -> io::Result<Connection> {
-        Connection::open(route).await
+        match self.speaks {
+            Speaks::One => one::Connection::open(route).await.map(Connection::One),
+            Speaks::Two => self.take_shared(route).await.map(Connection::Two),
+        }
     }
 
-    fn idle_one(&self, route: Route) -> Option<Connection> {
-        let mut idle = self.idle();
-        if idle.start == Some(route.start) { idle.connections.pop() } else { None }
+    fn idle_one(&self, route: Route) -> Option<one::Connection> {
+        let mut open = self.state();
+        if open.start == Some(route.start) { open.idle.pop() } else { None }
     }
 
     /// Takes back a connection whose exchange is over.
-    pub(crate) fn give(&self, mut connection: Connection) {
-        if connection.is_over || !connection.keeps {
+    pub(crate) fn give(&self, connection: Connection) {
+        let Connection::One(mut connection) = connection else { return };
+        if !connection.rests() {
             return;
         }
-        connection.idle_since = Instant::now();
-        let mut idle = self.idle();
-        if idle.start == Some(connection.start) && idle.connections.len() < IDLE_MAX {
-            idle.connections.push(connection);
+        let mut open = self.state();
+        if open.start == Some(connection.start()) && open.idle.len() < IDLE_MAX {
+            open.idle.push(connection);
         }
     }
 
     /// Closes what was not used for long.
     pub(crate) fn sweep(&self) {
-        let mut idle = self.idle();
-        idle.connections.retain(|connection| connection.idle_since.elapsed() < IDLE_WAIT);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ticket::Witness;
-    use paracloud_core::ids::Incarnation;
-    use std::time::Duration;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    async fn exchange(connection: &mut Connection) -> Result<Response<Incoming>, Broken> {
-        let request = Request::new(Outgoing::Whole(Bytes::new()));
-        let witness = Witness::of_nobody();
-        let exchanged = tokio::time::timeout(PATIENCE, connection.exchange(request, &witness)).await;
-        exchanged.expect("an exchange ends")
+        let mut open = self.state();
+        open.idle.retain(|connection| connection.idle_for() < IDLE_WAIT);
+        open.shared.retain(|connection| !connection.is_over() && connection.idle_for() < IDLE_WAIT);
     }
 
-    /// A connection that somebody has closed after so many exchanges, which this end has not looked at yet.
-    async fn closed(exchanges: usize) -> Connection {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let route = Route { incarnation: Incarnation(1), start: StartId(1), address };
-        let mut connection = Connection::open(route).await.unwrap();
-        let (mut accepted, _) = listener.accept().await.unwrap();
-        for _ in 0..exchanges {
-            let serves = async {
-                let mut request = Vec::new();
-                while !request.ends_with(b"\r\n\r\n") {
-                    accepted.read_buf(&mut request).await.unwrap();
-                }
-                accepted.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    /// A place on a shared connection: where most are free, or on a new one.
+    async fn take_shared(&self, route: Route) -> io::Result<two::Exchange> {
+        for _ in 0..=UPSTREAM_CONNECTIONS_MAX {
+            let place = match self.place(route, false) {
+                Some(place) => place,
+                None => self.open_shared(route).await?,
             };
-            let (reply, ()) = tokio::join!(exchange(&mut connection), serves);
-            assert_eq!(reply.unwrap().status(), 200);
+            if place.is_usable().await {
+                return Ok(place);
+            }
         }
-        drop(accepted);
-        // Whatever happened on a socket before this is known when it is read.
-        let mut later = TcpStream::connect(address).await.unwrap();
-        listener.accept().await.unwrap().0.write_all(b"x").await.unwrap();
-        later.read_u8().await.unwrap();
-        connection
+        Err(io::Error::other("it closes every connection at once"))
     }
 
-    #[tokio::test]
-    async fn a_connection_that_is_closed_before_the_first_byte_is_sent_keeps_no_request_waiting() {
-        for exchanges in 0..3 {
-            let mut connection = closed(exchanges).await;
-            let exchanged = exchange(&mut connection).await;
-            assert!(matches!(exchanged, Err(Broken::Unsent)), "after {exchanges}: {exchanged:?}");
+    /// A place among those that are open; if `any`, also where none is free: then it waits at the application.
+    fn place(&self, route: Route, any: bool) -> Option<two::Exchange> {
+        let mut open = self.state();
+        open.shared.retain(|connection| !connection.is_over());
+        let ours = open.shared.iter().filter(|connection| connection.start() == route.start);
+        let least = ours.min_by_key(|connection| connection.in_flight())?;
+        (any || least.has_room()).then(|| two::Exchange::on(Arc::clone(least)))
+    }
+
+    async fn open_shared(&self, route: Route) -> io::Result<two::Exchange> {
+        let _opening = self.opening.lock().await;
+        let is_full = self.state().shared.len() >= UPSTREAM_CONNECTIONS_MAX;
+        if let Some(place) = self.place(route, is_full) {
+            return Ok(place);
         }
+        let connection = two::Connection::open(route).await?;
+        let place = two::Exchange::on(Arc::clone(&connection));
+        let mut open = self.state();
+        if open.start == Some(route.start) {
+            open.shared.push(connection);
+        }
+        Ok(place)
     }
 }

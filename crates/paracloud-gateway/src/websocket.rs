@@ -48,7 +48,7 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// Relays until one side ends, or the instance has moved.
     pub(crate) async fn run(self, upgrade: OnUpgrade, connection: Connection) {
-        let (application, beyond) = connection.into_stream().await;
+        let Some((application, beyond)) = connection.into_stream().await else { return };
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
         let (from_client, mut to_client) = parts.io.into_inner().into_split();
