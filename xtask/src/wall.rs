@@ -30,6 +30,7 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("paracloud-sim", &["paci", "paracloud-core"]),
     ("paracloud-load", &[]),
     ("sessions", &["paracloud-sdk"]),
+    ("worker", &["paracloud-sdk"]),
 ];
 
 /// What the binary takes from beside the floors: the demo's application and its clients.

@@ -1,0 +1,170 @@
+//! The program: jobs, service, connections.
+
+use crate::answer::{self, Body};
+use crate::pace::Pace;
+use crate::rhythm;
+use crate::routes::Routes;
+use crate::settings::Settings;
+use crate::slots::Slots;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Either;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use paracloud_sdk::http::{Guarded, GuardedBody};
+use paracloud_sdk::{Paci, StartError};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tower::{Layer, Service};
+
+/// Connections at a time. One more waits to be accepted.
+const CONNECTIONS_MAX: usize = 16_384;
+/// Pause after a connection could not be accepted, as when there are no file descriptors.
+const ACCEPT_RETRY_MS: u64 = 50;
+
+/// The program, listening.
+#[derive(Debug)]
+pub struct App {
+    listener: TcpListener,
+    front: Front,
+    stopping: watch::Receiver<bool>,
+    /// Whoever has the other end of `stopping`.
+    _paci: Paci,
+}
+
+/// Why the program does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: is another program there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The session runs already.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl App {
+    /// Listens, and starts the session with the cloud.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, or this end of the contract was used before.
+    pub async fn start(paci: &Paci, settings: &Settings) -> Result<Self, RunError> {
+        let address = settings.address;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|cause| RunError::Listen { address, cause })?;
+        let pace = Arc::new(Pace::new(settings.speed_permille));
+        let slots = Slots::new(Arc::clone(&pace), settings.slots, settings.queue_max);
+        let (stop, stopping) = watch::channel(false);
+        on_calls(paci, &slots, stop);
+        paci.stateless().app_version(env!("CARGO_PKG_VERSION")).start().await?;
+        rhythm::begin(&pace, settings);
+        paci.ready();
+        let routes = Routes { name: settings.name.as_str().into(), slots };
+        let front = Front { guarded: paci.layer().layer(routes), pace };
+        Ok(Self { listener, front, stopping, _paci: paci.clone() })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The socket is broken.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until the cloud says that the process is to exit.
+    pub async fn serve(self) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut stopping = self.stopping.clone();
+        let serving = async {
+            loop {
+                self.accept(&room).await;
+            }
+        };
+        tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = serving => {}
+        }
+    }
+
+    async fn accept(&self, room: &Arc<Semaphore>) {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let stream = match self.listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
+                return;
+            }
+        };
+        // Answers are written whole; waiting for more would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "the connection is gone");
+            return;
+        }
+        let front = self.front.clone();
+        tokio::spawn(async move {
+            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), front).await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// What the cloud may ask for.
+fn on_calls(paci: &Paci, slots: &Arc<Slots>, stop: watch::Sender<bool>) {
+    let drained = Arc::clone(slots);
+    // What comes meanwhile is done as well: it may be called off.
+    paci.on_drain(move |_| {
+        let slots = Arc::clone(&drained);
+        async move { slots.idle().await }
+    });
+    let (stopped, stop) = (Arc::clone(slots), Arc::new(stop));
+    paci.on_stop(move |stopping| {
+        let (slots, stop) = (Arc::clone(&stopped), Arc::clone(&stop));
+        async move {
+            // What was taken is done, as far as there is time for it.
+            if tokio::time::timeout(stopping.grace / 2, slots.idle()).await.is_err() {
+                let ledger = slots.ledger();
+                tracing::error!(undone = ledger.open_ids.len(), ids = ?ledger.open_ids, "stopped before it was done");
+            }
+            stop.send_replace(true);
+        }
+    });
+}
+
+/// What needs no guard, and the guard before the rest. While the process pauses nothing is answered.
+#[derive(Debug, Clone)]
+struct Front {
+    guarded: Guarded<Routes>,
+    pace: Arc<Pace>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Front {
+    type Response = Response<Either<Body, GuardedBody<Body>>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (pace, mut guarded) = (Arc::clone(&self.pace), self.guarded.clone());
+        Box::pin(async move {
+            pace.goes_on().await;
+            if request.method() == Method::GET && request.uri().path() == "/healthz" {
+                return Ok(answer::line(StatusCode::OK, "ok").map(Either::Left));
+            }
+            Ok(guarded.call(request).await?.map(Either::Right))
+        })
+    }
+}
