@@ -18,6 +18,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod balancing;
 pub mod ids;
 pub mod machine;
 pub mod migration;

@@ -1,0 +1,115 @@
+//! Whether an instance gets new requests.
+
+use super::{PAUSE_MS_MAX, WARMUP_MS_MAX};
+use serde::{Deserialize, Serialize};
+
+/// How a backend stands, the best first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It takes new ones.
+    #[default]
+    Open,
+    /// It pauses, or would before a request ended.
+    Pausing,
+    /// Its requests wait at the gateway: it moves, or nobody serves.
+    Parked,
+    /// It is not ready.
+    NotReady,
+    /// It is to end.
+    Draining,
+}
+
+/// A pause, from now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Pause {
+    /// When it begins, in microseconds; 0 if it has.
+    pub begins_in_us: u64,
+    /// When it ends.
+    pub ends_in_us: u64,
+}
+
+/// A warm-up that was stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Cold {
+    /// How long it lasts from its beginning, in milliseconds; at most [`WARMUP_MS_MAX`].
+    pub warmup_ms: u32,
+    /// The share of its capacity that it begins with.
+    pub capacity_permille: u32,
+    /// How much of it is over, in milliseconds.
+    pub elapsed_ms: u32,
+}
+
+/// Less than this share of its capacity, in thousandths, is not believed of anybody who serves.
+const CAPACITY_PERMILLE_MIN: u64 = 100;
+
+impl Cold {
+    /// The share of its capacity that it has now, in thousandths.
+    pub(super) fn permille(&self) -> u64 {
+        let begins = u64::from(self.capacity_permille).clamp(CAPACITY_PERMILLE_MIN, 1_000);
+        let warmup = u64::from(self.warmup_ms.min(WARMUP_MS_MAX)).max(1);
+        let elapsed = u64::from(self.elapsed_ms).min(warmup);
+        begins + (1_000 - begins) * elapsed / warmup
+    }
+}
+
+/// What is said of one instance, by itself, its agent or the register. Each word of an application is over with its
+/// lease.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct Said {
+    pub(super) parked: bool,
+    pub(super) draining: bool,
+    not_ready_until_us: Option<u64>,
+    pause_us: Option<(u64, u64)>,
+    cold: Option<(Cold, u64)>,
+}
+
+impl Said {
+    /// What holds of another process of the instance too.
+    pub(super) fn of_another(self) -> Self {
+        Self { parked: self.parked, draining: self.draining, ..Self::default() }
+    }
+
+    pub(super) fn not_ready(&mut self, until_us: Option<u64>) {
+        self.not_ready_until_us = until_us;
+    }
+
+    pub(super) fn pauses(&mut self, pause: Option<Pause>, now_us: u64) {
+        self.pause_us = pause.map(|pause| {
+            let from_us = now_us.saturating_add(pause.begins_in_us);
+            let longest_us = u64::from(PAUSE_MS_MAX) * 1_000;
+            let lasts_us = pause.ends_in_us.saturating_sub(pause.begins_in_us).min(longest_us);
+            (from_us, from_us.saturating_add(lasts_us))
+        });
+    }
+
+    pub(super) fn is_cold(&mut self, cold: Option<Cold>, now_us: u64) {
+        self.cold = cold.map(|cold| (cold, now_us));
+    }
+
+    /// How it stands but for its pauses.
+    pub(super) fn standing(&self, now_us: u64) -> Standing {
+        let not_ready = self.not_ready_until_us.is_some_and(|until_us| now_us < until_us);
+        if self.draining {
+            Standing::Draining
+        } else if not_ready {
+            Standing::NotReady
+        } else if self.parked {
+            Standing::Parked
+        } else {
+            Standing::Open
+        }
+    }
+
+    pub(super) fn pause(&self, now_us: u64) -> Option<Pause> {
+        let (from_us, until_us) = self.pause_us.filter(|(_, until_us)| now_us < *until_us)?;
+        Some(Pause { begins_in_us: from_us.saturating_sub(now_us), ends_in_us: until_us - now_us })
+    }
+
+    pub(super) fn cold(&self, now_us: u64) -> Option<Cold> {
+        let (cold, since_us) = self.cold?;
+        let since_ms = u32::try_from(now_us.saturating_sub(since_us) / 1_000).unwrap_or(u32::MAX);
+        let elapsed_ms = cold.elapsed_ms.saturating_add(since_ms);
+        (elapsed_ms < cold.warmup_ms.min(WARMUP_MS_MAX)).then_some(Cold { elapsed_ms, ..cold })
+    }
+}
