@@ -62,7 +62,6 @@ use crate::parked::Log;
 use crate::proxy::Proxy;
 use crate::room::Room;
 use crate::upload::Waits;
-use crate::upstream::Speaks;
 use paracloud_core::ids::GatewayId;
 use paracloud_substrate::config::{Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
@@ -220,7 +219,7 @@ pub async fn run_until(
             gateway,
             &app.name,
             app.gateway_setting(),
-            Speaks::One,
+            app.protocol.into(),
             &layout.trace(),
             to_controller.clone(),
             log.clone(),

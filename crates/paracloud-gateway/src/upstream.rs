@@ -23,6 +23,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{HeaderMap, Request, Response};
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::gateway::Route;
+use paracloud_substrate::config::Protocol;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -159,6 +160,15 @@ pub(crate) enum Speaks {
     One,
     /// HTTP/2, from the first byte.
     Two,
+}
+
+impl From<Protocol> for Speaks {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Http1 => Self::One,
+            Protocol::H2 => Self::Two,
+        }
+    }
 }
 
 /// Connections to the process of the current route that may be used.

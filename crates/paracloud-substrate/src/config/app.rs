@@ -33,6 +33,8 @@ pub struct App {
     pub accept_loss: bool,
     /// Where clients connect: one address for each gateway.
     pub listen: Vec<SocketAddr>,
+    /// What it speaks with gateways.
+    pub protocol: Protocol,
     /// How the agent sees that a program that does not speak PaCI is ready.
     pub readiness: Check,
     /// How the agent sees that a program that does not speak PaCI is alive; `None`: its process is.
@@ -61,6 +63,17 @@ pub enum State {
     Session,
     /// Nothing: it can be stopped here and started there.
     None,
+}
+
+/// What an app speaks with gateways. Clients may speak either, whatever it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1. What a manifest that does not say means.
+    #[default]
+    Http1,
+    /// HTTP/2 from the first byte, without TLS.
+    H2,
 }
 
 /// How clients are kept with the instance that holds their session.
@@ -188,6 +201,7 @@ impl App {
             session: None,
             accept_loss: false,
             listen: Vec::new(),
+            protocol: Protocol::default(),
             readiness: Check::by(Probe::Tcp),
             liveness: None,
             scale: None,

@@ -3,7 +3,7 @@
 use super::field::{Field, Fields};
 use super::node::{Placed, quoted};
 use super::{LISTEN_MAX, Problem, scale};
-use paracloud_substrate::config::{App, Budgets, Check, Node, Parking, Probe, Session, State};
+use paracloud_substrate::config::{App, Budgets, Check, Node, Parking, Probe, Protocol, Session, State};
 use paracloud_substrate::names::{self, APP_BYTES_MAX};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,6 +23,7 @@ pub(super) const FIELDS: &[&str] = &[
     "node",
     "scale",
     "resources",
+    "protocol",
     "readiness",
     "liveness",
     "move",
@@ -82,6 +83,8 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
     if let Some(node) = fields.get("node").filter(|_| scale.is_some()) {
         return Err(node.problem("an app with scale is spread over all nodes: leave node out"));
     }
+    let protocols = [("http1", Protocol::Http1), ("h2", Protocol::H2)];
+    let protocol = fields.get("protocol").map_or(Ok(Protocol::Http1), |field| field.one_of(&protocols))?;
     let resources = fields.get("resources").map(|field| scale::resources(&field)).transpose()?;
     let check = |name: &str| fields.get(name).map(|field| check(&field, &directory)).transpose();
     let (readiness, liveness) = (check("readiness")?, check("liveness")?);
@@ -102,6 +105,7 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
         session,
         accept_loss: fields.get("acceptLoss").map_or(Ok(false), |field| field.truth())?,
         listen: listen.iter().map(|(address, ..)| *address).collect(),
+        protocol,
         readiness: readiness.unwrap_or_else(|| Check::by(Probe::Tcp)),
         liveness,
         scale,

@@ -1,7 +1,8 @@
 //! A cloud as a manifest would say it: every field, under the manifest's own names.
 
 use paracloud_substrate::config::{
-    App, Budgets, Check, Cloud, Parking, Probe, Resources, Scale, Session, Shape, Size, State, Sticky,
+    App, Budgets, Check, Cloud, Parking, Probe, Protocol, Resources, Scale, Session, Shape, Size, State,
+    Sticky,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ struct Manifest<'a> {
     scale: Option<Scaling>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resources: Option<Limits>,
+    protocol: Protocol,
     readiness: Look<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     liveness: Option<Look<'a>>,
@@ -172,6 +174,7 @@ impl<'a> Manifest<'a> {
             node: cloud.node(app.node).filter(|_| app.scale.is_none()).map(|node| node.name.as_str()),
             scale: app.scale.as_ref().map(Scaling::of),
             resources: Limits::of(&app.resources),
+            protocol: app.protocol,
             readiness: Look::of(&app.readiness),
             liveness: app.liveness.as_ref().map(Look::of),
             r#move: Move::of(&app.budgets),

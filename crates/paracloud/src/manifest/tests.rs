@@ -1,5 +1,5 @@
 use super::*;
-use paracloud_substrate::config::{Check, Flap, Probe, Scale, Session, Shape, Size, State, Sticky};
+use paracloud_substrate::config::{Check, Flap, Probe, Protocol, Scale, Session, Shape, Size, State, Sticky};
 use std::time::Duration;
 
 fn resolved(text: &str) -> Resolved {
@@ -41,6 +41,7 @@ move: {prepare: 1s, copy: 2m, park: 3s, seal: 4s, guardWait: 5ms, switch: 6s, re
 parking: {wait: 1h, requests: 7, replay: 64KiB}
 stopGrace: 3s
 drain: 250ms
+protocol: h2
 ";
     assert!(
         problem(text)
@@ -66,7 +67,7 @@ drain: 250ms
     let parking = &app.parking;
     assert_eq!([parking.parked_ms_max, parking.parked_max, parking.replay_bytes_max], [60_000, 7, 65_536]);
     assert_eq!(Duration::from_millis(app.stop_grace_ms.into()), Duration::from_secs(3));
-    assert_eq!(app.drain_ms, 250);
+    assert_eq!((app.drain_ms, app.protocol), (250, Protocol::H2));
     assert_eq!(resolved.cloud.gateways.len(), 3);
 }
 
@@ -205,6 +206,7 @@ fn what_is_wrong_is_said_with_line_column_and_field() {
         with("listen: ['127.0.0.1:0']"),
         with("listen:\n  - 127.0.0.1:8080\n  - 0.0.0.0:8080"),
         with(&format!("listen: [{}]", long.join(", "))),
+        with("protocol: http3"),
         with("stopGrace: 10"),
         with("stopGrace: 10 parsecs"),
         with("move: {pauze: 5ms}"),
@@ -261,6 +263,7 @@ move: {prepare: 90s, copy: 2m, park: 3s, seal: 4s, guardWait: 5ms, switch: 1500m
 parking: {wait: 1m, requests: 7, replay: 1KiB}
 stopGrace: 3s
 drain: 250ms
+protocol: h2
 ";
     let other = "---\nkind: App\nname: other\ncommand: [/bin/sh, '{port}']\nlisten: [8090, 8091, 8092]\n";
     let scaled = format!("---\n{SCALED}listen: [8070, 8071, 8072]\n");
