@@ -107,10 +107,18 @@ impl Answer {
             (Some(Finding::Sealed(_)), Call::Seal(_)) => done,
             (Some(Finding::Blocked(_)), Call::Seal(_)) => self.verdict == Verdict::Failed,
             (Some(Finding::InFlight(_)), Call::Drain(_)) => done || self.verdict == Verdict::InProgress,
-            (None, Call::Estimate(_) | Call::Prepare(_) | Call::Seal(_)) => !done,
-            (None, Call::Drain(_) | Call::Stop(_) | Call::Abort(_) | Call::Resume(_) | Call::Serve(_)) => {
-                true
-            }
+            (Some(Finding::Quote(_)), Call::Quote(_)) => done,
+            (Some(Finding::Fit(_)), Call::Resize(_)) => done || self.verdict == Verdict::Refuse,
+            (None, Call::Estimate(_) | Call::Prepare(_) | Call::Seal(_) | Call::Quote(_)) => !done,
+            (
+                None,
+                Call::Drain(_)
+                | Call::Stop(_)
+                | Call::Abort(_)
+                | Call::Resume(_)
+                | Call::Serve(_)
+                | Call::Resize(_),
+            ) => true,
             (
                 Some(
                     Finding::Estimate(_)
@@ -118,7 +126,9 @@ impl Answer {
                     | Finding::Sealed(_)
                     | Finding::Loaded(_)
                     | Finding::Blocked(_)
-                    | Finding::InFlight(_),
+                    | Finding::InFlight(_)
+                    | Finding::Quote(_)
+                    | Finding::Fit(_),
                 ),
                 Call::Drain(_)
                 | Call::Stop(_)
@@ -127,7 +137,9 @@ impl Answer {
                 | Call::Prepare(_)
                 | Call::Seal(_)
                 | Call::Resume(_)
-                | Call::Serve(_),
+                | Call::Serve(_)
+                | Call::Quote(_)
+                | Call::Resize(_),
             ) => false,
         };
         invalid::in_place("result", fits, "not the result of this call with this verdict")

@@ -32,6 +32,8 @@ bounds! {
     HELLO_BODY_BYTES_MAX: usize = 8 * 1024;
     /// Body of every other message, in both directions. Longer: 413 BODY_TOO_LARGE.
     BODY_BYTES_MAX: usize = 16 * 1024;
+    /// Body of `Report`. Longer: 413 BODY_TOO_LARGE.
+    REPORT_BODY_BYTES_MAX: usize = 4 * 1024;
     /// A text without a bound of its own.
     STRING_BYTES_MAX: usize = 128;
     /// A name of a capability, of a version, of an operation held off.
@@ -50,6 +52,24 @@ bounds! {
     HOLD_OPS_MAX: usize = 8;
     /// Longest time one hold lasts unless it is said again. An agent may grant less.
     HOLD_MS_MAX: u32 = 3_600_000;
+    /// Longest time one report counts unless it is said again. An agent may grant less.
+    REPORT_MS_MAX: u32 = 60_000;
+    /// Figures of its own in one report.
+    METRICS_MAX: usize = 16;
+    /// Work that waits or would be lost, in milliseconds of work: 30 days. It stands for more as well.
+    WORK_MS_MAX: u32 = 2_592_000_000;
+    /// How far a resource is used: 1000 is all of it, and what waits for it counts on.
+    UTILISATION_PERMILLE_MAX: u32 = 10_000;
+    /// How much of the load an instance wants beside an ordinary one, which has 1000.
+    WEIGHT_PERMILLE_MAX: u32 = 10_000;
+    /// Announcements of one instance at a time. One more: 429 ANNOUNCEMENTS_FULL.
+    ANNOUNCEMENTS_MAX: usize = 16;
+    /// Longest time one ask stands unless it is said again. An agent may grant less.
+    ASK_MS_MAX: u32 = 600_000;
+    /// Instances that one ask may want.
+    REPLICAS_MAX: u32 = 10_000;
+    /// How far ahead a pause is told, and how long it lasts, each at most. A longer one is NOT_READY.
+    PAUSE_MS_MAX: u32 = 60_000;
     /// How long a refusal or a deferral stands at most.
     REFUSAL_MS_MAX: u32 = 600_000;
     /// How long a refusal stands that names no time.

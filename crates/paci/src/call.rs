@@ -3,6 +3,7 @@
 use crate::bounds;
 use crate::channel::ChannelToken;
 use crate::invalid::{self, Invalid, Problem};
+use crate::size::Resize;
 use crate::wire::{only_one, wire_enum};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -59,6 +60,10 @@ pub enum Call {
     Resume(Resume),
     /// Open the gate: you are the owner, and the register has it that you serve.
     Serve(Serve),
+    /// What would losing you cost now? Changes nothing.
+    Quote(Quote),
+    /// Fit into another size, or use it.
+    Resize(Resize),
 }
 
 /// Refuse new work, finish the old.
@@ -86,6 +91,11 @@ pub struct Abort {}
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Estimate {}
+
+/// What would losing you cost now?
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quote {}
 
 /// Get ready for a move.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -152,12 +162,28 @@ impl Call {
             Self::Seal(_) => "seal",
             Self::Resume(_) => "resume",
             Self::Serve(_) => "serve",
+            Self::Quote(_) => "quote",
+            Self::Resize(_) => "resize",
+        }
+    }
+
+    /// Whether it can be tried dry: asked without anything being done because of the answer.
+    pub const fn may_be_dry(&self) -> bool {
+        match self {
+            Self::Estimate(_) | Self::Prepare(_) | Self::Quote(_) | Self::Resize(_) => true,
+            Self::Drain(_)
+            | Self::Stop(_)
+            | Self::Abort(_)
+            | Self::Seal(_)
+            | Self::Resume(_)
+            | Self::Serve(_) => false,
         }
     }
 
     pub(crate) fn validate(&self) -> Result<(), Invalid> {
         match self {
-            Self::Drain(_) | Self::Abort(_) | Self::Estimate(_) => Ok(()),
+            Self::Drain(_) | Self::Abort(_) | Self::Estimate(_) | Self::Quote(_) => Ok(()),
+            Self::Resize(resize) => resize.check(),
             Self::Stop(stop) => invalid::at_most("stop.graceMs", stop.grace_ms, bounds::DURATION_MS_MAX),
             Self::Prepare(prepare) => prepare.validate(),
             Self::Seal(seal) => {
@@ -214,6 +240,8 @@ pub(crate) fn only_one_call<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
         seal: Option<Seal>,
         resume: Option<Resume>,
         serve: Option<Serve>,
+        quote: Option<Quote>,
+        resize: Option<Resize>,
     }
     let calls = Calls::deserialize(deserializer)?;
     only_one([
@@ -225,5 +253,7 @@ pub(crate) fn only_one_call<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
         calls.seal.map(Call::Seal),
         calls.resume.map(Call::Resume),
         calls.serve.map(Call::Serve),
+        calls.quote.map(Call::Quote),
+        calls.resize.map(Call::Resize),
     ])
 }

@@ -45,6 +45,10 @@ wire_enum! {
         Internal = "INTERNAL",
         /// The agent cannot answer now: it starts, ends, or waits for the register.
         Unavailable = "UNAVAILABLE",
+        /// The call needs a capability that this process did not claim in `Hello`; the message names it.
+        CapabilityMissing = "CAPABILITY_MISSING",
+        /// The instance has as many announcements as it may.
+        AnnouncementsFull = "ANNOUNCEMENTS_FULL",
     }
 }
 
@@ -72,7 +76,7 @@ impl ErrorCode {
     pub const fn status(self) -> u16 {
         match self {
             Self::Malformed | Self::OutOfBounds => 400,
-            Self::HeaderMissing | Self::PeerNotAllowed => 403,
+            Self::HeaderMissing | Self::PeerNotAllowed | Self::CapabilityMissing => 403,
             Self::PathUnknown | Self::OperationUnknown => 404,
             Self::MethodNotAllowed => 405,
             Self::VersionUnsupported
@@ -81,7 +85,7 @@ impl ErrorCode {
             | Self::OperationClosed
             | Self::AnswerDiffers => 409,
             Self::BodyTooLarge => 413,
-            Self::HoldsFull | Self::TooManyRequests => 429,
+            Self::HoldsFull | Self::TooManyRequests | Self::AnnouncementsFull => 429,
             Self::HeadTooLarge => 431,
             Self::Unspecified | Self::Internal => 500,
             Self::Unavailable => 503,
@@ -98,7 +102,9 @@ impl ErrorCode {
             | Self::MethodNotAllowed
             | Self::BodyTooLarge
             | Self::HeadTooLarge
-            | Self::HoldsFull => NextStep::Fix,
+            | Self::HoldsFull
+            | Self::CapabilityMissing
+            | Self::AnnouncementsFull => NextStep::Fix,
             Self::Unspecified | Self::TooManyRequests | Self::Internal | Self::Unavailable => NextStep::Retry,
             Self::HelloRequired => NextStep::SayHello,
             Self::OperationUnknown | Self::OperationClosed | Self::AnswerDiffers => NextStep::Forget,
@@ -133,6 +139,10 @@ impl ErrorCode {
             Self::HeadTooLarge => "Request line and headers pass their bound.",
             Self::Internal => "A fault of the agent.",
             Self::Unavailable => "The agent cannot answer now: it starts, ends, or waits for the register.",
+            Self::CapabilityMissing => {
+                "The call needs a capability that this process did not claim in `Hello`; the message names it."
+            }
+            Self::AnnouncementsFull => "The instance has as many announcements as it may: revoke one.",
         }
     }
 }

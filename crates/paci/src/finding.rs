@@ -4,7 +4,8 @@ use crate::bounds;
 use crate::call::{Mode, Schema};
 use crate::invalid::{self, Invalid};
 use crate::proof::{self, Sealed};
-use crate::wire::{Message, only_one};
+use crate::size::Size;
+use crate::wire::{Message, only_one, wire_enum};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// What an application found or reached.
@@ -23,6 +24,42 @@ pub enum Finding {
     Blocked(Blocked),
     /// To `drain`: units of work not finished yet.
     InFlight(u32),
+    /// `DONE` to `quote`: what losing this instance would cost now.
+    Quote(RemovalQuote),
+    /// To `resize`: with `DONE` what it fits into, with `REFUSE` what it could fit into.
+    Fit(Size),
+}
+
+wire_enum! {
+    /// Whether an instance would rather go or stay, where the figures do not decide.
+    pub enum Preference {
+        "PREFERENCE_UNSPECIFIED",
+        /// Rather this one than another.
+        Prefer = "PREFER",
+        /// Rather another one.
+        Avoid = "AVOID",
+    }
+}
+
+/// What losing an instance would cost now. What is absent is unknown, never zero.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RemovalQuote {
+    /// Work that would be lost or done again if it were drained and ended now, in milliseconds of work, at most
+    /// [`bounds::WORK_MS_MAX`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_ms: Option<u32>,
+    /// How long draining would take, in milliseconds, at most [`bounds::DURATION_MS_MAX`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_ms: Option<u32>,
+    /// State that would have to be handed over, in KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_kib: Option<u32>,
+    /// Sessions that only this instance can serve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<u32>,
+    /// Whether it would rather go or stay; unspecified: it does not mind.
+    pub preference: Preference,
 }
 
 /// What a move would cost. What is absent is unknown, never zero.
@@ -103,7 +140,16 @@ impl Finding {
             Self::Loaded(loaded) => loaded.held().and_then(|_| loaded.stated()).map(|_| ()),
             Self::Blocked(blocked) => invalid::needed_text("blocked.route", &blocked.route),
             Self::InFlight(_) => Ok(()),
+            Self::Quote(quote) => quote.check(),
+            Self::Fit(size) => size.check(["fit", "fit.memoryKib", "fit.cpuMillis"]),
         }
+    }
+}
+
+impl RemovalQuote {
+    fn check(&self) -> Result<(), Invalid> {
+        invalid::at_most("quote.costMs", self.cost_ms.unwrap_or(0), bounds::WORK_MS_MAX)?;
+        invalid::at_most("quote.drainMs", self.drain_ms.unwrap_or(0), bounds::DURATION_MS_MAX)
     }
 }
 
@@ -165,6 +211,8 @@ pub(crate) fn only_one_finding<'de, D: Deserializer<'de>>(
         loaded: Option<Loaded>,
         blocked: Option<Blocked>,
         in_flight: Option<u32>,
+        quote: Option<RemovalQuote>,
+        fit: Option<Size>,
     }
     let findings = Findings::deserialize(deserializer)?;
     only_one([
@@ -174,6 +222,8 @@ pub(crate) fn only_one_finding<'de, D: Deserializer<'de>>(
         findings.loaded.map(Finding::Loaded),
         findings.blocked.map(Finding::Blocked),
         findings.in_flight.map(Finding::InFlight),
+        findings.quote.map(Finding::Quote),
+        findings.fit.map(Finding::Fit),
     ])
 }
 

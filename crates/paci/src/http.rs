@@ -47,6 +47,15 @@ pub enum Route {
         /// Which hold.
         key: String,
     },
+    /// `PUT /v1/report`
+    Report,
+    /// `PUT /v1/announcements/{id}`
+    Announce {
+        /// Which announcement.
+        id: String,
+    },
+    /// `PUT /v1/ask`
+    Ask,
     /// `GET /v1/instance`
     Describe,
     /// `GET /v1/upcalls/next?waitMs=`
@@ -63,7 +72,7 @@ impl Route {
     pub const fn method(&self) -> &'static str {
         match self {
             Self::Hello | Self::Answer { .. } => "POST",
-            Self::SetState | Self::Hold { .. } => "PUT",
+            Self::SetState | Self::Hold { .. } | Self::Report | Self::Announce { .. } | Self::Ask => "PUT",
             Self::Describe | Self::Next(_) => "GET",
         }
     }
@@ -74,6 +83,9 @@ impl Route {
             Self::Hello => "/v1/hello".to_owned(),
             Self::SetState => "/v1/state".to_owned(),
             Self::Hold { key } => format!("/v1/holds/{key}"),
+            Self::Report => "/v1/report".to_owned(),
+            Self::Announce { id } => format!("/v1/announcements/{id}"),
+            Self::Ask => "/v1/ask".to_owned(),
             Self::Describe => "/v1/instance".to_owned(),
             Self::Next(next) => format!("/v1/upcalls/next?waitMs={}", next.wait_ms),
             Self::Answer { operation } => format!("/v1/upcalls/{operation}"),
@@ -84,7 +96,10 @@ impl Route {
     pub const fn body_bytes_max(&self) -> usize {
         match self {
             Self::Hello => bounds::HELLO_BODY_BYTES_MAX,
-            Self::SetState | Self::Hold { .. } | Self::Answer { .. } => bounds::BODY_BYTES_MAX,
+            Self::Report => bounds::REPORT_BODY_BYTES_MAX,
+            Self::SetState | Self::Hold { .. } | Self::Announce { .. } | Self::Ask | Self::Answer { .. } => {
+                bounds::BODY_BYTES_MAX
+            }
             Self::Describe | Self::Next(_) => 0,
         }
     }
@@ -105,6 +120,8 @@ impl Route {
         let route = match path {
             "/v1/hello" => Self::Hello,
             "/v1/state" => Self::SetState,
+            "/v1/report" => Self::Report,
+            "/v1/ask" => Self::Ask,
             "/v1/instance" => Self::Describe,
             "/v1/upcalls/next" => Self::Next(next(query)?),
             _ => Self::with_name(path)?,
@@ -121,6 +138,10 @@ impl Route {
         if let Some(key) = path.strip_prefix("/v1/holds/") {
             invalid::name("key", key, bounds::NAME_BYTES_MAX)?;
             return Ok(Self::Hold { key: key.to_owned() });
+        }
+        if let Some(id) = path.strip_prefix("/v1/announcements/") {
+            invalid::name("id", id, bounds::NAME_BYTES_MAX)?;
+            return Ok(Self::Announce { id: id.to_owned() });
         }
         let operation = path.strip_prefix("/v1/upcalls/").and_then(number);
         operation.map(|operation| Self::Answer { operation }).ok_or_else(|| {
@@ -152,6 +173,9 @@ mod tests {
             Route::Hello,
             Route::SetState,
             Route::Hold { key: "payroll".into() },
+            Route::Report,
+            Route::Announce { id: "sale".into() },
+            Route::Ask,
             Route::Describe,
             Route::Next(NextRequest { wait_ms: 25_000 }),
             Route::Answer { operation: 7 },
@@ -177,6 +201,12 @@ mod tests {
             ("POST", "/v1/hello/", ErrorCode::PathUnknown),
             ("DELETE", "/v1/state", ErrorCode::MethodNotAllowed),
             ("PUT", "/v1/holds/", ErrorCode::OutOfBounds),
+            ("POST", "/v1/report", ErrorCode::MethodNotAllowed),
+            ("PUT", "/v1/reports", ErrorCode::PathUnknown),
+            ("PUT", "/v1/announcements", ErrorCode::PathUnknown),
+            ("PUT", "/v1/announcements/", ErrorCode::OutOfBounds),
+            ("PUT", "/v1/announcements/a/b", ErrorCode::OutOfBounds),
+            ("POST", "/v1/ask", ErrorCode::MethodNotAllowed),
             ("PUT", "/v1/holds/a%2Fb", ErrorCode::OutOfBounds),
             ("GET", "/v1/upcalls/next?waitMs=soon", ErrorCode::Malformed),
             ("GET", "/v1/upcalls/next?waitMs=30001", ErrorCode::OutOfBounds),

@@ -9,14 +9,16 @@
 //! | [`wire`] | a message as JSON, and back |
 //! | [`bounds`], [`invalid`] | every bound by name; what is said of a field that breaks one |
 //! | [`names`] | registries: version, capabilities, codes, reserved names |
-//! | [`hello`], [`instance`], [`state`], [`hold`] | cloudcalls: app → cloud |
-//! | [`upcall`], [`call`] | upcalls: cloud → app |
+//! | [`hello`], [`instance`], [`state`], [`hold`], [`report`], [`announcement`], [`ask`] | cloudcalls: app → cloud |
+//! | [`upcall`], [`call`], [`size`] | upcalls: cloud → app |
 //! | [`answer`], [`finding`], [`proof`] | what an application answers; position and digest |
 //! | [`http`], [`error`] | the first binding: HTTP/1.1 and JSON on a unix socket |
 //! | [`channel`], [`frame`] | the state channel of a handoff: its join, its frames |
 //! | [`mod@env`] | where the cloud is, if there is one |
 
+pub mod announcement;
 pub mod answer;
+pub mod ask;
 pub mod bounds;
 pub mod call;
 pub mod channel;
@@ -32,6 +34,8 @@ pub mod invalid;
 pub mod names;
 pub mod participant;
 pub mod proof;
+pub mod report;
+pub mod size;
 pub mod state;
 pub mod upcall;
 pub mod wire;

@@ -62,6 +62,22 @@ capabilities! {
     MOVE_HANDOFF = "move.handoff", Alpha, "v1";
     /// Keeps the result of a request with an `Idempotency-Key` with its state, and moves it with it.
     IDEMPOTENCY_KEY = "idempotency.key", Alpha, "v1";
+    /// May say `Report`. Silence is no fault.
+    REPORT = "report", Alpha, "v1";
+    /// May say `Announce`.
+    ANNOUNCE = "announce", Alpha, "v1";
+    /// May say `Ask`.
+    ASK = "ask", Alpha, "v1";
+    /// May say `PAUSING`, before the pause begins.
+    PAUSING = "pausing", Alpha, "v1";
+    /// May say `COLD`.
+    COLD = "cold", Alpha, "v1";
+    /// Answers `quote` at once.
+    SCALE_QUOTE = "scale.quote", Alpha, "v1";
+    /// Answers `resize` of processors.
+    RESIZE_CPU = "resize.cpu", Alpha, "v1";
+    /// Answers `resize` of memory: lets go of what is too much, or says what it could do with.
+    RESIZE_MEMORY = "resize.memory", Alpha, "v1";
 }
 
 /// Kinds of operation that a `Hold` can hold off. A name that is not here holds nothing off.
@@ -90,6 +106,8 @@ names! {
         WrongPhase = "WRONG_PHASE",
         /// A field of the upcall breaks its bound.
         Malformed = "MALFORMED",
+        /// It cannot do with the size; `fit` says what it could do with.
+        DoesNotFit = "DOES_NOT_FIT",
     }
 }
 
@@ -107,6 +125,7 @@ impl AnswerCode {
             Self::NoRoom => "Aborts the move: the target needs more memory or disk.",
             Self::WrongPhase => "Aborts or rolls back; it shows a fault on one side.",
             Self::Malformed => "Aborts or rolls back; it shows a fault on one side.",
+            Self::DoesNotFit => "Leaves the size as it is; it may ask for what `fit` says.",
         }
     }
 }
@@ -148,31 +167,14 @@ const fn reserved(kind: Kind, name: &'static str, meaning: &'static str) -> Rese
 
 /// The names kept for later.
 pub const RESERVED: &[Reserved] = &[
-    reserved(
-        Kind::Cloudcall,
-        "Report",
-        "capacity, backlog, weight, queue, utilisation, gauges: leases with their validity",
-    ),
-    reserved(Kind::Cloudcall, "Announce", "demand that is coming"),
-    reserved(Kind::Cloudcall, "Ask", "more replicas, another size, to be moved or retired"),
     reserved(Kind::Cloudcall, "Session", "upcalls and answers on one stream"),
-    reserved(Kind::Upcall, "quote", "what losing this instance would cost now"),
-    reserved(Kind::Upcall, "resize", "fit under a smaller size, or use a greater one"),
     reserved(Kind::Upcall, "diagnose", "say what is wrong"),
-    reserved(Kind::State, "PAUSING", "about to pause by itself, for a stated time"),
-    reserved(Kind::State, "COLD", "answers, but slower than it will"),
     reserved(Kind::State, "DEGRADED", "answers, with less than it should have"),
     reserved(Kind::Mode, "CHECKPOINT", "the process is frozen, copied and restored from outside"),
     reserved(Kind::Outcome, "CLONED", "the target is a second owner-to-be under an identity of its own"),
     reserved(Kind::Capability, "role", "leader, follower: told in SetState"),
-    reserved(Kind::Capability, "pausing", "tells its pauses before they begin"),
-    reserved(Kind::Capability, "cold", "tells its warm-up"),
-    reserved(Kind::Capability, "report", "sends Report"),
-    reserved(Kind::Capability, "announce", "sends Announce"),
-    reserved(Kind::Capability, "ask", "sends Ask"),
-    reserved(Kind::Capability, "scale.quote", "answers quote"),
-    reserved(Kind::Capability, "resize.cpu", "answers resize of processors"),
-    reserved(Kind::Capability, "resize.memory", "answers resize of memory"),
+    reserved(Kind::Capability, "gauges", "sends gauges of its own, in Report"),
+    reserved(Kind::Capability, "keys", "owns keys: told in Report, followed by gateways"),
     reserved(Kind::Capability, "move.checkpoint", "can be moved in mode CHECKPOINT"),
     reserved(Kind::Capability, "move.clone", "understands the outcome CLONED"),
     reserved(Kind::Capability, "move.connections", "hands open connections over"),

@@ -46,7 +46,7 @@ pub struct Upcall {
     pub budget_ms: u32,
     /// Why.
     pub reason: Reason,
-    /// Nothing that follows leads to a seal: a preview (`estimate`) or a rehearsal (`prepare`).
+    /// Nothing is done because of the answer: a preview (`estimate`, `quote`, `resize`) or a rehearsal (`prepare`).
     pub dry_run: bool,
     /// For people.
     pub message: String,
@@ -64,12 +64,7 @@ impl Message for Upcall {
         invalid::at_most("budgetMs", self.budget_ms, bounds::DURATION_MS_MAX)?;
         invalid::text("message", &self.message, bounds::MESSAGE_BYTES_MAX)?;
         let Some(call) = &self.call else { return Ok(()) };
-        let may_be_dry = matches!(call, Call::Estimate(_) | Call::Prepare(_));
-        invalid::in_place(
-            "dryRun",
-            may_be_dry || !self.dry_run,
-            "only estimate and prepare can be tried dry",
-        )?;
+        invalid::in_place("dryRun", call.may_be_dry() || !self.dry_run, "this call cannot be tried dry")?;
         call.validate()
     }
 }
@@ -78,8 +73,11 @@ impl Message for Upcall {
 mod tests {
     use super::*;
     use crate::call::Resume;
-    use crate::call::{Abort, Drain, Estimate, Mode, Outcome, Prepare, Schema, Seal, Serve, Side, Stop};
+    use crate::call::{
+        Abort, Drain, Estimate, Mode, Outcome, Prepare, Quote, Schema, Seal, Serve, Side, Stop,
+    };
     use crate::invalid::Problem;
+    use crate::size::Resize;
     use crate::wire::ReadError;
 
     fn upcall(call: Call) -> Upcall {
@@ -115,6 +113,8 @@ mod tests {
             Call::Seal(Seal { pause_ms_max: 150, guard_wait_ms: 100 }),
             Call::Resume(Resume { incarnation: 8, outcome: Outcome::Committed }),
             Call::Serve(Serve { incarnation: 8 }),
+            Call::Quote(Quote {}),
+            Call::Resize(Resize { memory_kib: Some(65_536), ..Resize::default() }),
         ] {
             let upcall = upcall(call);
             assert_eq!(Upcall::read(&upcall.write()).unwrap(), upcall);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_call_of_a_later_version_is_read_as_none_so_that_it_can_be_answered() {
-        let upcall = Upcall::read(br#"{"operation":7,"attempt":2,"quote":{"remove":1}}"#).unwrap();
+        let upcall = Upcall::read(br#"{"operation":7,"attempt":2,"diagnose":{"deep":true}}"#).unwrap();
         assert_eq!((upcall.operation, upcall.attempt, upcall.call), (7, 2, None));
     }
 

@@ -1,17 +1,21 @@
 //! Holds the Rust messages against `proto/paci/v1/paci.proto`: same fields, same types, same names of values.
 
+use paci::announcement::{AnnounceRequest, AnnounceResponse};
 use paci::answer::{Answer, Verdict};
+use paci::ask::{AskRequest, AskResponse, MoveMe, Replicas, RetireMe, Wish};
 use paci::call::{
-    Abort, Call, Drain, Estimate, Mode, Outcome, Prepare, Resume, Schema, Seal, Serve, Side, Stop,
+    Abort, Call, Drain, Estimate, Mode, Outcome, Prepare, Quote, Resume, Schema, Seal, Serve, Side, Stop,
 };
 use paci::error::{ErrorBody, ErrorCode, NextStep};
-use paci::finding::{Blocked, CopyProgress, Finding, Loaded, MoveEstimate};
+use paci::finding::{Blocked, CopyProgress, Finding, Loaded, MoveEstimate, Preference, RemovalQuote};
 use paci::hello::{HelloRequest, HelloResponse, Told};
 use paci::hold::{HoldRequest, HoldResponse};
 use paci::http::NextRequest;
 use paci::instance::{DescribeRequest, DescribeResponse, Instance, Limits, Standing};
 use paci::names::{AnswerCode, Kind, RESERVED};
 use paci::proof::{Reached, Sealed};
+use paci::report::{Metric, Report, ReportResponse};
+use paci::size::{Resize, Size};
 use paci::state::{Ack, State, StateChange};
 use paci::upcall::{Reason, Upcall};
 use paci::wire::Message;
@@ -49,6 +53,7 @@ fn every_enum_has_exactly_the_values_of_the_specification() {
         ("paci.v1.Verdict", texts(Verdict::ALL)),
         ("paci.v1.Error.Code", texts(ErrorCode::ALL)),
         ("paci.v1.NextStep", texts(NextStep::ALL)),
+        ("paci.v1.Preference", texts(Preference::ALL)),
     ]);
     for specified in pool.all_enums().filter(|one| one.full_name().starts_with("paci.")) {
         let names: Vec<String> = specified.values().map(|value| value.name().to_owned()).collect();
@@ -65,6 +70,13 @@ fn what_is_optional_is_absent_when_unknown() {
         ("Answer", json(&Answer::default())),
         ("MoveEstimate", json(&MoveEstimate::default())),
         ("CopyProgress", json(&CopyProgress::default())),
+        ("StateChange", json(&StateChange::default())),
+        ("Report", json(&Report::default())),
+        ("AnnounceRequest", json(&AnnounceRequest::default())),
+        ("AskRequest", json(&AskRequest::default())),
+        ("Size", json(&Size::default())),
+        ("Resize", json(&Resize::default())),
+        ("RemovalQuote", json(&RemovalQuote::default())),
     ] {
         let message = pool.get_message_by_name(&format!("paci.v1.{name}")).unwrap();
         let optional = message.fields().filter(|field| field.supports_presence());
@@ -109,8 +121,30 @@ fn there_is_no_64_bit_integer_on_the_wire() {
 
 #[test]
 fn every_number_has_its_unit_in_its_name_or_counts() {
-    const UNITS: &[&str] = &["_ms", "_kib", "_permille", "_kib_per_s", "_ms_max", "_bytes_max", "_records"];
-    const COUNTS: &[&str] = &["operation", "attempt", "incarnation", "version", "in_flight", "holds_max"];
+    const UNITS: &[&str] = &[
+        "_ms",
+        "_kib",
+        "_permille",
+        "_kib_per_s",
+        "_milli_per_s",
+        "_millis",
+        "_milli",
+        "_ms_max",
+        "_bytes_max",
+        "_records",
+    ];
+    const COUNTS: &[&str] = &[
+        "operation",
+        "attempt",
+        "incarnation",
+        "version",
+        "in_flight",
+        "holds_max",
+        "concurrency",
+        "queued",
+        "sessions",
+        "count",
+    ];
     for field in fields(&specification()).filter(|field| field.kind() == FieldKind::Uint32) {
         let name = field.name();
         let known = UNITS.iter().any(|unit| name.ends_with(unit)) || COUNTS.contains(&name);
@@ -215,7 +249,18 @@ fn samples() -> Vec<(&'static str, Value)> {
     let mut samples = vec![
         full("HelloRequest", &hello()),
         full("HelloResponse", &welcome()),
-        full("StateChange", &StateChange { state: State::Ready, message: "caches are warm".into() }),
+        full(
+            "StateChange",
+            &StateChange { in_ms: 40, for_ms: 200, ..StateChange::to(State::Pausing, "a collection") },
+        ),
+        full(
+            "StateChange",
+            &StateChange {
+                warmup_ms: 60_000,
+                capacity_permille: Some(500),
+                ..StateChange::to(State::Cold, "caches are empty")
+            },
+        ),
         full("Ack", &Ack {}),
         full(
             "HoldRequest",
@@ -234,6 +279,7 @@ fn samples() -> Vec<(&'static str, Value)> {
         full("Reached", &Reached { position: "12".into() }),
         full("Error", &ErrorBody::new(ErrorCode::HelloRequired, "no Hello of this process")),
     ];
+    samples.extend(leases());
     let prepare = Prepare {
         side: Side::Target,
         mode: Mode::Handoff,
@@ -250,6 +296,13 @@ fn samples() -> Vec<(&'static str, Value)> {
             Call::Seal(Seal { pause_ms_max: 150, guard_wait_ms: 100 }),
             Call::Resume(Resume { incarnation: 8, outcome: Outcome::Committed }),
             Call::Serve(Serve { incarnation: 8 }),
+            Call::Quote(Quote {}),
+            Call::Resize(Resize {
+                memory_kib: Some(131_072),
+                cpu_millis: Some(500),
+                now_memory_kib: Some(262_144),
+                now_cpu_millis: Some(1_000),
+            }),
         ]
         .map(|call| full("Upcall", &upcall(call))),
     );
@@ -277,10 +330,72 @@ fn samples() -> Vec<(&'static str, Value)> {
             (Verdict::Done, Finding::Loaded(loaded)),
             (Verdict::Failed, Finding::Blocked(Blocked { route: "POST /transfer".into(), held_ms: 740 })),
             (Verdict::Done, Finding::InFlight(0)),
+            (Verdict::Done, Finding::Quote(quote())),
+            (Verdict::Refuse, Finding::Fit(size())),
         ]
         .map(|(verdict, finding)| full("Answer", &answer(verdict, finding))),
     );
     samples
+}
+
+/// What an application says of itself for a time.
+fn leases() -> Vec<(&'static str, Value)> {
+    let report = Report {
+        valid_for_ms: 2_000,
+        work_unit: "job".into(),
+        capacity_milli_per_s: Some(20_000),
+        concurrency: Some(4),
+        in_flight: Some(4),
+        queued: Some(17),
+        backlog_ms: Some(8_500),
+        oldest_wait_ms: Some(900),
+        utilisation_permille: Some(1_200),
+        tightest: "connections".into(),
+        weight_permille: Some(1_000),
+        warmup_ms: Some(30_000),
+        cold_permille: Some(500),
+        sessions: Some(0),
+        metrics: vec![Metric { name: "eps".into(), value_milli: 0 }],
+    };
+    let announcement = AnnounceRequest {
+        id: "sale".into(),
+        begins_in_ms: 600_000,
+        lasts_ms: 1_800_000,
+        demand_milli_per_s: 500_000,
+        work_unit: "request".into(),
+        confidence_permille: Some(800),
+        reason: "the sale begins".into(),
+    };
+    let ask = |wish| AskRequest { valid_for_ms: 60_000, reason: "as planned".into(), wish: Some(wish) };
+    let wishes = [
+        Wish::MoveMe(MoveMe {}),
+        Wish::Replicas(Replicas { count: 3 }),
+        Wish::Size(size()),
+        Wish::RetireMe(RetireMe {}),
+    ];
+    let mut leases = vec![
+        full("Report", &report),
+        full("ReportResponse", &ReportResponse { granted_valid_for_ms: 1_000, message: "1 s".into() }),
+        full("AnnounceRequest", &announcement),
+        full("AnnounceResponse", &AnnounceResponse { stands: false, message: "not believed".into() }),
+        full("AskResponse", &AskResponse { granted_valid_for_ms: 1_000, message: "1 s".into() }),
+    ];
+    leases.extend(wishes.map(|wish| full("AskRequest", &ask(wish))));
+    leases
+}
+
+fn quote() -> RemovalQuote {
+    RemovalQuote {
+        cost_ms: Some(4_200),
+        drain_ms: Some(800),
+        state_kib: Some(0),
+        sessions: Some(0),
+        preference: Preference::Avoid,
+    }
+}
+
+fn size() -> Size {
+    Size { memory_kib: Some(196_608), cpu_millis: Some(750) }
 }
 
 fn hello() -> HelloRequest {

@@ -2,7 +2,9 @@
 //!
 //! After a change of a list, `PACI_UPDATE=1 cargo test -p paci --test reference` writes the printed ones anew.
 
+use paci::announcement::{AnnounceRequest, AnnounceResponse};
 use paci::answer::Answer;
+use paci::ask::{AskRequest, AskResponse};
 use paci::bounds::{self, Bound};
 use paci::channel::JoinRefusal;
 use paci::error::{ErrorBody, ErrorCode};
@@ -12,6 +14,7 @@ use paci::http::Route;
 use paci::instance::DescribeResponse;
 use paci::names::{AnswerCode, CAPABILITIES, Capability, HOLD_OPS, RESERVED, Reserved};
 use paci::proof::Sealed;
+use paci::report::{Report, ReportResponse};
 use paci::state::{Ack, StateChange};
 use paci::upcall::Upcall;
 use paci::wire::{Message, ReadError};
@@ -90,6 +93,12 @@ fn every_message_in_the_reference_is_valid_and_has_no_unknown_field() {
                 "StateChange" => reread::<StateChange>(body),
                 "HoldRequest" => reread::<HoldRequest>(body),
                 "HoldResponse" => reread::<HoldResponse>(body),
+                "Report" => reread::<Report>(body),
+                "ReportResponse" => reread::<ReportResponse>(body),
+                "AnnounceRequest" => reread::<AnnounceRequest>(body),
+                "AnnounceResponse" => reread::<AnnounceResponse>(body),
+                "AskRequest" => reread::<AskRequest>(body),
+                "AskResponse" => reread::<AskResponse>(body),
                 "DescribeResponse" => reread::<DescribeResponse>(body),
                 "Upcall" => reread::<Upcall>(body),
                 "Answer" => reread::<Answer>(body),
@@ -268,6 +277,9 @@ fn check_call(command: &str, answer: &str) {
         Route::SetState => (StateChange::read(body).err(), rewrite::<Ack>(answer)),
         Route::Hold { .. } => (HoldRequest::read(body).err(), rewrite::<HoldResponse>(answer)),
         Route::Answer { .. } => (Answer::read(body).err(), rewrite::<Ack>(answer)),
+        Route::Report => (Report::read(body).err(), rewrite::<ReportResponse>(answer)),
+        Route::Announce { .. } => (AnnounceRequest::read(body).err(), rewrite::<AnnounceResponse>(answer)),
+        Route::Ask => (AskRequest::read(body).err(), rewrite::<AskResponse>(answer)),
         Route::Describe => (None, rewrite::<DescribeResponse>(answer)),
         Route::Next(_) => (None, rewrite::<Upcall>(answer)),
     };

@@ -15,7 +15,7 @@ use paracloud_core::migration::message::{Offer, Progress};
 use paracloud_core::register;
 use paracloud_substrate::config::Budgets;
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::message::{Note, Speaker};
+use paracloud_substrate::message::{Note, Question, Speaker};
 
 /// What an answer means to the machine, and to people.
 #[derive(Debug, Default, PartialEq)]
@@ -39,7 +39,17 @@ pub(crate) struct Why {
 impl Why {
     /// A move that is only thought of.
     pub(crate) fn preview(reason: Reason) -> Self {
-        Self { reason, message: format!("{} what a move would cost", who_asks(reason)) }
+        Self::question(reason, &Question::Estimate)
+    }
+
+    /// A question that nothing is done because of.
+    pub(crate) fn question(reason: Reason, question: &Question) -> Self {
+        let what = match question {
+            Question::Estimate => "what a move would cost",
+            Question::Quote => "what losing this instance would cost now",
+            Question::Resize(_) => "whether it would do with another size",
+        };
+        Self { reason, message: format!("{} {what}", who_asks(reason)) }
     }
 
     /// A call of a move; what it leads to, if not to its end.
@@ -102,6 +112,18 @@ pub(crate) fn upcall(
     };
     let budget_ms = budget_ms.min(bounds::DURATION_MS_MAX);
     Upcall { operation: operation.0, budget_ms, reason, message, call: Some(call), ..Upcall::default() }
+}
+
+/// The upcall of a question under the number ahead.
+pub(crate) fn question(next: OperationNumber, question: &Question, budget_ms: u32, why: Why) -> Upcall {
+    let call = match question {
+        Question::Estimate => call::Call::Estimate(call::Estimate {}),
+        Question::Quote => call::Call::Quote(call::Quote {}),
+        Question::Resize(resize) => call::Call::Resize(*resize),
+    };
+    let (Why { reason, message }, budget_ms) = (why, budget_ms.min(bounds::DURATION_MS_MAX));
+    let call = Some(call);
+    Upcall { operation: next.0, budget_ms, reason, dry_run: true, message, call, ..Upcall::default() }
 }
 
 /// The contract's word for what the register says of a process.
@@ -211,7 +233,9 @@ fn done(asked: &call::Call, answer: &Answer) -> Option<Told> {
             | call::Call::Estimate(_)
             | call::Call::Abort(_)
             | call::Call::Drain(_)
-            | call::Call::Stop(_),
+            | call::Call::Stop(_)
+            | call::Call::Quote(_)
+            | call::Call::Resize(_),
             _,
         ) => None,
     }

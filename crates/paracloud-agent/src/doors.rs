@@ -13,7 +13,9 @@ use hyper::header::{CONTENT_TYPE, EXPECT, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use paci::announcement::AnnounceRequest;
 use paci::answer::Answer;
+use paci::ask::AskRequest;
 use paci::bounds;
 use paci::channel::{JoinRefusal, read_join_line, reply_line};
 use paci::env::{CHANNEL_FILE, SOCKET_FILE};
@@ -21,6 +23,7 @@ use paci::error::{ErrorBody, ErrorCode};
 use paci::hello::HelloRequest;
 use paci::hold::HoldRequest;
 use paci::http::{self, Route};
+use paci::report::Report;
 use paci::state::StateChange;
 use paci::wire::Message;
 use paracloud_core::ids::StartId;
@@ -52,6 +55,9 @@ pub(crate) enum Said {
     Hello(HelloRequest),
     SetState(StateChange),
     Hold(HoldRequest),
+    Report(Report),
+    Announce(AnnounceRequest),
+    Ask(AskRequest),
     Describe,
     /// Says when it was seen: what is there then is delivered, however short the wait.
     Next(oneshot::Sender<()>),
@@ -84,13 +90,13 @@ impl Doors {
         events: &mpsc::Sender<Event>,
     ) -> io::Result<Self> {
         let (paci, channel) = (bind(&directory.join(SOCKET_FILE))?, bind(&directory.join(CHANNEL_FILE))?);
-        let rate = Arc::new(Mutex::new(Rate::default()));
+        let rates = Arc::new(Rates::default());
         let watch = Watch { start, events: events.clone(), breaches: Arc::default() };
         let serve = {
             let (peers, watch) = (peers.clone(), watch.clone());
             move |stream| {
                 let allowed = peers.allow(&stream);
-                converse(stream, Door { watch: watch.clone(), allowed, rate: Arc::clone(&rate) })
+                converse(stream, Door { watch: watch.clone(), allowed, rates: Arc::clone(&rates) })
             }
         };
         let join = {
@@ -138,7 +144,37 @@ impl Watch {
 struct Door {
     watch: Watch,
     allowed: bool,
-    rate: Arc<Mutex<Rate>>,
+    rates: Arc<Rates>,
+}
+
+/// How often one process may call, over all of its connections.
+struct Rates {
+    calls: Mutex<Rate>,
+    advice: Mutex<Rate>,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { calls: Mutex::new(Rate::of_calls()), advice: Mutex::new(Rate::of_advice()) }
+    }
+}
+
+impl Rates {
+    /// The one that a call counts for. What names no call counts for the calls.
+    fn of(&self, route: &Result<Route, ErrorBody>) -> &Mutex<Rate> {
+        match route {
+            Ok(Route::Report | Route::Announce { .. } | Route::Ask) => &self.advice,
+            Ok(
+                Route::Hello
+                | Route::SetState
+                | Route::Hold { .. }
+                | Route::Describe
+                | Route::Next(_)
+                | Route::Answer { .. },
+            )
+            | Err(_) => &self.calls,
+        }
+    }
 }
 
 async fn converse(stream: UnixStream, door: Door) {
@@ -224,10 +260,11 @@ impl Door {
         if header != Some(http::PACI_HEADER_VALUE.as_bytes()) {
             return Err(ErrorBody::new(ErrorCode::HeaderMissing, "want the header `Paci: 1`"));
         }
-        if !self.rate.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let route = Route::parse(head.method.as_str(), target);
+        if !self.rates.of(&route).lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(ErrorBody::new(ErrorCode::TooManyRequests, "more calls than the agent takes"));
         }
-        Route::parse(head.method.as_str(), target)
+        route
     }
 
     async fn say(&self, route: Route, body: &[u8]) -> Reply {
@@ -235,6 +272,9 @@ impl Door {
             Route::Hello => Said::Hello(HelloRequest::read(body)?),
             Route::SetState => Said::SetState(StateChange::read(body)?),
             Route::Hold { key } => Said::Hold(HoldRequest::at(&key, HoldRequest::read(body)?)?),
+            Route::Report => Said::Report(Report::read(body)?),
+            Route::Announce { id } => Said::Announce(AnnounceRequest::at(&id, AnnounceRequest::read(body)?)?),
+            Route::Ask => Said::Ask(AskRequest::read(body)?),
             Route::Describe => Said::Describe,
             Route::Next(next) => return self.next(Duration::from_millis(next.wait_ms.into())).await,
             Route::Answer { operation } => {
@@ -285,7 +325,8 @@ fn breaks_contract(code: ErrorCode) -> bool {
         | ErrorCode::PathUnknown
         | ErrorCode::MethodNotAllowed
         | ErrorCode::BodyTooLarge
-        | ErrorCode::HeadTooLarge => true,
+        | ErrorCode::HeadTooLarge
+        | ErrorCode::CapabilityMissing => true,
         ErrorCode::Unspecified
         | ErrorCode::PeerNotAllowed
         | ErrorCode::OperationUnknown
@@ -295,6 +336,7 @@ fn breaks_contract(code: ErrorCode) -> bool {
         | ErrorCode::OperationClosed
         | ErrorCode::AnswerDiffers
         | ErrorCode::HoldsFull
+        | ErrorCode::AnnouncementsFull
         | ErrorCode::TooManyRequests
         | ErrorCode::Internal
         | ErrorCode::Unavailable => false,

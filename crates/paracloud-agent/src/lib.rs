@@ -5,7 +5,7 @@
 //! | [`run`] | the agent: one loop that owns every instance's machine (`node`) |
 //! | `controller` | its link to the controller |
 //! | `accept`, `doors`, `peer`, `rate` | the sockets that a program sees: PaCI over HTTP/1.1, and the channel |
-//! | `session`, `upcalls`, `holds`, `answers` | one program's session: what it is asked, and what its answers mean |
+//! | `session`, `upcalls`, `holds`, `leases`, `answers` | one program's session: what it is asked, what its answers mean, what it says of itself for a time |
 //! | `channel`, `relay` | joining the two ends of a state channel |
 //! | `processes`, `durable` | process directories, addresses, and files that are whole or not there |
 //! | `shims`, [`shim`] | the agent's side of the shims, and the shim itself |
@@ -22,6 +22,7 @@ mod controller;
 mod doors;
 mod durable;
 mod holds;
+mod leases;
 mod node;
 mod peer;
 mod probe;

@@ -4,6 +4,7 @@ use crate::breaches::Breaches;
 use crate::doors::Reply;
 use crate::durable;
 use crate::holds::Holds;
+use crate::leases::Leases;
 use crate::processes::{self, ProcessDirectory};
 use crate::upcalls::Desk;
 use paci::call::Call;
@@ -55,6 +56,8 @@ pub(crate) struct Session {
     /// Why, in its words.
     pub(crate) state_message: String,
     pub(crate) holds: Holds,
+    /// What it says of itself for a time.
+    pub(crate) leases: Leases,
     pub(crate) desk: Desk,
     /// Answers of it that broke the contract.
     pub(crate) breaches: Breaches,
@@ -80,10 +83,30 @@ pub(crate) struct Session {
     pub(crate) offer: Option<(OperationNumber, Offer)>,
     /// The estimate that came with it.
     pub(crate) estimate: Option<MoveEstimate>,
-    /// A preview that waits for its answer: its question, and until when.
-    pub(crate) preview: Option<(u64, u64)>,
-    /// Why its answer to that preview was refused, if one was.
-    pub(crate) preview_refused: Option<String>,
+    /// What it is asked under the number ahead and has not answered yet.
+    pub(crate) asked_ahead: Option<Ahead>,
+}
+
+/// A question under the number of the next operation, because of none.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    /// Answered with this number.
+    pub(crate) question: u64,
+    /// In which words.
+    pub(crate) words: Words,
+    /// It is waited for until then, in the node's milliseconds.
+    pub(crate) until_ms: u64,
+    /// Why its last answer was refused, if one was.
+    pub(crate) refused: Option<String>,
+}
+
+/// In which words whoever asked hears the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    /// What it means for a move.
+    Preview,
+    /// The application's own.
+    Answer,
 }
 
 impl Session {
@@ -102,6 +125,7 @@ impl Session {
             state: kept.state,
             state_message: kept.state_message,
             holds: kept.holds,
+            leases: Leases::resumed(kept.state),
             desk: Desk::resumed(kept.delivered),
             breaches: Breaches::default(),
             unkept: false,
@@ -116,8 +140,7 @@ impl Session {
             staged: false,
             offer: None,
             estimate: None,
-            preview: None,
-            preview_refused: None,
+            asked_ahead: None,
         }
     }
 
@@ -242,8 +265,10 @@ impl Session {
         let waits = self.poller.as_ref().is_some_and(|poller| !poller.is_closed());
         let delivery = if waits { self.desk.due_ms() } else { self.desk.misses_ms() };
         let hello = self.hello.as_ref().map(|(_, until)| *until);
-        let preview = self.preview.as_ref().map(|(_, until)| *until);
-        [delivery, self.desk.lapses_ms(), self.desk.overdue_ms(), hello, preview].into_iter().flatten().min()
+        let ahead = self.asked_ahead.as_ref().map(|ahead| ahead.until_ms);
+        let due =
+            [delivery, self.desk.lapses_ms(), self.desk.overdue_ms(), hello, ahead, self.leases.due_ms()];
+        due.into_iter().flatten().min()
     }
 }
 

@@ -294,7 +294,8 @@ impl Desk {
             Verdict::Done | Verdict::Unsupported | Verdict::Failed => {
                 State::Settled(Box::new(answer.clone()))
             }
-            Verdict::Defer if !matches!(call, Call::Estimate(_)) => {
+            // Who asked what a thing would cost does not wait until it can be: that is the answer.
+            Verdict::Defer if !matches!(call, Call::Estimate(_)) && !question.upcall.dry_run => {
                 State::Deferred { until_ms: now_ms + u64::from(answer.retry_after_ms) }
             }
             Verdict::Defer | Verdict::Refuse => State::Standing,
@@ -351,9 +352,15 @@ fn over() -> ErrorBody {
 fn is_same(settled: &Answer, again: &Answer) -> bool {
     let decides = |answer: &Answer| match &answer.result {
         Some(Finding::Sealed(_) | Finding::Loaded(_)) => answer.result.clone(),
-        Some(Finding::Estimate(_) | Finding::Copy(_) | Finding::Blocked(_) | Finding::InFlight(_)) | None => {
-            None
-        }
+        Some(
+            Finding::Estimate(_)
+            | Finding::Copy(_)
+            | Finding::Blocked(_)
+            | Finding::InFlight(_)
+            | Finding::Quote(_)
+            | Finding::Fit(_),
+        )
+        | None => None,
     };
     settled.verdict == again.verdict && settled.code == again.code && decides(settled) == decides(again)
 }

@@ -7,6 +7,7 @@ use crate::peers::Peers;
 use crate::refusals::Refusals;
 use crate::register::Register;
 use crate::words::Words;
+use paci::answer::Answer;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::Record;
@@ -35,7 +36,10 @@ pub(crate) struct Control {
     pub(crate) inboxes: BTreeMap<String, mpsc::Sender<Told>>,
     pub(crate) peers: Peers,
     pub(crate) views: Views,
-    pub(crate) questions: Questions,
+    /// What a move would cost.
+    pub(crate) questions: Questions<Preview>,
+    /// Everything else that is asked under the number ahead.
+    pub(crate) asked: Questions<Answer>,
     refusals: Mutex<Refusals>,
     lost: Mutex<BTreeSet<NodeId>>,
     words: Mutex<Words>,
@@ -59,6 +63,7 @@ impl Control {
             peers: Peers::default(),
             views: Views::default(),
             questions: Questions::default(),
+            asked: Questions::default(),
             refusals: Mutex::default(),
             lost: Mutex::default(),
             words: Mutex::default(),
@@ -234,18 +239,24 @@ impl Views {
 }
 
 /// An agent's answer to a question, or why there is none.
-pub(crate) type Answered = Result<Preview, Unasked>;
+pub(crate) type Answered<T> = Result<T, Unasked>;
 
 /// Questions to agents that wait for their answer.
-#[derive(Debug, Default)]
-pub(crate) struct Questions {
+#[derive(Debug)]
+pub(crate) struct Questions<T> {
     next: AtomicU64,
-    open: Mutex<BTreeMap<u64, (NodeId, oneshot::Sender<Answered>)>>,
+    open: Mutex<BTreeMap<u64, (NodeId, oneshot::Sender<Answered<T>>)>>,
 }
 
-impl Questions {
+impl<T> Default for Questions<T> {
+    fn default() -> Self {
+        Self { next: AtomicU64::default(), open: Mutex::default() }
+    }
+}
+
+impl<T> Questions<T> {
     /// A new question to an agent; `None` if too many are open.
-    pub(crate) fn ask(&self, node: NodeId) -> Option<(u64, oneshot::Receiver<Answered>)> {
+    pub(crate) fn ask(&self, node: NodeId) -> Option<(u64, oneshot::Receiver<Answered<T>>)> {
         let mut open = locked(&self.open);
         open.retain(|_, (_, waiting)| !waiting.is_closed());
         if open.len() >= QUESTIONS_MAX {
@@ -258,7 +269,7 @@ impl Questions {
     }
 
     /// An answer came from a node. One to a question that it was not asked is passed over.
-    pub(crate) fn answer(&self, node: NodeId, number: u64, answer: Answered) {
+    pub(crate) fn answer(&self, node: NodeId, number: u64, answer: Answered<T>) {
         let mut open = locked(&self.open);
         if open.get(&number).is_some_and(|(asked, _)| *asked == node)
             && let Some((_, waiting)) = open.remove(&number)

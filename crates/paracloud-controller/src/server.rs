@@ -134,6 +134,11 @@ async fn agent(
                     FromAgentLine::Previewed { question, answer } => {
                         control.questions.answer(node, question, answer);
                     }
+                    FromAgentLine::Answered { question, answer } => {
+                        control.asked.answer(node, question, answer);
+                    }
+                    // It advises, and here nobody goes by it.
+                    FromAgentLine::Advice { .. } => {}
                 }
             }
             Ok(())
@@ -143,6 +148,7 @@ async fn agent(
     };
     if control.peers.disconnect(Peer::Agent(node), number) {
         control.questions.give_up(node);
+        control.asked.give_up(node);
         tracing::info!(%node, "an agent is gone");
     }
     ended

@@ -6,6 +6,7 @@
 //! | [`layout`] | where what lies in the cloud's directory |
 //! | [`names`] | what instances are called |
 //! | [`lifeline`] | when a shell is to end |
+//! | [`advice`] | what applications say of themselves for a time |
 //! | [`link`], [`message`] | the lines that shells say to the controller, and it to them |
 //! | [`person`] | what a person's command says to the controller |
 //! | [`private`] | whether a directory is its owner's alone |
@@ -16,6 +17,7 @@
 //!
 //! Nothing here decides anything.
 
+pub mod advice;
 pub mod config;
 pub mod failpoint;
 pub mod figures;

@@ -1,9 +1,12 @@
 //! What is said on the controller's socket. The machines' own messages travel in envelopes that name the instance;
 //! beside them travel figures and texts for people, which decide nothing.
 
+use crate::advice::Advice;
 use crate::seen::Account;
+use paci::answer::Answer;
 use paci::call::Schema;
 use paci::finding::MoveEstimate;
+use paci::size::Resize;
 use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber, StartId};
 use paracloud_core::migration::message::{FromAgent, FromGateway, Offer, ToAgent, ToGateway};
@@ -78,6 +81,32 @@ pub enum ToAgentLine {
         #[serde(default)]
         reason: Reason,
     },
+    /// Ask the owner something, under the number that its next operation will have, and change nothing.
+    Question {
+        /// The instance.
+        instance: String,
+        /// Answered with this number.
+        question: u64,
+        /// What is asked.
+        call: Question,
+        /// Why it is asked.
+        #[serde(default)]
+        reason: Reason,
+        /// Time for the whole answer, in milliseconds; then it is [`Unasked::Never`]. The application is told it.
+        budget_ms: u32,
+    },
+}
+
+/// What an application can be asked without anything being done because of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// What would a move cost?
+    Estimate,
+    /// What would losing you cost, now?
+    Quote,
+    /// Would you fit into this size?
+    Resize(Resize),
 }
 
 /// What is agreed on for an open move and is not in its record, because it ends when the source may be sealed.
@@ -135,6 +164,23 @@ pub enum FromAgentLine {
         question: u64,
         /// What the application said, or why it could not be asked.
         answer: Result<Preview, Unasked>,
+    },
+    /// The answer to `Question`: a final one, or one that stands for a time (`DEFER`, `REFUSE`).
+    Answered {
+        /// The question.
+        question: u64,
+        /// What the application said, held against the contract; or why it could not be asked.
+        answer: Result<Answer, Unasked>,
+    },
+    /// What an application says of itself for a time: said at each change, when something of it is over, and of each that
+    /// lives when the agent dials. The last one counts, whole.
+    Advice {
+        /// The instance.
+        instance: String,
+        /// Which of its processes.
+        start: StartId,
+        /// All that still counts; boxed, because it is far larger than the other lines.
+        advice: Box<Advice>,
     },
     /// Nothing but that the agent's loop goes round.
     Beat,

@@ -24,6 +24,8 @@ struct Inner {
     holders: Slab<Holder>,
     /// Woken when the gate opens, closes, or its last guard ends.
     watchers: Slab<Waker>,
+    /// Woken when the last guard ends, whether the gate is open or not.
+    idlers: Slab<Waker>,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,12 @@ impl Gate {
         let woken = {
             let mut inner = lock(&self.inner);
             inner.holders.remove(holder);
-            if inner.holders.len == 0 && !inner.open { inner.watchers.all() } else { Vec::new() }
+            let is_last = inner.holders.len == 0;
+            let mut woken = if is_last { inner.idlers.all() } else { Vec::new() };
+            if is_last && !inner.open {
+                woken.extend(inner.watchers.all());
+            }
+            woken
         };
         woken.into_iter().for_each(Waker::wake);
     }
@@ -144,6 +151,26 @@ impl Gate {
     /// Ready when the gate is closed.
     pub(crate) fn poll_closed(&self, watch: &mut Watch, waker: &Waker) -> Poll<()> {
         self.poll(watch, waker, |inner| !inner.open)
+    }
+
+    /// Ready when no guard is held.
+    pub(crate) fn poll_idle(&self, watch: &mut Watch, waker: &Waker) -> Poll<()> {
+        let mut inner = lock(&self.inner);
+        if let Some(place) = watch.0.take() {
+            inner.idlers.remove(place);
+        }
+        if inner.holders.len == 0 {
+            return Poll::Ready(());
+        }
+        watch.0 = Some(inner.idlers.insert(waker.clone()));
+        Poll::Pending
+    }
+
+    /// Gives a place among those back that wait for [`Gate::poll_idle`].
+    pub(crate) fn idle_no_more(&self, watch: &mut Watch) {
+        if let Some(place) = watch.0.take() {
+            lock(&self.inner).idlers.remove(place);
+        }
     }
 
     /// Gives a place among the watchers back.

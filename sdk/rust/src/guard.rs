@@ -187,9 +187,35 @@ impl Gate {
         Turned { gate: self, watch: Watch::default(), poll: Self::poll_ended }
     }
 
+    /// Ends when no guard is held.
+    pub(crate) fn idle(&self) -> Idle<'_> {
+        Idle { gate: self, watch: Watch::default() }
+    }
+
     /// Ends when the gate is open.
     pub(crate) fn opened(&self) -> Turned<'_> {
         Turned { gate: self, watch: Watch::default(), poll: Self::poll_open }
+    }
+}
+
+/// See [`Gate::idle`].
+pub(crate) struct Idle<'a> {
+    gate: &'a Gate,
+    watch: Watch,
+}
+
+impl Future for Idle<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.gate.poll_idle(&mut this.watch, context.waker())
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.gate.idle_no_more(&mut self.watch);
     }
 }
 

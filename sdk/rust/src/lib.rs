@@ -97,4 +97,15 @@ mod sync;
 pub use guard::{Guard, Refused};
 pub use program::{Paci, StartError, UnderGuard};
 pub use session::agent::CallError;
-pub use session::hooks::{Draining, NotNow, Resuming, Stopping};
+pub use session::hooks::{Draining, NotNow, Resizing, Resuming, Stopping, Unfit};
+
+/// What a program says of itself, and what it is asked: the words of the contract.
+pub mod words {
+    pub use paci::announcement::{AnnounceRequest, AnnounceResponse};
+    pub use paci::ask::{AskRequest, AskResponse, MoveMe, Replicas, RetireMe, Wish};
+    pub use paci::finding::{MoveEstimate, Preference, RemovalQuote};
+    pub use paci::invalid::Invalid;
+    pub use paci::report::{Metric, Report};
+    pub use paci::size::Size;
+    pub use paci::state::State;
+}

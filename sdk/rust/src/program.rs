@@ -5,26 +5,39 @@ use crate::guard::{Guard, Refused};
 use crate::handoff::SCHEMA;
 use crate::http::replies::{CONTAINER, Replies};
 use crate::http::{Layer, ReplyLimits};
-use crate::session::agent::{Agent, CallError};
-use crate::session::hooks::{Draining, Hooks, NotNow, Resuming, Stopping};
+use crate::session::agent::{Agent, CallError, unreachable};
+use crate::session::hooks::{Draining, Hooks, NotNow, Resizing, Resuming, Stopping, Unfit};
+use crate::session::leases::{Reported, Sources, WORDS_MAX, Word};
+use crate::session::readiness::Said;
 use crate::session::{self, Parts};
 use crate::state::store::{RESERVED, Store};
 use crate::state::{Cell, ContainerError, Map};
-use paci::bounds::STRING_BYTES_MAX;
+use paci::announcement::{AnnounceRequest, AnnounceResponse};
+use paci::ask::{AskRequest, AskResponse};
+use paci::bounds::{DURATION_MS_MAX, PAUSE_MS_MAX, PROGRESS_PERMILLE_MAX, STRING_BYTES_MAX};
 use paci::call::Schema;
 use paci::env::{Endpoint, EnvError, Environment};
-use paci::finding::MoveEstimate;
+use paci::error::{ErrorBody, ErrorCode};
+use paci::finding::{MoveEstimate, RemovalQuote};
 use paci::hold::{HoldRequest, HoldResponse};
 use paci::http::Route;
 use paci::instance::DescribeResponse;
+use paci::invalid::Invalid;
 use paci::names;
+use paci::report::Report;
 use paci::state::{State, StateChange};
 use paci::wire::Message;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// How long a report counts that does not say for how long, in milliseconds.
+const REPORT_MS: u32 = 3_000;
+/// The agent's word is waited for at most so long.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// The program's end of the contract: its gate, its containers, its session with the cloud. Cheap to clone.
 ///
@@ -41,7 +54,11 @@ struct Inner {
     store: Arc<Store>,
     replies: Arc<Replies>,
     settings: Mutex<Settings>,
-    readiness: watch::Sender<StateChange>,
+    readiness: watch::Sender<Said>,
+    report: watch::Sender<Option<Reported>>,
+    words: mpsc::Sender<Word>,
+    /// What the session says them from, until it has started.
+    sources: Mutex<Option<Sources>>,
     operation: watch::Sender<bool>,
     started: AtomicBool,
 }
@@ -98,13 +115,19 @@ impl Paci {
             has_state: false,
             is_stateless: false,
         };
+        let report = watch::Sender::new(None);
+        let (words, said) = mpsc::channel(WORDS_MAX);
+        let sources = Sources { report: report.subscribe(), words: said };
         let inner = Inner {
             endpoint: environment.endpoint,
             gate,
             store,
             replies,
             settings: Mutex::new(settings),
-            readiness: watch::Sender::new(StateChange::default()),
+            readiness: watch::Sender::new(Said::default()),
+            report,
+            words,
+            sources: Mutex::new(Some(sources)),
             operation: watch::Sender::new(false),
             started: AtomicBool::new(false),
         };
@@ -172,6 +195,37 @@ impl Paci {
         self
     }
 
+    /// What to do when a drain is called off, or another operation comes in its place: take work again. Without it a drain
+    /// of the program is never called off.
+    pub fn on_undrain<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        handler: impl Fn() -> F + Send + Sync + 'static,
+    ) -> &Self {
+        self.settings().hooks.undrain = Some(Arc::new(move |()| Box::pin(handler())));
+        self
+    }
+
+    /// Completes what losing this instance would cost now, or says that it is not to be chosen. It is asked of a few just
+    /// before one of them is drained; what is left `None` is unknown. A quote that breaks a bound of the contract
+    /// ([`RemovalQuote`]) is answered as a failure that names the bound. The handler runs on the session's own thread, where
+    /// nothing else is answered meanwhile: it must not wait.
+    pub fn on_quote(
+        &self,
+        handler: impl Fn(RemovalQuote) -> Result<RemovalQuote, NotNow> + Send + Sync + 'static,
+    ) -> &Self {
+        self.settings().hooks.quote = Some(Arc::new(handler));
+        self
+    }
+
+    /// What to do when the instance is to have another size: fit into it, or make use of it; or say what it could do with.
+    pub fn on_resize<F: Future<Output = Result<(), Unfit>> + Send + 'static>(
+        &self,
+        handler: impl Fn(Resizing) -> F + Send + Sync + 'static,
+    ) -> &Self {
+        self.settings().hooks.resize = Some(Arc::new(move |resize| Box::pin(handler(resize))));
+        self
+    }
+
     /// What to do when the process is to exit: make it exit within the grace. Without this handler it gets SIGTERM.
     pub fn on_stop<F: Future<Output = ()> + Send + 'static>(
         &self,
@@ -221,7 +275,9 @@ impl Paci {
         if !settings.has_state {
             self.inner.gate.open(0);
         }
-        session::start(Parts {
+        let sources = self.inner.sources.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sources = sources.ok_or(StartError::Started)?;
+        let parts = Parts {
             endpoint,
             gate: self.inner.gate.clone(),
             store: self.inner.store.clone(),
@@ -234,8 +290,8 @@ impl Paci {
             readiness: self.inner.readiness.subscribe(),
             operation: self.inner.operation.clone(),
             program: Handle::current(),
-        })
-        .map_err(|error| StartError::Thread(error.to_string()))
+        };
+        session::start(parts, sources).map_err(|error| StartError::Thread(error.to_string()))
     }
 
     /// The layer that puts HTTP services under the guard.
@@ -290,7 +346,122 @@ impl Paci {
     /// agent has restarted.
     pub fn set_state(&self, state: State, message: &str) {
         let message: String = message.chars().filter(|char| !char.is_control()).take(50).collect();
-        self.inner.readiness.send_replace(StateChange { state, message });
+        self.say_state(StateChange { state, message, ..StateChange::default() });
+    }
+
+    /// Tells the cloud that the program answers requests, but for so long has only this share of its capacity
+    /// (1000 is all of it; `None`: it does not know). It is ready by itself when that is over. At most a day.
+    pub fn cold(&self, warmup: Duration, capacity_permille: Option<u32>) {
+        let warmup_ms = ms(warmup).clamp(1, DURATION_MS_MAX);
+        let capacity_permille = capacity_permille.map(|share| share.min(PROGRESS_PERMILLE_MAX));
+        let state = State::Cold;
+        self.say_state(StateChange { state, warmup_ms, capacity_permille, ..StateChange::default() });
+    }
+
+    fn say_state(&self, change: StateChange) {
+        self.inner.readiness.send_modify(|said| said.state(change));
+    }
+
+    /// Tells the cloud that the program will answer nothing for a while, before it begins: at most a minute ahead, for at
+    /// most a minute, and at least a millisecond of each is told. Returns when the agent knows it. It is over with its time;
+    /// [`Paci::ready`] ends it earlier. A pause needs nobody's leave: a program that must pause does so also if this fails.
+    ///
+    /// # Errors
+    /// The agent cannot be reached, or refuses.
+    pub async fn pausing(&self, begins_in: Duration, lasts: Duration) -> Result<(), CallError> {
+        if self.inner.endpoint.is_none() {
+            return Ok(());
+        }
+        self.is_started()?;
+        let longest = Duration::from_millis(u64::from(PAUSE_MS_MAX));
+        let lasts = lasts.clamp(Duration::from_millis(1), longest);
+        let begins_in = begins_in.min(longest);
+        let mut answered = None;
+        self.inner.readiness.send_modify(|said| answered = Some(said.pausing(begins_in, lasts)));
+        let Some(answered) = answered else { return Ok(()) };
+        self.answer(answered).await
+    }
+
+    /// Tells the cloud how much the program can do and has to do: at once, and again before its lease ends while the value
+    /// stands, which is until it is said anew and for at most a minute: who hangs is not to be taken for idle. What is
+    /// `None` is unknown, never zero. `valid_for_ms` 0 stands for three seconds. A newer value within 20 ms takes the place
+    /// of the older. `Report::default()` takes back what was said.
+    ///
+    /// # Errors
+    /// A field breaks its bound; then what was said before stands.
+    pub fn report(&self, report: Report) -> Result<(), Invalid> {
+        let valid_for_ms = if report.valid_for_ms == 0 { REPORT_MS } else { report.valid_for_ms };
+        let report = Report { valid_for_ms, ..report };
+        report.validate()?;
+        self.inner.report.send_replace(Some(Reported { report, at: Instant::now() }));
+        Ok(())
+    }
+
+    /// Tells the cloud what demand is coming, or takes that back. It is told again to an agent that has restarted, until
+    /// it is over. Returns what became of it; without a cloud it stands.
+    ///
+    /// # Errors
+    /// A field breaks its bound, the agent refuses, or it cannot be reached; then it is told to the next one.
+    pub async fn announce(&self, request: AnnounceRequest) -> Result<AnnounceResponse, CallError> {
+        request.validate().map_err(|invalid| CallError::Refused(invalid.into()))?;
+        if request.id.is_empty() {
+            return Err(CallError::Refused(ErrorBody::new(
+                ErrorCode::OutOfBounds,
+                "id: missing; at least 1 is needed",
+            )));
+        }
+        if self.inner.endpoint.is_none() {
+            return Ok(AnnounceResponse { stands: !request.revokes(), message: String::new() });
+        }
+        let (answer, answered) = oneshot::channel();
+        self.word(Word::Announce(request, answer)).await?;
+        self.answer(answered).await
+    }
+
+    /// Asks for something to be done with the program itself: to be moved, another size, other instances beside it, to be
+    /// retired. It is no right; what comes of it comes as a call to a handler, or not at all. It is told again to an agent
+    /// that has restarted, until it is over. Without a cloud it stands and nothing comes of it.
+    ///
+    /// # Errors
+    /// As [`Paci::announce`].
+    pub async fn ask(&self, request: AskRequest) -> Result<AskResponse, CallError> {
+        request.validate().map_err(|invalid| CallError::Refused(invalid.into()))?;
+        if self.inner.endpoint.is_none() {
+            return Ok(AskResponse { granted_valid_for_ms: request.valid_for_ms, message: String::new() });
+        }
+        let (answer, answered) = oneshot::channel();
+        self.word(Word::Ask(request, answer)).await?;
+        self.answer(answered).await
+    }
+
+    async fn word(&self, word: Word) -> Result<(), CallError> {
+        self.is_started()?;
+        self.inner.words.send(word).await.map_err(unreachable)
+    }
+
+    /// Words that nobody takes would be waited for without end.
+    fn is_started(&self) -> Result<(), CallError> {
+        let is_started = self.inner.started.load(Ordering::Acquire);
+        is_started.then_some(()).ok_or_else(|| unreachable("the session has not started"))
+    }
+
+    async fn answer<T>(&self, answered: oneshot::Receiver<Result<T, CallError>>) -> Result<T, CallError> {
+        match tokio::time::timeout(ANSWER, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(unreachable("something newer was said, or the session has ended")),
+            Err(late) => Err(unreachable(late)),
+        }
+    }
+
+    /// Guards that are held now: requests that are being answered.
+    pub fn in_flight(&self) -> u32 {
+        u32::try_from(self.inner.gate.held()).unwrap_or(u32::MAX)
+    }
+
+    /// Ends when no guard is held: what a handler of [`Paci::on_drain`] waits for. A program whose work is not done under
+    /// guards has more to wait for.
+    pub async fn idle(&self) {
+        self.inner.gate.idle().await;
     }
 
     /// Asks to be left alone for a while: from all kinds of operation, or from these
@@ -310,7 +481,7 @@ impl Paci {
         let request = HoldRequest {
             key: key.to_owned(),
             ops: ops.iter().map(|&op| op.to_owned()).collect(),
-            ttl_ms: u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX),
+            ttl_ms: ms(ttl),
             reason: reason.to_owned(),
         };
         request.validate().map_err(|invalid| CallError::Refused(invalid.into()))?;
@@ -350,10 +521,19 @@ impl Settings {
         let claims = [
             (names::STOP, self.hooks.stop.is_some()),
             (names::DRAIN, self.hooks.drain.is_some()),
+            (names::DRAIN_REVERSIBLE, self.hooks.drain.is_some() && self.hooks.undrain.is_some()),
             (names::MOVE_ESTIMATE, self.has_state || self.is_stateless),
             (names::MOVE_RESTART, self.is_stateless),
             (names::MOVE_HANDOFF, self.has_state),
             (names::IDEMPOTENCY_KEY, self.has_state),
+            (names::REPORT, true),
+            (names::ANNOUNCE, true),
+            (names::ASK, true),
+            (names::PAUSING, true),
+            (names::COLD, true),
+            (names::SCALE_QUOTE, self.hooks.quote.is_some()),
+            (names::RESIZE_CPU, self.hooks.resize.is_some()),
+            (names::RESIZE_MEMORY, self.hooks.resize.is_some()),
         ];
         claims.iter().filter(|(_, claimed)| *claimed).map(|(name, _)| (*name).to_owned()).collect()
     }
@@ -362,6 +542,10 @@ impl Settings {
 async fn one_call(endpoint: &Endpoint, route: &Route, body: Vec<u8>) -> Result<bytes::Bytes, CallError> {
     let mut agent = Agent::new(endpoint.path().to_owned());
     Ok(agent.call(route, body, Duration::ZERO).await?.unwrap_or_default())
+}
+
+fn ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn cut(text: &str) -> String {

@@ -3,6 +3,8 @@
 use super::{Node, Start, now_unix_ms};
 use crate::answers::{self, Why};
 use crate::doors::{Reply, Said};
+use crate::leases::Leases;
+use crate::session::Session;
 use crate::upcalls::Taken;
 use paci::answer::Answer;
 use paci::call;
@@ -36,6 +38,15 @@ impl Node {
                 let _ = see.send(());
                 return;
             }
+            Said::Report(report) => {
+                self.advises(id, names::REPORT, |leases, now_ms| Ok(leases.report(report, now_ms).write()))
+            }
+            Said::Announce(request) => self.advises(id, names::ANNOUNCE, |leases, now_ms| {
+                leases.announce(request, now_ms).map(|answer| answer.write())
+            }),
+            Said::Ask(request) => {
+                self.advises(id, names::ASK, |leases, now_ms| Ok(leases.ask(request, now_ms).write()))
+            }
             Said::Describe => self.describe(id),
             Said::SetState(change) => self.set_state(id, &change),
             Said::Hold(request) => match self.pausing(id) {
@@ -50,6 +61,44 @@ impl Node {
             Said::Answer(answer) => self.answered(id, &answer),
         };
         let _ = reply.send(answered);
+    }
+
+    /// A process says something of itself for a time, which it has to claim that it may.
+    fn advises(
+        &mut self,
+        id: StartId,
+        capability: &str,
+        say: impl FnOnce(&mut Leases, u64) -> Result<Vec<u8>, ErrorBody>,
+    ) -> Reply {
+        let now_ms = self.now_ms();
+        let start = self.starts.get_mut(&id).ok_or_else(gone)?;
+        may_say(&start.session, capability)?;
+        let said = say(&mut start.session.leases, now_ms);
+        self.tell_news(id);
+        said.map(Some)
+    }
+
+    /// Tells the controller what has changed of what a process says of itself, if that is due.
+    pub(super) fn tell_news(&mut self, id: StartId) {
+        let now_ms = self.now_ms();
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        if !start.may_come_to_live() {
+            start.session.leases.end();
+        }
+        let (name, news) = (start.instance.clone(), start.session.leases.news(now_ms));
+        if let Some(advice) = news {
+            self.say(FromAgentLine::Advice { instance: name, start: id, advice: Box::new(advice) });
+        }
+    }
+
+    /// Tells a controller that has heard nothing yet what a process says of itself, if it has ever said anything.
+    pub(super) fn tell_advice(&mut self, id: StartId) {
+        let now_ms = self.now_ms();
+        let Some(start) = self.starts.get_mut(&id).filter(|start| !start.session.leases.is_silent()) else {
+            return;
+        };
+        let (name, advice) = (start.instance.clone(), start.session.leases.tell(now_ms));
+        self.say(FromAgentLine::Advice { instance: name, start: id, advice: Box::new(advice) });
     }
 
     /// Tells the controller what a process asks to be left alone from.
@@ -118,10 +167,29 @@ impl Node {
     }
 
     fn set_state(&mut self, id: StartId, change: &StateChange) -> Reply {
+        let now_ms = self.now_ms();
+        let start = self.starts.get_mut(&id).ok_or_else(gone)?;
+        let needed = match change.state {
+            State::Pausing => Some(names::PAUSING),
+            State::Cold => Some(names::COLD),
+            State::Unspecified | State::Ready | State::NotReady | State::Stopping | State::Draining => None,
+        };
+        if let Some(capability) = needed {
+            may_say(&start.session, capability)?;
+        }
+        start.session.leases.state(change, now_ms);
+        self.tell_news(id);
+        // A pause is over by itself, and then it is as before.
+        if change.state == State::Pausing {
+            return Ok(Some(Ack {}.write()));
+        }
         let start = self.starts.get_mut(&id).ok_or_else(gone)?;
         start.session.state_message.clone_from(&change.message);
-        if start.session.state != Some(change.state) {
-            let before = start.session.state.replace(change.state);
+        // It answers requests; how able it is to is not kept.
+        let is_ready = matches!(change.state, State::Ready | State::Cold);
+        let state = if is_ready { State::Ready } else { change.state };
+        if start.session.state != Some(state) {
+            let before = start.session.state.replace(state);
             // A target says so in the pause. It says it again to the next agent.
             start.session.keep_soon(true);
             // It keeps its place all the same: people should know.
@@ -132,7 +200,7 @@ impl Node {
                 self.note(&name, None, Note::Reason(format!("it was ready, and is {}{own}", change.state)));
             }
         }
-        self.input(id, FromApp::Ready(change.state == State::Ready));
+        self.input(id, FromApp::Ready(is_ready));
         Ok(Some(Ack {}.write()))
     }
 
@@ -169,7 +237,7 @@ impl Node {
         let Some(upcall) = start.session.desk.question().cloned() else { return };
         let Some(call) = &upcall.call else { return };
         if upcall.dry_run {
-            return self.preview_answered(id, answer);
+            return self.answered_ahead(id, answer);
         }
         if let call::Call::Stop(_) = call {
             return self.stop_answered(name, id, operation, answer);
@@ -244,8 +312,8 @@ impl Node {
         let budgets = instance.app.budgets;
         let now_ms = self.now_ms();
         let Some(start) = self.starts.get_mut(&id) else { return };
-        if let Some((question, _)) = start.session.preview.take() {
-            self.previewed(question, Err(Unasked::Busy));
+        if let Some(ahead) = start.session.asked_ahead.take() {
+            self.unasked(&ahead, Unasked::Busy);
         }
         let Some(start) = self.starts.get_mut(&id) else { return };
         start.session.mode = mode;
@@ -384,8 +452,8 @@ impl Node {
     /// is still open, and may be answered rightly.
     pub(super) fn breached(&mut self, id: StartId, what: String, answers: bool) {
         let Some(start) = self.starts.get_mut(&id) else { return };
-        if answers && start.session.preview.is_some() {
-            start.session.preview_refused = Some(what.clone());
+        if let Some(ahead) = start.session.asked_ahead.as_mut().filter(|_| answers) {
+            ahead.refused = Some(what.clone());
         }
         let name = start.instance.clone();
         let asked = start.session.asked();
@@ -422,12 +490,26 @@ impl Node {
                 self.welcome(id, participant::Standing::Undecided, Incarnation(0));
             }
             let Some(start) = self.starts.get_mut(&id) else { continue };
-            if start.session.preview.is_some_and(|(_, until)| waited(until)) {
-                self.preview_waited(id);
+            if start.session.asked_ahead.as_ref().is_some_and(|ahead| waited(ahead.until_ms)) {
+                self.waited_ahead(id);
             }
+            self.tell_news(id);
         }
         self.see_to_the_end().await;
     }
+}
+
+/// Whether a process may say what needs this capability, and to this agent: who has restarted has forgotten what was said
+/// for a time, and hears of that.
+fn may_say(session: &Session, capability: &str) -> Result<(), ErrorBody> {
+    if !session.greeted {
+        return Err(hello_first());
+    }
+    if !session.can(capability) {
+        let what = format!("it needs the capability {capability}, which this process did not claim in Hello");
+        return Err(ErrorBody::new(ErrorCode::CapabilityMissing, &what));
+    }
+    Ok(())
 }
 
 fn gone() -> ErrorBody {

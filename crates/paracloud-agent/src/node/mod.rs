@@ -30,6 +30,7 @@ use paracloud_substrate::link::BEAT_MS;
 use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, Terms, ToAgentLine};
 use paracloud_substrate::trace::Traced;
 use paracloud_substrate::{failpoint, fresh_start_id};
+use previews::Ask;
 use records::Records;
 use starts::Start;
 use std::collections::{BTreeMap, VecDeque};
@@ -260,6 +261,7 @@ impl Node {
                 let living: Vec<_> = living.map(|(id, _)| *id).collect();
                 for id in living {
                     self.tell_holds(id);
+                    self.tell_advice(id);
                     self.tell_readiness(id);
                     self.tell_silence(id);
                 }
@@ -323,6 +325,9 @@ impl Node {
         }
         match line {
             ToAgentLine::Preview { instance, question, reason } => self.preview(&instance, question, reason),
+            ToAgentLine::Question { instance, question, call, reason, budget_ms } => {
+                self.question(&instance, Ask { question, call, reason, budget_ms });
+            }
             ToAgentLine::Machine { instance: name, message, operation, terms, reason } => {
                 let Some(instance) = self.instances.get_mut(&name) else {
                     tracing::warn!(

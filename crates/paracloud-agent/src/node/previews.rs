@@ -1,16 +1,38 @@
-//! What would a move cost? Asked without any move being open.
+//! Questions without any operation being open: what would a move cost, what would losing you cost, would you do with
+//! another size? They are asked under the number that the next operation will have, and nothing is done because of them.
 
 use super::{Node, now_unix_ms};
 use crate::answers::{self, Why};
-use paci::answer::Answer;
+use crate::session::{Ahead, Words};
+use paci::answer::{Answer, Verdict};
 use paci::finding::Finding;
 use paci::names;
-use paci::participant::Call;
 use paci::upcall::{Reason, Upcall};
-use paracloud_core::ids::StartId;
+use paci::wire::Message;
+use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
-use paracloud_substrate::message::{FromAgentLine, Note, Preview, Unasked};
+use paracloud_substrate::message::{FromAgentLine, Note, Preview, Question, Unasked};
+
+/// What the controller asks.
+pub(super) struct Ask {
+    pub(super) question: u64,
+    pub(super) call: Question,
+    pub(super) reason: Reason,
+    pub(super) budget_ms: u32,
+}
+
+/// What an application has to claim, to be asked this.
+fn needed(call: &Question) -> Vec<&'static str> {
+    match call {
+        Question::Estimate => vec![names::MOVE_ESTIMATE],
+        Question::Quote => vec![names::SCALE_QUOTE],
+        Question::Resize(resize) => {
+            let memory = resize.memory_kib.map(|_| names::RESIZE_MEMORY);
+            memory.into_iter().chain(resize.cpu_millis.map(|_| names::RESIZE_CPU)).collect()
+        }
+    }
+}
 
 impl Node {
     /// The controller asks for a preview.
@@ -24,13 +46,9 @@ impl Node {
 
     /// `None`: the application is asked first.
     fn try_preview(&mut self, name: &str, question: u64, reason: Reason) -> Result<Option<Preview>, Unasked> {
-        let instance = self.instances.get(name);
-        let instance = instance.ok_or_else(|| Unasked::Never("it is not configured here".to_owned()))?;
-        let record = instance.machine.machine().record();
-        let record =
-            record.ok_or_else(|| Unasked::Soon("the agent has not heard yet who owns it".to_owned()))?;
-        let (id, next, open) = (record.owner.start, record.last_operation.next(), record.operation.is_some());
-        let budgets = instance.app.budgets;
+        let (id, next) = self.askable(name)?;
+        let Some(instance) = self.instances.get(name) else { return Err(Unasked::Busy) };
+        let budget_ms = instance.app.budgets.prepare_ms;
         let now_ms = self.now_ms();
         let start = self.starts.get_mut(&id).filter(|start| start.runs());
         let start = start.ok_or_else(|| Unasked::Never(format!("it does not run on {}", self.node.name)))?;
@@ -51,29 +69,98 @@ impl Node {
             let reason = format!("it does not claim the capability {}", names::MOVE_ESTIMATE);
             return Ok(Some(Preview { hands_over, offer: Some(Offer::Accept), estimate: None, reason }));
         }
-        // What is asked of an operation that is over (an `Abort` that has no answer) gives way to what comes next.
-        let asked = start.session.desk.open().is_some_and(|upcall| upcall.operation >= next.0);
-        if open || asked {
-            return Err(Unasked::Busy);
-        }
-        if !start.session.greeted {
-            return Err(Unasked::Soon("it has not said Hello since the agent started".to_owned()));
-        }
-        let upcall = answers::upcall(next, Call::Estimate, "", None, &budgets, Why::preview(reason));
+        self.is_free(name, id, next)?;
+        let Some(start) = self.starts.get_mut(&id) else { return Err(Unasked::Busy) };
+        let upcall = answers::question(next, &Question::Estimate, budget_ms, Why::preview(reason));
         // The time that it is told, whatever progress it reports: somebody waits.
-        start.session.preview = Some((question, now_ms + u64::from(upcall.budget_ms)));
-        start.session.preview_refused = None;
-        start.session.ask_ahead(Upcall { dry_run: true, ..upcall }, now_ms);
+        let until_ms = now_ms + u64::from(upcall.budget_ms);
+        start.session.asked_ahead = Some(Ahead { question, words: Words::Preview, until_ms, refused: None });
+        start.session.ask_ahead(upcall, now_ms);
         self.deliver(id);
         Ok(None)
     }
 
-    /// The application answered one.
-    pub(super) fn preview_answered(&mut self, id: StartId, answer: &Answer) {
+    /// The controller asks something under the number ahead.
+    pub(super) fn question(&mut self, name: &str, ask: Ask) {
+        let question = ask.question;
+        if let Err(why) = self.try_question(name, ask) {
+            self.say(FromAgentLine::Answered { question, answer: Err(why) });
+        }
+    }
+
+    fn try_question(&mut self, name: &str, ask: Ask) -> Result<(), Unasked> {
+        let Ask { question, call, reason, budget_ms } = ask;
+        let (id, next) = self.askable(name)?;
+        let now_ms = self.now_ms();
+        let start = self.starts.get_mut(&id).filter(|start| start.runs());
+        let start = start.ok_or_else(|| Unasked::Never(format!("it does not run on {}", self.node.name)))?;
+        if !start.session.aware {
+            return Err(Unasked::Never("it does not speak PaCI".to_owned()));
+        }
+        if let Some(lacking) = needed(&call).iter().find(|capability| !start.session.can(capability)) {
+            return Err(Unasked::Never(format!("it does not claim the capability {lacking}")));
+        }
+        let upcall = answers::question(next, &call, budget_ms, Why::question(reason, &call));
+        // Its attempt is set when it is delivered.
+        if let Err(invalid) = (Upcall { attempt: 1, ..upcall.clone() }).validate() {
+            return Err(Unasked::Never(format!("no application can be asked that: {invalid}")));
+        }
+        let until_ms = now_ms + u64::from(upcall.budget_ms);
+        self.is_free(name, id, next)?;
+        let Some(start) = self.starts.get_mut(&id) else { return Ok(()) };
+        start.session.asked_ahead = Some(Ahead { question, words: Words::Answer, until_ms, refused: None });
+        start.session.ask_ahead(upcall, now_ms);
+        self.deliver(id);
+        Ok(())
+    }
+
+    /// Who owns an instance, and the number that its next operation will have.
+    fn askable(&self, name: &str) -> Result<(StartId, OperationNumber), Unasked> {
+        let instance = self.instances.get(name);
+        let instance = instance.ok_or_else(|| Unasked::Never("it is not configured here".to_owned()))?;
+        let record = instance.machine.machine().record();
+        let record =
+            record.ok_or_else(|| Unasked::Soon("the agent has not heard yet who owns it".to_owned()))?;
+        Ok((record.owner.start, record.last_operation.next()))
+    }
+
+    /// Whether a process can be asked under the number ahead now.
+    fn is_free(&self, name: &str, id: StartId, next: OperationNumber) -> Result<(), Unasked> {
+        let record = self.instances.get(name).and_then(|instance| instance.machine.machine().record());
+        let open = record.is_some_and(|record| record.operation.is_some());
+        let Some(session) = self.starts.get(&id).map(|start| &start.session) else { return Ok(()) };
+        // What is asked of an operation that is over (an `Abort` that has no answer) gives way to what comes next.
+        let asked = session.desk.open().is_some_and(|upcall| upcall.operation >= next.0);
+        if open || asked {
+            return Err(Unasked::Busy);
+        }
+        if !session.greeted {
+            return Err(Unasked::Soon("it has not said Hello since the agent started".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The application answered what it was asked under the number ahead.
+    pub(super) fn answered_ahead(&mut self, id: StartId, answer: &Answer) {
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        match start.session.asked_ahead.as_ref().map(|ahead| ahead.words) {
+            Some(Words::Preview) => self.preview_answered(id, answer),
+            Some(Words::Answer) => {
+                if matches!(answer.verdict, Verdict::InProgress | Verdict::Unspecified) {
+                    return;
+                }
+                let Some(Ahead { question, .. }) = start.session.asked_ahead.take() else { return };
+                self.say(FromAgentLine::Answered { question, answer: Ok(answer.clone()) });
+            }
+            None => {}
+        }
+    }
+
+    fn preview_answered(&mut self, id: StartId, answer: &Answer) {
         let Some(start) = self.starts.get_mut(&id) else { return };
         let (offer, notes) = answers::offer(Mode::Handoff, answer);
         let Some(offer) = offer else { return };
-        let Some((question, _)) = start.session.preview.take() else { return };
+        let Some(Ahead { question, .. }) = start.session.asked_ahead.take() else { return };
         let estimate = match &answer.result {
             Some(Finding::Estimate(estimate)) => Some(estimate.clone()),
             Some(_) | None => None,
@@ -86,20 +173,33 @@ impl Node {
         self.previewed(question, Ok(Preview { hands_over: true, offer, estimate, reason }));
     }
 
-    /// Nobody waits for the answer to a preview any longer.
-    pub(super) fn preview_waited(&mut self, id: StartId) {
+    /// Nobody waits any longer for the answer to what was asked under the number ahead.
+    pub(super) fn waited_ahead(&mut self, id: StartId) {
         let Some(start) = self.starts.get_mut(&id) else { return };
-        let Some((question, _)) = start.session.preview.take() else { return };
+        let Some(mut ahead) = start.session.asked_ahead.take() else { return };
         start.session.desk.withdraw();
-        let late = "the application did not answer within its budget (move.prepare)".to_owned();
-        let why = match start.session.preview_refused.take() {
-            Some(refused) => format!("{late}; its last answer was refused: {refused}"),
-            None => late,
+        let late = match ahead.words {
+            Words::Preview => "the application did not answer within its budget (move.prepare)",
+            Words::Answer => "the application did not answer within its budget",
         };
-        self.previewed(question, Err(Unasked::Never(why)));
+        let why = match ahead.refused.take() {
+            Some(refused) => format!("{late}; its last answer was refused: {refused}"),
+            None => late.to_owned(),
+        };
+        self.unasked(&ahead, Unasked::Never(why));
     }
 
-    pub(super) fn previewed(&mut self, question: u64, answer: Result<Preview, Unasked>) {
+    /// Says why there is no answer to what was asked under the number ahead.
+    pub(super) fn unasked(&mut self, ahead: &Ahead, why: Unasked) {
+        match ahead.words {
+            Words::Preview => self.previewed(ahead.question, Err(why)),
+            Words::Answer => {
+                self.say(FromAgentLine::Answered { question: ahead.question, answer: Err(why) });
+            }
+        }
+    }
+
+    fn previewed(&mut self, question: u64, answer: Result<Preview, Unasked>) {
         self.say(FromAgentLine::Previewed { question, answer });
     }
 }

@@ -72,7 +72,7 @@ impl Start {
         let message = &self.session.state_message;
         match self.session.state {
             // Of one that leaves nothing is expected.
-            Some(State::Ready | State::Stopping) => None,
+            Some(State::Ready | State::Stopping | State::Draining) => None,
             Some(state) if message.is_empty() => own(format!("the application says {state}")),
             Some(state) => own(format!("the application says {state}: {message}")),
             None if self.session.aware => own("the application has not said READY".to_owned()),

@@ -254,7 +254,7 @@ impl Node {
         };
         let was_expected = start.session.state == Some(State::Stopping);
         let how = if was_expected { format!("{how}, as it had said that it would stop") } else { how };
-        let (name, preview) = (start.instance.clone(), start.session.preview.take());
+        let (name, ahead) = (start.instance.clone(), start.session.asked_ahead.take());
         tracing::info!(start = %id, instance = name, how, "a process is dead");
         self.tokens.forget(id);
         let directory = self.layout.socket_directory(self.node.id, id);
@@ -263,10 +263,11 @@ impl Node {
         {
             tracing::warn!(%error, directory = %directory.display(), "the sockets of a dead process stay");
         }
-        if let Some((question, _)) = preview {
-            self.previewed(question, Err(Unasked::Ended(how.clone())));
+        if let Some(ahead) = ahead {
+            self.unasked(&ahead, Unasked::Ended(how.clone()));
         }
         self.tell_holds(id);
+        self.tell_news(id);
         self.tell_readiness(id);
         self.note(&name, None, Note::Ended { start: id, how });
     }

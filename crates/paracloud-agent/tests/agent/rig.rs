@@ -289,6 +289,8 @@ impl Agent {
             | FromAgentLine::Held { .. }
             | FromAgentLine::Unready { .. }
             | FromAgentLine::Previewed { .. }
+            | FromAgentLine::Answered { .. }
+            | FromAgentLine::Advice { .. }
             | FromAgentLine::Beat => None,
         })
     }
@@ -300,6 +302,8 @@ impl Agent {
             | FromAgentLine::Held { .. }
             | FromAgentLine::Unready { .. }
             | FromAgentLine::Previewed { .. }
+            | FromAgentLine::Answered { .. }
+            | FromAgentLine::Advice { .. }
             | FromAgentLine::Beat => None,
         })
     }

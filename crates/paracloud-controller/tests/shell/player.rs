@@ -178,6 +178,10 @@ impl Node {
                 let answer = self.manners.preview.clone();
                 return vec![FromAgentLine::Previewed { question, answer }];
             }
+            ToAgentLine::Question { question, .. } => {
+                let answer = Err(Unasked::Never("it does not speak PaCI".to_owned()));
+                return vec![FromAgentLine::Answered { question, answer }];
+            }
             ToAgentLine::Machine { instance, message, terms, operation, reason } => {
                 self.terms.push(terms);
                 self.reasons.extend(operation.map(|_| reason));

@@ -34,7 +34,7 @@ pub enum CallError {
     Refused(ErrorBody),
 }
 
-fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CallError {
+pub(crate) fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CallError {
     CallError::Unreachable(error.into())
 }
 

@@ -14,7 +14,7 @@ use crate::handoff::source::Copy;
 use crate::handoff::target::{Load, Loaded};
 use crate::state::store::Staged;
 use bytes::Bytes;
-use handlers::{Failure, Renewal};
+use handlers::{Ended, Failure, Renewal};
 use paci::answer::{Answer, Verdict};
 use paci::call::{Call, Outcome};
 use paci::channel::ChannelToken;
@@ -25,6 +25,7 @@ use paci::invalid::Problem;
 use paci::names::AnswerCode;
 use paci::participant::{self, Act, Participant, Phase};
 use paci::proof::Sealed;
+use paci::size::Resize;
 use paci::upcall::Upcall;
 use paci::wire::Message;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,8 +49,8 @@ pub(super) enum Event {
     Filled(u32, Result<Loaded, HandoffError>),
     /// All guards ended, or the wait did.
     Guards(u32, Result<(), Blocked>),
-    /// A handler has ended, one way or the other.
-    Handled(Kind, u32, Result<(), Failure>),
+    /// A handler has ended, one way or the other: of which run of which question.
+    Handled(Kind, u32, u32, Result<Ended, Failure>),
 }
 
 /// Which call a question is.
@@ -63,6 +64,8 @@ pub(super) enum Kind {
     Seal,
     Resume,
     Serve,
+    Quote,
+    Resize,
 }
 
 /// A question that was asked, and where its answer stands.
@@ -74,6 +77,10 @@ struct Question {
     at_work: bool,
     /// What was said at last, to be said again.
     last: Option<Answer>,
+    /// What is asked, where one operation may ask several things of a kind: whether it is a dry run, and which size.
+    size: Option<(bool, Resize)>,
+    /// Which of these it is.
+    run: u32,
 }
 
 pub(super) struct Driver {
@@ -95,6 +102,8 @@ pub(super) struct Driver {
     blocked: Option<Blocked>,
     failure: Option<(u32, AnswerCode, String)>,
     renewal: Renewal,
+    /// The operation that drains the program, or has drained it, and that was not called off.
+    drained: Option<u32>,
     /// What was loaded is installed, and its replies are to be found.
     has_loaded: bool,
 }
@@ -124,6 +133,7 @@ impl Driver {
             blocked: None,
             failure: None,
             renewal: Renewal::Done,
+            drained: None,
             has_loaded: false,
         }
     }
@@ -180,7 +190,7 @@ impl Driver {
                 let acts = self.participant.blocked(operation);
                 self.perform(Kind::Seal, acts);
             }
-            Event::Handled(kind, operation, ended) => self.handled(kind, operation, ended),
+            Event::Handled(kind, operation, run, ended) => self.handled(kind, operation, run, ended),
         }
     }
 
@@ -260,12 +270,19 @@ impl Driver {
                 self.resume(&upcall, resume.incarnation, outcome);
             }
             Call::Serve(serve) => self.serve(&upcall, serve.incarnation),
+            Call::Quote(_) => self.quote(&upcall),
+            Call::Resize(resize) => self.resize(&upcall, resize),
         }
     }
 
     /// A higher number ends what a lower one had begun, unless that waits for `Resume`.
     fn leave_older(&mut self, operation: u32) {
         self.questions.clear();
+        if self.drained.take().is_some()
+            && let Some(hook) = self.parts.hooks.undrain.clone()
+        {
+            self.parts.program.spawn(async move { hook(()).await });
+        }
         if let Phase::Preparing(of) = *self.participant.phase()
             && of < operation
         {
@@ -277,15 +294,27 @@ impl Driver {
 
     /// Remembers the question, so that its answer finds it; the next call of an operation ends the one before.
     fn ask(&mut self, kind: Kind, upcall: &Upcall) {
+        let size = match &upcall.call {
+            Some(Call::Resize(resize)) => Some((upcall.dry_run, *resize)),
+            _ => None,
+        };
         let same = self.questions.iter_mut().find(|question| question.kind == kind);
         match same {
-            Some(question) => question.attempt = upcall.attempt,
+            Some(question) if question.size == size => question.attempt = upcall.attempt,
+            // Another question of the same kind, in the place of the one before.
+            Some(question) => {
+                let run = question.run.wrapping_add(1);
+                *question =
+                    Question { attempt: upcall.attempt, at_work: false, last: None, size, run, ..*question };
+            }
             None => self.questions.push(Question {
                 kind,
                 operation: upcall.operation,
                 attempt: upcall.attempt,
                 at_work: false,
                 last: None,
+                size,
+                run: 0,
             }),
         }
         if matches!(kind, Kind::Seal | Kind::Abort | Kind::Resume) {
@@ -359,6 +388,8 @@ fn kind_of(call: &Call) -> Kind {
         Call::Seal(_) => Kind::Seal,
         Call::Resume(_) => Kind::Resume,
         Call::Serve(_) => Kind::Serve,
+        Call::Quote(_) => Kind::Quote,
+        Call::Resize(_) => Kind::Resize,
     }
 }
 
@@ -399,7 +430,7 @@ fn numbers(body: &[u8]) -> Option<(u32, u32)> {
     Some((number("operation")?, number("attempt")?))
 }
 
-fn ms(duration: Duration) -> u32 {
+pub(super) fn ms(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 

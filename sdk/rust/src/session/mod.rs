@@ -8,8 +8,9 @@ mod answers;
 mod backoff;
 mod driver;
 pub(crate) mod hooks;
+pub(crate) mod leases;
 mod poll;
-mod readiness;
+pub(crate) mod readiness;
 
 use crate::gate::Gate;
 use crate::http::replies::Replies;
@@ -17,7 +18,6 @@ use crate::state::store::Store;
 use paci::call::Schema;
 use paci::env::Endpoint;
 use paci::hello::Told;
-use paci::state::StateChange;
 use std::io;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::{Builder, Handle};
@@ -40,15 +40,16 @@ pub(crate) struct Parts {
     /// Whether the program has containers.
     pub(crate) has_state: bool,
     /// What the program says of itself.
-    pub(crate) readiness: watch::Receiver<StateChange>,
+    pub(crate) readiness: watch::Receiver<readiness::Said>,
     /// Whether an operation is under way.
     pub(crate) operation: watch::Sender<bool>,
     /// Where the program's own tasks run, and its handlers.
     pub(crate) program: Handle,
 }
 
-/// Starts the thread of a session. It ends with the program's runtime.
-pub(crate) fn start(parts: Parts) -> io::Result<()> {
+/// Starts the thread of a session. It ends with the program's runtime. `sources`: where what the program says for a time
+/// comes from.
+pub(crate) fn start(parts: Parts, sources: leases::Sources) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (lives, ended) = oneshot::channel::<()>();
     parts.program.spawn(async move {
@@ -58,7 +59,7 @@ pub(crate) fn start(parts: Parts) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("paci".to_owned());
     thread.spawn(move || {
         runtime.block_on(async move {
-            converse(parts);
+            converse(parts, sources);
             // It is never sent to: what ends it is the end of the task that holds the other end.
             let _ended = ended.await;
         });
@@ -66,13 +67,15 @@ pub(crate) fn start(parts: Parts) -> io::Result<()> {
     Ok(())
 }
 
-fn converse(parts: Parts) {
+fn converse(parts: Parts, sources: leases::Sources) {
     let (events, from_events) = mpsc::channel(QUEUE);
     let (answers, from_answers) = mpsc::channel(QUEUE);
     let told = Arc::new(Mutex::new(Told::default()));
     let (greeted, greetings) = watch::channel(0);
     tokio::spawn(answers::post(parts.endpoint.path().to_owned(), from_answers));
-    tokio::spawn(readiness::tell(parts.endpoint.path().to_owned(), parts.readiness.clone(), greetings));
+    let path = parts.endpoint.path().to_owned();
+    tokio::spawn(readiness::tell(path.clone(), parts.readiness.clone(), greetings.clone()));
+    tokio::spawn(leases::tell(path, sources, greetings));
     tokio::spawn(poll::poll(parts.clone(), events.clone(), told.clone(), greeted));
     tokio::spawn(driver::Driver::new(parts, events, answers, told).run(from_events));
 }

@@ -8,7 +8,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use paci::announcement::{AnnounceRequest, AnnounceResponse};
 use paci::answer::Answer;
+use paci::ask::{AskRequest, AskResponse};
 use paci::call::Call;
 use paci::channel::{JoinRefusal, read_join_line, reply_line};
 use paci::env::{Endpoint, Environment};
@@ -17,6 +19,7 @@ use paci::hello::{HelloRequest, HelloResponse};
 use paci::hold::{HoldRequest, HoldResponse};
 use paci::http::{PACI_HEADER, Route};
 use paci::instance::{DescribeResponse, Instance, Limits, Standing};
+use paci::report::{Report, ReportResponse};
 use paci::state::{Ack, State, StateChange};
 use paci::upcall::Upcall;
 use paci::wire::Message;
@@ -37,6 +40,15 @@ pub(crate) fn upcall(operation: u32, attempt: u32, call: Call) -> Upcall {
     Upcall { operation, attempt, budget_ms: 30_000, call: Some(call), ..Upcall::default() }
 }
 
+/// What a program said of itself for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    State(StateChange),
+    Report(Report),
+    Announce(AnnounceRequest),
+    Ask(AskRequest),
+}
+
 /// What the agent's connections share.
 struct Shared {
     standing: Standing,
@@ -46,7 +58,7 @@ struct Shared {
     asked: Notify,
     answers: mpsc::UnboundedSender<Answer>,
     hellos: mpsc::UnboundedSender<HelloRequest>,
-    states: mpsc::UnboundedSender<State>,
+    said: mpsc::UnboundedSender<Said>,
 }
 
 pub(crate) struct Agent {
@@ -57,7 +69,7 @@ pub(crate) struct Agent {
     tasks: JoinSet<()>,
     answers: mpsc::UnboundedReceiver<Answer>,
     hellos: mpsc::UnboundedReceiver<HelloRequest>,
-    states: mpsc::UnboundedReceiver<State>,
+    said: mpsc::UnboundedReceiver<Said>,
     channels: mpsc::UnboundedReceiver<UnixStream>,
     refuses_joins: Arc<AtomicBool>,
     splice: Option<tokio::task::AbortHandle>,
@@ -70,20 +82,9 @@ impl Agent {
         let channel = UnixListener::bind(directory.path().join("channel")).unwrap();
         let (joined, channels) = mpsc::unbounded_channel();
         tokio::spawn(joins(channel, joined, refuses_joins.clone()));
-        let (shared, tasks, answers, hellos, states) = serve(&directory, standing, incarnation);
+        let (shared, tasks, answers, hellos, said) = serve(&directory, standing, incarnation);
         let splice = None;
-        Self {
-            directory,
-            incarnation,
-            shared,
-            tasks,
-            answers,
-            hellos,
-            states,
-            channels,
-            refuses_joins,
-            splice,
-        }
+        Self { directory, incarnation, shared, tasks, answers, hellos, said, channels, refuses_joins, splice }
     }
 
     pub(crate) fn environment(&self) -> Environment {
@@ -95,9 +96,9 @@ impl Agent {
     pub(crate) async fn restart(&mut self, standing: Standing) -> HelloRequest {
         self.tasks.shutdown().await;
         std::fs::remove_file(self.directory.path().join("paci.sock")).unwrap();
-        let (shared, tasks, answers, hellos, states) = serve(&self.directory, standing, self.incarnation);
+        let (shared, tasks, answers, hellos, said) = serve(&self.directory, standing, self.incarnation);
         (self.shared, self.tasks, self.answers) = (shared, tasks, answers);
-        (self.hellos, self.states) = (hellos, states);
+        (self.hellos, self.said) = (hellos, said);
         let first = tokio::time::timeout(PATIENCE, self.hellos.recv()).await.unwrap().unwrap();
         // The answer to the first has been taken in when the second is said, or an upcall is waited for.
         if standing == Standing::Undecided {
@@ -141,7 +142,21 @@ impl Agent {
     }
 
     pub(crate) async fn state(&mut self) -> State {
-        tokio::time::timeout(PATIENCE, self.states.recv()).await.unwrap().unwrap()
+        let state = |said: Said| if let Said::State(change) = said { Some(change.state) } else { None };
+        self.said_when(state).await
+    }
+
+    /// The next of what the program said of itself for which there is something here.
+    pub(crate) async fn said_when<T>(&mut self, look: impl Fn(Said) -> Option<T>) -> T {
+        let said = &mut self.said;
+        let found = async {
+            loop {
+                if let Some(found) = look(said.recv().await.unwrap()) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("it is said")
     }
 
     pub(crate) fn refuse_joins(&self) {
@@ -176,14 +191,14 @@ type Ends = (
     JoinSet<()>,
     mpsc::UnboundedReceiver<Answer>,
     mpsc::UnboundedReceiver<HelloRequest>,
-    mpsc::UnboundedReceiver<State>,
+    mpsc::UnboundedReceiver<Said>,
 );
 
 fn serve(directory: &TempDir, standing: Standing, incarnation: u32) -> Ends {
     let listener = UnixListener::bind(directory.path().join("paci.sock")).unwrap();
     let (answers, from_answers) = mpsc::unbounded_channel();
     let (hellos, from_hellos) = mpsc::unbounded_channel();
-    let (states, from_states) = mpsc::unbounded_channel();
+    let (said, from_said) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
         standing,
         incarnation,
@@ -192,11 +207,11 @@ fn serve(directory: &TempDir, standing: Standing, incarnation: u32) -> Ends {
         asked: Notify::new(),
         answers,
         hellos,
-        states,
+        said,
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(accept(listener, shared.clone()));
-    (shared, tasks, from_answers, from_hellos, from_states)
+    (shared, tasks, from_answers, from_hellos, from_said)
 }
 
 async fn accept(listener: UnixListener, shared: Arc<Shared>) {
@@ -303,8 +318,31 @@ async fn call(shared: &Shared, route: Route, body: &[u8]) -> Result<Option<Vec<u
             Ok(Some(Ack {}.write()))
         }
         Route::SetState => {
-            shared.states.send(StateChange::read(body)?.state).unwrap();
+            let change = StateChange::read(body)?;
+            if matches!(change.state, State::Pausing | State::Cold) && !greeted {
+                return Err(hello_required());
+            }
+            shared.said.send(Said::State(change)).unwrap();
             Ok(Some(Ack {}.write()))
+        }
+        Route::Report | Route::Announce { .. } | Route::Ask if !greeted => Err(hello_required()),
+        Route::Report => {
+            let report = Report::read(body)?;
+            let granted_valid_for_ms = report.valid_for_ms;
+            shared.said.send(Said::Report(report)).unwrap();
+            Ok(Some(ReportResponse { granted_valid_for_ms, ..ReportResponse::default() }.write()))
+        }
+        Route::Announce { id } => {
+            let request = AnnounceRequest::at(&id, AnnounceRequest::read(body)?)?;
+            let stands = !request.revokes();
+            shared.said.send(Said::Announce(request)).unwrap();
+            Ok(Some(AnnounceResponse { stands, ..AnnounceResponse::default() }.write()))
+        }
+        Route::Ask => {
+            let request = AskRequest::read(body)?;
+            let granted_valid_for_ms = request.valid_for_ms;
+            shared.said.send(Said::Ask(request)).unwrap();
+            Ok(Some(AskResponse { granted_valid_for_ms, ..AskResponse::default() }.write()))
         }
         Route::Hold { key } => {
             let hold = HoldRequest::at(&key, HoldRequest::read(body)?)?;

@@ -5,6 +5,7 @@
 mod agent;
 mod bounds;
 mod handlers;
+mod leases;
 mod replies;
 mod schema;
 
@@ -309,7 +310,8 @@ async fn handlers_run_once_a_question_however_often_it_is_asked() {
     assert_eq!((entries.recv().await, entries.recv().await), (Some("drain"), Some("stop")));
     assert!(entries.try_recv().is_err());
     let claims = agent.greeting().capabilities;
-    assert_eq!(claims, ["stop", "drain", "move.estimate", "move.restart"]);
+    let said = ["report", "announce", "ask", "pausing", "cold"];
+    assert_eq!(claims, [&["stop", "drain", "move.estimate", "move.restart"][..], &said].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,7 +319,7 @@ async fn what_cannot_be_understood_is_answered_and_does_no_harm() {
     let mut agent = Agent::start(Standing::Owner, 7);
     let (paci, _map) = program(&agent, |_| {}).await;
     paci.serving().await;
-    agent.ask_raw(r#"{"operation":41,"attempt":1,"quote":{}}"#);
+    agent.ask_raw(r#"{"operation":41,"attempt":1,"diagnose":{}}"#);
     assert_eq!(agent.answer_when(41, |_| true).await.verdict, Verdict::Unsupported);
     agent.ask_raw(r#"{"operation":41,"attempt":2,"resume":{"incarnation":8,"outcome":"CLONED"}}"#);
     assert_eq!(agent.answer_when(41, |_| true).await.verdict, Verdict::Unsupported);

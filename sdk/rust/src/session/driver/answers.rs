@@ -57,14 +57,17 @@ impl Driver {
 
     pub(super) fn estimate(&self, answer: Answer) -> Answer {
         let mode = if self.parts.has_state { Mode::Handoff } else { Mode::Restart };
-        let kib = u32::try_from(self.parts.store.held().bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let estimate = MoveEstimate {
-            state_kib: Some(kib),
+            state_kib: Some(self.state_kib()),
             modes: vec![mode],
             schema: self.parts.has_state.then(|| self.parts.schema.clone()),
             ..MoveEstimate::default()
         };
         self.completed(answer, estimate)
+    }
+
+    pub(super) fn state_kib(&self) -> u32 {
+        u32::try_from(self.parts.store.held().bytes.div_ceil(1024)).unwrap_or(u32::MAX)
     }
 
     pub(super) fn deferred(answer: Answer, later: &NotNow) -> Answer {
@@ -100,7 +103,9 @@ impl Driver {
             | Kind::Prepare
             | Kind::Seal
             | Kind::Resume
-            | Kind::Serve => Duration::from_millis(u64::from(HEARTBEAT_MS / 3)),
+            | Kind::Serve
+            | Kind::Quote
+            | Kind::Resize => Duration::from_millis(u64::from(HEARTBEAT_MS / 3)),
         });
         due.min()
     }

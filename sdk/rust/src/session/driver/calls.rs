@@ -1,13 +1,14 @@
 //! What each call that is more than a word to the participant sets going.
 
-use super::super::hooks::{Draining, Resuming, Stopping};
+use super::super::hooks::{Draining, Resizing, Resuming, Stopping};
 use super::handlers::Renewal;
 use super::{Driver, Kind, closed};
 use paci::answer::{Answer, Verdict};
 use paci::call::{Prepare, Side};
-use paci::finding::Finding;
+use paci::finding::{Finding, RemovalQuote};
 use paci::names::AnswerCode;
-use paci::participant::{self, Phase};
+use paci::participant::{self, Act, Phase};
+use paci::size::Resize;
 use paci::upcall::Upcall;
 use std::time::Duration;
 
@@ -88,7 +89,52 @@ impl Driver {
             }
             self.staged = None;
         }
-        self.perform(Kind::Abort, acts);
+        let drained = self.drained.take_if(|drained| *drained <= upcall.operation);
+        if let (Some(_), Some(hook)) = (drained, self.parts.hooks.undrain.clone()) {
+            self.work(Kind::Abort, upcall.operation, move || hook(()));
+        }
+        // Who is being told to take work again has done as asked when that is done.
+        let is_at_work =
+            self.question(Kind::Abort, upcall.operation).is_some_and(|question| question.at_work);
+        let (answers, others): (Vec<_>, Vec<_>) =
+            acts.into_iter().partition(|act| is_at_work && matches!(act, Act::Answer(..)));
+        self.perform(Kind::Abort, others);
+        if !answers.is_empty() {
+            self.say(Answer::to(upcall, Verdict::InProgress));
+        }
+    }
+
+    /// What would losing the program cost, now? Asked afresh each time: a price of before is none.
+    pub(super) fn quote(&mut self, upcall: &Upcall) {
+        if upcall.operation <= self.closed {
+            return self.say(closed(upcall));
+        }
+        let quote = RemovalQuote {
+            state_kib: self.parts.has_state.then(|| self.state_kib()),
+            ..RemovalQuote::default()
+        };
+        self.say(self.priced(Answer::to(upcall, Verdict::Done), quote));
+    }
+
+    pub(super) fn resize(&mut self, upcall: &Upcall, resize: Resize) {
+        if upcall.operation <= self.closed {
+            return self.say(closed(upcall));
+        }
+        let Some(hook) = self.parts.hooks.resize.clone() else {
+            return self.say(Answer::to(upcall, Verdict::Unsupported));
+        };
+        if !self.answered_before(Kind::Resize, upcall) {
+            self.say(Answer::to(upcall, Verdict::InProgress));
+            let resizing = Resizing {
+                memory_kib: resize.memory_kib,
+                cpu_millis: resize.cpu_millis,
+                now_memory_kib: resize.now_memory_kib,
+                now_cpu_millis: resize.now_cpu_millis,
+                dry_run: upcall.dry_run,
+                budget: Duration::from_millis(u64::from(upcall.budget_ms)),
+            };
+            self.work(Kind::Resize, upcall.operation, move || hook(resizing));
+        }
     }
 
     pub(super) fn drain(&mut self, upcall: &Upcall, reversible: bool) {
@@ -100,6 +146,7 @@ impl Driver {
         };
         if !self.answered_before(Kind::Drain, upcall) {
             self.say(Answer::to(upcall, Verdict::InProgress).with(Finding::InFlight(self.in_flight())));
+            self.drained = Some(upcall.operation);
             self.work(Kind::Drain, upcall.operation, move || hook(Draining { reversible }));
         }
     }

@@ -1,8 +1,11 @@
 //! The program's handlers: they run where the program runs, and one that panics has failed and nothing else.
 
+use super::super::hooks::Unfit;
 use super::{Driver, Event, Kind};
 use paci::answer::{Answer, Verdict};
-use paci::finding::{Finding, MoveEstimate};
+use paci::finding::{Finding, MoveEstimate, RemovalQuote};
+use paci::names::AnswerCode;
+use paci::size::Size;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -39,7 +42,42 @@ impl Failure {
     }
 }
 
+/// How a handler ended that came to its end.
+#[derive(Debug)]
+pub(in crate::session) enum Ended {
+    /// What was asked is done.
+    Done,
+    /// It cannot be.
+    Unfit(Unfit),
+}
+
+impl From<()> for Ended {
+    fn from((): ()) -> Self {
+        Self::Done
+    }
+}
+
+impl From<Result<(), Unfit>> for Ended {
+    fn from(ended: Result<(), Unfit>) -> Self {
+        ended.map_or_else(Self::Unfit, |()| Self::Done)
+    }
+}
+
 impl Driver {
+    /// Asks the program to complete what losing it would cost.
+    pub(super) fn priced(&self, answer: Answer, quote: RemovalQuote) -> Answer {
+        let Some(hook) = &self.parts.hooks.quote else {
+            return Answer { verdict: Verdict::Unsupported, ..answer };
+        };
+        let _program = self.parts.program.enter();
+        // As with an estimate.
+        match catch_unwind(AssertUnwindSafe(|| hook(quote))) {
+            Ok(Ok(quote)) => answer.with(Finding::Quote(quote)),
+            Ok(Err(later)) => Self::deferred(answer, &later),
+            Err(panic) => Failure::of(Kind::Quote, &*panic).answer(answer),
+        }
+    }
+
     /// Asks the program to complete an estimate.
     pub(super) fn completed(&self, answer: Answer, estimate: MoveEstimate) -> Answer {
         let Some(hook) = &self.parts.hooks.estimate else {
@@ -57,46 +95,50 @@ impl Driver {
     /// Runs a handler where the program runs.
     pub(super) fn work<F>(&mut self, kind: Kind, operation: u32, work: impl FnOnce() -> F + Send + 'static)
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future + Send + 'static,
+        F::Output: Into<Ended> + Send,
     {
+        let mut run = 0;
         if let Some(question) = self.question(kind, operation) {
             question.at_work = true;
+            run = question.run;
         }
         let events = self.events.clone();
         let program = self.parts.program.clone();
         tokio::spawn(async move {
             let ended = program.spawn(async move { work().await }).await;
-            let ended = ended.map_err(|error| match error.try_into_panic() {
+            let ended = ended.map(Into::into).map_err(|error| match error.try_into_panic() {
                 Ok(panic) => Failure::of(kind, &*panic),
                 Err(_) => Failure("the program's runtime has ended".to_owned()),
             });
-            let _session_ended = events.send(Event::Handled(kind, operation, ended)).await;
+            let _session_ended = events.send(Event::Handled(kind, operation, run, ended)).await;
         });
     }
 
-    pub(super) fn handled(&mut self, kind: Kind, operation: u32, ended: Result<(), Failure>) {
+    pub(super) fn handled(&mut self, kind: Kind, operation: u32, run: u32, ended: Result<Ended, Failure>) {
         if kind == Kind::Resume {
             self.renewed(&ended);
         }
         let in_flight = self.in_flight();
-        let Some(question) = self.question(kind, operation).filter(|question| question.at_work) else {
-            return;
-        };
+        // A run that another took the place of answers nothing.
+        let is_awaited = |question: &&mut super::Question| question.at_work && question.run == run;
+        let Some(question) = self.question(kind, operation).filter(is_awaited) else { return };
         question.at_work = false;
         let attempt = question.attempt;
         let done = Answer { operation, attempt, verdict: Verdict::Done, ..Answer::default() };
         let answer = match ended {
-            Ok(()) if kind == Kind::Drain => done.with(Finding::InFlight(in_flight)),
-            Ok(()) => done,
+            Ok(Ended::Done) if kind == Kind::Drain => done.with(Finding::InFlight(in_flight)),
+            Ok(Ended::Done) => done,
+            Ok(Ended::Unfit(unfit)) => unfitting(done, unfit),
             Err(failure) => failure.answer(done),
         };
         question.last = Some(answer.clone());
         self.say(answer);
     }
 
-    fn renewed(&mut self, ended: &Result<(), Failure>) {
+    fn renewed(&mut self, ended: &Result<Ended, Failure>) {
         self.renewal = match ended {
-            Ok(()) => Renewal::Done,
+            Ok(_) => Renewal::Done,
             Err(failure) => {
                 // It will not open: who waits for that is refused now.
                 self.parts.gate.close();
@@ -104,4 +146,11 @@ impl Driver {
             }
         };
     }
+}
+
+/// The answer of who cannot do with a size.
+fn unfitting(answer: Answer, unfit: Unfit) -> Answer {
+    let refusal = Answer { verdict: Verdict::Refuse, ..answer }.because(AnswerCode::DoesNotFit);
+    let refusal = refusal.saying(&unfit.reason);
+    if unfit.fit == Size::default() { refusal } else { refusal.with(Finding::Fit(unfit.fit)) }
 }

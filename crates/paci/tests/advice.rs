@@ -1,0 +1,152 @@
+//! Bad input in what an application says of itself, and in what it answers to a quote and a resize: every field, what is
+//! refused, and by which name.
+
+use paci::announcement::AnnounceRequest;
+use paci::answer::{Answer, Verdict};
+use paci::ask::AskRequest;
+use paci::call::{Call, Drain, Quote};
+use paci::error::{ErrorBody, ErrorCode, NextStep};
+use paci::finding::{Finding, RemovalQuote};
+use paci::names::AnswerCode;
+use paci::report::Report;
+use paci::size::{Resize, Size};
+use paci::upcall::Upcall;
+use paci::wire::{Message, ReadError};
+
+/// What a body is refused with.
+fn refused<T: Message>(body: &str) -> ErrorBody {
+    match T::read(body.as_bytes()) {
+        Ok(_) => panic!("it is taken: {body}"),
+        Err(error) => ErrorBody::from(error),
+    }
+}
+
+/// Each body is refused by the name of its field, with what to do.
+fn each_is_refused<T: Message>(bodies: &[(&str, &str)]) {
+    for (body, why) in bodies {
+        let error = refused::<T>(body);
+        assert!(error.message.contains(why), "{body}: {error:?}, want {why}");
+        assert_eq!((error.status(), error.next), (400, NextStep::Fix), "{body}");
+        let is_known = matches!(error.code, ErrorCode::OutOfBounds | ErrorCode::Malformed);
+        assert!(is_known, "{body}: {error:?}");
+    }
+}
+
+#[test]
+fn every_field_of_a_report_has_its_bound() {
+    each_is_refused::<Report>(&[
+        ("{}", "validForMs: missing"),
+        (r#"{"validForMs":0}"#, "validForMs: missing"),
+        (r#"{"validForMs":60001}"#, "validForMs: 60001, at most 60000"),
+        (r#"{"validForMs":-1}"#, "shape"),
+        (r#"{"validForMs":1.5}"#, "shape"),
+        (r#"{"validForMs":"1000"}"#, "shape"),
+        (r#"{"validForMs":4294967296}"#, "shape"),
+        (r#"{"validForMs":1,"capacityMilliPerS":-4}"#, "shape"),
+        (r#"{"validForMs":1,"capacityMilliPerS":1e300}"#, "shape"),
+        (r#"{"validForMs":1,"capacityMilliPerS":NaN}"#, "not JSON"),
+        (r#"{"validForMs":1,"workUnit":"a b"}"#, "workUnit"),
+        (r#"{"validForMs":1,"concurrency":0}"#, "concurrency: missing"),
+        (r#"{"validForMs":1,"backlogMs":2592000001}"#, "backlogMs: 2592000001, at most 2592000000"),
+        (r#"{"validForMs":1,"oldestWaitMs":86400001}"#, "oldestWaitMs"),
+        (r#"{"validForMs":1,"utilisationPermille":10001}"#, "utilisationPermille"),
+        (r#"{"validForMs":1,"tightest":"cpu"}"#, "tightest: does not belong here"),
+        (r#"{"validForMs":1,"utilisationPermille":1,"tightest":"c\u001b[2J"}"#, "tightest"),
+        (r#"{"validForMs":1,"weightPermille":10001}"#, "weightPermille"),
+        (r#"{"validForMs":1,"warmupMs":86400001}"#, "warmupMs"),
+        (r#"{"validForMs":1,"coldPermille":1001}"#, "coldPermille"),
+        (r#"{"validForMs":1,"queued":[1]}"#, "shape"),
+        (r#"{"validForMs":1,"metrics":{"a":1}}"#, "shape"),
+        (r#"{"validForMs":1,"metrics":[{"valueMilli":1}]}"#, "metrics.name: missing"),
+        (r#"{"validForMs":1,"metrics":[{"name":"a/b"}]}"#, "metrics.name"),
+        (r#"{"validForMs":1,"metrics":[{"name":"a"},{"name":"a"}]}"#, "each name once"),
+        ("[]", "no object"),
+    ]);
+    let many: Vec<String> = (0..17).map(|at| format!(r#"{{"name":"m{at}"}}"#)).collect();
+    let many = format!(r#"{{"validForMs":1,"metrics":[{}]}}"#, many.join(","));
+    assert_eq!(refused::<Report>(&many).message, "metrics: 17 entries, at most 16");
+    let long = format!(r#"{{"validForMs":1,"unheardOf":"{}"}}"#, "x".repeat(4_096));
+    assert_eq!(refused::<Report>(&long).code, ErrorCode::BodyTooLarge);
+}
+
+#[test]
+fn every_field_of_an_announcement_has_its_bound() {
+    each_is_refused::<AnnounceRequest>(&[
+        (r#"{"id":"a b"}"#, "id"),
+        (r#"{"beginsInMs":86400001}"#, "beginsInMs"),
+        (r#"{"lastsMs":86400001}"#, "lastsMs"),
+        (r#"{"demandMilliPerS":-1}"#, "shape"),
+        (r#"{"workUnit":"\n"}"#, "workUnit"),
+        (r#"{"confidencePermille":1001}"#, "confidencePermille: 1001, at most 1000"),
+        (r#"{"reason":"two\nlines"}"#, "reason"),
+    ]);
+}
+
+#[test]
+fn every_field_of_an_ask_has_its_bound() {
+    each_is_refused::<AskRequest>(&[
+        ("{}", "wish: no name that this version knows"),
+        (r#"{"validForMs":1,"unheardOf":{}}"#, "wish"),
+        (r#"{"validForMs":600001,"moveMe":{}}"#, "validForMs: 600001, at most 600000"),
+        (r#"{"validForMs":1,"reason":"\u0007","moveMe":{}}"#, "reason"),
+        (r#"{"validForMs":1,"moveMe":{},"replicas":{"count":1}}"#, "two members"),
+        (r#"{"validForMs":1,"replicas":{}}"#, "replicas.count: missing"),
+        (r#"{"validForMs":1,"replicas":{"count":10001}}"#, "replicas.count: 10001, at most 10000"),
+        (r#"{"validForMs":1,"replicas":3}"#, "shape"),
+        (r#"{"validForMs":1,"size":{}}"#, "size: missing"),
+        (r#"{"validForMs":1,"size":{"memoryKib":0}}"#, "size.memoryKib: missing"),
+        (r#"{"validForMs":1,"size":{"cpuMillis":0}}"#, "size.cpuMillis: missing"),
+    ]);
+}
+
+#[test]
+fn a_quote_and_a_fit_are_held_against_their_bounds() {
+    let answer = |result: &str| format!(r#"{{"operation":1,"attempt":1,"verdict":"DONE",{result}}}"#);
+    for (result, why) in [
+        (r#""quote":{"costMs":2592000001}"#, "quote.costMs"),
+        (r#""quote":{"drainMs":86400001}"#, "quote.drainMs"),
+        (r#""quote":{"stateKib":-1}"#, "shape"),
+        (r#""quote":{},"inFlight":1"#, "two members"),
+        (r#""fit":{}"#, "fit: missing"),
+        (r#""fit":{"memoryKib":0}"#, "fit.memoryKib"),
+    ] {
+        let error = refused::<Answer>(&answer(result));
+        assert!(error.message.contains(why), "{result}: {error:?}");
+    }
+    let unknown = Answer::read(answer(r#""quote":{"preference":"WHATEVER"}"#).as_bytes()).unwrap();
+    assert_eq!(unknown.result, Some(Finding::Quote(RemovalQuote::default())), "it does not mind");
+}
+
+#[test]
+fn a_quote_and_a_fit_answer_their_own_calls_alone() {
+    let upcall = Upcall { operation: 7, attempt: 1, ..Upcall::default() };
+    let to = |verdict| Answer::to(&upcall, verdict);
+    let (quote, resize) = (Call::Quote(Quote {}), Call::Resize(Resize::default()));
+    let price = Finding::Quote(RemovalQuote::default());
+    let fit = Finding::Fit(Size { memory_kib: Some(1), cpu_millis: None });
+    assert_eq!(to(Verdict::Done).with(price.clone()).answers(&quote), Ok(()));
+    assert!(to(Verdict::Done).answers(&quote).is_err(), "a price of nothing is said");
+    assert!(to(Verdict::InProgress).with(price.clone()).answers(&quote).is_err());
+    assert!(to(Verdict::Done).with(price).answers(&resize).is_err());
+    assert_eq!(to(Verdict::Done).answers(&resize), Ok(()));
+    assert_eq!(to(Verdict::Done).with(fit.clone()).answers(&resize), Ok(()));
+    let refusal = to(Verdict::Refuse).because(AnswerCode::DoesNotFit).with(fit.clone());
+    assert_eq!(refusal.answers(&resize), Ok(()));
+    assert!(to(Verdict::InProgress).with(fit.clone()).answers(&resize).is_err());
+    assert!(to(Verdict::Done).with(fit).answers(&Call::Drain(Drain::default())).is_err());
+}
+
+#[test]
+fn an_upcall_for_another_size_names_one() {
+    for (body, field) in [
+        (r#"{"operation":1,"attempt":1,"resize":{}}"#, "resize"),
+        (r#"{"operation":1,"attempt":1,"resize":{"memoryKib":0}}"#, "resize.memoryKib"),
+        (r#"{"operation":1,"attempt":1,"resize":{"cpuMillis":1,"nowCpuMillis":0}}"#, "resize.nowCpuMillis"),
+    ] {
+        let error = Upcall::read(body.as_bytes()).unwrap_err();
+        let ReadError::Invalid(invalid) = error else { panic!("{error:?}") };
+        assert_eq!(invalid.field, field);
+    }
+    let dry = br#"{"operation":1,"attempt":1,"dryRun":true,"resize":{"memoryKib":65536}}"#;
+    assert!(Upcall::read(dry).unwrap().dry_run);
+}

@@ -1,0 +1,341 @@
+//! What one process says of itself for a time: its report, its state, pauses, announcements, asks. Each ends by itself.
+//!
+//! Without I/O and without a clock: `now_ms` counts from any beginning and never goes back. None of it outlasts the agent
+//! but the state: an application says it again after each `Hello`.
+
+use paci::announcement::{AnnounceRequest, AnnounceResponse};
+use paci::ask::{AskRequest, AskResponse};
+use paci::bounds;
+use paci::error::{ErrorBody, ErrorCode};
+use paci::report::{Report, ReportResponse};
+use paci::state::{State, StateChange};
+use paracloud_substrate::advice::{Advice, Aged, Cold, Leased, Pause};
+use std::collections::BTreeMap;
+
+/// The controller hears of what has changed at most this often, in milliseconds; of a pause, at once.
+const ADVICE_MS: u64 = 20;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    report: Option<Lease<Report>>,
+    /// The last state that is none of a pause, and when it was said.
+    state: Option<(State, u64)>,
+    pause: Option<Span>,
+    cold: Option<(Option<u32>, u64)>,
+    announcements: BTreeMap<String, Lease<AnnounceRequest>>,
+    /// One of a kind, by its name.
+    asks: BTreeMap<&'static str, Lease<AskRequest>>,
+    news: News,
+    /// When the controller heard of it last.
+    told_ms: Option<u64>,
+}
+
+/// What was said, when, and until when it counts.
+#[derive(Debug)]
+struct Lease<T> {
+    said: T,
+    at_ms: u64,
+    until_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    from_ms: u64,
+    until_ms: u64,
+}
+
+/// Whether the controller is to hear of something.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum News {
+    #[default]
+    None,
+    /// With others, soon.
+    Some,
+    /// At once.
+    Urgent,
+}
+
+impl Leases {
+    /// Those of a process that said this state to an agent before this one.
+    pub(crate) fn resumed(state: Option<State>) -> Self {
+        Self { state: state.map(|state| (state, 0)), ..Self::default() }
+    }
+
+    /// Whether it has never said anything.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.state.is_none() && self.told_ms.is_none() && self.news == News::None
+    }
+
+    /// It says how much it can do and has to do.
+    pub(crate) fn report(&mut self, report: Report, now_ms: u64) -> ReportResponse {
+        let granted_valid_for_ms = report.valid_for_ms;
+        self.report = Some(Lease::new(report, granted_valid_for_ms, now_ms));
+        self.changed(News::Some);
+        ReportResponse { granted_valid_for_ms, message: String::new() }
+    }
+
+    /// It says what demand is coming, or takes that back.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub(crate) fn announce(
+        &mut self,
+        request: AnnounceRequest,
+        now_ms: u64,
+    ) -> Result<AnnounceResponse, ErrorBody> {
+        self.expire(now_ms);
+        self.changed(News::Some);
+        if request.revokes() {
+            self.announcements.remove(&request.id);
+            return Ok(AnnounceResponse::default());
+        }
+        let count = self.announcements.len();
+        if count >= bounds::ANNOUNCEMENTS_MAX && !self.announcements.contains_key(&request.id) {
+            let many = format!("{count} announcements stand already");
+            return Err(ErrorBody::new(ErrorCode::AnnouncementsFull, &many));
+        }
+        let ends_in_ms = request.ends_in_ms();
+        self.announcements.insert(request.id.clone(), Lease::new(request, ends_in_ms, now_ms));
+        Ok(AnnounceResponse { stands: true, message: String::new() })
+    }
+
+    /// It says what it wants done with itself, or takes that back.
+    pub(crate) fn ask(&mut self, request: AskRequest, now_ms: u64) -> AskResponse {
+        let granted_valid_for_ms = request.valid_for_ms;
+        if let Some(wish) = request.wish.as_ref().map(paci::ask::Wish::name) {
+            self.asks.remove(wish);
+            if granted_valid_for_ms > 0 {
+                self.asks.insert(wish, Lease::new(request, granted_valid_for_ms, now_ms));
+            }
+        }
+        self.changed(News::Some);
+        AskResponse { granted_valid_for_ms, message: String::new() }
+    }
+
+    /// It says its state. What it says of a pause stands beside the state that it had.
+    pub(crate) fn state(&mut self, change: &StateChange, now_ms: u64) {
+        self.pause = None;
+        if change.state == State::Pausing {
+            let from_ms = now_ms + u64::from(change.in_ms);
+            self.pause = Some(Span { from_ms, until_ms: from_ms + u64::from(change.for_ms) });
+            return self.changed(News::Urgent);
+        }
+        let cold = (change.capacity_permille, now_ms + u64::from(change.warmup_ms));
+        self.cold = (change.state == State::Cold).then_some(cold);
+        self.state = Some((change.state, now_ms));
+        self.changed(News::Some);
+    }
+
+    /// Nobody is there any more who could have said anything.
+    pub(crate) fn end(&mut self) {
+        if !self.is_silent() {
+            *self = Self { news: News::Urgent, told_ms: self.told_ms, ..Self::default() };
+        }
+    }
+
+    /// When the controller is to hear of something.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        let news = match self.news {
+            News::None => None,
+            News::Some => Some(self.told_ms.map_or(0, |told_ms| told_ms + ADVICE_MS)),
+            News::Urgent => Some(0),
+        };
+        news.into_iter().chain(self.ends_ms()).min()
+    }
+
+    /// What the controller is to hear, if it is due.
+    pub(crate) fn news(&mut self, now_ms: u64) -> Option<Advice> {
+        self.expire(now_ms);
+        self.due_ms().filter(|due_ms| *due_ms <= now_ms).map(|_| self.tell(now_ms))
+    }
+
+    /// All that counts, for a controller that has heard nothing yet.
+    pub(crate) fn tell(&mut self, now_ms: u64) -> Advice {
+        self.expire(now_ms);
+        (self.news, self.told_ms) = (News::None, Some(now_ms));
+        let left = |until_ms: u64| bounded(until_ms.saturating_sub(now_ms));
+        Advice {
+            report: self.report.as_ref().map(|report| report.leased(now_ms)),
+            state: self.state.map(|(said, at_ms)| Aged { age_ms: bounded(now_ms - at_ms), said }),
+            pause: self.pause.map(|Span { from_ms, until_ms }| Pause {
+                in_ms: left(from_ms),
+                for_ms: bounded(until_ms - from_ms.max(now_ms)),
+            }),
+            cold: self
+                .cold
+                .map(|(capacity_permille, until_ms)| Cold { warmup_ms: left(until_ms), capacity_permille }),
+            announcements: self.announcements.values().map(|one| one.leased(now_ms)).collect(),
+            asks: self.asks.values().map(|one| one.leased(now_ms)).collect(),
+        }
+    }
+
+    fn changed(&mut self, news: News) {
+        self.news = self.news.max(news);
+    }
+
+    /// When the first of it is over.
+    fn ends_ms(&self) -> Option<u64> {
+        let report = self.report.iter().map(|report| report.until_ms);
+        let pause = self.pause.iter().map(|pause| pause.until_ms);
+        let cold = self.cold.iter().map(|(_, until_ms)| *until_ms);
+        let announcements = self.announcements.values().map(|one| one.until_ms);
+        let asks = self.asks.values().map(|one| one.until_ms);
+        report.chain(pause).chain(cold).chain(announcements).chain(asks).min()
+    }
+
+    /// Forgets what is over. That is news: who goes by it hears that it counts no more.
+    fn expire(&mut self, now_ms: u64) {
+        if self.ends_ms().is_none_or(|ends_ms| ends_ms > now_ms) {
+            return;
+        }
+        self.report.take_if(|report| report.until_ms <= now_ms);
+        self.pause.take_if(|pause| pause.until_ms <= now_ms);
+        if let Some((_, warm_ms)) = self.cold.take_if(|(_, until_ms)| *until_ms <= now_ms)
+            && let Some((state, _)) = self.state
+        {
+            let state = if state == State::Cold { State::Ready } else { state };
+            self.state = Some((state, warm_ms));
+        }
+        self.announcements.retain(|_, one| one.until_ms > now_ms);
+        self.asks.retain(|_, one| one.until_ms > now_ms);
+        self.changed(News::Urgent);
+    }
+}
+
+impl<T: Clone> Lease<T> {
+    fn new(said: T, valid_for_ms: u32, now_ms: u64) -> Self {
+        Self { said, at_ms: now_ms, until_ms: now_ms + u64::from(valid_for_ms) }
+    }
+
+    fn leased(&self, now_ms: u64) -> Leased<T> {
+        Leased {
+            age_ms: bounded(now_ms.saturating_sub(self.at_ms)),
+            remaining_ms: bounded(self.until_ms.saturating_sub(now_ms)),
+            said: self.said.clone(),
+        }
+    }
+}
+
+fn bounded(time_ms: u64) -> u32 {
+    u32::try_from(time_ms).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paci::ask::{MoveMe, Wish};
+
+    fn report(valid_for_ms: u32, queued: u32) -> Report {
+        Report { valid_for_ms, queued: Some(queued), ..Report::default() }
+    }
+
+    fn sale(id: &str, begins_in_ms: u32, lasts_ms: u32) -> AnnounceRequest {
+        let id = id.to_owned();
+        AnnounceRequest {
+            id,
+            begins_in_ms,
+            lasts_ms,
+            demand_milli_per_s: 1_000,
+            ..AnnounceRequest::default()
+        }
+    }
+
+    #[test]
+    fn what_changes_is_told_together_and_seldom_and_a_pause_at_once() {
+        let mut leases = Leases::default();
+        assert!(leases.is_silent() && leases.due_ms().is_none());
+        leases.report(report(500, 1), 100);
+        assert!(leases.news(100).is_some(), "the first at once");
+        leases.report(report(500, 2), 101);
+        leases.report(report(500, 3), 102);
+        assert_eq!((leases.due_ms(), leases.news(119)), (Some(120), None));
+        let told = leases.news(120).unwrap().report.unwrap();
+        assert_eq!((told.said.queued, told.age_ms, told.remaining_ms), (Some(3), 18, 482));
+        let pause = StateChange { in_ms: 30, for_ms: 200, ..StateChange::to(State::Pausing, "") };
+        leases.state(&pause, 121);
+        let told = leases.news(121).unwrap();
+        assert_eq!(told.pause, Some(Pause { in_ms: 30, for_ms: 200 }));
+        assert!(told.report.is_some() && told.state.is_none(), "it has said no other state");
+    }
+
+    #[test]
+    fn a_lease_that_is_over_is_said_to_be_and_nothing_of_it_is_left() {
+        let mut leases = Leases::default();
+        leases.report(report(500, 1), 0);
+        leases.announce(sale("sale", 100, 200), 0).unwrap();
+        leases.ask(
+            AskRequest { valid_for_ms: 400, wish: Some(Wish::MoveMe(MoveMe {})), ..AskRequest::default() },
+            0,
+        );
+        let all = leases.news(0).unwrap();
+        assert_eq!((all.announcements.len(), all.asks.len()), (1, 1));
+        for (at_ms, announcements, asks, reports) in [(300, 0, 1, 1), (400, 0, 0, 1), (500, 0, 0, 0)] {
+            assert_eq!(leases.due_ms(), Some(at_ms));
+            assert_eq!(leases.news(at_ms - 1), None);
+            let told = leases.news(at_ms).unwrap();
+            assert_eq!((told.announcements.len(), told.asks.len()), (announcements, asks));
+            assert_eq!(told.report.iter().count(), reports);
+        }
+        assert_eq!(leases.due_ms(), None);
+    }
+
+    #[test]
+    fn a_pause_is_over_with_its_time_and_the_state_before_holds_again() {
+        let mut leases = Leases::default();
+        leases.state(&StateChange::to(State::Ready, ""), 0);
+        leases.state(&StateChange { for_ms: 200, ..StateChange::to(State::Pausing, "") }, 10);
+        let told = leases.news(60).unwrap();
+        assert_eq!(told.pause, Some(Pause { in_ms: 0, for_ms: 150 }));
+        let told = leases.news(210).unwrap();
+        assert_eq!((told.pause, told.state.unwrap().said), (None, State::Ready));
+        leases.state(&StateChange { for_ms: 200, ..StateChange::to(State::Pausing, "") }, 300);
+        leases.state(&StateChange::to(State::Ready, ""), 310);
+        assert_eq!(leases.news(320).unwrap().pause, None, "it is over earlier when it says so");
+    }
+
+    #[test]
+    fn who_is_cold_is_ready_when_it_is_warm() {
+        let mut leases = Leases::default();
+        let cold = StateChange {
+            warmup_ms: 1_000,
+            capacity_permille: Some(500),
+            ..StateChange::to(State::Cold, "")
+        };
+        leases.state(&cold, 0);
+        let told = leases.news(400).unwrap();
+        assert_eq!(told.cold, Some(Cold { warmup_ms: 600, capacity_permille: Some(500) }));
+        assert_eq!(told.state, Some(Aged { age_ms: 400, said: State::Cold }));
+        let told = leases.news(1_000).unwrap();
+        assert_eq!((told.cold, told.state), (None, Some(Aged { age_ms: 0, said: State::Ready })));
+    }
+
+    #[test]
+    fn an_announcement_is_replaced_by_its_id_revoked_and_bounded_in_number() {
+        let mut leases = Leases::default();
+        for number in 0..bounds::ANNOUNCEMENTS_MAX {
+            assert!(leases.announce(sale(&format!("a{number}"), 0, 1_000), 0).unwrap().stands);
+        }
+        assert_eq!(
+            leases.announce(sale("more", 0, 1_000), 0).unwrap_err().code,
+            ErrorCode::AnnouncementsFull
+        );
+        assert!(leases.announce(sale("a3", 50, 1_000), 0).unwrap().stands, "the same id replaces");
+        assert!(!leases.announce(sale("a4", 0, 0), 0).unwrap().stands, "it is revoked");
+        assert!(leases.announce(sale("more", 0, 1_000), 0).unwrap().stands);
+        assert!(leases.announce(sale("later", 0, 1_000), 1_000).unwrap().stands, "what is over makes room");
+        assert_eq!(leases.tell(1_000).announcements.len(), 2, "a3 lasts longer");
+    }
+
+    #[test]
+    fn of_the_dead_nothing_counts_and_that_is_told_once() {
+        let mut leases = Leases::default();
+        leases.end();
+        assert_eq!(leases.due_ms(), None, "it has never said anything");
+        leases.report(report(60_000, 1), 0);
+        leases.end();
+        assert_eq!(leases.news(0), Some(Advice::default()));
+        leases.end();
+        assert_eq!(leases.tell(1), Advice::default());
+    }
+}
