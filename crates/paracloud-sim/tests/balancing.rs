@@ -191,11 +191,7 @@ impl Town {
             }
             let said = kind.cold.filter(|_| kind.word == Word::True);
             let Some((begins, lasts_us)) = said else { continue };
-            let cold = Cold {
-                warmup_ms: u32::try_from(lasts_us / 1_000).expect("a few seconds"),
-                capacity_permille: u32::try_from(begins).expect("a share"),
-                elapsed_ms: 0,
-            };
+            let cold = Cold { ends_in_us: lasts_us, capacity_permille: u32::try_from(begins).ok() };
             town.balancers.iter_mut().for_each(|it| it.cold(id(instance), Some(cold), 0));
         }
         town.at(0, Event::Arrives);
@@ -222,7 +218,7 @@ impl Town {
                 }
                 Event::Ends { gateway, request } => {
                     let Some((sent, _)) = self.sent.remove(&request) else { continue };
-                    self.balancers[gateway].ended(sent, End::Answered, now_us);
+                    self.balancers[gateway].ended(sent, End::Answered { at_us: now_us }, now_us);
                 }
                 Event::Reports { instance } => {
                     let report = self.instances[instance].report(now_us - WAY_US);

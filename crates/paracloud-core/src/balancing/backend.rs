@@ -25,8 +25,11 @@ pub struct Sent {
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum End {
-    /// The application answered.
-    Answered,
+    /// The application answered: its answer began then, in microseconds.
+    Answered {
+        /// When.
+        at_us: u64,
+    },
     /// It did not, or with an error of its own.
     Failed,
     /// Its client went away, or it never got there.
@@ -105,9 +108,9 @@ impl Backend {
         }
         self.count(now_us);
         self.own = self.own.saturating_sub(1);
-        let took_us = now_us.saturating_sub(sent.at_us);
         match end {
-            End::Answered => {
+            End::Answered { at_us } => {
+                let took_us = at_us.saturating_sub(sent.at_us);
                 let sample = Sample { took_us, in_flight: sent.in_flight, places: sent.places };
                 self.latency.take(sample, now_us);
                 if sent.was_promised && took_us > 2 * typical_us {

@@ -3,6 +3,9 @@
 use super::{FRESH_US, REPORT_MS_MAX};
 use serde::{Deserialize, Serialize};
 
+/// Of what is used less than this, in thousandths, it is not known how much there is.
+const USED_PERMILLE_MIN: u64 = 100;
+
 /// What one report says. Absent is unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Report {
@@ -63,8 +66,10 @@ impl Claimed {
     pub(super) fn places(&self) -> Option<u64> {
         let report = &self.report;
         let by_use = || {
-            let (busy, used) = (u64::from(report.in_flight?), u64::from(report.utilisation_permille?));
-            (busy > 0 && used >= 100).then(|| (busy * 1_000 / used).max(1))
+            let used = u64::from(report.utilisation_permille?);
+            // Who does not say what it works on has what the gateway had there.
+            let busy_milli = report.in_flight.map_or(self.own_milli, |busy| u64::from(busy) * 1_000);
+            (busy_milli >= 1_000 && used >= USED_PERMILLE_MIN).then(|| (busy_milli / used).max(1))
         };
         report.concurrency.filter(|places| *places > 0).map(u64::from).or_else(by_use)
     }

@@ -29,7 +29,7 @@
 //!    not said is taken to be as with its peers, never as zero and never as full.
 //! 6. **A failure counts like a request that is still in flight**, and is forgotten with a half-life of
 //!    [`FAILURE_HALF_US`]: whoever fails fast draws no more than whoever hangs.
-//! 7. **A new instance** that states its warm-up has the capacity that it states. One that states nothing may have one
+//! 7. **A new instance** that states its warm-up has the capacity that it states until then. One that states nothing may have one
 //!    request more at once than it has answered: it is known after a few round trips, and no crowd meets it before.
 //!    There is no ramp in seconds: how long an unknown program warms up, nobody knows, and its latency shows it soon.
 //! 8. **A pause** is kept to before it begins: what would not end until then is not sent there. One in

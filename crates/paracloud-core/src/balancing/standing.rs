@@ -29,27 +29,25 @@ pub struct Pause {
     pub ends_in_us: u64,
 }
 
-/// A warm-up that was stated.
+/// It is not fully able yet, by its own word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cold {
-    /// How long it lasts from its beginning, in milliseconds; at most [`WARMUP_MS_MAX`].
-    pub warmup_ms: u32,
-    /// The share of its capacity that it begins with.
-    pub capacity_permille: u32,
-    /// How much of it is over, in milliseconds.
-    pub elapsed_ms: u32,
+    /// For how long that is so, in microseconds from now; at most [`WARMUP_MS_MAX`].
+    pub ends_in_us: u64,
+    /// The share of its capacity that it has until then; `None`: it has not said, and half is taken.
+    pub capacity_permille: Option<u32>,
 }
 
 /// Less than this share of its capacity, in thousandths, is not believed of anybody who serves.
 const CAPACITY_PERMILLE_MIN: u64 = 100;
+/// The share of one that has not said it.
+const CAPACITY_PERMILLE_UNKNOWN: u32 = 500;
 
 impl Cold {
-    /// The share of its capacity that it has now, in thousandths.
+    /// The share of its capacity that it has, in thousandths.
     pub(super) fn permille(&self) -> u64 {
-        let begins = u64::from(self.capacity_permille).clamp(CAPACITY_PERMILLE_MIN, 1_000);
-        let warmup = u64::from(self.warmup_ms.min(WARMUP_MS_MAX)).max(1);
-        let elapsed = u64::from(self.elapsed_ms).min(warmup);
-        begins + (1_000 - begins) * elapsed / warmup
+        let said = self.capacity_permille.unwrap_or(CAPACITY_PERMILLE_UNKNOWN);
+        u64::from(said).clamp(CAPACITY_PERMILLE_MIN, 1_000)
     }
 }
 
@@ -61,6 +59,7 @@ pub(super) struct Said {
     pub(super) draining: bool,
     not_ready_until_us: Option<u64>,
     pause_us: Option<(u64, u64)>,
+    /// And until when.
     cold: Option<(Cold, u64)>,
 }
 
@@ -84,7 +83,8 @@ impl Said {
     }
 
     pub(super) fn is_cold(&mut self, cold: Option<Cold>, now_us: u64) {
-        self.cold = cold.map(|cold| (cold, now_us));
+        let longest_us = u64::from(WARMUP_MS_MAX) * 1_000;
+        self.cold = cold.map(|cold| (cold, now_us.saturating_add(cold.ends_in_us.min(longest_us))));
     }
 
     /// How it stands but for its pauses.
@@ -107,9 +107,7 @@ impl Said {
     }
 
     pub(super) fn cold(&self, now_us: u64) -> Option<Cold> {
-        let (cold, since_us) = self.cold?;
-        let since_ms = u32::try_from(now_us.saturating_sub(since_us) / 1_000).unwrap_or(u32::MAX);
-        let elapsed_ms = cold.elapsed_ms.saturating_add(since_ms);
-        (elapsed_ms < cold.warmup_ms.min(WARMUP_MS_MAX)).then_some(Cold { elapsed_ms, ..cold })
+        let (cold, until_us) = self.cold.filter(|(_, until_us)| now_us < *until_us)?;
+        Some(Cold { ends_in_us: until_us - now_us, ..cold })
     }
 }

@@ -32,7 +32,7 @@ fn answers(balancer: &mut Balancer, count: u32, requests: u32, took_us: u64, mut
     for _ in 0..requests {
         let sent: Vec<_> = (1..=count).filter_map(|number| balancer.sent(id(number), now_us)).collect();
         now_us += took_us;
-        sent.into_iter().for_each(|sent| balancer.ended(sent, End::Answered, now_us));
+        sent.into_iter().for_each(|sent| balancer.ended(sent, End::Answered { at_us: now_us }, now_us));
     }
     now_us
 }
@@ -168,7 +168,7 @@ fn one_that_fails_fast_draws_no_more_than_the_others() {
             now_us += 1_000;
             while on_their_way.front().is_some_and(|(ends_us, _)| *ends_us <= now_us) {
                 let (_, sent) = on_their_way.pop_front().unwrap();
-                balancer.ended(sent, End::Answered, now_us);
+                balancer.ended(sent, End::Answered { at_us: now_us }, now_us);
             }
             let chosen = balancer.choose(None, now_us, request).unwrap();
             let sent = balancer.sent(chosen.id, now_us).unwrap();
@@ -195,7 +195,8 @@ fn a_new_one_that_states_nothing_gets_one_request_more_than_it_has_answered() {
         sent.extend(balancer.sent(chosen.id, now_us));
     }
     assert_eq!(balancer.in_flight(id(4)), 1);
-    sent.into_iter().for_each(|sent| balancer.ended(sent, End::Answered, now_us + 10_000));
+    sent.into_iter()
+        .for_each(|sent| balancer.ended(sent, End::Answered { at_us: now_us + 10_000 }, now_us + 10_000));
     (0..12).for_each(|request| {
         let chosen = balancer.choose(None, now_us + 10_000, request).unwrap();
         balancer.sent(chosen.id, now_us + 10_000);
@@ -204,12 +205,19 @@ fn a_new_one_that_states_nothing_gets_one_request_more_than_it_has_answered() {
 }
 
 #[test]
-fn a_stated_warm_up_is_a_share_that_grows() {
+fn a_stated_warm_up_is_a_share_until_it_ends() {
     let mut balancer = balancer(2, Setting { policy: Policy::Used, balancers: 2 });
-    let cold = Cold { warmup_ms: 10_000, capacity_permille: 200, elapsed_ms: 0 };
+    let cold = Cold { ends_in_us: 10 * SECOND_US, capacity_permille: Some(200) };
     balancer.cold(id(1), Some(cold), 0);
-    let mut weight = |now_us| balancer.record(None, now_us, 0).unwrap().judged[0].weight_permille;
-    assert_eq!([0, 5, 10].map(|second| weight(second * SECOND_US)), [200, 600, 1_000]);
+    balancer.cold(id(2), Some(Cold { capacity_permille: None, ..cold }), 0);
+    let mut weights = |now_us| {
+        let record = balancer.record(None, now_us, 0).unwrap();
+        [0, 1].map(|place: usize| record.judged[place].weight_permille)
+    };
+    assert_eq!(
+        [weights(0), weights(9 * SECOND_US), weights(10 * SECOND_US)],
+        [[200, 500], [200, 500], [1_000; 2]]
+    );
 }
 
 #[test]
@@ -258,7 +266,7 @@ fn another_process_begins_anew_and_answers_of_the_one_before_say_nothing_of_it()
     let sent = balancer.sent(id(1), 0).unwrap();
     balancer.turn(id(1), SECOND_US);
     assert_eq!(balancer.in_flight(id(1)), 0);
-    balancer.ended(sent, End::Answered, 2 * SECOND_US);
+    balancer.ended(sent, End::Answered { at_us: 2 * SECOND_US }, 2 * SECOND_US);
     let inputs = balancer.record(None, 2 * SECOND_US, 0).unwrap().inputs[0];
     assert_eq!((inputs.own, inputs.answered, inputs.measured), (0, 0, None));
 }
@@ -290,8 +298,8 @@ fn history(seed: u32, setting: Setting, mut look: impl FnMut(&mut Balancer, u64,
                 balancer.pause(which, Some(Pause { begins_in_us, ends_in_us }), now_us);
             }
             4 => {
-                let cold =
-                    Cold { warmup_ms: any(3_000), capacity_permille: any(2_000), elapsed_ms: any(100) };
+                let capacity_permille = Some(any(2_000)).filter(|it| it % 3 > 0);
+                let cold = Cold { ends_in_us: u64::from(any(3_000_000)), capacity_permille };
                 balancer.cold(which, Some(cold), now_us);
             }
             5 => balancer.remove(which),
@@ -321,8 +329,8 @@ fn history(seed: u32, setting: Setting, mut look: impl FnMut(&mut Balancer, u64,
             }
         }
         if on_their_way.len() > usize::try_from(dice.below(12)).unwrap() {
-            let end = [End::Answered, End::Answered, End::Failed, End::Left]
-                [usize::try_from(dice.below(4)).unwrap()];
+            let answered = End::Answered { at_us: now_us };
+            let end = [answered, answered, End::Failed, End::Left][usize::try_from(dice.below(4)).unwrap()];
             let place = usize::try_from(dice.below(on_their_way.len() as u64)).unwrap();
             balancer.ended(on_their_way.swap_remove(place), end, now_us);
         }
