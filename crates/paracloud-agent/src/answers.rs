@@ -53,7 +53,7 @@ impl Why {
     }
 
     /// A call of a move; what it leads to, if not to its end.
-    pub(crate) fn call(reason: Reason, operation: Option<&register::Operation>, call: &Call) -> Self {
+    pub(crate) fn call(reason: Reason, operation: Option<&register::Move>, call: &Call) -> Self {
         let places =
             operation.map(|it| format!(" from {} to {}", it.source.node, it.target.node)).unwrap_or_default();
         let asked = format!("{} for the move{places}", who_asks(reason));

@@ -139,7 +139,7 @@ impl Tracker {
             Change::Promote => "the target died before it had served".to_owned(),
             // It explains what went wrong before: a channel breaks with either end.
             Change::Restart { .. } if record.step() == Some(Step::Undo) => {
-                let target = record.operation.as_ref().map(|operation| operation.target.start);
+                let target = record.moving().map(|operation| operation.target.start);
                 self.cause = Some(DIED_AS_SOURCE.to_owned());
                 self.because.take_if(|note| target.is_some_and(|target| note.is_failure_of(target)));
                 return;
@@ -237,7 +237,7 @@ impl Tracker {
     pub(crate) fn close(&mut self, app: &App, open: &Record, closed: &Record) -> Outcome {
         self.end_phase();
         let committed = open.step() == Some(Step::Retire);
-        let moved = open.operation.as_ref();
+        let moved = open.moving();
         let mode = moved.map_or(Mode::Handoff, |operation| operation.mode);
         let state_lost = moved.is_some_and(|it| it.loses_state(closed.owner.start));
         let here_ms = millis(self.begun.elapsed());
@@ -267,7 +267,7 @@ impl Tracker {
     /// With what the state is lost when the operation is closed, and with whose consent; `None`: it is not lost, or
     /// there is none.
     pub(crate) fn loss(&self, app: &App, open: &Record, closed: &Record) -> Option<(Loss, Consent)> {
-        let operation = open.operation.as_ref().filter(|it| it.loses_state(closed.owner.start))?;
+        let operation = open.moving().filter(|it| it.loses_state(closed.owner.start))?;
         let (by, consent) = match operation.mode {
             _ if self.node_lost => (Loss::Node, Consent::Person),
             Mode::Handoff => (Loss::Death, Consent::Nobody),

@@ -55,7 +55,7 @@ pub(crate) fn judge(
     let here = known.iter().filter(|(node, _)| !lost.contains(node));
     let alive: Vec<(Placement, bool)> = here
         .flat_map(|(node, known)| {
-            known.alive.iter().map(|(start, sealed)| (Placement { node: *node, start: *start }, *sealed))
+            known.alive.iter().map(|(start, sealed)| (Placement::new(*node, *start), *sealed))
         })
         .collect();
     let heard = known.values().map(|known| known.operation).max().unwrap_or_default();
@@ -102,15 +102,12 @@ pub(crate) fn judge(
 }
 
 fn places(record: &Record) -> Vec<Placement> {
-    let moving = record.operation.iter().flat_map(|operation| [operation.source, operation.target]);
+    let moving = record.moving().into_iter().flat_map(|operation| [operation.source, operation.target]);
     std::iter::once(record.owner).chain(moving).collect()
 }
 
 fn may_be_sealed(record: &Record, start: StartId) -> bool {
-    record
-        .operation
-        .as_ref()
-        .is_some_and(|operation| operation.source.start == start && operation.step != Step::Open)
+    record.moving().is_some_and(|operation| operation.source.start == start && operation.step != Step::Open)
 }
 
 /// What the journal says of an instance's past, for people.
@@ -221,8 +218,8 @@ mod tests {
     use super::*;
     use paracloud_core::register::{Change, Mode, Proposer};
 
-    const OWNER: Placement = Placement { node: NodeId(1), start: StartId(10) };
-    const TARGET: Placement = Placement { node: NodeId(2), start: StartId(20) };
+    const OWNER: Placement = Placement::new(NodeId(1), StartId(10));
+    const TARGET: Placement = Placement::new(NodeId(2), StartId(20));
 
     fn nodes() -> impl Iterator<Item = NodeId> {
         [NodeId(1), NodeId(2)].into_iter()

@@ -113,9 +113,9 @@ mod tests {
     fn what_an_owner_does_not_answer_is_said_of_what_it_is_told_now_and_since_when() {
         let mut words = Words::default();
         let served = Change::Serve("127.0.1.1:20000".parse().unwrap());
-        let target = Placement { node: NodeId(2), start: StartId(2) };
+        let target = Placement::new(NodeId(2), StartId(2));
         let open = [served, Change::Open { mode: Mode::Handoff, target }, Change::Seal];
-        let owner = Placement { node: NodeId(1), start: StartId(1) };
+        let owner = Placement::new(NodeId(1), StartId(1));
         let apply = |record: Record, change: &Change| record.apply(change, Proposer::Coordinator).unwrap();
         let open = open.iter().fold(Record::first(owner), apply);
         let told = apply(open.clone(), &Change::RollBack(Cause::Cancelled));

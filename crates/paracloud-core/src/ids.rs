@@ -45,6 +45,10 @@ number! {
     NodeId, "n"
 }
 number! {
+    /// A spec of an app: a number that grows with each change of what is to run. The first one is 1.
+    Revision, "r"
+}
+number! {
     /// A gateway, numbered by the configuration.
     GatewayId, "g"
 }
@@ -89,11 +93,34 @@ impl<'de> Deserialize<'de> for StartId {
     }
 }
 
-/// One process and where it runs.
+/// One process, where it runs and what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Placement {
     /// The node.
     pub node: NodeId,
     /// The process.
     pub start: StartId,
+    /// The spec that it runs.
+    #[serde(default = "Revision::first")]
+    pub revision: Revision,
+}
+
+impl Revision {
+    /// That of an app as it was first applied.
+    pub const fn first() -> Self {
+        Self(1)
+    }
+}
+
+impl Placement {
+    /// A process that runs an app's first spec.
+    pub const fn new(node: NodeId, start: StartId) -> Self {
+        Self { node, start, revision: Revision::first() }
+    }
+
+    /// It, running this spec.
+    #[must_use]
+    pub const fn running(self, revision: Revision) -> Self {
+        Self { revision, ..self }
+    }
 }

@@ -53,7 +53,31 @@ pub enum Step {
 
 /// The open operation of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Operation {
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// It goes to another process.
+    Move(Move),
+}
+
+impl Operation {
+    /// How far it has got.
+    pub fn step(&self) -> Step {
+        match self {
+            Self::Move(moving) => moving.step,
+        }
+    }
+
+    /// The move, if it is one.
+    pub fn moving(&self) -> Option<&Move> {
+        match self {
+            Self::Move(moving) => Some(moving),
+        }
+    }
+}
+
+/// A move: the instance goes from one process to another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Move {
     /// How the state travels.
     pub mode: Mode,
     /// How far it has got.
@@ -68,7 +92,7 @@ pub struct Operation {
     pub target: Placement,
 }
 
-impl Operation {
+impl Move {
     /// Whether the instance's state is lost if this process owns it at the end: it is none that the state was in or was
     /// handed to.
     pub fn loses_state(&self, owner: StartId) -> bool {
@@ -191,15 +215,19 @@ impl Record {
 
     /// The step of the open operation.
     pub fn step(&self) -> Option<Step> {
-        self.operation.as_ref().map(|operation| operation.step)
+        self.operation.as_ref().map(Operation::step)
+    }
+
+    /// The open operation, if it is a move.
+    pub fn moving(&self) -> Option<&Move> {
+        self.operation.as_ref().and_then(Operation::moving)
     }
 
     /// Whether a process has a place in this record.
     pub fn names(&self, start: StartId) -> bool {
         self.owner.start == start
             || self
-                .operation
-                .as_ref()
+                .moving()
                 .is_some_and(|operation| operation.source.start == start || operation.target.start == start)
     }
 
@@ -224,7 +252,7 @@ impl Record {
     pub fn owner_is_to_be_started(&self) -> bool {
         match &self.operation {
             None => true,
-            Some(operation) => match operation.step {
+            Some(Operation::Move(operation)) => match operation.step {
                 Step::Open => false,
                 Step::Switch => operation.mode == Mode::Restart,
                 Step::Sealing | Step::Doomed => false,
@@ -266,18 +294,18 @@ impl Record {
             (Change::Open { mode, target }, None) => {
                 let source_address = self.served.ok_or(Refusal::Step)?;
                 next.last_operation = self.last_operation.next();
-                next.operation = Some(Operation {
+                next.operation = Some(Operation::Move(Move {
                     mode: *mode,
                     step: Step::Open,
                     base: self.incarnation,
                     source: self.owner,
                     source_address,
                     target: *target,
-                });
+                }));
             }
             (Change::Seal, Some(Step::Open)) => next.set_step(Step::Sealing),
             (Change::Commit, Some(Step::Sealing)) => {
-                next.owner = self.operation.as_ref().ok_or(Refusal::Step)?.target;
+                next.owner = self.moving().ok_or(Refusal::Step)?.target;
                 next.incarnation = self.incarnation.next();
                 next.served = None;
                 next.set_step(Step::Switch);
@@ -296,7 +324,7 @@ impl Record {
                 next.set_step(Step::Undo);
             }
             (Change::Promote, Some(Step::Switch | Step::Doomed)) if self.served.is_none() => {
-                let operation = self.operation.as_ref().ok_or(Refusal::Step)?;
+                let operation = self.moving().ok_or(Refusal::Step)?;
                 next.owner = operation.source;
                 next.served = Some(operation.source_address);
                 next.incarnation = self.incarnation.next();
@@ -309,7 +337,7 @@ impl Record {
                 match step {
                     None | Some(Step::Retire | Step::Undo) => {}
                     Some(Step::Open | Step::Sealing | Step::Switch | Step::Doomed) => {
-                        next.owner.node = self.operation.as_ref().ok_or(Refusal::Step)?.source.node;
+                        next.owner.node = self.moving().ok_or(Refusal::Step)?.source.node;
                         next.set_step(Step::Undo);
                     }
                 }
@@ -338,8 +366,9 @@ impl Record {
     }
 
     fn set_step(&mut self, step: Step) {
-        if let Some(operation) = &mut self.operation {
-            operation.step = step;
+        match &mut self.operation {
+            Some(Operation::Move(moving)) => moving.step = step,
+            None => {}
         }
     }
 }
@@ -352,7 +381,7 @@ mod tests {
     const COORDINATOR: Proposer = Proposer::Coordinator;
     const RESTART: Change = Change::Restart { fresh: StartId(3) };
 
-    const ELSEWHERE: Placement = Placement { node: NodeId(3), start: StartId(3) };
+    const ELSEWHERE: Placement = Placement::new(NodeId(3), StartId(3));
 
     fn address() -> SocketAddr {
         ([127, 0, 0, 1], 80).into()
@@ -360,13 +389,13 @@ mod tests {
 
     /// An owner that serves.
     fn served() -> Record {
-        let first = Record::first(Placement { node: NodeId(1), start: StartId(1) });
+        let first = Record::first(Placement::new(NodeId(1), StartId(1)));
         first.apply(&Change::Serve(address()), COORDINATOR).unwrap()
     }
 
     /// It, after these changes by the coordinator of a handoff.
     fn after(changes: &[Change]) -> Record {
-        let target = Placement { node: NodeId(2), start: StartId(2) };
+        let target = Placement::new(NodeId(2), StartId(2));
         let open = served().apply(&Change::Open { mode: Mode::Handoff, target }, COORDINATOR).unwrap();
         changes.iter().fold(open, |record, change| record.apply(change, COORDINATOR).unwrap())
     }

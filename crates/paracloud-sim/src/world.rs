@@ -232,7 +232,7 @@ impl World {
     pub fn new(setting: &Setting, requests: u8) -> Self {
         let first = *setting.coordinator.nodes.first().unwrap_or(&NodeId(1));
         let start = StartId(1);
-        let mut disk = Record::first(Placement { node: first, start });
+        let mut disk = Record::first(Placement::new(first, start));
         disk.served = Some(address(first));
         let mut coordinator = Coordinator::default();
         let mut effects = Vec::new();
@@ -373,7 +373,7 @@ impl World {
             | Change::Promote
             | Change::Close => None,
         });
-        let of_record = self.disk.operation.as_ref().map(|operation| operation.target.start);
+        let of_record = self.disk.moving().map(|operation| operation.target.start);
         let of_agents = self.agents.values().filter_map(|agent| agent.machine.as_ref()?.proposal());
         let known = proposed
             .chain(of_agents)

@@ -133,7 +133,8 @@ impl Cut {
 /// own time for that.
 pub fn offer_ms_max(layout: &Layout, instance: &str) -> u64 {
     let cloud = Cloud::load(&layout.cloud()).ok();
-    let budgets = cloud.as_ref().and_then(|cloud| cloud.app_of(instance)).map(|app| app.budgets).unwrap_or_default();
+    let budgets =
+        cloud.as_ref().and_then(|cloud| cloud.app_of(instance)).map(|app| app.budgets).unwrap_or_default();
     u64::from(budgets.prepare_ms) + ANSWER_MS_MAX
 }
 

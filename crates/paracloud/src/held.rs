@@ -62,8 +62,8 @@ mod tests {
     use std::path::Path;
     use std::time::SystemTime;
 
-    const SOURCE: Placement = Placement { node: NodeId(1), start: StartId(7) };
-    const TARGET: Placement = Placement { node: NodeId(2), start: StartId(8) };
+    const SOURCE: Placement = Placement::new(NodeId(1), StartId(7));
+    const TARGET: Placement = Placement::new(NodeId(2), StartId(8));
 
     /// One that lives: this very process.
     fn living(directory: &Path, instance: &str) -> Process {

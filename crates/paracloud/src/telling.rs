@@ -3,7 +3,7 @@
 use crate::figures::{age, bytes, counted, micros, millis, time_of_day};
 use crate::output;
 use paracloud_core::ids::StartId;
-use paracloud_core::register::{Mode, Operation, Record, Step};
+use paracloud_core::register::{Mode, Move, Operation, Record, Step};
 use paracloud_substrate::message::{Note, Unready};
 use paracloud_substrate::person::{Conclusion, Consent, Event, Loss, Progress, Refusal, Unanswered, What};
 use paracloud_substrate::seen::Account;
@@ -145,6 +145,12 @@ pub fn way(mode: Mode) -> &'static str {
 }
 
 fn step_name(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Move(moving) => move_step_name(moving),
+    }
+}
+
+fn move_step_name(operation: &Move) -> &'static str {
     match operation.step {
         Step::Open => match operation.mode {
             Mode::Handoff => "a move by handoff is open",

@@ -213,7 +213,7 @@ impl<'a> Aim<'a> {
 
 /// Whether by this record a process is ended, or was.
 fn is_ended_by_operation(record: &Record, start: StartId) -> bool {
-    let Some(operation) = &record.operation else { return record.owner.start != start };
+    let Some(operation) = record.moving() else { return record.owner.start != start };
     let (source, target) = (operation.source.start == start, operation.target.start == start);
     match operation.step {
         Step::Open => false,
@@ -227,16 +227,17 @@ fn is_ended_by_operation(record: &Record, start: StartId) -> bool {
 mod tests {
     use super::*;
     use paracloud_core::ids::{Incarnation, OperationNumber};
-    use paracloud_core::register::Operation;
+    use paracloud_core::register::{Move, Operation};
 
-    const SOURCE: Placement = Placement { node: NodeId(1), start: StartId(1) };
-    const TARGET: Placement = Placement { node: NodeId(2), start: StartId(2) };
+    const SOURCE: Placement = Placement::new(NodeId(1), StartId(1));
+    const TARGET: Placement = Placement::new(NodeId(2), StartId(2));
 
     fn record(owner: Placement, mode: Mode, step: Option<Step>) -> Record {
         let source_address = ([127, 0, 0, 1], 80).into();
         let base = Incarnation(1);
         let operation =
-            step.map(|step| Operation { mode, step, base, source: SOURCE, source_address, target: TARGET });
+            step.map(|step| Move { mode, step, base, source: SOURCE, source_address, target: TARGET });
+        let operation = operation.map(Operation::Move);
         let (incarnation, last_operation) = (Incarnation(1), OperationNumber(1));
         Record { incarnation, owner, served: Some(source_address), last_operation, operation }
     }

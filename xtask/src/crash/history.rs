@@ -6,7 +6,7 @@ use crate::rig::Rig;
 use anyhow::{Result, bail};
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::promises::Promise;
-use paracloud_core::register::{Mode, Operation, Record, Step};
+use paracloud_core::register::{Mode, Move, Record, Step};
 use paracloud_substrate::person::{Event, Reply, Request, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -104,7 +104,7 @@ pub(super) fn gone(begun: &Record, history: &[Swap], struck: &[StartId]) -> Vec<
     holders.extend(begun.served.map(|address| (begun.owner.start, address)));
     let mut stopping = None;
     for Swap { before, change, after } in history {
-        let operation = before.operation.as_ref();
+        let operation = before.moving();
         let is_by_restart = operation.is_some_and(|operation| operation.mode == Mode::Restart);
         let why = match change {
             Promise::Seal => {
@@ -153,7 +153,7 @@ pub(super) fn gone(begun: &Record, history: &[Swap], struck: &[StartId]) -> Vec<
 }
 
 /// Whose death takes everything along if this record's owner is replaced.
-fn dead(record: &Record, operation: Option<&Operation>) -> StartId {
+fn dead(record: &Record, operation: Option<&Move>) -> StartId {
     match operation {
         Some(operation) if matches!(operation.step, Step::Switch | Step::Doomed) => operation.source.start,
         Some(_) | None => record.owner.start,
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn begun() -> Record {
-        let mut begun = Record::first(Placement { node: NodeId(1), start: SOURCE });
+        let mut begun = Record::first(Placement::new(NodeId(1), SOURCE));
         begun.served = Some(at(SOURCE));
         begun
     }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn open(mode: Mode) -> Change {
-        Change::Open { mode, target: Placement { node: NodeId(2), start: TARGET } }
+        Change::Open { mode, target: Placement::new(NodeId(2), TARGET) }
     }
 
     fn serve(start: StartId) -> Change {

@@ -25,7 +25,7 @@ pub(super) fn all(layout: &Layout) -> BTreeSet<Placement> {
     for node in NODES {
         for entry in std::fs::read_dir(layout.processes(node)).into_iter().flatten().flatten() {
             let start = entry.file_name().to_str().and_then(|name| name.parse::<StartId>().ok());
-            found.extend(start.map(|start| Placement { node, start }));
+            found.extend(start.map(|start| Placement::new(node, start)));
         }
     }
     found

@@ -355,7 +355,7 @@ impl Node {
         }
         let Some(instance) = self.instances.get(name) else { return };
         let schema = instance.terms.schema.clone();
-        let told = instance.operation.as_ref().filter(|(number, _)| *number == operation);
+        let told = instance.moving().filter(|(number, _)| *number == operation);
         let why = Why::call(instance.reason, told.map(|(_, operation)| operation), &call);
         if let Some(start) = self.starts.get_mut(&id) {
             let upcall = answers::upcall(operation, call, &token, schema.as_ref(), &budgets, why);
@@ -414,7 +414,7 @@ impl Node {
     }
 
     fn mode_of(&self, name: &str, operation: OperationNumber) -> Mode {
-        let told = self.instances.get(name).and_then(|instance| instance.operation.as_ref());
+        let told = self.instances.get(name).and_then(super::Instance::moving);
         // A mode that is not known is the one that loses nothing.
         told.filter(|(number, _)| *number == operation).map_or(Mode::Handoff, |(_, operation)| operation.mode)
     }

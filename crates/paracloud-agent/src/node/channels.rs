@@ -40,7 +40,7 @@ impl Node {
             self.instances.get(&name).and_then(|instance| instance.machine.machine().record()).cloned();
         let over = |operation| record.as_ref().is_some_and(|record| super::is_over(record, operation));
         let (operation, side) = self.tokens.redeem(id, token, over)?;
-        let told = self.instances.get(&name).and_then(|instance| instance.operation.as_ref());
+        let told = self.instances.get(&name).and_then(super::Instance::moving);
         let leads_to = told.filter(|(number, _)| *number == operation).map(|(_, it)| it.target.node);
         let node = match side {
             Side::Target => self.node.id,

@@ -78,13 +78,13 @@ impl Node {
         {
             return;
         }
-        let open = self.instances.get(name).and_then(|instance| instance.operation.as_ref());
+        let open = self.instances.get(name).and_then(Instance::moving);
         let restarted = open.filter(|(_, operation)| {
             operation.mode == Mode::Restart && operation.step == Step::Sealing && operation.source.start == id
         });
         let told = restarted.map(|(number, operation)| {
             let why = format!("it is stopped here and started on {}", operation.target.node);
-            (Number::Issued(*number), why)
+            (Number::Issued(number), why)
         });
         let is_told = told.is_some_and(|(number, why)| self.tell_to_stop(id, number, &why));
         if !is_told {

@@ -22,7 +22,7 @@ use paracloud_core::migration::agent::{Agent, Effect, FromApp, Input, Timer};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::migration::shim::{Generation, Order, Status};
-use paracloud_core::register::{Operation, Record, RecordOrder};
+use paracloud_core::register::{Move, Operation, Record, RecordOrder};
 use paracloud_substrate::config::{self, App, Cloud};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::{self, End};
@@ -96,6 +96,12 @@ struct Instance {
 }
 
 impl Instance {
+    /// The last operation that the controller spoke of, if it is a move.
+    fn moving(&self) -> Option<(OperationNumber, &Move)> {
+        let (number, operation) = self.operation.as_ref()?;
+        Some((*number, operation.moving()?))
+    }
+
     /// Whether clients may wait in a pause that a process has a part in.
     fn pauses(&self, start: StartId) -> bool {
         self.machine
@@ -436,7 +442,7 @@ impl Node {
 
     /// The promise that a message makes, if it makes one.
     fn promise(&self, name: &str, message: &FromAgent) -> Option<Promise> {
-        let open = self.instances.get(name)?.operation.as_ref();
+        let open = self.instances.get(name)?.moving();
         let open = open.filter(|(number, _)| !self.is_over(name, *number));
         let target = open.map(|(_, operation)| operation.target.start);
         match message {

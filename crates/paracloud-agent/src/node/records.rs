@@ -199,7 +199,7 @@ mod tests {
 
     /// Of a move: open, sealing, switch.
     fn moving() -> [Record; 3] {
-        let place = |id: u32| Placement { node: NodeId(id), start: StartId(id.into()) };
+        let place = |id: u32| Placement::new(NodeId(id), StartId(id.into()));
         let served = apply(&Record::first(place(1)), Change::Serve(([127, 0, 1, 1], 20_000).into()));
         let open = apply(&served, Change::Open { mode: Mode::Handoff, target: place(2) });
         let sealing = apply(&open, Change::Seal);

@@ -198,8 +198,8 @@ impl Node {
     /// another try.
     pub(super) fn cannot_start(&mut self, name: &str, id: StartId, message: String) {
         let Some(instance) = self.instances.get_mut(name) else { return };
-        let open = instance.operation.as_ref().filter(|(_, operation)| operation.step == Step::Open);
-        let operation = open.filter(|(_, operation)| operation.target.start == id).map(|(number, _)| *number);
+        let open = instance.moving().filter(|(_, operation)| operation.step == Step::Open);
+        let operation = open.filter(|(_, operation)| operation.target.start == id).map(|(number, _)| number);
         let failure = (id, message.clone());
         if instance.failure.as_ref() != Some(&failure) {
             instance.failure = Some(failure);

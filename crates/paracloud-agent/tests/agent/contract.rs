@@ -491,7 +491,7 @@ fn what_names_no_owner_is_undecided() {
     rig.agent(N1);
     let (status, described): (u16, Value) = shop.call("GET", "/v1/instance", "");
     assert_eq!((status, described["standing"].as_str()), (200, Some("UNDECIDED")));
-    let other = Record::first(Placement { node: N1, start: StartId(0xabc) });
+    let other = Record::first(Placement::new(N1, StartId(0xabc)));
     let mut newer = other;
     newer.incarnation = newer.incarnation.next();
     rig.agents[0].own(&newer);

@@ -137,7 +137,7 @@ fn a_preview_is_no_operation_and_its_number_counts_once_an_operation_asks_under_
 
     shop.hello(CAPABILITIES);
     // It hears from nobody else who owns it.
-    rig.agents[0].own(&Record::first(Placement { node: N1, start }));
+    rig.agents[0].own(&Record::first(Placement::new(N1, start)));
     rig.agents[0].say(&asks(2));
     assert_eq!(shop.next()["dryRun"], true);
     estimate(&mut rig, start, shop);

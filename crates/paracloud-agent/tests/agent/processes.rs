@@ -18,7 +18,7 @@ fn a_killed_agent_leaves_everything_running_and_the_next_one_adopts_it() {
     rig.agent(N1);
     let (start, shop) = rig.owner(N1);
     let (pid, shim) = (shop.pid(), rig.shim(N1, start));
-    let record = Record::first(Placement { node: N1, start });
+    let record = Record::first(Placement::new(N1, start));
     rig.kill_agent(0);
     assert_eq!(shop.pid(), pid, "it serves without an agent");
     let agent = rig.agent(N1);
@@ -48,7 +48,7 @@ fn a_lost_link_is_dialled_again_and_the_node_says_what_it_knows() {
     let mut rig = Rig::new();
     rig.agent(N1);
     let (start, _) = rig.owner(N1);
-    let record = Record::first(Placement { node: N1, start });
+    let record = Record::first(Placement::new(N1, start));
     rig.redial(0);
     let agent = &mut rig.agents[0];
     assert_eq!(agent.generation, 1, "the same agent");
@@ -81,7 +81,7 @@ fn a_dead_owner_is_replaced_by_swap_under_a_fresh_start_id() {
     rig.agent(N1);
     let (start, shop) = rig.owner(N1);
     let agent = &mut rig.agents[0];
-    let served = Record::first(Placement { node: N1, start })
+    let served = Record::first(Placement::new(N1, start))
         .apply(&Change::Serve(shop.address), Proposer::Coordinator)
         .unwrap();
     agent.own(&served);
@@ -104,10 +104,10 @@ fn a_dead_owner_is_replaced_by_swap_under_a_fresh_start_id() {
     assert_ne!(address, shop.address, "an address belongs to a start");
     assert!(Puppet { address }.pid() > 0);
     // The old start id is told again: it is dead for good.
-    agent.own(&Record::first(Placement { node: N1, start }));
+    agent.own(&Record::first(Placement::new(N1, start)));
     rig.kill_agent(0);
     let agent = rig.agent(N1);
-    agent.own(&Record::first(Placement { node: N1, start }));
+    agent.own(&Record::first(Placement::new(N1, start)));
     agent.hear("dead", |message| {
         matches!(message, FromAgent::Dead { start: who } if *who == start).then_some(())
     });
@@ -120,7 +120,7 @@ fn a_proposal_against_an_older_record_is_made_anew_against_the_newer_one() {
     rig.agent(N1);
     let (start, shop) = rig.owner(N1);
     let agent = &mut rig.agents[0];
-    let first = Record::first(Placement { node: N1, start });
+    let first = Record::first(Placement::new(N1, start));
     shop.say("exit 1");
     let expected = agent.hear("a proposal", |message| match message {
         FromAgent::Propose { expected, .. } => Some(expected.clone()),
@@ -145,7 +145,7 @@ fn a_start_id_whose_shim_died_between_marker_and_program_is_dead_and_never_start
     std::fs::write(points.join(format!("{}.{}", Promise::Mark, Point::AfterPersist)), "").unwrap();
     rig.set(failpoint::DIRECTORY, points.to_str().unwrap());
     let start = rig.fresh();
-    let record = Record::first(Placement { node: N1, start });
+    let record = Record::first(Placement::new(N1, start));
     rig.agent(N1).own(&record);
     until("the marker is on disk", || points.join("mark.after_persist.fired").exists().then_some(()));
     kill(rig.shim(N1, start), Signal::KILL);
@@ -167,7 +167,7 @@ fn a_process_whose_agent_was_killed_before_it_was_marked_is_known_to_the_next_on
     std::fs::write(points.join(format!("{}.{}", Promise::Mark, Point::BeforePersist)), "").unwrap();
     rig.set(failpoint::DIRECTORY, points.to_str().unwrap());
     let start = rig.fresh();
-    rig.agent(N1).own(&Record::first(Placement { node: N1, start }));
+    rig.agent(N1).own(&Record::first(Placement::new(N1, start)));
     until("the shim is about to mark it", || points.join("mark.before_persist.fired").exists().then_some(()));
     rig.kill_agent(0);
     assert!(!rig.process_dir(N1, start).join("marker").exists());
@@ -175,7 +175,7 @@ fn a_process_whose_agent_was_killed_before_it_was_marked_is_known_to_the_next_on
     assert_eq!(agent.known[0].alive, [(start, false)], "its shim may start it any moment");
     std::fs::write(points.join("mark.before_persist.go"), "").unwrap();
     let agent = &mut rig.agents[0];
-    agent.own(&Record::first(Placement { node: N1, start }));
+    agent.own(&Record::first(Placement::new(N1, start)));
     agent.hear("ready", |message| {
         matches!(message, FromAgent::Ready { start: who, .. } if *who == start).then_some(())
     });
@@ -202,7 +202,7 @@ fn a_program_that_cannot_be_run_is_dead_with_its_reason() {
     let mut rig = Rig::with(|app| app.command = vec!["/no/such/program".to_owned()]);
     let start = rig.fresh();
     let agent = rig.agent(N1);
-    agent.own(&Record::first(Placement { node: N1, start }));
+    agent.own(&Record::first(Placement::new(N1, start)));
     let how = agent.hear_death(start);
     assert!(how.contains("/no/such/program") && how.contains("No such file"), "{how}");
 }
@@ -285,7 +285,7 @@ fn a_newer_agent_takes_over_and_the_older_one_ends() {
     let mut rig = Rig::new();
     rig.agent(N1);
     let (start, shop) = rig.owner(N1);
-    let record = Record::first(Placement { node: N1, start });
+    let record = Record::first(Placement::new(N1, start));
     let newer = rig.agent(N1);
     newer.own(&record);
     newer.hear("ready", |message| matches!(message, FromAgent::Ready { .. }).then_some(()));

@@ -3,7 +3,7 @@
 use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, Incarnation, NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
-use paracloud_core::register::{Mode, Operation, Record, Step};
+use paracloud_core::register::{Mode, Move, Operation, Record, Step};
 use paracloud_substrate::config::{App, Cloud, Node};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, Terms, ToAgentLine};
@@ -180,7 +180,7 @@ impl Rig {
     /// Starts the first owner on a node and waits until it is ready. Its agent is the last one started.
     pub(crate) fn owner(&mut self, node: NodeId) -> (StartId, Puppet) {
         let start = self.fresh();
-        let record = Record::first(Placement { node, start });
+        let record = Record::first(Placement::new(node, start));
         let agent = self.agents.last_mut().unwrap();
         agent.own(&record);
         let address = agent.hear("ready", |message| match message {
@@ -413,16 +413,16 @@ pub(crate) fn moving_in(
     address: SocketAddr,
     step: Step,
 ) -> Record {
-    let (source, target) = (Placement { node: N1, start: source }, Placement { node: N2, start: target });
+    let (source, target) = (Placement::new(N1, source), Placement::new(N2, target));
     let committed = matches!(step, Step::Switch | Step::Doomed | Step::Retire);
     let bumped = committed || step == Step::Undo;
-    let operation = Operation { mode, step, base: Incarnation(1), source, source_address: address, target };
+    let operation = Move { mode, step, base: Incarnation(1), source, source_address: address, target };
     Record {
         incarnation: Incarnation(if bumped { 2 } else { 1 }),
         owner: if committed { target } else { source },
         served: if step == Step::Switch { None } else { Some(address) },
         last_operation: OperationNumber(1),
-        operation: Some(operation),
+        operation: Some(Operation::Move(operation)),
     }
 }
 

@@ -26,7 +26,7 @@ fn an_agent_that_cannot_know_what_lives_on_its_node_does_not_say_that_nothing_do
     std::fs::rename(aside, spec).unwrap();
     let agent = rig.agent(N1);
     assert_eq!(agent.known[0].alive, [(start, false)]);
-    agent.own(&Record::first(Placement { node: N1, start }));
+    agent.own(&Record::first(Placement::new(N1, start)));
     agent.hear("ready", |message| matches!(message, FromAgent::Ready { .. }).then_some(()));
     assert_eq!(shop.pid(), pid);
 }
@@ -43,7 +43,7 @@ fn a_process_whose_marker_cannot_be_looked_at_is_known_and_adopted() {
     make_unknown(&rig.process_dir(N1, start).join("marker"));
     let agent = rig.agent(N1);
     assert_eq!(agent.known[0].alive, [(start, false)]);
-    agent.own(&Record::first(Placement { node: N1, start }));
+    agent.own(&Record::first(Placement::new(N1, start)));
     agent.hear("ready", |message| match message {
         FromAgent::Ready { start: who, .. } => (*who == start).then_some(()),
         FromAgent::Dead { .. } => panic!("it is said to be dead"),

@@ -128,7 +128,7 @@ fn a_process_that_was_started_is_not_said_to_be_dead_because_its_directory_is_go
     kill(shim, Signal::KILL);
     let agent = &mut rig.agents[0];
     assert_eq!(hear_failure(agent, start), "NO_SHIM");
-    let order = Record::first(Placement { node: N1, start }).order();
+    let order = Record::first(Placement::new(N1, start)).order();
     agent.tell(ToAgent::End { operation: OPERATION, start, order }, None);
     // The answer to what is asked next comes after whatever is said to that.
     let (operation, side, mode) = (OperationNumber(2), Side::Target, Mode::Restart);

@@ -5,7 +5,7 @@ use crate::peers::Peer;
 use crate::register::Gone;
 use paracloud_core::ids::NodeId;
 use paracloud_core::migration::Phase;
-use paracloud_core::register::{Operation, Record, Step};
+use paracloud_core::register::{Move, Record, Step};
 use paracloud_substrate::message::Note;
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ impl Instance {
 /// The nodes whose agents an open operation may wait for in this phase, without a bound or for the time of a whole copy,
 /// and what each is to do. What has another budget ends soon by that.
 fn awaited(record: &Record, phase: Phase) -> Vec<(NodeId, &'static str)> {
-    let Some(Operation { source, target, step, .. }) = &record.operation else { return Vec::new() };
+    let Some(Move { source, target, step, .. }) = record.moving() else { return Vec::new() };
     let owner = record.owner.node;
     match phase {
         Phase::Idle | Phase::Offer | Phase::Prepare | Phase::Drain | Phase::Park | Phase::Release => {

@@ -86,7 +86,7 @@ impl Instance {
                     return control.register.keep(journal::event(&self.app.name, None, what)).await;
                 }
                 Verdict::First => {
-                    let owner = Placement { node: self.app.node, start: fresh_start_id() };
+                    let owner = Placement::new(self.app.node, fresh_start_id());
                     (Record::first(owner), "first")
                 }
                 Verdict::Newest(record) => (record, "found"),

@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_record_of_another_history_is_told_from_an_older_one() {
-        let place = |start| Placement { node: NodeId(1), start: StartId(start) };
+        let place = |start| Placement::new(NodeId(1), StartId(start));
         let first = Record::first(place(1));
         let restarted = |fresh| {
             let change = Change::Restart { fresh: StartId(fresh) };

@@ -134,7 +134,7 @@ async fn what_a_source_held_that_died_before_a_move_by_restart_stopped_it_is_los
         // Without gateways it gets no further than to where they park.
         town.until(|event| event.what == What::Entered(phase)).await;
         let record = town.web().await.record.unwrap();
-        let source = record.operation.as_ref().unwrap().source;
+        let source = record.moving().unwrap().source;
         drop(first);
         let _back = Agent::knowing(&town, source.node.0, Some(record), &[], &[source.start.0]);
         let _gateways = (Gateway::start(&town, 1), Gateway::start(&town, 2));

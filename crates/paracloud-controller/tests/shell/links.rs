@@ -66,10 +66,8 @@ async fn callers_that_are_not_configured_or_not_credible_are_not_listened_to() {
     let controller = Controller::start(&town);
     assert!(ends(&mut dial(&town, &agent(9, 1)).await.0).await);
     assert!(ends(&mut dial(&town, &Caller::Gateway { gateway: GatewayId(9) }).await.0).await);
-    let mut record = Record::first(paracloud_core::ids::Placement {
-        node: NodeId(1),
-        start: paracloud_core::ids::StartId(1),
-    });
+    let mut record =
+        Record::first(paracloud_core::ids::Placement::new(NodeId(1), paracloud_core::ids::StartId(1)));
     record.incarnation.0 = u32::MAX;
     let operation = record.last_operation;
     let known = Known {

@@ -143,8 +143,7 @@ async fn an_unaware_program_with_consent_is_stopped_and_started() {
     let replies = town.ask(with_consent).await;
     assert!(outcome(&replies).committed);
     let swapped = swaps(&events(&replies));
-    let modes: Vec<_> =
-        swapped.iter().filter_map(|(_, record)| record.operation.as_ref().map(|it| it.mode)).collect();
+    let modes: Vec<_> = swapped.iter().filter_map(|(_, record)| record.moving().map(|it| it.mode)).collect();
     assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == Mode::Restart));
     assert!(!town.gates.lock().unwrap().doubled);
     controller.stop().await;

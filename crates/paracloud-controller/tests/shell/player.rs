@@ -276,7 +276,7 @@ impl Node {
 
     /// Of a program that is told nothing, all there is to say is that it runs.
     fn runs_unaware(&self, record: &Record) -> bool {
-        let unaware = record.operation.as_ref().is_some_and(|operation| operation.mode == Mode::Restart);
+        let unaware = record.moving().is_some_and(|operation| operation.mode == Mode::Restart);
         unaware && self.alive.contains_key(&record.owner.start)
     }
 
@@ -316,7 +316,7 @@ impl Node {
     }
 
     fn source_has_shipped(&self) -> bool {
-        let operation = self.record.as_ref().and_then(|record| record.operation.as_ref());
+        let operation = self.record.as_ref().and_then(|record| record.moving());
         operation.is_some_and(|it| self.gates.lock().unwrap().shipped.contains(&it.source.start))
     }
 

@@ -12,7 +12,7 @@ use paracloud_substrate::person::{Event, Reply, Request, What};
 use std::collections::BTreeSet;
 
 fn owner() -> Placement {
-    Placement { node: NodeId(1), start: StartId(10) }
+    Placement::new(NodeId(1), StartId(10))
 }
 
 /// Served, on node 1, after so many restarts.
@@ -97,7 +97,7 @@ async fn without_a_register_a_move_is_finished_of_which_only_the_targets_node_kn
     let controller = Controller::start(&town);
     let _gateways = (Gateway::start(&town, 1), Gateway::start(&town, 2));
     let change = |record: &Record, change: &Change| record.apply(change, Proposer::Coordinator).unwrap();
-    let target = Placement { node: NodeId(2), start: StartId(20) };
+    let target = Placement::new(NodeId(2), StartId(20));
     let open = change(&record(0), &Change::Open { mode: Mode::Handoff, target });
     let sealing = change(&open, &Change::Seal);
     let served = Change::Serve("127.0.1.2:20001".parse().unwrap());
@@ -212,7 +212,7 @@ async fn a_source_on_a_node_that_is_declared_lost_counts_as_dead() {
 
 /// A handoff from node 1 to node 2 that is committed, and not served yet.
 fn committed() -> Record {
-    let target = Placement { node: NodeId(2), start: StartId(20) };
+    let target = Placement::new(NodeId(2), StartId(20));
     let changes = [Change::Open { mode: Mode::Handoff, target }, Change::Seal, Change::Commit];
     changes.iter().fold(record(0), |record, change| record.apply(change, Proposer::Coordinator).unwrap())
 }

@@ -334,7 +334,7 @@ impl Agent {
     /// The register says that a source is being sealed for a target that is on this node: its death is told again,
     /// because nobody waits with a clock for who may have the only copy.
     fn target_here(&mut self, setting: &Setting, record: &Record, effects: &mut Vec<Effect>) {
-        let sealing = record.operation.as_ref().filter(|it| it.step == Step::Sealing);
+        let sealing = record.moving().filter(|it| it.step == Step::Sealing);
         let target = sealing.filter(|it| it.mode == Mode::Handoff).map(|it| it.target);
         let Some(start) = target.filter(|it| it.node == setting.node).map(|it| it.start) else { return };
         match self.processes.get(&start).map(|process| process.life) {
@@ -554,7 +554,7 @@ impl Agent {
     fn runs(record: &Record, address: SocketAddr) -> FromAgent {
         let start = record.owner.start;
         let operation = record.last_operation;
-        match record.operation.as_ref().filter(|it| it.mode == Mode::Restart).map(|it| it.step) {
+        match record.moving().filter(|it| it.mode == Mode::Restart).map(|it| it.step) {
             Some(Step::Retire) if record.served.is_some() => FromAgent::Serving { operation, start },
             Some(Step::Undo) if record.served.is_some() => FromAgent::Undone { operation, start },
             Some(Step::Open | Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo)

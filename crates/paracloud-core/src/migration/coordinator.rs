@@ -141,7 +141,7 @@ impl Coordinator {
                     }
                 }
                 Command::Move { to, mode } => {
-                    self.swap(Change::Open { mode, target: Placement { node: to, start: fresh } }, effects);
+                    self.swap(Change::Open { mode, target: Placement::new(to, fresh) }, effects);
                 }
             },
         }
@@ -181,7 +181,7 @@ impl Coordinator {
     fn agent(&mut self, setting: &Setting, node: NodeId, message: FromAgent, effects: &mut Vec<Effect>) {
         let Some(record) = &self.record else { return };
         let open = record.operation.is_some().then_some(record.last_operation);
-        let source = record.operation.as_ref().map(|operation| operation.source.start);
+        let source = record.moving().map(|operation| operation.source.start);
         match message {
             FromAgent::Ask => effects.push(Effect::Agent(node, ToAgent::Own(record.clone()))),
             FromAgent::Offered { operation, offer } if open == Some(operation) => {
@@ -369,7 +369,7 @@ impl Coordinator {
     }
 
     fn stops_the_source(&self) -> bool {
-        let operation = self.record.as_ref().and_then(|record| record.operation.as_ref());
+        let operation = self.record.as_ref().and_then(Record::moving);
         operation.is_some_and(|operation| operation.mode == Mode::Restart)
     }
 

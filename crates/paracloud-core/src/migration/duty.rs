@@ -19,7 +19,7 @@ pub struct Duty {
 
 /// The upcall that `record` asks for at `start`.
 pub fn duty(record: &Record, start: StartId) -> Option<Duty> {
-    let operation = record.operation.as_ref()?;
+    let operation = record.moving()?;
     if operation.mode == Mode::Restart {
         return None;
     }
@@ -52,7 +52,7 @@ pub fn standing(record: &Record, start: StartId) -> Standing {
     if start == record.owner.start {
         return Standing::Owner;
     }
-    match &record.operation {
+    match record.moving() {
         Some(operation) if start == operation.target.start => match operation.step {
             Step::Open | Step::Sealing => Standing::Staging,
             Step::Switch | Step::Doomed | Step::Retire | Step::Undo => Standing::Outdated,

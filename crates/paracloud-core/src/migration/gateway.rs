@@ -386,9 +386,9 @@ mod tests {
     /// An owner that serves, and the same under a move.
     fn records() -> (Record, Record) {
         let apply = |record: &Record, change| record.apply(&change, Proposer::Coordinator).unwrap();
-        let first = Record::first(Placement { node: NodeId(1), start: StartId(1) });
+        let first = Record::first(Placement::new(NodeId(1), StartId(1)));
         let served = apply(&first, Change::Serve(([127, 0, 0, 1], 80).into()));
-        let target = Placement { node: NodeId(2), start: StartId(2) };
+        let target = Placement::new(NodeId(2), StartId(2));
         let sealing = apply(&apply(&served, Change::Open { mode: Mode::Handoff, target }), Change::Seal);
         (served, sealing)
     }

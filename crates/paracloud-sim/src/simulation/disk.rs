@@ -152,10 +152,10 @@ mod tests {
     use paracloud_core::register::{Change, Mode, Proposer};
 
     fn disk() -> (Disk, Record) {
-        let mut record = Record::first(Placement { node: NodeId(1), start: StartId(7) });
+        let mut record = Record::first(Placement::new(NodeId(1), StartId(7)));
         let mut disk = Disk::new(&record);
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let target = Placement { node: NodeId(2), start: StartId(8) };
+        let target = Placement::new(NodeId(2), StartId(8));
         for change in [Change::Serve(address), Change::Open { mode: Mode::Handoff, target }, Change::Seal] {
             record = record.apply(&change, Proposer::Coordinator).unwrap();
             disk.write(&record);

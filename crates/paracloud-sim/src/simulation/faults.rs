@@ -41,7 +41,7 @@ impl Simulation {
     /// The node of the source, and of the target, of the open move; with none open the owner's, and the other.
     fn nodes(&self) -> (NodeId, NodeId) {
         let disk = &self.world.disk;
-        let source = disk.operation.as_ref().map_or(disk.owner.node, |operation| operation.source.node);
+        let source = disk.moving().map_or(disk.owner.node, |operation| operation.source.node);
         let other = self.setting.coordinator.nodes.iter().copied().find(|node| *node != source);
         (source, other.unwrap_or(source))
     }
@@ -413,7 +413,7 @@ impl Simulation {
 
     /// The source dies and its shim with it, while the target stands still: nobody knows who has the only copy.
     pub(super) fn die_unseen(&mut self) {
-        let Some(operation) = &self.world.disk.operation else { return };
+        let Some(operation) = self.world.disk.moving() else { return };
         let (source, target) = (operation.source.start, operation.target.start);
         if !self.world.is_up(Party::App(source)) || self.quiet {
             return;

@@ -45,7 +45,7 @@ impl Simulation {
                 }
             }
             Some(Sabotage::OwnGate) => {
-                let open = self.world.disk.operation.as_ref();
+                let open = self.world.disk.moving();
                 let source = open.filter(|it| it.mode == Mode::Handoff && it.step == Step::Switch);
                 let process = source.and_then(|it| self.world.processes.get_mut(&it.source.start));
                 process.and_then(|it| it.app.as_mut()).is_some_and(|app| app.gate.open(incarnation))

@@ -178,7 +178,7 @@ impl World {
     /// where that is how the instance is moved. An owner that was replaced though it lives is no crash, and what it held
     /// must not be missed.
     pub(super) fn bury(&mut self, before: &Record, change: &Change) {
-        let restarting = before.operation.as_ref().is_some_and(|operation| operation.mode == Mode::Restart);
+        let restarting = before.moving().is_some_and(|operation| operation.mode == Mode::Restart);
         let starts_empty = matches!(change, Change::Restart { .. } | Change::Replace(_))
             || (*change == Change::Commit && restarting);
         let dead = self.processes.get(&before.owner.start).filter(|process| process.app.is_none());

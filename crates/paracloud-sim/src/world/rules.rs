@@ -17,7 +17,7 @@ impl World {
             self.broken("I3", "an agent replaced an owner between sealing and served".to_owned());
         }
         let commits = *change == Change::Commit;
-        let by_restart = before.operation.as_ref().is_some_and(|operation| operation.mode == Mode::Restart);
+        let by_restart = before.moving().is_some_and(|operation| operation.mode == Mode::Restart);
         let needs_death = matches!(change, Change::Restart { .. } | Change::Replace(_) | Change::Promote)
             || (commits && by_restart);
         let old = before.owner.start;
@@ -39,7 +39,7 @@ impl World {
     /// No copy is thrown away that may be the only one: a move by handoff that was sealed goes back only to a source that
     /// was seen alive, or that is not needed because the target has nothing.
     pub(super) fn check_copies(&mut self, before: &Record, change: &Change) {
-        let Some(operation) = before.operation.as_ref().filter(|it| it.mode == Mode::Handoff) else { return };
+        let Some(operation) = before.moving().filter(|it| it.mode == Mode::Handoff) else { return };
         let (source, target) = (operation.source.start, operation.target.start);
         // What a person says of a node is taken for true.
         let is_given_up = |start| self.node_of(start).is_some_and(|node| self.lost.contains(&node));
@@ -76,7 +76,7 @@ impl World {
             || self.processes.iter().filter_map(|(start, process)| Some((*start, process.app.as_ref()?)));
         let mut open = apps().filter(|(_, app)| app.is_open());
         let first = open.next();
-        let unserved = self.disk.operation.as_ref().is_some_and(|operation| {
+        let unserved = self.disk.moving().is_some_and(|operation| {
             operation.mode == Mode::Handoff && matches!(operation.step, Step::Switch | Step::Doomed)
         });
         if let (Some((start, _)), true) = (first, unserved) {
@@ -107,7 +107,7 @@ impl World {
     /// What has not.
     pub fn converged(&self) -> Result<(), String> {
         if let Some(operation) = &self.disk.operation {
-            return Err(format!("an operation is still open: {:?}", operation.step));
+            return Err(format!("an operation is still open: {:?}", operation.step()));
         }
         if self.disk.served.is_none() {
             return Err("the owner does not serve".to_owned());

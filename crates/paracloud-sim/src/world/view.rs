@@ -99,7 +99,7 @@ impl World {
 
     /// The side of the open move (or of the settled instance) that a process is on.
     pub fn is_target(&self, start: StartId) -> bool {
-        self.disk.operation.as_ref().is_some_and(|operation| operation.target.start == start)
+        self.disk.moving().is_some_and(|operation| operation.target.start == start)
     }
 
     /// The node a process runs on.

@@ -117,7 +117,7 @@ mod tests {
         let refusal = Refusal {
             to: Some(NodeId(2)),
             accept_loss: false,
-            asked: Some(Placement { node: NodeId(1), start: StartId(0x1234_5678_0000_0001) }),
+            asked: Some(Placement::new(NodeId(1), StartId(0x1234_5678_0000_0001))),
             code: "consent_needed".to_owned(),
             message: "web: it does not speak PaCI, and it holds state".to_owned(),
             held_until_unix_ms: None,

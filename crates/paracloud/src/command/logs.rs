@@ -41,13 +41,16 @@ pub async fn run(context: &Context, app: &str, follow: bool) -> Result<(), Failu
     loop {
         let ended = is_ended(&context.layout, app);
         let found = processes::all(&context.layout);
-        let of_app: Vec<&Process> = found.iter().filter(|process| named::is_meant(&process.instance, app)).collect();
+        let of_app: Vec<&Process> =
+            found.iter().filter(|process| named::is_meant(&process.instance, app)).collect();
         if of_app.is_empty() && !(follow && known == Ok(true)) {
             return Err(nothing(app, known));
         }
         for process in of_app {
             let reading = readings.entry(process.start).or_default();
-            if !reading.print(process, !follow || ended, |line| say(&shown(process, line, context.format, is_scaled))) {
+            if !reading.print(process, !follow || ended, |line| {
+                say(&shown(process, line, context.format, is_scaled))
+            }) {
                 return Ok(());
             }
         }

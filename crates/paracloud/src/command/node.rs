@@ -106,7 +106,7 @@ fn stake(instance: &Instance, node: NodeId, place: &str) -> Option<Stake> {
 
 /// Whether what the node has of an instance may be all there is.
 fn depends_on(record: &Record, node: NodeId) -> bool {
-    let source = record.operation.as_ref().map(|operation| operation.source.node);
+    let source = record.moving().map(|operation| operation.source.node);
     // Once a target has served, what the source holds is of the past.
     record.owner.node == node || (source == Some(node) && record.step() != Some(Step::Retire))
 }
@@ -168,7 +168,7 @@ mod tests {
     const LOST: NodeId = NodeId(1);
 
     fn after(changes: &[Change]) -> Record {
-        let served = Record::first(Placement { node: LOST, start: StartId(1) });
+        let served = Record::first(Placement::new(LOST, StartId(1)));
         let serve = Change::Serve("127.0.1.1:20000".parse().unwrap());
         let apply = |record: Record, change| record.apply(change, Proposer::Coordinator).unwrap();
         [serve].iter().chain(changes).fold(served, apply)
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn whoever_runs_on_a_node_is_named_with_what_giving_it_up_costs() {
-        let target = Placement { node: NodeId(2), start: StartId(2) };
+        let target = Placement::new(NodeId(2), StartId(2));
         let open = [Change::Open { mode: Mode::Handoff, target }, Change::Seal, Change::Commit];
         let serve = Change::Serve("127.0.1.2:20000".parse().unwrap());
         let said = |stake: Option<Stake>| stake.map(|stake| (stake.loses, stake.what));

@@ -94,18 +94,19 @@ fn row(instance: &Instance, status: &Status, cloud: Option<&Cloud>) -> Vec<Strin
     };
     let place = instance.record.as_ref().map_or_else(dash, |record| {
         let at = node(record.owner.node);
-        match &record.operation {
+        match record.moving() {
             Some(operation) if operation.target.node != record.owner.node => {
                 format!("{at} > {}", node(operation.target.node))
             }
             Some(_) | None => at,
         }
     });
-    let listen = cloud.and_then(|cloud| cloud.app_of(&instance.name)).map(|app| match app.listen.as_slice() {
-        [] => String::new(),
-        [only] => only.to_string(),
-        [first, rest @ ..] => format!("{first} (+{})", rest.len()),
-    });
+    let listen =
+        cloud.and_then(|cloud| cloud.app_of(&instance.name)).map(|app| match app.listen.as_slice() {
+            [] => String::new(),
+            [only] => only.to_string(),
+            [first, rest @ ..] => format!("{first} (+{})", rest.len()),
+        });
     vec![
         instance.name.clone(),
         place,
@@ -134,12 +135,12 @@ pub fn standing(instance: &Instance) -> String {
 mod tests {
     use super::*;
     use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, StartId};
-    use paracloud_core::register::{Mode, Operation, Record, Step};
+    use paracloud_core::register::{Mode, Move, Operation, Record, Step};
     use paracloud_substrate::message::{HeldOp, Unready};
     use paracloud_substrate::person::{Node, Unanswered};
 
     fn record(node: u32, served: bool) -> Record {
-        let mut record = Record::first(Placement { node: NodeId(node), start: StartId(7) });
+        let mut record = Record::first(Placement::new(NodeId(node), StartId(7)));
         record.incarnation = Incarnation(3);
         record.served = served.then(|| "127.0.1.1:20000".parse().unwrap());
         record
@@ -174,14 +175,14 @@ mod tests {
     fn a_table_says_what_runs_where_and_what_is_missing() {
         let mut moving = record(1, true);
         moving.last_operation = OperationNumber(1);
-        moving.operation = Some(Operation {
+        moving.operation = Some(Operation::Move(Move {
             mode: Mode::Handoff,
             step: Step::Open,
             base: Incarnation(3),
             source: moving.owner,
             source_address: "127.0.1.1:20000".parse().unwrap(),
-            target: Placement { node: NodeId(2), start: StartId(8) },
-        });
+            target: Placement::new(NodeId(2), StartId(8)),
+        }));
         let mut lost = instance("ledger", None, Phase::Idle);
         lost.unknown = Some("node n2 has not answered since the controller started".to_owned());
         lost.age_ms = None;

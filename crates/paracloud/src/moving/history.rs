@@ -4,7 +4,7 @@
 use crate::telling;
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::Phase;
-use paracloud_core::register::{Mode, Operation, Record, Step};
+use paracloud_core::register::{Mode, Move, Operation, Record, Step};
 use paracloud_substrate::message::Note;
 use paracloud_substrate::person::{self, Conclusion, Event, Outcome, What};
 use paracloud_substrate::seen::Accounts;
@@ -20,7 +20,7 @@ pub struct History {
     /// Of the last event up to its end.
     newest_unix_ms: u64,
     entered: Vec<(Phase, u64)>,
-    moved: Option<Operation>,
+    moved: Option<Move>,
     cause: Option<String>,
     because: Option<Note>,
     /// After the commit.
@@ -98,7 +98,7 @@ impl History {
         }
         if change == "restart" && record.step() == Some(Step::Undo) {
             // It explains what went wrong before: a channel breaks with either end.
-            let target = record.operation.as_ref().map(|operation| operation.target.start);
+            let target = record.moving().map(|operation| operation.target.start);
             self.cause = Some("the source's process died, and was started anew".to_owned());
             self.because.take_if(|note| target.is_some_and(|target| note.is_failure_of(target)));
         }
@@ -108,7 +108,7 @@ impl History {
             );
         }
         match &record.operation {
-            Some(operation) => {
+            Some(Operation::Move(operation)) => {
                 self.moved = Some(operation.clone());
                 if matches!(operation.step, Step::Undo | Step::Doomed) && self.cause.is_none() {
                     self.cause = Some(telling::cause(change).to_owned());
@@ -193,21 +193,21 @@ pub(crate) mod tests {
 
     /// The record of a move from n1 to n2, at this step; `None`: closed.
     pub(crate) fn record(step: Option<Step>, owner: u32, incarnation: u32) -> Record {
-        let place = |node: u32| Placement {
-            node: NodeId(node),
-            start: StartId(0x1234_5678_0000_0000 + u64::from(node)),
-        };
+        let place =
+            |node: u32| Placement::new(NodeId(node), StartId(0x1234_5678_0000_0000 + u64::from(node)));
         let mut record = Record::first(place(owner));
         record.incarnation = Incarnation(incarnation);
         record.last_operation = OperationNumber(3);
         record.served = Some(format!("127.0.1.{owner}:20001").parse().unwrap());
-        record.operation = step.map(|step| Operation {
-            mode: Mode::Handoff,
-            step,
-            base: Incarnation(4),
-            source: place(1),
-            source_address: "127.0.1.1:20000".parse().unwrap(),
-            target: place(2),
+        record.operation = step.map(|step| {
+            Operation::Move(Move {
+                mode: Mode::Handoff,
+                step,
+                base: Incarnation(4),
+                source: place(1),
+                source_address: "127.0.1.1:20000".parse().unwrap(),
+                target: place(2),
+            })
         });
         record
     }
@@ -291,7 +291,7 @@ pub(crate) mod tests {
         let mut history = History::new("sessions", None);
         for mut event in a_move() {
             if let What::Swapped { record, .. } = &mut event.what
-                && let Some(operation) = &mut record.operation
+                && let Some(Operation::Move(operation)) = &mut record.operation
             {
                 operation.mode = Mode::Restart;
             }

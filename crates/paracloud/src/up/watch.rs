@@ -245,7 +245,8 @@ fn obstacles_where(cloud: &Cloud, status: &Status, lives: impl Fn(&str, Placemen
         .filter(|(_, is_there)| !is_there)
         .map(|(id, _)| format!("waiting for gateway g{id}"));
     let instances = status.instances.iter().filter(|instance| cloud.app_of(&instance.name).is_some());
-    let has_none = |app: &&App| !status.instances.iter().any(|instance| named::is_meant(&instance.name, &app.name));
+    let has_none =
+        |app: &&App| !status.instances.iter().any(|instance| named::is_meant(&instance.name, &app.name));
     let unstarted = cloud.apps.iter().filter(has_none).map(|app| format!("{}: not started yet", app.name));
     let instances = instances.filter_map(|instance| obstacle(instance, &lives));
     nodes.chain(gateways).chain(instances).chain(unstarted).collect()
@@ -290,7 +291,8 @@ pub(super) fn partly(cloud: &Cloud, status: &Status, serve: &[String], obstacles
 
 fn connects(app: &App, status: &Status) -> Vec<String> {
     let found = status.instances.iter().filter(|instance| named::is_meant(&instance.name, &app.name));
-    let served = found.filter_map(|instance| instance.record.as_ref().filter(|record| record.served.is_some()));
+    let served =
+        found.filter_map(|instance| instance.record.as_ref().filter(|record| record.served.is_some()));
     let nodes: Vec<_> = served.map(|record| record.owner.node).collect();
     let place = match (nodes.as_slice(), app.scale) {
         ([], _) => String::new(),
@@ -298,7 +300,8 @@ fn connects(app: &App, status: &Status) -> Vec<String> {
         (several, _) => {
             let on: BTreeSet<_> = several.iter().map(ToString::to_string).collect();
             let on: Vec<_> = on.into_iter().collect();
-            let instances = crate::figures::counted(u64::try_from(several.len()).unwrap_or(u64::MAX), "instance");
+            let instances =
+                crate::figures::counted(u64::try_from(several.len()).unwrap_or(u64::MAX), "instance");
             format!(" with {instances} on {}", on.join(", "))
         }
     };
@@ -356,7 +359,7 @@ mod tests {
     }
 
     fn status(served: bool, connected: bool) -> Status {
-        let mut record = Record::first(Placement { node: NodeId(1), start: StartId(7) });
+        let mut record = Record::first(Placement::new(NodeId(1), StartId(7)));
         record.served = served.then(|| "127.0.1.1:20000".parse().unwrap());
         let instance = Instance {
             name: "sessions".to_owned(),

@@ -118,12 +118,12 @@ fn read(place: &[u8]) -> Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, StartId};
-    use paracloud_core::register::{Mode, Operation, Step};
+    use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, Revision, StartId};
+    use paracloud_core::register::{Mode, Move, Operation, Step};
     use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
     fn record(incarnation: u32) -> Record {
-        let mut record = Record::first(Placement { node: NodeId(1), start: StartId(1) });
+        let mut record = Record::first(Placement::new(NodeId(1), StartId(1)));
         record.incarnation = Incarnation(incarnation);
         record
     }
@@ -182,8 +182,8 @@ mod tests {
     #[test]
     fn the_longest_record_there_can_be_fits() {
         let address: SocketAddr = SocketAddrV6::new(Ipv6Addr::from([0xff; 16]), 65_535, 0, u32::MAX).into();
-        let place = Placement { node: NodeId(u32::MAX), start: StartId(u64::MAX) };
-        let operation = Operation {
+        let place = Placement::new(NodeId(u32::MAX), StartId(u64::MAX)).running(Revision(u32::MAX));
+        let operation = Move {
             mode: Mode::Handoff,
             step: Step::Sealing,
             base: Incarnation(u32::MAX),
@@ -196,7 +196,7 @@ mod tests {
             owner: place,
             served: Some(address),
             last_operation: OperationNumber(u32::MAX),
-            operation: Some(operation),
+            operation: Some(Operation::Move(operation)),
         };
         let (_directory, mut slot) = slot();
         slot.write(&serde_json::to_vec(&longest).unwrap()).unwrap();

@@ -12,7 +12,7 @@ fn a_refused_proposal_is_made_anew_without_the_longest_wait() {
         Setting { node: NodeId(1), ask_ms: 200, restart_ms: 200, restart_ms_max: 10_000, sound_ms: 60_000 };
     let (start, fresh) = (StartId(1), StartId(2));
     let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
-    let first = Record::first(Placement { node: setting.node, start });
+    let first = Record::first(Placement::new(setting.node, start));
     let served = first.apply(&Change::Serve(address), Proposer::Coordinator).unwrap();
     let mut agent = Agent::default();
     let mut step = |input| {
@@ -60,8 +60,8 @@ fn a_program_without_a_session_is_not_taken_to_agree_to_a_restart() {
 fn while_a_source_is_sealed_the_death_of_its_target_is_told_as_often_as_the_record_comes() {
     let (source, target) = (StartId(1), StartId(2));
     let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
-    let first = Record::first(Placement { node: NodeId(2), start: source });
-    let placed = Placement { node: SETTING.node, start: target };
+    let first = Record::first(Placement::new(NodeId(2), source));
+    let placed = Placement::new(SETTING.node, target);
     let changes =
         [Change::Serve(address), Change::Open { mode: Mode::Handoff, target: placed }, Change::Seal];
     let sealing = changes.into_iter().fold(first, |record, change| apply(&record, change));
@@ -96,7 +96,7 @@ fn apply(record: &Record, change: Change) -> Record {
 #[test]
 fn a_late_end_of_a_process_that_owns_is_refused() {
     let start = StartId(1);
-    let first = Record::first(Placement { node: SETTING.node, start });
+    let first = Record::first(Placement::new(SETTING.node, start));
     let served = apply(&first, Change::Serve(([127, 0, 1, 1], 20_000).into()));
     let after = |order| {
         let end = ToAgent::End { operation: OperationNumber(0), start, order };
@@ -109,9 +109,9 @@ fn a_late_end_of_a_process_that_owns_is_refused() {
 
 #[test]
 fn a_late_prepare_starts_nothing() {
-    let first = Record::first(Placement { node: NodeId(2), start: StartId(1) });
+    let first = Record::first(Placement::new(NodeId(2), StartId(1)));
     let served = apply(&first, Change::Serve(([127, 0, 1, 2], 20_000).into()));
-    let target = Placement { node: SETTING.node, start: StartId(2) };
+    let target = Placement::new(SETTING.node, StartId(2));
     let open = apply(&served, Change::Open { mode: Mode::Handoff, target });
     let after = |record: &Record| {
         let (operation, start) = (open.last_operation, target.start);
@@ -126,7 +126,7 @@ fn a_late_prepare_starts_nothing() {
 
 #[test]
 fn an_older_record_is_not_believed() {
-    let first = Record::first(Placement { node: NodeId(2), start: StartId(1) });
+    let first = Record::first(Placement::new(NodeId(2), StartId(1)));
     let served = apply(&first, Change::Serve(([127, 0, 1, 2], 20_000).into()));
     let mut agent = Agent::default();
     for record in [&served, &first] {
@@ -138,7 +138,7 @@ fn an_older_record_is_not_believed() {
 
 #[test]
 fn an_owner_that_was_sound_for_a_while_is_replaced_after_the_first_wait_again() {
-    let place = |start| Placement { node: SETTING.node, start: StartId(start) };
+    let place = |start| Placement::new(SETTING.node, StartId(start));
     let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
     let mut agent = Agent::default();
     let mut step = |input| {
@@ -168,7 +168,7 @@ fn an_owner_that_was_sound_for_a_while_is_replaced_after_the_first_wait_again() 
 #[test]
 fn a_process_that_no_record_names_is_outdated_once_it_is_to_be_ended_and_is_not_asked_about_without_end() {
     let start = StartId(5);
-    let elsewhere = Placement { node: NodeId(2), start: StartId(7) };
+    let elsewhere = Placement::new(NodeId(2), StartId(7));
     let record = Record::first(elsewhere);
     let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
     let mut agent = Agent::default();
@@ -205,7 +205,7 @@ fn found(status: Status, inputs: Vec<Input>) -> Vec<Effect> {
 #[test]
 fn a_process_is_said_to_live_only_after_a_look_at_it() {
     let start = StartId(1);
-    let record = Record::first(Placement { node: SETTING.node, start });
+    let record = Record::first(Placement::new(SETTING.node, start));
     let order = record.order();
     let probe = || Input::Coordinator(ToAgent::Probe { operation: record.last_operation, start, order });
     let looked = |lives| Input::Looked { start, order, lives };
@@ -226,8 +226,8 @@ fn a_process_is_said_to_live_only_after_a_look_at_it() {
 #[test]
 fn an_owner_that_left_no_trace_and_is_not_to_be_started_is_ended_and_so_proved_dead() {
     let address = SocketAddr::from(([127, 0, 1, 1], 20_000));
-    let first = Record::first(Placement { node: NodeId(2), start: StartId(7) });
-    let target = Placement { node: SETTING.node, start: StartId(8) };
+    let first = Record::first(Placement::new(NodeId(2), StartId(7)));
+    let target = Placement::new(SETTING.node, StartId(8));
     let changes =
         [Change::Serve(address), Change::Open { mode: Mode::Handoff, target }, Change::Seal, Change::Commit];
     let switch = changes.into_iter().fold(first, |record, change| apply(&record, change));

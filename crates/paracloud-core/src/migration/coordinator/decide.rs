@@ -5,7 +5,7 @@ use crate::ids::StartId;
 use crate::migration::cause::Cause;
 use crate::migration::message::Offer;
 use crate::migration::{Phase, Role};
-use crate::register::{Change, Mode, Operation, Record, Step};
+use crate::register::{Change, Mode, Move, Operation, Record, Step};
 use core::net::SocketAddr;
 
 /// What follows from record and facts.
@@ -23,7 +23,7 @@ impl Coordinator {
         match &record.operation {
             None if self.gateways_settled(setting) => self.start_or(record, Next::Wait(Phase::Idle)),
             None => self.start_or(record, Next::Wait(Phase::Release)),
-            Some(operation) => match operation.step {
+            Some(Operation::Move(operation)) => match operation.step {
                 Step::Open => self.decide_open(setting, operation),
                 Step::Sealing => match operation.mode {
                     Mode::Handoff => self.decide_sealing(setting, operation, fresh),
@@ -42,7 +42,7 @@ impl Coordinator {
         }
     }
 
-    fn decide_open(&self, setting: &Setting, operation: &Operation) -> Next {
+    fn decide_open(&self, setting: &Setting, operation: &Move) -> Next {
         let facts = &self.facts;
         let give_up = |cause| Next::Swap(Change::RollBack(cause));
         if !facts.opened_here {
@@ -92,7 +92,7 @@ impl Coordinator {
     }
 
     /// Mode `handoff`: park, seal, prove.
-    fn decide_sealing(&self, setting: &Setting, operation: &Operation, fresh: StartId) -> Next {
+    fn decide_sealing(&self, setting: &Setting, operation: &Move, fresh: StartId) -> Next {
         let facts = &self.facts;
         let source_dead = self.is_dead(operation.source.start);
         let target_dead = self.is_dead(operation.target.start);
@@ -152,7 +152,7 @@ impl Coordinator {
     }
 
     /// Mode `restart`: park, stop the source, prove it dead.
-    fn decide_stopping(&self, setting: &Setting, operation: &Operation) -> Next {
+    fn decide_stopping(&self, setting: &Setting, operation: &Move) -> Next {
         if self.is_dead(operation.source.start) {
             return Next::Swap(Change::Commit);
         }
@@ -169,7 +169,7 @@ impl Coordinator {
         }
     }
 
-    fn decide_switch(&self, record: &Record, operation: &Operation, fresh: StartId) -> Next {
+    fn decide_switch(&self, record: &Record, operation: &Move, fresh: StartId) -> Next {
         let source_dead = self.is_dead(operation.source.start);
         if self.is_dead(operation.target.start) {
             return Next::Swap(if operation.mode == Mode::Restart || source_dead {
@@ -193,7 +193,7 @@ impl Coordinator {
     }
 
     /// After the outcome: tell the owner, release the gateways, end the other process, close.
-    fn settle(&self, setting: &Setting, operation: &Operation, telling: Phase, told: bool) -> Next {
+    fn settle(&self, setting: &Setting, operation: &Move, telling: Phase, told: bool) -> Next {
         if !told {
             return Next::Wait(telling);
         }

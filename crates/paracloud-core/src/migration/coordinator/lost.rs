@@ -74,7 +74,7 @@ impl Coordinator {
 
     fn named_on(&self, nodes: &BTreeSet<NodeId>) -> Vec<StartId> {
         let Some(record) = &self.record else { return Vec::new() };
-        let moving = record.operation.iter().flat_map(|operation| [operation.source, operation.target]);
+        let moving = record.moving().into_iter().flat_map(|operation| [operation.source, operation.target]);
         let places = core::iter::once(record.owner).chain(moving);
         places.filter(|place| nodes.contains(&place.node)).map(|place| place.start).collect()
     }
@@ -85,13 +85,13 @@ impl Coordinator {
             return None;
         }
         let node = *self.nodes.connected.difference(&self.nodes.lost).next()?;
-        Some(Change::Replace(Placement { node, start: fresh }))
+        Some(Change::Replace(Placement::new(node, fresh)))
     }
 }
 
 /// Whether a process owns, or has a part in the open operation: who was replaced since it was decided has none.
 fn is_needed(record: &Record, start: StartId) -> bool {
-    let has_part = record.operation.as_ref().is_some_and(|operation| match operation.step {
+    let has_part = record.moving().is_some_and(|operation| match operation.step {
         Step::Open | Step::Sealing | Step::Switch | Step::Doomed => {
             [operation.source.start, operation.target.start].contains(&start)
         }
@@ -134,14 +134,14 @@ mod tests {
     }
 
     fn after(changes: &[Change]) -> Record {
-        let first = Record::first(Placement { node: NodeId(1), start: StartId(1) });
+        let first = Record::first(Placement::new(NodeId(1), StartId(1)));
         let serve = Change::Serve(([127, 0, 0, 1], 80).into());
         let apply = |record: Record, change: &Change| record.apply(change, Proposer::Coordinator).unwrap();
         core::iter::once(&serve).chain(changes).fold(first, apply)
     }
 
     fn sealing() -> Record {
-        let target = Placement { node: NodeId(2), start: StartId(2) };
+        let target = Placement::new(NodeId(2), StartId(2));
         after(&[Change::Open { mode: Mode::Handoff, target }, Change::Seal])
     }
 
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_owner_on_a_lost_node_is_replaced_on_one_that_is_connected_and_not_lost() {
-        let elsewhere = Change::Replace(Placement { node: NodeId(3), start: FRESH });
+        let elsewhere = Change::Replace(Placement::new(NodeId(3), FRESH));
         let told = after_hearing(&after(&[]), alloc::vec![nodes(&[1, 2], &[2, 3])]);
         assert_eq!(swapped(&told), Some(&elsewhere));
         for input in [nodes(&[1], &[]), nodes(&[2], &[1, 3]), nodes(&[1], &[1]), nodes(&[], &[2, 3])] {
@@ -309,7 +309,7 @@ mod tests {
         assert!(ended(&after(&[]), [meanwhile, alloc::vec![swapped]].concat()), "and has not");
         let undone = sealing().apply(&Change::RollBack(Cause::Cancelled), Proposer::Coordinator).unwrap();
         assert!(!ended(&undone, alloc::vec![found(1)]), "it owns");
-        let elsewhere = Change::Replace(Placement { node: NodeId(3), start: FRESH });
+        let elsewhere = Change::Replace(Placement::new(NodeId(3), FRESH));
         let replaced = undone.apply(&elsewhere, Proposer::Coordinator).unwrap();
         assert!(ended(&replaced, alloc::vec![found(1)]), "it was replaced before its move was closed");
     }

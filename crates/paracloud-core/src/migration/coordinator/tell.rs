@@ -5,7 +5,7 @@ use crate::ids::Placement;
 use crate::migration::Phase;
 use crate::migration::gateway::Table;
 use crate::migration::message::{ToAgent, ToGateway};
-use crate::register::{Mode, Record, Step};
+use crate::register::{Mode, Operation, Record, Step};
 use alloc::vec::Vec;
 use paci::participant::Side;
 
@@ -15,7 +15,7 @@ impl Coordinator {
         let record = self.record.as_ref()?;
         let told = match &record.operation {
             None => true,
-            Some(operation) => match operation.step {
+            Some(Operation::Move(operation)) => match operation.step {
                 Step::Open => true,
                 Step::Sealing | Step::Switch | Step::Doomed => false,
                 // `served` is on disk: whoever comes before `Serve` does waits at the target's gate, or is refused untouched.
@@ -32,7 +32,7 @@ impl Coordinator {
     pub(super) fn is_asking(&self, record: &Record) -> bool {
         let facts = &self.facts;
         let is_late = facts.expired && matches!(self.phase, Phase::Seal | Phase::Switch);
-        record.operation.as_ref().is_some_and(|operation| {
+        record.moving().is_some_and(|operation| {
             operation.mode == Mode::Handoff
                 && match operation.step {
                     Step::Sealing => is_late || facts.cancelled,
@@ -45,7 +45,7 @@ impl Coordinator {
     /// Asks the source's agent whether the source lives, if that counts.
     pub(super) fn probe(&self, effects: &mut Vec<Effect>) {
         let Some(record) = self.record.as_ref().filter(|record| self.is_asking(record)) else { return };
-        let Some(operation) = &record.operation else { return };
+        let Some(operation) = record.moving() else { return };
         let (start, order) = (operation.source.start, record.order());
         let probe = ToAgent::Probe { operation: record.last_operation, start, order };
         effects.push(Effect::Agent(operation.source.node, probe));
@@ -79,7 +79,7 @@ impl Coordinator {
                 effects.push(Effect::Gateway(*gateway, ToGateway::Table(table.clone())));
             }
         }
-        let Some(operation) = &record.operation else { return };
+        let Some(Operation::Move(operation)) = &record.operation else { return };
         let number = record.last_operation;
         let end = |place: Placement| {
             let order = record.order();

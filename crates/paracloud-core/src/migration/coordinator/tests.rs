@@ -24,7 +24,7 @@ fn setting() -> Setting {
 
 #[test]
 fn gateways_are_told_the_route_of_an_instance_that_was_started() {
-    let mut record = Record::first(Placement { node: NodeId(1), start: StartId(1) });
+    let mut record = Record::first(Placement::new(NodeId(1), StartId(1)));
     let mut coordinator = Coordinator::default();
     coordinator.step(&setting(), Input::Recovered(record.clone()), StartId(2), &mut Vec::new());
     record.served = Some(([127, 0, 0, 1], 80).into());
@@ -49,8 +49,8 @@ fn moving(changes: &[Change]) -> Record {
 }
 
 fn moving_in(mode: Mode, changes: &[Change]) -> Record {
-    let served = Record::first(Placement { node: NodeId(1), start: StartId(1) });
-    let target = Placement { node: NodeId(2), start: StartId(2) };
+    let served = Record::first(Placement::new(NodeId(1), StartId(1)));
+    let target = Placement::new(NodeId(2), StartId(2));
     let open = Change::Open { mode, target };
     let changes = [Change::Serve(([127, 0, 0, 1], 80).into()), open].into_iter().chain(changes.to_vec());
     changes.fold(served, |record, change| record.apply(&change, Proposer::Coordinator).unwrap())
