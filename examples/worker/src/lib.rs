@@ -7,9 +7,11 @@
 //!   server ──▶ guard (SDK) ──▶ routes ──▶ slots ──▶ pace        POST /work
 //!      │                          │         └─────▶ ledger      GET /ledger
 //!      └─▶ /healthz               rhythm ──▶ pace
+//!                cloud ◀──▶ slots, rhythm                    reports, drains, quotes, sizes, pauses
 //! ```
 
 mod answer;
+mod cloud;
 pub mod ledger;
 pub mod pace;
 pub mod process;

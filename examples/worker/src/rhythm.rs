@@ -2,12 +2,16 @@
 
 use crate::pace::{FULL_PERMILLE, Pace};
 use crate::settings::{Pauses, Settings};
+use paracloud_sdk::Paci;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep_until};
 
-/// Begins both, as far as they are wanted.
-pub(crate) fn begin(pace: &Arc<Pace>, settings: &Settings) {
-    if !settings.warmup.is_zero() {
+/// Begins both, as far as they are wanted, and tells the cloud of each before it begins.
+pub(crate) fn begin(paci: &Paci, pace: &Arc<Pace>, settings: &Settings) {
+    if settings.warmup.is_zero() {
+        paci.ready();
+    } else {
+        paci.cold(settings.warmup, Some(settings.cold_permille));
         pace.warm(settings.cold_permille);
         let (pace, warm) = (Arc::clone(pace), Instant::now() + settings.warmup);
         tokio::spawn(async move {
@@ -16,19 +20,31 @@ pub(crate) fn begin(pace: &Arc<Pace>, settings: &Settings) {
         });
     }
     if let Some(pauses) = settings.pauses {
-        tokio::spawn(pause(Arc::clone(pace), pauses));
+        tokio::spawn(pause(paci.clone(), Arc::clone(pace), pauses));
     }
 }
 
 /// Pauses for ever, the first time after one distance.
-async fn pause(pace: Arc<Pace>, pauses: Pauses) {
+async fn pause(paci: Paci, pace: Arc<Pace>, pauses: Pauses) {
     let mut next = Instant::now() + pauses.every;
     loop {
+        if !pauses.notice.is_zero() {
+            sleep_until(next - pauses.notice).await;
+            // It is no collector that waits for an answer.
+            tokio::spawn(announce(paci.clone(), next, pauses));
+        }
         sleep_until(next).await;
         pace.pause(true);
         sleep_until(next + pauses.length).await;
         pace.pause(false);
         next += pauses.every;
+    }
+}
+
+async fn announce(paci: Paci, begins: Instant, pauses: Pauses) {
+    let begins_in = begins.saturating_duration_since(Instant::now());
+    if let Err(error) = paci.pausing(begins_in, pauses.length).await {
+        tracing::warn!(%error, "a pause cannot be told of");
     }
 }
 
@@ -51,7 +67,8 @@ mod tests {
         let lookup = |name: &str| variables.iter().find(|(of, _)| *of == name).map(|(_, value)| value.into());
         let settings = Settings::read(lookup).unwrap();
         let pace = Arc::new(Pace::new(FULL_PERMILLE));
-        begin(&pace, &settings);
+        let paci = Paci::from_env().unwrap();
+        begin(&paci, &pace, &settings);
         let mut seen = Vec::new();
         sleep(50 * MS).await;
         for _ in 0..22 {

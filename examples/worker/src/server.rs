@@ -1,6 +1,7 @@
 //! The program: jobs, service, connections.
 
 use crate::answer::{self, Body};
+use crate::cloud;
 use crate::pace::Pace;
 use crate::rhythm;
 use crate::routes::Routes;
@@ -66,10 +67,10 @@ impl App {
         let pace = Arc::new(Pace::new(settings.speed_permille));
         let slots = Slots::new(Arc::clone(&pace), settings.slots, settings.queue_max);
         let (stop, stopping) = watch::channel(false);
-        on_calls(paci, &slots, stop);
+        cloud::on_calls(paci, &slots, settings, stop);
         paci.stateless().app_version(env!("CARGO_PKG_VERSION")).start().await?;
-        rhythm::begin(&pace, settings);
-        paci.ready();
+        rhythm::begin(paci, &pace, settings);
+        tokio::spawn(cloud::report(paci.clone(), Arc::clone(&slots), settings.clone()));
         let routes = Routes { name: settings.name.as_str().into(), slots };
         let front = Front { guarded: paci.layer().layer(routes), pace };
         Ok(Self { listener, front, stopping, _paci: paci.clone() })
@@ -121,28 +122,6 @@ impl App {
             drop(permit);
         });
     }
-}
-
-/// What the cloud may ask for.
-fn on_calls(paci: &Paci, slots: &Arc<Slots>, stop: watch::Sender<bool>) {
-    let drained = Arc::clone(slots);
-    // What comes meanwhile is done as well: it may be called off.
-    paci.on_drain(move |_| {
-        let slots = Arc::clone(&drained);
-        async move { slots.idle().await }
-    });
-    let (stopped, stop) = (Arc::clone(slots), Arc::new(stop));
-    paci.on_stop(move |stopping| {
-        let (slots, stop) = (Arc::clone(&stopped), Arc::clone(&stop));
-        async move {
-            // What was taken is done, as far as there is time for it.
-            if tokio::time::timeout(stopping.grace / 2, slots.idle()).await.is_err() {
-                let ledger = slots.ledger();
-                tracing::error!(undone = ledger.open_ids.len(), ids = ?ledger.open_ids, "stopped before it was done");
-            }
-            stop.send_replace(true);
-        }
-    });
 }
 
 /// What needs no guard, and the guard before the rest. While the process pauses nothing is answered.

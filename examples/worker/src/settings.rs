@@ -32,6 +32,10 @@ pub struct Settings {
     pub warmup: Duration,
     /// What of its speed it has until then, in thousandths.
     pub cold_permille: u32,
+    /// Memory that a slot is, in KiB: so many slots fit into a size.
+    pub slot_kib: u32,
+    /// What of a processor a slot is, in thousandths.
+    pub slot_cpu_millis: u32,
     /// When it pauses, if it does.
     pub pauses: Option<Pauses>,
 }
@@ -108,6 +112,8 @@ impl Settings {
             speed_permille: number("SPEED_PERMILLE", FULL_PERMILLE, 1, FULL_PERMILLE)?,
             warmup: millis(number("WARMUP_MS", 0, 0, MS_MAX)?),
             cold_permille: number("COLD_PERMILLE", 500, 1, FULL_PERMILLE)?,
+            slot_kib: number("SLOT_KIB", 8 * 1024, 1, u32::MAX)?,
+            slot_cpu_millis: number("SLOT_CPU_MILLIS", 100, 1, u32::MAX)?,
             pauses: (every > 0 && length > 0).then_some(pauses),
         })
     }

@@ -25,6 +25,8 @@ struct State {
     next: u64,
     running: BTreeMap<u64, Running>,
     waiting: VecDeque<Job>,
+    /// Of all jobs that were taken.
+    taken_work: Duration,
     ledger: Ledger,
 }
 
@@ -33,6 +35,7 @@ struct State {
 struct Job {
     id: String,
     work: Duration,
+    since: Instant,
     /// Who hears that it is done.
     done: oneshot::Sender<()>,
 }
@@ -66,8 +69,14 @@ pub struct Load {
     pub queued: u32,
     /// Work of those that wait, at full speed, in milliseconds.
     pub backlog_ms: u64,
+    /// How long the first of them has waited, in milliseconds.
+    pub oldest_wait_ms: u64,
     /// Work that was put into those that are worked on, and would be lost with them, in milliseconds.
     pub invested_ms: u64,
+    /// Work that is left of those that are worked on, in milliseconds.
+    pub left_ms: u64,
+    /// How large a job is in the mean, in microseconds of work at full speed; unknown before the first one.
+    pub mean_work_us: Option<u64>,
     /// How fast work goes on: thousandths of full speed, 0 in a pause.
     pub pace_permille: u32,
 }
@@ -80,6 +89,7 @@ impl Slots {
             next: 0,
             running: BTreeMap::new(),
             waiting: VecDeque::new(),
+            taken_work: Duration::ZERO,
             ledger: Ledger::default(),
         };
         Arc::new(Self { pace, queue_max, state: Mutex::new(state), in_flight: watch::Sender::new(0) })
@@ -108,8 +118,9 @@ impl Slots {
         if !state.ledger.accept(&id) {
             return Err(Refused::Twice);
         }
+        state.taken_work += work;
         let (done, is_done) = oneshot::channel();
-        state.waiting.push_back(Job { id: id.clone(), work, done });
+        state.waiting.push_back(Job { id: id.clone(), work, since: Instant::now(), done });
         self.begin(&mut state);
         Ok((id, is_done))
     }
@@ -152,12 +163,17 @@ impl Slots {
         let state = self.state();
         let pace_permille = self.pace.permille();
         let invested = |it: &Running| it.since.elapsed().min(it.work);
+        let invested_ms = millis(state.running.values().map(invested).sum());
+        let mean = |accepted: u64| micros(state.taken_work).checked_div(accepted);
         Load {
             slots: state.slots,
             running: count(state.running.len()),
             queued: count(state.waiting.len()),
             backlog_ms: millis(state.waiting.iter().map(|job| job.work).sum()),
-            invested_ms: millis(state.running.values().map(invested).sum()),
+            oldest_wait_ms: state.waiting.front().map_or(0, |job| millis(job.since.elapsed())),
+            invested_ms,
+            left_ms: millis(state.running.values().map(|it| it.work).sum()).saturating_sub(invested_ms),
+            mean_work_us: mean(state.ledger.accepted),
             pace_permille,
         }
     }
@@ -165,6 +181,11 @@ impl Slots {
     /// What became of each job.
     pub fn ledger(&self) -> Ledger {
         self.state().ledger.clone()
+    }
+
+    /// Says whenever something has changed.
+    pub fn changes(&self) -> watch::Receiver<usize> {
+        self.in_flight.subscribe()
     }
 
     /// Returns once nothing is in flight.
@@ -185,14 +206,20 @@ impl Load {
         self.running + self.queued
     }
 
-    /// Work that is done in a second once it is warm, in milliseconds.
-    pub fn capacity_ms_per_s(&self, speed_permille: u32) -> u64 {
-        u64::from(self.slots) * 1_000 * u64::from(speed_permille) / u64::from(FULL_PERMILLE)
+    /// About how long it takes until nothing is in flight, at this pace, in milliseconds.
+    pub fn drain_ms(&self) -> u64 {
+        let work = self.backlog_ms + self.left_ms;
+        let pace = u64::from(if self.pace_permille == 0 { FULL_PERMILLE } else { self.pace_permille });
+        work * u64::from(FULL_PERMILLE) / pace / u64::from(self.slots.max(1))
     }
 }
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(time: Duration) -> u64 {
@@ -225,7 +252,8 @@ mod tests {
         sleep(SECOND / 4).await;
         let load = slots.load();
         assert_eq!((load.running, load.queued, load.in_flight()), (2, 1, 3));
-        assert_eq!((load.backlog_ms, load.invested_ms), (1_000, 500));
+        assert_eq!((load.backlog_ms, load.invested_ms, load.left_ms), (1_000, 500, 1_500));
+        assert_eq!((load.oldest_wait_ms, load.mean_work_us, load.drain_ms()), (250, Some(1_000_000), 1_250));
         first.await.unwrap();
         assert_eq!(begun.elapsed(), SECOND);
         third.await.unwrap();
@@ -258,6 +286,6 @@ mod tests {
         slots.resize(3);
         assert_eq!((slots.load().running, slots.load().queued), (3, 0));
         slots.idle().await;
-        assert_eq!(slots.load().capacity_ms_per_s(500), 1_500);
+        assert_eq!(slots.load().drain_ms(), 0);
     }
 }
