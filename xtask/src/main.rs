@@ -97,7 +97,10 @@ fn schema(words: &[OsString]) -> &'static str {
         Some("model") => "model/2",
         Some("mutants") => "mutants/1",
         Some("crash") => "crash/1",
-        Some("bench") => "bench-move/1",
+        Some("bench") => match words.find(|word| !word.starts_with('-')) {
+            Some("gateway") => "bench-gateway/1",
+            Some(_) | None => "bench-move/1",
+        },
         Some("replay") => "replay/1",
         Some(_) | None => "xtask/1",
     }

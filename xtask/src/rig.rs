@@ -281,7 +281,18 @@ pub(crate) fn build() -> Result<()> {
         return Ok(());
     }
     let status = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--release", "-p", "paracloud", "-p", "sessions", "-p", "paracloud-load"])
+        .args([
+            "build",
+            "--release",
+            "-p",
+            "paracloud",
+            "-p",
+            "sessions",
+            "-p",
+            "worker",
+            "-p",
+            "paracloud-load",
+        ])
         .status()
         .context("cargo cannot be run")?;
     anyhow::ensure!(status.success(), "the programs of the rig do not build");

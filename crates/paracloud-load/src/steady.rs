@@ -96,6 +96,15 @@ impl Seen {
         self.latencies_us.len() as u64 == self.offered
     }
 
+    /// The latency that so many of a thousand answered requests did not exceed, in milliseconds; of none there is none.
+    pub fn latency_ms(&self, permille: usize) -> Option<f64> {
+        let mut all = self.latencies_us.clone();
+        let last = all.len().checked_sub(1)?;
+        let place = (all.len() * permille.min(1_000)).div_ceil(1_000).saturating_sub(1);
+        let (_, found, _) = all.select_nth_unstable(place.min(last));
+        Some(f64::from(*found) / 1e3)
+    }
+
     /// What was seen here and there.
     pub fn add(&mut self, other: &Self) {
         self.offered += other.offered;
@@ -237,6 +246,15 @@ mod tests {
         ] {
             assert!(error.contains(field) && error.contains("want"), "{field}: {error}");
         }
+    }
+
+    #[test]
+    fn a_quantile_is_a_latency_that_was_seen() {
+        let seen = Seen { latencies_us: (1..=1_000).rev().map(|ms| ms * 1_000).collect(), ..Seen::default() };
+        for (permille, ms) in [(0, 1.0), (500, 500.0), (990, 990.0), (999, 999.0), (1_000, 1_000.0)] {
+            assert_eq!(seen.latency_ms(permille), Some(ms), "{permille}");
+        }
+        assert_eq!(Seen::default().latency_ms(500), None);
     }
 
     #[test]

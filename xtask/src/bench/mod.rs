@@ -1,8 +1,11 @@
 //! `cargo xtask bench …`: figures, each beside its control in the same run.
 
 mod clients;
+mod gateway;
 mod moving;
+mod nginx;
 mod pauses;
+mod processor;
 mod restart;
 mod self_tests;
 mod table;
@@ -15,12 +18,15 @@ use anyhow::Result;
 pub(crate) enum Bench {
     /// The pause of a live move under load.
     Move(moving::Options),
+    /// What a request costs a gateway, beside nginx.
+    Gateway(gateway::Options),
 }
 
 /// Measures.
 pub(crate) fn run(bench: &Bench) -> Result<Report> {
     match bench {
         Bench::Move(options) => moving::run(options),
+        Bench::Gateway(options) => gateway::run(options),
     }
 }
 
