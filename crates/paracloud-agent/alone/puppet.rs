@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
+static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 static CHANNEL: Mutex<Option<UnixStream>> = Mutex::new(None);
 
 pub(crate) fn run() -> io::Result<()> {
@@ -36,7 +37,10 @@ fn obey(mut stream: &TcpStream) -> io::Result<()> {
         "receive" => receive(),
         "print" => print(rest),
         "child" => child(),
-        "daemon" => daemon(),
+        "daemon" => daemon(&[]),
+        "lost" => daemon(&["env", "-i"]),
+        "hold" => hold(rest),
+        "free" => Ok(free()),
         "env" => Ok(std::env::var(rest).unwrap_or_default()),
         "exit" => std::process::exit(rest.parse().unwrap_or(0)),
         _ => Ok("what?".to_owned()),
@@ -143,12 +147,28 @@ fn child() -> io::Result<String> {
 }
 
 /// `daemon`: leaves a process behind whose parent is gone and that has a session of its own.
-fn daemon() -> io::Result<String> {
-    let program = ["--fork", "sh", "-c", "echo $$; exec sleep 600"];
+///
+/// `lost`: the same, and it has another environment.
+fn daemon(before: &[&str]) -> io::Result<String> {
+    let program = [&["--fork"], before, &["sh", "-c", "echo $$; exec sleep 600"]].concat();
     let mut forked =
         Command::new("setsid").args(program).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut pid = String::new();
     BufReader::new(forked.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).read_line(&mut pid)?;
     forked.wait()?;
     Ok(pid)
+}
+
+/// `hold BYTES`: has so much memory in use.
+fn hold(bytes: &str) -> io::Result<String> {
+    let bytes = bytes.parse().map_err(io::Error::other)?;
+    *HELD.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = vec![1; bytes];
+    Ok("held".to_owned())
+}
+
+/// `free`: gives it back.
+fn free() -> String {
+    HELD.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+    HELD.lock().unwrap_or_else(std::sync::PoisonError::into_inner).shrink_to_fit();
+    "freed".to_owned()
 }

@@ -5,6 +5,7 @@
 //!   spec.json      what to run, where; written by the agent before anything is started
 //!   marker         the start id is used up; synced by the shim before the process is started
 //!   identity.json  who the process is; synced by the process itself before it becomes the program
+//!   group.json     in which control group it is, and why a limit is not enforced
 //!   failure        why it did not become the program
 //!   exit.json      it is dead, proved: how it ended
 //!   sealed         the operation in which it was told to seal, until it is told the outcome; then `unsealed`
@@ -14,9 +15,10 @@
 //!   shim.log, log  what the shim and the program say
 //! ```
 
+use crate::shim::place::Place;
 use crate::{AgentError, durable};
 use paracloud_core::ids::{OperationNumber, StartId};
-use paracloud_substrate::config::{App, Node};
+use paracloud_substrate::config::{App, Node, Size};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::process::Identity;
 use serde::de::DeserializeOwned;
@@ -43,6 +45,9 @@ pub(crate) struct Spec {
     pub(crate) directory: PathBuf,
     pub(crate) address: SocketAddr,
     pub(crate) stop_grace_ms: u32,
+    /// What it and all that it starts may use.
+    #[serde(default)]
+    pub(crate) size: Size,
     /// Held by `up` as long as it lives.
     pub(crate) up_lock: PathBuf,
     /// Where logs of machines go.
@@ -182,6 +187,20 @@ impl ProcessDirectory {
         durable::write_synced(&self.path.join("identity.json"), &serde_json::to_vec(identity)?)
     }
 
+    /// The directory of the cloud that it is in.
+    pub(crate) fn cloud(&self) -> &Path {
+        self.path.ancestors().nth(3).unwrap_or(&self.path)
+    }
+
+    /// Where it was put; absent until it was, and where an older version started it.
+    pub(crate) fn place(&self) -> io::Result<Option<Place>> {
+        present(read(&self.path.join("group.json")))
+    }
+
+    pub(crate) fn write_place(&self, place: &Place) -> io::Result<()> {
+        durable::write_whole(&self.path.join("group.json"), &serde_json::to_vec(place)?)
+    }
+
     /// How it ended; absent until its death is proved.
     pub(crate) fn exit(&self) -> io::Result<Option<Exit>> {
         present(read(&self.path.join("exit.json")))
@@ -269,6 +288,7 @@ pub(crate) fn make(
         directory: app.directory.clone(),
         address,
         stop_grace_ms: app.stop_grace_ms,
+        size: app.resources.start,
         up_lock: layout.up_lock(),
         trace: layout.trace(),
     };

@@ -138,7 +138,7 @@ async fn agent(
                         control.asked.answer(node, question, answer);
                     }
                     // It advises, and here nobody goes by it.
-                    FromAgentLine::Advice { .. } => {}
+                    FromAgentLine::Advice { .. } | FromAgentLine::Usage { .. } => {}
                 }
             }
             Ok(())

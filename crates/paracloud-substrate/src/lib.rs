@@ -18,6 +18,7 @@
 //! Nothing here decides anything.
 
 pub mod advice;
+pub mod cgroup;
 pub mod config;
 pub mod failpoint;
 pub mod figures;

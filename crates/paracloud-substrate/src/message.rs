@@ -182,8 +182,36 @@ pub enum FromAgentLine {
         /// All that still counts; boxed, because it is far larger than the other lines.
         advice: Box<Advice>,
     },
+    /// What a process and all that it started use, as the agent measures it: said when it has changed, every few seconds,
+    /// and of each that runs when the agent dials. Of one that is dead nothing is said any more.
+    Usage {
+        /// The instance.
+        instance: String,
+        /// Which of its processes.
+        start: StartId,
+        /// What was measured.
+        usage: Usage,
+    },
     /// Nothing but that the agent's loop goes round.
     Beat,
+}
+
+/// What was measured of a process and all that it started. Absent: it is not known, which is never zero; of a limit: there
+/// is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Memory that could not be given back at once, in KiB.
+    pub memory_kib: Option<u64>,
+    /// The limit on memory that is enforced, in KiB.
+    pub memory_limit_kib: Option<u64>,
+    /// CPU time over the last second or so, in thousandths of a CPU.
+    pub cpu_milli: Option<u32>,
+    /// The limit on CPU time that is enforced, in thousandths of a CPU.
+    pub cpu_limit_milli: Option<u32>,
+    /// Share of the last ten seconds in which some of it waited for memory, in thousandths.
+    pub memory_stalled_permille: Option<u16>,
+    /// The same, for a CPU.
+    pub cpu_stalled_permille: Option<u16>,
 }
 
 /// Why an application could not be asked what a move would cost.

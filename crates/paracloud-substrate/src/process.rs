@@ -122,7 +122,7 @@ fn is_gone(error: &procfs::ProcError) -> bool {
     }
 }
 
-fn into_io(error: procfs::ProcError) -> io::Error {
+pub(crate) fn into_io(error: procfs::ProcError) -> io::Error {
     match error {
         procfs::ProcError::Io(error, _) => error,
         procfs::ProcError::NotFound(_) => io::Error::from(io::ErrorKind::NotFound),

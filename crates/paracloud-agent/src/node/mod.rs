@@ -6,6 +6,7 @@ mod ending;
 mod previews;
 mod readiness;
 mod records;
+mod sizes;
 mod starts;
 mod unstarted;
 
@@ -32,6 +33,7 @@ use paracloud_substrate::trace::Traced;
 use paracloud_substrate::{failpoint, fresh_start_id};
 use previews::Ask;
 use records::Records;
+use sizes::{Measured, Meter};
 use starts::Start;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixStream;
@@ -69,6 +71,8 @@ pub(crate) enum Event {
     Join { start: StartId, token: ChannelToken, stream: tokio::net::UnixStream },
     /// An end of a channel is here.
     End { instance: String, operation: OperationNumber, side: Side, end: UnixStream },
+    /// What processes use was measured.
+    Measured(Vec<Measured>),
     /// The probe found a program ready.
     Probed(StartId),
     /// A timer of an instance's machine fired.
@@ -128,6 +132,7 @@ pub(crate) struct Node {
     began: Instant,
     /// When the controller was last told that the loop goes round.
     beaten: Instant,
+    meter: Meter,
 }
 
 impl Node {
@@ -178,6 +183,7 @@ impl Node {
             ending: None,
             began: Instant::now(),
             beaten: Instant::now(),
+            meter: Meter::default(),
             layout: layout.clone(),
         };
         node.find()?;
@@ -269,6 +275,7 @@ impl Node {
                     self.tell_holds(id);
                     self.tell_advice(id);
                     self.tell_readiness(id);
+                    self.tell_usage_anew(id);
                     self.tell_silence(id);
                 }
                 for instance in self.instances.values_mut() {
@@ -285,6 +292,7 @@ impl Node {
             Event::Breach { start, what, answers } => self.breached(start, what, answers),
             Event::Join { start, token, stream } => self.join(start, &token, stream),
             Event::End { instance, operation, side, end } => self.take_end(&instance, operation, side, end),
+            Event::Measured(measured) => self.measured(measured),
             Event::Probed(start) => self.probed(start),
             Event::Timer { instance, timer } => {
                 if let Some(instance) = self.instances.get_mut(&instance) {
@@ -541,6 +549,7 @@ impl Node {
         self.flush();
         self.carried_by_all();
         self.look_for_the_unready();
+        self.measure();
         self.keep_sessions(false);
     }
 

@@ -2,6 +2,7 @@
 
 use super::ending::Parting;
 use super::readiness::Readiness;
+use super::sizes::Measurement;
 use super::unstarted::NEVER;
 use super::{Event, Node};
 use crate::doors::Doors;
@@ -32,6 +33,7 @@ pub(super) struct Start {
     pub(super) process: ProcessDirectory,
     pub(super) address: SocketAddr,
     pub(super) readiness: Readiness,
+    pub(super) measured: Measurement,
     /// What its shim said last.
     status: Option<Status>,
     /// It was found marked, or its shim has said that it runs: whatever becomes of its directory, it was started.
@@ -56,6 +58,7 @@ impl Start {
             process,
             address,
             readiness,
+            measured: Measurement::default(),
             status,
             was_started,
             shim,
@@ -130,6 +133,7 @@ impl Node {
             }
         }
         self.forget_the_long_dead();
+        self.sweep_groups();
         let generation = self.generation;
         for name in self.instances.keys() {
             let mut found = found.remove(name).unwrap_or_default();

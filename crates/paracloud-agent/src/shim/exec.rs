@@ -2,9 +2,10 @@
 //!
 //! The order is what makes a start id be used once. The identity is synced first, then the parent is looked at: if
 //! the shim that marked the start id died meanwhile, a successor may have read "marked, no identity" and said *dead*,
-//! and this process must not become the program any more.
+//! and this process must not become the program any more. Then the process enters its group, so that its limits hold from
+//! the program's first instruction.
 
-use super::ShimError;
+use super::{ShimError, place};
 use crate::processes::ProcessDirectory;
 use paracloud_substrate::process::Identity;
 use std::convert::Infallible;
@@ -40,6 +41,7 @@ fn become_program(process: &ProcessDirectory) -> Result<Infallible, ShimError> {
     if parent.is_none() || parent != present {
         return Err(ShimError::Orphaned);
     }
+    place::enter(process, &spec).map_err(directory)?;
     let (program, arguments) = spec.command.split_first().ok_or(ShimError::NoCommand)?;
     let failed = |source| ShimError::Program { program: program.clone(), source };
     std::env::set_current_dir(&spec.directory)

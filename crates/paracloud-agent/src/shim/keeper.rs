@@ -1,6 +1,7 @@
 //! The loop of a shim: orders and the process's end in, the machine's effects out.
 
 use super::order::{FromShim, ToShim};
+use super::place;
 use super::watch::{UNSEEN, Watched, end_leftovers};
 use super::{ORPHAN_MS, ORPHAN_VARIABLE, PARENT, ShimError};
 use crate::accept::AGAIN_MS;
@@ -23,6 +24,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Agents that may be connected at once: one, and a few that were replaced.
@@ -55,6 +57,8 @@ pub(super) struct Keeper {
     /// Since when no agent has been connected.
     alone_since: Instant,
     orphan: Duration,
+    /// The group of the dead process is being removed.
+    removal: Option<JoinHandle<()>>,
     _lock: File,
 }
 
@@ -70,12 +74,15 @@ impl Keeper {
         let identity = process.identity().map_err(failed)?;
         // Who became the program was marked before. Without a sure answer nothing is started.
         let marked = identity.is_some() || process.is_marked().map_err(failed)?;
-        let mut watched = None;
+        let (mut watched, mut removal) = (None, None);
         if let Some(leader) = identity {
             let mut trail = trail(&process, &spec, leader);
             match trail.leader().open().map_err(failed)? {
-                Some(handle) => watched = Some(Watched::adopted(handle, trail).map_err(failed)?),
-                None if process.exit().map_err(failed)?.is_none() => end_leftovers(&mut trail, false).await,
+                Some(handle) => watched = Some(Watched::adopted(handle, &process, trail).map_err(failed)?),
+                None if process.exit().map_err(failed)?.is_none() => {
+                    end_leftovers(&process, &mut trail, false).await;
+                    removal = Some(tokio::spawn(place::leave(process.clone())));
+                }
                 None => {}
             }
         }
@@ -102,6 +109,7 @@ impl Keeper {
             deaf_until: None,
             alone_since: Instant::now(),
             orphan,
+            removal,
             _lock: lock,
         };
         keeper.drive(Input::Started { marked, alive }, None).await?;
@@ -109,6 +117,15 @@ impl Keeper {
     }
 
     pub(super) async fn run(mut self) -> Result<(), ShimError> {
+        let done = self.serve().await;
+        // Nobody waits for that but this process.
+        if let Some(removal) = self.removal.take() {
+            let _ = removal.await;
+        }
+        done
+    }
+
+    async fn serve(&mut self) -> Result<(), ShimError> {
         let (events, mut heard) = mpsc::channel(LINES_MAX);
         loop {
             self.machine.flush();
@@ -222,7 +239,7 @@ impl Keeper {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        Watched::child(child, |leader| trail(&self.process, &self.spec, leader)).await
+        Watched::child(child, &self.process, |leader| trail(&self.process, &self.spec, leader)).await
     }
 
     /// Asks the process to end; after its grace it is killed. Asking again changes nothing.
@@ -247,7 +264,9 @@ impl Keeper {
         let failure = std::fs::read_to_string(self.process.failure()).ok();
         self.note_exit(&watched.exit(failure));
         self.kill_at = None;
-        self.drive(Input::Exited, None).await
+        self.drive(Input::Exited, None).await?;
+        self.removal = Some(tokio::spawn(place::leave(self.process.clone())));
+        Ok(())
     }
 
     fn report(&self, status: Status) {

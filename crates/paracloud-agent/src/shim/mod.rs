@@ -7,6 +7,7 @@
 mod exec;
 mod keeper;
 pub(crate) mod order;
+pub(crate) mod place;
 mod watch;
 
 pub(crate) use exec::PARENT;

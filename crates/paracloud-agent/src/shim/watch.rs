@@ -1,6 +1,6 @@
 //! Watching one process and all that it leaves behind.
 
-use crate::processes::Exit;
+use crate::processes::{Exit, ProcessDirectory};
 use paracloud_substrate::process::{Ending, Identity, Number, Trail, signal, signal_each};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -21,6 +21,7 @@ pub(crate) const UNSEEN: &str = "it ended; its status is not known, because its 
 /// A process that is watched, by its parent or by a later shim.
 #[derive(Debug)]
 pub(crate) struct Watched {
+    process: ProcessDirectory,
     trail: Trail,
     handle: OwnedFd,
     dead: watch::Receiver<bool>,
@@ -33,28 +34,35 @@ impl Watched {
     ///
     /// # Errors
     /// It cannot be watched. Nothing of it lives then.
-    pub(crate) async fn child(child: Child, trail: impl FnOnce(Identity) -> Trail) -> io::Result<Self> {
+    pub(crate) async fn child(
+        child: Child,
+        process: &ProcessDirectory,
+        trail: impl FnOnce(Identity) -> Trail,
+    ) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
         let watching = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from).and_then(|handle| {
             let dead = watch_for_death(&handle)?;
             Ok((Identity::of(pid.as_raw_nonzero().get())?, handle, dead))
         });
         match watching {
-            Ok((leader, handle, dead)) => Ok(Self { trail: trail(leader), handle, dead, child: Some(child) }),
+            Ok((leader, handle, dead)) => {
+                let (process, trail) = (process.clone(), trail(leader));
+                Ok(Self { process, trail, handle, dead, child: Some(child) })
+            }
             // It cannot be watched, so it must not run.
             Err(error) => {
-                end(child, trail).await?;
+                end(child, process, trail).await?;
                 Err(error)
             }
         }
     }
 
     /// A living process that another shim started, by its handle.
-    pub(crate) fn adopted(handle: OwnedFd, mut trail: Trail) -> io::Result<Self> {
+    pub(crate) fn adopted(handle: OwnedFd, process: &ProcessDirectory, mut trail: Trail) -> io::Result<Self> {
         let dead = watch_for_death(&handle)?;
         // Somebody else reaps it: who is in its session is seen as long as it is sure whose that is.
         trail.look()?;
-        Ok(Self { trail, handle, dead, child: None })
+        Ok(Self { process: process.clone(), trail, handle, dead, child: None })
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -86,7 +94,7 @@ impl Watched {
 
     /// Once it is dead: ends what it has left, and returns when nothing is left.
     pub(crate) async fn end_leftovers(&mut self) {
-        end_leftovers(&mut self.trail, self.child.is_some()).await;
+        end_leftovers(&self.process, &mut self.trail, self.child.is_some()).await;
     }
 
     /// Once it is dead: how it ended. An adopted one's status went to somebody else.
@@ -102,7 +110,11 @@ impl Watched {
 }
 
 /// Ends one's own child and all that it has started, and returns once nothing is left.
-async fn end(mut child: Child, trail: impl FnOnce(Identity) -> Trail) -> io::Result<()> {
+async fn end(
+    mut child: Child,
+    process: &ProcessDirectory,
+    trail: impl FnOnce(Identity) -> Trail,
+) -> io::Result<()> {
     // Who cannot be killed is waited for.
     let _ = child.kill();
     let pid = Pid::from_child(&child).as_raw_nonzero().get();
@@ -119,7 +131,7 @@ async fn end(mut child: Child, trail: impl FnOnce(Identity) -> Trail) -> io::Res
         looks = looks.saturating_add(1);
         tokio::time::sleep(Duration::from_millis(SWEEP_MS)).await;
     };
-    end_leftovers(&mut trail(leader), true).await;
+    end_leftovers(process, &mut trail(leader), true).await;
     child.wait().map(drop)
 }
 
@@ -155,22 +167,36 @@ fn signal_own_group(child: &Identity, which: Signal) -> io::Result<bool> {
     }
 }
 
+/// Kills whoever is in the group of a dead process, and says who that was. It is known there also of whom neither session
+/// nor environment tells it.
+fn end_members(process: &ProcessDirectory) -> io::Result<Vec<Identity>> {
+    let Some(place) = process.place()? else { return Ok(Vec::new()) };
+    let members = place.group.members()?;
+    if !members.is_empty() {
+        place.group.kill()?;
+    }
+    Ok(members)
+}
+
 /// Ends what a dead process has left, and returns once nothing is left. `is_own`: it is a child that was not waited for.
 ///
 /// Nobody is signalled by a number that may have come to be somebody else's: see [`Trail`].
 ///
 /// This has no bound of its own: death is proved or not reported. Who does not die is said in the log.
-pub(crate) async fn end_leftovers(trail: &mut Trail, is_own: bool) {
+pub(crate) async fn end_leftovers(process: &ProcessDirectory, trail: &mut Trail, is_own: bool) {
     let mut sweeps = 0_u32;
     let mut ending = Ending::default();
     loop {
         if is_own {
             let _ = signal_own_group(trail.leader(), Signal::KILL);
         }
+        let members = end_members(process);
         let left = trail.look();
         if let Ok(left) = &left {
             ending.kill(left);
         }
+        let left =
+            left.and_then(|left| members.map(|members| left.into_iter().chain(members).collect::<Vec<_>>()));
         sweeps = sweeps.saturating_add(1);
         let is_time_to_say = sweeps.is_multiple_of(SWEEPS_UNTIL_SAID);
         match left {
@@ -215,7 +241,9 @@ mod tests {
         let member = Identity::of(member.trim().parse().unwrap()).unwrap();
         let leader = Identity::of(child.id().cast_signed()).unwrap();
         let trail = |leader| Trail::of(leader, ("PARACLOUD_TEST_WATCH", "a"), Path::new("/no/such/log"));
-        end(child, trail).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let process = ProcessDirectory::at(directory.path().to_path_buf());
+        end(child, &process, trail).await.unwrap();
         assert!(!leader.is_alive().unwrap() && !member.is_alive().unwrap());
         assert!(trail(leader).look().unwrap().is_empty(), "nor who has left its session");
     }

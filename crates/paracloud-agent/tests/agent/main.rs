@@ -12,6 +12,7 @@ mod previews;
 mod privacy;
 mod processes;
 mod rig;
+mod sizes;
 mod strangers;
 mod synced;
 mod unknown;

@@ -4,6 +4,7 @@ use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, Incarnation, NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::register::{Mode, Move, Operation, Record, Step};
+use paracloud_substrate::cgroup::{Hierarchies, Site, sweep_gone_clouds};
 use paracloud_substrate::config::{App, Cloud, Node};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, Terms, ToAgentLine};
@@ -190,6 +191,21 @@ impl Rig {
         (start, Puppet { address })
     }
 
+    /// Kills whoever is in a group of the cloud, and removes it; the shims that would do so are killed.
+    fn remove_groups(&self) {
+        let hierarchies = Hierarchies::find().unwrap_or_default();
+        for _ in 0..200 {
+            let groups = Site::of(&hierarchies, self.layout.root()).groups();
+            if groups.iter().filter(|group| group.kill().and_then(|()| group.remove()).is_err()).count() == 0
+            {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Those of tests that were killed.
+        sweep_gone_clouds(&hierarchies);
+    }
+
     /// The shim of a process, once it is there.
     pub(crate) fn shim(&self, node: NodeId, start: StartId) -> i32 {
         let directory = self.process_dir(node, start).display().to_string();
@@ -227,13 +243,14 @@ impl Drop for Rig {
                 }
             }
             if left.is_empty() {
-                return;
+                break;
             }
             for pid in left {
                 kill(pid, Signal::KILL);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        self.remove_groups();
     }
 }
 
@@ -291,6 +308,7 @@ impl Agent {
             | FromAgentLine::Previewed { .. }
             | FromAgentLine::Answered { .. }
             | FromAgentLine::Advice { .. }
+            | FromAgentLine::Usage { .. }
             | FromAgentLine::Beat => None,
         })
     }
@@ -304,6 +322,7 @@ impl Agent {
             | FromAgentLine::Previewed { .. }
             | FromAgentLine::Answered { .. }
             | FromAgentLine::Advice { .. }
+            | FromAgentLine::Usage { .. }
             | FromAgentLine::Beat => None,
         })
     }
