@@ -52,6 +52,10 @@ number! {
     /// A gateway, numbered by the configuration.
     GatewayId, "g"
 }
+number! {
+    /// One of the instances of an app that has several: the 3 of `worker.3`.
+    InstanceNumber, "."
+}
 
 /// The id of one process that was started for an instance: random, so that two processes never share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

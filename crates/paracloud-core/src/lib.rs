@@ -23,3 +23,4 @@ pub mod ids;
 pub mod machine;
 pub mod migration;
 pub mod register;
+pub mod scaling;

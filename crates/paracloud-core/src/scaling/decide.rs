@@ -1,0 +1,338 @@
+//! From what it takes to what is done.
+
+use super::limits;
+use super::memory::{Memory, Time};
+use super::observation::{Observation, Phase};
+use super::policy::{Policy, Shape, SizeBounds};
+use super::record::{Action, Alternative, Bound, Cut, Figure, Plan, Reasons, Rule, Subject, WhyNot};
+use super::staffing;
+use super::trust::{Notes, Said};
+use super::understand::{Knowledge, View};
+use super::vertical;
+use super::victims::{self, Standing};
+use alloc::vec::Vec;
+
+/// At most one of so many instances drains at a time.
+const DRAINS_ONE_OF: u32 = 4;
+
+/// One decision while it is made.
+pub(super) struct Decision<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) observation: &'a Observation,
+    pub(super) memory: &'a mut Memory,
+    pub(super) view: View,
+    pub(super) time: Time,
+    pub(super) reasons: &'a mut Reasons,
+}
+
+impl Decision<'_> {
+    /// Makes it.
+    pub(super) fn make(mut self) -> Plan {
+        let mut plan = Plan::default();
+        self.raw();
+        let only_retiring = self.bound();
+        self.act(only_retiring, &mut plan);
+        self.resize(&mut plan);
+        self.alternatives();
+        plan
+    }
+
+    fn live(&self) -> u32 {
+        u32::try_from(self.observation.live().count()).unwrap_or(u32::MAX)
+    }
+
+    fn in_phase(&self, phase: Phase) -> u32 {
+        let count = self.observation.instances.values().filter(|it| it.phase == phase).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Instances by the rules alone.
+    fn raw(&mut self) {
+        let count = self.live();
+        self.reasons.count = count;
+        let (raw, rule) = self.by_load(count);
+        (self.reasons.raw, self.reasons.rule) = (raw, rule);
+        let Some(asked) = self.observation.asked.filter(|it| it.is_good() && it.value > raw) else { return };
+        if self.view.is_blind || rule == Rule::Fixed {
+            return;
+        }
+        let used = asked.value.min(raw.saturating_add((raw / 4).max(1)));
+        let notes = &mut Notes { inputs: &mut self.reasons.inputs };
+        let said =
+            Said { age_ms: asked.age_ms, ..Said::of_all(asked.value.into(), used.into(), Bound::Quarter) };
+        notes.told(Subject::App, Figure::Asked, said);
+        (self.reasons.raw, self.reasons.rule) = (used, Rule::Asked);
+    }
+
+    fn by_load(&self, count: u32) -> (u32, Rule) {
+        let View { unit, start, need, .. } = &self.view;
+        if self.policy.shape == Shape::Up {
+            return (count, Rule::Fixed);
+        }
+        if self.view.is_blind {
+            return (count, Rule::Blind);
+        }
+        let total_milli = need.total_milli();
+        let warm = staffing::instances(total_milli, unit);
+        match self.view.knowledge {
+            Knowledge::Nothing if need.queue_milli == 0 => return (count, Rule::Unknown),
+            Knowledge::Nothing if self.view.waiting > 0 => {
+                let more = if self.in_phase(Phase::Starting) > 0 { 0 } else { (count / 2).max(1) };
+                return (count.saturating_add(more), Rule::Waiting);
+            }
+            Knowledge::AtLeast if warm >= count => {
+                let for_queue = staffing::instances(need.queue_milli, unit);
+                let raw = count.saturating_add(for_queue).min(warm);
+                return (raw, if for_queue == 0 { Rule::Unsaturated } else { Rule::Queue });
+            }
+            Knowledge::Nothing | Knowledge::AtLeast | Knowledge::Known => {}
+        }
+        let rule = match () {
+            () if self.view.is_announced => Rule::Announced,
+            () if need.queue_milli > total_milli / 2 => Rule::Queue,
+            () => Rule::Load,
+        };
+        let missing_milli = total_milli.saturating_sub(self.reasons.coming_milli);
+        if missing_milli == 0 {
+            return (warm, rule);
+        }
+        (warm.max(staffing::missing(missing_milli, count, warm, unit, start)), rule)
+    }
+
+    /// Keeps hold, bounds, and what a person set. Says whether only who asked to go may go.
+    fn bound(&mut self) -> bool {
+        let (count, raw, policy) = (self.reasons.count, self.reasons.raw, self.policy);
+        let start = &self.view.start;
+        let start_ms = self.view.knows_start.then(|| start.boot_ms.saturating_add(start.warm_ms));
+        let hold_ms = limits::hold_ms(&policy.hold, start_ms);
+        let first = if self.memory.needs.is_empty() { count.max(policy.start) } else { 0 };
+        let peak = self.memory.needs.add(self.time.now_ms, hold_ms, raw.max(first));
+        self.reasons.hold = Some((hold_ms, peak));
+        let mut bounded = if first > raw { first } else { raw };
+        let mut only_retiring = false;
+        if raw < count && peak.need > raw {
+            bounded = peak.need.min(count).max(first.min(policy.start));
+            self.reasons.cuts.push(Cut::Hold(peak));
+            let retires = self.observation.live().any(|(_, it)| it.retires);
+            if retires && bounded == count && !self.view.is_blind {
+                (bounded, only_retiring) = (count - 1, true);
+            }
+        }
+        if self.view.is_blind && bounded <= count {
+            self.reasons.cuts.push(Cut::Blind);
+            (bounded, only_retiring) = (count, false);
+        }
+        if let Some(manual) = self.observation.manual.filter(|it| it.left_ms > 0) {
+            let notes = &mut Notes { inputs: &mut self.reasons.inputs };
+            notes.taken(Subject::Person, Figure::Manual, manual.count.into(), None);
+            self.reasons.rule = Rule::Manual;
+            self.reasons.raw = manual.count;
+            self.reasons.cuts.clear();
+            (bounded, only_retiring) = (manual.count, false);
+        }
+        if bounded < policy.min {
+            self.reasons.cuts.push(Cut::Min(policy.min));
+            bounded = policy.min;
+        }
+        if bounded > policy.max {
+            self.reasons.cuts.push(Cut::Max { max: policy.max, leaving: 0 });
+            bounded = policy.max;
+        }
+        self.reasons.bounded = bounded;
+        only_retiring
+    }
+
+    fn act(&mut self, only_retiring: bool, plan: &mut Plan) {
+        let (count, bounded) = (self.reasons.count, self.reasons.bounded);
+        self.memory.flaps.advance(self.time.now_ms, &self.policy.flap);
+        self.reasons.planned = count;
+        if bounded > count {
+            self.more(bounded - count, plan);
+        } else if bounded < count {
+            self.fewer(count - bounded, only_retiring, plan);
+        }
+    }
+
+    fn more(&mut self, wanted: u32, plan: &mut Plan) {
+        let mut left = wanted;
+        for (number, instance) in &self.observation.instances {
+            if left > 0 && instance.phase == Phase::Draining {
+                plan.actions.push(Action::Revoke(*number));
+                left -= 1;
+            }
+        }
+        let there = u32::try_from(self.observation.instances.len()).unwrap_or(u32::MAX);
+        let room = self.policy.max.saturating_sub(there);
+        if left > room {
+            let leaving = self.in_phase(Phase::Draining) + self.in_phase(Phase::Leaving);
+            self.reasons.cuts.push(Cut::Max { max: self.policy.max, leaving });
+            left = room;
+        }
+        let budget = self.memory.flaps.starts_left(&self.policy.flap);
+        if left > budget {
+            let spent = self.memory.flaps.spent();
+            self.reasons.cuts.push(Cut::Flap { spent, actions: self.policy.flap.actions });
+            left = budget;
+        }
+        if left > 0 {
+            plan.actions.push(Action::Start(left));
+            self.memory.flaps.spend(self.time.now_ms, left);
+        }
+        let revoked = u32::try_from(plan.actions.len()).unwrap_or(u32::MAX) - u32::from(left > 0);
+        self.reasons.planned = self.reasons.count.saturating_add(revoked).saturating_add(left);
+    }
+
+    fn fewer(&mut self, wanted: u32, only_retiring: bool, plan: &mut Plan) {
+        let mut excess = wanted;
+        let draining = self.in_phase(Phase::Draining) + self.in_phase(Phase::Leaving);
+        let at_once = (self.reasons.count / DRAINS_ONE_OF).max(1).saturating_sub(draining);
+        if excess > at_once {
+            self.reasons.cuts.push(Cut::Leaving(draining));
+            excess = at_once;
+        }
+        let budget = self.memory.flaps.stops_left(&self.policy.flap);
+        if excess > budget {
+            let (spent, actions) = (self.memory.flaps.spent(), self.policy.flap.actions.div_ceil(2));
+            self.reasons.cuts.push(Cut::FlapStops { spent, actions });
+            excess = budget;
+        }
+        if excess == 0 {
+            return;
+        }
+        let is_manual = self.reasons.rule == Rule::Manual;
+        let ready = self.in_phase(Phase::Ready);
+        let hold_ms = self.reasons.hold.map_or(0, |(hold_ms, _)| hold_ms);
+        let terms = victims::Terms {
+            policy: self.policy,
+            unit: self.reasons.unit,
+            excess,
+            excess_ready: if is_manual { excess } else { ready.saturating_sub(self.reasons.bounded) },
+            dear_ms: if is_manual { u64::MAX } else { hold_ms },
+            now_ms: self.time.now_ms,
+            asked: &self.memory.asked,
+            only_retiring,
+        };
+        let mut choice = victims::choose(self.observation, &terms);
+        if !is_manual {
+            self.keep_enough(&mut choice);
+        }
+        match (choice.waits, choice.leave.is_empty()) {
+            (true, _) => self.reasons.cuts.push(Cut::Quotes),
+            (false, true) => self.reasons.cuts.push(Cut::NoVictim),
+            (false, false) => {}
+        }
+        if !choice.ask.is_empty() {
+            let now_ms = self.time.now_ms;
+            self.memory.asked.extend(choice.ask.iter().map(|number| (*number, now_ms)));
+            plan.actions.push(Action::AskQuotes(choice.ask));
+        }
+        let leaving = u32::try_from(choice.leave.len()).unwrap_or(u32::MAX);
+        self.memory.flaps.spend(self.time.now_ms, leaving);
+        plan.actions.extend(choice.leave.into_iter().map(Action::Leave));
+        self.reasons.planned = self.reasons.count - leaving.min(self.reasons.count);
+        self.reasons.standings = choice.standings;
+    }
+
+    /// Takes those back without whom too little would serve now.
+    fn keep_enough(&mut self, choice: &mut victims::Choice) {
+        if self.view.knowledge == Knowledge::Nothing {
+            return;
+        }
+        let need_milli = self.view.need.total_milli();
+        let mut serving_milli = self.reasons.serving_milli;
+        let chosen = core::mem::take(&mut choice.leave);
+        for number in chosen {
+            let Some(instance) = self.observation.instances.get(&number) else { continue };
+            let worth_milli = self.view.worth_milli(number, instance, 0);
+            if worth_milli > 0 && serving_milli.saturating_sub(worth_milli) < need_milli {
+                choice.standings.insert(number, Standing::Spared);
+                if self.reasons.cuts.last() != Some(&Cut::Serving) {
+                    self.reasons.cuts.push(Cut::Serving);
+                }
+                continue;
+            }
+            serving_milli -= worth_milli;
+            choice.leave.push(number);
+        }
+    }
+
+    fn resize(&mut self, plan: &mut Plan) {
+        let Some(bounds) = self.policy.size.filter(|_| self.policy.shape.resizes()) else { return };
+        if self.view.knowledge != Knowledge::Known || self.view.is_blind || self.reasons.serving_milli == 0 {
+            return;
+        }
+        let Some(mean_cpu_m) = self.mean_cpu_m() else { return };
+        let (need_milli, serving_milli) = (self.view.need.total_milli(), self.reasons.serving_milli);
+        let is_changing = !plan.actions.is_empty()
+            || self.in_phase(Phase::Starting)
+                + self.in_phase(Phase::Draining)
+                + self.in_phase(Phase::Leaving)
+                > 0;
+        let enough_cpu_m = u128::from(mean_cpu_m) * u128::from(need_milli) / u128::from(serving_milli);
+        let enough_cpu_m = u64::try_from(enough_cpu_m).unwrap_or(u64::MAX);
+        let hold_ms = self.reasons.hold.map_or(0, |(hold_ms, _)| hold_ms);
+        let Some(wanted_cpu_m) = self.wanted_cpu_m(&bounds, mean_cpu_m, enough_cpu_m, hold_ms) else {
+            return;
+        };
+        let grew_of_late =
+            self.memory.grown_ms.is_some_and(|grown_ms| grown_ms.saturating_add(hold_ms) > self.time.now_ms);
+        let terms = vertical::Terms { bounds, wanted_cpu_m, may_shrink: !is_changing && !grew_of_late };
+        for (instance, cpu_m) in vertical::resize(self.observation, &terms) {
+            if wanted_cpu_m > mean_cpu_m {
+                self.memory.grown_ms = Some(self.time.now_ms);
+            }
+            plan.actions.push(Action::Resize { instance, cpu_m });
+        }
+    }
+
+    /// What each should have. `None`: what it has.
+    fn wanted_cpu_m(&mut self, bounds: &SizeBounds, mean: u64, enough: u64, hold_ms: u64) -> Option<u64> {
+        if self.policy.shape == Shape::Up {
+            let bounded = u32::try_from(enough).unwrap_or(u32::MAX).clamp(bounds.min_cpu_m, bounds.max_cpu_m);
+            return Some(self.memory.sizes.add(self.time.now_ms, hold_ms, bounded).need.into());
+        }
+        match () {
+            () if enough > mean => Some(enough),
+            () if enough <= bounds.base_cpu_m.into() => Some(bounds.base_cpu_m.into()),
+            () => None,
+        }
+    }
+
+    fn mean_cpu_m(&self) -> Option<u64> {
+        let sizes: Vec<u64> =
+            self.observation.ready().filter_map(|(_, it)| it.cpu_m.map(u64::from)).collect();
+        let count = u64::try_from(sizes.len()).unwrap_or(u64::MAX);
+        sizes
+            .iter()
+            .fold(0_u64, |sum, cpu_m| sum.saturating_add(*cpu_m))
+            .checked_div(count)
+            .filter(|mean| *mean > 0)
+    }
+
+    fn alternatives(&mut self) {
+        let planned = self.reasons.planned;
+        let slots = |count: u32| self.reasons.unit.map(|unit| unit.slots_milli() * u64::from(count));
+        let need_milli = self.reasons.need.total_milli();
+        let is_manual = self.reasons.rule == Rule::Manual;
+        let is_cut = !self.reasons.cuts.is_empty();
+        let fewer = planned.checked_sub(1).map(|count| {
+            let why_not = match slots(count) {
+                _ if is_manual => WhyNot::Manual,
+                Some(slots) if slots < need_milli => WhyNot::TooFew,
+                Some(_) if is_cut => WhyNot::Cut,
+                Some(_) => WhyNot::TooFew,
+                None => WhyNot::Unknown,
+            };
+            Alternative { count, slots_milli: slots(count), why_not }
+        });
+        let count = planned.saturating_add(1);
+        let why_not = match slots(planned) {
+            _ if is_manual => WhyNot::Manual,
+            _ if planned < self.reasons.raw && is_cut => WhyNot::Cut,
+            Some(_) => WhyNot::NotNeeded,
+            None => WhyNot::Unknown,
+        };
+        let more = Alternative { count, slots_milli: slots(count), why_not };
+        self.reasons.alternatives = fewer.into_iter().chain([more]).collect();
+    }
+}

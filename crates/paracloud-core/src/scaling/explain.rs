@@ -1,0 +1,356 @@
+//! A record as people read it: 80 columns, the decision first, then why, then what it was made from.
+
+use super::record::{Action, Alternative, Bound, Cut, Figure, Input, Record, Rule, Subject, WhyNot};
+use super::victims::Standing;
+use crate::ids::InstanceNumber;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+/// Columns of a line.
+const WIDTH: usize = 80;
+/// The longest name of an app.
+const NAME_MAX: usize = 63;
+/// Columns before the text of a line.
+const LABEL: usize = 12;
+/// The most inputs that are shown; those that were cut come first.
+const INPUTS_MAX: usize = 24;
+/// The most instances of which it is said why they stay.
+const STANDINGS_MAX: usize = 16;
+
+/// What was decided of the app of this name, and why.
+#[must_use]
+pub fn explain(record: &Record, app: &str) -> String {
+    let mut text = Text { lines: String::new() };
+    let reasons = &record.reasons;
+    let headline = headline(record);
+    let app: String = app.chars().take(NAME_MAX).collect();
+    let app = app.as_str();
+    let is_long = app.chars().count() + 2 + headline.len() > WIDTH;
+    let between = if is_long { "\n " } else { "" };
+    let _ = writeln!(text.lines, "{app}:{between} {headline}");
+    if reasons.rule == Rule::Unusable {
+        let why =
+            record.policy.check().err().map_or_else(|| "it is usable now".to_owned(), |why| why.to_string());
+        text.say("policy", &why);
+        return text.lines;
+    }
+    text.say("rule", rule(reasons.rule));
+    text.say("load", &load(record));
+    text.say("needs", &needs(record));
+    text.say("has", &has(record));
+    let steps = format!(
+        "{} by the rule, {} within limits, {} by this plan",
+        reasons.raw, reasons.bounded, reasons.planned
+    );
+    text.say("instances", &steps);
+    for limit in &reasons.cuts {
+        text.say("cut by", &cut(limit));
+    }
+    if let Some((hold_ms, _)) = reasons.hold {
+        text.say("hold", &format!("what was needed counts for {}", time(hold_ms)));
+    }
+    for action in &record.plan.actions {
+        text.say("does", &does(action, app));
+    }
+    for (number, standing) in reasons.standings.iter().take(STANDINGS_MAX) {
+        text.say("may go?", &format!("{}: {}", instance(app, *number), standing_text(*standing)));
+    }
+    if reasons.standings.len() > STANDINGS_MAX {
+        text.say("may go?", &format!("and {} more", reasons.standings.len() - STANDINGS_MAX));
+    }
+    for alternative in &reasons.alternatives {
+        let label = format!("not {}", alternative.count);
+        text.say(&label, &why_not(alternative, record));
+    }
+    text.inputs(&reasons.inputs, app);
+    text.lines
+}
+
+struct Text {
+    lines: String,
+}
+
+impl Text {
+    /// A labelled line, broken at words.
+    fn say(&mut self, label: &str, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let mut line = format!("  {label:<LABEL$}", LABEL = LABEL - 2);
+        let mut is_first = true;
+        for word in text.split(' ') {
+            if !is_first && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.lines.push_str(&line);
+                self.lines.push('\n');
+                line = " ".repeat(LABEL);
+                is_first = true;
+            }
+            if !is_first {
+                line.push(' ');
+            }
+            line.extend(word.chars().take(WIDTH - LABEL));
+            is_first = false;
+        }
+        self.lines.push_str(&line);
+        self.lines.push('\n');
+    }
+
+    fn inputs(&mut self, inputs: &[Input], app: &str) {
+        if inputs.is_empty() {
+            return;
+        }
+        let mut shown: Vec<&Input> = inputs.iter().collect();
+        shown.sort_by_key(|input| input.bound.is_none());
+        let hidden = shown.len().saturating_sub(INPUTS_MAX);
+        self.lines.push_str("  known                         told      used       age  trust  because\n");
+        for input in shown.into_iter().take(INPUTS_MAX) {
+            let of = format!("{} {}", subject(&input.of, app), figure(input.figure));
+            let told = input.told.map_or_else(|| "seen".to_owned(), |told| value(input.figure, told));
+            let used = value(input.figure, input.used);
+            let age = input.age_ms.map_or_else(|| "-".to_owned(), |age_ms| time(age_ms.into()));
+            let trust = input.trust_permille.map_or_else(|| "-".to_owned(), |it| format!("{} %", it / 10));
+            let of: String = of.chars().take(23).collect();
+            let line = format!(
+                "    {of:<23} {told:>9} {used:>9} {age:>9} {trust:>6}  {}",
+                input.bound.map_or("", bound)
+            );
+            self.lines.push_str(line.trim_end());
+            self.lines.push('\n');
+        }
+        if hidden > 0 {
+            let _ = writeln!(self.lines, "    and {hidden} more, all used as they were told or seen");
+        }
+    }
+}
+
+fn headline(record: &Record) -> String {
+    let reasons = &record.reasons;
+    match (reasons.count, reasons.planned) {
+        (count, planned) if count == planned && record.plan.actions.is_empty() => format!("stays at {count}"),
+        (count, planned) if count == planned => format!("stays at {count}, and something is done"),
+        (count, planned) => format!("{count} -> {planned}"),
+    }
+}
+
+fn instance(app: &str, number: InstanceNumber) -> String {
+    format!("{app}{number}")
+}
+
+fn rule(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Unusable => "the policy cannot be used",
+        Rule::Manual => "a person set the number",
+        Rule::Blind => "nothing is told and nothing is measured: it stays as it is",
+        Rule::Unknown => "nobody knows yet what an instance can do, and nothing waits",
+        Rule::Waiting => "nobody knows yet what an instance can do, and requests wait: half as many again",
+        Rule::Unsaturated => "no instance was ever saturated: no more than there are",
+        Rule::Load => "enough for the requests that come",
+        Rule::Queue => "enough to work off what waits",
+        Rule::Announced => "enough for what is announced, as far as it is believed",
+        Rule::Asked => "the app asked for more",
+        Rule::Fixed => "the number stays, the size follows the load",
+    }
+}
+
+fn load(record: &Record) -> String {
+    let reasons = &record.reasons;
+    let Some(rate) = reasons.rate else { return "not measured".to_owned() };
+    let (short, long) = (per_second(rate.short_milli), per_second(rate.long_milli));
+    format!("{short} over 3 s, {long} over 30 s; planned for {}", per_second(reasons.planned_milli))
+}
+
+fn needs(record: &Record) -> String {
+    let need = record.reasons.need;
+    let [total, offered, spare, queue] =
+        [need.total_milli(), need.offered_milli, need.spare_milli, need.queue_milli].map(thousandths);
+    format!("{total} slots: {offered} for the load, {spare} for chance, {queue} for what waits")
+}
+
+fn has(record: &Record) -> String {
+    let reasons = &record.reasons;
+    let (serving, coming) = (thousandths(reasons.serving_milli), thousandths(reasons.coming_milli));
+    let Some(unit) = reasons.unit else { return "what an instance can do is not known".to_owned() };
+    let start = reasons.start.map_or_else(String::new, |start| {
+        format!(" in {}, when one ordered now would be ready", time(start.boot_ms))
+    });
+    let (slots, capacity) = (unit.slots, per_second(unit.capacity_milli));
+    let plural = if slots == 1 { "slot" } else { "slots" };
+    format!("{serving} slots now, {coming}{start}; an instance has {slots} {plural} and does {capacity}")
+}
+
+fn cut(cut: &Cut) -> String {
+    match cut {
+        Cut::Hold(peak) => {
+            format!("hold: {} were needed, which counts for {} more", peak.need, time(peak.left_ms))
+        }
+        Cut::Blind => "nothing is told and nothing is measured: nothing leaves".to_owned(),
+        Cut::Min(min) => format!("the least: {min}"),
+        Cut::Max { max, leaving: 0 } => format!("the most: {max}"),
+        Cut::Max { max, leaving } => format!("the most: {max}, of which {leaving} are leaving"),
+        Cut::Flap { spent, actions } => {
+            format!("flap budget: {spent} of {actions} starts and stops are spent")
+        }
+        Cut::FlapStops { spent, actions } => {
+            format!("flap budget: {spent} starts and stops are spent, and stops may use {actions} of it")
+        }
+        Cut::Quotes => "candidates are asked what losing them costs".to_owned(),
+        Cut::NoVictim => "nobody can go".to_owned(),
+        Cut::Leaving(leaving) => format!("{leaving} are leaving already; at most a quarter does at once"),
+        Cut::Serving => "without them too little would serve now".to_owned(),
+    }
+}
+
+fn does(action: &Action, app: &str) -> String {
+    match action {
+        Action::Revoke(number) => format!("calls {} back", instance(app, *number)),
+        Action::Start(count) => format!("starts {count}"),
+        Action::AskQuotes(of) => {
+            let names: Vec<String> = of.iter().map(|number| instance(app, *number)).collect();
+            format!("asks what losing it costs: {}", names.join(", "))
+        }
+        Action::Leave(number) => format!("lets {} drain and go", instance(app, *number)),
+        Action::Resize { instance: number, cpu_m } => {
+            format!(
+                "proposes {}.{:03} processors to {}",
+                cpu_m / 1_000,
+                cpu_m % 1_000,
+                instance(app, *number)
+            )
+        }
+    }
+}
+
+fn standing_text(standing: Standing) -> String {
+    let cost = |cost_ms: u32| format!("{} of work", time(cost_ms.into()));
+    match standing {
+        Standing::Goes(cost_ms) => format!("goes, costs {}", cost(cost_ms)),
+        Standing::Dearer(cost_ms) => {
+            format!("no: costs {}, and another less or one is waited for", cost(cost_ms))
+        }
+        Standing::TooDear(cost_ms) => format!("no: costs {}, more than keeping it", cost(cost_ms)),
+        Standing::Asked => "it is asked".to_owned(),
+        Standing::Silent => "no: it was asked and did not answer".to_owned(),
+        Standing::Unasked => "no: it may hold something and cannot be asked".to_owned(),
+        Standing::Held(left_ms) => format!("no: held for {}", time(left_ms.into())),
+        Standing::Busy => "no: at work, by its own word".to_owned(),
+        Standing::InOperation => "no: in an operation".to_owned(),
+        Standing::Sessions(sessions) => format!("no: {sessions} sessions live in it"),
+        Standing::SessionsUnknown => "no: whether sessions live in it is not known".to_owned(),
+        Standing::NotReady => "no: it does not serve".to_owned(),
+        Standing::Spared => "not needed to go".to_owned(),
+    }
+}
+
+fn why_not(alternative: &Alternative, record: &Record) -> String {
+    let need = thousandths(record.reasons.need.total_milli());
+    let slots = alternative.slots_milli.map(thousandths);
+    match (alternative.why_not, slots) {
+        (WhyNot::TooFew, Some(slots)) => format!("too few: {slots} slots of the {need} it takes"),
+        (WhyNot::NotNeeded, Some(_)) => format!("not needed: it takes {need} slots"),
+        (WhyNot::Manual, _) => "a person set another number".to_owned(),
+        (WhyNot::Cut, _) => record.reasons.cuts.first().map_or_else(String::new, cut),
+        (WhyNot::TooFew | WhyNot::NotNeeded | WhyNot::Unknown, _) => {
+            "not known whether it would do".to_owned()
+        }
+    }
+}
+
+fn bound(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Lease => "lease over",
+        Bound::Measured => "seen",
+        Bound::Done => "more done",
+        Bound::Fleet => "others",
+        Bound::Little => "Little",
+        Bound::GatewaysSeeMore => "more seen",
+        Bound::GatewaysSeeLess => "less seen",
+        Bound::Load => "the load",
+        Bound::Doubling => "doubling",
+        Bound::Grade => "grade",
+        Bound::NotShown => "no show",
+        Bound::Quarter => "a quarter",
+        Bound::Bounds => "bounds",
+    }
+}
+
+fn subject(subject: &Subject, app: &str) -> String {
+    match subject {
+        Subject::Instance(number) => {
+            let number = number.to_string();
+            let kept = 13_usize.saturating_sub(number.len());
+            app.chars().take(kept).collect::<String>() + &number
+        }
+        Subject::App => "app".to_owned(),
+        Subject::Gateways => "gateways".to_owned(),
+        Subject::Person => "person".to_owned(),
+        Subject::Announcement(id) => {
+            id.chars().map(|it| if it.is_control() { '?' } else { it }).take(13).collect()
+        }
+    }
+}
+
+fn figure(figure: Figure) -> &'static str {
+    match figure {
+        Figure::Capacity => "capacity",
+        Figure::Slots => "slots",
+        Figure::Backlog => "backlog",
+        Figure::Boot => "start",
+        Figure::Rate => "rate",
+        Figure::Waiting => "waiting",
+        Figure::Announced => "announced",
+        Figure::Asked => "asks for",
+        Figure::Manual => "set",
+    }
+}
+
+fn value(figure: Figure, value: u64) -> String {
+    match figure {
+        Figure::Capacity | Figure::Rate | Figure::Announced => per_second(value),
+        Figure::Backlog | Figure::Boot => time(value),
+        Figure::Slots | Figure::Waiting | Figure::Asked | Figure::Manual => value.to_string(),
+    }
+}
+
+/// Thousandths with one digit behind the point.
+fn thousandths(milli: u64) -> String {
+    if milli < 1_000_000 {
+        format!("{}.{}", milli / 1_000, milli % 1_000 / 100)
+    } else {
+        large(milli / 1_000)
+    }
+}
+
+fn large(count: u64) -> String {
+    match count {
+        0..10_000 => count.to_string(),
+        10_000..10_000_000 => format!("{}k", count / 1_000),
+        10_000_000..10_000_000_000 => format!("{}M", count / 1_000_000),
+        10_000_000_000.. => "10000M+".to_owned(),
+    }
+}
+
+fn per_second(milli: u64) -> String {
+    format!("{}/s", thousandths(milli))
+}
+
+/// A length of time: `120 ms`, `4.2 s`, `2 m 05 s`, `3 h 10 m`.
+fn time(ms: u64) -> String {
+    struct Time(u64);
+    impl fmt::Display for Time {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0 {
+                ms @ 0..1_000 => write!(f, "{ms} ms"),
+                ms @ 1_000..60_000 => write!(f, "{}.{} s", ms / 1_000, ms % 1_000 / 100),
+                ms @ 60_000..3_600_000 => write!(f, "{} m {:02} s", ms / 60_000, ms % 60_000 / 1_000),
+                ms @ 3_600_000..360_000_000 => {
+                    write!(f, "{} h {:02} m", ms / 3_600_000, ms % 3_600_000 / 60_000)
+                }
+                _ => f.write_str("100 h+"),
+            }
+        }
+    }
+    Time(ms).to_string()
+}

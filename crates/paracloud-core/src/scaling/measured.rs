@@ -1,0 +1,202 @@
+//! What the gateways' figures say by themselves: how much an instance can do.
+//!
+//! An instance's capacity is seen when it is saturated: requests take twice as long as they take at best, and what it then
+//! completes is what it can do. As long as it is not, what it completes is only the least that it can do. So a fleet in
+//! which nothing says anything of itself can be planned too, more slowly: it must have been saturated once.
+
+use super::observation::{Instance, Measured};
+use serde::{Deserialize, Serialize};
+
+/// Answers that make a window worth judging.
+const COMPLETIONS: u64 = 50;
+/// Answers that make one of [`WINDOW_MS`] worth judging.
+const COMPLETIONS_MIN: u64 = 10;
+/// Length after which fewer answers will do, in milliseconds.
+const WINDOW_MS: u64 = 5_000;
+/// Length after which a window is given up, in milliseconds.
+const WINDOW_MS_MAX: u64 = 20_000;
+/// The most milliseconds and answers of one observation that count, so that no sum overflows.
+const FIGURE_MAX: u64 = 1_000_000_000;
+
+/// What was learnt of one instance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Known {
+    /// How far its word is believed, in thousandths.
+    pub(super) trust_permille: u32,
+    /// The work that it said waits in it, in milliseconds of a slot.
+    pub(super) backlog_ms: Option<u32>,
+    /// How long it was starting when it was last seen to.
+    pub(super) starting_ms: Option<u32>,
+    /// What it can do, in thousandths of a request a second, as far as that was seen.
+    pub(super) capacity: Capacity,
+    /// The size at which that was seen.
+    cpu_m: Option<u32>,
+    window: Window,
+}
+
+/// What was seen of a capacity, in thousandths of a request a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Capacity {
+    /// Seen while saturated.
+    pub(super) exact_milli: Option<u32>,
+    /// The most that was ever done without being saturated.
+    pub(super) least_milli: u32,
+}
+
+/// Answers that are being counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Window {
+    over_ms: u64,
+    completions: u64,
+    service_us_sum: u64,
+}
+
+/// What was learnt of all instances.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Fleet {
+    /// What an instance can do.
+    pub(super) capacity: Capacity,
+    /// How long a request takes at best, in microseconds.
+    pub(super) best_us: Option<u64>,
+    /// From decision to ready, in milliseconds.
+    pub(super) boot_ms: Option<u32>,
+}
+
+impl Known {
+    /// One of which nothing is known but how far its kind is believed.
+    pub(super) fn trusted(trust_permille: u32) -> Self {
+        Self { trust_permille, ..Self::default() }
+    }
+
+    /// Counts what was measured of this instance. A cold one teaches nothing: it is slow for another reason.
+    pub(super) fn learn(&mut self, instance: &Instance, is_cold: bool, fleet: &mut Fleet) {
+        if self.cpu_m != instance.cpu_m {
+            (self.window, self.capacity) = (Window::default(), Capacity::default());
+            self.cpu_m = instance.cpu_m;
+        }
+        let Some(measured) = instance.measured else { return };
+        if is_cold {
+            self.window = Window::default();
+            return;
+        }
+        self.window.add(&measured);
+        let Some((rate_milli, mean_us)) = self.window.close() else { return };
+        let is_saturated = fleet.judge(mean_us) && measured.in_flight >= 2;
+        self.capacity.learn(rate_milli, is_saturated);
+        fleet.capacity.learn(rate_milli, is_saturated);
+    }
+}
+
+impl Capacity {
+    fn learn(&mut self, rate_milli: u32, is_saturated: bool) {
+        self.least_milli = self.least_milli.max(rate_milli);
+        self.exact_milli = match (self.exact_milli, is_saturated) {
+            (Some(exact), _) if rate_milli > exact => Some(rate_milli),
+            (Some(exact), true) => Some(exact - (exact - rate_milli) / 4),
+            (None, true) => Some(rate_milli),
+            (exact, false) => exact,
+        };
+    }
+}
+
+impl Window {
+    fn add(&mut self, measured: &Measured) {
+        self.over_ms += u64::from(measured.over_ms).min(FIGURE_MAX);
+        self.completions += u64::from(measured.completions).min(FIGURE_MAX);
+        self.service_us_sum =
+            self.service_us_sum.saturating_add(measured.service_us_sum.min(1_000 * FIGURE_MAX));
+    }
+
+    /// Its rate and the mean of its times, once it is worth judging; then a new one begins.
+    fn close(&mut self) -> Option<(u32, u64)> {
+        let is_enough = self.completions >= COMPLETIONS && self.over_ms > 0
+            || self.completions >= COMPLETIONS_MIN && self.over_ms >= WINDOW_MS;
+        let window = *self;
+        if is_enough || self.over_ms >= WINDOW_MS_MAX {
+            *self = Self::default();
+        }
+        let rate_milli = (window.completions * 1_000_000).checked_div(window.over_ms)?;
+        let mean_us = window.service_us_sum.checked_div(window.completions)?;
+        is_enough.then_some((u32::try_from(rate_milli).unwrap_or(u32::MAX), mean_us))
+    }
+}
+
+impl Fleet {
+    /// Whether requests that take this long wait for each other. The best time falls soon and rises slowly, however long
+    /// they take: while they wait, nothing is learnt of how long one takes alone.
+    fn judge(&mut self, mean_us: u64) -> bool {
+        let best_us = match self.best_us {
+            Some(best_us) if mean_us < best_us => best_us - (best_us - mean_us).div_ceil(4),
+            Some(best_us) => mean_us.min(best_us + best_us.div_ceil(256)),
+            None => mean_us,
+        };
+        self.best_us = Some(best_us);
+        mean_us >= best_us.saturating_mul(2)
+    }
+
+    /// Counts a start that took this long.
+    pub(super) fn learn_boot(&mut self, boot_ms: u32) {
+        self.boot_ms = Some(match self.boot_ms {
+            Some(known_ms) if boot_ms < known_ms => known_ms - (known_ms - boot_ms) / 4,
+            Some(known_ms) => known_ms + (boot_ms - known_ms) / 4,
+            None => boot_ms,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(completions: u32, service_ms: u64) -> Instance {
+        let service_us_sum = u64::from(completions) * service_ms * 1_000;
+        let measured = Measured { age_ms: 0, over_ms: 1_000, completions, service_us_sum, in_flight: 8 };
+        Instance { measured: Some(measured), ..Instance::default() }
+    }
+
+    #[test]
+    fn what_is_done_without_a_queue_is_the_least_that_can_be_done() {
+        let (mut known, mut fleet) = (Known::default(), Fleet::default());
+        for completions in [60, 80, 70] {
+            known.learn(&second(completions, 100), false, &mut fleet);
+        }
+        assert_eq!((known.capacity.exact_milli, known.capacity.least_milli), (None, 80_000));
+    }
+
+    #[test]
+    fn what_is_done_while_requests_take_twice_as_long_is_all_that_can_be_done() {
+        let (mut known, mut fleet) = (Known::default(), Fleet::default());
+        known.learn(&second(60, 100), false, &mut fleet);
+        known.learn(&second(90, 250), false, &mut fleet);
+        assert_eq!(known.capacity.exact_milli, Some(90_000));
+        known.learn(&second(95, 100), false, &mut fleet);
+        assert_eq!(known.capacity.exact_milli, Some(95_000), "more was done");
+    }
+
+    #[test]
+    fn a_cold_instance_teaches_nothing() {
+        let (mut known, mut fleet) = (Known::default(), Fleet::default());
+        known.learn(&second(60, 100), false, &mut fleet);
+        known.learn(&second(60, 400), true, &mut fleet);
+        assert_eq!(known.capacity.exact_milli, None);
+    }
+
+    #[test]
+    fn what_was_seen_at_another_size_is_forgotten() {
+        let (mut known, mut fleet) = (Known::default(), Fleet::default());
+        known.learn(&second(60, 100), false, &mut fleet);
+        known.learn(&Instance { cpu_m: Some(500), ..Instance::default() }, false, &mut fleet);
+        assert_eq!(known.capacity, Capacity::default());
+    }
+
+    #[test]
+    fn a_few_answers_are_gathered_before_they_are_judged() {
+        let (mut known, mut fleet) = (Known::default(), Fleet::default());
+        for _ in 0..4 {
+            known.learn(&second(3, 900), false, &mut fleet);
+            assert_eq!(known.capacity.least_milli, 0);
+        }
+        known.learn(&second(3, 900), false, &mut fleet);
+        assert_eq!(known.capacity.least_milli, 3_000);
+    }
+}

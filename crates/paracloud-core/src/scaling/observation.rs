@@ -1,0 +1,214 @@
+//! What is known when it is planned. Each figure has its age; what nobody said is absent, and absent is unknown.
+//!
+//! Nothing in here is believed as it stands: the numbers come from applications and gateways, and every bit pattern is
+//! possible.
+
+use crate::ids::InstanceNumber;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// The most announcements that are looked at; those that begin first.
+pub const ANNOUNCEMENTS_MAX: usize = 16;
+/// The longest id of an announcement, in bytes; a longer one is cut there.
+pub const ANNOUNCEMENT_ID_BYTES_MAX: usize = 64;
+
+/// All that is known of an app at one time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Observation {
+    /// Time since any fixed point, in milliseconds. It is the only clock there is in a decision.
+    pub now_ms: u64,
+    /// Every instance that is not gone.
+    pub instances: BTreeMap<InstanceNumber, Instance>,
+    /// What the gateways measured of the app since it was planned the last time. `None`: no gateway said anything.
+    pub traffic: Option<Traffic>,
+    /// Demand that instances announced and that has not been taken back.
+    pub announcements: Vec<Announcement>,
+    /// A number of instances that a person set.
+    pub manual: Option<Manual>,
+    /// A number of instances that the app asks for.
+    pub asked: Option<Told<u32>>,
+}
+
+/// A figure that somebody told, good for a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Told<T> {
+    /// What was told.
+    pub value: T,
+    /// How long ago, in milliseconds.
+    pub age_ms: u32,
+    /// How long it is good for from when it was told, in milliseconds.
+    pub lease_ms: u32,
+}
+
+impl<T> Told<T> {
+    /// Whether its lease is still good.
+    pub fn is_good(&self) -> bool {
+        self.age_ms < self.lease_ms
+    }
+
+    /// How much of it counts, in thousandths: all while its lease is good, then less and less, and nothing once it is
+    /// over for as long as it was good.
+    pub fn weight_permille(&self) -> u64 {
+        let (age_ms, lease_ms) = (u64::from(self.age_ms), u64::from(self.lease_ms));
+        if age_ms < lease_ms {
+            return 1_000;
+        }
+        (lease_ms.saturating_mul(2).saturating_sub(age_ms) * 1_000).checked_div(lease_ms).unwrap_or(0)
+    }
+}
+
+/// One instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Instance {
+    /// How far it is.
+    pub phase: Phase,
+    /// For how long it has been that, in milliseconds.
+    pub phase_ms: u32,
+    /// The last report.
+    pub report: Option<Told<Report>>,
+    /// What the gateways measured of it since it was planned the last time.
+    pub measured: Option<Measured>,
+    /// What it answered when it was asked what losing it costs.
+    pub quote: Option<Told<Quote>>,
+    /// For how long it is not to be touched, by its own word, in milliseconds.
+    pub held_ms: Option<u32>,
+    /// It said that it is at work that would be lost.
+    pub busy: bool,
+    /// It asked to be retired.
+    pub retires: bool,
+    /// An operation of it is open that is none of [`Phase`].
+    pub in_operation: bool,
+    /// It can say what losing it costs.
+    pub quotes: bool,
+    /// Clients' sessions that live in it. `None`: not known.
+    pub sessions: Option<u32>,
+    /// What it is given, in thousandths of a processor. `None`: no limit, or not known.
+    pub cpu_m: Option<u32>,
+    /// It refused to be smaller than this, in thousandths of a processor.
+    pub counter_cpu_m: Option<Told<u32>>,
+}
+
+/// How far an instance is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Ordered, and not ready yet.
+    #[default]
+    Starting,
+    /// It takes requests.
+    Ready,
+    /// It was ready and says, or its probe says, that it is not.
+    NotReady,
+    /// Its node is silent.
+    Unknown,
+    /// It gets nothing new and can be called back.
+    Draining,
+    /// It ends.
+    Leaving,
+}
+
+impl Phase {
+    /// Whether it will serve, or does.
+    pub fn counts(self) -> bool {
+        match self {
+            Self::Starting | Self::Ready | Self::NotReady | Self::Unknown => true,
+            Self::Draining | Self::Leaving => false,
+        }
+    }
+}
+
+/// What an application says of itself. Every field can be absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Report {
+    /// Requests it can do, in thousandths of one a second, warm, at the size it has.
+    pub capacity_milli: Option<u32>,
+    /// Requests it works on at once when it is busy.
+    pub slots: Option<u32>,
+    /// Work that waits in it, in milliseconds of one slot.
+    pub backlog_ms: Option<u32>,
+    /// From its start to ready, in milliseconds.
+    pub boot_ms: Option<u32>,
+    /// From ready to full capacity, in milliseconds.
+    pub warm_ms: Option<u32>,
+    /// What it can do until then, in thousandths of its capacity.
+    pub cold_permille: Option<u32>,
+    /// The least it can live with, in thousandths of a processor.
+    pub floor_cpu_m: Option<u32>,
+    /// More than this is of no use to it, in thousandths of a processor.
+    pub usable_cpu_m: Option<u32>,
+}
+
+/// What the gateways saw of one instance, all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Measured {
+    /// Of the newest part of it, in milliseconds.
+    pub age_ms: u32,
+    /// The time it covers, in milliseconds.
+    pub over_ms: u32,
+    /// Requests answered.
+    pub completions: u32,
+    /// Time that those took from first byte out to last byte in, summed up, in microseconds.
+    pub service_us_sum: u64,
+    /// Requests without an answer at the end of it.
+    pub in_flight: u32,
+}
+
+/// What the gateways saw of the app, all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Of the newest part of it, in milliseconds.
+    pub age_ms: u32,
+    /// The time it covers, in milliseconds.
+    pub over_ms: u32,
+    /// Requests that came, served or not.
+    pub arrivals: u32,
+    /// Requests that wait in gateways at the end of it.
+    pub waiting: u32,
+}
+
+/// What losing an instance costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Quote {
+    /// Work lost or to be done again, in milliseconds of one slot.
+    pub cost_ms: u32,
+    /// How long it takes until it can go, in milliseconds.
+    pub drain_ms: u32,
+}
+
+/// Coming demand.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Announcement {
+    /// Who said it again says the same id.
+    pub id: String,
+    /// When it begins, in milliseconds on the clock of [`Observation::now_ms`].
+    pub start_ms: u64,
+    /// When it ends.
+    pub end_ms: u64,
+    /// Requests of the whole app, in thousandths of one a second.
+    pub rate_milli: u32,
+    /// How sure the application is, in thousandths.
+    pub confidence_permille: u32,
+}
+
+/// A number of instances that a person set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Manual {
+    /// How many.
+    pub count: u32,
+    /// How long it still holds, in milliseconds.
+    pub left_ms: u32,
+}
+
+impl Observation {
+    /// Instances that serve, or will.
+    pub(super) fn live(&self) -> impl Iterator<Item = (InstanceNumber, &Instance)> {
+        self.instances.iter().filter(|(_, it)| it.phase.counts()).map(|(number, it)| (*number, it))
+    }
+
+    /// Instances that take requests.
+    pub(super) fn ready(&self) -> impl Iterator<Item = (InstanceNumber, &Instance)> {
+        self.live().filter(|(_, it)| it.phase == Phase::Ready)
+    }
+}

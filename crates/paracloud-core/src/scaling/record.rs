@@ -1,0 +1,298 @@
+//! The record of one decision: everything it was made from, what was made of it, and why nothing else.
+//!
+//! It is complete: [`Record::replay`] makes the decision again from the record alone, and an equal core comes to an equal
+//! record.
+
+use super::limits::Peak;
+use super::load::Rate;
+use super::memory::Memory;
+use super::observation::Observation;
+use super::policy::Policy;
+use super::staffing::{Need, Start, Unit};
+use super::victims::Standing;
+use crate::ids::InstanceNumber;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Plan {
+    /// Empty: nothing is to be done.
+    pub actions: Vec<Action>,
+}
+
+/// One thing to be done.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Call a draining instance back.
+    Revoke(InstanceNumber),
+    /// Start so many, under the lowest numbers that are free.
+    Start(u32),
+    /// Ask these what losing them costs.
+    AskQuotes(Vec<InstanceNumber>),
+    /// Let this one drain and go.
+    Leave(InstanceNumber),
+    /// Give this one so much, if it agrees.
+    Resize {
+        /// Which.
+        instance: InstanceNumber,
+        /// Thousandths of a processor.
+        cpu_m: u32,
+    },
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// What was allowed.
+    pub policy: Policy,
+    /// What was known.
+    pub observation: Observation,
+    /// What earlier decisions had left.
+    pub memory: Memory,
+    /// How it was decided.
+    pub reasons: Reasons,
+    /// What was decided.
+    pub plan: Plan,
+    /// What is left to the next decision.
+    pub next: Memory,
+}
+
+impl Record {
+    /// Makes the decision again from what is in the record.
+    #[must_use]
+    pub fn replay(&self) -> Self {
+        super::plan(&self.policy, &self.observation, &self.memory).2
+    }
+}
+
+/// How it was decided.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Reasons {
+    /// Instances that served or would, before.
+    pub count: u32,
+    /// What was told and measured, and what was made of it.
+    pub inputs: Vec<Input>,
+    /// Requests that come. `None`: not measured.
+    pub rate: Option<Rate>,
+    /// The rate that was planned for, announcements included, in thousandths of a request a second.
+    pub planned_milli: u64,
+    /// What one instance was taken for. `None`: not known.
+    pub unit: Option<Unit>,
+    /// What a start was taken for.
+    pub start: Option<Start>,
+    /// What it takes.
+    pub need: Need,
+    /// What serves now, in thousandths of a slot.
+    pub serving_milli: u64,
+    /// What will serve when a start ordered now would be ready, in thousandths of a slot.
+    pub coming_milli: u64,
+    /// How long the greatest need counts, in milliseconds, and that need.
+    pub hold: Option<(u64, Peak)>,
+    /// What made [`Reasons::raw`].
+    pub rule: Rule,
+    /// Instances by the rule alone.
+    pub raw: u32,
+    /// Instances within hold and bounds.
+    pub bounded: u32,
+    /// Instances once the plan is done.
+    pub planned: u32,
+    /// What cut it, in order.
+    pub cuts: Vec<Cut>,
+    /// Who was looked at for leaving, and what came of it.
+    pub standings: BTreeMap<InstanceNumber, Standing>,
+    /// What else could have been done.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// What made the number of instances.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// The policy cannot be used: nothing is done.
+    #[default]
+    Unusable,
+    /// A person set it.
+    Manual,
+    /// Nothing is told and nothing is measured: as it is.
+    Blind,
+    /// Nobody knows what an instance can do, and nothing waits: as it is.
+    Unknown,
+    /// Nobody knows what an instance can do, and requests wait: half as many again.
+    Waiting,
+    /// No instance was ever saturated: no more than there are.
+    Unsaturated,
+    /// Requests that come.
+    Load,
+    /// Work that waits.
+    Queue,
+    /// Demand that was announced.
+    Announced,
+    /// The app asked for more.
+    Asked,
+    /// Instances become larger, not more.
+    Fixed,
+}
+
+/// One figure: what was told, what was made of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Input {
+    /// Whose.
+    pub of: Subject,
+    /// Which.
+    pub figure: Figure,
+    /// What was told. `None`: it was measured.
+    pub told: Option<u64>,
+    /// What it was taken for.
+    pub used: u64,
+    /// How old it is, in milliseconds.
+    pub age_ms: Option<u32>,
+    /// How far who told it is believed, in thousandths.
+    pub trust_permille: Option<u32>,
+    /// What stands between told and used.
+    pub bound: Option<Bound>,
+}
+
+/// Whose a figure is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// One instance's.
+    Instance(InstanceNumber),
+    /// The app's.
+    App,
+    /// The gateways'.
+    Gateways,
+    /// A person's.
+    Person,
+    /// An announcement's.
+    Announcement(String),
+}
+
+/// Which figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// Thousandths of a request a second.
+    Capacity,
+    /// Requests at once.
+    Slots,
+    /// Milliseconds of a slot.
+    Backlog,
+    /// Milliseconds.
+    Boot,
+    /// Thousandths of a request a second.
+    Rate,
+    /// Requests.
+    Waiting,
+    /// Thousandths of a request a second.
+    Announced,
+    /// Instances.
+    Asked,
+    /// Instances.
+    Manual,
+}
+
+/// Why a figure was not used as it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// Its lease is over.
+    Lease,
+    /// Outside of the band around what is measured.
+    Measured,
+    /// More was already done.
+    Done,
+    /// Outside of the band around what its kind can do.
+    Fleet,
+    /// Requests at once do not fit rate and time.
+    Little,
+    /// The gateways see more waiting.
+    GatewaysSeeMore,
+    /// The gateways see less waiting.
+    GatewaysSeeLess,
+    /// What waits adds the load again, no more.
+    Load,
+    /// What nobody sees can double what serves, no more.
+    Doubling,
+    /// As far as earlier announcements were true.
+    Grade,
+    /// It was announced and did not come.
+    NotShown,
+    /// An app's wish adds a quarter, no more.
+    Quarter,
+    /// Outside of what there is.
+    Bounds,
+}
+
+/// What kept the number of instances from being what the rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cut {
+    /// So much was needed a short time ago.
+    Hold(Peak),
+    /// Nothing is told and nothing is measured: nothing leaves.
+    Blind,
+    /// The policy's least.
+    Min(u32),
+    /// The policy's most; so many of it are leaving.
+    Max {
+        /// The most.
+        max: u32,
+        /// Draining and leaving.
+        leaving: u32,
+    },
+    /// The budget of starts and stops.
+    Flap {
+        /// Starts and stops within the window.
+        spent: u32,
+        /// What the budget has of them.
+        actions: u32,
+    },
+    /// The fewer half of the budget is for stops.
+    FlapStops {
+        /// Starts and stops within the window.
+        spent: u32,
+        /// What of the budget stops may use.
+        actions: u32,
+    },
+    /// Candidates have not answered yet.
+    Quotes,
+    /// Nobody can go.
+    NoVictim,
+    /// Enough are leaving at once.
+    Leaving(u32),
+    /// What serves now would not do.
+    Serving,
+}
+
+/// One fewer or one more than was planned, and why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Alternative {
+    /// Instances.
+    pub count: u32,
+    /// What those have when all are warm, in thousandths of a slot. `None`: not known.
+    pub slots_milli: Option<u64>,
+    /// Why not.
+    pub why_not: WhyNot,
+}
+
+/// Why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhyNot {
+    /// Fewer slots than it takes.
+    TooFew,
+    /// No more are needed.
+    NotNeeded,
+    /// A person set another number.
+    Manual,
+    /// A limit, the first of [`Reasons::cuts`].
+    Cut,
+    /// Not known whether it would do.
+    Unknown,
+}

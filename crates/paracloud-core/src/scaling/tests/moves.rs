@@ -1,0 +1,212 @@
+//! More and fewer instances.
+
+use super::super::observation::Manual;
+use super::super::policy::{Flap, Quotes};
+use super::super::record::WhyNot;
+use super::*;
+
+#[test]
+fn a_load_that_grows_orders_what_it_takes_within_a_second_or_two_and_once() {
+    let mut app = App::stateless(2, 40, 2);
+    assert_eq!(app.run(60, 40), []);
+    let ordered = app.run(2, 400);
+    assert!((10..=16).contains(&starts(&ordered)), "{ordered:?}");
+    assert_eq!(app.rule(), Rule::Load);
+    let more = app.run(30, 400);
+    assert!(starts(&ordered) + starts(&more) <= 30, "what is ordered counts: {ordered:?} {more:?}");
+    assert!(matches!(more[..], [Action::Start(_), Action::Leave(_), ..]), "{more:?}");
+}
+
+#[test]
+fn the_first_decision_starts_as_many_as_the_policy_says() {
+    let policy = Policy { start: 3, ..App::stateless(1, 8, 0).policy };
+    let mut app = App::new(policy, 0);
+    app.measures = false;
+    assert_eq!(app.run(1, 0), [Action::Start(3)]);
+    assert_eq!(app.run(10, 0), []);
+}
+
+#[test]
+fn less_load_lets_nobody_go_before_the_hold_is_over_and_then_the_cheapest_of_those_asked() {
+    let mut app = App::stateless(1, 8, 6);
+    app.run(60, 165);
+    assert_eq!(app.run(10, 20), []);
+    assert!(matches!(app.cuts(), [Cut::Hold(_)]), "{:?}", app.cuts());
+    let gone = app.run(60, 20);
+    assert!(!gone.is_empty() && starts(&gone) == 0);
+    assert_eq!(leaves(&gone)[0], 4, "6, 5 and 4 were asked, and 4 is the cheapest");
+}
+
+#[test]
+fn nobody_else_goes_while_a_quarter_is_leaving() {
+    let mut app = App::stateless(1, 8, 8);
+    app.run(30, 220);
+    app.run(90, 10);
+    assert_eq!(app.count(Phase::Draining), 1, "it never ends");
+    assert!(matches!(app.cuts(), [.., Cut::Leaving(1)]), "{:?}", app.cuts());
+}
+
+#[test]
+fn load_that_comes_back_calls_a_draining_one_back_before_another_is_started() {
+    let mut app = App::stateless(1, 10, 8);
+    app.run(30, 220);
+    let gone = leaves(&app.run(40, 10));
+    let back = app.run(4, 300);
+    assert_eq!((gone.len(), &back[0]), (1, &Action::Revoke(InstanceNumber(gone[0]))), "{back:?}");
+    assert_eq!(starts(&back), 2);
+}
+
+#[test]
+fn a_leaving_instance_is_not_called_back_and_takes_its_place_in_the_most_there_may_be() {
+    let mut app = App::stateless(1, 4, 4);
+    app.run(60, 100);
+    app.instance(4).phase = Phase::Leaving;
+    assert_eq!(app.run(5, 500), []);
+    assert!(app.cuts().contains(&Cut::Max { max: 4, leaving: 1 }), "{:?}", app.cuts());
+}
+
+#[test]
+fn while_nothing_is_told_or_measured_nothing_leaves() {
+    let mut app = App::stateless(1, 8, 6);
+    app.run(60, 165);
+    (app.reports, app.measures) = (false, false);
+    assert_eq!(app.run(7_200, 0), []);
+    assert_eq!((app.rule(), app.cuts()), (Rule::Blind, [Cut::Blind].as_slice()));
+}
+
+#[test]
+fn an_app_that_says_nothing_is_planned_by_what_is_measured() {
+    let mut app = App::stateless(1, 8, 6);
+    app.reports = false;
+    app.run(60, 165);
+    assert_eq!((app.rule(), app.run(60, 200)), (Rule::Unsaturated, Vec::new()), "nobody was saturated");
+    let fewer = app.run(200, 60);
+    assert!(!leaves(&fewer).is_empty());
+    assert!(app.count(Phase::Ready) >= 2, "an instance was seen to do 33 a second");
+}
+
+#[test]
+fn requests_that_wait_for_instances_of_which_nothing_is_known_order_half_as_many_again_at_a_time() {
+    let mut app = App::stateless(1, 8, 2);
+    app.seen.now_ms += 1_000;
+    app.seen.traffic = Some(Traffic { age_ms: 0, over_ms: 1_000, arrivals: 50, waiting: 50 });
+    let (planned, memory, record) = plan(&app.policy, &app.seen, &app.memory);
+    assert_eq!((planned.actions, record.reasons.rule), ([Action::Start(1)].to_vec(), Rule::Waiting));
+    app.does(&Action::Start(1));
+    assert_eq!(plan(&app.policy, &app.seen, &memory).0.actions, [], "it is on its way");
+}
+
+#[test]
+fn what_a_person_set_is_kept_until_its_time() {
+    let mut app = App::stateless(1, 8, 2);
+    app.seen.manual = Some(Manual { count: 5, left_ms: 60_000 });
+    assert_eq!(app.run(1, 10), [Action::Start(3)]);
+    assert_eq!((app.rule(), app.run(300, 10)), (Rule::Manual, Vec::new()));
+    app.seen.manual = Some(Manual { count: 5, left_ms: 0 });
+    assert!(!leaves(&app.run(120, 10)).is_empty());
+}
+
+#[test]
+fn what_a_person_set_outside_of_the_bounds_is_cut_and_the_cut_is_told() {
+    let mut app = App::stateless(2, 8, 4);
+    app.seen.manual = Some(Manual { count: 50, left_ms: 60_000 });
+    assert_eq!(
+        (app.run(1, 10), app.cuts()),
+        ([Action::Start(4)].to_vec(), [Cut::Max { max: 8, leaving: 0 }].as_slice())
+    );
+}
+
+#[test]
+fn starts_stop_at_the_budget_and_the_record_says_so() {
+    let flap = Flap { actions: 3, per_ms: 600_000 };
+    let mut app = App::new(Policy { flap, ..App::stateless(1, 40, 0).policy }, 2);
+    app.run(60, 40);
+    assert_eq!(starts(&app.run(60, 900)), 3);
+    assert!(app.cuts().contains(&Cut::Flap { spent: 3, actions: 3 }), "{:?}", app.cuts());
+}
+
+#[test]
+fn who_asks_to_go_goes_before_the_hold_is_over_if_it_is_not_needed() {
+    let mut app = App::stateless(1, 8, 6);
+    app.run(60, 165);
+    assert_eq!(app.run(10, 20), []);
+    app.instance(2).retires = true;
+    assert_eq!(leaves(&app.run(3, 20)), [2]);
+}
+
+#[test]
+fn an_app_that_asks_for_more_gets_a_quarter_more_and_no_more() {
+    let mut app = App::stateless(1, 40, 8);
+    app.run(60, 200);
+    app.seen.asked = Some(Told { value: 40, age_ms: 0, lease_ms: 60_000 });
+    app.run(30, 200);
+    assert_eq!(app.rule(), Rule::Asked);
+    assert!(app.record().reasons.raw <= 11, "{}", app.record().reasons.raw);
+}
+
+#[test]
+fn one_busy_holder_among_eight_is_never_the_victim() {
+    let policy = Policy { flap: Flap { actions: 4_000, per_ms: 600_000 }, ..App::stateless(1, 8, 0).policy };
+    let mut app = App::new(policy, 8);
+    let mut gone = Vec::new();
+    for second in 0..5_400_u32 {
+        let round = second / 90;
+        app.instance(7).busy = round % 2 == 0;
+        app.instance(7).held_ms = (round % 2 == 1).then_some(60_000);
+        gone.extend(leaves(&app.run(1, if second % 90 < 60 { 10 } else { 250 })));
+        app.seen.instances.retain(|_, it| it.phase != Phase::Draining);
+    }
+    assert!(gone.len() >= 50 && !gone.contains(&7), "{gone:?}");
+}
+
+#[test]
+fn a_candidate_that_does_not_answer_is_passed_over_and_asked_again_later() {
+    let mut app = App::stateless(1, 8, 2);
+    app.policy.quotes = Quotes { candidates: 1, wait_ms: 2_000, valid_ms: 5_000 };
+    app.run(60, 45);
+    app.rate = 10;
+    let mut asked = Vec::new();
+    for _ in 0..60 {
+        for instance in app.seen.instances.values_mut() {
+            instance.quote = None;
+        }
+        for action in app.second() {
+            if let Action::AskQuotes(of) = action {
+                asked.extend(of.into_iter().map(|number| number.0));
+            }
+        }
+    }
+    assert!(asked.starts_with(&[2, 1]) && asked.len() >= 4, "{asked:?}");
+    assert_eq!(app.count(Phase::Draining), 0);
+}
+
+#[test]
+fn the_record_says_why_not_one_fewer_and_why_not_one_more() {
+    let mut app = App::stateless(1, 8, 6);
+    app.run(60, 165);
+    let whys: Vec<_> = app.record().reasons.alternatives.iter().map(|it| (it.count, it.why_not)).collect();
+    assert_eq!(whys, [(5, WhyNot::TooFew), (7, WhyNot::NotNeeded)]);
+}
+
+#[test]
+fn an_instance_that_is_needed_now_stays_though_the_numbers_say_otherwise() {
+    let mut app = App::stateless(1, 8, 4);
+    app.run(60, 105);
+    for number in [1, 2] {
+        (app.instance(number).phase, app.instance(number).phase_ms) = (Phase::Unknown, 0);
+    }
+    // Three would do, four are there, and two of them serve.
+    let mut gone = Vec::new();
+    for _ in 0..120 {
+        let left = leaves(&app.run(1, 50));
+        assert!(left.is_empty() || app.count(Phase::Ready) >= 3, "{left:?}");
+        gone.extend(left);
+    }
+    assert!(gone.len() <= 1, "the silent ones were replaced: {gone:?}");
+}
+
+#[test]
+fn a_policy_that_cannot_be_used_does_nothing() {
+    let mut app = App::stateless(0, 8, 3);
+    assert_eq!((app.run(3, 900), app.rule()), (Vec::new(), Rule::Unusable));
+}

@@ -1,0 +1,83 @@
+//! Larger and smaller instances.
+
+use super::super::policy::{Shape, SizeBounds};
+use super::*;
+
+fn sized(shape: Shape, instances: u32, max: u32) -> App {
+    let size = SizeBounds { base_cpu_m: 500, min_cpu_m: 250, max_cpu_m: 1_000 };
+    let mut app = App::new(Policy { shape, size: Some(size), ..App::stateless(1, max, 0).policy }, instances);
+    for instance in app.seen.instances.values_mut() {
+        instance.cpu_m = Some(500);
+    }
+    app
+}
+
+fn resized(actions: &[Action]) -> Vec<(u32, u32)> {
+    let resized = |action: &Action| match action {
+        Action::Resize { instance, cpu_m } => Some((instance.0, *cpu_m)),
+        Action::Start(_) | Action::Leave(_) | Action::Revoke(_) | Action::AskQuotes(_) => None,
+    };
+    actions.iter().filter_map(resized).collect()
+}
+
+#[test]
+fn while_more_are_on_their_way_those_that_serve_grow() {
+    let mut app = sized(Shape::Both, 2, 8);
+    app.run(60, 40);
+    let actions = app.run(2, 160);
+    assert!(starts(&actions) > 0 && resized(&actions).len() >= 2, "{actions:?}");
+    assert!(resized(&actions).iter().all(|(_, cpu_m)| (501..=1_000).contains(cpu_m)), "{actions:?}");
+}
+
+#[test]
+fn what_was_lent_is_given_back_once_more_are_there_and_not_while_they_start() {
+    let mut app = sized(Shape::Both, 2, 8);
+    app.run(60, 40);
+    app.run(2, 160);
+    for instance in app.seen.instances.values_mut() {
+        instance.cpu_m = instance.cpu_m.or(Some(500));
+    }
+    let early = resized(&app.run(5, 160));
+    assert!(early.iter().all(|(_, cpu_m)| *cpu_m > 500), "{early:?}");
+    for instance in app.seen.instances.values_mut() {
+        instance.cpu_m = instance.cpu_m.or(Some(500));
+    }
+    let back = resized(&app.run(60, 150));
+    assert!(!back.is_empty() && back.iter().all(|(_, cpu_m)| *cpu_m == 500), "{back:?}");
+}
+
+#[test]
+fn where_the_number_stays_the_size_follows_the_load() {
+    let mut app = sized(Shape::Up, 2, 8);
+    app.run(60, 40);
+    let up = app.run(3, 120);
+    assert!(starts(&up) == 0 && resized(&up).iter().any(|(_, cpu_m)| *cpu_m > 500), "{up:?}");
+    assert_eq!(app.rule(), Rule::Fixed);
+    let down = resized(&app.run(200, 10));
+    assert!(down.iter().any(|(_, cpu_m)| *cpu_m < 500), "{down:?}");
+}
+
+#[test]
+fn no_decision_makes_some_larger_and_others_smaller() {
+    let mut app = sized(Shape::Both, 3, 8);
+    for second in 0..600_u32 {
+        app.rate = if second / 40 % 2 == 0 { 40 } else { 200 };
+        app.instance(1).cpu_m = Some(if second % 7 == 0 { 1_000 } else { 300 });
+        let before: Vec<u32> = app.seen.instances.values().filter_map(|it| it.cpu_m).collect();
+        let numbers: Vec<u32> = app.seen.instances.keys().map(|it| it.0).collect();
+        let actions = app.second();
+        let sizes = resized(&actions);
+        let grow = |(number, cpu_m): &(u32, u32)| {
+            let at = numbers.iter().position(|it| it == number).unwrap();
+            before.get(at).is_some_and(|before| cpu_m > before)
+        };
+        let growing = sizes.iter().filter(|size| grow(size)).count();
+        assert!(growing == 0 || growing == sizes.len(), "{second}: {sizes:?}");
+        assert!(growing > 0 || sizes.is_empty() || actions.len() == sizes.len(), "{second}: {actions:?}");
+        app.seen.instances.retain(|number, it| number.0 == 1 || it.phase != Phase::Draining);
+        for instance in app.seen.instances.values_mut() {
+            instance.cpu_m = instance.cpu_m.or(Some(500));
+        }
+        app.instance(1).phase = Phase::Ready;
+    }
+}

@@ -1,0 +1,407 @@
+//! How far a claim is believed: inside of what the gateways see, wider where it was true before.
+//!
+//! A claim refines what is measured. The band around the measured figure is from half to twice of it for who is trusted,
+//! and narrower for who was not right: trust falls with every disagreement and rises slowly again, between
+//! [`TRUST_MIN_PERMILLE`] and 1000. What is cut off is in the record.
+
+use super::measured::Known;
+use super::observation::{Instance, Report, Told};
+use super::policy::{Assumed, TIME_MS_MAX, Work};
+use super::record::{Bound, Figure, Input, Subject};
+use super::staffing::Unit;
+use alloc::vec::Vec;
+
+/// Who was never right is still believed this much, in thousandths: it can be right again.
+pub const TRUST_MIN_PERMILLE: u32 = 50;
+/// Trust of who has not been wrong yet.
+const TRUST_MAX_PERMILLE: u32 = 1_000;
+/// Disagreement for this long takes most of the trust, in milliseconds.
+const LOSES_MS: u64 = 16_000;
+/// Agreement for this long gives a whole of it back, in milliseconds.
+const GAINS_MS: u64 = 200_000;
+/// The longest warm-up that is believed, in milliseconds.
+const WARM_MS_MAX: u32 = 600_000;
+/// The least that a cold instance is taken for, in thousandths, whatever it says.
+const COLD_PERMILLE_MIN: u32 = 250;
+/// The greatest capacity there is, in thousandths of a request a second.
+const CAPACITY_MILLI_MAX: u64 = 1_000_000_000;
+/// The most requests that an instance works on at once.
+const SLOTS_MAX: u64 = 10_000;
+
+/// The longest queue of an instance that is looked at, in milliseconds of a slot.
+const QUEUE_MS_MAX: u64 = 1_000_000_000_000;
+
+/// What an instance's capacity is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// Its own word, or what was seen when it was saturated.
+    Known,
+    /// It has done so much; it may be able to do more.
+    AtLeast,
+}
+
+/// What an instance is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Figures {
+    /// Thousandths of a request a second.
+    pub(super) capacity: Option<(u64, Basis)>,
+    /// Milliseconds.
+    pub(super) warm_ms: u32,
+    /// Thousandths.
+    pub(super) cold_permille: u32,
+}
+
+/// The trust that a new instance of these begins with: the mean of theirs.
+pub(super) fn of_all<'a>(known: impl Iterator<Item = &'a Known>) -> u32 {
+    let (sum, count) =
+        known.fold((0_u64, 0_u64), |(sum, count), it| (sum + u64::from(it.trust_permille), count + 1));
+    sum.checked_div(count).and_then(|mean| u32::try_from(mean).ok()).unwrap_or(TRUST_MAX_PERMILLE)
+}
+
+impl Known {
+    /// It was wrong for this long.
+    pub(super) fn disagrees(&mut self, elapsed_ms: u64) {
+        let lost = (u64::from(self.trust_permille) * elapsed_ms).div_ceil(LOSES_MS);
+        let left = u64::from(self.trust_permille).saturating_sub(lost);
+        self.trust_permille = u32::try_from(left).unwrap_or(0).max(TRUST_MIN_PERMILLE);
+    }
+
+    /// It was right for this long.
+    pub(super) fn agrees(&mut self, elapsed_ms: u64) {
+        let gained = u32::try_from(elapsed_ms * u64::from(TRUST_MAX_PERMILLE) / GAINS_MS).unwrap_or(0);
+        self.trust_permille = self.trust_permille.saturating_add(gained).min(TRUST_MAX_PERMILLE);
+    }
+
+    /// The band around a measured figure.
+    fn band(&self, measured: u64) -> (u64, u64) {
+        let width = 1_000 + u64::from(self.trust_permille);
+        (measured * 1_000 / width, measured * width / 1_000)
+    }
+}
+
+/// What somebody told, what it was taken for, and what stands between.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Said {
+    pub(super) told: u64,
+    pub(super) used: u64,
+    pub(super) age_ms: u32,
+    pub(super) trust_permille: u32,
+    pub(super) by: Bound,
+}
+
+impl Said {
+    /// What the instances say together now.
+    pub(super) fn of_all(told: u64, used: u64, by: Bound) -> Self {
+        Self { told, used, age_ms: 0, trust_permille: TRUST_MAX_PERMILLE, by }
+    }
+}
+
+/// Writes down what somebody told and what is made of it.
+pub(super) struct Notes<'a> {
+    pub(super) inputs: &'a mut Vec<Input>,
+}
+
+impl Notes<'_> {
+    pub(super) fn told(&mut self, of: Subject, figure: Figure, said: Said) {
+        let bound = (said.told != said.used).then_some(said.by);
+        let (age_ms, trust_permille) = (Some(said.age_ms), Some(said.trust_permille));
+        self.inputs.push(Input {
+            of,
+            figure,
+            told: Some(said.told),
+            used: said.used,
+            age_ms,
+            trust_permille,
+            bound,
+        });
+    }
+
+    pub(super) fn taken(&mut self, of: Subject, figure: Figure, used: u64, age_ms: Option<u32>) {
+        self.inputs.push(Input { of, figure, told: None, used, age_ms, trust_permille: None, bound: None });
+    }
+}
+
+/// How long an instance is cold, in milliseconds, and what it can do until then, in thousandths.
+pub(super) fn warmth(report: Option<&Report>, assumed: &Assumed) -> (u32, u32) {
+    let warm_ms = report.and_then(|it| it.warm_ms).map_or(assumed.warm_ms, |it| it.min(WARM_MS_MAX));
+    let cold_permille = report.and_then(|it| it.cold_permille);
+    (warm_ms, cold_permille.map_or(assumed.cold_permille, |it| it.clamp(COLD_PERMILLE_MIN, 1_000)))
+}
+
+/// What an instance is taken for.
+pub(super) fn figures(
+    of: Subject,
+    report: Option<&Told<Report>>,
+    known: &mut Known,
+    fleet_milli: Option<u32>,
+    assumed: &Assumed,
+    elapsed_ms: u64,
+    notes: &mut Notes<'_>,
+) -> Figures {
+    let good = report.filter(|it| it.is_good()).map(|it| &it.value);
+    let (warm_ms, cold_permille) = warmth(good, assumed);
+    let capacity = capacity(of, report, known, fleet_milli, elapsed_ms, notes);
+    Figures { capacity, warm_ms, cold_permille }
+}
+
+fn capacity(
+    of: Subject,
+    report: Option<&Told<Report>>,
+    known: &mut Known,
+    fleet_milli: Option<u32>,
+    elapsed_ms: u64,
+    notes: &mut Notes<'_>,
+) -> Option<(u64, Basis)> {
+    let exact = known.capacity.exact_milli.map(u64::from);
+    let least = u64::from(known.capacity.least_milli);
+    let measured = exact.or_else(|| fleet_milli.map(u64::from));
+    let alone = measured
+        .map(|it| (it.max(1), Basis::Known))
+        .or_else(|| (least > 0).then_some((least, Basis::AtLeast)));
+    // Who says that it can do nothing at all says that it is not ready, and that is said elsewhere.
+    let told = report.and_then(|it| Some((it, it.value.capacity_milli.filter(|milli| *milli > 0)?)));
+    let Some((report, told)) = told else {
+        if let Some((milli, _)) = alone {
+            notes.taken(of, Figure::Capacity, milli, None);
+        }
+        return alone;
+    };
+    let told = u64::from(told);
+    let claim = told.min(CAPACITY_MILLI_MAX);
+    let (bounded, by) = match (exact, fleet_milli) {
+        (Some(exact), _) => {
+            if claim < exact / 2 || claim > exact * 2 {
+                known.disagrees(elapsed_ms);
+            }
+            let (low, high) = known.band(exact);
+            (claim.clamp(low, high.max(low)), Bound::Measured)
+        }
+        (None, Some(fleet)) => (claim.clamp(u64::from(fleet) / 2, u64::from(fleet) * 2), Bound::Fleet),
+        (None, None) => (claim, Bound::Measured),
+    };
+    let (bounded, by) = if bounded < least { (least, Bound::Done) } else { (bounded, by) };
+    let weight = report.weight_permille();
+    let by = if weight < 1_000 { Bound::Lease } else { by };
+    let (used, basis) = match alone {
+        Some((measured, Basis::Known)) => {
+            ((bounded * weight + measured * (1_000 - weight)) / 1_000, Basis::Known)
+        }
+        // What it has done is no estimate that its word could fade to.
+        Some((least, Basis::AtLeast)) if weight == 0 => (least, Basis::AtLeast),
+        None if weight == 0 => return None,
+        Some((_, Basis::AtLeast)) | None => (bounded, Basis::Known),
+    };
+    let used = used.max(1);
+    let said = Said { told, used, age_ms: report.age_ms, trust_permille: known.trust_permille, by };
+    notes.told(of, Figure::Capacity, said);
+    Some((used, basis))
+}
+
+/// Requests that an instance has at once when it does this much and none waits: Little's law.
+pub(super) fn at_once(capacity_milli: u64, best_us: u64) -> u64 {
+    capacity_milli.saturating_mul(best_us).div_ceil(1_000_000_000).clamp(1, SLOTS_MAX)
+}
+
+/// How many requests an instance works on at once. What it says is held against Little's law: requests at once are
+/// requests a second, times how long one takes.
+pub(super) fn slots(told: u64, capacity_milli: u64, best_us: Option<u64>) -> u64 {
+    let told = told.clamp(1, SLOTS_MAX);
+    let Some(best_us) = best_us else { return told };
+    let seen = at_once(capacity_milli, best_us);
+    told.clamp(seen.div_ceil(2), seen * 2)
+}
+
+/// What holds for every claim of a queue in one decision.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueueBounds {
+    /// What one instance is.
+    pub(super) unit: Unit,
+    /// Requests that an instance works on at once; `None`: not known, and no request in an instance is known to wait.
+    pub(super) at_once: Option<u64>,
+    /// What an instance may claim beyond what is seen while it is trusted, in milliseconds of a slot.
+    pub(super) beyond_ms: u64,
+    /// Those that serve can do more than is offered, so that a queue must become shorter.
+    pub(super) has_surplus: bool,
+    pub(super) work: Work,
+    pub(super) elapsed_ms: u64,
+}
+
+/// Work that waits in an instance, in milliseconds of a slot: what it says, between what the gateways see and what they
+/// would have to see.
+pub(super) fn queue_ms(
+    of: Subject,
+    instance: &Instance,
+    known: &mut Known,
+    bounds: &QueueBounds,
+    notes: &mut Notes<'_>,
+) -> u64 {
+    let &QueueBounds { unit, at_once, beyond_ms, has_surplus, work, elapsed_ms } = bounds;
+    let beyond_ms = beyond_ms.min(QUEUE_MS_MAX);
+    let outstanding = instance.measured.map_or(0, |it| u64::from(it.in_flight));
+    let seen = at_once.map_or(0, |at_once| outstanding.saturating_sub(at_once));
+    let seen_ms = seen.saturating_mul(unit.work_ms()).min(QUEUE_MS_MAX);
+    let told = instance.report.and_then(|it| Some((it, u64::from(it.value.backlog_ms?))));
+    let Some((report, told_ms)) = told else {
+        known.backlog_ms = None;
+        return seen_ms;
+    };
+    let is_seen = work == Work::Requests && instance.measured.is_some();
+    let claim_ms = told_ms.min(TIME_MS_MAX.into()) * report.weight_permille() / 1_000;
+    let slack_ms = 2 * unit.slots * unit.work_ms();
+    let known_ms = known.backlog_ms.replace(u32::try_from(told_ms).unwrap_or(u32::MAX)).map(u64::from);
+    let is_no_shorter = known_ms.is_none_or(|known_ms| told_ms + elapsed_ms * unit.slots / 8 >= known_ms);
+    let says_less = is_seen && claim_ms + slack_ms < seen_ms / 2;
+    let says_more = is_seen && claim_ms > 2 * seen_ms + slack_ms;
+    if report.is_good() {
+        if says_less || says_more && has_surplus && is_no_shorter {
+            known.disagrees(elapsed_ms);
+        } else if !says_more {
+            known.agrees(elapsed_ms);
+        }
+    }
+    let trusted_ms = beyond_ms * u64::from(known.trust_permille) / 1_000;
+    let ceiling_ms = if is_seen { 2 * seen_ms + slack_ms } else { 0 } + trusted_ms;
+    let (used, by) = match (claim_ms < seen_ms, claim_ms > ceiling_ms) {
+        (true, _) => (seen_ms, Bound::GatewaysSeeMore),
+        (false, true) if is_seen => (ceiling_ms, Bound::GatewaysSeeLess),
+        (false, true) => (ceiling_ms, Bound::Doubling),
+        (false, false) => (claim_ms, if report.is_good() { Bound::Bounds } else { Bound::Lease }),
+    };
+    let (age_ms, trust_permille) = (report.age_ms, known.trust_permille);
+    notes.told(of, Figure::Backlog, Said { told: told_ms, used, age_ms, trust_permille, by });
+    used
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::measured::Capacity;
+    use super::*;
+    use crate::ids::InstanceNumber;
+    use crate::scaling::observation::Measured;
+
+    const OF: Subject = Subject::Instance(InstanceNumber(1));
+    const ASSUMED: Assumed = Assumed { boot_ms: 1_000, warm_ms: 0, cold_permille: 500 };
+
+    fn told<T>(value: T, age_ms: u32) -> Told<T> {
+        Told { value, age_ms, lease_ms: 3_000 }
+    }
+
+    fn believed(
+        claim: u32,
+        age_ms: u32,
+        known: &mut Known,
+        fleet_milli: Option<u32>,
+    ) -> (u64, Option<Bound>) {
+        let report = told(Report { capacity_milli: Some(claim), ..Report::default() }, age_ms);
+        let mut inputs = Vec::new();
+        let notes = &mut Notes { inputs: &mut inputs };
+        let figures = figures(OF, Some(&report), known, fleet_milli, &ASSUMED, 1_000, notes);
+        (figures.capacity.unwrap().0, inputs[0].bound)
+    }
+
+    fn measured(milli: u32) -> Known {
+        let mut known = Known::trusted(1_000);
+        known.capacity = Capacity { exact_milli: Some(milli), least_milli: milli };
+        known
+    }
+
+    #[test]
+    fn a_capacity_is_believed_from_what_was_done_to_twice_of_it() {
+        assert_eq!(believed(90_000, 0, &mut measured(60_000), None), (90_000, None));
+        let (high, by) = believed(600_000, 0, &mut measured(60_000), None);
+        assert!((110_000..=120_000).contains(&high) && by == Some(Bound::Measured), "{high} {by:?}");
+        assert_eq!(believed(6_000, 0, &mut measured(60_000), None), (60_000, Some(Bound::Done)));
+    }
+
+    #[test]
+    fn who_is_wrong_again_and_again_is_believed_within_a_narrow_band_and_no_narrower() {
+        let mut known = measured(60_000);
+        for _ in 0..200 {
+            believed(600_000, 0, &mut known, None);
+        }
+        assert_eq!(known.trust_permille, TRUST_MIN_PERMILLE);
+        assert_eq!(believed(600_000, 0, &mut known, None).0, 63_000);
+    }
+
+    #[test]
+    fn one_whose_kind_is_known_is_believed_within_half_and_twice_of_its_kind() {
+        let fresh = Known::trusted(1_000);
+        assert_eq!(believed(1_000, 0, &mut fresh.clone(), Some(60_000)), (30_000, Some(Bound::Fleet)));
+        assert_eq!(believed(999_000, 0, &mut fresh.clone(), Some(60_000)), (120_000, Some(Bound::Fleet)));
+        assert_eq!(believed(50_000, 0, &mut fresh.clone(), Some(60_000)), (50_000, None), "half as fast");
+    }
+
+    #[test]
+    fn a_report_whose_lease_is_over_fades_to_what_is_measured() {
+        let at = |age_ms| believed(100_000, age_ms, &mut measured(60_000), None).0;
+        assert_eq!([at(2_999), at(4_500), at(6_000), at(u32::MAX)], [100_000, 80_000, 60_000, 60_000]);
+    }
+
+    #[test]
+    fn requests_at_once_are_held_against_littles_law() {
+        assert_eq!(slots(4, 40_000, Some(100_000)), 4);
+        assert_eq!(slots(1_000, 40_000, Some(100_000)), 8);
+        assert_eq!(slots(1, 40_000, Some(100_000)), 2);
+        assert_eq!(slots(0, 40_000, None), 1);
+    }
+
+    fn queue(
+        claim: Option<u32>,
+        in_flight: u32,
+        known: &mut Known,
+        has_surplus: bool,
+    ) -> (u64, Option<Bound>) {
+        let report = claim.map(|it| told(Report { backlog_ms: Some(it), ..Report::default() }, 0));
+        let measured = Some(Measured { in_flight, over_ms: 1_000, ..Measured::default() });
+        let instance = Instance { report, measured, ..Instance::default() };
+        let unit = Unit { slots: 4, capacity_milli: 40_000 };
+        let bounds = QueueBounds {
+            unit,
+            at_once: Some(4),
+            beyond_ms: 10_000,
+            has_surplus,
+            work: Work::Requests,
+            elapsed_ms: 1_000,
+        };
+        let mut inputs = Vec::new();
+        let used = queue_ms(OF, &instance, known, &bounds, &mut Notes { inputs: &mut inputs });
+        (used, inputs.first().and_then(|input| input.bound))
+    }
+
+    #[test]
+    fn who_says_that_nothing_waits_though_requests_queue_is_not_believed() {
+        let mut known = Known::trusted(1_000);
+        assert_eq!(queue(Some(0), 104, &mut known, false), (10_000, Some(Bound::GatewaysSeeMore)));
+        assert!(known.trust_permille < 1_000);
+        assert_eq!(queue(None, 104, &mut known, false), (10_000, None), "nothing said is what is seen");
+    }
+
+    #[test]
+    fn a_queue_without_end_that_nobody_sees_is_believed_less_and_less() {
+        let mut known = Known::trusted(1_000);
+        let (first, by) = queue(Some(u32::MAX), 4, &mut known, true);
+        assert!(first <= 10_800 && by == Some(Bound::GatewaysSeeLess), "{first} {by:?}");
+        for _ in 0..100 {
+            queue(Some(u32::MAX), 4, &mut known, true);
+        }
+        assert_eq!((known.trust_permille, queue(Some(u32::MAX), 4, &mut known, true).0), (50, 1_300));
+    }
+
+    #[test]
+    fn a_queue_that_is_worked_off_costs_no_trust() {
+        let mut known = Known::trusted(1_000);
+        for second in 0..10 {
+            queue(Some(40_000 - second * 4_000), 4, &mut known, true);
+        }
+        assert!(known.trust_permille >= 900, "{}", known.trust_permille);
+    }
+
+    #[test]
+    fn trust_comes_back_slowly() {
+        let mut known = Known::trusted(50);
+        for _ in 0..60 {
+            known.agrees(1_000);
+        }
+        assert_eq!(known.trust_permille, 350);
+    }
+}

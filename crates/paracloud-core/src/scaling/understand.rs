@@ -1,0 +1,286 @@
+//! From what was told and measured to what it takes and what there is.
+
+use super::announcements::Now;
+use super::load::Rate;
+use super::memory::{Memory, Time};
+use super::observation::{Instance, Observation, Phase, Report};
+use super::policy::{INSTANCES_MAX, Policy, Work};
+use super::record::{Bound, Figure, Reasons, Subject};
+use super::staffing::{self, Need, Start, Unit};
+use super::trust::{self, Basis, Figures, Notes, QueueBounds, Said};
+use crate::ids::InstanceNumber;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Gateways that said nothing for this long measure nothing, in milliseconds.
+const SILENT_MS: u64 = 10_000;
+/// What a request is taken for while nobody knows how long one takes, in milliseconds of a slot.
+const WORK_MS: u64 = 1_000;
+
+/// What is known of what an instance can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Knowledge {
+    /// Told or measured.
+    Known,
+    /// It can do this much, perhaps more.
+    AtLeast,
+    /// Nothing.
+    Nothing,
+}
+
+/// What was understood.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) knowledge: Knowledge,
+    pub(super) unit: Unit,
+    /// Requests that an instance works on at once, as far as that is known.
+    pub(super) at_once: Option<u64>,
+    pub(super) start: Start,
+    /// Whether what a start takes was told or measured.
+    pub(super) knows_start: bool,
+    pub(super) need: Need,
+    pub(super) figures: BTreeMap<InstanceNumber, Figures>,
+    pub(super) is_blind: bool,
+    pub(super) is_announced: bool,
+    /// Requests that wait in gateways.
+    pub(super) waiting: u64,
+}
+
+impl View {
+    /// What an instance is worth so many milliseconds from now, in thousandths of a slot.
+    pub(super) fn worth_milli(&self, number: InstanceNumber, instance: &Instance, ahead_ms: u64) -> u64 {
+        self.figures
+            .get(&number)
+            .map_or(0, |figures| staffing::worth_milli(instance, figures, &self.unit, &self.start, ahead_ms))
+    }
+}
+
+/// Understands it.
+pub(super) fn understand(
+    policy: &Policy,
+    observation: &Observation,
+    memory: &mut Memory,
+    time: Time,
+    reasons: &mut Reasons,
+) -> View {
+    let rate = rate(observation, memory, time, reasons);
+    let (start, knows_start) = start(policy, observation, memory, reasons);
+    let figures = figures(policy, observation, memory, time, reasons);
+    let (capacity_milli, knowledge) = typical(policy, observation, memory, &figures);
+    let told_slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
+    let slots = told_slots.map(|told| trust::slots(told, capacity_milli.unwrap_or(0), memory.fleet.best_us));
+    if let (Some(told), Some(used)) = (told_slots, slots) {
+        let notes = &mut Notes { inputs: &mut reasons.inputs };
+        notes.told(Subject::App, Figure::Slots, Said::of_all(told, used, Bound::Little));
+    }
+    let knows_slots = slots.is_some();
+    let seen_at_once = match (knowledge, capacity_milli, memory.fleet.best_us) {
+        (Knowledge::Known, Some(capacity_milli), Some(best_us)) => {
+            Some(trust::at_once(capacity_milli, best_us))
+        }
+        _ => None,
+    };
+    let at_once = slots.or(seen_at_once);
+    let slots = slots.unwrap_or(1);
+    let capacity_milli = capacity_milli.unwrap_or(slots * 1_000_000 / WORK_MS).max(1);
+    let unit = Unit { slots, capacity_milli };
+
+    let planned_milli = rate.map_or(0, Rate::planned_milli);
+    let now = Now {
+        now_ms: time.now_ms,
+        rate_milli: planned_milli,
+        seen_milli: rate.map(|it| it.short_milli),
+        lead_ms: start.boot_ms + start.warm_ms + u64::from(policy.period_ms),
+        policy: &policy.announced,
+    };
+    let expected_milli = memory.grades.expect(observation, &now, &mut reasons.inputs);
+    let knows_load = knowledge != Knowledge::Nothing && policy.work == Work::Requests;
+    let offered_milli = if knows_load { staffing::offered_milli(expected_milli, &unit) } else { 0 };
+    let waiting = observation.traffic.map_or(0, |it| u64::from(it.waiting));
+    let is_blind = rate.is_none() && !reports_are_good(observation);
+    let need = Need { offered_milli, ..Need::default() };
+    let is_announced = expected_milli > planned_milli;
+    let mut view =
+        View { knowledge, unit, at_once, start, knows_start, need, figures, is_blind, is_announced, waiting };
+    let worth = |ahead_ms| {
+        let worth = observation.live().map(|(number, it)| view.worth_milli(number, it, ahead_ms));
+        worth.fold(0_u64, u64::saturating_add)
+    };
+    reasons.serving_milli = worth(0);
+    reasons.coming_milli = worth(start.boot_ms);
+    let queue_ms = queue_ms(policy, observation, memory, time, &view, reasons);
+    let queue_ms = match policy.work {
+        // What waits adds the load again at most, or what serves: by when more are there, much of it is done.
+        Work::Requests => {
+            let slots_milli = offered_milli.max(reasons.serving_milli);
+            let most_ms = slots_milli.saturating_mul(policy.catch_up_ms.into()) / 1_000;
+            if queue_ms > most_ms {
+                let notes = &mut Notes { inputs: &mut reasons.inputs };
+                notes.told(Subject::App, Figure::Backlog, Said::of_all(queue_ms, most_ms, Bound::Load));
+            }
+            queue_ms.min(most_ms)
+        }
+        Work::Queue => queue_ms,
+    };
+    view.need = staffing::need(offered_milli, queue_ms, knows_slots, policy);
+    reasons.rate = rate;
+    reasons.planned_milli = expected_milli;
+    reasons.unit = (knowledge != Knowledge::Nothing).then_some(unit);
+    reasons.start = Some(start);
+    reasons.need = view.need;
+    view
+}
+
+fn rate(observation: &Observation, memory: &mut Memory, time: Time, reasons: &mut Reasons) -> Option<Rate> {
+    if let Some(traffic) = observation.traffic.filter(|it| it.over_ms > 0) {
+        memory.rates.add(&traffic);
+        memory.seen_ms = Some(time.now_ms);
+    }
+    let seen_ms = memory.seen_ms?;
+    let silent_ms = time.now_ms - seen_ms.min(time.now_ms);
+    let rate = memory.rates.rate().filter(|_| silent_ms < SILENT_MS)?;
+    let age_ms = observation.traffic.map_or(0, |it| u64::from(it.age_ms)).saturating_add(silent_ms);
+    let age_ms = Some(u32::try_from(age_ms).unwrap_or(u32::MAX));
+    let mut notes = Notes { inputs: &mut reasons.inputs };
+    notes.taken(Subject::Gateways, Figure::Rate, rate.planned_milli(), age_ms);
+    if let Some(traffic) = observation.traffic.filter(|it| it.waiting > 0) {
+        notes.taken(Subject::Gateways, Figure::Waiting, traffic.waiting.into(), Some(traffic.age_ms));
+    }
+    Some(rate)
+}
+
+/// What is told and still good.
+fn reports(observation: &Observation) -> impl Iterator<Item = Report> {
+    observation
+        .live()
+        .filter_map(|(_, it)| it.report.filter(|report| report.is_good()).map(|report| report.value))
+}
+
+fn reports_are_good(observation: &Observation) -> bool {
+    observation.ready().any(|(_, it)| it.report.is_some_and(|report| report.is_good()))
+}
+
+fn start(
+    policy: &Policy,
+    observation: &Observation,
+    memory: &Memory,
+    reasons: &mut Reasons,
+) -> (Start, bool) {
+    let told_ms = median(reports(observation).filter_map(|it| it.boot_ms.map(u64::from)));
+    let measured_ms = memory.fleet.boot_ms.map(|it| u64::from(it).max(1));
+    let mut notes = Notes { inputs: &mut reasons.inputs };
+    let boot_ms = match (told_ms, measured_ms) {
+        (Some(told_ms), Some(measured_ms)) => {
+            let used_ms = told_ms.clamp(measured_ms.div_ceil(2), measured_ms * 2);
+            notes.told(Subject::App, Figure::Boot, Said::of_all(told_ms, used_ms, Bound::Measured));
+            used_ms
+        }
+        (Some(told_ms), None) => {
+            let used_ms = told_ms.clamp(1, super::policy::TIME_MS_MAX.into());
+            notes.told(Subject::App, Figure::Boot, Said::of_all(told_ms, used_ms, Bound::Bounds));
+            used_ms
+        }
+        (None, Some(measured_ms)) => {
+            notes.taken(Subject::App, Figure::Boot, measured_ms, None);
+            measured_ms
+        }
+        (None, None) => policy.assumed.boot_ms.into(),
+    };
+    let figures = |report: Report| trust::warmth(Some(&report), &policy.assumed);
+    let warm_ms = median(reports(observation).map(|it| figures(it).0.into()));
+    let cold_permille = median(reports(observation).map(|it| figures(it).1.into()));
+    let start = Start {
+        boot_ms,
+        warm_ms: warm_ms.unwrap_or_else(|| policy.assumed.warm_ms.into()),
+        cold_permille: cold_permille.unwrap_or_else(|| policy.assumed.cold_permille.into()),
+    };
+    (start, told_ms.or(measured_ms).is_some())
+}
+
+fn figures(
+    policy: &Policy,
+    observation: &Observation,
+    memory: &mut Memory,
+    time: Time,
+    reasons: &mut Reasons,
+) -> BTreeMap<InstanceNumber, Figures> {
+    let mut all = BTreeMap::new();
+    for (number, instance) in observation.live().take(usize::try_from(INSTANCES_MAX).unwrap_or(usize::MAX)) {
+        let Some(known) = memory.instances.get_mut(&number) else { continue };
+        let (warm_ms, _) = trust::warmth(instance.report.map(|it| it.value).as_ref(), &policy.assumed);
+        let is_cold = instance.phase != Phase::Ready || instance.phase_ms < warm_ms;
+        known.learn(instance, is_cold, &mut memory.fleet);
+        let fleet_milli = memory.fleet.capacity.exact_milli;
+        let mut notes = Notes { inputs: &mut reasons.inputs };
+        let of = Subject::Instance(number);
+        let report = instance.report.as_ref();
+        let figures =
+            trust::figures(of, report, known, fleet_milli, &policy.assumed, time.elapsed_ms, &mut notes);
+        all.insert(number, figures);
+    }
+    all
+}
+
+/// What a warm instance of the usual size can do: the lower median of those that serve.
+fn typical(
+    policy: &Policy,
+    observation: &Observation,
+    memory: &Memory,
+    figures: &BTreeMap<InstanceNumber, Figures>,
+) -> (Option<u64>, Knowledge) {
+    let known = observation.live().filter_map(|(number, instance)| {
+        let (milli, basis) = figures.get(&number)?.capacity?;
+        // Where sizes change, what counts is what one of the usual size can do.
+        let usual = policy.size.zip(instance.cpu_m).filter(|(_, cpu_m)| *cpu_m > 0);
+        let milli =
+            usual.map_or(milli, |(size, cpu_m)| milli * u64::from(size.base_cpu_m) / u64::from(cpu_m));
+        (basis == Basis::Known).then_some(milli.max(1))
+    });
+    let fleet = memory.fleet.capacity;
+    match median(known).or_else(|| fleet.exact_milli.map(u64::from)) {
+        Some(milli) => (Some(milli), Knowledge::Known),
+        None if fleet.least_milli > 0 => (Some(fleet.least_milli.into()), Knowledge::AtLeast),
+        None => (None, Knowledge::Nothing),
+    }
+}
+
+/// Work that waits, in gateways and instances, in milliseconds of a slot.
+fn queue_ms(
+    policy: &Policy,
+    observation: &Observation,
+    memory: &mut Memory,
+    time: Time,
+    view: &View,
+    reasons: &mut Reasons,
+) -> u64 {
+    let ready = u64::try_from(observation.ready().count()).unwrap_or(u64::MAX).max(1);
+    let catch_up_ms = u64::from(policy.catch_up_ms);
+    let beyond_ms = match policy.work {
+        Work::Requests => (view.need.offered_milli / 1_000).max(1).saturating_mul(catch_up_ms) / ready,
+        Work::Queue => view.unit.slots * catch_up_ms,
+    };
+    let bounds = QueueBounds {
+        unit: view.unit,
+        at_once: view.at_once,
+        beyond_ms,
+        has_surplus: reasons.serving_milli >= view.need.offered_milli,
+        work: policy.work,
+        elapsed_ms: time.elapsed_ms,
+    };
+    let mut queue_ms = view.waiting.saturating_mul(view.unit.work_ms());
+    for (number, instance) in observation.ready() {
+        let Some(known) = memory.instances.get_mut(&number) else { continue };
+        let mut notes = Notes { inputs: &mut reasons.inputs };
+        let of = Subject::Instance(number);
+        queue_ms = queue_ms.saturating_add(trust::queue_ms(of, instance, known, &bounds, &mut notes));
+    }
+    queue_ms
+}
+
+/// The lower median: half of them are at least this.
+fn median(figures: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut figures: Vec<u64> = figures.collect();
+    figures.sort_unstable();
+    let middle = figures.len().checked_sub(1)? / 2;
+    figures.get(middle).copied()
+}

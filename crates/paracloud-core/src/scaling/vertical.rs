@@ -1,0 +1,113 @@
+//! Larger and smaller instances: a bridge until more of them are there, or the only way where their number stays.
+//!
+//! An instance is asked before it becomes smaller, so what is planned here is a proposal. Never are some made larger and
+//! others smaller at once, and nothing is made smaller while an instance starts or leaves.
+
+use super::observation::{Instance, Observation};
+use super::policy::SizeBounds;
+use crate::ids::InstanceNumber;
+use alloc::vec::Vec;
+
+/// A size is changed only by at least so much of it, in thousandths: less is not worth the question.
+const STEP_PERMILLE: u64 = 100;
+
+/// What resizing is decided on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) bounds: SizeBounds,
+    /// What each instance should have, in thousandths of a processor; unbounded.
+    pub(super) wanted_cpu_m: u64,
+    /// Instances may become smaller now.
+    pub(super) may_shrink: bool,
+}
+
+/// The sizes to propose. Growing ones come first; if there are any, nothing shrinks.
+pub(super) fn resize(observation: &Observation, terms: &Terms) -> Vec<(InstanceNumber, u32)> {
+    let able = || observation.ready().filter(|(_, it)| !it.in_operation && it.held_ms.is_none());
+    let sized = able().filter_map(|(number, it)| Some((number, it, it.cpu_m.filter(|cpu_m| *cpu_m > 0)?)));
+    let (mut grow, mut shrink) = (Vec::new(), Vec::new());
+    for (number, instance, cpu_m) in sized {
+        let wanted = wanted(instance, terms);
+        let difference = u64::from(wanted.abs_diff(cpu_m)) * 1_000;
+        if difference < u64::from(cpu_m) * STEP_PERMILLE {
+            continue;
+        }
+        if wanted > cpu_m { grow.push((number, wanted)) } else { shrink.push((number, wanted)) }
+    }
+    match (grow.is_empty(), terms.may_shrink) {
+        (false, _) => grow,
+        (true, true) => shrink,
+        (true, false) => Vec::new(),
+    }
+}
+
+/// Within the policy's bounds, not beyond what is of use to it, and not below what it can live with or answered last.
+fn wanted(instance: &Instance, terms: &Terms) -> u32 {
+    let bounds = &terms.bounds;
+    let report = instance.report.filter(|it| it.is_good()).map(|it| it.value).unwrap_or_default();
+    let counter = instance.counter_cpu_m.filter(|it| it.is_good()).map(|it| it.value);
+    let floor = bounds.min_cpu_m.max(report.floor_cpu_m.unwrap_or(0)).max(counter.unwrap_or(0));
+    let most = report
+        .usable_cpu_m
+        .map_or(bounds.max_cpu_m, |usable| usable.clamp(bounds.min_cpu_m, bounds.max_cpu_m));
+    let wanted = u32::try_from(terms.wanted_cpu_m).unwrap_or(u32::MAX);
+    wanted.min(most).max(floor.min(bounds.max_cpu_m))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::observation::{Phase, Report, Told};
+    use super::*;
+
+    const BOUNDS: SizeBounds = SizeBounds { base_cpu_m: 500, min_cpu_m: 250, max_cpu_m: 1_000 };
+
+    fn sized(cpu_m: u32) -> Instance {
+        Instance { phase: Phase::Ready, cpu_m: Some(cpu_m), ..Instance::default() }
+    }
+
+    fn told<T>(value: T) -> Option<Told<T>> {
+        Some(Told { value, age_ms: 0, lease_ms: 1 })
+    }
+
+    fn proposed(instances: &[Instance], wanted_cpu_m: u64, may_shrink: bool) -> Vec<(u32, u32)> {
+        let numbered = (1..).map(InstanceNumber).zip(instances.iter().cloned());
+        let observation = Observation { instances: numbered.collect(), ..Observation::default() };
+        let terms = Terms { bounds: BOUNDS, wanted_cpu_m, may_shrink };
+        resize(&observation, &terms).into_iter().map(|(number, cpu_m)| (number.0, cpu_m)).collect()
+    }
+
+    #[test]
+    fn a_size_stays_within_its_bounds() {
+        assert_eq!(proposed(&[sized(500)], u64::MAX, true), [(1, 1_000)]);
+        assert_eq!(proposed(&[sized(500)], 0, true), [(1, 250)]);
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_not_given_and_what_is_needed_is_not_taken() {
+        let usable = Report { usable_cpu_m: Some(700), floor_cpu_m: Some(400), ..Report::default() };
+        let app = Instance { report: told(usable), ..sized(500) };
+        assert_eq!(proposed(core::slice::from_ref(&app), 5_000, true), [(1, 700)]);
+        assert_eq!(proposed(&[app], 0, true), [(1, 400)]);
+    }
+
+    #[test]
+    fn a_counter_offer_is_the_least_as_long_as_it_holds() {
+        let app = Instance { counter_cpu_m: told(450), ..sized(500) };
+        assert_eq!(proposed(core::slice::from_ref(&app), 250, true), [(1, 450)]);
+        let over = Instance { counter_cpu_m: Some(Told { value: 450, age_ms: 1, lease_ms: 1 }), ..app };
+        assert_eq!(proposed(&[over], 250, true), [(1, 250)]);
+    }
+
+    #[test]
+    fn some_never_grow_while_others_shrink() {
+        assert_eq!(proposed(&[sized(250), sized(1_000)], 500, true), [(1, 500)]);
+        assert_eq!(proposed(&[sized(500), sized(1_000)], 500, true), [(2, 500)]);
+        assert_eq!(proposed(&[sized(500), sized(1_000)], 500, false), []);
+    }
+
+    #[test]
+    fn who_is_in_an_operation_or_has_no_known_size_is_left_alone() {
+        let moving = Instance { in_operation: true, ..sized(250) };
+        assert_eq!(proposed(&[moving, Instance { cpu_m: None, ..sized(1) }], 500, true), []);
+    }
+}

@@ -1,0 +1,274 @@
+//! Who goes when one must: a few that can go are asked what losing them costs, and the cheapest goes.
+//!
+//! Who is held, at work by its own word, in an operation, or owner of sessions is not asked. Who holds what must not be
+//! lost goes only by its own word: silence is never a yes.
+
+use super::observation::{Instance, Observation, Phase};
+use super::policy::{Policy, State};
+use super::staffing::Unit;
+use crate::ids::InstanceNumber;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// What came of an instance that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It goes: losing it costs so many milliseconds of a slot.
+    Goes(u32),
+    /// Losing it costs more than another.
+    Dearer(u32),
+    /// Losing it costs more than keeping it for a hold.
+    TooDear(u32),
+    /// It is asked, or was and has not answered yet.
+    Asked,
+    /// It was asked and did not answer.
+    Silent,
+    /// It cannot be asked, and it holds what must not be lost.
+    Unasked,
+    /// It is not to be touched for so many milliseconds.
+    Held(u32),
+    /// It is at work, by its own word.
+    Busy,
+    /// An operation of it is open.
+    InOperation,
+    /// So many sessions live in it.
+    Sessions(u32),
+    /// Nobody knows whether sessions live in it.
+    SessionsUnknown,
+    /// It starts, or its node is silent.
+    NotReady,
+    /// Others were looked at first.
+    Spared,
+}
+
+/// What a choice came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Choice {
+    /// They go, cheapest first.
+    pub(super) leave: Vec<InstanceNumber>,
+    /// They are to be asked.
+    pub(super) ask: Vec<InstanceNumber>,
+    /// Some were asked and may still answer.
+    pub(super) waits: bool,
+    pub(super) standings: BTreeMap<InstanceNumber, Standing>,
+}
+
+/// What a choice is made with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) unit: Option<Unit>,
+    /// How many may go.
+    pub(super) excess: u32,
+    /// How many of those may be ready ones.
+    pub(super) excess_ready: u32,
+    /// Losing one may cost so much, in milliseconds of a slot.
+    pub(super) dear_ms: u64,
+    pub(super) now_ms: u64,
+    /// When each was asked the last time.
+    pub(super) asked: &'a BTreeMap<InstanceNumber, u64>,
+    /// Only those that asked to go.
+    pub(super) only_retiring: bool,
+}
+
+/// Chooses among those that serve.
+pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
+    let mut choice = Choice::default();
+    let mut able: Vec<(InstanceNumber, &Instance, Price)> = Vec::new();
+    for (number, instance) in observation.live() {
+        let is_out = terms.only_retiring && !instance.retires;
+        let obstacle = obstacle(instance, terms.policy.state).or_else(|| is_out.then_some(Standing::Spared));
+        match obstacle.map_or_else(|| price(number, instance, terms), Price::Not) {
+            Price::Not(standing) => drop(choice.standings.insert(number, standing)),
+            price @ (Price::Costs(_) | Price::Ask | Price::Wait) => able.push((number, instance, price)),
+        }
+    }
+    able.sort_by_key(|(number, instance, price)| order(*number, instance, *price));
+    let excess = usize::try_from(terms.excess).unwrap_or(usize::MAX);
+    let candidates =
+        excess.saturating_mul(usize::try_from(terms.policy.quotes.candidates).unwrap_or(usize::MAX));
+    let spared = able.split_off(able.len().min(candidates));
+    choice.standings.extend(spared.into_iter().map(|(number, ..)| (number, Standing::Spared)));
+    let mut priced = Vec::new();
+    for (number, instance, price) in able {
+        match price {
+            Price::Costs(cost_ms) => priced.push((cost_ms, number, instance.phase)),
+            Price::Ask => choice.ask.push(number),
+            Price::Wait => choice.waits = true,
+            Price::Not(_) => {}
+        }
+        choice.standings.insert(number, Standing::Asked);
+    }
+    choice.waits |= !choice.ask.is_empty();
+    priced.sort_unstable_by_key(|(cost_ms, number, _)| (*cost_ms, core::cmp::Reverse(*number)));
+    let mut ready_left = terms.excess_ready;
+    for (cost_ms, number, phase) in priced {
+        let is_within = choice.leave.len() < excess && (phase != Phase::Ready || ready_left > 0);
+        let standing = match () {
+            () if u64::from(cost_ms) > terms.dear_ms => Standing::TooDear(cost_ms),
+            () if choice.waits || !is_within => Standing::Dearer(cost_ms),
+            () => {
+                ready_left -= u32::from(phase == Phase::Ready);
+                choice.leave.push(number);
+                Standing::Goes(cost_ms)
+            }
+        };
+        choice.standings.insert(number, standing);
+    }
+    choice
+}
+
+/// What forbids that it goes.
+fn obstacle(instance: &Instance, state: State) -> Option<Standing> {
+    match instance.phase {
+        Phase::Ready | Phase::NotReady => {}
+        Phase::Starting | Phase::Unknown | Phase::Draining | Phase::Leaving => {
+            return Some(Standing::NotReady);
+        }
+    }
+    if instance.in_operation {
+        return Some(Standing::InOperation);
+    }
+    if let Some(left_ms) = instance.held_ms {
+        return Some(Standing::Held(left_ms));
+    }
+    if instance.busy {
+        return Some(Standing::Busy);
+    }
+    match (state, instance.sessions) {
+        (_, Some(sessions)) if sessions > 0 => Some(Standing::Sessions(sessions)),
+        (State::Session, None) => Some(Standing::SessionsUnknown),
+        (State::Stateful, _) if !instance.quotes => Some(Standing::Unasked),
+        (State::Stateful | State::Session | State::None, _) => None,
+    }
+}
+
+/// Who asked to go, then who does not serve, then who was asked, then who has least to do, then who came last.
+fn order(number: InstanceNumber, instance: &Instance, price: Price) -> impl Ord + use<> {
+    let in_flight = instance.measured.map_or(0, |it| it.in_flight);
+    let is_unasked = instance.quotes && matches!(price, Price::Ask);
+    (!instance.retires, instance.phase == Phase::Ready, is_unasked, in_flight, core::cmp::Reverse(number))
+}
+
+/// What losing an instance costs, in milliseconds of a slot, as far as that is known.
+#[derive(Debug, Clone, Copy)]
+enum Price {
+    Costs(u32),
+    Ask,
+    Wait,
+    Not(Standing),
+}
+
+fn price(number: InstanceNumber, instance: &Instance, terms: &Terms<'_>) -> Price {
+    let quotes = &terms.policy.quotes;
+    if !instance.quotes {
+        let work_ms = terms.unit.map_or(1, |unit| unit.work_ms());
+        let in_flight = instance.measured.map_or(0, |it| u64::from(it.in_flight));
+        return Price::Costs(u32::try_from(in_flight.saturating_mul(work_ms)).unwrap_or(u32::MAX));
+    }
+    if let Some(quote) = instance.quote.filter(|it| it.is_good() && it.age_ms <= quotes.valid_ms) {
+        return Price::Costs(quote.value.cost_ms);
+    }
+    let asked_ago_ms = terms.asked.get(&number).map(|asked_ms| terms.now_ms.saturating_sub(*asked_ms));
+    match asked_ago_ms {
+        Some(ago_ms) if ago_ms < quotes.wait_ms.into() => Price::Wait,
+        Some(ago_ms) if ago_ms < u64::from(quotes.wait_ms) + u64::from(quotes.valid_ms) => {
+            Price::Not(Standing::Silent)
+        }
+        Some(_) | None => Price::Ask,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::observation::{Measured, Quote, Told};
+    use super::*;
+
+    fn ready(in_flight: u32) -> Instance {
+        let measured = Some(Measured { in_flight, over_ms: 1_000, ..Measured::default() });
+        Instance { phase: Phase::Ready, measured, ..Instance::default() }
+    }
+
+    fn quoted(cost_ms: u32) -> Instance {
+        let quote = Told { value: Quote { cost_ms, drain_ms: 0 }, age_ms: 100, lease_ms: 5_000 };
+        Instance { quotes: true, quote: Some(quote), ..ready(1) }
+    }
+
+    fn choose_one(state: State, instances: &[Instance], asked_ms: Option<u64>) -> Choice {
+        let asked = asked_ms.map(|at_ms| (InstanceNumber(1), at_ms)).into_iter().collect();
+        let policy = Policy { state, ..Policy::between(1, 8) };
+        let numbered = (1..).map(InstanceNumber).zip(instances.iter().cloned());
+        let observation = Observation { instances: numbered.collect(), ..Observation::default() };
+        let unit = Some(Unit { slots: 4, capacity_milli: 40_000 });
+        let terms = Terms {
+            policy: &policy,
+            unit,
+            excess: 1,
+            excess_ready: 1,
+            dear_ms: 60_000,
+            now_ms: 100_000,
+            asked: &asked,
+            only_retiring: false,
+        };
+        choose(&observation, &terms)
+    }
+
+    fn leaves(state: State, instances: &[Instance]) -> Vec<u32> {
+        choose_one(state, instances, None).leave.into_iter().map(|number| number.0).collect()
+    }
+
+    #[test]
+    fn the_cheapest_of_those_that_answered_goes() {
+        assert_eq!(leaves(State::Stateful, &[quoted(900), quoted(20), quoted(500)]), [2]);
+    }
+
+    #[test]
+    fn who_is_held_busy_or_in_an_operation_is_neither_asked_nor_taken() {
+        let held = Instance { held_ms: Some(5), ..quoted(0) };
+        let busy = Instance { busy: true, ..quoted(0) };
+        let moving = Instance { in_operation: true, ..quoted(0) };
+        let choice = choose_one(State::None, &[held, busy, moving, quoted(700)], None);
+        assert_eq!((choice.leave, choice.ask), ([InstanceNumber(4)].to_vec(), Vec::new()));
+        let standings: Vec<_> = choice.standings.into_values().take(3).collect();
+        assert_eq!(standings, [Standing::Held(5), Standing::Busy, Standing::InOperation]);
+    }
+
+    #[test]
+    fn an_owner_of_sessions_goes_only_without_any() {
+        let owner = |sessions| Instance { sessions, ..ready(0) };
+        assert_eq!(leaves(State::Session, &[owner(Some(1)), owner(None)]), Vec::<u32>::new());
+        assert_eq!(leaves(State::Session, &[owner(Some(1)), owner(Some(0))]), [2]);
+    }
+
+    #[test]
+    fn silence_of_who_holds_something_is_never_a_yes() {
+        assert_eq!(leaves(State::Stateful, &[ready(0)]), Vec::<u32>::new());
+        let silent = Instance { quotes: true, ..ready(0) };
+        let asked = choose_one(State::Stateful, &[silent.clone(), quoted(70)], None);
+        assert_eq!((asked.leave, asked.ask), (Vec::new(), [InstanceNumber(1)].to_vec()));
+        let later = choose_one(State::Stateful, &[silent.clone(), quoted(70)], Some(97_000));
+        assert_eq!(later.leave, [InstanceNumber(2)], "the other one has answered");
+        assert_eq!(later.standings[&InstanceNumber(1)], Standing::Silent);
+        assert!(choose_one(State::Stateful, &[silent], Some(0)).waits, "it is asked again");
+    }
+
+    #[test]
+    fn who_asked_to_go_comes_first_and_the_least_loaded_next() {
+        let retires = Instance { retires: true, ..ready(3) };
+        let policy = Policy { state: State::None, ..Policy::between(1, 8) };
+        assert_eq!(leaves(policy.state, &[ready(3), ready(1), ready(2)]), [2]);
+        let choice = choose_one(State::None, &[ready(9), ready(9), ready(9), retires], None);
+        assert_eq!(choice.leave, [InstanceNumber(4)]);
+    }
+
+    #[test]
+    fn who_costs_more_than_a_hold_is_kept() {
+        let choice = choose_one(State::Stateful, &[quoted(60_001)], None);
+        assert_eq!(
+            (choice.leave.len(), choice.standings[&InstanceNumber(1)]),
+            (0, Standing::TooDear(60_001))
+        );
+    }
+}
