@@ -53,7 +53,7 @@ fn who_left_both_is_ended_too_when_a_later_shim_finds_the_program_dead() {
     kill(pid, Signal::KILL);
     until("the program is dead", || (!is_alive(pid)).then_some(()));
     assert!(is_alive(lost));
-    let record = Record::first(Placement { node: N1, start, revision: 1 });
+    let record = Record::first(Placement::new(N1, start));
     rig.agent(N1).own(&record);
     rig.agents[0].hear_death(start);
     assert!(!is_alive(lost));
