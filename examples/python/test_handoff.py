@@ -26,8 +26,9 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 class Agent:
     """One process and its agent."""
-    def __init__(self, standing):
+    def __init__(self, standing, program="handoff.py"):
         self.standing, self.upcalls, self.answers = standing, queue.Queue(), queue.Queue()
+        self.words = queue.Queue()  # what it says of itself: path and body
         self.directory = tempfile.TemporaryDirectory()
         path = os.path.join(self.directory.name, "paci.sock")
         self.server = Server(path, Asked)
@@ -40,7 +41,7 @@ class Agent:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         env = {**os.environ, "PACI_ENDPOINT": f"unix://{path}", "HOST": "127.0.0.1", "PORT": str(self.port)}
-        self.process = subprocess.Popen([sys.executable, "-B", os.path.join(HERE, "handoff.py")], env=env)
+        self.process = subprocess.Popen([sys.executable, "-B", os.path.join(HERE, program)], env=env)
         self.is_ready, self.attempt = threading.Event(), 0
         if not self.is_ready.wait(WAIT):
             raise TimeoutError("it never said that it is ready")
@@ -63,10 +64,12 @@ class Agent:
                 return 204, None
         if path.startswith("/v1/upcalls/"):
             self.answers.put(body)
+        elif not path.startswith("/v1/upcalls"):
+            self.words.put((path, body))
         return 200, {}
-    def call(self, op, name, **fields):
+    def call(self, op, name, dry=False, **fields):
         self.attempt += 1
-        self.upcalls.put({"operation": op, "attempt": self.attempt, name: fields})
+        self.upcalls.put({"operation": op, "attempt": self.attempt, "dryRun": dry, name: fields})
         return self
     def said(self, verdict, attempt=None):
         while True:

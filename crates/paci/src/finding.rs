@@ -45,11 +45,12 @@ wire_enum! {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RemovalQuote {
-    /// Work that would be lost or done again if it were drained and ended now, in milliseconds of work, at most
+    /// Work that would be lost or done again if it ended now, without being drained, in milliseconds of work, at most
     /// [`bounds::WORK_MS_MAX`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_ms: Option<u32>,
-    /// How long draining would take, in milliseconds, at most [`bounds::DURATION_MS_MAX`].
+    /// How long draining would take, after which nothing would be lost, in milliseconds, at most
+    /// [`bounds::DURATION_MS_MAX`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_ms: Option<u32>,
     /// State that would have to be handed over, in KiB.

@@ -56,6 +56,14 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    fn who_reports_too_often_can_still_call() {
+        let (mut calls, mut advice) = (Rate::of_calls(), Rate::of_advice());
+        let now = calls.seen.max(advice.seen);
+        assert_eq!((0..1_000).filter(|_| advice.take_at(now)).count(), 200);
+        assert!(calls.take_at(now));
+    }
+
+    #[test]
     fn a_burst_is_bounded_and_fills_again() {
         let mut rate = Rate::of_calls();
         let now = rate.seen;

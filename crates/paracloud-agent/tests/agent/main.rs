@@ -3,14 +3,17 @@
 #![cfg(test)]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one message among all")]
 
+mod advice;
 mod channels;
 mod contract;
 mod endings;
+mod jobs;
 mod memory;
 mod moves;
 mod previews;
 mod privacy;
 mod processes;
+mod questions;
 mod rig;
 mod sizes;
 mod strangers;
