@@ -90,7 +90,8 @@ pub(crate) async fn report(paci: Paci, slots: Arc<Slots>, settings: Settings) {
     }
 }
 
-fn of(slots: &Slots, settings: &Settings) -> Report {
+/// How busy it is.
+pub(crate) fn of(slots: &Slots, settings: &Settings) -> Report {
     let load = slots.load();
     let own_speed = |work_ms: u64| work_ms * u64::from(FULL_PERMILLE) / u64::from(settings.speed_permille);
     // How much it can do is known once it is known how large jobs are.

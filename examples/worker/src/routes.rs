@@ -1,13 +1,17 @@
 //! Which path is what. Everything here runs under the guard.
 
 use crate::answer::{self, Body};
+use crate::cloud;
 use crate::ledger::{ID_BYTES_MAX, Ledger};
+use crate::rhythm::{Cold, Pause, Rhythm};
+use crate::settings::Settings;
 use crate::slots::{Load, Refused, Slots};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use paracloud_sdk::http::RequestBody;
+use paracloud_sdk::words::Report;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -25,8 +29,9 @@ const RETRY_AFTER_S: u16 = 1;
 /// The service under the guard.
 #[derive(Debug, Clone)]
 pub(crate) struct Routes {
-    pub(crate) name: Arc<str>,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) rhythm: Rhythm,
 }
 
 /// A job as it is asked for.
@@ -60,6 +65,14 @@ struct Account<'a> {
     ledger: Ledger,
 }
 
+/// What it tells its cloud of itself.
+#[derive(Debug, Serialize)]
+struct Said {
+    report: Report,
+    pause: Option<Pause>,
+    cold: Option<Cold>,
+}
+
 fn yes() -> bool {
     true
 }
@@ -87,7 +100,8 @@ impl Routes {
                 Err(refused) => *refused,
             },
             (&Method::GET, "/ledger") => answer::json(StatusCode::OK, &self.account()),
-            (_, "/work" | "/ledger" | "/healthz") => {
+            (&Method::GET, "/said") => answer::json(StatusCode::OK, &self.said()),
+            (_, "/work" | "/ledger" | "/said" | "/healthz") => {
                 answer::line(StatusCode::METHOD_NOT_ALLOWED, "the path has another method")
             }
             _ => answer::line(StatusCode::NOT_FOUND, "there is no such path; the README lists them"),
@@ -95,7 +109,12 @@ impl Routes {
     }
 
     fn account(&self) -> Account<'_> {
-        Account { at: &self.name, load: self.slots.load(), ledger: self.slots.ledger() }
+        Account { at: &self.settings.name, load: self.slots.load(), ledger: self.slots.ledger() }
+    }
+
+    fn said(&self) -> Said {
+        let report = cloud::of(&self.slots, &self.settings);
+        Said { report, pause: self.rhythm.pause(), cold: self.rhythm.cold() }
     }
 
     async fn work(&self, work: Work) -> Response<Body> {
@@ -103,7 +122,7 @@ impl Routes {
             Ok((id, done)) => {
                 let done = work.wait && done.await.is_ok();
                 let status = if done { StatusCode::OK } else { StatusCode::ACCEPTED };
-                answer::json(status, &Taken { id: &id, at: &self.name, done })
+                answer::json(status, &Taken { id: &id, at: &self.settings.name, done })
             }
             Err(full @ Refused::Full(_)) => {
                 let mut response = answer::line(StatusCode::SERVICE_UNAVAILABLE, &full.to_string());

@@ -3,7 +3,7 @@
 use crate::answer::{self, Body};
 use crate::cloud;
 use crate::pace::Pace;
-use crate::rhythm;
+use crate::rhythm::Rhythm;
 use crate::routes::Routes;
 use crate::settings::Settings;
 use crate::slots::Slots;
@@ -69,9 +69,10 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         cloud::on_calls(paci, &slots, settings, stop);
         paci.stateless().app_version(env!("CARGO_PKG_VERSION")).start().await?;
-        rhythm::begin(paci, &pace, settings);
+        let rhythm = Rhythm::new(settings);
+        rhythm.keep(paci, &pace);
         tokio::spawn(cloud::report(paci.clone(), Arc::clone(&slots), settings.clone()));
-        let routes = Routes { name: settings.name.as_str().into(), slots };
+        let routes = Routes { settings: settings.clone().into(), slots, rhythm };
         let front = Front { guarded: paci.layer().layer(routes), pace };
         Ok(Self { listener, front, stopping, _paci: paci.clone() })
     }

@@ -98,3 +98,12 @@ async fn a_request_that_is_none_is_refused_with_a_reason() {
     }
     assert_eq!(ledger(address).await["accepted"], 0);
 }
+
+#[tokio::test]
+async fn what_it_tells_its_cloud_can_be_read() {
+    let address = served(&[("SLOTS", "2"), ("WARMUP_MS", "3600000"), ("COLD_PERMILLE", "300")]).await;
+    let (status, text) = text(ask(address, "GET", "/said", "").await).await;
+    let said: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &said["report"]["concurrency"]), (StatusCode::OK, &json!(2)));
+    assert_eq!((&said["cold"]["capacity_permille"], &said["pause"]), (&json!(300), &json!(null)));
+}
