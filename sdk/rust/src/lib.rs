@@ -11,6 +11,10 @@
 //! - **The reply cache**: a request with an `Idempotency-Key` is applied once, however often it is sent, before or after
 //!   a move. It is in the layer; nothing needs to be done for it.
 //!
+//! Beside that a program can say how busy it is, what is coming and when it pauses ([`Paci::report`], [`Paci::announce`],
+//! [`Paci::pausing`]), and be asked what losing it would cost and whether it would do with another size
+//! ([`Paci::on_quote`], [`Paci::on_resize`]).
+//!
 //! Without a cloud (no `PACI_ENDPOINT` in the environment) all of it is a no-op, and the program runs as ever.
 //!
 //! # A counter that moves
@@ -59,6 +63,78 @@
 //! #     let mut answer = String::new();
 //! #     client.read_to_string(&mut answer).await?;
 //! #     assert!(answer.ends_with("\r\n\r\n1"), "{answer}");
+//! #     Ok(())
+//! # }
+//! ```
+//!
+//! # A queue that says how busy it is
+//!
+//! What a program says of itself counts for a time and informs: it permits nothing, and without a cloud it is told to
+//! nobody. What is left `None` is unknown, never zero.
+//!
+//! ```
+//! use paracloud_sdk::words::{RemovalQuote, Report, Size};
+//! use paracloud_sdk::{Paci, Unfit};
+//! use std::sync::Arc;
+//! use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+//! use std::time::Duration;
+//!
+//! #[derive(Default)]
+//! struct Queue { waiting: AtomicU32, done_ms: AtomicU32 }
+//!
+//! const JOB_MS: u32 = 50;
+//!
+//! fn named(paci: &Paci, queue: &Arc<Queue>) {
+//!     let (idle, priced) = (paci.clone(), queue.clone());
+//!     paci.stateless()
+//!         // Out of routing: finish what is there. Guards that are held are counted for the cloud.
+//!         .on_drain(move |_| { let idle = idle.clone(); async move { idle.idle().await } })
+//!         .on_undrain(|| async {})
+//!         // What losing this instance would cost now: what of the job at work would be done again.
+//!         .on_quote(move |quote| Ok(RemovalQuote {
+//!             cost_ms: Some(priced.done_ms.load(Relaxed)),
+//!             drain_ms: Some(JOB_MS * priced.waiting.load(Relaxed)),
+//!             ..quote
+//!         }))
+//!         // Another size: fit into it, or say what would do.
+//!         .on_resize(|resize| async move {
+//!             match resize.memory_kib {
+//!                 Some(kib) if kib < 65_536 => Err(Unfit {
+//!                     fit: Size { memory_kib: Some(65_536), cpu_millis: None },
+//!                     reason: "the buffers of the workers".into(),
+//!                 }),
+//!                 _ => Ok(()),
+//!             }
+//!         });
+//! }
+//!
+//! // Whenever it has changed: it is told at once, and again before its lease ends.
+//! fn changed(paci: &Paci, queue: &Queue) -> Result<(), paracloud_sdk::words::Invalid> {
+//!     let waiting = queue.waiting.load(Relaxed);
+//!     paci.report(Report {
+//!         work_unit: "job".into(),
+//!         concurrency: Some(1),
+//!         queued: Some(waiting),
+//!         backlog_ms: Some(JOB_MS * waiting),
+//!         ..Report::default()
+//!     })
+//! }
+//!
+//! // A pause is told before it begins, and is over with its time.
+//! async fn collect(paci: &Paci) {
+//!     if let Err(error) = paci.pausing(Duration::from_millis(40), Duration::from_millis(200)).await {
+//!         eprintln!("the cloud does not know of the pause: {error}");
+//!     }
+//!     tokio::time::sleep(Duration::from_millis(40)).await;
+//!     // Collect. A program that is done earlier says `paci.ready()`.
+//! }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! #     let (paci, queue) = (Paci::new(paci::env::Environment::default()), Arc::new(Queue::default()));
+//! #     named(&paci, &queue);
+//! #     paci.start().await?;
+//! #     changed(&paci, &queue)?;
+//! #     collect(&paci).await;
 //! #     Ok(())
 //! # }
 //! ```

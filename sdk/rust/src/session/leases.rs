@@ -195,3 +195,48 @@ async fn ask(agent: &mut Agent, request: &AskRequest) -> Result<AskResponse, Cal
     let body = agent.call(&Route::Ask, request.write(), Duration::ZERO).await?.unwrap_or_default();
     AskResponse::read(&body).map_err(|error| CallError::Refused(error.into()))
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    /// Counts calls, and takes each.
+    async fn take_all(listener: UnixListener, calls: Arc<AtomicU32>) {
+        let (mut stream, _) = listener.accept().await.expect("the socket is there");
+        let mut buffer = vec![0; 4_096];
+        while stream.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {
+            calls.fetch_add(1, Ordering::SeqCst);
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+            if stream.write_all(answer).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_value_that_the_program_has_not_said_for_a_minute_is_renewed_no_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("paci.sock");
+        let calls = Arc::new(AtomicU32::new(0));
+        let listener = UnixListener::bind(&path).expect("a socket");
+        tokio::spawn(take_all(listener, calls.clone()));
+        let (mut agent, mut pace) = (Agent::new(path), Pace::default());
+        let report = Report { valid_for_ms: 3_000, ..Report::default() };
+        let now = Instant::now();
+        let at = |ago: Duration| now.checked_sub(ago).map(|at| Reported { report: report.clone(), at });
+        pace.tell(&mut agent, at(Duration::ZERO)).await;
+        assert!(pace.due.is_some_and(|due| due <= now + Duration::from_secs(30)), "{pace:?}");
+        pace.tell(&mut agent, at(STANDS - Duration::from_millis(900))).await;
+        assert_eq!((pace.due, calls.load(Ordering::SeqCst)), (None, 2), "the next would be too late");
+        pace.tell(&mut agent, at(STANDS)).await;
+        assert_eq!((pace.due, calls.load(Ordering::SeqCst)), (None, 2));
+        // Said anew, it stands anew.
+        pace.changed();
+        pace.tell(&mut agent, at(Duration::ZERO)).await;
+        assert!(pace.due.is_some());
+    }
+}
