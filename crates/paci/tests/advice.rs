@@ -10,8 +10,10 @@ use paci::finding::{Finding, RemovalQuote};
 use paci::names::AnswerCode;
 use paci::report::Report;
 use paci::size::{Resize, Size};
+use paci::state::StateChange;
 use paci::upcall::Upcall;
 use paci::wire::{Message, ReadError};
+use proptest::prelude::*;
 
 /// What a body is refused with.
 fn refused<T: Message>(body: &str) -> ErrorBody {
@@ -149,4 +151,61 @@ fn an_upcall_for_another_size_names_one() {
     }
     let dry = br#"{"operation":1,"attempt":1,"dryRun":true,"resize":{"memoryKib":65536}}"#;
     assert!(Upcall::read(dry).unwrap().dry_run);
+}
+
+/// A body that looks like one of ours: fields that there are, with values that there are not.
+fn body() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        any::<u64>().prop_map(|number| number.to_string()),
+        any::<i32>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_map(|number| number.to_string()),
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("{}".to_owned()),
+        Just("[{\"name\":\"a\",\"valueMilli\":1}]".to_owned()),
+        "[a-z \u{1b}]{0,90}".prop_map(|text| format!("{text:?}")),
+    ];
+    const FIELDS: &[&str] = &[
+        "validForMs",
+        "workUnit",
+        "capacityMilliPerS",
+        "concurrency",
+        "queued",
+        "backlogMs",
+        "tightest",
+        "metrics",
+        "id",
+        "beginsInMs",
+        "lastsMs",
+        "demandMilliPerS",
+        "confidencePermille",
+        "reason",
+        "moveMe",
+        "replicas",
+        "size",
+    ];
+    let field = (prop::sample::select(FIELDS), value).prop_map(|(name, value)| format!("\"{name}\":{value}"));
+    prop::collection::vec(field, 0..6).prop_map(|fields| format!("{{{}}}", fields.join(",")))
+}
+
+/// What is taken is within its bounds, and comes back as it was.
+fn taken_or_refused<T: Message + PartialEq + std::fmt::Debug>(body: &[u8]) {
+    if let Ok(message) = T::read(body) {
+        assert_eq!(message.validate(), Ok(()));
+        assert_eq!(T::read(&message.write()).ok().as_ref(), Some(&message));
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_sent_is_taken_whole_or_refused(body in body(), noise in any::<Vec<u8>>()) {
+        for body in [body.as_bytes(), &noise] {
+            taken_or_refused::<Report>(body);
+            taken_or_refused::<AnnounceRequest>(body);
+            taken_or_refused::<AskRequest>(body);
+            taken_or_refused::<StateChange>(body);
+            taken_or_refused::<Answer>(body);
+            taken_or_refused::<Upcall>(body);
+        }
+    }
 }

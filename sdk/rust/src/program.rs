@@ -38,6 +38,8 @@ use tokio::time::Instant;
 const REPORT_MS: u32 = 3_000;
 /// The agent's word is waited for at most so long.
 const ANSWER: Duration = Duration::from_secs(10);
+/// A pause that begins at once is put off for at most so long by telling of it.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// The program's end of the contract: its gate, its containers, its session with the cloud. Cheap to clone.
 ///
@@ -343,8 +345,11 @@ impl Paci {
     }
 
     /// Tells the cloud whether the program wants requests, and why. The last state counts; it is told again whenever the
-    /// agent has restarted.
+    /// agent has restarted. What has a time beside it is not said here: see [`Paci::pausing`] and [`Paci::cold`].
     pub fn set_state(&self, state: State, message: &str) {
+        if matches!(state, State::Pausing | State::Cold) {
+            return tracing::warn!(%state, "this state has a time, which is missing: nothing is told");
+        }
         let message: String = message.chars().filter(|char| !char.is_control()).take(50).collect();
         self.say_state(StateChange { state, message, ..StateChange::default() });
     }
@@ -363,11 +368,12 @@ impl Paci {
     }
 
     /// Tells the cloud that the program will answer nothing for a while, before it begins: at most a minute ahead, for at
-    /// most a minute, and at least a millisecond of each is told. Returns when the agent knows it. It is over with its time;
-    /// [`Paci::ready`] ends it earlier. A pause needs nobody's leave: a program that must pause does so also if this fails.
+    /// most a minute. Returns when the agent knows it, and at the latest when it begins, but for a moment. It is over with
+    /// its time; [`Paci::ready`] ends it earlier. A pause needs nobody's leave: a program that must pause does so also if
+    /// this fails.
     ///
     /// # Errors
-    /// The agent cannot be reached, or refuses.
+    /// The agent cannot be reached in time, or refuses. Once it can be reached it is told what is left of the pause.
     pub async fn pausing(&self, begins_in: Duration, lasts: Duration) -> Result<(), CallError> {
         if self.inner.endpoint.is_none() {
             return Ok(());
@@ -379,7 +385,7 @@ impl Paci {
         let mut answered = None;
         self.inner.readiness.send_modify(|said| answered = Some(said.pausing(begins_in, lasts)));
         let Some(answered) = answered else { return Ok(()) };
-        self.answer(answered).await
+        answer(answered, begins_in.max(MOMENT)).await
     }
 
     /// Tells the cloud how much the program can do and has to do: at once, and again before its lease ends while the value
@@ -413,9 +419,9 @@ impl Paci {
         if self.inner.endpoint.is_none() {
             return Ok(AnnounceResponse { stands: !request.revokes(), message: String::new() });
         }
-        let (answer, answered) = oneshot::channel();
-        self.word(Word::Announce(request, answer)).await?;
-        self.answer(answered).await
+        let (said, answered) = oneshot::channel();
+        self.word(Word::Announce(request, said)).await?;
+        answer(answered, ANSWER).await
     }
 
     /// Asks for something to be done with the program itself: to be moved, another size, other instances beside it, to be
@@ -429,28 +435,23 @@ impl Paci {
         if self.inner.endpoint.is_none() {
             return Ok(AskResponse { granted_valid_for_ms: request.valid_for_ms, message: String::new() });
         }
-        let (answer, answered) = oneshot::channel();
-        self.word(Word::Ask(request, answer)).await?;
-        self.answer(answered).await
+        let (said, answered) = oneshot::channel();
+        self.word(Word::Ask(request, said)).await?;
+        answer(answered, ANSWER).await
     }
 
     async fn word(&self, word: Word) -> Result<(), CallError> {
         self.is_started()?;
-        self.inner.words.send(word).await.map_err(unreachable)
+        tokio::time::timeout(ANSWER, self.inner.words.send(word))
+            .await
+            .map_err(unreachable)?
+            .map_err(unreachable)
     }
 
     /// Words that nobody takes would be waited for without end.
     fn is_started(&self) -> Result<(), CallError> {
         let is_started = self.inner.started.load(Ordering::Acquire);
         is_started.then_some(()).ok_or_else(|| unreachable("the session has not started"))
-    }
-
-    async fn answer<T>(&self, answered: oneshot::Receiver<Result<T, CallError>>) -> Result<T, CallError> {
-        match tokio::time::timeout(ANSWER, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(unreachable("something newer was said, or the session has ended")),
-            Err(late) => Err(unreachable(late)),
-        }
     }
 
     /// Guards that are held now: requests that are being answered.
@@ -536,6 +537,18 @@ impl Settings {
             (names::RESIZE_MEMORY, self.hooks.resize.is_some()),
         ];
         claims.iter().filter(|(_, claimed)| *claimed).map(|(name, _)| (*name).to_owned()).collect()
+    }
+}
+
+/// The agent's word, which is waited for at most so long.
+async fn answer<T>(
+    answered: oneshot::Receiver<Result<T, CallError>>,
+    longest: Duration,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(longest, answered).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(unreachable("something newer was said, or the session has ended")),
+        Err(late) => Err(unreachable(late)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The mutants, by who makes the mistake.
 
+mod advice;
 mod agents;
 mod application;
 mod coordinator;
@@ -25,6 +26,7 @@ pub(super) fn all() -> Vec<Mutant> {
         application::LIST,
         sdk::LIST,
         shells::LIST,
+        advice::LIST,
     ];
     lists.into_iter().flatten().copied().collect()
 }

@@ -68,6 +68,11 @@ pub(super) async fn tell(path: PathBuf, sources: Sources, mut greetings: watch::
     let mut agent = Agent::new(path);
     let mut standing = Standing::default();
     let mut pace = Pace::default();
+    // Before the first Hello nothing of it is taken.
+    if greetings.changed().await.is_err() {
+        return;
+    }
+    pace.due = Some(Instant::now());
     loop {
         let due = pace.due;
         tokio::select! {

@@ -47,7 +47,7 @@ pub(super) async fn poll(
                         tokio::time::sleep(backoff.next()).await;
                         Then::Hello
                     } else {
-                        greeted.send_modify(|count| *count = count.wrapping_add(1));
+                        greeted.send_modify(|count| *count = count.saturating_add(1));
                         Then::Next
                     }
                 }

@@ -126,7 +126,8 @@ pub(super) async fn tell(
             }
         }
         told = Some((said.at, greeting));
-        if let Some(pause) = &said.pause {
+        // Before the first Hello no pause is taken: it is told after it.
+        if let Some(pause) = said.pause.as_ref().filter(|_| greeting > 0) {
             let call = match pause.now() {
                 Some(change) => agent.call(&Route::SetState, change.write(), Duration::ZERO).await.map(drop),
                 None => Ok(()),

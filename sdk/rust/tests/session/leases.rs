@@ -83,13 +83,7 @@ async fn a_pause_is_known_to_the_agent_when_the_call_returns_and_ready_ends_it()
     let paci = started(&agent, |_| {}).await;
     paci.ready();
     assert_eq!(agent.state().await, State::Ready);
-    // The first may come before the Hello.
-    let until_taken = async {
-        while paci.pausing(Duration::from_secs(30), Duration::from_millis(200)).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    until_taken.await;
+    paci.pausing(Duration::from_secs(30), Duration::from_millis(200)).await.unwrap();
     let pause = agent.said_when(|said| change(said).filter(|said| said.state == State::Pausing)).await;
     assert_eq!(pause.for_ms, 200);
     assert!((1..=30_000).contains(&pause.in_ms), "{pause:?}");
@@ -102,6 +96,17 @@ async fn a_pause_is_known_to_the_agent_when_the_call_returns_and_ready_ends_it()
     assert_eq!(agent.state().await, State::Ready);
     paci.set_state(State::Draining, "enough");
     assert_eq!(agent.state().await, State::Draining, "it does not pause any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_must_pause_is_not_kept_from_it_by_an_agent_that_is_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let endpoint = Some(paci::env::Endpoint::in_directory(directory.path()));
+    let paci = Paci::new(paci::env::Environment { endpoint, ..paci::env::Environment::default() });
+    paci.stateless().start().await.unwrap();
+    paci.set_state(State::Pausing, "without a time it is none");
+    let told = paci.pausing(Duration::ZERO, Duration::from_millis(5)).await;
+    assert!(matches!(told, Err(CallError::Unreachable(_))), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,9 +142,7 @@ async fn announcements_and_asks_are_told_to_a_new_agent_until_they_are_over_or_t
     };
     let stands =
         |said: Result<paracloud_sdk::words::AnnounceResponse, CallError>| said.is_ok_and(|it| it.stands);
-    while !stands(paci.announce(sale("kept", 60_000)).await) {
-        tokio::task::yield_now().await;
-    }
+    assert!(stands(paci.announce(sale("kept", 60_000)).await), "also before the first Hello");
     assert!(stands(paci.announce(sale("revoked", 60_000)).await));
     assert!(!paci.announce(sale("revoked", 0)).await.unwrap().stands);
     let ask =
