@@ -39,29 +39,52 @@ struct Inner {
 }
 
 /// What came of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
     parts: Vec<Bytes>,
     trailers: Option<HeaderMap>,
-    /// `None` once there was too much.
-    room: Option<Taken>,
+    /// All that came is here. Otherwise only what was not passed on yet: there is one attempt, or there was.
+    is_whole: bool,
+    room: Taken,
     bytes_max: usize,
+    /// Why no more comes.
+    broken: Option<BodyError>,
 }
 
 impl Kept {
     fn add(&mut self, part: &Bytes) {
-        let Some(room) = &mut self.room else { return };
-        let bytes = room.bytes() + part.len() + PART_COST_BYTES;
-        if bytes <= self.bytes_max && room.resize(bytes) {
-            self.parts.push(part.clone());
-        } else {
-            self.parts = Vec::new();
-            self.room = None;
+        if !self.is_whole {
+            return;
         }
+        let bytes = self.room.bytes() + part.len() + PART_COST_BYTES;
+        self.is_whole = bytes <= self.bytes_max && self.room.resize(bytes);
+        self.parts.push(part.clone());
+    }
+
+    /// The part with this number, unless it comes only now. What is passed on once is not kept.
+    fn part(&mut self, number: &mut usize) -> Option<Bytes> {
+        let part = self.parts.get_mut(*number);
+        if part.is_some() {
+            *number += 1;
+        }
+        if self.is_whole {
+            return part.cloned();
+        }
+        let part = part.map(std::mem::take);
+        if part.is_none() {
+            (self.parts, *number) = (Vec::new(), 0);
+            self.room.resize(0);
+        }
+        part
     }
 }
 
 impl Inner {
+    /// Whether there may be another attempt: the first one takes what is there, however much it is.
+    fn is_kept(&self) -> bool {
+        self.kept.is_whole || self.attempt == 0
+    }
+
     /// The next part that comes, which is kept.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
@@ -82,7 +105,7 @@ impl Inner {
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
-                self.kept.room = None;
+                self.kept.is_whole = false;
                 Some(Err(error.into()))
             }
         })
@@ -96,7 +119,7 @@ fn locked(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
 impl Again {
     /// Nothing is read yet. `bytes_max`: the most that is kept, with what each part costs.
     pub(crate) fn new(incoming: Incoming, room: Taken, bytes_max: usize) -> Self {
-        let kept = Kept { room: Some(room), bytes_max, ..Kept::default() };
+        let kept = Kept { parts: Vec::new(), trailers: None, is_whole: true, room, bytes_max, broken: None };
         Self(Arc::new(Mutex::new(Inner { incoming, kept, ended: false, attempt: 0 })))
     }
 
@@ -108,17 +131,19 @@ impl Again {
             }
             std::future::poll_fn(|cx| {
                 let mut inner = locked(&self.0);
-                while !inner.ended && inner.kept.room.is_some() {
-                    // What is wrong with it is said to who passes it on.
-                    if inner.poll_next(cx).is_pending() {
-                        break;
+                while !inner.ended && inner.kept.is_whole {
+                    match inner.poll_next(cx) {
+                        Poll::Pending => break,
+                        // It is said to who passes it on.
+                        Poll::Ready(Some(Err(error))) => inner.kept.broken = Some(error),
+                        Poll::Ready(None | Some(Ok(_))) => {}
                     }
                 }
                 Poll::Ready(())
             })
             .await;
             let inner = locked(&self.0);
-            if inner.ended || inner.kept.room.is_none() {
+            if inner.ended || !inner.kept.is_whole {
                 break;
             }
         }
@@ -128,10 +153,12 @@ impl Again {
     /// All of it, if all is here and has no trailers.
     pub(crate) fn whole(&self) -> Option<Bytes> {
         let mut inner = locked(&self.0);
-        if !inner.ended || inner.kept.trailers.is_some() {
+        if !inner.ended || !inner.kept.is_whole || inner.kept.trailers.is_some() {
             return None;
         }
-        let room = inner.kept.room.take()?;
+        inner.kept.is_whole = false;
+        let nothing = inner.kept.room.none();
+        let room = std::mem::replace(&mut inner.kept.room, nothing);
         let mut parts = std::mem::take(&mut inner.kept.parts);
         let bytes = if parts.len() <= 1 {
             parts.pop().unwrap_or_default()
@@ -146,14 +173,16 @@ impl Again {
     /// Passes it on from its beginning; `None` if that is not here any more.
     pub(crate) fn begin(&self) -> Option<Attempt> {
         let mut inner = locked(&self.0);
-        inner.kept.room.as_ref()?;
+        if !inner.is_kept() {
+            return None;
+        }
         inner.attempt += 1;
         Some(Attempt { body: Arc::clone(&self.0), number: inner.attempt, parts: 0, is_over: false })
     }
 
     /// Whether all that came is still here.
     pub(crate) fn is_kept(&self) -> bool {
-        locked(&self.0).kept.room.is_some()
+        locked(&self.0).is_kept()
     }
 }
 
@@ -163,13 +192,15 @@ impl Attempt {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut inner = locked(&self.body);
+        let inner = &mut *locked(&self.body);
         if inner.attempt != self.number {
             return Poll::Ready(Some(Err(BodyError::Over)));
         }
-        if let Some(part) = inner.kept.parts.get(self.parts) {
-            self.parts += 1;
-            return Poll::Ready(Some(Ok(Frame::data(part.clone()))));
+        if let Some(part) = inner.kept.part(&mut self.parts) {
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
+        if let Some(broken) = inner.kept.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
         }
         if !inner.ended {
             let frame = ready!(inner.poll_next(cx));

@@ -42,6 +42,11 @@ impl Room {
 }
 
 impl Taken {
+    /// Nothing yet, of the same room.
+    pub(crate) fn none(&self) -> Self {
+        self.room.none()
+    }
+
     /// How much it is.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

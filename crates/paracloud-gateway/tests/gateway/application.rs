@@ -4,10 +4,10 @@ use crate::world::{route, soon};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use paracloud_core::migration::gateway::Route;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -41,10 +41,20 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     count: watch::Sender<usize>,
     refused: watch::Sender<usize>,
+    connections: watch::Sender<usize>,
 }
 
 impl Application {
     pub(crate) async fn new(start: u64) -> Self {
+        Self::speaking(start, false).await
+    }
+
+    /// One that speaks HTTP/2.
+    pub(crate) async fn two(start: u64) -> Self {
+        Self::speaking(start, true).await
+    }
+
+    async fn speaking(start: u64, is_two: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let route = route(start, address);
@@ -56,8 +66,9 @@ impl Application {
             seen: Mutex::new(Vec::new()),
             count: watch::Sender::new(0),
             refused: watch::Sender::new(0),
+            connections: watch::Sender::new(0),
         });
-        let task = tokio::spawn(serve(listener, Arc::clone(&state)));
+        let task = tokio::spawn(serve(listener, Arc::clone(&state), is_two));
         Self { route, state, task }
     }
 
@@ -87,6 +98,11 @@ impl Application {
         soon("a refusal", refused.wait_for(|refused| *refused >= count)).await.unwrap();
     }
 
+    /// How many connections it has accepted.
+    pub(crate) fn connections(&self) -> usize {
+        *self.state.connections.borrow()
+    }
+
     /// Ends it: nobody listens there any more.
     pub(crate) async fn end(mut self) {
         self.task.abort();
@@ -105,14 +121,24 @@ impl Drop for Application {
     }
 }
 
-async fn serve(listener: TcpListener, state: Arc<State>) {
+async fn serve(listener: TcpListener, state: Arc<State>, is_two: bool) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let state = Arc::clone(&state);
+        state.connections.send_modify(|connections| *connections += 1);
         connections.spawn(async move {
-            let service = service_fn(|request| answer(request, &state));
-            let _ = Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let stream = TokioIo::new(stream);
+            if is_two {
+                let service = service_fn(move |request| {
+                    let state = Arc::clone(&state);
+                    async move { answer(request, &state).await }
+                });
+                let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await;
+            } else {
+                let service = service_fn(|request| answer(request, &state));
+                let _ = http1::Builder::new().serve_connection(stream, service).await;
+            }
         });
     }
 }

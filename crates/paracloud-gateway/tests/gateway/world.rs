@@ -5,7 +5,7 @@ use paracloud_core::migration::gateway::{Route, Table};
 use paracloud_core::migration::message::{FromGateway, ToGateway};
 use paracloud_core::register::RecordOrder;
 use paracloud_gateway::{GatewayError, ParkedLine, Terms, run_until};
-use paracloud_substrate::config::{App, Cloud, Node, Parking};
+use paracloud_substrate::config::{App, Cloud, Node, Parking, Protocol};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{Reader, Writer, halves};
 use paracloud_substrate::message::{Caller, FromGatewayLine, ToGatewayLine};
@@ -181,10 +181,22 @@ impl World {
 
     /// As [`World::new`], with bounds that no manifest sets.
     pub(crate) async fn on(parking: Parking, terms: Terms) -> (Self, Controller) {
+        Self::speaking(Protocol::Http1, parking, terms).await
+    }
+
+    /// Of an application that speaks HTTP/2.
+    pub(crate) async fn two() -> (Self, Controller) {
+        Self::speaking(Protocol::H2, Parking::default(), Terms::default()).await
+    }
+
+    /// Of an application that speaks this.
+    pub(crate) async fn speaking(protocol: Protocol, parking: Parking, terms: Terms) -> (Self, Controller) {
         let directory = private_directory();
         let layout = Layout::new(directory.path()).unwrap();
         let address = free_address();
-        cloud(address, parking).save(&layout.cloud()).unwrap();
+        let mut cloud = cloud(address, parking);
+        cloud.apps[0].protocol = protocol;
+        cloud.save(&layout.cloud()).unwrap();
         let socket = UnixListener::bind(layout.controller_socket()).unwrap();
         let (tell, told) = oneshot::channel();
         let terms = Terms { deaf: Some(directory.path().join("deaf")), ..terms };
