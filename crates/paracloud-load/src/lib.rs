@@ -23,6 +23,7 @@ pub mod driver;
 mod falsify;
 mod get;
 pub mod ledger;
+pub mod look;
 mod loss;
 pub mod meter;
 mod pool;
