@@ -116,6 +116,7 @@ impl Rig {
             | Reply::Outcome(_)
             | Reply::Previewed { .. }
             | Reply::Begun(_)
+            | Reply::Scaled(_)
             | Reply::Done
             | Reply::Refused(_) => None,
         })

@@ -261,11 +261,12 @@ pub(crate) fn scan(directory: &Path) -> Result<Vec<(ProcessDirectory, Spec)>, Ag
     Ok(found)
 }
 
-/// Makes the directory of a process, with its specification.
+/// Makes the directory of a process of an instance of `app`, with its specification.
 pub(crate) fn make(
     layout: &Layout,
     node: &Node,
     app: &App,
+    instance: &str,
     start: StartId,
 ) -> io::Result<(ProcessDirectory, Spec)> {
     let address = SocketAddr::new(node.host, next_port(&layout.node(node.id).join("port"), node.host)?);
@@ -277,11 +278,11 @@ pub(crate) fn make(
     env.insert(paci::env::PORT.to_owned(), address.port().to_string());
     env.insert(paci::env::ENDPOINT.to_owned(), endpoint.to_string());
     env.insert(paci::env::APP.to_owned(), app.name.clone());
-    env.insert(paci::env::INSTANCE.to_owned(), app.name.clone());
+    env.insert(paci::env::INSTANCE.to_owned(), instance.to_owned());
     let spec = Spec {
         start,
         app: app.name.clone(),
-        instance: app.name.clone(),
+        instance: instance.to_owned(),
         node: node.name.clone(),
         command: app.command.iter().map(filled).collect(),
         env,

@@ -1,17 +1,19 @@
 //! What the parts of the controller share. Everything in it is bounded by the configuration or by a named bound.
 
 use crate::crashes::Crashes;
+use crate::fleet::{Fleet, Full, Places};
 use crate::instance::Told;
 use crate::journal::{self, Heard, now_unix_ms};
-use crate::peers::Peers;
+use crate::peers::{Peer, Peers};
 use crate::refusals::Refusals;
 use crate::register::Register;
+use crate::scales::Scales;
 use crate::words::Words;
 use paci::answer::Answer;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::Record;
-use paracloud_substrate::config::Cloud;
+use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::message::{HeldOp, Hold, Note, Preview, Unasked, Unready};
 use paracloud_substrate::person::{HeldOff, Outcome, Refusal, Unanswered, What, delivery};
@@ -19,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot};
 
 /// How long a status waits for instances that are busy, in milliseconds; then it says what was last known.
 const STATUS_MS_MAX: u64 = 250;
@@ -33,13 +35,15 @@ pub(crate) struct Control {
     pub(crate) cloud: Arc<Cloud>,
     pub(crate) register: Register,
     pub(crate) heard: broadcast::Sender<Heard>,
-    pub(crate) inboxes: BTreeMap<String, mpsc::Sender<Told>>,
+    pub(crate) fleet: Fleet,
     pub(crate) peers: Peers,
     pub(crate) views: Views,
     /// What a move would cost.
     pub(crate) questions: Questions<Preview>,
     /// Everything else that is asked under the number ahead.
     pub(crate) asked: Questions<Answer>,
+    /// What people want of numbers of instances.
+    pub(crate) scales: Scales,
     refusals: Mutex<Refusals>,
     lost: Mutex<BTreeSet<NodeId>>,
     words: Mutex<Words>,
@@ -52,18 +56,19 @@ impl Control {
         cloud: &Arc<Cloud>,
         register: Register,
         heard: broadcast::Sender<Heard>,
-        inboxes: BTreeMap<String, mpsc::Sender<Told>>,
+        fleet: Fleet,
     ) -> Self {
         Self {
             layout: layout.clone(),
             cloud: Arc::clone(cloud),
             register,
             heard,
-            inboxes,
+            fleet,
             peers: Peers::default(),
             views: Views::default(),
             questions: Questions::default(),
             asked: Questions::default(),
+            scales: Scales::load(layout),
             refusals: Mutex::default(),
             lost: Mutex::default(),
             words: Mutex::default(),
@@ -73,7 +78,7 @@ impl Control {
 
     /// Tells an instance; waits while its inbox is full.
     pub(crate) async fn tell(&self, instance: &str, told: Told) {
-        match self.inboxes.get(instance) {
+        match self.fleet.inbox(instance) {
             Some(inbox) => drop(inbox.send(told).await),
             None => tracing::debug!(instance, "a word about an instance that is not configured"),
         }
@@ -82,7 +87,7 @@ impl Control {
     /// Returns when these instances show themselves as they are after all that was heard before, or have no time to.
     pub(crate) async fn shown(&self, instances: impl Iterator<Item = &str>) {
         let shown = async {
-            for inbox in instances.filter_map(|instance| self.inboxes.get(instance)) {
+            for inbox in instances.filter_map(|instance| self.fleet.inbox(instance)) {
                 let (sender, receiver) = oneshot::channel();
                 if inbox.send(Told::Show(sender)).await.is_ok() {
                     let _ = receiver.await;
@@ -94,7 +99,7 @@ impl Control {
 
     /// A process asks to be left alone, or does not any more.
     pub(crate) fn hold(&self, instance: &str, start: StartId, op: HeldOp, hold: Option<Hold>) {
-        if self.inboxes.contains_key(instance) {
+        if self.fleet.has(instance) {
             locked(&self.words).hold(instance, start, op, hold);
         }
     }
@@ -106,7 +111,7 @@ impl Control {
 
     /// A process is not ready, or is.
     pub(crate) fn unready(&self, instance: &str, start: StartId, unready: Option<Unready>) {
-        if self.inboxes.contains_key(instance) {
+        if self.fleet.has(instance) {
             locked(&self.words).unready(instance, start, unready);
         }
     }
@@ -183,6 +188,29 @@ impl Control {
     /// Nodes that a person declared lost to this controller.
     pub(crate) fn lost(&self) -> BTreeSet<NodeId> {
         locked(&self.lost).clone()
+    }
+
+    /// A node said what it knows, or was given up: an app that has never run may be started now.
+    pub(crate) fn found(&self) {
+        self.fleet.found(&self.cloud, &self.lost(), &self.owners());
+    }
+
+    /// Adds an instance to an app, and says its name and its node. It is started as soon as it is known that nobody knows of
+    /// it: every node was heard, or declared lost.
+    pub(crate) fn start_instance(&self, app: &App) -> Result<(String, NodeId), Full> {
+        self.fleet.add(app, &self.nodes_there(), &self.owners())
+    }
+
+    /// Nodes whose agents are connected.
+    pub(crate) fn nodes_there(&self) -> Vec<NodeId> {
+        let nodes = self.cloud.nodes.iter().map(|node| node.id);
+        nodes.filter(|node| self.peers.is_there(Peer::Agent(*node))).collect()
+    }
+
+    /// On which node the owner of each instance is.
+    pub(crate) fn owners(&self) -> Places {
+        let views = self.views.all().into_iter();
+        views.filter_map(|(name, view)| Some((name, view.record?.owner.node))).collect()
     }
 
     /// A node's name.

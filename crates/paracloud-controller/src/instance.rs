@@ -124,6 +124,7 @@ enum Swapping {
 #[derive(Debug)]
 pub(crate) struct Instance {
     control: Arc<Control>,
+    /// Its app, under the instance's own name, and with the node on which it is started first.
     app: App,
     machine: Traced<Coordinator>,
     /// Counts machines of this instance, for the names of their logs.
@@ -154,7 +155,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// The instance of `app`, with the record that the register holds of it. `life` counts this controller's lives.
+    /// The instance that is called as `app` is, with the record that the register holds of it. `life` counts this controller's lives.
     pub(crate) fn new(
         control: Arc<Control>,
         app: App,

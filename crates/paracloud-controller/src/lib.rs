@@ -15,16 +15,18 @@
 //! | `register` | the one thread that may wait for the disk |
 //! | `instance` | one coordinator and its record; its effects, in order |
 //! | `recovery` | what a controller without a record may believe (rule 7) |
+//! | `fleet` | which instances there are |
 //! | `operations` | an operation from its command to its outcome, for people |
 //! | `journal`, `refusals` | what is written of it, and of what was not begun, and its bounds |
 //! | `server`, `peers` | links of agents and gateways |
-//! | `person`, `moves` | what people ask for |
+//! | `person`, `moves`, `scales` | what people ask for |
 //!
 //! A controller that loses its disk ends this life and begins another: it drops the store, opens it again and reads.
 //! Everybody's links break and are dialled again, as after a crash; there is no second way to recover.
 
 mod control;
 mod crashes;
+mod fleet;
 mod instance;
 mod journal;
 mod moves;
@@ -34,6 +36,7 @@ mod person;
 mod recovery;
 mod refusals;
 mod register;
+mod scales;
 mod server;
 pub mod store;
 mod words;
@@ -42,12 +45,12 @@ pub use instance::AWAY_MS;
 pub use register::Ledger;
 
 use control::Control;
+use fleet::{Birth, Fleet};
 use instance::Instance;
-use paracloud_substrate::config::{Cloud, ConfigError};
+use paracloud_substrate::config::{App, Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::Ends;
 use paracloud_substrate::private::{self, NotPrivate};
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,8 +64,6 @@ pub const REOPEN_MAX: u32 = 8;
 pub const REOPEN_MS: u64 = 100;
 /// A controller that went on for so long without losing its store counts its failures from zero, in milliseconds.
 pub const SOUND_MS: u128 = 60_000;
-/// Inputs waiting for one instance; who has one more waits.
-pub const INBOX_MAX: usize = 1024;
 
 /// Why the controller ended.
 #[derive(Debug, thiserror::Error)]
@@ -186,36 +187,34 @@ where
     let mut instances = JoinSet::new();
     let mut links = JoinSet::new();
     let ended = {
-        let (inboxes, receivers): (BTreeMap<_, _>, Vec<_>) = cloud
-            .apps
-            .iter()
-            .map(|app| {
-                let (sender, receiver) = tokio::sync::mpsc::channel(INBOX_MAX);
-                ((app.name.clone(), sender), (app.clone(), receiver))
-            })
-            .unzip();
-        let control = Arc::new(Control::new(layout, cloud, disk.register(), disk.heard(), inboxes));
+        let (fleet, mut births) = Fleet::new(cloud, found.records.keys());
+        let control = Arc::new(Control::new(layout, cloud, disk.register(), disk.heard(), fleet));
         for (name, record) in &found.records {
-            if cloud.app(name).is_none() {
+            if cloud.app_of(name).is_none() {
                 control.views.show_unconfigured(name, record);
             }
         }
         let listener = server::listen(layout)?;
-        for (app, inbox) in receivers {
-            let record = found.records.get(&app.name).cloned();
-            let history = found.histories.get(&app.name).cloned().unwrap_or_default();
-            let instance = Instance::new(Arc::clone(&control), app, record, history, life);
-            instances.spawn(Box::pin(instance.run(inbox)));
-        }
-        tokio::select! {
-            () = end => Ok(()),
-            () = server::accept(&control, listener, &mut links) => Ok(()),
-            fault = disk.ended() => Err(ControllerError::Disk(fault)),
-            name = broken(&mut instances) => match disk.fault().await {
-                // Whoever waits for a store that has failed ends first.
-                Some(fault) => Err(ControllerError::Disk(fault)),
-                None => Err(ControllerError::Broken { part: name }),
-            },
+        let mut end = std::pin::pin!(end);
+        let mut accepting = std::pin::pin!(server::accept(&control, listener, &mut links));
+        loop {
+            tokio::select! {
+                () = &mut end => break Ok(()),
+                () = &mut accepting => break Ok(()),
+                fault = disk.ended() => break Err(ControllerError::Disk(fault)),
+                Some(Birth { name, app, node, inbox }) = births.recv() => {
+                    let record = found.records.get(&name).cloned();
+                    let history = found.histories.get(&name).cloned().unwrap_or_default();
+                    let app = App { name, node, ..app };
+                    let instance = Instance::new(Arc::clone(&control), app, record, history, life);
+                    instances.spawn(Box::pin(instance.run(inbox)));
+                }
+                name = broken(&mut instances) => break match disk.fault().await {
+                    // Whoever waits for a store that has failed ends first.
+                    Some(fault) => Err(ControllerError::Disk(fault)),
+                    None => Err(ControllerError::Broken { part: name }),
+                },
+            }
         }
     };
     links.shutdown().await;

@@ -43,7 +43,7 @@ pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<Operatio
     let mut got = Got::default();
     let begun = Box::pin(try_begin(control, wanted, &mut got)).await;
     if let Err(refused) = &begun
-        && control.inboxes.contains_key(&wanted.instance)
+        && control.fleet.has(&wanted.instance)
     {
         control.keep_refusal(&wanted.instance, &refusal(wanted, refused, got)).await;
     }
@@ -67,19 +67,20 @@ async fn try_begin(control: &Control, wanted: &Wanted, got: &mut Got) -> Result<
         return Err(unreachable(control, to));
     }
     got.asked = Some(record.owner);
-    let preview = ask(control, app, record, from).await?;
+    let name = &wanted.instance;
+    let preview = ask(control, name, app, record, from).await?;
     if let Some(Offer::Hold { remaining_ms }) = preview.offer {
         got.held = Some((remaining_ms, said(&preview.reason).to_owned()));
     }
-    let mode = choose(app, &preview, wanted.accept_loss)?;
+    let mode = choose(name, app, &preview, wanted.accept_loss)?;
     command(control, &wanted.instance, Command::Move { to, mode }, wanted.accept_loss).await
 }
 
 /// Says what a move would be.
 pub(crate) async fn preview(control: &Control, instance: &str, to: Option<NodeId>) -> Result<Reply, Refused> {
     let Asked { app, record, from, to } = Box::pin(place(control, instance, to)).await?;
-    let preview = ask(control, app, record, from).await?;
-    let (mode, mut obstacle) = match choose(app, &preview, false) {
+    let preview = ask(control, instance, app, record, from).await?;
+    let (mode, mut obstacle) = match choose(instance, app, &preview, false) {
         Ok(mode) => (Some(mode), None),
         Err(refused) => (None, Some(refused)),
     };
@@ -98,7 +99,9 @@ struct Asked<'a> {
 
 /// Where it is and where it is to go, if it can go at all.
 async fn place<'a>(control: &'a Control, instance: &str, to: Option<NodeId>) -> Result<Asked<'a>, Refused> {
-    let Some(app) = control.cloud.app(instance) else { return Err(unknown_instance(control, instance)) };
+    let Some(app) = control.cloud.app_of(instance).filter(|_| control.fleet.has(instance)) else {
+        return Err(unknown_instance(control, instance));
+    };
     if let Some(node) = to
         && control.cloud.node(node).is_none()
     {
@@ -125,7 +128,13 @@ async fn place<'a>(control: &'a Control, instance: &str, to: Option<NodeId>) -> 
 }
 
 /// Asks the application, through the agent of its node.
-async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Result<Preview, Refused> {
+async fn ask(
+    control: &Control,
+    name: &str,
+    app: &App,
+    record: Record,
+    from: NodeId,
+) -> Result<Preview, Refused> {
     if !control.peers.is_there(Peer::Agent(from)) {
         return Err(unreachable(control, from));
     }
@@ -134,23 +143,23 @@ async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Resu
         return Err(refused("busy", message, "ask again in a moment"));
     };
     // It asks under the number after the one that its record says; it may not have heard of the last outcome.
-    let (instance, operation) = (app.name.clone(), record.operation.clone());
+    let (instance, operation) = (name.to_owned(), record.operation.clone());
     let (message, terms) = (ToAgent::Own(record), Terms::default());
     let own = ToAgentLine::Machine { instance, message, operation, terms, reason: Reason::Unspecified };
     control.peers.say(Peer::Agent(from), Out::ToAgent(own));
-    let line = ToAgentLine::Preview { instance: app.name.clone(), question, reason: Reason::Person };
+    let line = ToAgentLine::Preview { instance: name.to_owned(), question, reason: Reason::Person };
     control.peers.say(Peer::Agent(from), Out::ToAgent(line));
     let bound_ms = u64::from(app.budgets.prepare_ms) + ANSWER_MARGIN_MS;
     match tokio::time::timeout(Duration::from_millis(bound_ms), answer).await {
         Ok(Ok(Ok(preview))) => Ok(preview),
-        Ok(Ok(Err(unasked))) => Err(not_asked(app, unasked)),
+        Ok(Ok(Err(unasked))) => Err(not_asked(name, app, unasked)),
         Ok(Err(_)) => Err(unreachable(control, from)),
         // It is the agent that is silent, and may not have asked.
         Err(_) if control.peers.silent_ms(Peer::Agent(from)) >= LATE_MS.min(bound_ms) => {
             Err(unreachable(control, from))
         }
         Err(_) => {
-            let message = format!("{} did not answer within {}", app.name, millis(bound_ms));
+            let message = format!("{name} did not answer within {}", millis(bound_ms));
             Err(refused(
                 "not_answered",
                 message,
@@ -161,8 +170,7 @@ async fn ask(control: &Control, app: &App, record: Record, from: NodeId) -> Resu
 }
 
 /// Why the application could not be asked, and whether that passes.
-fn not_asked(app: &App, unasked: Unasked) -> Refused {
-    let name = &app.name;
+fn not_asked(name: &str, app: &App, unasked: Unasked) -> Refused {
     let could_not = |why: String| format!("{name} could not be asked: {}", crate::journal::cut(why));
     match unasked {
         Unasked::Busy => {
@@ -209,10 +217,9 @@ fn unreachable(control: &Control, node: NodeId) -> Refused {
 /// The mode: by the application's own hand if it offers that; a restart only if there is nothing to lose, or with
 /// consent to losing it. What the manifest consents to once and for all is meant for programs that cannot hand over: of
 /// one that can, and does not want to now, a person decides with this very command.
-fn choose(app: &App, preview: &Preview, accept_loss: bool) -> Result<Mode, Refused> {
+fn choose(name: &str, app: &App, preview: &Preview, accept_loss: bool) -> Result<Mode, Refused> {
     let standing = app.accept_loss || app.is_stateless();
     let consent = accept_loss || (standing && !preview.hands_over);
-    let name = &app.name;
     let reason = crate::journal::cut(preview.reason.clone());
     match preview.offer {
         Some(Offer::Accept) => Ok(Mode::Handoff),
@@ -261,13 +268,13 @@ mod tests {
     #[test]
     fn an_application_that_offers_a_handoff_is_handed_over_whatever_was_consented_to() {
         let stateful = app(State::Stateful, true);
-        assert_eq!(choose(&stateful, &offers(Some(Offer::Accept)), true), Ok(Mode::Handoff));
+        assert_eq!(choose("web", &stateful, &offers(Some(Offer::Accept)), true), Ok(Mode::Handoff));
     }
 
     #[test]
     fn state_is_lost_only_with_consent() {
         let code = |state, manifest, person| {
-            choose(&app(state, manifest), &offers(None), person).map_err(|refused| refused.code)
+            choose("web", &app(state, manifest), &offers(None), person).map_err(|refused| refused.code)
         };
         assert_eq!(code(State::Stateful, false, false), Err("consent_needed".to_owned()));
         assert_eq!(code(State::Stateful, true, false), Ok(Mode::Restart));
@@ -280,10 +287,10 @@ mod tests {
         for offer in [Some(Offer::Refuse), None] {
             let preview = Preview { hands_over: true, ..offers(offer) };
             for app in [app(State::Stateful, true), app(State::None, false), app(State::None, true)] {
-                let refused = choose(&app, &preview, false).unwrap_err();
+                let refused = choose("web", &app, &preview, false).unwrap_err();
                 assert!(refused.message.contains("backup until noon"), "{}", refused.message);
                 assert!(refused.next.contains("--accept-loss") && !refused.next.contains("manifest"));
-                assert_eq!(choose(&app, &preview, true), Ok(Mode::Restart));
+                assert_eq!(choose("web", &app, &preview, true), Ok(Mode::Restart));
             }
         }
     }
@@ -292,7 +299,7 @@ mod tests {
     fn who_needs_a_consent_says_why_it_cannot_hand_over_in_its_own_words() {
         for why in ["it does not speak PaCI", "it does not claim the capability move.handoff"] {
             let preview = Preview { reason: why.to_owned(), ..offers(None) };
-            let refused = choose(&app(State::Stateful, false), &preview, false).unwrap_err();
+            let refused = choose("web", &app(State::Stateful, false), &preview, false).unwrap_err();
             assert!(refused.message.contains(why), "{}", refused.message);
             let others = refused.message.replace(why, "");
             assert!(!others.contains("PaCI"), "{}", refused.message);
@@ -302,23 +309,24 @@ mod tests {
     #[test]
     fn who_could_not_be_asked_is_named_once_and_what_passes_is_said_to() {
         let stateful = app(State::Stateful, false);
-        let busy = not_asked(&stateful, Unasked::Busy);
+        let busy = not_asked("web", &stateful, Unasked::Busy);
         assert_eq!((busy.code.as_str(), busy.message.matches("web").count()), ("busy", 1), "{busy:?}");
         assert!(busy.next.contains("paracloud cancel web"), "{busy:?}");
-        let soon = not_asked(&stateful, Unasked::Soon("it has not said Hello".to_owned()));
+        let soon = not_asked("web", &stateful, Unasked::Soon("it has not said Hello".to_owned()));
         assert_eq!(soon.message, "web could not be asked: it has not said Hello");
         assert_eq!(soon.next, "it passes within seconds: ask again in a moment");
         let ended = || Unasked::Ended("exited with status 3".to_owned());
-        let lost = not_asked(&stateful, ended()).message;
+        let lost = not_asked("web", &stateful, ended()).message;
         assert!(
             lost.ends_with("its process ended: exited with status 3; the state that only it held is lost")
         );
-        assert!(!not_asked(&app(State::None, false), ended()).message.contains("lost"));
+        assert!(!not_asked("web", &app(State::None, false), ended()).message.contains("lost"));
     }
 
     #[test]
     fn no_consent_overrules_a_hold() {
-        let held = choose(&app(State::None, true), &offers(Some(Offer::Hold { remaining_ms: 7_000 })), true);
+        let held =
+            choose("web", &app(State::None, true), &offers(Some(Offer::Hold { remaining_ms: 7_000 })), true);
         let refused = held.unwrap_err();
         assert_eq!(refused.code, "held");
         assert!(refused.message.contains("for 7.00 s: backup until noon"), "{}", refused.message);
@@ -326,7 +334,8 @@ mod tests {
 
     #[test]
     fn a_refusal_gives_its_reason_and_what_consent_would_do() {
-        let refused = choose(&app(State::Stateful, false), &offers(Some(Offer::Refuse)), false).unwrap_err();
+        let refused =
+            choose("web", &app(State::Stateful, false), &offers(Some(Offer::Refuse)), false).unwrap_err();
         assert_eq!(refused.code, "refused");
         assert!(refused.message.contains("backup until noon") && refused.next.contains("--accept-loss"));
     }

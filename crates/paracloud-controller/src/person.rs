@@ -5,6 +5,7 @@ use crate::instance::{Rejected, Told};
 use crate::journal::{Heard, now_unix_ms};
 use crate::moves;
 use crate::peers::Peer;
+use crate::scales;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::coordinator::{Command, Refused as Machine};
 use paracloud_substrate::figures::millis;
@@ -22,6 +23,9 @@ pub(crate) const PERSON_MS_MAX: u64 = 10_000;
 
 /// A cancel that was asked for so long before it could be taken has an entry of its own, in milliseconds.
 pub(crate) const LATE_MS: u64 = 1_000;
+
+/// So many instances are named where one is not known; of more only how many there are is said.
+const NAMED_MAX: usize = 32;
 
 /// Why nobody is told anything any more.
 #[derive(Debug)]
@@ -118,6 +122,13 @@ impl Person<'_> {
                 self.reply(&Reply::Done).await
             }
             Request::Events { from, follow } => Box::pin(self.events(from, follow)).await,
+            Request::Scale { app, to, hold_ms, dry_run } => {
+                let wanted = scales::Wanted { app: &app, to, hold_ms, dry_run };
+                match Box::pin(scales::scale(self.control, &wanted)).await {
+                    Ok(scaled) => self.reply(&Reply::Scaled(scaled)).await,
+                    Err(refused) => self.refuse(refused).await,
+                }
+            }
             Request::NodeLost { node, agreed } => self.node_lost(node, agreed).await,
         }
     }
@@ -162,9 +173,10 @@ impl Person<'_> {
             return self.refuse(refused("node_connected", message, next)).await;
         }
         tracing::warn!(%node, "a person gave this node up");
-        for instance in control.inboxes.keys() {
-            control.tell(instance, Told::NodeLost).await;
+        for instance in control.fleet.names() {
+            control.tell(&instance, Told::NodeLost).await;
         }
+        control.found();
         self.reply(&Reply::Done).await
     }
 
@@ -286,7 +298,7 @@ async fn late_cancel(
     done: &Result<OperationNumber, Refused>,
 ) {
     let waited_ms = now_unix_ms().saturating_sub(asked_unix_ms);
-    if asked_unix_ms == 0 || waited_ms < LATE_MS || !control.inboxes.contains_key(instance) {
+    if asked_unix_ms == 0 || waited_ms < LATE_MS || !control.fleet.has(instance) {
         return;
     }
     let asked = format!("a cancel that was asked for {} before", millis(waited_ms));
@@ -322,7 +334,7 @@ async fn ask<T>(
     instance: &str,
     told: impl FnOnce(oneshot::Sender<Result<T, Rejected>>) -> Told,
 ) -> Result<T, Refused> {
-    if !control.inboxes.contains_key(instance) {
+    if !control.fleet.has(instance) {
         return Err(unknown_instance(control, instance));
     }
     let (sender, receiver) = oneshot::channel();
@@ -405,11 +417,21 @@ pub(crate) fn unknown_instance(control: &Control, instance: &str) -> Refused {
         let message = format!("{shown} is not in the configuration any more: nobody drives it");
         return refused("not_configured", message, "put the app back into the manifest");
     }
-    let names: Vec<_> = control.inboxes.keys().map(String::as_str).collect();
-    let next = if names.is_empty() {
-        "no app is configured".to_owned()
-    } else {
-        format!("there are: {}", names.join(", "))
+    let names = control.fleet.names();
+    if control.cloud.app(instance).is_some() {
+        let own = names.iter().filter(|name| name.split_once('.').is_some_and(|(app, _)| app == instance));
+        let own: Vec<_> = own.map(String::as_str).collect();
+        let message = format!("{shown} is an app with numbered instances");
+        let next = match own.as_slice() {
+            [] => "none of them was started yet: look at `paracloud ps`".to_owned(),
+            some => format!("name one of them: {}", some.join(", ")),
+        };
+        return refused("several_instances", message, next);
+    }
+    let next = match names.as_slice() {
+        [] => "no app is configured".to_owned(),
+        all if all.len() <= NAMED_MAX => format!("there are: {}", all.join(", ")),
+        many => format!("there are {} (`paracloud ps` lists them)", many.len()),
     };
     refused("unknown_instance", format!("there is no instance {shown:?}"), next)
 }
@@ -422,9 +444,10 @@ pub(crate) fn unknown_node(control: &Control, node: NodeId) -> Refused {
 
 /// How everything is: as new as anything that was heard before it was asked for, if the instances have time to say.
 async fn status(control: &Control) -> Status {
-    control.shown(control.inboxes.keys().map(String::as_str)).await;
+    let names = control.fleet.names();
+    control.shown(names.iter().map(String::as_str)).await;
     let instance = |(name, view): (String, View)| Instance {
-        stateful: control.cloud.app(&name).is_none_or(|app| !app.is_stateless()),
+        stateful: control.cloud.app_of(&name).is_none_or(|app| !app.is_stateless()),
         age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),
         unready: view.record.as_ref().and_then(|record| control.why_unready(&name, record)),
         unanswered: control.what_is_unanswered(&name),
@@ -444,5 +467,6 @@ async fn status(control: &Control) -> Status {
         nodes: control.cloud.nodes.iter().map(node).collect(),
         gateways: control.cloud.gateways.iter().map(gateway).collect(),
         holds: control.holds(),
+        scales: scales::kept(control),
     }
 }

@@ -1,10 +1,12 @@
 //! The controller's socket: who dials says who it is, and is listened to within bounds.
 
 use crate::control::Control;
+use crate::fleet::nothing;
 use crate::instance::Told;
 use crate::peers::{Outgoing, Peer, write_out};
 use crate::{ControllerError, person, recovery};
-use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
+use paracloud_core::ids::{GatewayId, NodeId};
+use paracloud_core::migration::message::FromGateway;
 use paracloud_core::migration::shim::Generation;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{self, BEAT_MS, LinkError, Reader, SILENT_MS, Writer};
@@ -102,20 +104,15 @@ async fn agent(
     };
     tracing::info!(%node, ?generation, "an agent is connected");
     control.find(node);
+    let instances = control.fleet.introduce(&control.cloud, node, &known);
     let mut known: BTreeMap<_, _> = known.into_iter().map(|known| (known.instance.clone(), known)).collect();
     let ended = tokio::select! {
         ended = async {
-            for instance in control.inboxes.keys() {
-                let nothing = || Known {
-                    instance: instance.clone(),
-                    record: None,
-                    operation: OperationNumber::default(),
-                    alive: Vec::new(),
-                    dead: Vec::new(),
-                };
-                let known = known.remove(instance).unwrap_or_else(nothing);
-                control.tell(instance, Told::Known(node, known)).await;
+            for instance in instances {
+                let known = known.remove(&instance).unwrap_or_else(|| nothing(&instance));
+                control.tell(&instance, Told::Known(node, known)).await;
             }
+            control.found();
             while let Some(line) = hear::<FromAgentLine>(control, Peer::Agent(node), &mut reader).await? {
                 match line {
                     FromAgentLine::Beat => {}
@@ -186,6 +183,11 @@ async fn gateway_link(
     tracing::info!(%gateway, "a gateway is connected");
     let ended = tokio::select! {
         ended = async {
+            // It asks for what it knows of. Of an app with several instances it may know none.
+            let names = control.fleet.names().into_iter();
+            for instance in names.filter(|name| control.cloud.app(name).is_none()) {
+                control.tell(&instance, Told::Gateway(gateway, FromGateway::Ask)).await;
+            }
             while let Some(line) = hear::<FromGatewayLine>(control, Peer::Gateway(gateway), &mut reader).await? {
                 match line {
                     FromGatewayLine::Beat => {}

@@ -1,16 +1,15 @@
 //! The link to the controller. The gateway dials; while there is no link it goes on with the tables it has.
 
-use crate::control::{Control, Link, Outgoing};
+use crate::control::{Link, Outgoing};
+use crate::instances::Instances;
 use paracloud_core::ids::GatewayId;
 use paracloud_core::migration::gateway::Input;
 use paracloud_core::migration::promises::Point;
 use paracloud_substrate::failpoint;
 use paracloud_substrate::link::{BEAT_MS, LinkError, REDIAL_MS, Writer, dial, halves};
 use paracloud_substrate::message::{Caller, FromGatewayLine, ToGatewayLine};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -24,12 +23,12 @@ pub(crate) async fn talk(
     socket: &Path,
     gateway: GatewayId,
     deaf: Option<&Path>,
-    controls: &BTreeMap<String, Arc<Control>>,
+    instances: &Instances,
     mut link: Link,
 ) {
     let mut links = 0_u32;
     loop {
-        let end = connected(socket, gateway, controls, &mut link, deaf, links > 0).await;
+        let end = connected(socket, gateway, instances, &mut link, deaf, links > 0).await;
         links = links.saturating_add(1);
         link.is_up.store(false, Ordering::Relaxed);
         // Said to nobody, like everything on a lost link. A machine that stood still for it goes on.
@@ -47,7 +46,7 @@ pub(crate) async fn talk(
 async fn connected(
     socket: &Path,
     gateway: GatewayId,
-    controls: &BTreeMap<String, Arc<Control>>,
+    instances: &Instances,
     link: &mut Link,
     deaf: Option<&Path>,
     again: bool,
@@ -58,7 +57,7 @@ async fn connected(
     tracing::info!("linked to the controller");
     let is_deaf = || deaf.is_some_and(Path::exists);
     // What was said meanwhile is lost, so each machine asks.
-    for control in controls.values() {
+    for control in instances.all() {
         let taken = control.input(Input::Started, None);
         saying(taken, link, &mut writer, gateway, deaf).await?;
         if again {
@@ -73,9 +72,14 @@ async fn connected(
             _ = beats.tick() => writer.write(&FromGatewayLine::Beat).await?,
             line = reader.read::<ToGatewayLine>() => {
                 let Some(line) = line? else { return Ok(()) };
-                match controls.get(&line.instance) {
+                let known = instances.get(&line.instance);
+                match known.clone().or_else(|| instances.hear_of(&line.instance)) {
                     _ if is_deaf() => {}
                     Some(control) => {
+                        if known.is_none() {
+                            let taken = control.input(Input::Started, None);
+                            saying(taken, link, &mut writer, gateway, deaf).await?;
+                        }
                         let taken = control.coordinator(line.message);
                         saying(taken, link, &mut writer, gateway, deaf).await?;
                     }

@@ -34,6 +34,7 @@ mod controller;
 mod frames;
 mod grpc;
 mod head;
+mod instances;
 mod listener;
 mod loads;
 mod multiplexed;
@@ -57,7 +58,8 @@ pub use head::OUTCOME_HEADER;
 pub use orca::{Load, ORCA_BYTES_MAX, ORCA_NAME_BYTES_MAX, ORCA_NAMES_MAX, ORCA_VALUE_MAX, Refused};
 pub use parked::{End, ParkedLine};
 
-use crate::control::{Control, ToController};
+use crate::control::ToController;
+use crate::instances::{Front, Instances};
 use crate::parked::Log;
 use crate::proxy::Proxy;
 use crate::room::Room;
@@ -67,7 +69,6 @@ use paracloud_substrate::config::{Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::Ends;
 use paracloud_substrate::private::{self, NotPrivate};
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -200,7 +201,7 @@ pub async fn run_until(
         let address = *app.listen.get(place).ok_or_else(no_address)?;
         let listener = listener::listen(address);
         let failed = |source| GatewayError::Listen { app: app.name.clone(), address, source };
-        listeners.push((app, listener.map_err(failed)?));
+        listeners.push((app.clone(), listener.map_err(failed)?));
     }
     let path = layout.parked_log(gateway);
     let failed = |source| GatewayError::Log { path: path.clone(), source };
@@ -213,18 +214,10 @@ pub async fn run_until(
     let messages = Room::new(terms.messages_bytes_total_max);
     let places = Arc::new(Semaphore::new(terms.connections_max as usize));
     let streams = Arc::new(Semaphore::new(terms.streams_total_max as usize));
-    let mut controls = BTreeMap::new();
+    let instances = Instances::new(gateway, cloud, layout.trace(), to_controller, log);
     for (app, listener) in listeners {
-        let control = Control::new(
-            gateway,
-            &app.name,
-            app.gateway_setting(),
-            app.protocol.into(),
-            &layout.trace(),
-            to_controller.clone(),
-            log.clone(),
-        );
-        controls.insert(app.name.clone(), Arc::clone(&control));
+        // It has one from the beginning.
+        let Some(control) = instances.choose(&app.name) else { continue };
         let proxy = Proxy {
             control,
             room: Arc::clone(&room),
@@ -238,27 +231,28 @@ pub async fn run_until(
             },
         };
         tracing::info!(app = app.name, address = ?listener.local_addr().ok(), "clients connect here");
-        tokio::spawn(listener::accept(listener, proxy, Arc::clone(&places), told_ending.clone()));
+        let front = Front { app: app.name, instances: Arc::clone(&instances), proxy };
+        tokio::spawn(listener::accept(listener, front, Arc::clone(&places), told_ending.clone()));
     }
     let socket = layout.controller_socket();
     tokio::select! {
         () = told => {}
-        () = controller::talk(&socket, gateway, terms.deaf.as_deref(), &controls, link) => {}
-        () = sweep(&controls) => {}
+        () = controller::talk(&socket, gateway, terms.deaf.as_deref(), &instances, link) => {}
+        () = sweep(&instances) => {}
     }
     // Nobody is listened to any more; what is in progress has a moment to end.
     ending.send_replace(true);
     let _ = tokio::time::timeout(STOP_WAIT, places.acquire_many(terms.connections_max)).await;
-    controls.values().for_each(|control| control.flush());
+    instances.all().iter().for_each(|control| control.flush());
     Ok(())
 }
 
 /// Closes idle connections to applications, and hands logs to their files.
-async fn sweep(controls: &BTreeMap<String, Arc<Control>>) {
+async fn sweep(instances: &Instances) {
     let mut tick = tokio::time::interval(IDLE_WAIT);
     loop {
         tick.tick().await;
-        for control in controls.values() {
+        for control in instances.all() {
             control.pool.sweep();
             control.flush();
         }

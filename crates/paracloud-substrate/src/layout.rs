@@ -9,6 +9,7 @@
 //!   ending                      there while `up` ends: an agent that is told to stop then stops its instances
 //!   controller.sock             the controller listens here
 //!   controller/                 register and journal
+//!   scales.json                 how many instances a person wants of an app, and until when
 //!   n1/                         node 1
 //!     generation                counts its agents, under a lock
 //!     agent.sock                other agents pass channel ends here
@@ -84,6 +85,11 @@ impl Layout {
     /// Register and journal.
     pub fn controller(&self) -> PathBuf {
         self.root.join("controller")
+    }
+
+    /// How many instances a person wants of an app, and until when.
+    pub fn scales(&self) -> PathBuf {
+        self.root.join("scales.json")
     }
 
     /// A node.

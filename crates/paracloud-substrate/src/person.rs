@@ -58,6 +58,17 @@ pub enum Request {
         /// The instance.
         instance: String,
     },
+    /// Set how many instances an app has, and keep it so for a time: [`Reply::Scaled`].
+    Scale {
+        /// The app.
+        app: String,
+        /// So many.
+        to: u32,
+        /// For so long, in milliseconds; `None`: as its manifest says.
+        hold_ms: Option<u32>,
+        /// Change nothing, and say what would be done.
+        dry_run: bool,
+    },
     /// A person's word that a node will not come back: processes on it count as dead. [`Reply::Done`].
     NodeLost {
         /// The node.
@@ -89,12 +100,38 @@ pub enum Reply {
         /// What stands in the way, if something does: what the move itself would be refused with.
         obstacle: Option<Refused>,
     },
+    /// How many instances an app gets.
+    Scaled(Scaled),
     /// This operation has begun.
     Begun(OperationNumber),
     /// It was done.
     Done,
     /// It was not: who, why, what next.
     Refused(Refused),
+}
+
+/// What a person's scaling does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaled {
+    /// The app.
+    pub app: String,
+    /// Instances that it had.
+    pub from: u32,
+    /// Instances that it gets.
+    pub to: u32,
+    /// Those that are started, and where.
+    pub starts: Vec<Starting>,
+    /// Until when nobody else decides how many there are, in milliseconds since 1970; `None`: nothing was changed.
+    pub until_unix_ms: Option<u64>,
+}
+
+/// An instance that is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Starting {
+    /// Its name.
+    pub instance: String,
+    /// The node.
+    pub node: NodeId,
 }
 
 /// Why a request was refused.
@@ -119,6 +156,20 @@ pub struct Status {
     pub gateways: Vec<(u32, bool)>,
     /// Instances that ask to be left alone.
     pub holds: Vec<HeldOff>,
+    /// How many instances people want of apps.
+    #[serde(default)]
+    pub scales: Vec<Kept>,
+}
+
+/// How many instances a person wants of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The app.
+    pub app: String,
+    /// So many.
+    pub instances: u32,
+    /// For so much longer, in milliseconds.
+    pub remaining_ms: u64,
 }
 
 /// An instance that asks to be left alone.

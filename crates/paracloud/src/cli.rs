@@ -2,7 +2,8 @@
 
 use crate::command::transfer::Options as MoveOptions;
 use crate::command::{
-    Context, cancel, check_directory, events, logs, node, ps, reconsider, stop, transfer, validate,
+    Context, cancel, check_directory, events, holds, logs, named, node, ps, reconsider, scale, stop,
+    transfer, validate,
 };
 use crate::failure::{Exit, Failure};
 use crate::manifest::NODES_MAX;
@@ -13,6 +14,7 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use paracloud_core::ids::{GatewayId, NodeId};
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::names::INSTANCES_PER_APP_MAX;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,13 +82,14 @@ enum Command {
     },
     /// Show what runs where
     Ps,
-    /// Move an app to another node while it serves
+    /// Move an instance to another node while it serves
     #[command(after_help = "\
 Examples:
   paracloud move sessions --to n2
+  paracloud move worker.2              one of several instances
   paracloud move sessions --dry-run    ask the app what it would cost")]
     Move {
-        /// The app
+        /// The instance, or an app that has one
         app: String,
         /// The node; any other if not said
         #[arg(long, value_name = "NODE")]
@@ -101,14 +104,14 @@ Examples:
         #[arg(long)]
         no_wait: bool,
     },
-    /// Give the open move of an app up
+    /// Give the open move of an instance up
     Cancel {
-        /// The app
+        /// The instance, or an app that has one
         app: String,
     },
     /// Show what happened
     Events {
-        /// Of this app alone
+        /// Of this app or instance alone
         app: Option<String>,
         /// Go on with what happens
         #[arg(short, long)]
@@ -117,9 +120,9 @@ Examples:
         #[arg(long, value_name = "N", default_value_t = 0)]
         from: u64,
     },
-    /// Show what an app's processes wrote
+    /// Show what the processes of an app or an instance wrote
     Logs {
-        /// The app
+        /// The app or the instance
         app: String,
         /// Go on with what they write
         #[arg(short, long)]
@@ -131,14 +134,36 @@ Examples:
         #[arg(short, long)]
         yes: bool,
     },
+    /// Set how many instances an app has, and keep it so for a time
+    #[command(after_help = "\
+Examples:
+  paracloud scale worker 4
+  paracloud scale worker 4 --for 30m
+  paracloud scale worker 4 --dry-run   say what would be started")]
+    Scale {
+        /// The app
+        app: String,
+        /// So many instances
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(INSTANCES_PER_APP_MAX)))]
+        instances: u32,
+        /// Nobody else decides it for so long: 90s, 30m, 2h; if not said, as
+        /// the manifest says
+        #[arg(long = "for", value_name = "TIME", value_parser = time_ms)]
+        hold_ms: Option<u32>,
+        /// Change nothing, and say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show who asks to be left alone, from what, until when, and why
+    Holds,
     /// Say something about a node
     Node {
         #[command(subcommand)]
         command: NodeCommand,
     },
-    /// Look again at an app about which something is unknown
+    /// Look again at an instance about which something is unknown
     Reconsider {
-        /// The app
+        /// The instance, or an app that has one
         app: String,
     },
     #[command(flatten)]
@@ -260,6 +285,8 @@ fn run(context: Context, command: Command) -> Result<ExitCode, Failure> {
         | Command::Events { .. }
         | Command::Logs { .. }
         | Command::Stop { .. }
+        | Command::Scale { .. }
+        | Command::Holds
         | Command::Node { .. }
         | Command::Reconsider { .. }
         | Command::Demo(_)) => {
@@ -281,19 +308,39 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
             Box::pin(up::run(context, &options)).await
         }
         Command::Ps => ps::run(context).await,
-        Command::Move { app, to, dry_run: true, .. } => transfer::preview(context, &app, to.as_deref()).await,
+        Command::Move { app, to, dry_run: true, .. } => {
+            let instance = named::instance(context, &app).await?;
+            transfer::preview(context, &instance, to.as_deref()).await
+        }
         Command::Move { app, to, accept_loss, no_wait, .. } => {
+            let app = named::instance(context, &app).await?;
             Box::pin(transfer::run(context, &app, &MoveOptions { to, accept_loss, no_wait })).await
         }
-        Command::Cancel { app } => cancel::run(context, &app).await,
+        Command::Cancel { app } => cancel::run(context, &named::instance(context, &app).await?).await,
+        Command::Scale { app, instances, hold_ms, dry_run } => {
+            let options = scale::Options { to: instances, hold_ms, dry_run };
+            scale::run(context, &app, &options).await
+        }
+        Command::Holds => holds::run(context).await,
         Command::Events { app, follow, from } => events::run(context, app.as_deref(), from, follow).await,
         Command::Logs { app, follow } => logs::run(context, &app, follow).await,
         Command::Stop { yes } => stop::run(context, yes).await,
         Command::Node { command: NodeCommand::Lost { node, yes } } => node::lost(context, &node, yes).await,
-        Command::Reconsider { app } => reconsider::run(context, &app).await,
+        Command::Reconsider { app } => reconsider::run(context, &named::instance(context, &app).await?).await,
         Command::Demo(options) => Box::pin(demo::run(context.format, &options)).await,
         Command::Validate { .. } | Command::Shell(_) | Command::DemoApp | Command::Load => Ok(()),
     }
+}
+
+/// A length of time with its unit: `90s`, `30m`, `2h`. In milliseconds.
+fn time_ms(text: &str) -> Result<u32, String> {
+    let want = "want a time with its unit, such as 90s, 30m or 2h";
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let factor = units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
+    let (Some(factor), Ok(number)) = (factor, number.parse::<u32>()) else { return Err(want.to_owned()) };
+    let ms = number.checked_mul(factor).filter(|ms| *ms > 0);
+    ms.ok_or_else(|| format!("{want}, not nothing and not more than 49d"))
 }
 
 /// `n1`, or `1`.
@@ -325,7 +372,7 @@ mod tests {
         let mut command = Arguments::command();
         command.build();
         let mut help = vec![command.render_long_help().to_string()];
-        for name in ["up", "move", "events", "logs", "stop", "agent", "demo"] {
+        for name in ["up", "move", "events", "logs", "scale", "holds", "stop", "agent", "demo"] {
             help.push(command.find_subcommand_mut(name).unwrap().render_help().to_string());
         }
         let help = help.join("\n======\n");
@@ -366,6 +413,15 @@ mod tests {
         }
         let json = |line: &str| wants_json(words(line).into_iter().map(OsString::from));
         assert!(json("ps --output json") && json("ps --output=json --all") && !json("logs json --output"));
+    }
+
+    #[test]
+    fn a_time_has_its_unit_and_its_bounds() {
+        let all = ["90s", "30m", "2h", "1d", "5ms"].map(time_ms);
+        assert_eq!(all, [Ok(90_000), Ok(1_800_000), Ok(7_200_000), Ok(86_400_000), Ok(5)]);
+        for wrong in ["", "5", "h", "0s", "1w", "-1s", "1.5h", "50d", "99999999999s", "1 h"] {
+            assert!(time_ms(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -165,7 +165,8 @@ pub async fn status(layout: &Layout) -> Result<Status, Failure> {
 pub fn refusal(refused: &Refused, who: &str) -> Failure {
     let exit = match refused.code.as_str() {
         "consent_needed" => Exit::Consent,
-        "unknown_instance" | "several_instances" | "unknown_node" | "bad_request" | "version" => Exit::Usage,
+        "unknown_instance" | "several_instances" | "unknown_node" | "bad_request" | "out_of_bounds"
+        | "not_scaled" | "version" => Exit::Usage,
         _ => Exit::Failed,
     };
     // Who it is about stands before it already.
@@ -307,8 +308,13 @@ pub(crate) mod tests {
 
         // It may stand still in the middle as well.
         let begun = || Reply::Event(a_move().remove(0));
-        let status =
-            Status { instances: Vec::new(), nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
+        let status = Status {
+            instances: Vec::new(),
+            nodes: Vec::new(),
+            gateways: Vec::new(),
+            holds: Vec::new(),
+            scales: Vec::new(),
+        };
         let (_directory, context) = stalling([vec![Reply::Status(status)], vec![begun()]]);
         silent(events::run(&context, None, 0, true).await);
         let (_directory, context) = stalling([vec![begun()]]);
@@ -317,8 +323,13 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_command_that_follows_stays_while_the_controller_answers_however_long_nothing_happens() {
-        let status =
-            Status { instances: Vec::new(), nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
+        let status = Status {
+            instances: Vec::new(),
+            nodes: Vec::new(),
+            gateways: Vec::new(),
+            holds: Vec::new(),
+            scales: Vec::new(),
+        };
         let first = Reply::Event(a_move().remove(0));
         let answers = std::iter::repeat_n(vec![Reply::Status(status)], 100);
         let (_directory, context) = stalling(std::iter::once(vec![first.clone()]).chain(answers));

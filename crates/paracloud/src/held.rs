@@ -85,7 +85,13 @@ mod tests {
             unready: None,
             unanswered: None,
         };
-        Status { instances: vec![instance], nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() }
+        Status {
+            instances: vec![instance],
+            nodes: Vec::new(),
+            gateways: Vec::new(),
+            holds: Vec::new(),
+            scales: Vec::new(),
+        }
     }
 
     fn after(changes: &[Change]) -> Record {

@@ -188,7 +188,12 @@ async fn once(rig: &Rig, clients: &mut Driver, options: &Options, window: &str) 
     let outcome = replies.into_iter().find_map(|reply| match reply {
         Reply::Outcome(outcome) => Some(Ok(outcome)),
         Reply::Refused(refused) => Some(Err(refused)),
-        Reply::Event(_) | Reply::Status(_) | Reply::Previewed { .. } | Reply::Begun(_) | Reply::Done => None,
+        Reply::Event(_)
+        | Reply::Status(_)
+        | Reply::Previewed { .. }
+        | Reply::Begun(_)
+        | Reply::Scaled(_)
+        | Reply::Done => None,
     });
     let outcome = match outcome.context("the move ended without an outcome")? {
         Ok(outcome) => outcome,

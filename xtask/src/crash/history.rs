@@ -27,6 +27,7 @@ pub(super) async fn events(rig: &Rig, from: u64) -> Result<Vec<Event>> {
             | Reply::Outcome(_)
             | Reply::Previewed { .. }
             | Reply::Begun(_)
+            | Reply::Scaled(_)
             | Reply::Done
             | Reply::Refused(_) => None,
         });

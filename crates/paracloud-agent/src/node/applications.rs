@@ -293,7 +293,7 @@ impl Node {
     fn identity(&self, id: StartId, incarnation: Incarnation) -> Option<Instance> {
         let start = self.starts.get(&id)?;
         Some(Instance {
-            app: start.instance.clone(),
+            app: self.instances.get(&start.instance)?.app.name.clone(),
             id: start.instance.clone(),
             start_id: id.to_string(),
             incarnation: incarnation.0,

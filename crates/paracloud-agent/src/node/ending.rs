@@ -52,7 +52,7 @@ impl Node {
             let Some(start) = self.starts.get(&id) else { continue };
             let Some(instance) = self.instances.get(&start.instance) else { continue };
             longest_ms = longest_ms.max(instance.app.stop_grace_ms);
-            let name = instance.app.name.clone();
+            let name = start.instance.clone();
             let operation = end_of(instance, start);
             let is_told = told_until(start).is_some();
             if !is_told && !self.tell_to_stop(id, operation, "the cloud is being ended") {

@@ -3,6 +3,7 @@
 mod applications;
 mod channels;
 mod ending;
+mod instances;
 mod previews;
 mod readiness;
 mod records;
@@ -120,6 +121,7 @@ pub(crate) struct Node {
     layout: Layout,
     node: config::Node,
     generation: Generation,
+    cloud: Cloud,
     instances: BTreeMap<String, Instance>,
     starts: BTreeMap<StartId, Start>,
     tokens: Tokens,
@@ -148,31 +150,13 @@ impl Node {
         for directory in ["records", "p", "s"] {
             layout.make(&layout.node(id).join(directory)).map_err(failed)?;
         }
-        let mut records = Records::start().map_err(failed)?;
-        let mut instances = BTreeMap::new();
-        for app in cloud.apps {
-            let setting = app.agent_setting(id);
-            let machine = Traced::new(setting, &layout.trace(), &format!("{}-{}", node.name, app.name));
-            let remembered = records.recall(&layout.record(id, &app.name)).map_err(failed)?;
-            let instance = Instance {
-                machine,
-                timers: BTreeMap::new(),
-                kept: remembered.as_ref().map(Record::order),
-                remembered,
-                operation: None,
-                terms: Terms::default(),
-                reason: Reason::default(),
-                ends: Ends::default(),
-                failure: None,
-                app,
-            };
-            instances.insert(instance.app.name.clone(), instance);
-        }
+        let records = Records::start().map_err(failed)?;
         let (events, heard) = mpsc::channel(EVENTS_MAX);
         let mut node = Self {
             node,
             generation,
-            instances,
+            cloud,
+            instances: BTreeMap::new(),
             starts: BTreeMap::new(),
             tokens: Tokens::default(),
             link: None,
@@ -186,6 +170,7 @@ impl Node {
             meter: Meter::default(),
             layout: layout.clone(),
         };
+        node.find_instances()?;
         node.find()?;
         node.listen().map_err(failed)?;
         Ok(node)
@@ -343,6 +328,7 @@ impl Node {
                 self.question(&instance, Ask { question, call, reason, budget_ms });
             }
             ToAgentLine::Machine { instance: name, message, operation, terms, reason } => {
+                self.hear_of(&name)?;
                 let Some(instance) = self.instances.get_mut(&name) else {
                     tracing::warn!(
                         instance = name,

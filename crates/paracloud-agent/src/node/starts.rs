@@ -108,7 +108,7 @@ impl Node {
         let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
         let mut ready = Vec::new();
         for (process, spec) in processes::scan(&self.layout.processes(self.node.id))? {
-            if !self.instances.contains_key(&spec.instance) {
+            if !self.know(&spec.instance)? {
                 tracing::warn!(start = %spec.start, instance = spec.instance, "a process of no configured instance");
                 continue;
             }
@@ -217,7 +217,7 @@ impl Node {
     fn ready_for(&mut self, name: &str, id: StartId, order: Order) -> io::Result<()> {
         if !self.starts.contains_key(&id) {
             let Some(instance) = self.instances.get(name) else { return Ok(()) };
-            let (process, spec) = processes::make(&self.layout, &self.node, &instance.app, id)?;
+            let (process, spec) = processes::make(&self.layout, &self.node, &instance.app, name, id)?;
             self.starts.insert(id, Start::new(process, spec.instance, spec.address));
             self.forget_the_long_dead();
         }

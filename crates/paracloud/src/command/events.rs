@@ -67,8 +67,11 @@ pub async fn run(context: &Context, app: Option<&str>, from: u64, follow: bool) 
                 Ok(Reply::Refused(refused)) => return Err(client::refusal(&refused, "paracloud")),
                 Ok(Reply::Done) => return unknown.map_or(Ok(()), |app| Err(unknown_app(context, app))),
                 Ok(
-                    other
-                    @ (Reply::Status(_) | Reply::Outcome(_) | Reply::Begun(_) | Reply::Previewed { .. }),
+                    other @ (Reply::Status(_)
+                    | Reply::Outcome(_)
+                    | Reply::Begun(_)
+                    | Reply::Scaled(_)
+                    | Reply::Previewed { .. }),
                 ) => {
                     return Err(client::unexpected(layout, &other));
                 }

@@ -2,11 +2,13 @@
 
 pub mod cancel;
 pub mod events;
+pub mod holds;
 pub mod logs;
 pub mod named;
 pub mod node;
 pub mod ps;
 pub mod reconsider;
+pub mod scale;
 pub mod stop;
 pub mod transfer;
 pub mod validate;

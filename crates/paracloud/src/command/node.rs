@@ -6,6 +6,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Format, say_object, say_words, tell};
 use paracloud_core::ids::NodeId;
 use paracloud_core::register::{Record, Step};
+use paracloud_substrate::config::Cloud;
 use paracloud_substrate::person::{Instance, Reply, Request, Status};
 use serde_json::json;
 use std::io::{IsTerminal, Write};
@@ -144,6 +145,11 @@ fn consent(context: &Context, node: &str, stakes: &[Stake], yes: bool) -> Result
     }
 }
 
+/// What a node is called.
+pub fn shown(cloud: &Cloud, node: NodeId) -> String {
+    cloud.node(node).map_or_else(|| node.to_string(), |node| node.name.clone())
+}
+
 /// The node of this name in the cloud of the directory.
 ///
 /// # Errors
@@ -189,7 +195,13 @@ mod tests {
         };
         let node = |id, connected| Node { id: NodeId(id), name: format!("n{id}"), connected };
         let nodes = vec![node(1, false), node(2, connected)];
-        let status = Status { instances: vec![instance], nodes, gateways: Vec::new(), holds: Vec::new() };
+        let status = Status {
+            instances: vec![instance],
+            nodes,
+            gateways: Vec::new(),
+            holds: Vec::new(),
+            scales: Vec::new(),
+        };
         stakes(&status, LOST).pop()
     }
 

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::client;
 use crate::failure::Failure;
-use crate::figures::age;
+use crate::figures::{age, counted};
 use crate::output::{Format, columns_of_stdout, folded, say, say_object, table_within};
 use crate::processes;
 use crate::telling::{self, plain};
@@ -67,6 +67,11 @@ pub fn text(status: &Status, cloud: Option<&Cloud>, now_unix_ms: u64, columns: O
     }
     for hold in &status.holds {
         say(holds(hold));
+    }
+    for kept in &status.scales {
+        let (instances, left) =
+            (counted(kept.instances.into(), "instance"), age(kept.remaining_ms.saturating_add(999)));
+        say(format!("{}: a person wants {instances} of it, for {left} more", kept.app));
     }
     for node in status.nodes.iter().filter(|node| !node.connected) {
         say(format!("node {}: its agent is not connected", node.name));
@@ -137,7 +142,7 @@ mod tests {
     use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, StartId};
     use paracloud_core::register::{Mode, Move, Operation, Record, Step};
     use paracloud_substrate::message::{HeldOp, Unready};
-    use paracloud_substrate::person::{Node, Unanswered};
+    use paracloud_substrate::person::{Kept, Node, Unanswered};
 
     fn record(node: u32, served: bool) -> Record {
         let mut record = Record::first(Placement::new(NodeId(node), StartId(7)));
@@ -165,7 +170,13 @@ mod tests {
         let cloud = crate::manifest::resolve(manifest, std::path::Path::new("/"), 2).unwrap().cloud;
         let names = ["sessions", "quits", "stays"];
         let instances = names.map(|name| instance(name, Some(record(1, true)), Phase::Idle)).to_vec();
-        let mut status = Status { instances, nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
+        let mut status = Status {
+            instances,
+            nodes: Vec::new(),
+            gateways: Vec::new(),
+            holds: Vec::new(),
+            scales: Vec::new(),
+        };
         forget_the_gone(&mut status, &cloud, |app| app == "stays");
         let shown: Vec<_> = status.instances.iter().map(|instance| instance.name.as_str()).collect();
         assert_eq!(shown, ["sessions", "stays"]);
@@ -214,6 +225,7 @@ mod tests {
             nodes: vec![node(1, true), node(2, false)],
             gateways: vec![(1, true), (2, false)],
             holds: vec![held(HeldOp::Move, 11_200), held(HeldOp::Stop, 3_600_000)],
+            scales: vec![Kept { app: "web".to_owned(), instances: 3, remaining_ms: 125_000 }],
         };
         let manifest = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080, 8081]\n";
         let cloud = crate::manifest::resolve(manifest, std::path::Path::new("/"), 2).unwrap().cloud;

@@ -143,7 +143,13 @@ pub(crate) async fn follow(
             Ok(Reply::Begun(operation)) if !wait => return Ok(Followed::Begun(operation)),
             Ok(Reply::Outcome(outcome)) => return Ok(Followed::Ended(Box::new(outcome))),
             Ok(Reply::Refused(refused)) => return Err(client::refusal(&refused, app)),
-            Ok(other @ (Reply::Done | Reply::Begun(_) | Reply::Status(_) | Reply::Previewed { .. })) => {
+            Ok(
+                other @ (Reply::Done
+                | Reply::Begun(_)
+                | Reply::Status(_)
+                | Reply::Scaled(_)
+                | Reply::Previewed { .. }),
+            ) => {
                 return Err(client::unexpected(&context.layout, &other));
             }
             // All that it had to say was heard, but for the rest of what clients saw.
@@ -569,8 +575,13 @@ mod tests {
     #[tokio::test]
     async fn who_hears_an_end_from_the_journal_hears_the_rest_of_it_or_that_it_is_not_known() {
         let events: Vec<_> = a_move().into_iter().map(Reply::Event).collect();
-        let status =
-            || Status { instances: Vec::new(), nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new() };
+        let status = || Status {
+            instances: Vec::new(),
+            nodes: Vec::new(),
+            gateways: Vec::new(),
+            holds: Vec::new(),
+            scales: Vec::new(),
+        };
         for (last, carried_bytes, websockets_closed) in
             [(12, Some(200 << 20), 50), (11, None, 50), (10, None, 0)]
         {

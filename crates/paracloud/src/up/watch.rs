@@ -377,6 +377,7 @@ mod tests {
             nodes: vec![node],
             gateways: vec![(1, connected)],
             holds: Vec::new(),
+            scales: Vec::new(),
         }
     }
 

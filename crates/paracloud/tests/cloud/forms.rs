@@ -27,15 +27,20 @@ fn every_object_of_every_command_names_its_form() {
     all_of("paracloud.move/v1", &said(&["move", "web"]));
     all_of("paracloud.event/v1", &said(&["events"]));
     all_of("paracloud.log/v1", &said(&["logs", "web"]));
-    for refused in
-        [&["cancel", "web"][..], &["reconsider", "web"], &["node", "lost", "n9"], &["logs", "nobody"]]
-    {
+    all_of("paracloud.holds/v1", &said(&["holds"]));
+    for refused in [
+        &["cancel", "web"][..],
+        &["reconsider", "web"],
+        &["node", "lost", "n9"],
+        &["logs", "nobody"],
+        &["scale", "web", "2"],
+    ] {
         all_of("paracloud.error/v1", &said(refused));
     }
     all_of("paracloud.stop/v1", &said(&["stop", "--yes"]));
     assert_eq!(up.ended(), 0);
     all_of("paracloud.up/v1", &up.said());
-    for form in ["cancel", "reconsider", "node", "demo"] {
+    for form in ["cancel", "reconsider", "node", "scale", "demo"] {
         assert!(PAGE.contains(&format!("`paracloud.{form}/v1`")), "{form}");
     }
 }

@@ -15,6 +15,7 @@ mod examples;
 mod forgotten;
 mod forms;
 mod frozen;
+mod instances;
 mod killed;
 mod lost;
 mod misbehaving;

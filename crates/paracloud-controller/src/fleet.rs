@@ -1,0 +1,327 @@
+//! Which instances there are, and the inbox of each.
+//!
+//! An app without `scale` has one. Of one with `scale` there are those that the register has a record of, those that a node
+//! knows of, and those that are started here. One that has never run (no record, and no node knows of any of its
+//! instances, once every node was heard or declared lost) gets its first ones.
+
+use crate::control::locked;
+use crate::instance::Told;
+use paracloud_core::ids::{NodeId, OperationNumber};
+use paracloud_substrate::config::{App, Cloud};
+use paracloud_substrate::message::Known;
+use paracloud_substrate::names::{INSTANCES_PER_APP_MAX, InstanceName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use tokio::sync::mpsc;
+
+/// Inputs waiting for one instance; who has one more waits.
+pub(crate) const INBOX_MAX: usize = 1024;
+
+/// An instance that is to be driven from now on.
+#[derive(Debug)]
+pub(crate) struct Birth {
+    pub(crate) name: String,
+    pub(crate) app: App,
+    /// Where it is started, if nobody has heard of it.
+    pub(crate) node: NodeId,
+    pub(crate) inbox: mpsc::Receiver<Told>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    parts: Mutex<Parts>,
+    births: mpsc::UnboundedSender<Birth>,
+}
+
+#[derive(Debug, Default)]
+struct Parts {
+    inboxes: BTreeMap<String, mpsc::Sender<Told>>,
+    /// Where each is started, if nobody has heard of it.
+    places: BTreeMap<String, NodeId>,
+    /// Nodes that have said what they know.
+    introduced: BTreeSet<NodeId>,
+    /// Apps of which an instance is known.
+    has_run: BTreeSet<String>,
+}
+
+/// Why no instance can be added to an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// It has one, and no `scale`.
+    NotScaled,
+    /// There are as many as there may be.
+    Most(u32),
+    /// There is no node that could take it.
+    NoNode,
+}
+
+/// Where instances are, by their names.
+pub(crate) type Places = BTreeMap<String, NodeId>;
+
+impl Fleet {
+    /// The instances of a cloud, of which the register has records of these. Those that are to be driven are in the other end.
+    /// There are never more than a bounded number of names, and each is in it once.
+    pub(crate) fn new<'a>(
+        cloud: &Cloud,
+        records: impl Iterator<Item = &'a String>,
+    ) -> (Self, mpsc::UnboundedReceiver<Birth>) {
+        let (births, born) = mpsc::unbounded_channel();
+        let fleet = Self { parts: Mutex::default(), births };
+        let mut parts = locked(&fleet.parts);
+        for app in cloud.apps.iter().filter(|app| app.scale.is_none()) {
+            fleet.bear(&mut parts, app, &app.name, app.node);
+        }
+        for name in records {
+            if let Some(app) = cloud.app_of(name).filter(|app| app.scale.is_some()) {
+                parts.has_run.insert(app.name.clone());
+                fleet.bear(&mut parts, app, name, app.node);
+            }
+        }
+        drop(parts);
+        (fleet, born)
+    }
+
+    /// Makes the inbox of an instance, if there is none.
+    fn bear(&self, parts: &mut Parts, app: &App, name: &str, node: NodeId) {
+        if parts.inboxes.contains_key(name) {
+            return;
+        }
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        // Who was heard before it was heard of did not know of it.
+        for node in &parts.introduced {
+            let _ = sender.try_send(Told::Known(*node, nothing(name)));
+        }
+        parts.inboxes.insert(name.to_owned(), sender);
+        parts.places.insert(name.to_owned(), node);
+        // When nobody takes it, the controller ends.
+        let _ = self.births.send(Birth { name: name.to_owned(), app: app.clone(), node, inbox });
+    }
+
+    /// The inbox of an instance.
+    pub(crate) fn inbox(&self, name: &str) -> Option<mpsc::Sender<Told>> {
+        locked(&self.parts).inboxes.get(name).cloned()
+    }
+
+    /// Whether there is an instance of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        locked(&self.parts).inboxes.contains_key(name)
+    }
+
+    /// All instances.
+    pub(crate) fn names(&self) -> Vec<String> {
+        locked(&self.parts).inboxes.keys().cloned().collect()
+    }
+
+    /// A node says what it knows. Those are all instances that are to hear of it.
+    pub(crate) fn introduce(&self, cloud: &Cloud, node: NodeId, known: &[Known]) -> Vec<String> {
+        let mut parts = locked(&self.parts);
+        for known in known.iter().filter(|known| says_something(known)) {
+            if let Some(app) = cloud.app_of(&known.instance).filter(|app| app.scale.is_some()) {
+                parts.has_run.insert(app.name.clone());
+                self.bear(&mut parts, app, &known.instance, app.node);
+            }
+        }
+        parts.introduced.insert(node);
+        parts.inboxes.keys().cloned().collect()
+    }
+
+    /// Gives apps that have never run their first instances, once every node that is not lost was heard.
+    pub(crate) fn found(&self, cloud: &Cloud, lost: &BTreeSet<NodeId>, owners: &Places) {
+        let mut parts = locked(&self.parts);
+        let here: Vec<_> =
+            cloud.nodes.iter().map(|node| node.id).filter(|node| !lost.contains(node)).collect();
+        if !here.iter().all(|node| parts.introduced.contains(node)) {
+            return;
+        }
+        for app in &cloud.apps {
+            let Some(scale) = app.scale.filter(|_| !parts.has_run.contains(&app.name)) else { continue };
+            for number in 1..=scale.start {
+                let Ok(name) = InstanceName::numbered(&app.name, number) else { break };
+                let places = parts.places_with(owners);
+                let Some(node) = roomiest(&app.name, &here, &places) else { return };
+                self.bear(&mut parts, app, &name.to_string(), node);
+            }
+            parts.has_run.insert(app.name.clone());
+        }
+    }
+
+    /// Adds an instance to an app: under the lowest number that is free, on the node of these that has the fewest.
+    pub(crate) fn add(&self, app: &App, nodes: &[NodeId], owners: &Places) -> Result<(String, NodeId), Full> {
+        let mut parts = locked(&self.parts);
+        let (name, node) = parts.plan(app, 1, nodes, owners)?.pop().ok_or(Full::NoNode)?;
+        parts.has_run.insert(app.name.clone());
+        self.bear(&mut parts, app, &name, node);
+        Ok((name, node))
+    }
+
+    /// Which ones would be added to an app, and where.
+    pub(crate) fn plan(
+        &self,
+        app: &App,
+        count: u32,
+        nodes: &[NodeId],
+        owners: &Places,
+    ) -> Result<Vec<(String, NodeId)>, Full> {
+        locked(&self.parts).plan(app, count, nodes, owners)
+    }
+
+    /// How many instances an app has.
+    pub(crate) fn count(&self, app: &str) -> u32 {
+        locked(&self.parts).count(app)
+    }
+}
+
+impl Parts {
+    fn plan(
+        &self,
+        app: &App,
+        count: u32,
+        nodes: &[NodeId],
+        owners: &Places,
+    ) -> Result<Vec<(String, NodeId)>, Full> {
+        let scale = app.scale.ok_or(Full::NotScaled)?;
+        if self.count(&app.name).saturating_add(count) > scale.max {
+            return Err(Full::Most(scale.max));
+        }
+        let mut places = self.places_with(owners);
+        let mut planned = Vec::new();
+        let numbers = 1..=INSTANCES_PER_APP_MAX;
+        let names = numbers.filter_map(|number| InstanceName::numbered(&app.name, number).ok());
+        let names = names.map(|name| name.to_string()).filter(|name| !self.inboxes.contains_key(name));
+        for name in names.take(usize::try_from(count).unwrap_or(usize::MAX)) {
+            let node = roomiest(&app.name, nodes, &places).ok_or(Full::NoNode)?;
+            places.insert(name.clone(), node);
+            planned.push((name, node));
+        }
+        Ok(planned)
+    }
+
+    fn count(&self, app: &str) -> u32 {
+        u32::try_from(self.inboxes.keys().filter(|name| is_of(name, app)).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Where each instance is: where its owner is, or else where it is to be started.
+    fn places_with(&self, owners: &Places) -> Places {
+        let planned = self.places.iter().map(|(name, node)| (name.clone(), *node));
+        planned.chain(owners.iter().map(|(name, node)| (name.clone(), *node))).collect()
+    }
+}
+
+/// The node with the fewest instances of an app; among those the one with the fewest of all; among those the lowest.
+pub(crate) fn roomiest(app: &str, nodes: &[NodeId], places: &Places) -> Option<NodeId> {
+    let is_own = |name: &str| is_of(name, app);
+    let on = |node: NodeId| places.iter().filter(move |(_, at)| **at == node);
+    let filling =
+        |node: &NodeId| (on(*node).filter(|(name, _)| is_own(name)).count(), on(*node).count(), *node);
+    nodes.iter().copied().min_by_key(filling)
+}
+
+fn is_of(instance: &str, app: &str) -> bool {
+    instance.parse::<InstanceName>().is_ok_and(|instance| instance.app() == app)
+}
+
+/// What a node says that has never heard of an instance.
+pub(crate) fn nothing(instance: &str) -> Known {
+    Known {
+        instance: instance.to_owned(),
+        record: None,
+        operation: OperationNumber::default(),
+        alive: Vec::new(),
+        dead: Vec::new(),
+    }
+}
+
+fn says_something(known: &Known) -> bool {
+    *known != nothing(&known.instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::ids::StartId;
+    use paracloud_substrate::config::{Node, Scale};
+
+    fn cloud(start: u32) -> Cloud {
+        let node = |id: u32| Node { id: NodeId(id), name: format!("n{id}"), host: [127, 0, 1, 1].into() };
+        let scale = Some(Scale { max: 4, start, ..Scale::default() });
+        let worker = App { scale, ..App::new("worker", vec!["worker".to_owned()]) };
+        let web = App::new("web", vec!["web".to_owned()]);
+        Cloud { nodes: vec![node(1), node(2), node(3)], gateways: Vec::new(), apps: vec![web, worker] }
+    }
+
+    fn nodes() -> [NodeId; 3] {
+        [1, 2, 3].map(NodeId)
+    }
+
+    fn born(births: &mut mpsc::UnboundedReceiver<Birth>) -> Vec<(String, u32)> {
+        std::iter::from_fn(|| births.try_recv().ok()).map(|birth| (birth.name, birth.node.0)).collect()
+    }
+
+    fn at(places: &[(&str, u32)]) -> Vec<(String, u32)> {
+        places.iter().map(|(name, node)| ((*name).to_owned(), *node)).collect()
+    }
+
+    #[test]
+    fn an_app_that_has_never_run_gets_its_first_instances_once_every_node_was_heard() {
+        let cloud = cloud(3);
+        let (fleet, mut births) = Fleet::new(&cloud, [].iter());
+        assert_eq!(born(&mut births), at(&[("web", 1)]));
+        let (lost, owners) = (BTreeSet::from([NodeId(3)]), Places::new());
+        fleet.introduce(&cloud, NodeId(1), &[nothing("web"), nothing("worker.2")]);
+        fleet.found(&cloud, &lost, &owners);
+        assert!(born(&mut births).is_empty(), "one node was not heard");
+        assert_eq!(fleet.introduce(&cloud, NodeId(2), &[]), ["web"]);
+        fleet.found(&cloud, &lost, &owners);
+        let first = at(&[("worker.1", 2), ("worker.2", 1), ("worker.3", 2)]);
+        assert_eq!(born(&mut births), first, "spread over those that are there, the fewest first");
+        fleet.found(&cloud, &BTreeSet::new(), &owners);
+        assert!(born(&mut births).is_empty(), "once and for all");
+    }
+
+    #[test]
+    fn what_the_register_or_a_node_knows_of_is_there_and_nothing_is_added_to_it() {
+        let cloud = cloud(3);
+        let records = ["worker.4".to_owned(), "worker".to_owned(), "gone.1".to_owned()];
+        let (fleet, mut births) = Fleet::new(&cloud, records.iter());
+        assert_eq!(born(&mut births), at(&[("web", 1), ("worker.4", 1)]));
+        let lives = Known { alive: vec![(StartId(7), false)], ..nothing("worker.2") };
+        let foreign = Known { alive: vec![(StartId(8), false)], ..nothing("other.1") };
+        let told = fleet.introduce(&cloud, NodeId(1), &[lives, foreign, nothing("worker.1")]);
+        assert_eq!(told, ["web", "worker.2", "worker.4"]);
+        for node in nodes() {
+            fleet.introduce(&cloud, node, &[]);
+        }
+        fleet.found(&cloud, &BTreeSet::new(), &Places::new());
+        assert_eq!(born(&mut births), at(&[("worker.2", 1)]));
+    }
+
+    #[test]
+    fn one_that_is_added_gets_the_lowest_free_number_and_the_emptiest_node_within_the_bound() {
+        let cloud = cloud(1);
+        let records = ["worker.1".to_owned(), "worker.3".to_owned()];
+        let (fleet, mut births) = Fleet::new(&cloud, records.iter());
+        born(&mut births);
+        let app = cloud.app("worker").unwrap();
+        let owners = Places::from([("worker.1".to_owned(), NodeId(2)), ("worker.3".to_owned(), NodeId(3))]);
+        assert_eq!(fleet.add(app, &nodes(), &owners), Ok(("worker.2".to_owned(), NodeId(1))));
+        assert_eq!(fleet.add(app, &nodes()[1..], &owners), Ok(("worker.4".to_owned(), NodeId(2))));
+        assert_eq!(fleet.add(app, &nodes(), &owners), Err(Full::Most(4)));
+        assert_eq!(fleet.add(cloud.app("web").unwrap(), &nodes(), &owners), Err(Full::NotScaled));
+    }
+
+    #[test]
+    fn who_was_heard_before_an_instance_was_heard_of_knew_nothing_of_it() {
+        let cloud = cloud(1);
+        let (fleet, mut births) = Fleet::new(&cloud, [].iter());
+        born(&mut births);
+        fleet.introduce(&cloud, NodeId(1), &[]);
+        let app = cloud.app("worker").unwrap();
+        assert_eq!(fleet.add(app, &[], &Places::new()), Err(Full::NoNode));
+        fleet.add(app, &nodes(), &Places::new()).unwrap();
+        let mut birth = births.try_recv().unwrap();
+        let told = birth.inbox.try_recv().unwrap();
+        assert!(matches!(told, Told::Known(NodeId(1), known) if known == nothing("worker.1")));
+        assert!(birth.inbox.try_recv().is_err());
+    }
+}
