@@ -7,7 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 
+/// What a GET is answered with.
+static HEALTH: AtomicU16 = AtomicU16::new(200);
 static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 static CHANNEL: Mutex<Option<UnixStream>> = Mutex::new(None);
 
@@ -25,9 +28,10 @@ pub(crate) fn run() -> io::Result<()> {
 #[expect(clippy::exit, reason = "it is told to end at once, from a thread")]
 fn obey(mut stream: &TcpStream) -> io::Result<()> {
     let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    let line = line.trim_end();
-    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let mut reader = BufReader::new(stream);
+    reader.read_line(&mut line)?;
+    let said = line.trim_end().to_owned();
+    let (word, rest) = said.split_once(' ').unwrap_or((&said, ""));
     let said = match word {
         "pid" => Ok(std::process::id().to_string()),
         "call" => call(rest),
@@ -41,6 +45,11 @@ fn obey(mut stream: &TcpStream) -> io::Result<()> {
         "lost" => daemon(&["env", "-i"]),
         "hold" => hold(rest),
         "free" => Ok(free()),
+        "health" => Ok(health(rest)),
+        "GET" => {
+            while reader.read_line(&mut line)? > 2 {}
+            Ok(format!("HTTP/1.1 {} Said\r\nContent-Length: 0\r\n\r\n", HEALTH.load(Ordering::Relaxed)))
+        }
         "env" => Ok(std::env::var(rest).unwrap_or_default()),
         "exit" => std::process::exit(rest.parse().unwrap_or(0)),
         _ => Ok("what?".to_owned()),
@@ -171,4 +180,10 @@ fn free() -> String {
     HELD.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     HELD.lock().unwrap_or_else(std::sync::PoisonError::into_inner).shrink_to_fit();
     "freed".to_owned()
+}
+
+/// `health STATUS`: each GET is answered with it from now on.
+fn health(status: &str) -> String {
+    HEALTH.store(status.parse().unwrap_or(500), Ordering::Relaxed);
+    status.to_owned()
 }

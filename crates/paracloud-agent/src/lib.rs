@@ -10,7 +10,7 @@
 //! | `processes`, `durable` | process directories, addresses, and files that are whole or not there |
 //! | `shims`, [`shim`] | the agent's side of the shims, and the shim itself |
 //! | `resize` | raising and lowering the limits of a process that runs |
-//! | `probe` | readiness of a program that does not speak of itself |
+//! | `probe` | whether a program is ready, and alive, seen from outside |
 //!
 //! What decides is in [`paracloud_core`]; this crate carries it out. An agent may be killed at any time: programs and
 //! shims go on, and the next agent finds them in the node's directory.

@@ -1,68 +1,120 @@
-//! Readiness of a program that does not speak of itself, seen from outside.
+//! A program, looked at from outside: whether it is ready, and whether it is alive.
 
+mod exec;
+
+pub(crate) use exec::COMMAND;
+
+use crate::processes::{self, ProcessDirectory};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::Request;
 use hyper_util::rt::TokioIo;
-use paracloud_substrate::config::Probe;
+use paracloud_substrate::config::{Check, Probe};
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use tokio::sync::watch;
 
-/// Pause between two tries.
-const PROBE_MS: u64 = 20;
-/// Longest try.
-const TRY_MS_MAX: u64 = 1_000;
+/// Pause between two looks at one that is getting ready, in milliseconds: clients may wait for it.
+const PROBE_MS: u32 = 20;
+/// The same, if a look is a command.
+const EXEC_MS: u32 = 100;
+
+/// Who is looked at, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch {
+    pub(crate) check: Check,
+    pub(crate) address: SocketAddr,
+    pub(crate) process: ProcessDirectory,
+}
 
 /// How a program is asked, and at which address, for people.
 pub(crate) fn asked(probe: &Probe, address: SocketAddr) -> String {
     match probe {
         Probe::Http(path) => format!("GET http://{address}{path}"),
         Probe::Tcp => format!("TCP connect to {address}"),
-        Probe::Exec(command) => format!(
-            "exec {}",
-            command
-                .join(" ")
-                .replace("{host}", &address.ip().to_string())
-                .replace("{port}", &address.port().to_string())
-        ),
+        Probe::Exec(command) => format!("exec {}", filled(command, address).join(" ")),
     }
 }
 
-/// Tries until the program is ready, and says meanwhile what came back last; ends with the task it runs in.
-pub(crate) async fn until_ready(probe: &Probe, address: SocketAddr, unready: &watch::Sender<Option<String>>) {
-    loop {
-        let tried = tokio::time::timeout(Duration::from_millis(TRY_MS_MAX), try_once(probe, address)).await;
-        let answered = match tried {
-            Ok(Ok(())) => None,
-            Ok(Err(answered)) => Some(answered),
-            Err(_) => Some(format!("no answer within {} s", TRY_MS_MAX / 1_000)),
+fn filled(command: &[String], address: SocketAddr) -> Vec<String> {
+    command.iter().map(|part| processes::filled(part, address)).collect()
+}
+
+impl Watch {
+    /// Looks until the program is ready, and says meanwhile what came back last. At first it is looked often: clients may wait.
+    pub(crate) async fn until_ready(&self, is_first: bool, unready: &watch::Sender<Option<String>>) {
+        let pause_ms = match self.check.probe {
+            _ if !is_first => self.check.period_ms,
+            Probe::Tcp | Probe::Http(_) => PROBE_MS,
+            Probe::Exec(_) => EXEC_MS,
         };
-        let is_ready = answered.is_none();
-        unready.send_if_modified(|last| {
-            let is_news = *last != answered;
-            *last = answered;
-            is_news
-        });
-        if is_ready {
-            return;
+        loop {
+            let answered = self.look().await.err();
+            let is_ready = answered.is_none();
+            say(unready, answered);
+            if is_ready {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(pause_ms.into())).await;
         }
-        tokio::time::sleep(Duration::from_millis(PROBE_MS)).await;
+    }
+
+    /// Looks on until so many looks in a row failed that a program which was ready is so no more, and says what came back.
+    pub(crate) async fn until_unready(&self, unready: &watch::Sender<Option<String>>) {
+        let answered = self.until_failed().await;
+        say(unready, Some(answered));
+    }
+
+    /// Looks again and again, and returns once so many looks in a row failed as are to count: what came back last.
+    pub(crate) async fn until_failed(&self) -> String {
+        let mut failed = 0_u32;
+        loop {
+            match self.look_later().await {
+                Ok(()) => failed = 0,
+                Err(answered) => {
+                    failed = failed.saturating_add(1);
+                    if failed >= self.check.failures {
+                        return answered;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look_later(&self) -> Result<(), String> {
+        tokio::time::sleep(Duration::from_millis(self.check.period_ms.into())).await;
+        self.look().await
+    }
+
+    /// Whether it is as it should be, or else what came back.
+    async fn look(&self) -> Result<(), String> {
+        let within = Duration::from_millis(self.check.timeout_ms.into());
+        let path = match &self.check.probe {
+            Probe::Exec(command) => {
+                return exec::run(&self.process, &filled(command, self.address), within).await;
+            }
+            Probe::Http(path) => Some(path.as_str()),
+            Probe::Tcp => None,
+        };
+        let late = |_| format!("no answer within {} ms", within.as_millis());
+        tokio::time::timeout(within, ask(path, self.address)).await.map_err(late)?
     }
 }
 
-/// Whether it is ready, or else what came back.
-async fn try_once(probe: &Probe, address: SocketAddr) -> Result<(), String> {
-    let path = match probe {
-        Probe::Exec(command) => return run_once(command, address).await,
-        Probe::Http(path) => Some(path),
-        Probe::Tcp => None,
-    };
+/// Notes what came back, if that is news.
+fn say(unready: &watch::Sender<Option<String>>, answered: Option<String>) {
+    unready.send_if_modified(|last| {
+        let is_news = *last != answered;
+        *last = answered;
+        is_news
+    });
+}
+
+/// Whether a connection is taken, and a GET of the path, if there is one, is answered as it should be; or else what came back.
+async fn ask(path: Option<&str>, address: SocketAddr) -> Result<(), String> {
     let stream = TcpStream::connect(address).await.map_err(|error| {
         if error.kind() == io::ErrorKind::ConnectionRefused {
             return "connection refused (nothing listens there)".to_owned();
@@ -88,21 +140,6 @@ async fn try_once(probe: &Probe, address: SocketAddr) -> Result<(), String> {
     if (200..400).contains(&status.as_u16()) { Ok(()) } else { Err(format!("HTTP {status}")) }
 }
 
-/// Runs the command of a probe. It is killed when its time is over.
-async fn run_once(command: &[String], address: SocketAddr) -> Result<(), String> {
-    let (host, port) = (address.ip().to_string(), address.port().to_string());
-    let mut parts = command.iter().map(|part| part.replace("{host}", &host).replace("{port}", &port));
-    let Some(program) = parts.next() else { return Err("its command is empty".to_owned()) };
-    let mut command = Command::new(&program);
-    command.args(parts).env(paci::env::HOST, host).env(paci::env::PORT, port).kill_on_drop(true);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    match command.status().await {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(status.to_string()),
-        Err(error) => Err(format!("{program}: {error}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,27 +157,48 @@ mod tests {
         statuses.len()
     }
 
+    fn watch(probe: Probe, address: SocketAddr) -> Watch {
+        let check = Check { period_ms: 1, failures: 2, ..Check::by(probe) };
+        Watch { check, address, process: ProcessDirectory::at("/no/such/process".into()) }
+    }
+
     #[tokio::test]
-    async fn a_program_is_ready_with_its_first_answer_that_says_so() {
+    async fn a_program_is_ready_with_its_first_answer_that_says_so_and_not_after_failures_in_a_row() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let probe = Probe::Http("/healthy".to_owned());
+        let http = watch(Probe::Http("/healthy".to_owned()), address);
         let (unready, mut seen) = watch::channel(None);
+        let (turned, mut turns) = tokio::sync::mpsc::unbounded_channel();
+        let asking = tokio::spawn(async move {
+            http.until_ready(true, &unready).await;
+            let _ = turned.send(true);
+            http.until_unready(&unready).await;
+            let _ = turned.send(false);
+            http.until_ready(false, &unready).await;
+            let _ = turned.send(true);
+        });
         let watched = async {
             let mut reasons = Vec::new();
-            // Ends when the one that asks is dropped, having been answered.
+            // Ends with the one that asks.
             while seen.changed().await.is_ok() {
-                reasons.extend(seen.borrow_and_update().clone());
+                reasons.push(seen.borrow_and_update().clone());
             }
             reasons
         };
-        let asking = async {
-            until_ready(&probe, address, &unready).await;
-            drop(unready);
+        let turning = async {
+            // One failure alone does not count.
+            for expected in [true, false, true] {
+                assert_eq!(turns.recv().await, Some(expected));
+            }
+            asking.await.unwrap();
         };
-        let (served, (), reasons) = tokio::join!(serve(listener, &[503, 500, 204]), asking, watched);
-        assert_eq!(served, 3, "an answer is never asked for twice");
-        assert_eq!(reasons, ["HTTP 503 Service Unavailable", "HTTP 500 Internal Server Error"]);
+        let statuses = [503, 500, 204, 500, 204, 500, 502, 404, 200];
+        let (served, (), reasons) = tokio::join!(serve(listener, &statuses), turning, watched);
+        assert_eq!(served, statuses.len(), "an answer is never asked for twice");
+        let said = |reason: &Option<String>| reason.clone().unwrap_or_else(|| "ready".to_owned());
+        let reasons: Vec<_> = reasons.iter().map(said).collect();
+        assert!(reasons.contains(&"HTTP 503 Service Unavailable".to_owned()), "{reasons:?}");
+        assert!(reasons.contains(&"HTTP 502 Bad Gateway".to_owned()), "{reasons:?}");
     }
 
     #[tokio::test]
@@ -151,29 +209,18 @@ mod tests {
         let silent = async {
             let _ = listener.accept().await;
         };
-        let (closed, ()) = tokio::join!(try_once(&http, address), silent);
+        let asked_once = watch(http.clone(), address);
+        let (closed, ()) = tokio::join!(asked_once.look(), silent);
         assert!(closed.unwrap_err().starts_with("no HTTP answer: "));
+        let mute = Watch { check: Check { timeout_ms: 1, ..asked_once.check.clone() }, ..asked_once };
+        assert_eq!(mute.look().await, Err("no answer within 1 ms".to_owned()));
         drop(listener);
         for probe in [http, Probe::Tcp] {
-            assert_eq!(
-                try_once(&probe, address).await,
-                Err("connection refused (nothing listens there)".to_owned()),
-                "{}",
-                asked(&probe, address)
-            );
+            let refused = Err("connection refused (nothing listens there)".to_owned());
+            assert_eq!(watch(probe.clone(), address).look().await, refused, "{}", asked(&probe, address));
         }
         assert_eq!(asked(&Probe::Tcp, address), format!("TCP connect to {address}"));
-    }
-
-    #[tokio::test]
-    async fn a_command_says_by_its_status_whether_the_program_is_ready() {
-        let address = "127.0.0.1:20001".parse().unwrap();
-        let shell = |script: &str| Probe::Exec(["sh", "-c", script].map(str::to_owned).to_vec());
-        let ready = shell("test {port} = 20001 -a \"$PORT\" = 20001");
-        assert_eq!(asked(&ready, address), "exec sh -c test 20001 = 20001 -a \"$PORT\" = 20001");
-        assert_eq!(try_once(&ready, address).await, Ok(()));
-        assert_eq!(try_once(&shell("exit 3"), address).await, Err("exit status: 3".to_owned()));
-        let missing = Probe::Exec(vec!["/no/such/program".to_owned()]);
-        assert!(try_once(&missing, address).await.unwrap_err().starts_with("/no/such/program: "));
+        let command = Probe::Exec(["test", "{port}", "-gt", "0"].map(str::to_owned).to_vec());
+        assert_eq!(asked(&command, address), format!("exec test {} -gt 0", address.port()));
     }
 }

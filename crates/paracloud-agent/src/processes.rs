@@ -298,7 +298,8 @@ pub(crate) fn make(
     Ok((process, spec))
 }
 
-fn filled(text: &str, address: SocketAddr) -> String {
+/// A text of the manifest, with the address of the process in it.
+pub(crate) fn filled(text: &str, address: SocketAddr) -> String {
     text.replace("{host}", &address.ip().to_string()).replace("{port}", &address.port().to_string())
 }
 

@@ -92,6 +92,16 @@ impl Node {
         }
     }
 
+    /// Ends a process because of no operation: it is told to stop if it listens, or else its shim is ordered to end it.
+    pub(super) fn end_by_itself(&mut self, id: StartId, why: &str) {
+        let Some(start) = self.starts.get(&id) else { return };
+        let Some(instance) = self.instances.get(&start.instance) else { return };
+        let (name, number) = (start.instance.clone(), end_of(instance, start));
+        if !self.tell_to_stop(id, number, why) {
+            self.order_end(&name, id);
+        }
+    }
+
     /// Tells an application to stop, if it listens and was not told before. Whether it was told.
     fn tell_to_stop(&mut self, id: StartId, number: Number, message: &str) -> bool {
         let now_ms = self.now_ms();

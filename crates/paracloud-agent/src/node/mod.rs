@@ -4,6 +4,7 @@ mod applications;
 mod channels;
 mod ending;
 mod instances;
+mod liveness;
 mod previews;
 mod readiness;
 mod records;
@@ -74,8 +75,10 @@ pub(crate) enum Event {
     End { instance: String, operation: OperationNumber, side: Side, end: UnixStream },
     /// What processes use was measured.
     Measured(Vec<Measured>),
-    /// The probe found a program ready.
-    Probed(StartId),
+    /// The probe found a program ready, or not ready any more.
+    Probed { start: StartId, is_ready: bool },
+    /// The probe found a program not alive, and what came back.
+    NotAlive { start: StartId, answered: String },
     /// A timer of an instance's machine fired.
     Timer { instance: String, timer: Timer },
 }
@@ -278,7 +281,8 @@ impl Node {
             Event::Join { start, token, stream } => self.join(start, &token, stream),
             Event::End { instance, operation, side, end } => self.take_end(&instance, operation, side, end),
             Event::Measured(measured) => self.measured(measured),
-            Event::Probed(start) => self.probed(start),
+            Event::Probed { start, is_ready } => self.probed(start, is_ready),
+            Event::NotAlive { start, answered } => self.not_alive(start, &answered),
             Event::Timer { instance, timer } => {
                 if let Some(instance) = self.instances.get_mut(&instance) {
                     instance.timers.remove(&timer);
@@ -536,6 +540,7 @@ impl Node {
         self.carried_by_all();
         self.look_for_the_unready();
         self.measure();
+        self.watch_lives();
         self.keep_sessions(false);
     }
 

@@ -1,16 +1,18 @@
 //! The processes of a node: found, started, ordered, buried.
 
 use super::ending::Parting;
+use super::liveness::Liveness;
 use super::readiness::Readiness;
 use super::sizes::Measurement;
 use super::unstarted::NEVER;
 use super::{Event, Node};
 use crate::doors::Doors;
 use crate::peer::Peers;
+use crate::probe::Watch;
 use crate::processes::{self, ProcessDirectory};
 use crate::session::Session;
 use crate::shim::order::ToShim;
-use crate::{AgentError, durable, probe, shims};
+use crate::{AgentError, durable, shims};
 use paci::error::{ErrorBody, ErrorCode};
 use paci::state::State;
 use paracloud_core::ids::StartId;
@@ -34,6 +36,9 @@ pub(super) struct Start {
     pub(super) address: SocketAddr,
     pub(super) readiness: Readiness,
     pub(super) measured: Measurement,
+    /// A probe has found it ready.
+    pub(super) was_ready: bool,
+    pub(super) liveness: Liveness,
     /// What its shim said last.
     status: Option<Status>,
     /// It was found marked, or its shim has said that it runs: whatever becomes of its directory, it was started.
@@ -59,6 +64,8 @@ impl Start {
             address,
             readiness,
             measured: Measurement::default(),
+            was_ready: false,
+            liveness: Liveness::default(),
             status,
             was_started,
             shim,
@@ -243,6 +250,7 @@ impl Node {
     fn bury(&mut self, id: StartId) {
         let Some(start) = self.starts.get_mut(&id) else { return };
         start.doors = None;
+        start.liveness = Liveness::default();
         if let Some(probe) = start.probe.take() {
             probe.abort();
         }
@@ -320,20 +328,29 @@ impl Node {
             return;
         }
         let Some(instance) = self.instances.get(&start.instance) else { return };
-        let (probe, address, events) =
-            (instance.app.readiness.probe.clone(), start.address, self.events.clone());
+        let (check, address, events) = (instance.app.readiness.clone(), start.address, self.events.clone());
+        let watch = Watch { check, address, process: start.process.clone() };
         let unready = start.readiness.probed();
         start.probe = Some(tokio::spawn(async move {
-            probe::until_ready(&probe, address, &unready).await;
-            let _ = events.send(Event::Probed(id)).await;
+            let mut is_first = true;
+            loop {
+                watch.until_ready(is_first, &unready).await;
+                let _ = events.send(Event::Probed { start: id, is_ready: true }).await;
+                watch.until_unready(&unready).await;
+                let _ = events.send(Event::Probed { start: id, is_ready: false }).await;
+                is_first = false;
+            }
         }));
     }
 
-    /// The probe says that a process is ready. One that speaks for itself is believed instead.
-    pub(super) fn probed(&mut self, id: StartId) {
+    /// The probe says that a process is ready, or not any more. One that speaks for itself is believed instead.
+    pub(super) fn probed(&mut self, id: StartId, is_ready: bool) {
         let silent = |start: &Start| !start.session.aware && start.session.state.is_none() && start.runs();
-        if self.starts.get(&id).is_some_and(silent) {
-            self.input(id, FromApp::Ready(true));
+        if let Some(start) = self.starts.get_mut(&id).filter(|start| silent(start)) {
+            start.was_ready |= is_ready;
+            self.input(id, FromApp::Ready(is_ready));
+        } else if let Some(probe) = self.starts.get_mut(&id).and_then(|start| start.probe.take()) {
+            probe.abort();
         }
     }
 }

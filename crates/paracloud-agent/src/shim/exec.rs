@@ -6,9 +6,11 @@
 //! the program's first instruction.
 
 use super::{ShimError, place};
-use crate::processes::ProcessDirectory;
+use crate::probe;
+use crate::processes::{ProcessDirectory, Spec};
 use paracloud_substrate::process::Identity;
 use std::convert::Infallible;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -24,6 +26,14 @@ const OWN: &[u8] = b"PARACLOUD_";
 /// The directory cannot be read or written, the shim is gone, or the program cannot be run.
 pub fn exec(directory: &Path) -> Result<Infallible, ShimError> {
     let process = ProcessDirectory::at(directory.to_path_buf());
+    if let Ok(command) = std::env::var(probe::COMMAND) {
+        return become_probe(&process, &command).inspect_err(|error| {
+            let cause =
+                std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            // It is the end of what it says, and told as such.
+            let _ = writeln!(std::io::stderr(), "{error}{cause}");
+        });
+    }
     become_program(&process).inspect_err(|error| {
         let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
         // Best effort: without it the exit status still tells that it failed.
@@ -42,7 +52,26 @@ fn become_program(process: &ProcessDirectory) -> Result<Infallible, ShimError> {
         return Err(ShimError::Orphaned);
     }
     place::enter(process, &spec).map_err(directory)?;
-    let (program, arguments) = spec.command.split_first().ok_or(ShimError::NoCommand)?;
+    run(&spec, &spec.command)
+}
+
+/// Becomes the command of a probe, as the program of the process runs.
+fn become_probe(process: &ProcessDirectory, command: &str) -> Result<Infallible, ShimError> {
+    let directory = |source| ShimError::Directory { path: process.path().into(), source };
+    let spec = process.spec().map_err(directory)?;
+    let command: Vec<String> = serde_json::from_str(command).map_err(|_| ShimError::NoCommand)?;
+    // It is bounded by whoever asked for it. Without him nobody would end it.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    // Before the program is where it is to be, nothing is run beside it.
+    let place = process.place().map_err(directory)?.ok_or(ShimError::NotPlaced)?;
+    // Where there is no group it runs without, as the program does.
+    let _ = place.group.join();
+    run(&spec, &command)
+}
+
+/// Becomes a command, in the directory and with the environment that a process is to have.
+fn run(spec: &Spec, command: &[String]) -> Result<Infallible, ShimError> {
+    let (program, arguments) = command.split_first().ok_or(ShimError::NoCommand)?;
     let failed = |source| ShimError::Program { program: program.clone(), source };
     std::env::set_current_dir(&spec.directory)
         .map_err(|source| ShimError::Directory { path: spec.directory.clone(), source })?;

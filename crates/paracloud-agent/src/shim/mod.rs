@@ -12,6 +12,7 @@ mod watch;
 
 pub(crate) use exec::PARENT;
 pub use exec::exec;
+pub(crate) use watch::watch_for_death;
 
 use keeper::Keeper;
 use paracloud_substrate::private::{self, NotPrivate};
@@ -41,6 +42,9 @@ pub enum ShimError {
     /// The shim that started this process died before it became the program.
     #[error("the shim is gone: the start id counts as dead")]
     Orphaned,
+    /// The program that a probe looks at has not been put into its group yet.
+    #[error("the program is only being started")]
+    NotPlaced,
     /// The command is empty.
     #[error("the command is empty")]
     NoCommand,

@@ -136,7 +136,7 @@ async fn end(
 }
 
 /// Waits for a process's death on a thread of its own: a handle to a process can be polled and nothing else.
-fn watch_for_death(handle: &OwnedFd) -> io::Result<watch::Receiver<bool>> {
+pub(crate) fn watch_for_death(handle: &OwnedFd) -> io::Result<watch::Receiver<bool>> {
     let handle = handle.try_clone()?;
     let (tell, dead) = watch::channel(false);
     std::thread::Builder::new().name("watch".to_owned()).spawn(move || {

@@ -12,6 +12,7 @@ mod memory;
 mod moves;
 mod previews;
 mod privacy;
+mod probes;
 mod processes;
 mod questions;
 mod rig;
