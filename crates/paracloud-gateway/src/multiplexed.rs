@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::sleep;
 
@@ -42,14 +43,21 @@ pub(crate) struct Multiplexed {
     number: u64,
     told: watch::Sender<bool>,
     in_progress: watch::Sender<u32>,
+    /// How long its client may ask nothing.
+    idle_wait: Duration,
 }
 
 impl Multiplexed {
     /// A client connects.
     pub(crate) fn new() -> Arc<Self> {
+        Self::waiting(HEAD_WAIT)
+    }
+
+    fn waiting(idle_wait: Duration) -> Arc<Self> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { number, told: watch::Sender::new(false), in_progress: watch::Sender::new(0) })
+        let (told, in_progress) = (watch::Sender::new(false), watch::Sender::new(0));
+        Arc::new(Self { number, told, in_progress, idle_wait })
     }
 
     /// Its number: no two have the same.
@@ -71,7 +79,7 @@ impl Multiplexed {
                 let is_idle = *in_progress.borrow_and_update() == 0;
                 tokio::select! {
                     changed = in_progress.changed() => if changed.is_err() { return },
-                    () = sleep(HEAD_WAIT), if is_idle => return,
+                    () = sleep(self.idle_wait), if is_idle => return,
                 }
             }
         };
@@ -154,5 +162,29 @@ impl Body for Parted {
 
     fn size_hint(&self) -> SizeHint {
         if self.rest.is_empty() { self.reply.size_hint() } else { SizeHint::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use tokio::sync::Semaphore;
+
+    #[tokio::test]
+    async fn a_connection_on_which_nothing_was_asked_for_long_is_told_to_go_and_one_that_waits_is_not() {
+        let connection = Multiplexed::waiting(Duration::ZERO);
+        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let request = connection.begin(place);
+        let mut told = pin!(connection.told());
+        for _ in 0..100 {
+            let poll = std::future::poll_fn(|cx| Poll::Ready(told.as_mut().poll(cx))).await;
+            assert!(poll.is_pending(), "a request is in progress");
+            tokio::task::yield_now().await;
+        }
+        drop(request);
+        tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
+        connection.go();
+        connection.told().await;
     }
 }

@@ -6,8 +6,10 @@ use paracloud_agent::shim::ORPHAN_MS;
 use paracloud_controller::store::{JOURNAL_ENTRIES_MAX, RECORDS_MAX};
 use paracloud_controller::{AWAY_MS, REOPEN_MAX};
 use paracloud_gateway::{
-    BODY_WAIT, BODY_WAIT_TOTAL, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_FREE,
-    MESSAGE_BYTES_MAX, MESSAGES_BYTES_TOTAL_MAX, REPLAY_BYTES_TOTAL_MAX, REPLY_WAIT,
+    BODY_WAIT, BODY_WAIT_TOTAL, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX,
+    MESSAGE_BYTES_FREE, MESSAGE_BYTES_MAX, MESSAGES_BYTES_TOTAL_MAX, REPLAY_BYTES_TOTAL_MAX, REPLY_WAIT,
+    RESETS_OWN_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX, STREAMS_TOTAL_MAX, UPSTREAM_CONNECTIONS_MAX,
+    UPSTREAM_STREAMS_MAX, UPSTREAM_WINDOW_BYTES,
 };
 use paracloud_substrate::config::{
     ASK_MS, Budgets, Parking, RESEND_MS, RESTART_MS, RESTART_SOUND_MS, SOON_MS,
@@ -117,7 +119,7 @@ fn every_row_of_spec_says_what_holds_it() {
 #[test]
 fn the_bounds_in_spec_are_those_of_the_code() {
     let (parking, budgets) = (Parking::default(), Budgets::default());
-    let bounds: [(&str, u64); 42] = [
+    let bounds: [(&str, u64); 50] = [
         ("parking.parked_ms_max", parking.parked_ms_max.into()),
         ("parking.parked_max", parking.parked_max.into()),
         ("parking.replay_bytes_max", parking.replay_bytes_max.into()),
@@ -125,6 +127,14 @@ fn the_bounds_in_spec_are_those_of_the_code() {
         ("CONNECTIONS_MAX", CONNECTIONS_MAX.into()),
         ("HEAD_BYTES_MAX", HEAD_BYTES_MAX as u64),
         ("HEADERS_MAX", HEADERS_MAX as u64),
+        ("STREAMS_MAX", STREAMS_MAX.into()),
+        ("STREAMS_TOTAL_MAX", STREAMS_TOTAL_MAX.into()),
+        ("STREAM_WINDOW_BYTES", STREAM_WINDOW_BYTES.into()),
+        ("CONNECTION_WINDOW_BYTES", CONNECTION_WINDOW_BYTES.into()),
+        ("RESETS_OWN_MAX", RESETS_OWN_MAX as u64),
+        ("UPSTREAM_CONNECTIONS_MAX", UPSTREAM_CONNECTIONS_MAX as u64),
+        ("UPSTREAM_STREAMS_MAX", UPSTREAM_STREAMS_MAX as u64),
+        ("UPSTREAM_WINDOW_BYTES", UPSTREAM_WINDOW_BYTES.into()),
         ("MESSAGE_BYTES_MAX", MESSAGE_BYTES_MAX as u64),
         ("MESSAGES_BYTES_TOTAL_MAX", MESSAGES_BYTES_TOTAL_MAX as u64),
         ("MESSAGE_BYTES_FREE", MESSAGE_BYTES_FREE as u64),

@@ -6,6 +6,7 @@ mod application;
 mod coordinator;
 mod copies;
 mod gateways;
+mod http2;
 mod lost;
 mod register;
 mod sdk;
@@ -23,6 +24,7 @@ pub(super) fn all() -> Vec<Mutant> {
         lost::LIST,
         agents::LIST,
         gateways::LIST,
+        http2::LIST,
         application::LIST,
         sdk::LIST,
         shells::LIST,

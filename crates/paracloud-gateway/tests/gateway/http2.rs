@@ -311,3 +311,23 @@ async fn a_reply_that_nobody_reads_holds_no_other_stream_of_its_connection_back(
     crate::world::soon("the application", said).await.unwrap();
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_of_load_that_cannot_be_read_passes_and_changes_nothing_of_its_reply() {
+    let (world, mut controller) = World::usual().await;
+    let source = RawApplication::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let mut client = Client::connect(world.address).await;
+    for report in ["eps:NaN", "JSON {", "BIN !", "cpu_utilization:-1", &"x:1,".repeat(4_000)] {
+        let mut call = client.begin(get("/")).unwrap();
+        call.sends.send_data(Bytes::new(), true).unwrap();
+        let call = tokio::spawn(call.ended());
+        let mut application = source.accept().await;
+        application.until("\r\n\r\n").await;
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\nendpoint-load-metrics: {report}\r\n");
+        application.say(format!("{head}content-length: 2\r\n\r\nok")).await;
+        let answer = call.await.unwrap().unwrap();
+        assert_eq!((answer.text(), answer.field("endpoint-load-metrics")), ("ok", report));
+    }
+    world.end().await;
+}
