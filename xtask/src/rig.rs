@@ -6,6 +6,7 @@
 use anyhow::{Context, Result, bail};
 use paracloud_core::ids::{NodeId, StartId};
 pub(crate) use paracloud_load::driver::free_addresses;
+use paracloud_substrate::cgroup::{Hierarchies, Site, sweep_gone_clouds};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link;
 use paracloud_substrate::message::Caller;
@@ -237,7 +238,7 @@ fn kill_all(directory: &Path) {
     for _ in 0..100 {
         let left = marked(directory);
         if left.is_empty() {
-            return;
+            break;
         }
         for (identity, _) in left {
             if let Ok(Some(handle)) = identity.open() {
@@ -246,6 +247,17 @@ fn kill_all(directory: &Path) {
         }
         std::thread::sleep(Duration::from_millis(LOOK_MS));
     }
+    remove_groups(directory);
+}
+
+/// Removes the control groups of the rig's cloud, whose shims would have, and those of rigs that were killed.
+fn remove_groups(directory: &Path) {
+    let Ok(hierarchies) = Hierarchies::find() else { return };
+    for group in Site::of(&hierarchies, &directory.join("c")).groups() {
+        // Who is in one was started by the rig, and has lost its mark.
+        let _ = group.kill().and_then(|()| group.remove());
+    }
+    sweep_gone_clouds(&hierarchies);
 }
 
 fn marked(directory: &Path) -> Vec<(Identity, Vec<String>)> {

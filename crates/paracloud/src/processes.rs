@@ -1,5 +1,6 @@
 //! The processes of a cloud's directory, seen from outside: for logs, and to leave nothing behind.
 
+mod groups;
 mod left;
 mod seen;
 
@@ -147,7 +148,7 @@ pub async fn end(processes: &[Process], grace: Duration) -> bool {
         // Looked at again each time: a shim that was about to start its process may have done so meanwhile, and who has
         // a number now may be somebody else.
         if search.look().is_ok() && search.is_empty() {
-            return true;
+            break;
         }
         if Instant::now() >= deadline {
             return false;
@@ -155,6 +156,14 @@ pub async fn end(processes: &[Process], grace: Duration) -> bool {
         search.kill();
         sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
     }
+    // Their shims would have removed them, and are dead as well. One that stays holds nobody.
+    while processes.iter().filter(|process| groups::remove(process).is_err()).count() > 0 {
+        if Instant::now() >= deadline {
+            break;
+        }
+        sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+    }
+    true
 }
 
 /// What of these still runs, by name.

@@ -119,11 +119,11 @@ impl Site {
                 starts.extend(found.map(|start| (name.clone(), start)));
             }
         }
-        starts.into_iter().map(|(node, start)| self.found(&node, start)).collect()
+        starts.into_iter().map(|(node, start)| self.known(&node, start)).collect()
     }
 
     /// The group of a start, as far as it is there.
-    fn found(&self, node: &str, start: StartId) -> Group {
+    pub fn known(&self, node: &str, start: StartId) -> Group {
         let found = |place: &Result<Place, NoGroup>| {
             let place = place.as_ref().map_err(Clone::clone)?;
             let path = place.path.join(node).join(start.to_string());

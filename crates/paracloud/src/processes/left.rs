@@ -2,7 +2,7 @@
 //!
 //! Each look finds out anew who is whose, and finds processes, not numbers: whoever has a number later hears nothing.
 
-use super::{Process, seen};
+use super::{Process, groups, seen};
 use paci::env::ENDPOINT;
 use paracloud_substrate::process::{Ending, Identity, Trail, signal_each};
 use procfs::process::Stat;
@@ -20,6 +20,8 @@ pub(super) struct Search<'a> {
     sessions: BTreeMap<(usize, i32, u64), Session>,
     /// Shims by the places of their processes.
     shims: Vec<(usize, Identity)>,
+    /// The places of processes in whose group somebody is.
+    groups: BTreeSet<usize>,
 }
 
 /// One session, as it was found at the last look. What was seen of it before proves whose it is.
@@ -42,7 +44,7 @@ struct Living {
 impl<'a> Search<'a> {
     /// For what is left of these.
     pub(super) fn of(processes: &'a [Process]) -> Self {
-        Self { processes, sessions: BTreeMap::new(), shims: Vec::new() }
+        Self { processes, sessions: BTreeMap::new(), shims: Vec::new(), groups: BTreeSet::new() }
     }
 
     /// Finds what is left now.
@@ -68,6 +70,12 @@ impl<'a> Search<'a> {
                 self.sessions.entry((at, number, began)).or_insert_with(session);
             }
         }
+        self.groups.clear();
+        for (at, process) in self.processes.iter().enumerate() {
+            if !groups::members(process)?.is_empty() {
+                self.groups.insert(at);
+            }
+        }
         let shims: BTreeSet<i32> = self.shims.iter().map(|(_, shim)| shim.pid).collect();
         for session in self.sessions.values_mut() {
             session.left = session.trail.session()?;
@@ -78,14 +86,18 @@ impl<'a> Search<'a> {
 
     /// Whether the last look found nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.shims.is_empty() && self.sessions.values().all(|session| session.left.is_empty())
+        self.shims.is_empty()
+            && self.groups.is_empty()
+            && self.sessions.values().all(|session| session.left.is_empty())
     }
 
     /// The processes of which the last look found something.
     pub(super) fn found(&self) -> impl Iterator<Item = &'a Process> {
         let sessions = self.sessions.iter().filter(|(_, session)| !session.left.is_empty());
         let of_sessions = sessions.map(|((at, ..), _)| *at);
-        let of: BTreeSet<usize> = of_sessions.chain(self.shims.iter().map(|(at, _)| *at)).collect();
+        let of_groups = self.groups.iter().copied();
+        let of: BTreeSet<usize> =
+            of_sessions.chain(self.shims.iter().map(|(at, _)| *at)).chain(of_groups).collect();
         of.into_iter().map(|at| &self.processes[at])
     }
 
@@ -93,6 +105,9 @@ impl<'a> Search<'a> {
     pub(super) fn kill(&mut self) {
         let shims: Vec<_> = self.shims.iter().map(|(_, shim)| shim.clone()).collect();
         signal_each(&shims, Signal::KILL);
+        for at in &self.groups {
+            groups::kill(&self.processes[*at]);
+        }
         for session in self.sessions.values_mut() {
             session.ending.kill(&session.left);
         }

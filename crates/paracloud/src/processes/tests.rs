@@ -2,8 +2,10 @@
 
 use super::*;
 use paracloud_core::ids::NodeId;
+use paracloud_substrate::cgroup::{Group, Hierarchies, Site, sweep_gone_clouds};
 use rustix::process::{Pid, kill_process_group};
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 /// Kills what a failed test would leave.
@@ -183,4 +185,47 @@ async fn who_has_the_variables_in_a_session_of_somebody_else_is_let_alone() {
         Process::at("n1", StartId(14), "web", SystemTime::now(), &layout.process(NodeId(1), StartId(14)));
     assert!(end(&[known], Duration::ZERO).await);
     assert!(terminal.identity().is_alive().unwrap());
+}
+
+/// Puts a sleeping process into a group that a start of n1 has here, and nothing else that tells whose it is.
+fn start_in_group(group: &Group) -> Started {
+    let join = |path: &&Path| format!("echo 0 > '{}/cgroup.procs' && ", path.display());
+    let joining: String = group.directories().iter().map(join).collect();
+    let script = format!("{joining} exec sleep 600");
+    let child =
+        Command::new("setpriv").args(["--pdeathsig", "KILL", "sh", "-c", &script]).process_group(0).spawn();
+    let child = Started(child.unwrap());
+    let pid = child.0.id().cast_signed();
+    while !group.members().unwrap().iter().any(|member| member.pid == pid) {
+        std::thread::yield_now();
+    }
+    child
+}
+
+#[tokio::test]
+async fn whoever_is_in_the_group_of_a_process_is_ended_with_it_and_the_group_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::new(directory.path()).unwrap();
+    let hierarchies = Hierarchies::find().unwrap();
+    sweep_gone_clouds(&hierarchies);
+    let site = Site::of(&hierarchies, layout.root());
+    // Of the second nothing is left that says where it was put.
+    let (written, derived) = (site.make("n1", StartId(1)), site.make("n1", StartId(2)));
+    if !written.is_there() {
+        return eprintln!("skipped: there are no groups here: {:?}", written.memory);
+    }
+    let process = |start: u64| {
+        let path = layout.process(NodeId(1), StartId(start));
+        Process::at("n1", StartId(start), "web", SystemTime::UNIX_EPOCH, &path)
+    };
+    layout.make(&process(1).directory).unwrap();
+    let place = serde_json::json!({"group": written, "unenforced": null}).to_string();
+    std::fs::write(process(1).directory.join("group.json"), place).unwrap();
+    let sleepers = [start_in_group(&written), start_in_group(&derived)];
+    let processes = [process(1), process(2)];
+    assert_eq!(some_left(&processes), ["web on n1", "web on n1"]);
+    assert!(end(&processes, Duration::ZERO).await);
+    assert!(sleepers.iter().all(|sleeper| !sleeper.identity().is_alive().unwrap()));
+    assert!(some_left(&processes).is_empty());
+    assert_eq!(site.groups(), []);
 }
