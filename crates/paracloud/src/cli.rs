@@ -2,7 +2,7 @@
 
 use crate::command::transfer::Options as MoveOptions;
 use crate::command::{
-    Context, cancel, check_directory, events, holds, logs, named, node, ps, reconsider, scale, stop,
+    Context, cancel, check_directory, drain, events, holds, logs, named, node, ps, reconsider, scale, stop,
     transfer, validate,
 };
 use crate::failure::{Exit, Failure};
@@ -154,6 +154,30 @@ Examples:
         #[arg(long)]
         dry_run: bool,
     },
+    /// Move everything away from a node, and say what could not go and why
+    #[command(after_help = "\
+Examples:
+  paracloud drain-node n1 --dry-run    ask every app what would happen
+  paracloud drain-node n1 --parallel 4
+
+Who holds on to its place is waited for until its hold expires. What was begun
+goes on if you leave with Ctrl-C.")]
+    DrainNode {
+        /// The node
+        node: String,
+        /// Ask the apps, and move nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// So many moves at once
+        #[arg(long, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(drain::PARALLEL_MAX)))]
+        parallel: u32,
+        /// Wait for holds at most so long
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time_ms)]
+        wait: u32,
+        /// Consent to losing the state of those that cannot hand it over
+        #[arg(long, conflicts_with = "dry_run")]
+        accept_loss: bool,
+    },
     /// Show who asks to be left alone, from what, until when, and why
     Holds,
     /// Say something about a node
@@ -287,6 +311,7 @@ fn run(context: Context, command: Command) -> Result<ExitCode, Failure> {
         | Command::Stop { .. }
         | Command::Scale { .. }
         | Command::Holds
+        | Command::DrainNode { .. }
         | Command::Node { .. }
         | Command::Reconsider { .. }
         | Command::Demo(_)) => {
@@ -322,6 +347,10 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
             scale::run(context, &app, &options).await
         }
         Command::Holds => holds::run(context).await,
+        Command::DrainNode { node, dry_run, parallel, wait, accept_loss } => {
+            let options = drain::Options { dry_run, parallel, wait_ms: wait, accept_loss };
+            Box::pin(drain::run(context, &node, &options)).await
+        }
         Command::Events { app, follow, from } => events::run(context, app.as_deref(), from, follow).await,
         Command::Logs { app, follow } => logs::run(context, &app, follow).await,
         Command::Stop { yes } => stop::run(context, yes).await,
@@ -372,7 +401,8 @@ mod tests {
         let mut command = Arguments::command();
         command.build();
         let mut help = vec![command.render_long_help().to_string()];
-        for name in ["up", "move", "events", "logs", "scale", "holds", "stop", "agent", "demo"] {
+        for name in ["up", "move", "events", "logs", "scale", "drain-node", "holds", "stop", "agent", "demo"]
+        {
             help.push(command.find_subcommand_mut(name).unwrap().render_help().to_string());
         }
         let help = help.join("\n======\n");

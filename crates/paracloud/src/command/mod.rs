@@ -1,6 +1,7 @@
 //! The commands of a person, one file each.
 
 pub mod cancel;
+pub mod drain;
 pub mod events;
 pub mod holds;
 pub mod logs;

@@ -106,9 +106,9 @@ struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resize_min: Option<Box<Limits>>,
+    resize_min: Option<Box<Self>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resize_max: Option<Box<Limits>>,
+    resize_max: Option<Box<Self>>,
 }
 
 #[derive(Debug, Serialize)]

@@ -40,7 +40,7 @@ fn every_object_of_every_command_names_its_form() {
     all_of("paracloud.stop/v1", &said(&["stop", "--yes"]));
     assert_eq!(up.ended(), 0);
     all_of("paracloud.up/v1", &up.said());
-    for form in ["cancel", "reconsider", "node", "scale", "demo"] {
+    for form in ["cancel", "reconsider", "node", "scale", "drain-node", "demo"] {
         assert!(PAGE.contains(&format!("`paracloud.{form}/v1`")), "{form}");
     }
 }

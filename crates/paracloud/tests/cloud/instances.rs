@@ -63,6 +63,45 @@ fn an_app_with_scale_runs_as_many_instances_as_it_starts_with_and_each_is_one_of
 }
 
 #[test]
+fn a_node_is_drained_and_what_cannot_go_is_said_with_its_reason() {
+    let rig = Rig::new("state: none\nstopGrace: 1s\nscale: {max: 4, start: 4}");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let spread = at(&[("web.1", 1), ("web.2", 2), ("web.3", 1), ("web.4", 2)]);
+    assert_eq!(serving(&rig), spread);
+    let dry = rig.json(&["drain-node", "n1", "--dry-run"]);
+    let can = |row: &Value| (row["instance"].clone(), row["can_go"].clone(), row["moved"].clone());
+    let rows: Vec<_> = dry["instances"].as_array().expect("a list").iter().map(can).collect();
+    let row = |name: &str| (json!(name), json!(true), json!(false));
+    assert_eq!(rows, [row("web.1"), row("web.3")]);
+    assert_eq!(serving(&rig), spread, "nothing was moved");
+    let drained = rig.run(&["drain-node", "n1", "--parallel", "2"]);
+    assert_eq!(drained.code, 0, "{}{}", drained.out, drained.err);
+    assert!(drained.out.contains("n1: 2 of 2 instances moved"), "{}", drained.out);
+    assert_eq!(serving(&rig), at(&[("web.1", 2), ("web.2", 2), ("web.3", 2), ("web.4", 2)]));
+    assert!(rig.run(&["drain-node", "n1"]).out.contains("n1: no instance is on it"));
+    assert_eq!(rig.json_of_refused(&["drain-node", "n9"], 2)["error"]["code"], "unknown_node");
+    (0..2).for_each(|gateway| assert_eq!(rig.get(gateway), "hello\n"));
+}
+
+#[test]
+fn a_drain_takes_no_state_from_a_program_that_cannot_hand_it_over() {
+    let rig = Rig::new("stopGrace: 1s\nscale: {max: 2, start: 2}");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let refused = rig.json_of_refused(&["drain-node", "n1"], 4);
+    assert_eq!(refused["error"]["code"], "consent_needed", "{refused}");
+    assert_eq!(
+        (&refused["instances"][0]["instance"], &refused["instances"][0]["moved"]),
+        (&json!("web.1"), &json!(false))
+    );
+    assert_eq!(serving(&rig), at(&[("web.1", 1), ("web.2", 2)]));
+    let drained = rig.json(&["drain-node", "n1", "--accept-loss"]);
+    assert_eq!(drained["instances"][0]["state_lost"], true, "{drained}");
+    assert_eq!(serving(&rig), at(&[("web.1", 2), ("web.2", 2)]));
+}
+
+#[test]
 fn a_person_scales_an_app_out_and_who_is_killed_is_started_again_as_who_it_was() {
     let rig = Rig::new("state: none\nstopGrace: 1s\nscale: {max: 3}");
     let mut up = rig.up(&[]);

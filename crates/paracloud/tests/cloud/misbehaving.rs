@@ -341,6 +341,18 @@ fn a_hold_for_ever_is_refused_and_one_that_is_granted_is_named_and_expires() {
 }
 
 #[test]
+fn a_drain_waits_for_a_hold_until_it_expires_and_says_which_where_it_may_not_wait() {
+    let scene = Scene::of("holds");
+    let held = scene.rig.json_of_refused(&["drain-node", "n1", "--wait", "1ms"], 1);
+    let row = &held["instances"][0];
+    assert_eq!((&row["code"], &row["moved"]), (&json!("held"), &json!(false)), "{held}");
+    assert!(row["why"].as_str().is_some_and(|why| why.contains("for ever")), "{held}");
+    let drained = scene.rig.json(&["drain-node", "n1"]);
+    let row = &drained["instances"][0];
+    assert_eq!((&row["mode"], &row["moved"]), (&json!("handoff"), &json!(true)), "{drained}");
+}
+
+#[test]
 fn ten_mib_in_a_call_is_refused_by_its_bound_and_nothing_else_happens() {
     let scene = Scene::of("huge");
     wait_until("everything was sent", || scene.logged().matches("huge 413").count() == 3);

@@ -1,0 +1,212 @@
+//! What became of each instance.
+
+use crate::failure::{Exit, Failure};
+use crate::figures::{counted, millis};
+use crate::output::table_within;
+use crate::telling;
+use paracloud_core::ids::NodeId;
+use paracloud_core::register::Mode;
+use paracloud_substrate::person::Outcome;
+use serde::Serialize;
+
+/// What became of one instance, or in a rehearsal what would.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Row {
+    instance: String,
+    /// Where it was to go.
+    to: NodeId,
+    /// It is there now.
+    moved: bool,
+    /// Nothing stood in the way when it was asked.
+    can_go: bool,
+    /// How it was moved, or would be.
+    mode: Option<Mode>,
+    state_lost: bool,
+    /// How long its move took.
+    total_ms: Option<u64>,
+    /// Why it was not moved: a word for programs.
+    code: Option<String>,
+    /// And in words.
+    why: Option<String>,
+}
+
+impl Row {
+    /// It is where it was.
+    pub(super) fn stays(instance: &str, to: NodeId, code: &str, why: &str) -> Self {
+        Self {
+            instance: instance.to_owned(),
+            to,
+            moved: false,
+            can_go: false,
+            mode: None,
+            state_lost: false,
+            total_ms: None,
+            code: Some(code.to_owned()),
+            why: Some(why.to_owned()),
+        }
+    }
+
+    /// Nothing stands in its way: in this mode it would go.
+    pub(super) fn going(self, mode: Option<Mode>) -> Self {
+        Self { can_go: true, mode, code: None, why: None, ..self }
+    }
+
+    /// As its move ended.
+    pub(super) fn of(outcome: &Outcome, to: NodeId) -> Self {
+        let because =
+            outcome.because.as_ref().map_or_else(String::new, |note| format!(" ({})", telling::note(note)));
+        let cause = outcome.cause.as_ref().map(|cause| format!("{cause}{because}"));
+        let why = if outcome.committed {
+            cause
+        } else {
+            Some(format!("rolled back: {}", cause.as_deref().unwrap_or("the cause was not heard")))
+        };
+        Self {
+            instance: outcome.instance.clone(),
+            to,
+            moved: outcome.committed,
+            can_go: true,
+            mode: Some(outcome.mode),
+            state_lost: outcome.state_lost,
+            total_ms: Some(outcome.total_ms),
+            code: (!outcome.committed).then(|| "rolled_back".to_owned()),
+            why,
+        }
+    }
+
+    pub(super) fn is_of(&self, instance: &str) -> bool {
+        self.instance == instance
+    }
+
+    pub(super) fn is_moved(&self) -> bool {
+        self.moved
+    }
+
+    /// Why it is where it was.
+    pub(super) fn why(&self) -> &str {
+        self.why.as_deref().unwrap_or_default()
+    }
+
+    /// What became of it, for who waits.
+    pub(super) fn sentence(&self) -> String {
+        let Self { instance, to, .. } = self;
+        match (self.moved, self.total_ms) {
+            (true, Some(took)) => format!("{instance}: moved to {to} in {}", millis(took)),
+            (true, None) => format!("{instance}: moved to {to}"),
+            (false, _) => format!("{instance}: not moved: {}", telling::plain(self.why())),
+        }
+    }
+
+    fn cells(&self, shown: impl Fn(NodeId) -> String) -> Vec<String> {
+        let how = match (self.moved, self.can_go, self.mode) {
+            (true, _, Some(mode)) if self.state_lost => format!("{}, state lost", named(mode)),
+            (true, _, Some(mode)) => named(mode).to_owned(),
+            (true, _, None) => "moved".to_owned(),
+            (false, true, Some(mode)) if self.code.is_none() => named(mode).to_owned(),
+            (false, ..) => "stays".to_owned(),
+        };
+        let took = self.total_ms.filter(|_| self.moved).map_or_else(|| "-".to_owned(), millis);
+        vec![self.instance.clone(), how, shown(self.to), took, telling::plain(self.why())]
+    }
+}
+
+fn named(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Handoff => "handoff",
+        Mode::Restart => "restart",
+    }
+}
+
+/// What people read at the end.
+pub(super) fn text(
+    node: &str,
+    rows: &[Row],
+    dry_run: bool,
+    shown: impl Fn(NodeId) -> String,
+    columns: Option<usize>,
+) -> String {
+    if rows.is_empty() {
+        return format!("{node}: no instance is on it");
+    }
+    let cells: Vec<_> = rows.iter().map(|row| row.cells(&shown)).collect();
+    let table = table_within(&["INSTANCE", "HOW", "TO", "TOOK", "WHY"], &cells, columns);
+    let of = counted(u64::try_from(rows.len()).unwrap_or(u64::MAX), "instance");
+    let count = |is: fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count();
+    let sum = if dry_run {
+        format!("{node}: {} of {of} can go now; nothing was moved", count(|row| row.can_go))
+    } else {
+        format!("{node}: {} of {of} moved", count(|row| row.moved))
+    };
+    format!("{table}\n{sum}")
+}
+
+/// Why the node is not empty, or would not be. `missed`: who came to it meanwhile.
+pub(super) fn verdict(node: &str, rows: &[Row], missed: &[String], dry_run: bool) -> Option<Failure> {
+    let is_done = |row: &&Row| if dry_run { row.can_go } else { row.moved };
+    let staying: Vec<_> = rows.iter().filter(|row| !is_done(row)).collect();
+    let names: Vec<_> = staying.iter().map(|row| row.instance.as_str()).collect();
+    let names = names.into_iter().chain(missed.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
+    if staying.is_empty() && missed.is_empty() {
+        return None;
+    }
+    let needs_consent = |row: &&Row| matches!(row.code.as_deref(), Some("consent_needed" | "refused"));
+    if missed.is_empty() && staying.iter().all(needs_consent) {
+        let verb = if dry_run { "would stay" } else { "stays" };
+        let why = format!("{names} {verb}: to move it without its state needs a consent");
+        let next = format!("ask again later, or consent: paracloud drain-node {node} --accept-loss");
+        return Some(Failure::new(Exit::Consent, "consent_needed", node, why, next));
+    }
+    let why = if dry_run { format!("{names} cannot go now") } else { format!("still on it: {names}") };
+    let next = format!("the table says why; put that right, then: paracloud drain-node {node}");
+    Some(Failure::new(Exit::Failed, "not_drained", node, why, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moved(instance: &str, mode: Mode, state_lost: bool) -> Row {
+        let stays = Row::stays(instance, NodeId(2), "", "").going(Some(Mode::Handoff));
+        Row { moved: true, mode: Some(mode), state_lost, total_ms: Some(1_234), ..stays }
+    }
+
+    fn rows() -> Vec<Row> {
+        vec![
+            moved("db", Mode::Handoff, false),
+            moved("web.1", Mode::Restart, true),
+            Row::stays("web.2", NodeId(3), "held", "it holds on to its place for 7.00 s: backup\u{1b}[2J"),
+            Row::stays("web.10", NodeId(3), "consent_needed", "it does not speak PaCI, and it holds state"),
+        ]
+    }
+
+    #[test]
+    fn the_table_says_what_moved_how_what_could_not_and_why() {
+        let shown = |node: NodeId| node.to_string();
+        let going = Row::stays("db", NodeId(2), "", "").going(Some(Mode::Handoff));
+        let texts = [
+            text("n1", &rows(), false, shown, Some(100)),
+            text("n1", &[going, rows().remove(2)], true, shown, None),
+            text("n1", &[], false, shown, None),
+            rows().iter().map(Row::sentence).collect::<Vec<_>>().join("\n"),
+        ];
+        let texts = texts.join("\n\n");
+        assert!(!texts.contains('\u{1b}'), "what an application says is plain");
+        insta::assert_snapshot!(texts);
+    }
+
+    #[test]
+    fn a_node_is_drained_when_nothing_is_on_it_and_a_consent_is_asked_for_where_that_alone_is_missing() {
+        let code = |rows: &[Row], missed: &[String], dry_run| {
+            verdict("n1", rows, missed, dry_run).map(|failure| (failure.exit, failure.code))
+        };
+        let all = rows();
+        assert_eq!(code(&all[..2], &[], false), None);
+        assert_eq!(code(&[], &[], false), None);
+        assert_eq!(code(&all, &[], false), Some((Exit::Failed, "not_drained".to_owned())));
+        assert_eq!(code(&all[3..], &[], false), Some((Exit::Consent, "consent_needed".to_owned())));
+        let came = ["web.4".to_owned()];
+        assert_eq!(code(&all[..2], &came, false), Some((Exit::Failed, "not_drained".to_owned())));
+        assert_eq!(code(&[Row::stays("db", NodeId(2), "", "").going(Some(Mode::Handoff))], &[], true), None);
+        assert_eq!(code(&all[2..3], &[], true), Some((Exit::Failed, "not_drained".to_owned())));
+    }
+}
