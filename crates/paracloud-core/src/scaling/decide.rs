@@ -3,7 +3,7 @@
 use super::limits;
 use super::memory::{Memory, Time};
 use super::observation::{Observation, Phase};
-use super::policy::{Policy, Shape, SizeBounds};
+use super::policy::{Policy, Shape, SizeBounds, Work};
 use super::record::{Action, Alternative, Bound, Cut, Figure, Plan, Reasons, Rule, Subject, WhyNot};
 use super::staffing;
 use super::trust::{Notes, Said};
@@ -23,6 +23,8 @@ pub(super) struct Decision<'a> {
     pub(super) view: View,
     pub(super) time: Time,
     pub(super) reasons: &'a mut Reasons,
+    /// Instances that the hold counts.
+    pub(super) counts: u32,
 }
 
 impl Decision<'_> {
@@ -52,6 +54,11 @@ impl Decision<'_> {
         self.reasons.count = count;
         let (raw, rule) = self.by_load(count);
         (self.reasons.raw, self.reasons.rule) = (raw, rule);
+        self.counts = match rule {
+            // What was announced and does not come holds nobody once that is known.
+            Rule::Announced => raw.min(staffing::instances(self.view.plain.total_milli(), &self.view.unit)),
+            _ => raw,
+        };
         let Some(asked) = self.observation.asked.filter(|it| it.is_good() && it.value > raw) else { return };
         if self.view.is_blind || rule == Rule::Fixed {
             return;
@@ -93,10 +100,33 @@ impl Decision<'_> {
             () => Rule::Load,
         };
         let missing_milli = total_milli.saturating_sub(self.reasons.coming_milli);
+        let capacity = self.memory.fleet.capacity;
+        let is_untested = capacity.exact_milli.is_none() && capacity.least_milli == 0;
         if missing_milli == 0 {
-            return (warm, rule);
+            return (warm.max(self.fewest(count, warm)), rule);
         }
-        (warm.max(staffing::missing(missing_milli, count, warm, unit, start)), rule)
+        let raw = warm.max(staffing::missing(missing_milli, count, warm, unit, start));
+        // A claim before anything was measured doubles them at most.
+        let is_claim = is_untested && self.policy.work == Work::Requests && need.offered_milli > 0;
+        (if is_claim { raw.min(count.saturating_mul(2).max(1)) } else { raw }, rule)
+    }
+
+    /// To how many it may go down at once, where so many would do. A sixteenth more than it takes is kept, so that chance does
+    /// not end and start the same instance; and no more than twice of what any instance was seen to do is counted on, so
+    /// that a claim that nobody has tested takes away half at most, and is tested by that.
+    fn fewest(&self, count: u32, warm: u32) -> u32 {
+        let total_milli = self.view.need.total_milli();
+        let kept =
+            staffing::instances(total_milli.saturating_add(total_milli / 16), &self.view.unit).min(count);
+        let capacity = self.memory.fleet.capacity;
+        let tested_milli = u64::from(capacity.least_milli) * 2;
+        let needs_test =
+            capacity.exact_milli.is_none() && self.view.need.offered_milli > 0 && tested_milli > 0;
+        if !needs_test {
+            return kept.max(warm);
+        }
+        let untested = u32::try_from(self.reasons.planned_milli.div_ceil(tested_milli)).unwrap_or(u32::MAX);
+        kept.max(warm).max(untested.min(count))
     }
 
     /// Keeps hold, bounds, and what a person set. Says whether only who asked to go may go.
@@ -106,7 +136,11 @@ impl Decision<'_> {
         let start_ms = self.view.knows_start.then(|| start.boot_ms.saturating_add(start.warm_ms));
         let hold_ms = limits::hold_ms(&policy.hold, start_ms);
         let first = if self.memory.needs.is_empty() { count.max(policy.start) } else { 0 };
-        let peak = self.memory.needs.add(self.time.now_ms, hold_ms, raw.max(first));
+        let mut peak = self.memory.needs.add(self.time.now_ms, hold_ms, self.counts.max(first));
+        if self.reasons.rule == Rule::Announced {
+            let expected = self.memory.expected.add(self.time.now_ms, hold_ms, raw);
+            peak = if expected.need > peak.need { expected } else { peak };
+        }
         self.reasons.hold = Some((hold_ms, peak));
         let mut bounded = if first > raw { first } else { raw };
         let mut only_retiring = false;
@@ -217,9 +251,9 @@ impl Decision<'_> {
             self.keep_enough(&mut choice);
         }
         match (choice.waits, choice.leave.is_empty()) {
-            (true, _) => self.reasons.cuts.push(Cut::Quotes),
+            (true, true) => self.reasons.cuts.push(Cut::Quotes),
             (false, true) => self.reasons.cuts.push(Cut::NoVictim),
-            (false, false) => {}
+            (_, false) => {}
         }
         if !choice.ask.is_empty() {
             let now_ms = self.time.now_ms;

@@ -18,6 +18,9 @@ const WINDOW_MS_MAX: u64 = 20_000;
 /// The most milliseconds and answers of one observation that count, so that no sum overflows.
 const FIGURE_MAX: u64 = 1_000_000_000;
 
+/// What was once done is forgotten within about this time, in milliseconds.
+const FORGETS_MS: u64 = 3_600_000;
+
 /// What was learnt of one instance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Known {
@@ -31,6 +34,8 @@ pub(super) struct Known {
     pub(super) capacity: Capacity,
     /// The size at which that was seen.
     cpu_m: Option<u32>,
+    /// In its last window requests waited.
+    waited: bool,
     window: Window,
 }
 
@@ -49,6 +54,17 @@ struct Window {
     over_ms: u64,
     completions: u64,
     service_us_sum: u64,
+    /// The fewest that were in it at a look.
+    in_flight_min: Option<u32>,
+}
+
+/// A window that is worth judging.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    rate_milli: u32,
+    mean_us: u64,
+    completions: u64,
+    in_flight_min: u32,
 }
 
 /// What was learnt of all instances.
@@ -80,23 +96,33 @@ impl Known {
             return;
         }
         self.window.add(&measured);
-        let Some((rate_milli, mean_us)) = self.window.close() else { return };
-        let is_saturated = fleet.judge(mean_us) && measured.in_flight >= 2;
-        self.capacity.learn(rate_milli, is_saturated);
-        fleet.capacity.learn(rate_milli, is_saturated);
+        let Some(seen) = self.window.close() else { return };
+        let waits = fleet.judge(&seen) && seen.in_flight_min >= 2;
+        // One window may be chance, or the end of a queue.
+        let is_saturated = core::mem::replace(&mut self.waited, waits) && waits;
+        let most = u64::from(fleet.capacity.least_milli);
+        let rate = u64::from(seen.rate_milli);
+        // What is slow without doing much is slow for another reason.
+        self.capacity.learn(seen.rate_milli, is_saturated && rate >= most / 2);
+        fleet.capacity.learn(seen.rate_milli, is_saturated && rate >= most * 3 / 4);
     }
 }
 
 impl Capacity {
     fn learn(&mut self, rate_milli: u32, is_saturated: bool) {
-        self.least_milli = self.least_milli.max(rate_milli);
+        self.least_milli = raised(self.least_milli, rate_milli);
         self.exact_milli = match (self.exact_milli, is_saturated) {
-            (Some(exact), _) if rate_milli > exact => Some(rate_milli),
-            (Some(exact), true) => Some(exact - (exact - rate_milli) / 4),
+            (Some(exact), true) if rate_milli < exact => Some(exact - (exact - rate_milli) / 4),
+            (Some(exact), _) => Some(raised(exact, rate_milli)),
             (None, true) => Some(rate_milli),
-            (exact, false) => exact,
+            (None, false) => None,
         };
     }
+}
+
+/// A figure that was exceeded: a quarter of the way, since the most of many windows is chance.
+fn raised(figure: u32, seen: u32) -> u32 {
+    if figure == 0 { seen } else { figure + seen.saturating_sub(figure) / 4 }
 }
 
 impl Window {
@@ -105,10 +131,12 @@ impl Window {
         self.completions += u64::from(measured.completions).min(FIGURE_MAX);
         self.service_us_sum =
             self.service_us_sum.saturating_add(measured.service_us_sum.min(1_000 * FIGURE_MAX));
+        self.in_flight_min =
+            Some(self.in_flight_min.map_or(measured.in_flight, |it| it.min(measured.in_flight)));
     }
 
-    /// Its rate and the mean of its times, once it is worth judging; then a new one begins.
-    fn close(&mut self) -> Option<(u32, u64)> {
+    /// What was seen, once it is worth judging; then a new one begins.
+    fn close(&mut self) -> Option<Seen> {
         let is_enough = self.completions >= COMPLETIONS && self.over_ms > 0
             || self.completions >= COMPLETIONS_MIN && self.over_ms >= WINDOW_MS;
         let window = *self;
@@ -116,22 +144,37 @@ impl Window {
             *self = Self::default();
         }
         let rate_milli = (window.completions * 1_000_000).checked_div(window.over_ms)?;
-        let mean_us = window.service_us_sum.checked_div(window.completions)?;
-        is_enough.then_some((u32::try_from(rate_milli).unwrap_or(u32::MAX), mean_us))
+        let seen = Seen {
+            rate_milli: u32::try_from(rate_milli).unwrap_or(u32::MAX),
+            mean_us: window.service_us_sum.checked_div(window.completions)?,
+            completions: window.completions,
+            in_flight_min: window.in_flight_min.unwrap_or(0),
+        };
+        is_enough.then_some(seen)
     }
 }
 
 impl Fleet {
     /// Whether requests that take this long wait for each other. The best time falls soon and rises slowly, however long
     /// they take: while they wait, nothing is learnt of how long one takes alone.
-    fn judge(&mut self, mean_us: u64) -> bool {
+    fn judge(&mut self, seen: &Seen) -> bool {
+        let mean_us = seen.mean_us;
         let best_us = match self.best_us {
-            Some(best_us) if mean_us < best_us => best_us - (best_us - mean_us).div_ceil(4),
+            // The mean of a few is chance.
+            Some(best_us) if seen.completions < COMPLETIONS => best_us,
+            Some(best_us) if mean_us < best_us => best_us - (best_us - mean_us).div_ceil(8),
             Some(best_us) => mean_us.min(best_us + best_us.div_ceil(256)),
             None => mean_us,
         };
         self.best_us = Some(best_us);
         mean_us >= best_us.saturating_mul(2)
+    }
+
+    /// What an instance once did counts a little less each time: the app may have become slower.
+    pub(super) fn forget(&mut self, elapsed_ms: u64) {
+        let least = u64::from(self.capacity.least_milli);
+        let left = least - (least * elapsed_ms / FORGETS_MS).min(least);
+        self.capacity.least_milli = u32::try_from(left).unwrap_or(0);
     }
 
     /// Counts a start that took this long.
@@ -160,7 +203,7 @@ mod tests {
         for completions in [60, 80, 70] {
             known.learn(&second(completions, 100), false, &mut fleet);
         }
-        assert_eq!((known.capacity.exact_milli, known.capacity.least_milli), (None, 80_000));
+        assert_eq!((known.capacity.exact_milli, known.capacity.least_milli), (None, 66_250));
     }
 
     #[test]
@@ -168,9 +211,35 @@ mod tests {
         let (mut known, mut fleet) = (Known::default(), Fleet::default());
         known.learn(&second(60, 100), false, &mut fleet);
         known.learn(&second(90, 250), false, &mut fleet);
-        assert_eq!(known.capacity.exact_milli, Some(90_000));
-        known.learn(&second(95, 100), false, &mut fleet);
-        assert_eq!(known.capacity.exact_milli, Some(95_000), "more was done");
+        assert_eq!(known.capacity.exact_milli, None, "once may be chance");
+        known.learn(&second(90, 250), false, &mut fleet);
+        assert_eq!((known.capacity.exact_milli, fleet.capacity.exact_milli), (Some(90_000), Some(90_000)));
+        known.learn(&second(98, 100), false, &mut fleet);
+        assert_eq!(known.capacity.exact_milli, Some(92_000), "more was done");
+    }
+
+    #[test]
+    fn a_queue_that_ends_within_a_window_teaches_nothing() {
+        let (mut known, mut fleet) = (Known::default(), Fleet::default());
+        known.learn(&second(60, 100), false, &mut fleet);
+        for _ in 0..2 {
+            known.learn(&second(30, 900), false, &mut fleet);
+            let mut end = second(20, 900);
+            end.measured = end.measured.map(|measured| Measured { in_flight: 0, ..measured });
+            known.learn(&end, false, &mut fleet);
+        }
+        assert_eq!(known.capacity.exact_milli, None);
+    }
+
+    #[test]
+    fn one_that_is_slow_without_doing_much_teaches_nothing_of_its_kind() {
+        let (mut known, mut fleet) = (Known::default(), Fleet::default());
+        known.learn(&second(100, 100), false, &mut fleet);
+        let mut slow = Known::default();
+        for _ in 0..9 {
+            slow.learn(&second(55, 400), false, &mut fleet);
+        }
+        assert_eq!((slow.capacity.exact_milli, fleet.capacity.exact_milli), (Some(55_000), None));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Memory {
     pub(super) fleet: Fleet,
     /// What was needed of late: instances.
     pub(super) needs: Peaks,
+    /// What was needed of late with what is announced: instances. It counts while something is announced.
+    pub(super) expected: Peaks,
     /// What was needed of late: thousandths of a processor of each.
     pub(super) sizes: Peaks,
     /// Starts and stops of late.

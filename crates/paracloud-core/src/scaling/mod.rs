@@ -70,7 +70,8 @@ pub fn plan(policy: &Policy, observation: &Observation, memory: &Memory) -> (Pla
         next.meet(observation);
         next.learn_starts(observation);
         let view = understand::understand(policy, observation, &mut next, time, &mut reasons);
-        let decision = Decision { policy, observation, memory: &mut next, view, time, reasons: &mut reasons };
+        let decision =
+            Decision { policy, observation, memory: &mut next, view, time, reasons: &mut reasons, counts: 0 };
         plan = decision.make();
     }
     let record = Record {

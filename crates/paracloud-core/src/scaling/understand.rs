@@ -14,6 +14,8 @@ use alloc::vec::Vec;
 
 /// Gateways that said nothing for this long measure nothing, in milliseconds.
 const SILENT_MS: u64 = 10_000;
+/// One that says nothing of itself is taken for cold for this long, in milliseconds: it teaches nothing so long.
+const NEW_MS: u32 = 10_000;
 /// What a request is taken for while nobody knows how long one takes, in milliseconds of a slot.
 const WORK_MS: u64 = 1_000;
 
@@ -39,6 +41,8 @@ pub(super) struct View {
     /// Whether what a start takes was told or measured.
     pub(super) knows_start: bool,
     pub(super) need: Need,
+    /// What it would take if nothing were announced.
+    pub(super) plain: Need,
     pub(super) figures: BTreeMap<InstanceNumber, Figures>,
     pub(super) is_blind: bool,
     pub(super) is_announced: bool,
@@ -100,8 +104,19 @@ pub(super) fn understand(
     let is_blind = rate.is_none() && !reports_are_good(observation);
     let need = Need { offered_milli, ..Need::default() };
     let is_announced = expected_milli > planned_milli;
-    let mut view =
-        View { knowledge, unit, at_once, start, knows_start, need, figures, is_blind, is_announced, waiting };
+    let mut view = View {
+        knowledge,
+        unit,
+        at_once,
+        start,
+        knows_start,
+        need,
+        plain: need,
+        figures,
+        is_blind,
+        is_announced,
+        waiting,
+    };
     let worth = |ahead_ms| {
         let worth = observation.live().map(|(number, it)| view.worth_milli(number, it, ahead_ms));
         worth.fold(0_u64, u64::saturating_add)
@@ -123,6 +138,8 @@ pub(super) fn understand(
         Work::Queue => queue_ms,
     };
     view.need = staffing::need(offered_milli, queue_ms, knows_slots, policy);
+    let plain_milli = if knows_load { staffing::offered_milli(planned_milli, &unit) } else { 0 };
+    view.plain = staffing::need(plain_milli, queue_ms, knows_slots, policy);
     reasons.rate = rate;
     reasons.planned_milli = expected_milli;
     reasons.unit = (knowledge != Knowledge::Nothing).then_some(unit);
@@ -204,18 +221,19 @@ fn figures(
     time: Time,
     reasons: &mut Reasons,
 ) -> BTreeMap<InstanceNumber, Figures> {
+    memory.fleet.forget(time.elapsed_ms);
     let mut all = BTreeMap::new();
     for (number, instance) in observation.live().take(usize::try_from(INSTANCES_MAX).unwrap_or(usize::MAX)) {
         let Some(known) = memory.instances.get_mut(&number) else { continue };
         let (warm_ms, _) = trust::warmth(instance.report.map(|it| it.value).as_ref(), &policy.assumed);
+        let warm_ms = if instance.report.is_none() { warm_ms.max(NEW_MS) } else { warm_ms };
         let is_cold = instance.phase != Phase::Ready || instance.phase_ms < warm_ms;
         known.learn(instance, is_cold, &mut memory.fleet);
-        let fleet_milli = memory.fleet.capacity.exact_milli;
+        let fleet = memory.fleet.capacity;
         let mut notes = Notes { inputs: &mut reasons.inputs };
         let of = Subject::Instance(number);
         let report = instance.report.as_ref();
-        let figures =
-            trust::figures(of, report, known, fleet_milli, &policy.assumed, time.elapsed_ms, &mut notes);
+        let figures = trust::figures(of, report, known, fleet, &policy.assumed, time.elapsed_ms, &mut notes);
         all.insert(number, figures);
     }
     all
@@ -234,7 +252,7 @@ fn typical(
         let usual = policy.size.zip(instance.cpu_m).filter(|(_, cpu_m)| *cpu_m > 0);
         let milli =
             usual.map_or(milli, |(size, cpu_m)| milli * u64::from(size.base_cpu_m) / u64::from(cpu_m));
-        (basis == Basis::Known).then_some(milli.max(1))
+        (basis == Basis::Known && instance.report.is_some()).then_some(milli.max(1))
     });
     let fleet = memory.fleet.capacity;
     match median(known).or_else(|| fleet.exact_milli.map(u64::from)) {

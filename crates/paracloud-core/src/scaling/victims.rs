@@ -103,12 +103,16 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
     }
     choice.waits |= !choice.ask.is_empty();
     priced.sort_unstable_by_key(|(cost_ms, number, _)| (*cost_ms, core::cmp::Reverse(*number)));
+    // Who was asked later keeps nobody waiting: of each few that have answered, one can go.
+    let answered =
+        priced.len() / usize::try_from(terms.policy.quotes.candidates).unwrap_or(usize::MAX).max(1);
+    let most = if choice.waits { excess.min(answered) } else { excess };
     let mut ready_left = terms.excess_ready;
     for (cost_ms, number, phase) in priced {
-        let is_within = choice.leave.len() < excess && (phase != Phase::Ready || ready_left > 0);
+        let is_within = choice.leave.len() < most && (phase != Phase::Ready || ready_left > 0);
         let standing = match () {
             () if u64::from(cost_ms) > terms.dear_ms => Standing::TooDear(cost_ms),
-            () if choice.waits || !is_within => Standing::Dearer(cost_ms),
+            () if !is_within => Standing::Dearer(cost_ms),
             () => {
                 ready_left -= u32::from(phase == Phase::Ready);
                 choice.leave.push(number);
