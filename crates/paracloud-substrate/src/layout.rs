@@ -142,6 +142,11 @@ impl Layout {
         self.root.join("trace")
     }
 
+    /// The log of decisions.
+    pub fn decisions(&self) -> PathBuf {
+        self.root.join("decisions")
+    }
+
     /// Logs of the shells.
     pub fn log(&self) -> PathBuf {
         self.root.join("log")

@@ -1,0 +1,54 @@
+//! A log of decisions, made again.
+
+use super::Line;
+use crate::trace::ReplayError;
+use paracloud_core::{balancing, scaling};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+/// Decisions that were made again and came out the same, by their kind.
+pub type Replayed = BTreeMap<&'static str, usize>;
+
+/// Makes every decision of a file again. A torn last line is passed over.
+///
+/// # Errors
+/// It cannot be read, a line is none of such a log, or the core decides otherwise.
+pub fn replay(path: &Path) -> Result<Replayed, ReplayError> {
+    let read = |source| ReplayError::Read { path: path.into(), source };
+    let mut replayed = Replayed::new();
+    let mut lines = BufReader::new(File::open(path).map_err(read)?).lines().enumerate().peekable();
+    while let Some((index, text)) = lines.next() {
+        let number = index + 1;
+        let form = |source| ReplayError::Form { path: path.into(), line: number, source };
+        let text = text.map_err(read)?;
+        let line: Line<'_> = match serde_json::from_str(&text) {
+            Ok(line) => line,
+            Err(error) if error.is_eof() && lines.peek().is_none() => break,
+            Err(error) => return Err(form(error)),
+        };
+        let logged = line.record.get();
+        let (kind, now) = match line.kind.as_str() {
+            "scaling" => {
+                let record: scaling::Record = serde_json::from_str(logged).map_err(form)?;
+                ("scaling", serde_json::to_string(&record.replay()).map_err(form)?)
+            }
+            "balancing" => {
+                let record: balancing::Record = serde_json::from_str(logged).map_err(form)?;
+                ("balancing", serde_json::to_string(&record.replay()).map_err(form)?)
+            }
+            name => return Err(ReplayError::Unknown { path: path.into(), name: name.to_owned() }),
+        };
+        if now != logged {
+            return Err(ReplayError::Differs {
+                path: path.into(),
+                line: number,
+                logged: logged.to_owned(),
+                now,
+            });
+        }
+        *replayed.entry(kind).or_default() += 1;
+    }
+    Ok(replayed)
+}
