@@ -116,6 +116,7 @@ impl Rig {
             Reply::Event(_)
             | Reply::Outcome(_)
             | Reply::Previewed { .. }
+            | Reply::Answered(_)
             | Reply::Begun(_)
             | Reply::Scaled(_)
             | Reply::Done

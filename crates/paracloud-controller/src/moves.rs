@@ -193,7 +193,7 @@ fn not_asked(name: &str, app: &App, unasked: Unasked) -> Refused {
     }
 }
 
-fn unreachable(control: &Control, node: NodeId) -> Refused {
+pub(crate) fn unreachable(control: &Control, node: NodeId) -> Refused {
     let name = control.node_name(node);
     let peer = Peer::Agent(node);
     let silent = millis(control.peers.silent_ms(peer));

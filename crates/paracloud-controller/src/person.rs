@@ -1,11 +1,13 @@
 //! What people ask for: one request a connection.
 
+use crate::asks;
 use crate::control::{Control, View};
 use crate::instance::{Rejected, Told};
 use crate::journal::{Heard, now_unix_ms};
 use crate::moves;
 use crate::peers::Peer;
 use crate::scales;
+use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::coordinator::{Command, Refused as Machine};
 use paracloud_substrate::figures::millis;
@@ -20,6 +22,9 @@ use tokio::sync::{broadcast, oneshot};
 
 /// How long a person's command may take to say what it wants, and to read one reply, in milliseconds.
 pub(crate) const PERSON_MS_MAX: u64 = 10_000;
+
+/// An application has so long for the answer to a person's question, in milliseconds.
+const ASK_MS: u32 = 10_000;
 
 /// A cancel that was asked for so long before it could be taken has an entry of its own, in milliseconds.
 pub(crate) const LATE_MS: u64 = 1_000;
@@ -98,6 +103,13 @@ impl Person<'_> {
             Request::Preview { instance, to } => {
                 match Box::pin(moves::preview(self.control, &instance, to)).await {
                     Ok(previewed) => self.reply(&previewed).await,
+                    Err(refused) => self.refuse(refused).await,
+                }
+            }
+            Request::Ask { instance, question } => {
+                let asked = asks::ask(self.control, &instance, question, Reason::Person, ASK_MS);
+                match Box::pin(asked).await {
+                    Ok(answer) => self.reply(&Reply::Answered(Box::new(answer))).await,
                     Err(refused) => self.refuse(refused).await,
                 }
             }

@@ -1,8 +1,9 @@
 //! What a person's command says to the controller, and what it hears: one request a connection, and one or more
 //! replies until the controller closes it.
 
-use crate::message::{HeldOp, Note, Preview, Unready};
+use crate::message::{HeldOp, Note, Preview, Question, Unready};
 use crate::seen::{Account, Accounts};
+use paci::answer::Answer;
 use paci::participant::Call;
 use paracloud_core::ids::{NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::Phase;
@@ -36,6 +37,13 @@ pub enum Request {
         instance: String,
         /// The target node; `None`: any other.
         to: Option<NodeId>,
+    },
+    /// Ask the application something that nothing is done because of: [`Reply::Answered`].
+    Ask {
+        /// The instance.
+        instance: String,
+        /// What is asked.
+        question: Question,
     },
     /// Give the open move up: [`Reply::Done`].
     Cancel {
@@ -100,6 +108,8 @@ pub enum Reply {
         /// What stands in the way, if something does: what the move itself would be refused with.
         obstacle: Option<Refused>,
     },
+    /// What the application said to a question.
+    Answered(Box<Answer>),
     /// How many instances an app gets.
     Scaled(Scaled),
     /// This operation has begun.

@@ -2,8 +2,8 @@
 
 use crate::command::transfer::Options as MoveOptions;
 use crate::command::{
-    Context, cancel, check_directory, drain, events, holds, logs, named, node, ps, reconsider, scale, stop,
-    transfer, validate,
+    Context, ask, cancel, check_directory, drain, events, holds, logs, named, node, ps, reconsider, scale,
+    stop, transfer, validate,
 };
 use crate::failure::{Exit, Failure};
 use crate::manifest::NODES_MAX;
@@ -103,6 +103,17 @@ Examples:
         /// Do not wait for the end
         #[arg(long)]
         no_wait: bool,
+    },
+    /// Ask an app what the cloud would ask it; nothing is done because of it
+    #[command(after_help = "\
+Examples:
+  paracloud ask worker quote                    what losing it would cost now
+  paracloud ask worker resize --memory 64MiB    would it do with less?")]
+    Ask {
+        /// The app, or one of its instances
+        app: String,
+        #[command(subcommand)]
+        asked: ask::Asked,
     },
     /// Give the open move of an instance up
     Cancel {
@@ -305,6 +316,7 @@ fn run(context: Context, command: Command) -> Result<ExitCode, Failure> {
         person @ (Command::Up { .. }
         | Command::Ps
         | Command::Move { .. }
+        | Command::Ask { .. }
         | Command::Cancel { .. }
         | Command::Events { .. }
         | Command::Logs { .. }
@@ -341,6 +353,7 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
             let app = named::instance(context, &app).await?;
             Box::pin(transfer::run(context, &app, &MoveOptions { to, accept_loss, no_wait })).await
         }
+        Command::Ask { app, asked } => ask::run(context, &app, &asked).await,
         Command::Cancel { app } => cancel::run(context, &named::instance(context, &app).await?).await,
         Command::Scale { app, instances, hold_ms, dry_run } => {
             let options = scale::Options { to: instances, hold_ms, dry_run };
@@ -401,8 +414,9 @@ mod tests {
         let mut command = Arguments::command();
         command.build();
         let mut help = vec![command.render_long_help().to_string()];
-        for name in ["up", "move", "events", "logs", "scale", "drain-node", "holds", "stop", "agent", "demo"]
-        {
+        let names =
+            ["up", "move", "ask", "events", "logs", "scale", "drain-node", "holds", "stop", "agent", "demo"];
+        for name in names {
             help.push(command.find_subcommand_mut(name).unwrap().render_help().to_string());
         }
         let help = help.join("\n======\n");

@@ -290,6 +290,35 @@ fn a_move_is_not_followed_for_ever_when_the_controller_stands_still_and_goes_on_
 }
 
 #[test]
+fn who_asks_an_application_by_hand_hears_its_own_words_and_changes_nothing() {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python/jobs.py");
+    let rig = Rig::of("jobs", &json!(["python3", "-B", program]), &[&json!({ "state": "none" })], &json!({}));
+    let mut up = rig.up(&[]);
+    up.serving();
+    let record = || rig.record().map(|record| record.to_string());
+    let before = record();
+    let asked = rig.run(&["ask", "jobs", "quote"]);
+    let price = "jobs: losing it now would cost nothing, drained in 0 ms, 0 B of state to hand over, 0 sessions that only it can serve\n";
+    assert_eq!((asked.code, asked.out.as_str()), (0, price), "{}", asked.err);
+    let counter = rig.json(&["ask", "jobs", "resize", "--memory", "1MiB"]);
+    assert_eq!(
+        (&counter["question"], &counter["answer"]["code"]),
+        (&json!("resize"), &json!("DOES_NOT_FIT"))
+    );
+    assert_eq!(counter["answer"]["fit"]["memoryKib"], 32_768);
+    let more = rig.run(&["ask", "jobs", "resize", "--cpu", "2"]);
+    assert_eq!(more.out, "jobs: it would do with that\n");
+    let lacking = rig.run(&["ask", "jobs", "estimate"]);
+    assert_eq!(lacking.code, 1);
+    assert!(lacking.err.contains("it does not claim the capability move.estimate"), "{}", lacking.err);
+    assert_eq!(rig.run(&["ask", "jobs", "resize"]).code, 2, "no size is named");
+    assert_eq!(rig.run(&["ask", "unheard-of", "quote"]).code, 2);
+    assert_eq!(record(), before, "no operation was opened");
+    assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
+    assert_eq!(up.ended(), 0);
+}
+
+#[test]
 fn an_owner_that_fails_at_what_was_decided_is_named_with_its_code_and_ending_it_ends_the_move() {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/misbehave.py");
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python");

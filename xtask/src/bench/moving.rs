@@ -191,6 +191,7 @@ async fn once(rig: &Rig, clients: &mut Driver, options: &Options, window: &str) 
         Reply::Event(_)
         | Reply::Status(_)
         | Reply::Previewed { .. }
+        | Reply::Answered(_)
         | Reply::Begun(_)
         | Reply::Scaled(_)
         | Reply::Done => None,

@@ -26,6 +26,7 @@ pub(super) async fn events(rig: &Rig, from: u64) -> Result<Vec<Event>> {
             Reply::Status(_)
             | Reply::Outcome(_)
             | Reply::Previewed { .. }
+            | Reply::Answered(_)
             | Reply::Begun(_)
             | Reply::Scaled(_)
             | Reply::Done

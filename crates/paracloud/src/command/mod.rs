@@ -1,5 +1,6 @@
 //! The commands of a person, one file each.
 
+pub mod ask;
 pub mod cancel;
 pub mod drain;
 pub mod events;

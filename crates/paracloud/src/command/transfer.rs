@@ -147,6 +147,7 @@ pub(crate) async fn follow(
                 other @ (Reply::Done
                 | Reply::Begun(_)
                 | Reply::Status(_)
+                | Reply::Answered(_)
                 | Reply::Scaled(_)
                 | Reply::Previewed { .. }),
             ) => {

@@ -1,0 +1,86 @@
+//! Questions to applications that nothing is done because of, under the number that their next operation will have.
+
+use crate::control::Control;
+use crate::journal;
+use crate::moves::unreachable;
+use crate::peers::{Out, Peer};
+use crate::person::{refused, unknown_instance};
+use paci::answer::Answer;
+use paci::upcall::Reason;
+use paracloud_core::migration::message::ToAgent;
+use paracloud_substrate::figures::millis;
+use paracloud_substrate::message::{Question, Terms, ToAgentLine, Unasked};
+use paracloud_substrate::person::Refused;
+use std::time::Duration;
+
+/// What an answer may take beyond the time that the application has for it, in milliseconds.
+const ANSWER_MARGIN_MS: u64 = 1_000;
+
+/// Asks the owner of an instance, through the agent of its node, and waits for its answer at most as long as it is told.
+///
+/// # Errors
+/// It is not known, runs nowhere, cannot be asked, or did not answer in time.
+pub(crate) async fn ask(
+    control: &Control,
+    instance: &str,
+    call: Question,
+    reason: Reason,
+    budget_ms: u32,
+) -> Result<Answer, Refused> {
+    control.shown(std::iter::once(instance)).await;
+    let Some(view) = control.views.of(instance).filter(|_| control.fleet.has(instance)) else {
+        return Err(unknown_instance(control, instance));
+    };
+    let Some(record) = view.record else {
+        let message = format!("it is not known yet where {instance} runs");
+        return Err(refused("unknown", message, "wait until its nodes are connected"));
+    };
+    let node = record.owner.node;
+    if !control.peers.is_there(Peer::Agent(node)) {
+        return Err(unreachable(control, node));
+    }
+    let Some((question, answer)) = control.asked.ask(node) else {
+        let message = "too many questions to applications are open at once";
+        return Err(refused("busy", message, "ask again in a moment"));
+    };
+    // It asks under the number after the one that its record says; it may not have heard of the last outcome.
+    let (name, operation) = (instance.to_owned(), record.operation.clone());
+    let (message, terms) = (ToAgent::Own(record), Terms::default());
+    let own = ToAgentLine::Machine { instance: name, message, operation, terms, reason: Reason::Unspecified };
+    control.peers.say(Peer::Agent(node), Out::ToAgent(own));
+    let line = ToAgentLine::Question { instance: instance.to_owned(), question, call, reason, budget_ms };
+    control.peers.say(Peer::Agent(node), Out::ToAgent(line));
+    let bound_ms = u64::from(budget_ms) + ANSWER_MARGIN_MS;
+    match tokio::time::timeout(Duration::from_millis(bound_ms), answer).await {
+        Ok(Ok(Ok(answer))) => Ok(answer),
+        Ok(Ok(Err(unasked))) => Err(not_asked(instance, unasked)),
+        Ok(Err(_)) => Err(unreachable(control, node)),
+        Err(_) => {
+            let message = format!("{instance} did not answer within {}", millis(bound_ms));
+            Err(refused("not_answered", message, "look at `paracloud logs`, ask again"))
+        }
+    }
+}
+
+/// Why the application could not be asked, and whether that passes.
+fn not_asked(instance: &str, unasked: Unasked) -> Refused {
+    let could_not = |why: String| format!("{instance} could not be asked: {}", journal::cut(why));
+    match unasked {
+        Unasked::Busy => {
+            let message =
+                format!("{instance} is being asked something already, or an operation of it is open");
+            refused("busy", message, "ask again in a moment; `paracloud ps` shows what is open")
+        }
+        Unasked::Soon(why) => {
+            refused("not_answered", could_not(why), "it passes within seconds: ask again in a moment")
+        }
+        Unasked::Ended(how) => {
+            let next = format!("it is started anew: `paracloud events`, `paracloud logs {instance}`");
+            refused("not_answered", could_not(format!("its process ended: {how}")), next)
+        }
+        Unasked::Never(why) => {
+            let next = format!("look at `paracloud logs {instance}` and ask again");
+            refused("not_answered", could_not(why), next)
+        }
+    }
+}
