@@ -1,10 +1,11 @@
 //! What the parts of the controller share. Everything in it is bounded by the configuration or by a named bound.
 
+use crate::advised::Advised;
 use crate::crashes::Crashes;
 use crate::fleet::{Fleet, Full, Places};
 use crate::instance::Told;
 use crate::journal::{self, Heard, now_unix_ms};
-use crate::peers::{Peer, Peers};
+use crate::peers::{Out, Peer, Peers};
 use crate::refusals::Refusals;
 use crate::register::Register;
 use crate::scales::Scales;
@@ -13,9 +14,10 @@ use paci::answer::Answer;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::Record;
+use paracloud_substrate::advice::Advice;
 use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::message::{HeldOp, Hold, Note, Preview, Unasked, Unready};
+use paracloud_substrate::message::{HeldOp, Hold, Note, Preview, ToGatewayLine, Unasked, Unready};
 use paracloud_substrate::person::{HeldOff, Outcome, Refusal, Unanswered, What, delivery};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +44,8 @@ pub(crate) struct Control {
     pub(crate) questions: Questions<Preview>,
     /// Everything else that is asked under the number ahead.
     pub(crate) asked: Questions<Answer>,
+    /// What applications say of themselves.
+    pub(crate) advised: Advised,
     /// What people want of numbers of instances.
     pub(crate) scales: Scales,
     refusals: Mutex<Refusals>,
@@ -68,11 +72,22 @@ impl Control {
             views: Views::default(),
             questions: Questions::default(),
             asked: Questions::default(),
+            advised: Advised::default(),
             scales: Scales::load(layout),
             refusals: Mutex::default(),
             lost: Mutex::default(),
             words: Mutex::default(),
             crashes: Mutex::default(),
+        }
+    }
+
+    /// A process says something of itself: every gateway hears it.
+    pub(crate) fn advise(&self, instance: String, start: StartId, advice: Box<Advice>) {
+        self.advised.hear(&instance, start, &advice);
+        for gateway in &self.cloud.gateways {
+            let (instance, advice) = (instance.clone(), advice.clone());
+            let line = ToGatewayLine::Advice { instance, start, advice };
+            self.peers.say(Peer::Gateway(*gateway), Out::ToGateway(line));
         }
     }
 

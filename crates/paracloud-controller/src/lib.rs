@@ -25,6 +25,7 @@
 //! Everybody's links break and are dialled again, as after a crash; there is no second way to recover.
 
 mod asks;
+mod advised;
 mod control;
 mod crashes;
 mod fleet;

@@ -3,7 +3,7 @@
 use crate::control::Control;
 use crate::fleet::nothing;
 use crate::instance::Told;
-use crate::peers::{Outgoing, Peer, write_out};
+use crate::peers::{Out, Outgoing, Peer, write_out};
 use crate::{ControllerError, person, recovery};
 use paracloud_core::ids::{GatewayId, NodeId};
 use paracloud_core::migration::message::FromGateway;
@@ -11,6 +11,7 @@ use paracloud_core::migration::shim::Generation;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{self, BEAT_MS, LinkError, Reader, SILENT_MS, Writer};
 use paracloud_substrate::message::{Caller, FromAgentLine, FromGatewayLine, Known};
+use paracloud_substrate::names::InstanceName;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::io;
@@ -134,8 +135,11 @@ async fn agent(
                     FromAgentLine::Answered { question, answer } => {
                         control.asked.answer(node, question, answer);
                     }
-                    // It advises, and here nobody goes by it.
-                    FromAgentLine::Advice { .. } | FromAgentLine::Usage { .. } => {}
+                    FromAgentLine::Advice { instance, start, advice } => {
+                        control.advise(instance, start, advice);
+                    }
+                    // Here nobody goes by it.
+                    FromAgentLine::Usage { .. } => {}
                 }
             }
             Ok(())
@@ -149,6 +153,11 @@ async fn agent(
         tracing::info!(%node, "an agent is gone");
     }
     ended
+}
+
+/// Whether it is one of several instances of an app.
+fn is_numbered(instance: &str) -> bool {
+    instance.parse::<InstanceName>().is_ok_and(|name| name.number().is_some())
 }
 
 /// The next line of a peer; `None`: its link is over, because it is gone or stands still. Only time is counted in which
@@ -181,11 +190,14 @@ async fn gateway_link(
     }
     let Outgoing { number, mut queue, dropped } = control.peers.connect_gateway(gateway);
     tracing::info!(%gateway, "a gateway is connected");
+    for line in control.advised.lines() {
+        control.peers.say(Peer::Gateway(gateway), Out::ToGateway(line));
+    }
     let ended = tokio::select! {
         ended = async {
             // It asks for what it knows of. Of an app with several instances it may know none.
             let names = control.fleet.names().into_iter();
-            for instance in names.filter(|name| control.cloud.app(name).is_none()) {
+            for instance in names.filter(|name| is_numbered(name)) {
                 control.tell(&instance, Told::Gateway(gateway, FromGateway::Ask)).await;
             }
             while let Some(line) = hear::<FromGatewayLine>(control, Peer::Gateway(gateway), &mut reader).await? {
@@ -194,6 +206,8 @@ async fn gateway_link(
                     FromGatewayLine::Machine { instance, message } => {
                         control.tell(&instance, Told::Gateway(gateway, message)).await;
                     }
+                    // Nobody decides by it yet.
+                    FromGatewayLine::Measured { .. } => {}
                     FromGatewayLine::Parked { instance, account, again } => {
                         control.tell(&instance, Told::Parked { gateway, account, again }).await;
                     }

@@ -101,5 +101,7 @@ pub const AGAIN_MAX: u32 = 3;
 pub const LOOKS_MAX: u32 = 8;
 /// What each part of a body counts beside its bytes when it is kept to be sent again, in bytes.
 pub const PART_COST_BYTES: usize = 256;
+/// How often a request that waits is given to another instance; then it stays where it is.
+pub const ELSEWHERE_MAX: u32 = 3;
 /// How long a report of load counts that came with a reply: it is said anew with the next one.
 pub const LOAD_LEASE: Duration = Duration::from_secs(2);

@@ -40,6 +40,8 @@ pub(crate) enum Verdict {
     Fail(Failure),
     /// Its client's deadline was over before it could be sent on.
     Late,
+    /// It waited here, and another instance takes requests.
+    Elsewhere,
 }
 
 /// The table in force, for those who are not asked about one request: tunnels, streams, slow bodies.
@@ -101,7 +103,7 @@ impl ToController {
 
     /// Hands a message over. A message that finds no link, or a full queue, is lost, as messages may be; then the answer
     /// is `false`.
-    fn send(&self, message: Outgoing) -> bool {
+    pub(crate) fn send(&self, message: Outgoing) -> bool {
         if !self.is_up.load(Ordering::Relaxed) {
             return false;
         }
@@ -235,6 +237,11 @@ impl Control {
     /// The table in force, as it changes.
     pub(crate) fn view(&self) -> watch::Receiver<View> {
         self.view.subscribe()
+    }
+
+    /// How many requests wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.state().machine.machine().parked()
     }
 
     /// Whether a request that came now would be sent on.

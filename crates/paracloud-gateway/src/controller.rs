@@ -1,7 +1,7 @@
 //! The link to the controller. The gateway dials; while there is no link it goes on with the tables it has.
 
+use crate::apps::{Apps, Heard};
 use crate::control::{Link, Outgoing};
-use crate::instances::Instances;
 use paracloud_core::ids::GatewayId;
 use paracloud_core::migration::gateway::Input;
 use paracloud_core::migration::promises::Point;
@@ -23,12 +23,12 @@ pub(crate) async fn talk(
     socket: &Path,
     gateway: GatewayId,
     deaf: Option<&Path>,
-    instances: &Instances,
+    apps: &Apps,
     mut link: Link,
 ) {
     let mut links = 0_u32;
     loop {
-        let end = connected(socket, gateway, instances, &mut link, deaf, links > 0).await;
+        let end = connected(socket, gateway, apps, &mut link, deaf, links > 0).await;
         links = links.saturating_add(1);
         link.is_up.store(false, Ordering::Relaxed);
         // Said to nobody, like everything on a lost link. A machine that stood still for it goes on.
@@ -46,7 +46,7 @@ pub(crate) async fn talk(
 async fn connected(
     socket: &Path,
     gateway: GatewayId,
-    instances: &Instances,
+    apps: &Apps,
     link: &mut Link,
     deaf: Option<&Path>,
     again: bool,
@@ -57,7 +57,7 @@ async fn connected(
     tracing::info!("linked to the controller");
     let is_deaf = || deaf.is_some_and(Path::exists);
     // What was said meanwhile is lost, so each machine asks.
-    for control in instances.all() {
+    for control in apps.controls() {
         let taken = control.input(Input::Started, None);
         saying(taken, link, &mut writer, gateway, deaf).await?;
         if again {
@@ -72,18 +72,20 @@ async fn connected(
             _ = beats.tick() => writer.write(&FromGatewayLine::Beat).await?,
             line = reader.read::<ToGatewayLine>() => {
                 let Some(line) = line? else { return Ok(()) };
-                let known = instances.get(&line.instance);
-                match known.clone().or_else(|| instances.hear_of(&line.instance)) {
+                match line {
                     _ if is_deaf() => {}
-                    Some(control) => {
-                        if known.is_none() {
-                            let taken = control.input(Input::Started, None);
+                    ToGatewayLine::Machine { instance, message } => match apps.hear_of(&instance) {
+                        Some(Heard { control, is_new }) => {
+                            if is_new {
+                                let taken = control.input(Input::Started, None);
+                                saying(taken, link, &mut writer, gateway, deaf).await?;
+                            }
+                            let taken = control.coordinator(message);
                             saying(taken, link, &mut writer, gateway, deaf).await?;
                         }
-                        let taken = control.coordinator(line.message);
-                        saying(taken, link, &mut writer, gateway, deaf).await?;
-                    }
-                    None => tracing::warn!(instance = line.instance, "the controller speaks of no app of this cloud"),
+                        None => tracing::warn!(instance, "the controller speaks of no app of this cloud"),
+                    },
+                    ToGatewayLine::Advice { instance, start, advice } => apps.advise(&instance, start, *advice),
                 }
             }
             outgoing = link.queue.recv() => {

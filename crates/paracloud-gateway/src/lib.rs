@@ -27,16 +27,19 @@
 mod account;
 mod again;
 mod answer;
+mod apps;
+mod backends;
 mod body;
 mod bounds;
+mod choice;
 mod control;
 mod controller;
 mod frames;
 mod grpc;
 mod head;
-mod instances;
 mod listener;
 mod loads;
+mod measured;
 mod multiplexed;
 mod orca;
 mod parked;
@@ -45,7 +48,9 @@ mod pause;
 mod preface;
 mod proxy;
 mod room;
+mod said;
 mod side;
+mod sticky;
 mod streams;
 mod ticket;
 mod upload;
@@ -58,8 +63,9 @@ pub use head::OUTCOME_HEADER;
 pub use orca::{Load, ORCA_BYTES_MAX, ORCA_NAME_BYTES_MAX, ORCA_NAMES_MAX, ORCA_VALUE_MAX, Refused};
 pub use parked::{End, ParkedLine};
 
-use crate::control::ToController;
-use crate::instances::{Front, Instances};
+use crate::apps::{Apps, Instances, Making};
+use crate::backends::Backends;
+use crate::control::{Outgoing, ToController};
 use crate::parked::Log;
 use crate::proxy::Proxy;
 use crate::room::Room;
@@ -75,6 +81,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// Why a gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -201,7 +209,7 @@ pub async fn run_until(
         let address = *app.listen.get(place).ok_or_else(no_address)?;
         let listener = listener::listen(address);
         let failed = |source| GatewayError::Listen { app: app.name.clone(), address, source };
-        listeners.push((app.clone(), listener.map_err(failed)?));
+        listeners.push((app, listener.map_err(failed)?));
     }
     let path = layout.parked_log(gateway);
     let failed = |source| GatewayError::Log { path: path.clone(), source };
@@ -214,12 +222,20 @@ pub async fn run_until(
     let messages = Room::new(terms.messages_bytes_total_max);
     let places = Arc::new(Semaphore::new(terms.connections_max as usize));
     let streams = Arc::new(Semaphore::new(terms.streams_total_max as usize));
-    let instances = Instances::new(gateway, cloud, layout.trace(), to_controller, log);
+    let making = Arc::new(Making {
+        gateway,
+        gateways: u32::try_from(cloud.gateways.len()).unwrap_or(u32::MAX),
+        trace: layout.trace(),
+        controller: to_controller,
+        log,
+    });
+    let mut apps = Apps::default();
     for (app, listener) in listeners {
-        // It has one from the beginning.
-        let Some(control) = instances.choose(&app.name) else { continue };
+        let instances = Instances::of(app, &making);
+        apps.add(&app.name, instances.clone());
         let proxy = Proxy {
-            control,
+            instances,
+            sticky: app.session.as_ref().map(|session| Arc::new(session.sticky.clone())),
             room: Arc::clone(&room),
             messages: Arc::clone(&messages),
             streams: Arc::clone(&streams),
@@ -231,28 +247,41 @@ pub async fn run_until(
             },
         };
         tracing::info!(app = app.name, address = ?listener.local_addr().ok(), "clients connect here");
-        let front = Front { app: app.name, instances: Arc::clone(&instances), proxy };
-        tokio::spawn(listener::accept(listener, front, Arc::clone(&places), told_ending.clone()));
+        tokio::spawn(listener::accept(listener, proxy, Arc::clone(&places), told_ending.clone()));
+    }
+    let mut measuring = JoinSet::new();
+    for backends in apps.many() {
+        measuring.spawn(measure(Arc::clone(backends), Arc::clone(&making)));
     }
     let socket = layout.controller_socket();
     tokio::select! {
         () = told => {}
-        () = controller::talk(&socket, gateway, terms.deaf.as_deref(), &instances, link) => {}
-        () = sweep(&instances) => {}
+        () = controller::talk(&socket, gateway, terms.deaf.as_deref(), &apps, link) => {}
+        () = sweep(&apps) => {}
     }
     // Nobody is listened to any more; what is in progress has a moment to end.
     ending.send_replace(true);
     let _ = tokio::time::timeout(STOP_WAIT, places.acquire_many(terms.connections_max)).await;
-    instances.all().iter().for_each(|control| control.flush());
+    apps.controls().iter().for_each(|control| control.flush());
     Ok(())
 }
 
+/// Tells the controller what is measured of an app, once a period.
+async fn measure(backends: Arc<Backends>, making: Arc<Making>) {
+    let mut tick = tokio::time::interval(backends.period());
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let _ = making.controller.send(Outgoing { line: backends.measured(), stand: None });
+    }
+}
+
 /// Closes idle connections to applications, and hands logs to their files.
-async fn sweep(instances: &Instances) {
+async fn sweep(apps: &Apps) {
     let mut tick = tokio::time::interval(IDLE_WAIT);
     loop {
         tick.tick().await;
-        for control in instances.all() {
+        for control in apps.controls() {
             control.pool.sweep();
             control.flush();
         }

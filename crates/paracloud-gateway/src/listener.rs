@@ -2,10 +2,9 @@
 
 use crate::answer;
 use crate::bounds::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_WAIT, HEADERS_MAX, LISTEN_QUEUE_MAX};
-use crate::instances::Front;
 use crate::multiplexed::{self, Multiplexed, Parted};
 use crate::preface::{Speaks, speaks};
-use crate::proxy::Client;
+use crate::proxy::{Client, Proxy};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,7 +30,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Accepts until it is told to end. Each connection takes a place.
 pub(crate) async fn accept(
     listener: TcpListener,
-    front: Front,
+    proxy: Proxy,
     places: Arc<Semaphore>,
     mut ending: watch::Receiver<bool>,
 ) {
@@ -50,7 +49,7 @@ pub(crate) async fn accept(
             }
         };
         let client = Client { address: peer.ip(), _place: Arc::new(place), multiplexed: None };
-        tokio::spawn(serve(stream, peer, client, front.clone(), ending.clone()));
+        tokio::spawn(serve(stream, peer, client, proxy.clone(), ending.clone()));
     }
 }
 
@@ -62,7 +61,7 @@ async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     client: Client,
-    front: Front,
+    proxy: Proxy,
     mut ending: watch::Receiver<bool>,
 ) {
     let keeps_alive = |()| Ok(rustix::net::sockopt::set_socket_keepalive(&stream, true)?);
@@ -75,8 +74,8 @@ async fn serve(
         () = until(&mut ending) => return,
     };
     let end = match spoken {
-        Ok(Ok(Speaks::One)) => one(stream, client, front, ending).await,
-        Ok(Ok(Speaks::Two)) => two(stream, client, front, ending).await,
+        Ok(Ok(Speaks::One)) => one(stream, client, proxy, ending).await,
+        Ok(Ok(Speaks::Two)) => two(stream, client, proxy, ending).await,
         Ok(Err(_)) | Err(_) => return tracing::debug!(%peer, "a client said nothing"),
     };
     if let Err(error) = end {
@@ -88,11 +87,11 @@ async fn serve(
 async fn one(
     stream: TcpStream,
     client: Client,
-    front: Front,
+    proxy: Proxy,
     mut ending: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
     let service = service_fn(|request| {
-        let (proxy, client) = (front.next(), client.clone());
+        let (proxy, client) = (proxy.clone(), client.clone());
         async move { Ok::<_, Infallible>(proxy.serve(client, request).await) }
     });
     let served = Builder::new()
@@ -117,13 +116,13 @@ async fn one(
 async fn two(
     stream: TcpStream,
     client: Client,
-    front: Front,
+    proxy: Proxy,
     mut ending: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
     let connection = Multiplexed::new();
     let client = Client { multiplexed: Some(Arc::clone(&connection)), ..client };
     let service = service_fn(|request| {
-        let (proxy, client) = (front.next(), client.clone());
+        let (proxy, client) = (proxy.clone(), client.clone());
         let in_progress =
             Arc::clone(&proxy.streams).try_acquire_owned().ok().map(|place| connection.begin(place));
         async move {

@@ -31,7 +31,6 @@ impl Loads {
     }
 
     /// What this process reported last, and how long ago; nothing once that is longer than [`LOAD_LEASE`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "balancing takes reports up here"))]
     pub(crate) fn fresh(&self, start: StartId) -> Option<(Load, Duration)> {
         let state = self.state();
         let (of, load, at) = state.read.as_ref()?;
@@ -40,7 +39,6 @@ impl Loads {
     }
 
     /// What this process told the cloud of its load: from now on, for as long as that holds, its replies say so too.
-    #[cfg_attr(not(test), expect(dead_code, reason = "balancing says reports here"))]
     pub(crate) fn say(&self, start: StartId, load: &Load, holds_for: Duration) {
         let mut state = self.state();
         let now = Instant::now();

@@ -57,6 +57,8 @@ pub enum End {
     Failed,
     /// The client went away.
     Left,
+    /// It was given to another instance.
+    Elsewhere,
 }
 
 /// Microseconds, as far as they fit.

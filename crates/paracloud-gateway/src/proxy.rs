@@ -8,14 +8,17 @@
 
 use crate::again::Again;
 use crate::answer;
+use crate::apps::Instances;
 use crate::body::{Gathering, Outgoing, Reply, Unread, hold};
-use crate::bounds::{AGAIN_MAX, HEADERS_MAX, REFUSAL_WAIT, REPLY_BYTES_HELD};
+use crate::bounds::{AGAIN_MAX, ELSEWHERE_MAX, HEADERS_MAX, REFUSAL_WAIT, REPLY_BYTES_HELD};
+use crate::choice::{Place, Unplaced, Wish};
 use crate::control::{Control, Verdict};
 use crate::grpc;
 use crate::head;
 use crate::multiplexed::Multiplexed;
 use crate::passing::{Begun, Passing};
 use crate::room::Room;
+use crate::sticky;
 use crate::streams::{Cut, Streams, Way};
 use crate::ticket::{Ticketed, Witness};
 use crate::upload::{Source, Upload, Waits, given_up};
@@ -27,15 +30,18 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use paracloud_core::migration::gateway::{Answer, Failure, Route};
+use paracloud_substrate::config::Sticky;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// What serves the clients of one instance.
+/// What serves the clients of one app.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
-    pub(crate) control: Arc<Control>,
+    pub(crate) instances: Instances,
+    /// Where clients say which session is theirs.
+    pub(crate) sticky: Option<Arc<Sticky>>,
     /// For bodies that are kept. Shared by all instances of the gateway.
     pub(crate) room: Arc<Room>,
     /// For messages of WebSockets. Shared by all instances of the gateway, and apart from that of bodies: whoever sends
@@ -85,6 +91,8 @@ struct Passed {
     /// When its client waits no longer, if it has said so.
     deadline: Option<Instant>,
     client: Option<Arc<Multiplexed>>,
+    /// The instance that its session lives in.
+    session: Option<u32>,
 }
 
 /// An attempt that the application answered.
@@ -131,10 +139,12 @@ impl Proxy {
         let is_two = parts.version == Version::HTTP_2;
         let handshake = head::is_handshake(&parts);
         let length = incoming.size_hint().exact();
-        let takes_trailers = head::takes_trailers(&parts.headers);
+        let takes_trailers =
+            self.instances.speaks() == Speaks::Two && head::takes_trailers(&parts.headers);
         head::to_application(&mut parts, client.address, length, handshake);
+        let session = self.sticky.as_ref().and_then(|sticky| sticky::find(sticky, &mut parts.headers));
         parts.extensions.clear();
-        if self.control.pool.speaks() == Speaks::Two {
+        if self.instances.speaks() == Speaks::Two {
             if handshake {
                 let why = "this application speaks HTTP/2, on which no WebSocket is passed on to it";
                 return answer::refused(StatusCode::NOT_IMPLEMENTED, why);
@@ -150,18 +160,21 @@ impl Proxy {
             Ok(content) => content,
             Err(answer) => return answer,
         };
-        let mut passed = Passed { parts, deadline, client: client.multiplexed.clone() };
+        let mut passed = Passed { parts, deadline, client: client.multiplexed.clone(), session };
         let served = self.forward(&mut passed, content).await;
-        let (connection, response, request) = match served {
+        let (connection, response, mut request) = match served {
             Ok(served) => served,
             Err(answer) => return answer,
         };
         if handshake && response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (mut parts, _) = response.into_parts();
             head::to_client(parts.status, parts.version, &mut parts.headers);
+            self.mark(&mut parts.headers, &request);
+            let control = Arc::clone(request.control());
             let tunnel = Tunnel {
-                counted: self.control.websocket(connection.start()),
-                control: Arc::clone(&self.control),
+                counted: control.websocket(connection.start()),
+                _tally: request.keep_tally(),
+                control,
                 room: Arc::clone(&self.messages),
                 client,
                 start: connection.start(),
@@ -186,14 +199,14 @@ impl Proxy {
         }
         if length.is_none() && is_two {
             let again = Again::new(incoming, self.room.none(), self.replay_bytes_max as usize);
-            let whole = if self.control.is_open() { again.look().await } else { None };
+            let whole = if self.instances.is_open() { again.look().await } else { None };
             return Ok(whole.map_or(Content::Again(again), Content::Whole));
         }
         let short = length.filter(|length| *length <= u64::from(self.replay_bytes_max));
         let room = short.and_then(|length| self.room.take(usize::try_from(length).ok()?));
         let Some(room) = room else { return Ok(Content::Upload(Some(incoming))) };
         let mut gathering = Box::new(Gathering::new(incoming, room, self.waits));
-        if !self.control.is_open() {
+        if !self.instances.is_open() {
             return Ok(Content::Unread(gathering));
         }
         gathering.read().await.map(Content::Whole).map_err(unread)
@@ -205,8 +218,11 @@ impl Proxy {
         passed: &mut Passed,
         mut content: Content,
     ) -> Result<(Connection, Response<Coming>, Ticketed), Response<Reply>> {
-        let (mut ticketed, mut verdict) = Ticketed::arrive(&self.control, passed.deadline).await;
+        let mut wish = Wish { session: passed.session, but: None, is_new: true, deadline: passed.deadline };
+        let place = self.instances.place(wish).await.map_err(unplaced)?;
+        let (mut ticketed, mut verdict) = Ticketed::arrive(place, passed.deadline, None).await;
         let mut reason = None;
+        let mut times = 0;
         loop {
             let route = match verdict {
                 Verdict::Forward(route) => route,
@@ -217,6 +233,16 @@ impl Proxy {
                 Verdict::Late => {
                     ticketed.late();
                     return Err(answer::late());
+                }
+                Verdict::Elsewhere => {
+                    let (but, latest) = ticketed.elsewhere();
+                    times += 1;
+                    wish = Wish { session: None, but, is_new: false, ..wish };
+                    let place = self.instances.place(wish).await.map_err(unplaced)?;
+                    let is_free = place.is_free && times < ELSEWHERE_MAX;
+                    let place = Place { is_free, ..place };
+                    (ticketed, verdict) = Ticketed::arrive(place, passed.deadline, latest).await;
+                    continue;
                 }
             };
             if let Content::Unread(gathering) = &mut content {
@@ -249,11 +275,12 @@ impl Proxy {
                 None => {}
             }
             let witness = ticketed.witness();
-            let attempt = self.attempt(route, passed, &mut content, &witness);
+            let control = Arc::clone(ticketed.control());
+            let attempt = self.attempt(&control, route, passed, &mut content, &witness);
             let attempt = ticketed.alongside(attempt).await;
             let answer = match attempt {
                 Ok((connection, response)) => {
-                    ticketed.served(&witness);
+                    ticketed.served(&witness, response.status());
                     return Ok((connection, response, ticketed));
                 }
                 Err(Unserved::Refused(answer)) => answer,
@@ -266,6 +293,13 @@ impl Proxy {
         }
     }
 
+    /// Marks the session that the application names, if it has several instances.
+    fn mark(&self, headers: &mut HeaderMap, request: &Ticketed) {
+        if let (Some(sticky), Some(number)) = (&self.sticky, request.number()) {
+            sticky::mark(sticky, headers, number);
+        }
+    }
+
     /// Reads a body after its wait; `None` if the route is not the one any more before it is all here.
     async fn read(
         &self,
@@ -273,7 +307,7 @@ impl Proxy {
         ticketed: &mut Ticketed,
         route: Route,
     ) -> Option<Result<Bytes, Unread>> {
-        let mut view = self.control.view();
+        let mut view = ticketed.control().view();
         let is_last = ticketed.is_last();
         let read = async {
             tokio::select! {
@@ -288,6 +322,7 @@ impl Proxy {
     /// Sends it to one process, once.
     async fn attempt(
         &self,
+        control: &Arc<Control>,
         route: Route,
         passed: &Passed,
         content: &mut Content,
@@ -297,13 +332,13 @@ impl Proxy {
         loop {
             // An upload has one attempt, which must not meet a connection that was closed meanwhile.
             let connection = match content {
-                Content::Upload(_) | Content::Again(_) => self.control.pool.open(route).await,
-                Content::Whole(_) | Content::Unread(_) => self.control.pool.take(route).await,
+                Content::Upload(_) | Content::Again(_) => control.pool.open(route).await,
+                Content::Whole(_) | Content::Unread(_) => control.pool.take(route).await,
             };
             let mut connection = match connection {
                 Ok(connection) => connection,
                 Err(error) => {
-                    tracing::debug!(instance = self.control.instance(), address = %route.address, %error, "not reached");
+                    tracing::debug!(instance = control.instance(), address = %route.address, %error, "not reached");
                     return Err(Unserved::Refused(Answer::NotApplied));
                 }
             };
@@ -318,7 +353,7 @@ impl Proxy {
                 (Some(Some(source)), _) => {
                     let (sender, cut) = oneshot::channel();
                     let way = Way { start: route.start, client: passed.client.clone() };
-                    let stream = Streams::begin(&self.control, false, way, Cut::Upload(sender));
+                    let stream = Streams::begin(control, false, way, Cut::Upload(sender));
                     let (upload, pace) = Upload::begin(source, stream);
                     (Outgoing::Upload(upload), Some((cut, pace)))
                 }
@@ -335,11 +370,11 @@ impl Proxy {
                 why = given_up(upload, self.waits) => return Err(Unserved::Lost(why)),
             };
             return match exchanged {
-                Ok(response) => self.judge(route, connection, response, content).await,
+                Ok(response) => self.judge(control, route, connection, response, content).await,
                 Err(Broken::Unsent) if content.is_kept() && may_be_tried => continue,
                 Err(Broken::Unsent | Broken::Refused) => Err(refused(content)),
                 Err(Broken::Sent(error)) => {
-                    tracing::debug!(instance = self.control.instance(), ?error, "no answer");
+                    tracing::debug!(instance = control.instance(), ?error, "no answer");
                     Err(Unserved::Refused(Answer::Lost))
                 }
             };
@@ -349,6 +384,7 @@ impl Proxy {
     /// A reply, or the proof that nothing was applied.
     async fn judge(
         &self,
+        control: &Control,
         route: Route,
         mut connection: Connection,
         response: Response<Coming>,
@@ -361,7 +397,7 @@ impl Proxy {
         let is_short = body.size_hint().upper().is_some_and(|length| length <= REPLY_BYTES_HELD);
         // The head alone is the proof: what the application may still say keeps nobody waiting.
         if is_short && let Ok(Ok(_)) = tokio::time::timeout(REFUSAL_WAIT, hold(&mut connection, body)).await {
-            self.control.pool.give(connection);
+            control.pool.give(connection);
         }
         Err(refused(content))
     }
@@ -375,13 +411,15 @@ impl Proxy {
         way: Way,
         is_call: bool,
     ) -> Response<Reply> {
+        let control = Arc::clone(request.control());
         let (mut parts, mut body) = response.into_parts();
         let length = body.size_hint().exact();
         let endless = is_event_stream(&parts.headers);
         head::to_client(parts.status, parts.version, &mut parts.headers);
-        self.control.loads.head(&mut parts.headers, connection.start());
+        control.loads.head(&mut parts.headers, connection.start());
+        self.mark(&mut parts.headers, &request);
         if body.is_end_stream() {
-            self.control.pool.give(connection);
+            control.pool.give(connection);
             request.replied();
             return Response::from_parts(parts, Reply::held(Bytes::new()));
         }
@@ -394,7 +432,7 @@ impl Proxy {
             if let Looked { bytes, end: Some(trailers) } = first {
                 let trailers = trailers.map(|mut trailers| {
                     head::trailers(&mut trailers);
-                    self.control.loads.read(&trailers, connection.start());
+                    control.loads.read(&trailers, connection.start());
                     trailers
                 });
                 request.replied();
@@ -406,16 +444,25 @@ impl Proxy {
         }
         let held = tokio::time::timeout(self.waits.reply, hold(&mut connection, body));
         if let Ok(Ok(bytes)) = request.alongside(held).await {
-            self.control.pool.give(connection);
+            control.pool.give(connection);
             request.replied();
             return Response::from_parts(parts, Reply::held(bytes));
         }
         let failure = match request.answered(Answer::Lost).await {
             Verdict::Fail(failure) => failure,
-            Verdict::Forward(_) | Verdict::Late => Failure::Unknown,
+            Verdict::Forward(_) | Verdict::Late | Verdict::Elsewhere => Failure::Unknown,
         };
         request.failed();
         answer::failure(failure, Some("the answer broke off; the request may have been applied"))
+    }
+}
+
+/// The answer to a request for which no instance was found.
+fn unplaced(why: Unplaced) -> Response<Reply> {
+    match why {
+        Unplaced::Full => answer::failure(Failure::Full, None),
+        Unplaced::Nobody => answer::failure(Failure::NotApplied, None),
+        Unplaced::Late => answer::late(),
     }
 }
 

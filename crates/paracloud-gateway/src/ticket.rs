@@ -1,7 +1,9 @@
 //! One request, as the machine knows it: from its arrival to its end, whoever causes that.
 
+use crate::choice::{Place, Tally};
 use crate::control::{Control, Verdict};
 use crate::parked::{End, ParkedLine, micros, unix_us};
+use hyper::StatusCode;
 use paracloud_core::migration::gateway::{Answer, Failure, Input, Ticket, Timer};
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
@@ -33,6 +35,12 @@ pub(crate) struct Ticketed {
     bound: Option<Instant>,
     /// When its client waits no longer, if it has said so.
     deadline: Option<Instant>,
+    /// When its wait has to end that began at another instance.
+    latest: Option<Instant>,
+    /// Its place among several instances.
+    tally: Option<Tally>,
+    /// It may be given to another of them while it waits.
+    is_free: bool,
     /// The bound was reached: the attempt is the last one.
     is_last: bool,
     /// When the first byte of the attempt was sent.
@@ -45,14 +53,22 @@ pub(crate) struct Ticketed {
 impl Ticketed {
     /// A request comes. Returns when it is known what to do with it: after its wait, if it has to wait, and at its deadline
     /// at the latest.
-    pub(crate) async fn arrive(control: &Arc<Control>, deadline: Option<Instant>) -> (Self, Verdict) {
+    pub(crate) async fn arrive(
+        place: Place,
+        deadline: Option<Instant>,
+        latest: Option<Instant>,
+    ) -> (Self, Verdict) {
+        let Place { control, tally, is_free } = place;
         let (ticket, heard) = control.arrived().await;
         let mut request = Self {
-            control: Arc::clone(control),
+            control,
             ticket,
             waits_since: None,
             bound: None,
             deadline,
+            latest,
+            tally,
+            is_free,
             is_last: false,
             sent_on: Arc::default(),
             released: false,
@@ -68,6 +84,7 @@ impl Ticketed {
         if answer == Answer::NotApplied {
             self.wait_goes_on();
         }
+        self.tally.iter_mut().for_each(Tally::failed);
         let heard = self.control.input(Input::Answered(self.ticket, answer), Some(self.ticket)).await;
         self.verdict(heard).await
     }
@@ -76,19 +93,55 @@ impl Ticketed {
         if heard.parked {
             self.waits_since.get_or_insert_with(|| (Instant::now(), unix_us()));
         }
-        self.bound = heard.bound.or(self.bound);
+        if let Some(bound) = heard.bound {
+            self.bound = Some(self.latest.map_or(bound, |latest| latest.min(bound)));
+        }
         if let Some(verdict) = heard.verdict {
             return verdict;
         }
         let Some(waits) = heard.waits else { return Verdict::Fail(Failure::NotApplied) };
-        let verdict = match self.deadline {
-            None => self.alongside(waits).await,
-            Some(deadline) => match timeout_at(deadline.into(), self.alongside(waits)).await {
-                Ok(verdict) => verdict,
-                Err(_) => return Verdict::Late,
+        self.tally.iter_mut().for_each(Tally::waits);
+        let others = self.tally.as_ref().filter(|_| self.is_free && !self.is_last);
+        let others = others.map(|tally| (Arc::clone(tally.backends()), tally.number()));
+        let deadline = self.deadline;
+        let waits = async {
+            let waits = self.alongside(waits);
+            match deadline {
+                None => waits.await.map_err(|_| Verdict::Fail(Failure::NotApplied)),
+                Some(deadline) => match timeout_at(deadline.into(), waits).await {
+                    Ok(verdict) => verdict.map_err(|_| Verdict::Fail(Failure::NotApplied)),
+                    Err(_) => Err(Verdict::Late),
+                },
+            }
+        };
+        let verdict = match others {
+            None => waits.await,
+            Some((backends, number)) => tokio::select! {
+                biased;
+                verdict = waits => verdict,
+                () = backends.another_is_open(number) => Ok(Verdict::Elsewhere),
             },
         };
-        verdict.unwrap_or(Verdict::Fail(Failure::NotApplied))
+        verdict.unwrap_or_else(|verdict| verdict)
+    }
+
+    /// It is given to another instance. Which one it leaves, and when its wait has to end.
+    pub(crate) fn elsewhere(mut self) -> (Option<u32>, Option<Instant>) {
+        self.ended = true;
+        self.control.input_now(Input::Left(self.ticket), Some(self.ticket));
+        self.log(End::Elsewhere);
+        let waited = self.waits_since.map(|(since, _)| since + self.control.parked_wait_max());
+        (self.tally.take().map(|tally| tally.number()), self.latest.or(waited))
+    }
+
+    /// Its place among several instances, to be kept for longer than itself.
+    pub(crate) fn keep_tally(&mut self) -> Option<Tally> {
+        self.tally.take()
+    }
+
+    /// Which of several instances it goes to.
+    pub(crate) fn number(&self) -> Option<u32> {
+        self.tally.as_ref().map(Tally::number)
     }
 
     /// Waits for something, and tells the machine when the request has waited as long as it may.
@@ -144,7 +197,8 @@ impl Ticketed {
     }
 
     /// And the application did not refuse it.
-    pub(crate) fn served(&self, witness: &Witness) {
+    pub(crate) fn served(&mut self, witness: &Witness, status: StatusCode) {
+        self.tally.iter_mut().for_each(|tally| tally.answered(status));
         if let (Some(control), Some((since, _)), Some(replied)) =
             (witness.of_the_pause(), self.waits_since, witness.replied.get())
         {

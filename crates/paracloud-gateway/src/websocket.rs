@@ -7,6 +7,7 @@
 //! one for which there is no room, or no place among those that wait: it has reached nobody.
 
 use crate::bounds::{CLOSE_WAIT, QUIET_WAIT};
+use crate::choice::Tally;
 use crate::control::{Control, View, WebSocket};
 use crate::frames::{Breach, From, Unit, close};
 use crate::proxy::Client;
@@ -38,6 +39,8 @@ const TRY_AGAIN_LATER: u16 = 1013;
 pub(crate) struct Tunnel {
     /// Until its client was told, or was not there any more.
     pub(crate) counted: WebSocket,
+    /// Its place among several instances, for as long as it is relayed.
+    pub(crate) _tally: Option<Tally>,
     pub(crate) control: Arc<Control>,
     /// For messages.
     pub(crate) room: Arc<Room>,

@@ -12,7 +12,7 @@ mod app;
 mod kept;
 mod scale;
 
-pub use app::{App, Budgets, Check, Parking, Probe, Protocol, Session, State, Sticky};
+pub use app::{App, Balance, Budgets, Check, Parking, Probe, Protocol, Session, State, Sticky};
 pub use scale::{Flap, Resources, Scale, Shape, Size};
 
 use crate::names::InstanceName;

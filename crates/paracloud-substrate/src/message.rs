@@ -414,11 +414,39 @@ impl Note {
 
 /// Controller → gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ToGatewayLine {
+#[serde(rename_all = "snake_case")]
+pub enum ToGatewayLine {
+    /// For the instance's machine.
+    Machine {
+        /// The instance.
+        instance: String,
+        /// What is said.
+        message: ToGateway,
+    },
+    /// What one of its processes says of itself, passed on from its agent. The last one counts, whole.
+    Advice {
+        /// The instance.
+        instance: String,
+        /// Which of its processes.
+        start: StartId,
+        /// All that still counts; boxed, because it is far larger than the other line.
+        advice: Box<Advice>,
+    },
+}
+
+/// What a gateway measured of one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeasuredInstance {
     /// The instance.
     pub instance: String,
-    /// What is said.
-    pub message: ToGateway,
+    /// Requests that the application answered, and not with an error of its own.
+    pub completions: u32,
+    /// Requests that it answered with an error of its own, or not at all.
+    pub failures: u32,
+    /// Requests that it has, now.
+    pub in_flight: u32,
+    /// From the choice of the instance to the end of the answer, of the completions together, in microseconds.
+    pub service_us_sum: u64,
 }
 
 /// Gateway → controller.
@@ -442,6 +470,19 @@ pub enum FromGatewayLine {
         account: Account,
         /// It was said before, on a link that broke.
         again: bool,
+    },
+    /// What was measured of an app with `scale` since it was said last: once a `scale.period`.
+    Measured {
+        /// The app.
+        app: String,
+        /// The time that it covers, in milliseconds.
+        over_ms: u32,
+        /// Requests that came, served or not.
+        arrivals: u32,
+        /// Requests that wait for an instance to serve them, now.
+        waiting: u32,
+        /// Its instances that the gateway knows.
+        instances: Vec<MeasuredInstance>,
     },
     /// Nothing but that the gateway listens to the controller.
     Beat,

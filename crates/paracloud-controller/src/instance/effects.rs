@@ -58,7 +58,7 @@ impl Instance {
                     self.control.peers.say(Peer::Agent(node), Out::ToAgent(line));
                 }
                 Effect::Gateway(gateway, message) => {
-                    let line = ToGatewayLine { instance: self.app.name.clone(), message };
+                    let line = ToGatewayLine::Machine { instance: self.app.name.clone(), message };
                     self.control.peers.say(Peer::Gateway(gateway), Out::ToGateway(line));
                 }
                 Effect::SetTimer(timer, after_ms) => {

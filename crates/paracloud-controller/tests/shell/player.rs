@@ -364,7 +364,7 @@ async fn route(layout: Layout, gateway: GatewayId, mut closed: watch::Receiver<b
         let (mut reader, mut writer) = link::halves(link::dial(&layout.controller_socket()).await);
         let _ = writer.write(&Caller::Gateway { gateway }).await;
         while let Some(line) = next(&mut reader, &mut writer, &FromGatewayLine::Beat).await {
-            let ToGatewayLine { instance, message } = line;
+            let ToGatewayLine::Machine { instance, message } = line else { continue };
             let said = match message {
                 ToGateway::Table(table) => {
                     let released = parks && !table.parks;

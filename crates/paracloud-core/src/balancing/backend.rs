@@ -22,6 +22,13 @@ pub struct Sent {
     pub(super) was_promised: bool,
 }
 
+impl Sent {
+    /// How long ago that was, in microseconds.
+    pub fn elapsed_us(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(self.at_us)
+    }
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum End {

@@ -152,10 +152,14 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Fu
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let line = format!("{} {}", parts.method, parts.uri);
-    state.seen.lock().unwrap().push(Seen { line, headers: parts.headers, body });
+    state.seen.lock().unwrap().push(Seen { line, headers: parts.headers.clone(), body });
     state.count.send_modify(|count| *count += 1);
     state.busy.subscribe().wait_for(|busy| !busy).await.unwrap();
-    Ok(Response::builder().header("x-app", &state.name).body(Full::from(state.name.clone())).unwrap())
+    let mut response = Response::builder().header("x-app", &state.name);
+    if parts.uri.path() == "/login" {
+        response = response.header("set-cookie", "theme=dark").header("set-cookie", "sid=abc; Path=/");
+    }
+    Ok(response.body(Full::from(state.name.clone())).unwrap())
 }
 
 /// An application of which the test says every byte.

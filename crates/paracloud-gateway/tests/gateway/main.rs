@@ -3,6 +3,7 @@
 
 mod application;
 mod bad_input;
+mod balancing;
 mod client;
 mod echo;
 mod failpoint;

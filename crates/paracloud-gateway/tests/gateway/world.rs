@@ -5,7 +5,7 @@ use paracloud_core::migration::gateway::{Route, Table};
 use paracloud_core::migration::message::{FromGateway, ToGateway};
 use paracloud_core::register::RecordOrder;
 use paracloud_gateway::{GatewayError, ParkedLine, Terms, run_until};
-use paracloud_substrate::config::{App, Cloud, Node, Parking, Protocol};
+use paracloud_substrate::config::{App, Cloud, Node, Parking, Protocol, Scale, Session, State, Sticky};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{Reader, Writer, halves};
 use paracloud_substrate::message::{Caller, FromGatewayLine, ToGatewayLine};
@@ -52,8 +52,39 @@ impl Controller {
         self.say(ToGateway::Table(Table { order: order(n), parks, route })).await;
     }
 
+    /// Says the table of one of several instances, and waits until it is obeyed.
+    pub(crate) async fn obeyed_by(&mut self, instance: &str, n: u32, parks: bool, route: Option<Route>) {
+        let (instance, order) = (instance.to_owned(), order(n));
+        let message = ToGateway::Table(Table { order, parks, route });
+        let line = ToGatewayLine::Machine { instance: instance.clone(), message };
+        self.writer.write(&line).await.unwrap();
+        let message = FromGateway::Obeyed { order, parks };
+        self.hears_line(FromGatewayLine::Machine { instance, message }).await;
+    }
+
+    /// Waits until the gateway says this line.
+    pub(crate) async fn hears_line(&mut self, wanted: FromGatewayLine) {
+        soon(&format!("{wanted:?}"), async {
+            while self.reader.read::<FromGatewayLine>().await.unwrap().unwrap() != wanted {}
+        })
+        .await;
+    }
+
+    /// What the gateway measured, when it says it next.
+    pub(crate) async fn measured(&mut self) -> FromGatewayLine {
+        soon("what was measured", async {
+            loop {
+                let line = self.reader.read().await.unwrap().unwrap();
+                if matches!(line, FromGatewayLine::Measured { .. }) {
+                    return line;
+                }
+            }
+        })
+        .await
+    }
+
     pub(crate) async fn say(&mut self, message: ToGateway) {
-        self.writer.write(&ToGatewayLine { instance: INSTANCE.into(), message }).await.unwrap();
+        self.writer.write(&ToGatewayLine::Machine { instance: INSTANCE.into(), message }).await.unwrap();
     }
 
     /// Says a table and waits until it is obeyed.
@@ -77,7 +108,7 @@ impl Controller {
                     return message;
                 }
                 FromGatewayLine::Parked { account, again, .. } => self.pauses.push((account, again)),
-                FromGatewayLine::Beat => {}
+                FromGatewayLine::Beat | FromGatewayLine::Measured { .. } => {}
             }
         }
     }
@@ -197,6 +228,17 @@ impl World {
         let mut cloud = cloud(address, parking);
         cloud.apps[0].protocol = protocol;
         cloud.save(&layout.cloud()).unwrap();
+        let (world, mut controller) = Self::begin(directory, layout, address, terms).await;
+        controller.hears(FromGateway::Ask).await;
+        (world, controller)
+    }
+
+    async fn begin(
+        directory: TempDir,
+        layout: Layout,
+        address: SocketAddr,
+        terms: Terms,
+    ) -> (Self, Controller) {
         let socket = UnixListener::bind(layout.controller_socket()).unwrap();
         let (tell, told) = oneshot::channel();
         let terms = Terms { deaf: Some(directory.path().join("deaf")), ..terms };
@@ -209,7 +251,22 @@ impl World {
             tell: Some(tell),
             gateway: tokio::spawn(gateway),
         };
-        let controller = world.linked().await;
+        let controller = world.accepted().await;
+        (world, controller)
+    }
+
+    /// Of an app with several instances, of which it knows none.
+    pub(crate) async fn scaled(state: State, sticky: Option<Sticky>) -> (Self, Controller) {
+        let directory = private_directory();
+        let layout = Layout::new(directory.path()).unwrap();
+        let address = free_address();
+        let mut cloud = cloud(address, Parking::default());
+        let session = sticky.map(|sticky| Session { sticky, idle_ms: 60_000 });
+        let scale = Some(Scale { max: 8, period_ms: 50, ..Scale::default() });
+        let app = cloud.apps.remove(0);
+        cloud.apps.push(App { state, session, scale, ..app });
+        cloud.save(&layout.cloud()).unwrap();
+        let (world, controller) = Self::begin(directory, layout, address, Terms::default()).await;
         (world, controller)
     }
 
@@ -220,13 +277,17 @@ impl World {
 
     /// The gateway's next link.
     pub(crate) async fn linked(&self) -> Controller {
+        let mut controller = self.accepted().await;
+        controller.hears(FromGateway::Ask).await;
+        controller
+    }
+
+    async fn accepted(&self) -> Controller {
         let (stream, _) = soon("a link", self.socket.accept()).await.unwrap();
         let (mut reader, writer) = halves(stream);
         let caller: Caller = soon("a caller", reader.read()).await.unwrap().unwrap();
         assert_eq!(caller, Caller::Gateway { gateway: GatewayId(1) });
-        let mut controller = Controller { reader, writer, pauses: Vec::new() };
-        controller.hears(FromGateway::Ask).await;
-        controller
+        Controller { reader, writer, pauses: Vec::new() }
     }
 
     /// Lines of the log of parked times, once there are `count`.

@@ -2,6 +2,7 @@
 
 use super::{ASK_MS, RESTART_MS, RESTART_SOUND_MS, Resources, SOON_MS, Scale};
 use crate::names::InstanceName;
+use paracloud_core::balancing::Policy;
 use paracloud_core::ids::NodeId;
 use paracloud_core::migration::{agent, gateway};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct App {
     pub listen: Vec<SocketAddr>,
     /// What it speaks with gateways.
     pub protocol: Protocol,
+    /// How gateways choose among its instances.
+    #[serde(default)]
+    pub balance: Balance,
     /// How the agent sees that a program that does not speak PaCI is ready.
     pub readiness: Check,
     /// How the agent sees that a program that does not speak PaCI is alive; `None`: its process is.
@@ -74,6 +78,14 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 from the first byte, without TLS.
     H2,
+}
+
+/// How gateways choose among the instances of an app.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Balance {
+    /// By which rule: all but the one that a manifest means that does not say are there to be compared with it.
+    pub policy: Policy,
 }
 
 /// How clients are kept with the instance that holds their session.
@@ -202,6 +214,7 @@ impl App {
             accept_loss: false,
             listen: Vec::new(),
             protocol: Protocol::default(),
+            balance: Balance::default(),
             readiness: Check::by(Probe::Tcp),
             liveness: None,
             scale: None,

@@ -3,7 +3,10 @@
 use super::field::{Field, Fields};
 use super::node::{Placed, quoted};
 use super::{LISTEN_MAX, Problem, scale};
-use paracloud_substrate::config::{App, Budgets, Check, Node, Parking, Probe, Protocol, Session, State};
+use paracloud_core::balancing::Policy;
+use paracloud_substrate::config::{
+    App, Balance, Budgets, Check, Node, Parking, Probe, Protocol, Session, State,
+};
 use paracloud_substrate::names::{self, APP_BYTES_MAX};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +27,7 @@ pub(super) const FIELDS: &[&str] = &[
     "scale",
     "resources",
     "protocol",
+    "balance",
     "readiness",
     "liveness",
     "move",
@@ -33,6 +37,7 @@ pub(super) const FIELDS: &[&str] = &[
 ];
 pub(super) const BUDGETS: &[&str] =
     &["prepare", "copy", "park", "seal", "guardWait", "switch", "release", "pause", "pauseMax"];
+pub(super) const BALANCE: &[&str] = &["policy"];
 pub(super) const CHECK: &[&str] = &["http", "tcp", "exec", "period", "timeout", "failures"];
 /// Where an app listens that does not say.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -106,6 +111,7 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
         accept_loss: fields.get("acceptLoss").map_or(Ok(false), |field| field.truth())?,
         listen: listen.iter().map(|(address, ..)| *address).collect(),
         protocol,
+        balance: fields.get("balance").map_or_else(|| Ok(Balance::default()), |field| balance(&field))?,
         readiness: readiness.unwrap_or_else(|| Check::by(Probe::Tcp)),
         liveness,
         scale,
@@ -117,6 +123,19 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
         name,
     };
     Ok(Read { app, name_at: name_field.at(), listen, note })
+}
+
+fn balance(field: &Field<'_>) -> Result<Balance, Problem> {
+    let policies = [
+        ("used", Policy::Used),
+        ("ignored", Policy::Ignored),
+        ("least_in_flight", Policy::LeastInFlight),
+        ("round_robin", Policy::RoundRobin),
+        ("random", Policy::Random),
+    ];
+    let fields = field.fields(BALANCE)?;
+    let policy = fields.get("policy").map_or(Ok(Policy::Used), |policy| policy.one_of(&policies))?;
+    Ok(Balance { policy })
 }
 
 /// Adds the addresses of an app to those that are taken.

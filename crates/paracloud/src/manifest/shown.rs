@@ -1,8 +1,8 @@
 //! A cloud as a manifest would say it: every field, under the manifest's own names.
 
 use paracloud_substrate::config::{
-    App, Budgets, Check, Cloud, Parking, Probe, Protocol, Resources, Scale, Session, Shape, Size, State,
-    Sticky,
+    App, Balance, Budgets, Check, Cloud, Parking, Probe, Protocol, Resources, Scale, Session, Shape, Size,
+    State, Sticky,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -43,6 +43,7 @@ struct Manifest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     resources: Option<Limits>,
     protocol: Protocol,
+    balance: Balance,
     readiness: Look<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     liveness: Option<Look<'a>>,
@@ -175,6 +176,7 @@ impl<'a> Manifest<'a> {
             scale: app.scale.as_ref().map(Scaling::of),
             resources: Limits::of(&app.resources),
             protocol: app.protocol,
+            balance: app.balance,
             readiness: Look::of(&app.readiness),
             liveness: app.liveness.as_ref().map(Look::of),
             r#move: Move::of(&app.budgets),

@@ -306,8 +306,16 @@ fn a_manifest_is_no_longer_than_its_bound_also_where_the_file_system_knows_no_le
 fn the_reference_has_every_field() {
     let page = include_str!("../../../../docs/reference/manifest.md");
     let parking = ["wait", "requests", "replay"];
-    let tables =
-        [app::FIELDS, app::CHECK, scale::SESSION, scale::SCALE, scale::RESOURCES, app::BUDGETS, &parking];
+    let tables = [
+        app::FIELDS,
+        app::BALANCE,
+        app::CHECK,
+        scale::SESSION,
+        scale::SCALE,
+        scale::RESOURCES,
+        app::BUDGETS,
+        &parking,
+    ];
     for field in tables.into_iter().flatten() {
         assert!(page.contains(&format!("\n| `{field}` |")), "{field}");
     }

@@ -1,0 +1,289 @@
+//! The instances of an app that has several: what is known of each, and which of them a request goes to.
+//!
+//! Each has its own control, as the only instance of an app has: it parks by itself, and the machine behind it is told by
+//! the controller alone. Core's balancer chooses among them ([`paracloud_core::balancing`]); here it is told what happens.
+//! A choice is one visit to a lock that is never held across a wait.
+
+use crate::apps::{Heard, Making};
+use crate::choice::{Came, Place, Tally, Unplaced, Wish};
+use crate::control::{Control, View};
+use crate::measured::Measuring;
+use crate::parked::micros;
+use crate::said::{self, Said};
+use crate::upstream::Speaks;
+use paracloud_core::balancing::{BackendId, Balancer, End, Sent, Setting};
+use paracloud_core::ids::StartId;
+use paracloud_core::migration::gateway;
+use paracloud_substrate::advice::Advice;
+use paracloud_substrate::config::{App, Scale, State as Holds};
+use paracloud_substrate::message::FromGatewayLine;
+use paracloud_substrate::names::InstanceName;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout_at;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Backends {
+    me: Weak<Self>,
+    app: String,
+    setting: gateway::Setting,
+    speaks: Speaks,
+    scale: Scale,
+    holds: Holds,
+    making: Arc<Making>,
+    /// From when on times are counted.
+    began: Instant,
+    state: Mutex<State>,
+    /// Which of them take requests: a bit for each, by its number.
+    open: watch::Sender<Numbers>,
+    /// Places for requests that came before any instance was known.
+    early: Semaphore,
+}
+
+/// A set of numbers of instances, of which there are 64 at most.
+type Numbers = u64;
+
+#[derive(Debug)]
+struct State {
+    balancer: Balancer,
+    controls: BTreeMap<u32, Arc<Control>>,
+    said: BTreeMap<u32, Said>,
+    measuring: Measuring,
+    random: u64,
+}
+
+impl State {
+    /// A linear congruential generator (Knuth): choices need no more than that two gateways differ.
+    fn random(&mut self) -> u32 {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from(self.random >> 32).unwrap_or(0)
+    }
+}
+
+fn bit(number: u32) -> Numbers {
+    1_u64.checked_shl(number.saturating_sub(1)).unwrap_or(0)
+}
+
+impl Backends {
+    /// None of them is known yet.
+    pub(crate) fn new(app: &App, scale: Scale, making: Arc<Making>) -> Arc<Self> {
+        let setting = app.gateway_setting();
+        let balancing = Setting { policy: app.balance.policy, balancers: making.gateways };
+        let state = State {
+            balancer: Balancer::new(balancing),
+            controls: BTreeMap::new(),
+            said: BTreeMap::new(),
+            measuring: Measuring::default(),
+            random: RandomState::new().hash_one(making.gateway),
+        };
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            app: app.name.clone(),
+            speaks: app.protocol.into(),
+            scale,
+            holds: app.state,
+            early: Semaphore::new(setting.parked_max as usize),
+            setting,
+            making,
+            began: Instant::now(),
+            state: Mutex::new(state),
+            open: watch::Sender::new(0),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_us(&self) -> u64 {
+        micros(self.began.elapsed())
+    }
+
+    pub(crate) fn speaks(&self) -> Speaks {
+        self.speaks
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        *self.open.borrow() != 0
+    }
+
+    /// How often it is said what was measured.
+    pub(crate) fn period(&self) -> Duration {
+        Duration::from_millis(self.scale.period_ms.into())
+    }
+
+    /// The controller speaks of an instance: its control is made if it was not known.
+    pub(crate) fn hear_of(&self, number: u32) -> Heard {
+        let mut state = self.state();
+        if let Some(control) = state.controls.get(&number) {
+            return Heard { control: Arc::clone(control), is_new: false };
+        }
+        let name = InstanceName::numbered(&self.app, number).map_or_else(|_| self.app.clone(), Into::into);
+        let control = self.making.control(&name, self.setting.clone(), self.speaks);
+        let (id, now_us) = (BackendId(number), self.now_us());
+        state.balancer.add(id, now_us);
+        state.balancer.park(id, true);
+        state.controls.insert(number, Arc::clone(&control));
+        drop(state);
+        tokio::spawn(follow(self.me.clone(), number, control.view()));
+        Heard { control, is_new: true }
+    }
+
+    pub(crate) fn controls(&self) -> Vec<Arc<Control>> {
+        self.state().controls.values().cloned().collect()
+    }
+
+    /// Where a request goes. If no instance is known it waits for one, as long as it might be parked.
+    pub(crate) async fn place(&self, wish: Wish) -> Result<Place, Unplaced> {
+        if wish.is_new {
+            self.state().measuring.came();
+        }
+        if let Some(place) = self.choose(wish) {
+            return Ok(place);
+        }
+        let Ok(_early) = self.early.try_acquire() else { return Err(Unplaced::Full) };
+        self.state().measuring.early(1);
+        let bound = Instant::now() + Duration::from_millis(self.setting.parked_ms_max.into());
+        let until = wish.deadline.map_or(bound, |deadline| deadline.min(bound));
+        let mut open = self.open.subscribe();
+        let found = timeout_at(until.into(), async {
+            loop {
+                open.borrow_and_update();
+                if let Some(place) = self.choose(wish) {
+                    return Some(place);
+                }
+                open.changed().await.ok()?;
+            }
+        })
+        .await;
+        self.state().measuring.early(-1);
+        match found {
+            Ok(Some(place)) => Ok(place),
+            Err(_) if until < bound => Err(Unplaced::Late),
+            Ok(None) | Err(_) => Err(Unplaced::Nobody),
+        }
+    }
+
+    fn choose(&self, wish: Wish) -> Option<Place> {
+        let me = self.me.upgrade()?;
+        let mut state = self.state();
+        let now_us = self.now_us();
+        let session = wish.session.filter(|number| state.controls.contains_key(number));
+        let number = match session {
+            Some(number) => number,
+            None => {
+                let random = state.random();
+                state.balancer.choose(wish.but.map(BackendId), now_us, random)?.id.0
+            }
+        };
+        let control = Arc::clone(state.controls.get(&number)?);
+        let sent = state.balancer.sent(BackendId(number), now_us)?;
+        drop(state);
+        let is_free = match self.holds {
+            Holds::None => true,
+            Holds::Session => session.is_none(),
+            Holds::Stateful => false,
+        };
+        Some(Place { control, tally: Some(Tally::new(&me, number, sent)), is_free })
+    }
+
+    /// Ready once another instance than this one takes requests.
+    pub(crate) async fn another_is_open(&self, than: u32) {
+        let mut open = self.open.subscribe();
+        let _ = open.wait_for(|open| open & !bit(than) != 0).await;
+    }
+
+    /// A request has ended.
+    pub(crate) fn ended(&self, number: u32, sent: Sent, came: Came, waited: bool) {
+        let now_us = self.now_us();
+        let mut state = self.state();
+        let end = match came {
+            Came::Answer(at) if !waited => End::Answered { at_us: micros(at.duration_since(self.began)) },
+            Came::Answer(_) | Came::Nothing => End::Left,
+            Came::Failure => End::Failed,
+        };
+        state.balancer.ended(sent, end, now_us);
+        state.measuring.ended(number, came, sent.elapsed_us(now_us));
+        // What the application said with its reply.
+        if matches!(came, Came::Answer(_))
+            && let Some(control) = state.controls.get(&number)
+            && let Some(report) = said::with_reply(control)
+        {
+            let lately = state.said.entry(number).or_default();
+            if lately.takes_reply(Instant::now()) {
+                state.balancer.report(BackendId(number), report, now_us);
+            }
+        }
+    }
+
+    /// The table of an instance has changed.
+    fn shows(&self, number: u32, view: View, start: &mut Option<StartId>) {
+        let is_open = !view.parks && view.route.is_some();
+        let mut state = self.state();
+        let (id, now_us) = (BackendId(number), self.now_us());
+        if let Some(route) = view.route.filter(|route| *start != Some(route.start)) {
+            if start.is_some() {
+                state.balancer.turn(id, now_us);
+            }
+            *start = Some(route.start);
+            self.say(&mut state, number, *start);
+        }
+        state.balancer.park(id, !is_open);
+        drop(state);
+        self.open.send_if_modified(|open| {
+            let before = *open;
+            *open = if is_open { before | bit(number) } else { before & !bit(number) };
+            *open != before
+        });
+    }
+
+    /// What a process says of itself. It counts once requests go to that process.
+    pub(crate) fn advise(&self, number: u32, start: StartId, advice: Advice) {
+        let mut state = self.state();
+        let control = state.controls.get(&number).cloned();
+        let serving = control.as_ref().and_then(|control| control.view().borrow().route);
+        control.iter().for_each(|control| said::tell_clients(control, start, &advice));
+        state.said.entry(number).or_default().hear(start, advice);
+        self.say(&mut state, number, serving.map(|route| route.start));
+    }
+
+    fn say(&self, state: &mut State, number: u32, serving: Option<StartId>) {
+        let now_us = self.now_us();
+        let Some(advice) = serving.and_then(|start| state.said.get(&number)?.of(start)) else { return };
+        said::tell(&mut state.balancer, BackendId(number), &advice, now_us);
+    }
+
+    /// What was measured since it was said last.
+    pub(crate) fn measured(&self) -> FromGatewayLine {
+        let mut state = self.state();
+        let State { balancer, controls, measuring, .. } = &mut *state;
+        let numbers: Vec<_> =
+            controls.iter().map(|(number, control)| (*number, Arc::clone(control))).collect();
+        let mut line = measuring.take(Instant::now());
+        for (number, control) in &numbers {
+            line.instance(control.instance(), *number, balancer.in_flight(BackendId(*number)));
+        }
+        drop(state);
+        let waiting: usize = numbers.iter().map(|(_, control)| control.waiting()).sum();
+        line.of(&self.app, u32::try_from(waiting).unwrap_or(u32::MAX))
+    }
+}
+
+/// Tells the balancer of each table, for as long as there is one.
+async fn follow(backends: Weak<Backends>, number: u32, mut view: watch::Receiver<View>) {
+    let mut start = None;
+    loop {
+        let now = *view.borrow_and_update();
+        let Some(backends) = backends.upgrade() else { return };
+        backends.shows(number, now, &mut start);
+        drop(backends);
+        if view.changed().await.is_err() {
+            return;
+        }
+    }
+}

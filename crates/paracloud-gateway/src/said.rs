@@ -1,0 +1,121 @@
+//! What applications say of themselves, for the balancer, and for clients that read ORCA.
+
+use crate::control::Control;
+use crate::orca::Load;
+use paci::report::WORK_UNIT;
+use paci::state::State;
+use paracloud_core::balancing::{BackendId, Balancer, Cold, Pause, Report};
+use paracloud_core::ids::StartId;
+use paracloud_substrate::advice::Advice;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Reports that come with replies are taken no more often than this: each covers what was in flight since the last one.
+const REPLIES_EVERY: Duration = Duration::from_millis(100);
+
+/// The last that an instance said.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    advice: Option<(StartId, Advice, Instant)>,
+    reply: Option<Instant>,
+}
+
+impl Said {
+    pub(crate) fn hear(&mut self, start: StartId, advice: Advice) {
+        self.advice = Some((start, advice, Instant::now()));
+    }
+
+    /// What this process said, as it counts now.
+    pub(crate) fn of(&self, start: StartId) -> Option<Advice> {
+        let (_, advice, at) = self.advice.as_ref().filter(|(of, ..)| *of == start)?;
+        Some(advice.clone().aged(u32::try_from(at.elapsed().as_millis()).unwrap_or(u32::MAX)))
+    }
+
+    /// Whether a report that came with a reply is to be taken. What was said by itself goes before.
+    pub(crate) fn takes_reply(&mut self, now: Instant) -> bool {
+        let says = self.advice.as_ref().is_some_and(|(_, advice, _)| advice.report.is_some());
+        let is_soon = self.reply.is_some_and(|last| now.duration_since(last) < REPLIES_EVERY);
+        if says || is_soon {
+            return false;
+        }
+        self.reply = Some(now);
+        true
+    }
+}
+
+/// Tells the balancer what counts of one instance.
+pub(crate) fn tell(balancer: &mut Balancer, id: BackendId, advice: &Advice, now_us: u64) {
+    let wants_none = advice.state.as_ref().is_some_and(|state| match state.said {
+        State::NotReady | State::Stopping | State::Draining => true,
+        State::Unspecified | State::Ready | State::Pausing | State::Cold => false,
+    });
+    balancer.not_ready(id, wants_none.then_some(u64::MAX));
+    let us = |ms: u32| u64::from(ms) * 1_000;
+    let pause = advice.pause.map(|pause| Pause {
+        begins_in_us: us(pause.in_ms),
+        ends_in_us: us(pause.in_ms.saturating_add(pause.for_ms)),
+    });
+    balancer.pause(id, pause, now_us);
+    let cold = advice
+        .cold
+        .map(|cold| Cold { ends_in_us: us(cold.warmup_ms), capacity_permille: cold.capacity_permille });
+    balancer.cold(id, cold, now_us);
+    let report = advice.report.as_ref().map(|leased| {
+        let said = &leased.said;
+        // Of work that is no requests a gateway knows nothing; what it takes of the instance it does.
+        let counts = said.unit() == WORK_UNIT;
+        let of_requests = |figure: Option<u32>| figure.filter(|_| counts);
+        Report {
+            valid_for_ms: leased.age_ms.saturating_add(leased.remaining_ms),
+            age_ms: leased.age_ms,
+            concurrency: of_requests(said.concurrency),
+            capacity_milli_per_s: of_requests(said.capacity_milli_per_s),
+            in_flight: of_requests(said.in_flight),
+            queued: of_requests(said.queued),
+            backlog_ms: of_requests(said.backlog_ms),
+            utilisation_permille: said.utilisation_permille,
+            weight_permille: said.weight_permille,
+        }
+    });
+    balancer.report(id, report.unwrap_or_default(), now_us);
+}
+
+/// What an application said of its load with its last reply.
+pub(crate) fn with_reply(control: &Control) -> Option<Report> {
+    let start = control.view().borrow().route?.start;
+    let (load, age) = control.loads.fresh(start)?;
+    let used = load.application_permille.or(load.cpu_permille);
+    Some(Report {
+        valid_for_ms: millis(crate::bounds::LOAD_LEASE),
+        age_ms: millis(age),
+        utilisation_permille: used.map(|used| u32::try_from(used).unwrap_or(u32::MAX)),
+        ..Report::default()
+    })
+}
+
+/// What a process told the cloud of its load is written into its replies, for as long as it counts.
+pub(crate) fn tell_clients(control: &Control, start: StartId, advice: &Advice) {
+    let Some(leased) = &advice.report else { return };
+    let said = &leased.said;
+    let mut load = Load { application_permille: said.utilisation_permille.map(u64::from), ..Load::default() };
+    let mut others = BTreeMap::new();
+    for (name, figure) in [("in_flight", said.in_flight), ("queued", said.queued)] {
+        others.extend(figure.map(|figure| (format!("named_metrics.paci.{name}"), u64::from(figure) * 1_000)));
+    }
+    for metric in &said.metrics {
+        let value = Some(u64::from(metric.value_milli));
+        match metric.name.as_str() {
+            "cpu_utilization" => load.cpu_permille = value,
+            "mem_utilization" => load.memory_permille = value,
+            "rps_fractional" => load.rps_milli = value,
+            "eps" => load.eps_milli = value,
+            name => others.extend(value.map(|value| (format!("named_metrics.{name}"), value))),
+        }
+    }
+    load.others = others;
+    control.loads.say(start, &load, Duration::from_millis(leased.remaining_ms.into()));
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

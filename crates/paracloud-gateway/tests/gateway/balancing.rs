@@ -1,0 +1,210 @@
+//! An app with several instances: which of them requests go to.
+
+use crate::application::Application;
+use crate::client::{Answer, answer, get, send, spawn, text};
+use crate::world::{Controller, World};
+use hyper::StatusCode;
+use paracloud_core::ids::StartId;
+use paracloud_substrate::advice::{Advice, Aged, Pause};
+use paracloud_substrate::config::{State, Sticky};
+use paracloud_substrate::message::{FromGatewayLine, ToGatewayLine};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+const ONE: &str = "shop.1";
+const OTHER: &str = "shop.2";
+
+/// Two instances that serve.
+async fn two(state: State, sticky: Option<Sticky>) -> (World, Controller, [Application; 2]) {
+    let (world, mut controller) = World::scaled(state, sticky).await;
+    let applications = [Application::new(1).await, Application::new(2).await];
+    for (instance, application) in [ONE, OTHER].into_iter().zip(&applications) {
+        controller.obeyed_by(instance, 1, false, Some(application.route)).await;
+    }
+    (world, controller, applications)
+}
+
+/// Who answers so many requests, one after the other.
+async fn answering(address: SocketAddr, requests: usize) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for _ in 0..requests {
+        let answer = send(address, get("/")).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{}", text(&answer));
+        names.insert(text(&answer).to_owned());
+    }
+    names
+}
+
+async fn name(address: SocketAddr) -> String {
+    text(&send(address, get("/")).await).to_owned()
+}
+
+/// A process says this of itself. What is said after it is heard after it.
+async fn advises(controller: &mut Controller, instance: &str, start: StartId, advice: Advice) {
+    let line = ToGatewayLine::Advice { instance: instance.to_owned(), start, advice: Box::new(advice) };
+    controller.writer.write(&line).await.unwrap();
+}
+
+#[tokio::test]
+async fn before_any_instance_is_known_a_request_waits_for_the_first() {
+    let (world, mut controller) = World::scaled(State::None, None).await;
+    let client = spawn(world.address, get("/"));
+    // It has come: it is counted as one that waits.
+    loop {
+        if let FromGatewayLine::Measured { waiting: 1, instances, .. } = controller.measured().await {
+            assert!(instances.is_empty());
+            break;
+        }
+    }
+    let application = Application::new(1).await;
+    controller.obeyed_by(ONE, 1, false, Some(application.route)).await;
+    assert_eq!(answer(client).await.status(), StatusCode::OK);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn requests_go_to_all_instances_and_to_none_that_parks() {
+    let (world, mut controller, applications) = two(State::None, None).await;
+    assert_eq!(answering(world.address, 40).await.len(), 2);
+    controller.obeyed_by(ONE, 2, true, Some(applications[0].route)).await;
+    let other = name(world.address).await;
+    assert_eq!(answering(world.address, 20).await, BTreeSet::from([other]));
+    controller.obeyed_by(ONE, 3, false, Some(applications[0].route)).await;
+    assert_eq!(answering(world.address, 40).await.len(), 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_waits_at_an_instance_is_given_to_another_that_opens() {
+    let (world, mut controller) = World::scaled(State::None, None).await;
+    let applications = [Application::new(1).await, Application::new(2).await];
+    controller.obeyed_by(ONE, 1, true, Some(applications[0].route)).await;
+    let client = spawn(world.address, get("/"));
+    let asks = FromGatewayLine::Machine {
+        instance: ONE.to_owned(),
+        message: paracloud_core::migration::message::FromGateway::Ask,
+    };
+    controller.hears_line(asks).await;
+    controller.obeyed_by(OTHER, 1, false, Some(applications[1].route)).await;
+    assert_eq!(answer(client).await.status(), StatusCode::OK);
+    assert!(applications[0].seen().is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_one_instance_refused_untouched_goes_to_another() {
+    let (world, _controller, applications) = two(State::None, None).await;
+    applications[0].seal();
+    let names = answering(world.address, 30).await;
+    assert_eq!(names.len(), 1);
+    assert!(applications[0].seen().is_empty());
+    assert_eq!(applications[1].seen().len(), 30);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn where_instances_hold_state_a_request_stays_with_the_one_it_was_sent_to() {
+    let (world, mut controller) = World::scaled(State::Stateful, None).await;
+    let applications = [Application::new(1).await, Application::new(2).await];
+    controller.obeyed_by(ONE, 1, true, Some(applications[0].route)).await;
+    let client = spawn(world.address, get("/"));
+    let asks = FromGatewayLine::Machine {
+        instance: ONE.to_owned(),
+        message: paracloud_core::migration::message::FromGateway::Ask,
+    };
+    controller.hears_line(asks).await;
+    controller.obeyed_by(OTHER, 1, false, Some(applications[1].route)).await;
+    controller.obeyed_by(ONE, 2, false, Some(applications[0].route)).await;
+    assert_eq!(answer(client).await.status(), StatusCode::OK);
+    assert_eq!((applications[0].seen().len(), applications[1].seen().len()), (1, 0));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn one_that_says_that_it_pauses_or_is_not_ready_gets_nothing_for_as_long() {
+    let (world, mut controller, applications) = two(State::None, None).await;
+    let (route, start) = (applications[0].route, applications[0].route.start);
+    let pause = Some(Pause { in_ms: 0, for_ms: 25_000 });
+    let state = Some(Aged { age_ms: 0, said: paci::state::State::NotReady });
+    let words = [Advice { pause, ..Advice::default() }, Advice { state, ..Advice::default() }];
+    for (n, advice) in (2..).step_by(2).zip(words) {
+        // Of a process that is not the one.
+        advises(&mut controller, ONE, StartId(99), advice.clone()).await;
+        controller.obeyed_by(OTHER, n, false, Some(applications[1].route)).await;
+        assert_eq!(answering(world.address, 40).await.len(), 2);
+        let before = applications[0].seen().len();
+        advises(&mut controller, ONE, start, advice).await;
+        controller.obeyed_by(ONE, n, false, Some(route)).await;
+        assert_eq!(answering(world.address, 20).await.len(), 1);
+        assert_eq!(applications[0].seen().len(), before);
+        advises(&mut controller, ONE, start, Advice::default()).await;
+        controller.obeyed_by(ONE, n + 1, false, Some(route)).await;
+        assert_eq!(answering(world.address, 40).await.len(), 2);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_was_measured_is_told_once_a_period() {
+    let (world, mut controller, _applications) = two(State::None, None).await;
+    answering(world.address, 25).await;
+    let (mut came, mut done, mut took_us) = (0, 0, 0);
+    while done < 25 {
+        let FromGatewayLine::Measured { app, arrivals, instances, .. } = controller.measured().await else {
+            continue;
+        };
+        assert_eq!(app, "shop");
+        came += arrivals;
+        for instance in instances {
+            assert!([ONE, OTHER].contains(&instance.instance.as_str()));
+            assert_eq!(instance.failures, 0);
+            done += instance.completions;
+            took_us += instance.service_us_sum;
+        }
+    }
+    assert_eq!((came, done), (25, 25));
+    assert!(took_us > 0);
+    world.end().await;
+}
+
+fn with_cookie(cookie: &str) -> hyper::Request<http_body_util::Full<bytes::Bytes>> {
+    let mut request = get("/");
+    request.headers_mut().insert("cookie", cookie.parse().unwrap());
+    request
+}
+
+/// The cookie that an answer gives.
+fn given(answer: &Answer) -> String {
+    let all = answer.headers().get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+    all.filter_map(|value| value.strip_prefix("sid=")).next().unwrap().split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_client_is_kept_with_the_instance_that_gave_it_its_session() {
+    let (world, mut controller, applications) = two(State::Session, Some(Sticky::Cookie("sid".into()))).await;
+    let login = send(world.address, get("/login")).await;
+    let cookie = given(&login);
+    let (number, id) = cookie.split_once('~').unwrap();
+    assert_eq!(id, "abc");
+    for _ in 0..20 {
+        let answer = send(world.address, with_cookie(&format!("theme=dark; sid={cookie}"))).await;
+        assert_eq!(text(&answer), text(&login));
+    }
+    let own = &applications[if number == "1" { 0 } else { 1 }];
+    assert!(own.seen().iter().skip(1).all(|seen| seen.headers["cookie"] == "theme=dark; sid=abc"));
+    // While it parks, its clients wait for it, whoever else serves.
+    let instance = format!("shop.{number}");
+    controller.obeyed_by(&instance, 2, true, Some(own.route)).await;
+    let client = spawn(world.address, with_cookie(&format!("sid={cookie}")));
+    let asks = FromGatewayLine::Machine {
+        instance: instance.clone(),
+        message: paracloud_core::migration::message::FromGateway::Ask,
+    };
+    controller.hears_line(asks).await;
+    assert_eq!(answering(world.address, 10).await.len(), 1);
+    controller.obeyed_by(&instance, 3, false, Some(own.route)).await;
+    assert_eq!(text(&answer(client).await), text(&login));
+    // A session of an instance that nobody knows is none.
+    assert_eq!(send(world.address, with_cookie("sid=7~abc")).await.status(), StatusCode::OK);
+    world.end().await;
+}
