@@ -24,8 +24,8 @@
 //! A controller that loses its disk ends this life and begins another: it drops the store, opens it again and reads.
 //! Everybody's links break and are dialled again, as after a crash; there is no second way to recover.
 
-mod asks;
 mod advised;
+mod asks;
 mod control;
 mod crashes;
 mod fleet;
