@@ -1,5 +1,6 @@
 //! `cargo xtask bench …`: figures, each beside its control in the same run.
 
+mod balance;
 mod clients;
 mod gateway;
 mod moving;
@@ -20,6 +21,8 @@ pub(crate) enum Bench {
     Move(moving::Options),
     /// What a request costs a gateway, beside nginx.
     Gateway(gateway::Options),
+    /// What clients see of instances that are not alike, by the rule after which a gateway chooses.
+    Balance(balance::Options),
 }
 
 /// Measures.
@@ -27,6 +30,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Report> {
     match bench {
         Bench::Move(options) => moving::run(options),
         Bench::Gateway(options) => gateway::run(options),
+        Bench::Balance(options) => balance::run(options),
     }
 }
 
