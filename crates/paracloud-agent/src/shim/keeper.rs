@@ -262,7 +262,9 @@ impl Keeper {
         let Some(mut watched) = self.watched.take() else { return Ok(()) };
         watched.end_leftovers().await;
         let failure = std::fs::read_to_string(self.process.failure()).ok();
-        self.note_exit(&watched.exit(failure));
+        let Exit { how } = watched.exit(failure);
+        let limited = if place::was_killed_for_memory(&self.process) { place::FOR_MEMORY } else { "" };
+        self.note_exit(&Exit { how: format!("{how}{limited}") });
         self.kill_at = None;
         self.drive(Input::Exited, None).await?;
         self.removal = Some(tokio::spawn(place::leave(self.process.clone())));

@@ -41,6 +41,15 @@ pub(super) fn enter(process: &ProcessDirectory, spec: &Spec) -> std::io::Result<
     Ok(())
 }
 
+/// What is said of how it ended, if that was so.
+pub(super) const FOR_MEMORY: &str = "; its limit on memory was reached";
+
+/// Whether the kernel killed one of a process's group because of its limit on memory.
+pub(super) fn was_killed_for_memory(process: &ProcessDirectory) -> bool {
+    let place = process.place().ok().flatten();
+    place.and_then(|place| place.group.killed_for_memory()).is_some_and(|killed| killed > 0)
+}
+
 /// Removes the group of a process that is proved dead, and says so if it stays.
 pub(super) async fn leave(process: ProcessDirectory) {
     for _ in 0..REMOVES_MAX {

@@ -153,3 +153,19 @@ fn limits_that_are_not_enforced_are_said_to_be_so() {
         "its limits (`resources`) are not enforced: no limit can be enforced: PARACLOUD_CGROUPS=off"
     );
 }
+
+#[test]
+fn a_program_that_needs_more_memory_than_it_may_have_is_said_to_have_been_killed_for_it() {
+    let mut rig =
+        Rig::with(|app| app.resources.start = Size { memory_bytes: Some(64 * MIB), cpu_milli: None });
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    let Some(group) = needed(&rig, start) else { return };
+    if let Err(why) = group.memory {
+        return eprintln!("skipped: {why}");
+    }
+    let holding = shop.begin(&format!("hold {}", 1_024 * MIB));
+    let how = rig.agents[0].hear_death(start);
+    assert_eq!(how, "killed by signal 9; its limit on memory was reached");
+    assert!(!holding.join().is_ok_and(|said| said == "held"));
+}

@@ -64,7 +64,8 @@ impl Site {
         let made = |place: &Result<Place, NoGroup>, file: &str| {
             let place = place.as_ref().map_err(Clone::clone)?;
             let path = place.path.join(node).join(start.to_string());
-            make(place, node, &path).map_err(|(at, error)| NoGroup::of(&at, &error))?;
+            make(place, node, &path)
+                .map_err(|(at, error)| NoGroup::of(at.parent().unwrap_or(&at), &error))?;
             // The controller may not have come down as far as here.
             if path.join(file).exists() {
                 return Ok(Seat { version: place.version, path });

@@ -50,6 +50,16 @@ impl Group {
         Some(used.saturating_sub(inactive))
     }
 
+    /// How many processes in it the kernel has killed because its limit on memory was reached. `None`: it is not known.
+    pub fn killed_for_memory(&self) -> Option<u64> {
+        let Seat { version, path } = self.memory.as_ref().ok()?;
+        let file = match version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        field(&read(&path.join(file))?, "oom_kill")
+    }
+
     /// [`Usage::memory_limit_bytes`].
     pub fn memory_limit_bytes(&self) -> Option<u64> {
         let Seat { version, path } = self.memory.as_ref().ok()?;
