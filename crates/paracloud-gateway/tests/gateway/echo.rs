@@ -343,7 +343,7 @@ impl Ended {
     /// A field of its head or of its trailers.
     pub(crate) fn field(&self, name: &str) -> &str {
         let trailers = self.trailers.as_ref().and_then(|trailers| trailers.get(name));
-        trailers.or(self.head.headers().get(name)).map_or("", |value| value.to_str().unwrap())
+        trailers.or_else(|| self.head.headers().get(name)).map_or("", |value| value.to_str().unwrap())
     }
 
     /// Whether the call went well, and what came back.
