@@ -284,11 +284,14 @@ impl Views {
 /// An agent's answer to a question, or why there is none.
 pub(crate) type Answered<T> = Result<T, Unasked>;
 
+/// Where who asked waits for the answer.
+type Waiting<T> = oneshot::Sender<Answered<T>>;
+
 /// Questions to agents that wait for their answer.
 #[derive(Debug)]
 pub(crate) struct Questions<T> {
     next: AtomicU64,
-    open: Mutex<BTreeMap<u64, (NodeId, oneshot::Sender<Answered<T>>)>>,
+    open: Mutex<BTreeMap<u64, (NodeId, Waiting<T>)>>,
 }
 
 impl<T> Default for Questions<T> {
