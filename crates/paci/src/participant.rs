@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Three rules carry the safety of a move:
-//! - the gate is open in `Serving` and `Preparing` and in no other phase;
+//! - the gate is open in `Serving` and `Preparing` (and while it is drained, which closes no gate: what still comes is
+//!   served) and in no other phase;
 //! - what closed it is undone by `Resume` (or, for a target, `Resume` and then `Serve`) and by nothing else: no
 //!   timer, no lost socket, no handshake un-seals;
 //! - `Resume{N}` and `Abort{N}` close operation N: N and every lower number are refused from then on.
@@ -93,8 +94,10 @@ pub enum Call {
         /// Incarnation under which it serves.
         incarnation: u32,
     },
-    /// The operation is over before it came to a seal.
+    /// The operation is over before it came to a seal; or the drain is off, and work is taken again.
     Abort,
+    /// Take no new work, and say when all there was is done. It may be called off by `Abort`.
+    Drain,
 }
 
 /// What an application answers to a [`Call`].
@@ -119,8 +122,10 @@ pub enum Answer {
     Resumed,
     /// The gate is open.
     Serving,
-    /// The move was forgotten.
+    /// The move was forgotten; after a drain: work is taken again.
     Aborted,
+    /// All the work there was is done.
+    Drained,
     /// The operation is closed, or a higher one was seen.
     OperationClosed,
     /// The call makes no sense in this phase, or the channel ended without its end record.
@@ -152,6 +157,10 @@ pub enum Phase {
     Resumed(u32),
     /// Another process owns.
     Outdated,
+    /// Owner, by this operation without new work: it finishes what it has.
+    Draining(u32),
+    /// The same, with nothing left to do.
+    Drained(u32),
 }
 
 /// What the machine asks of the program around it.
@@ -170,8 +179,10 @@ pub enum Act {
     Ship(u32),
     /// Join the channel and load; report with [`Participant::prepared`] and [`Participant::loaded`].
     Load(u32),
-    /// Forget the operation: stop copying, leave the channel.
+    /// Forget the operation: stop copying, leave the channel; take work again.
     Forget(u32),
+    /// Take no new work, finish the old; report with [`Participant::emptied`].
+    Drain(u32),
 }
 
 /// The application's side of the contract.
@@ -209,7 +220,7 @@ impl Participant {
 
     /// Whether requests may touch the state.
     pub fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Serving | Phase::Preparing(_))
+        matches!(self.phase, Phase::Serving | Phase::Preparing(_) | Phase::Draining(_) | Phase::Drained(_))
     }
 
     /// Whether it was told to seal and not yet told the outcome.
@@ -229,7 +240,10 @@ impl Participant {
                 self.phase = Phase::Staging(None);
                 vec![]
             }
-            (Standing::Outdated, Phase::New | Phase::Serving | Phase::Preparing(_)) => {
+            (
+                Standing::Outdated,
+                Phase::New | Phase::Serving | Phase::Preparing(_) | Phase::Draining(_) | Phase::Drained(_),
+            ) => {
                 self.phase = Phase::Outdated;
                 vec![Act::Close]
             }
@@ -249,7 +263,8 @@ impl Participant {
             Call::Estimate if operation > self.closed => vec![Act::Answer(operation, Answer::Estimated)],
             Call::Prepare(side) if operation > self.closed => self.prepare(operation, side),
             Call::Seal if operation > self.closed => self.seal(operation),
-            Call::Estimate | Call::Prepare(_) | Call::Seal => refuse,
+            Call::Drain if operation > self.closed => self.drain(operation),
+            Call::Estimate | Call::Prepare(_) | Call::Seal | Call::Drain => refuse,
             Call::Resume { incarnation, outcome } => self.resume(operation, incarnation, outcome),
             Call::Serve { incarnation } => self.serve(operation, incarnation),
             Call::Abort => self.abort(operation),
@@ -272,7 +287,46 @@ impl Participant {
             | Phase::Spoilt(_)
             | Phase::Loaded(..)
             | Phase::Resumed(_)
+            | Phase::Draining(_)
+            | Phase::Drained(_)
             | Phase::Outdated => vec![],
+        }
+    }
+
+    /// All the work there was is done.
+    pub fn emptied(&mut self, operation: u32) -> Vec<Act> {
+        if self.phase != Phase::Draining(operation) {
+            return vec![];
+        }
+        self.phase = Phase::Drained(operation);
+        vec![Act::Answer(operation, Answer::Drained)]
+    }
+
+    fn drain(&mut self, operation: u32) -> Vec<Act> {
+        match &self.phase {
+            Phase::Serving => {
+                self.phase = Phase::Draining(operation);
+                vec![Act::Drain(operation)]
+            }
+            // It is answered when all is done.
+            Phase::Draining(of) if *of == operation => vec![],
+            Phase::Drained(of) if *of == operation => vec![Act::Answer(operation, Answer::Drained)],
+            Phase::Preparing(of) | Phase::Draining(of) | Phase::Drained(of) => {
+                // The one before was given up without a word reaching us.
+                let forget = Act::Forget(*of);
+                self.closed = *of;
+                self.phase = Phase::Draining(operation);
+                vec![forget, Act::Drain(operation)]
+            }
+            Phase::New
+            | Phase::Sealing(_)
+            | Phase::Blocked(_)
+            | Phase::Sealed(..)
+            | Phase::Staging(_)
+            | Phase::Spoilt(_)
+            | Phase::Loaded(..)
+            | Phase::Resumed(_)
+            | Phase::Outdated => vec![Act::Answer(operation, Answer::Failed)],
         }
     }
 
@@ -323,6 +377,8 @@ impl Participant {
             | Phase::Spoilt(_)
             | Phase::Loaded(..)
             | Phase::Resumed(_)
+            | Phase::Draining(_)
+            | Phase::Drained(_)
             | Phase::Outdated => vec![],
         }
     }
@@ -336,7 +392,7 @@ impl Participant {
             (Phase::Preparing(of), Side::Source) if *of == operation => {
                 vec![Act::Answer(operation, Answer::Prepared)]
             }
-            (Phase::Preparing(of), Side::Source) => {
+            (Phase::Preparing(of) | Phase::Draining(of) | Phase::Drained(of), Side::Source) => {
                 // The one before was given up without a word reaching us.
                 let forget = Act::Forget(*of);
                 self.closed = *of;
@@ -364,6 +420,8 @@ impl Participant {
                 | Phase::Spoilt(_)
                 | Phase::Loaded(..)
                 | Phase::Resumed(_)
+                | Phase::Draining(_)
+                | Phase::Drained(_)
                 | Phase::Outdated,
                 Side::Source | Side::Target,
             ) => vec![Act::Answer(operation, Answer::Failed)],
@@ -392,6 +450,8 @@ impl Participant {
             | Phase::Spoilt(_)
             | Phase::Loaded(..)
             | Phase::Resumed(_)
+            | Phase::Draining(_)
+            | Phase::Drained(_)
             | Phase::Outdated => vec![Act::Answer(operation, Answer::Failed)],
         }
     }
@@ -406,8 +466,11 @@ impl Participant {
                 self.incarnation = incarnation;
                 vec![Act::Forget(operation), Act::Open(incarnation), answer]
             }
-            (Phase::Serving | Phase::Preparing(_), Outcome::RolledBack) if first => {
-                let was_copying = matches!(self.phase, Phase::Preparing(_));
+            (
+                Phase::Serving | Phase::Preparing(_) | Phase::Draining(_) | Phase::Drained(_),
+                Outcome::RolledBack,
+            ) if first => {
+                let was_copying = self.phase != Phase::Serving;
                 self.phase = Phase::Serving;
                 self.incarnation = incarnation;
                 let forget = was_copying.then_some(Act::Forget(operation));
@@ -421,6 +484,8 @@ impl Participant {
             (
                 Phase::Serving
                 | Phase::Preparing(_)
+                | Phase::Draining(_)
+                | Phase::Drained(_)
                 | Phase::Sealing(_)
                 | Phase::Blocked(_)
                 | Phase::Sealed(..),
@@ -435,6 +500,8 @@ impl Participant {
             (
                 Phase::New
                 | Phase::Preparing(_)
+                | Phase::Draining(_)
+                | Phase::Drained(_)
                 | Phase::Sealing(_)
                 | Phase::Blocked(_)
                 | Phase::Sealed(..)
@@ -454,7 +521,9 @@ impl Participant {
                 self.phase = Phase::Serving;
                 vec![Act::Open(incarnation), Act::Answer(operation, Answer::Serving)]
             }
-            Phase::Serving | Phase::Preparing(_) if incarnation == self.incarnation => {
+            Phase::Serving | Phase::Preparing(_) | Phase::Draining(_) | Phase::Drained(_)
+                if incarnation == self.incarnation =>
+            {
                 vec![Act::Answer(operation, Answer::Serving)]
             }
             Phase::New
@@ -467,6 +536,8 @@ impl Participant {
             | Phase::Spoilt(_)
             | Phase::Loaded(..)
             | Phase::Resumed(_)
+            | Phase::Draining(_)
+            | Phase::Drained(_)
             | Phase::Outdated => vec![Act::Answer(operation, Answer::Failed)],
         }
     }
@@ -477,7 +548,7 @@ impl Participant {
             Phase::Sealing(_) | Phase::Blocked(_) | Phase::Sealed(..) => {
                 vec![Act::Answer(operation, Answer::Failed)]
             }
-            Phase::Preparing(_) => {
+            Phase::Preparing(_) | Phase::Draining(_) | Phase::Drained(_) => {
                 self.closed = self.closed.max(operation);
                 self.phase = Phase::Serving;
                 vec![Act::Forget(operation), Act::Answer(operation, Answer::Aborted)]

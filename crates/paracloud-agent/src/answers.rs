@@ -64,6 +64,7 @@ impl Why {
             Call::Resume { outcome: Outcome::Committed, .. } | Call::Serve { .. } => {
                 format!("{asked}; it is committed")
             }
+            Call::Drain => format!("{} for its leave", who_asks(reason)),
             Call::Estimate | Call::Prepare(_) | Call::Seal => asked,
         };
         Self { reason, message }
@@ -109,6 +110,7 @@ pub(crate) fn upcall(
         }
         Call::Serve { incarnation } => (call::Call::Serve(Serve { incarnation }), budgets.switch_ms),
         Call::Abort => (call::Call::Abort(call::Abort {}), budgets.switch_ms),
+        Call::Drain => (call::Call::Drain(call::Drain { reversible: true }), bounds::DURATION_MS_MAX),
     };
     let budget_ms = budget_ms.min(bounds::DURATION_MS_MAX);
     Upcall { operation: operation.0, budget_ms, reason, message, call: Some(call), ..Upcall::default() }
@@ -157,6 +159,11 @@ pub(crate) fn hear(
     }
     if let call::Call::Abort(_) = asked {
         return aborted(start, operation, answer);
+    }
+    if let (call::Call::Drain(_), Verdict::Refuse | Verdict::Defer) = (asked, answer.verdict) {
+        heard.notes.push(failure(start, answer));
+        heard.inputs.push(FromApp::Offer(operation, Offer::Refuse));
+        return heard;
     }
     if answer.code == AnswerCode::OperationClosed.as_str() {
         heard.inputs.push(FromApp::Answer(operation, Told::OperationClosed));
@@ -228,11 +235,11 @@ fn done(asked: &call::Call, answer: &Answer) -> Option<Told> {
         (call::Call::Prepare(_), _) => Some(Told::Prepared),
         (call::Call::Resume(_), _) => Some(Told::Resumed),
         (call::Call::Serve(_), _) => Some(Told::Serving),
+        (call::Call::Drain(_), _) => Some(Told::Drained),
         (
             call::Call::Seal(_)
             | call::Call::Estimate(_)
             | call::Call::Abort(_)
-            | call::Call::Drain(_)
             | call::Call::Stop(_)
             | call::Call::Quote(_)
             | call::Call::Resize(_),

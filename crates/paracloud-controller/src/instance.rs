@@ -292,10 +292,21 @@ impl Instance {
         let after = last(self.machine.machine());
         Ok(match (command, after) {
             (Command::Cancel, Some(number)) => Ok(number),
-            (Command::Move { .. }, Some(number)) if before.is_some_and(|before| before < number) => {
+            // It has no number: what it starts has the last one's.
+            (Command::Start { .. }, Some(number)) if self.no_space.is_none() => Ok(number),
+            (Command::Move { .. } | Command::Leave | Command::Resize(_), Some(number))
+                if before.is_some_and(|before| before < number) =>
+            {
                 Ok(number)
             }
-            (Command::Move { .. } | Command::Cancel, _) => {
+            (
+                Command::Move { .. }
+                | Command::Leave
+                | Command::Start { .. }
+                | Command::Resize(_)
+                | Command::Cancel,
+                _,
+            ) => {
                 self.control.register.release(&self.app.name).await?;
                 Err(self.no_space.take().map_or(Rejected::Overtaken, Rejected::NoSpace))
             }

@@ -47,7 +47,7 @@ pub(crate) const NODE_LOST: &str = "a person gave its node up";
 pub(crate) fn change_text(change: &Change) -> String {
     let name = Promise::of_change(change).name();
     match change {
-        Change::RollBack(cause) => format!("{name}: {cause}"),
+        Change::RollBack(cause) | Change::Return(cause) | Change::Keep(cause) => format!("{name}: {cause}"),
         Change::Replace(_) => format!("replace: {NODE_LOST}"),
         Change::Open { .. }
         | Change::Seal
@@ -56,7 +56,13 @@ pub(crate) fn change_text(change: &Change) -> String {
         | Change::Doom
         | Change::Promote
         | Change::Restart { .. }
-        | Change::Close => name.to_owned(),
+        | Change::Close
+        | Change::Leave
+        | Change::Depart
+        | Change::Gone
+        | Change::Resize(_)
+        | Change::Resized => name.to_owned(),
+        Change::Start(_) => "start".to_owned(),
     }
 }
 

@@ -73,7 +73,7 @@ async fn try_begin(control: &Control, wanted: &Wanted, got: &mut Got) -> Result<
         got.held = Some((remaining_ms, said(&preview.reason).to_owned()));
     }
     let mode = choose(name, app, &preview, wanted.accept_loss)?;
-    command(control, &wanted.instance, Command::Move { to, mode }, wanted.accept_loss).await
+    command(control, &wanted.instance, Command::Move { to, mode, revision: None }, wanted.accept_loss).await
 }
 
 /// Says what a move would be.
@@ -119,7 +119,7 @@ async fn place<'a>(control: &'a Control, instance: &str, to: Option<NodeId>) -> 
         return Err(refused("no_other_node", message, "add a node to the configuration"));
     };
     // In whichever mode: what stands in the way does not depend on it.
-    check(control, instance, Command::Move { to, mode: Mode::Handoff }).await?;
+    check(control, instance, Command::Move { to, mode: Mode::Handoff, revision: None }).await?;
     let (Some(record), Some(from)) = (record, from) else {
         let message = format!("it is not known yet where {instance} runs");
         return Err(refused("unknown", message, "wait until its nodes are connected"));

@@ -134,7 +134,7 @@ impl Tracker {
     pub(crate) fn swapped(&mut self, change: &Change, record: &Record) {
         self.parks |= record.step() == Some(Step::Sealing);
         let cause = match change {
-            Change::RollBack(cause) => cause.to_string(),
+            Change::RollBack(cause) | Change::Return(cause) | Change::Keep(cause) => cause.to_string(),
             Change::Doom => "the target did not get ready within its budget, and was ended".to_owned(),
             Change::Promote => "the target died before it had served".to_owned(),
             // It explains what went wrong before: a channel breaks with either end.
@@ -154,7 +154,13 @@ impl Tracker {
             | Change::Commit
             | Change::Serve(_)
             | Change::Restart { .. }
-            | Change::Close => return,
+            | Change::Close
+            | Change::Leave
+            | Change::Depart
+            | Change::Gone
+            | Change::Start(_)
+            | Change::Resize(_)
+            | Change::Resized => return,
         };
         self.cause.get_or_insert(cause);
     }

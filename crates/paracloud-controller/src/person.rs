@@ -396,6 +396,12 @@ fn rejection(control: &Control, instance: &str, rejected: Rejected) -> Refused {
         Machine::UnknownNode => ("unknown_node", "`paracloud ps` lists the nodes"),
         Machine::NothingOpen => ("nothing_open", "nothing needs to be done"),
         Machine::Committed => ("committed", "wait for it to end; then move the instance back"),
+        Machine::Departed => ("departed", "wait until it is gone; then start another one"),
+        Machine::Returned => ("returned", "nothing needs to be done"),
+        Machine::Gone => ("gone", "start it anew, or name another instance: `paracloud ps`"),
+        Machine::NotGone => ("not_gone", "nothing needs to be done"),
+        Machine::LostNode => ("lost_node", "name another node, or bring that one back"),
+        Machine::SameSize => ("same_size", "nothing needs to be done"),
         Machine::RolledBack => ("rolled_back", "wait for it to end: `paracloud ps`, `paracloud events`"),
     };
     let is_decided = matches!(machine, Machine::Committed | Machine::RolledBack);

@@ -11,12 +11,22 @@
 //!                    │ RollBack       │ RollBack        ▼           Promote                 │
 //!                    │ Restart        │ Restart       doomed ──────────────▶ undo ─────────┘
 //!                    └────────────────┴──────────────────────────────────────▲    Close
+//!
+//!            Leave           Depart           Gone             Start
+//!   (none) ────────▶ draining ───────▶ leaving ──────▶ (gone) ─────────▶ (none)
+//!                       │ Return
+//!                       ▼         Close
+//!                    returning ───────────▶ (none)
+//!
+//!            Resize           Resized, Keep
+//!   (none) ─────────▶ resizing ──────────────▶ (none)
 //! ```
 //!
-//! `Restart` replaces a process that is proved dead; an agent may propose it with no operation open, or in `open`
-//! (which cancels the move), `retire` and `undo`. From `sealing` to `served` only the coordinator swaps. `Replace` puts
+//! `Restart` replaces a process that is proved dead; an agent may propose it with no operation open, or in `open` and
+//! `resizing` (which cancels the operation), `retire`, `undo` and `returning`. From `sealing` to `served` only the coordinator swaps. `Replace` puts
 //! a new process on another node in the place of an owner whose node a person gave up: with no operation open, or in
-//! `retire` and `undo`.
+//! `retire`, `undo`, `returning` and `resizing`. `Depart` and `Return` race: whoever is swapped first decides whether the
+//! instance is stopped or serves on. An instance that is `gone` keeps its numbers, and nobody owns it.
 
 use crate::ids::{Incarnation, OperationNumber, Placement, StartId};
 use crate::migration::cause::Cause;
@@ -49,6 +59,14 @@ pub enum Step {
     Retire,
     /// The source owns on; the target is to be ended.
     Undo,
+    /// A leave: nothing new goes to the owner, which finishes what it has. It may still be called back.
+    Draining,
+    /// The owner had nothing left, or is dead: it is to be ended. **The point of no return** of a leave.
+    Leaving,
+    /// The leave is off: the owner serves on, and is to hear that.
+    Returning,
+    /// The owner is to get another size.
+    Resizing,
 }
 
 /// The open operation of an instance.
@@ -57,6 +75,10 @@ pub enum Step {
 pub enum Operation {
     /// It goes to another process.
     Move(Move),
+    /// It is to be there no longer.
+    Leave(Leave),
+    /// It gets another size.
+    Resize(Resize),
 }
 
 impl Operation {
@@ -64,6 +86,8 @@ impl Operation {
     pub fn step(&self) -> Step {
         match self {
             Self::Move(moving) => moving.step,
+            Self::Leave(leave) => leave.step,
+            Self::Resize(_) => Step::Resizing,
         }
     }
 
@@ -71,7 +95,43 @@ impl Operation {
     pub fn moving(&self) -> Option<&Move> {
         match self {
             Self::Move(moving) => Some(moving),
+            Self::Leave(_) | Self::Resize(_) => None,
         }
+    }
+}
+
+/// A leave: the instance is drained and ended, unless it is called back before.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Leave {
+    /// How far it has got.
+    pub step: Step,
+    /// The owner when the leave was opened.
+    pub victim: Placement,
+}
+
+/// A resize: the limits of the owner change.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Resize {
+    /// The size before; `None`: what the manifest says.
+    pub from: Option<Size>,
+    /// The size to be.
+    pub to: Size,
+}
+
+/// How large an instance is: the limits that its agent enforces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Size {
+    /// Memory in KiB; `None`: unlimited.
+    pub memory_kib: Option<u32>,
+    /// Processor time in thousandths of one; `None`: unlimited.
+    pub cpu_milli: Option<u32>,
+}
+
+impl Size {
+    /// Whether anything of it is less than of `other`. Without a limit there is more than with any.
+    pub fn is_less_somewhere(&self, other: &Self) -> bool {
+        let less = |one: Option<u32>, other: Option<u32>| one.unwrap_or(u32::MAX) < other.unwrap_or(u32::MAX);
+        less(self.memory_kib, other.memory_kib) || less(self.cpu_milli, other.cpu_milli)
     }
 }
 
@@ -114,6 +174,12 @@ pub struct Record {
     pub last_operation: OperationNumber,
     /// The operation with that number, if it is open.
     pub operation: Option<Operation>,
+    /// It left: nobody owns it, until it is started anew.
+    #[serde(default)]
+    pub gone: bool,
+    /// Its size; `None`: what the manifest says.
+    #[serde(default)]
+    pub size: Option<Size>,
 }
 
 /// Orders all records an instance ever had: of two, the one with the greater order is the newer.
@@ -156,6 +222,46 @@ pub enum Change {
     Replace(Placement),
     /// Everybody concerned has heard the outcome.
     Close,
+    /// Issues the next operation number for a leave of the owner.
+    Leave,
+    /// The owner has nothing left to do, or is dead: it will be ended.
+    Depart,
+    /// Ends the leave for the owner, which serves on.
+    Return(Cause),
+    /// The owner that left is dead: nobody owns the instance.
+    Gone,
+    /// A new process of an instance that is gone.
+    Start(Placement),
+    /// Issues the next operation number for a change of the owner's size.
+    Resize(Size),
+    /// The owner has its new size.
+    Resized,
+    /// The owner keeps the size it had.
+    Keep(Cause),
+}
+
+impl Change {
+    /// The process that is to be started because of it, under a start id never used before.
+    pub fn started(&self) -> Option<StartId> {
+        match self {
+            Self::Open { target: place, .. } | Self::Replace(place) | Self::Start(place) => Some(place.start),
+            Self::Restart { fresh } => Some(*fresh),
+            Self::Seal
+            | Self::Commit
+            | Self::Serve(_)
+            | Self::Doom
+            | Self::RollBack(_)
+            | Self::Promote
+            | Self::Close
+            | Self::Leave
+            | Self::Depart
+            | Self::Return(_)
+            | Self::Gone
+            | Self::Resize(_)
+            | Self::Resized
+            | Self::Keep(_) => None,
+        }
+    }
 }
 
 /// Who asks for a change.
@@ -192,6 +298,8 @@ impl Record {
             served: None,
             last_operation: OperationNumber(0),
             operation: None,
+            gone: false,
+            size: None,
         }
     }
 
@@ -201,12 +309,12 @@ impl Record {
             operation: self.last_operation,
             incarnation: self.incarnation,
             step: match self.step() {
-                Some(Step::Open) => 0,
+                Some(Step::Open | Step::Draining | Step::Resizing) => 0,
                 Some(Step::Sealing) => 1,
                 Some(Step::Switch) => 2,
                 Some(Step::Doomed) => 3,
-                Some(Step::Retire) => 4,
-                Some(Step::Undo) => 5,
+                Some(Step::Retire | Step::Leaving) => 4,
+                Some(Step::Undo | Step::Returning) => 5,
                 None => 6,
             },
             served: self.served.is_some(),
@@ -223,9 +331,30 @@ impl Record {
         self.operation.as_ref().and_then(Operation::moving)
     }
 
+    /// The open operation, if it is a leave.
+    pub fn leave(&self) -> Option<&Leave> {
+        match &self.operation {
+            Some(Operation::Leave(leave)) => Some(leave),
+            Some(Operation::Move(_) | Operation::Resize(_)) | None => None,
+        }
+    }
+
+    /// The open operation, if it is a resize.
+    pub fn resize(&self) -> Option<&Resize> {
+        match &self.operation {
+            Some(Operation::Resize(resize)) => Some(resize),
+            Some(Operation::Move(_) | Operation::Leave(_)) | None => None,
+        }
+    }
+
+    /// Whether a process owns the instance.
+    pub fn is_owned_by(&self, start: StartId) -> bool {
+        self.owner.start == start && !self.gone
+    }
+
     /// Whether a process has a place in this record.
     pub fn names(&self, start: StartId) -> bool {
-        self.owner.start == start
+        self.is_owned_by(start)
             || self
                 .moving()
                 .is_some_and(|operation| operation.source.start == start || operation.target.start == start)
@@ -234,16 +363,20 @@ impl Record {
     /// Whether an agent may replace a dead owner by itself.
     pub fn agent_may_restart(&self) -> bool {
         match self.step() {
-            None | Some(Step::Open | Step::Retire | Step::Undo) => true,
-            Some(Step::Sealing | Step::Switch | Step::Doomed) => false,
+            None => !self.gone,
+            Some(Step::Open | Step::Retire | Step::Undo | Step::Returning | Step::Resizing) => true,
+            Some(Step::Sealing | Step::Switch | Step::Doomed | Step::Draining | Step::Leaving) => false,
         }
     }
 
     /// Whether an owner whose node is lost can be replaced on another one: no step of a move decides who owns.
     pub fn is_replaceable(&self) -> bool {
         match self.step() {
-            None | Some(Step::Retire | Step::Undo) => true,
-            Some(Step::Open | Step::Sealing | Step::Switch | Step::Doomed) => false,
+            None => !self.gone,
+            Some(Step::Retire | Step::Undo | Step::Returning | Step::Resizing) => true,
+            Some(
+                Step::Open | Step::Sealing | Step::Switch | Step::Doomed | Step::Draining | Step::Leaving,
+            ) => false,
         }
     }
 
@@ -251,15 +384,24 @@ impl Record {
     /// (again) by the register's word: it was started by its operation, or it is dead.
     pub fn owner_is_to_be_started(&self) -> bool {
         match &self.operation {
-            None => true,
+            None => !self.gone,
             Some(Operation::Move(operation)) => match operation.step {
                 Step::Open => false,
                 Step::Switch => operation.mode == Mode::Restart,
-                Step::Sealing | Step::Doomed => false,
                 Step::Retire | Step::Undo => {
                     self.owner.start != operation.source.start && self.owner.start != operation.target.start
                 }
+                Step::Sealing
+                | Step::Doomed
+                | Step::Draining
+                | Step::Leaving
+                | Step::Returning
+                | Step::Resizing => false,
             },
+            Some(Operation::Leave(leave)) => {
+                leave.step == Step::Returning && self.owner.start != leave.victim.start
+            }
+            Some(Operation::Resize(_)) => false,
         }
     }
 
@@ -269,11 +411,11 @@ impl Record {
     /// [`Refusal::Stale`] if this is not the `expected` record; the others if the change is not legal.
     pub fn swap(&self, expected: &Self, change: &Change, proposer: Proposer) -> Result<Self, Refusal> {
         let same = self.incarnation == expected.incarnation
-            && self.owner.start == expected.owner.start
-            && self.owner.node == expected.owner.node
+            && self.owner == expected.owner
             && self.served == expected.served
             && self.last_operation == expected.last_operation
-            && self.operation == expected.operation;
+            && self.operation == expected.operation
+            && self.gone == expected.gone;
         if !same {
             return Err(Refusal::Stale);
         }
@@ -288,6 +430,9 @@ impl Record {
         let restart = matches!(change, Change::Restart { .. });
         if proposer == Proposer::Agent && !(restart && self.agent_may_restart()) {
             return Err(Refusal::Proposer);
+        }
+        if self.gone != matches!(change, Change::Start(_)) {
+            return Err(Refusal::Step);
         }
         let mut next = self.clone();
         match (change, self.step()) {
@@ -314,7 +459,9 @@ impl Record {
                 next.served = Some(*address);
                 next.set_step(Step::Retire);
             }
-            (Change::Serve(address), None | Some(Step::Undo | Step::Retire)) if self.served.is_none() => {
+            (Change::Serve(address), None | Some(Step::Undo | Step::Retire | Step::Returning))
+                if self.served.is_none() =>
+            {
                 next.served = Some(*address);
             }
             (Change::Doom, Some(Step::Switch)) if self.served.is_none() => next.set_step(Step::Doomed),
@@ -335,19 +482,55 @@ impl Record {
                 next.owner.start = *fresh;
                 next.served = None;
                 match step {
-                    None | Some(Step::Retire | Step::Undo) => {}
+                    None | Some(Step::Retire | Step::Undo | Step::Returning) => {}
+                    Some(Step::Resizing) => next.operation = None,
                     Some(Step::Open | Step::Sealing | Step::Switch | Step::Doomed) => {
-                        next.owner.node = self.moving().ok_or(Refusal::Step)?.source.node;
+                        // As what the source was: an update that is given up is undone.
+                        let source = self.moving().ok_or(Refusal::Step)?.source;
+                        next.owner = Placement { start: *fresh, ..source };
                         next.set_step(Step::Undo);
                     }
+                    Some(Step::Draining | Step::Leaving) => return Err(Refusal::Step),
                 }
             }
-            (Change::Replace(owner), None | Some(Step::Retire | Step::Undo)) => {
+            (
+                Change::Replace(owner),
+                None | Some(Step::Retire | Step::Undo | Step::Returning | Step::Resizing),
+            ) => {
                 next.incarnation = self.incarnation.next();
                 next.owner = *owner;
                 next.served = None;
+                if self.step() == Some(Step::Resizing) {
+                    next.operation = None;
+                }
             }
-            (Change::Close, Some(Step::Retire | Step::Undo)) => next.operation = None,
+            (Change::Close, Some(Step::Retire | Step::Undo | Step::Returning)) => next.operation = None,
+            (Change::Leave, None) => {
+                next.last_operation = self.last_operation.next();
+                next.operation = Some(Operation::Leave(Leave { step: Step::Draining, victim: self.owner }));
+            }
+            (Change::Depart, Some(Step::Draining)) => next.set_step(Step::Leaving),
+            (Change::Return(_), Some(Step::Draining)) => next.set_step(Step::Returning),
+            (Change::Gone, Some(Step::Leaving)) => {
+                next.operation = None;
+                next.served = None;
+                next.gone = true;
+            }
+            (Change::Start(owner), None) => {
+                next.incarnation = self.incarnation.next();
+                next.owner = *owner;
+                next.gone = false;
+                next.size = None;
+            }
+            (Change::Resize(to), None) if self.served.is_some() => {
+                next.last_operation = self.last_operation.next();
+                next.operation = Some(Operation::Resize(Resize { from: self.size, to: *to }));
+            }
+            (Change::Resized, Some(Step::Resizing)) => {
+                next.size = Some(self.resize().ok_or(Refusal::Step)?.to);
+                next.operation = None;
+            }
+            (Change::Keep(_), Some(Step::Resizing)) => next.operation = None,
             (
                 Change::Open { .. }
                 | Change::Seal
@@ -357,7 +540,15 @@ impl Record {
                 | Change::RollBack(_)
                 | Change::Promote
                 | Change::Replace(_)
-                | Change::Close,
+                | Change::Close
+                | Change::Leave
+                | Change::Depart
+                | Change::Return(_)
+                | Change::Gone
+                | Change::Start(_)
+                | Change::Resize(_)
+                | Change::Resized
+                | Change::Keep(_),
                 _,
             ) => return Err(Refusal::Step),
         }
@@ -368,7 +559,8 @@ impl Record {
     fn set_step(&mut self, step: Step) {
         match &mut self.operation {
             Some(Operation::Move(moving)) => moving.step = step,
-            None => {}
+            Some(Operation::Leave(leave)) => leave.step = step,
+            Some(Operation::Resize(_)) | None => {}
         }
     }
 }
@@ -476,6 +668,57 @@ mod tests {
                 "{record:?}"
             );
         }
+    }
+
+    fn leaving(changes: &[Change]) -> Record {
+        changes.iter().fold(served(), |record, change| record.apply(change, COORDINATOR).unwrap())
+    }
+
+    #[test]
+    fn whether_an_instance_leaves_or_is_called_back_is_decided_by_the_first_swap() {
+        let (depart, back) = (Change::Depart, Change::Return(Cause::Cancelled));
+        for (first, second) in [(&depart, &back), (&back, &depart)] {
+            let decided = leaving(&[Change::Leave, first.clone()]);
+            assert_eq!(decided.apply(second, COORDINATOR), Err(Refusal::Step), "{decided:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_left_owns_nothing_and_only_a_start_brings_the_instance_back_under_a_greater_incarnation() {
+        let gone = leaving(&[Change::Leave, Change::Depart, Change::Gone]);
+        let old = gone.owner.start;
+        assert!(gone.gone && gone.served.is_none() && !gone.names(old) && !gone.owner_is_to_be_started());
+        let refused = [RESTART, Change::Leave, Change::Replace(ELSEWHERE), Change::Serve(address())];
+        for change in refused {
+            assert_eq!(gone.apply(&change, COORDINATOR), Err(Refusal::Step), "{change:?}");
+        }
+        assert_eq!(gone.apply(&RESTART, Proposer::Agent), Err(Refusal::Proposer));
+        let started = gone.apply(&Change::Start(ELSEWHERE), COORDINATOR).unwrap();
+        assert_eq!((started.owner, started.incarnation), (ELSEWHERE, gone.incarnation.next()));
+        assert!(started.order() > gone.order() && started.owner_is_to_be_started());
+        assert_eq!(started.apply(&Change::Start(ELSEWHERE), COORDINATOR), Err(Refusal::Step));
+    }
+
+    #[test]
+    fn who_is_drained_is_not_restarted_and_who_is_called_back_is() {
+        let draining = leaving(&[Change::Leave]);
+        assert_eq!(draining.apply(&RESTART, Proposer::Agent), Err(Refusal::Proposer));
+        assert_eq!(draining.apply(&RESTART, COORDINATOR), Err(Refusal::Step));
+        let returning = leaving(&[Change::Leave, Change::Return(Cause::Held)]);
+        let restarted = returning.apply(&RESTART, Proposer::Agent).unwrap();
+        assert!(restarted.owner_is_to_be_started());
+        assert_eq!(restarted.apply(&Change::Close, COORDINATOR).unwrap().operation, None);
+    }
+
+    #[test]
+    fn a_size_is_the_new_one_only_when_the_owner_has_it() {
+        let to = Size { memory_kib: Some(64), cpu_milli: None };
+        let resizing = leaving(&[Change::Resize(to)]);
+        assert_eq!(resizing.size, None);
+        assert_eq!(resizing.apply(&Change::Keep(Cause::Cancelled), COORDINATOR).unwrap().size, None);
+        assert_eq!(resizing.apply(&Change::Resized, COORDINATOR).unwrap().size, Some(to));
+        let restarted = resizing.apply(&RESTART, Proposer::Agent).unwrap();
+        assert_eq!((restarted.operation, restarted.size), (None, None));
     }
 
     #[test]

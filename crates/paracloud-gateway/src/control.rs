@@ -49,6 +49,8 @@ pub(crate) enum Verdict {
 pub(crate) struct View {
     /// Nothing new is started.
     pub(crate) parks: bool,
+    /// The instance leaves, or has left: what is new goes to another one.
+    pub(crate) drains: bool,
     /// Where requests go.
     pub(crate) route: Option<Route>,
 }
@@ -150,6 +152,8 @@ struct State {
     book: Book,
     ask: Option<JoinHandle<()>>,
     leaving: Option<RecordOrder>,
+    /// The instance leaves, by the record with this order: when the last stream ends, nothing but requests is left.
+    draining: Option<RecordOrder>,
     /// The newest table that was said to release.
     released: Option<RecordOrder>,
 }
@@ -200,6 +204,7 @@ impl Control {
             book: Book::default(),
             ask: None,
             leaving: None,
+            draining: None,
             released: None,
         };
         Arc::new_cyclic(|me| Self {
@@ -247,7 +252,7 @@ impl Control {
     /// Whether a request that came now would be sent on.
     pub(crate) fn is_open(&self) -> bool {
         let view = self.view.borrow();
-        !view.parks && view.route.is_some()
+        !view.parks && !view.drains && view.route.is_some()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -318,9 +323,15 @@ impl Control {
 
     /// The last stream has ended.
     pub(crate) fn streams_ended(&self) {
-        let leaving = self.state().leaving;
+        let (leaving, draining) = {
+            let state = self.state();
+            (state.leaving, state.draining)
+        };
         if let Some(order) = leaving {
             self.input_now(Input::Drained(order), None);
+        }
+        if let Some(order) = draining {
+            self.input_now(Input::Emptied(order), None);
         }
     }
 
@@ -446,6 +457,14 @@ impl Control {
                     Effect::CancelTimer(Timer::Ask) => state.ask.iter().for_each(JoinHandle::abort),
                     // It is the request's own, and ends with it.
                     Effect::CancelTimer(Timer::Bound(_)) => {}
+                    Effect::Drain(order) => {
+                        state.draining = Some(order);
+                        next = self.streams.is_empty().then_some(Input::Emptied(order));
+                    }
+                    // Answered so that its client sends it again at once.
+                    Effect::Elsewhere(ticket) => {
+                        deliver(state, &mut heard, ticket, Verdict::Fail(Failure::NotApplied));
+                    }
                     Effect::Leave(order) => {
                         state.leaving = Some(order);
                         next = self.streams.is_empty().then_some(Input::Drained(order));
@@ -474,6 +493,9 @@ impl Control {
             FromGateway::Obeyed { order, parks: false } if state.released.as_ref() < Some(order) => {
                 state.released = Some(*order);
                 Some(Promise::Released)
+            }
+            FromGateway::Drained { order } if state.draining.as_ref() == Some(order) => {
+                Some(Promise::Drained)
             }
             FromGateway::Obeyed { .. } | FromGateway::Ask | FromGateway::Drained { .. } => None,
         };
@@ -506,10 +528,13 @@ impl Control {
     fn show(&self, state: &mut State) {
         let machine = state.machine.machine();
         let Some(table) = machine.table() else { return };
+        if state.draining.is_some_and(|order| order < table.order) {
+            state.draining = None;
+        }
         if state.leaving.is_some_and(|order| order < table.order) {
             state.leaving = None;
         }
-        let now = View { parks: table.parks, route: table.route };
+        let now = View { parks: table.parks, drains: table.drains, route: table.route };
         let waiting = machine.parked();
         let before = self.view.send_replace(now);
         if before == now {

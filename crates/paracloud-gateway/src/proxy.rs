@@ -139,8 +139,7 @@ impl Proxy {
         let is_two = parts.version == Version::HTTP_2;
         let handshake = head::is_handshake(&parts);
         let length = incoming.size_hint().exact();
-        let takes_trailers =
-            self.instances.speaks() == Speaks::Two && head::takes_trailers(&parts.headers);
+        let takes_trailers = self.instances.speaks() == Speaks::Two && head::takes_trailers(&parts.headers);
         head::to_application(&mut parts, client.address, length, handshake);
         let session = self.sticky.as_ref().and_then(|sticky| sticky::find(sticky, &mut parts.headers));
         parts.extensions.clear();

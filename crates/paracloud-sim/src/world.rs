@@ -361,18 +361,7 @@ impl World {
     /// Lets start ids be used again that nobody knows any more: all above the highest one that a process, the record,
     /// a swap, a proposal or (`proposed`) a message has.
     pub(crate) fn reuse_starts(&mut self, proposed: impl Iterator<Item = StartId>) {
-        let of_swap = self.pending_change().and_then(|change| match change {
-            Change::Open { target, .. } => Some(target.start),
-            Change::Restart { fresh } => Some(*fresh),
-            Change::Replace(owner) => Some(owner.start),
-            Change::Seal
-            | Change::Commit
-            | Change::Serve(_)
-            | Change::Doom
-            | Change::RollBack(_)
-            | Change::Promote
-            | Change::Close => None,
-        });
+        let of_swap = self.pending_change().and_then(Change::started);
         let of_record = self.disk.moving().map(|operation| operation.target.start);
         let of_agents = self.agents.values().filter_map(|agent| agent.machine.as_ref()?.proposal());
         let known = proposed
@@ -488,6 +477,7 @@ impl World {
                 self.gateway(setting, id, gateway::Input::Coordinator(message));
             }
             (Party::App(start), Message::Request(ticket, request, _)) => {
+                self.check_request(envelope.from, start, ticket);
                 let answer = match self.processes.get_mut(&start).and_then(|process| process.app.as_mut()) {
                     Some(app) => {
                         let held = app.state.get(&request).copied();

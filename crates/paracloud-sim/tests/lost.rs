@@ -33,7 +33,7 @@ impl Course {
         let world = if has_a_past { world.with_a_past() } else { world };
         let (messages, timers) = (VecDeque::new(), Vec::new());
         let mut course = Self { setting, world, messages, timers, deadlines_wait: TIMERS_BEFORE_DEADLINES };
-        course.apply(Action::Command(Command::Move { to: NODES[1], mode }));
+        course.apply(Action::Command(Command::Move { to: NODES[1], mode, revision: None }));
         course
     }
 

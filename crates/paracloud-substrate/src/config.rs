@@ -98,6 +98,8 @@ impl Cloud {
             stop_ms: budgets.seal_ms.saturating_add(app.stop_grace_ms.saturating_mul(2)),
             switch_ms: budgets.switch_ms,
             release_ms: budgets.release_ms,
+            leave_ms: app.scale.unwrap_or_default().drain_ms,
+            resize_ms: budgets.prepare_ms,
             pause: convergence::Budget {
                 pause_ms: budgets.pause_ms,
                 pause_ms_max: budgets.pause_ms_max,

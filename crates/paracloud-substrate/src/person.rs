@@ -240,7 +240,7 @@ pub fn delivery(record: &Record) -> Option<(StartId, &'static str)> {
     let call = match duty(record, record.owner.start)?.call {
         Call::Serve { .. } => "serve",
         Call::Resume { .. } => "resume",
-        Call::Estimate | Call::Prepare(_) | Call::Seal | Call::Abort => return None,
+        Call::Estimate | Call::Prepare(_) | Call::Seal | Call::Abort | Call::Drain => return None,
     };
     Some((record.owner.start, call))
 }

@@ -147,6 +147,12 @@ pub fn way(mode: Mode) -> &'static str {
 fn step_name(operation: &Operation) -> &'static str {
     match operation {
         Operation::Move(moving) => move_step_name(moving),
+        Operation::Leave(leave) => match leave.step {
+            Step::Leaving => "it leaves, and is to be ended",
+            Step::Returning => "it was to leave, and is called back",
+            _ => "it is drained to leave",
+        },
+        Operation::Resize(_) => "it is to get another size",
     }
 }
 
@@ -161,6 +167,7 @@ fn move_step_name(operation: &Move) -> &'static str {
         Step::Doomed => "the target is to be ended",
         Step::Retire => "the source is to be ended",
         Step::Undo => "rolled back",
+        Step::Draining | Step::Leaving | Step::Returning | Step::Resizing => "",
     }
 }
 

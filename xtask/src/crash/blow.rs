@@ -216,7 +216,7 @@ fn is_ended_by_operation(record: &Record, start: StartId) -> bool {
     let Some(operation) = record.moving() else { return record.owner.start != start };
     let (source, target) = (operation.source.start == start, operation.target.start == start);
     match operation.step {
-        Step::Open => false,
+        Step::Open | Step::Draining | Step::Leaving | Step::Returning | Step::Resizing => false,
         Step::Sealing | Step::Switch => operation.mode == Mode::Restart && source,
         Step::Retire => source,
         Step::Doomed | Step::Undo => target,
@@ -239,7 +239,15 @@ mod tests {
             step.map(|step| Move { mode, step, base, source: SOURCE, source_address, target: TARGET });
         let operation = operation.map(Operation::Move);
         let (incarnation, last_operation) = (Incarnation(1), OperationNumber(1));
-        Record { incarnation, owner, served: Some(source_address), last_operation, operation }
+        Record {
+            incarnation,
+            owner,
+            served: Some(source_address),
+            last_operation,
+            operation,
+            gone: false,
+            size: None,
+        }
     }
 
     #[test]

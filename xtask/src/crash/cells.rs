@@ -78,7 +78,7 @@ impl Cell {
     /// Every promise at each of its points, every victim, killed and stopped.
     fn product(mode: Mode) -> Vec<Self> {
         let mut cells = Vec::new();
-        for &promise in Promise::ALL {
+        for &promise in Promise::ALL.iter().filter(|promise| promise.is_of_move()) {
             for &point in promise.points() {
                 for &victim in Victim::ALL {
                     let cell = |fault| Self { mode, promise, point, victim, fault };
@@ -111,7 +111,16 @@ impl Cell {
                 | Promise::Serving
                 | Promise::Released
                 | Promise::Dead
-                | Promise::Close,
+                | Promise::Close
+                // No move makes these.
+                | Promise::Leave
+                | Promise::Drained
+                | Promise::Emptied
+                | Promise::Depart
+                | Promise::Return
+                | Promise::Gone
+                | Promise::Resize
+                | Promise::Resized,
             ) => Story::Move,
         }
     }
@@ -146,7 +155,15 @@ impl Cell {
             | Promise::Released
             | Promise::Dead
             | Promise::Close
-            | Promise::Restart => false,
+            | Promise::Restart
+            | Promise::Leave
+            | Promise::Drained
+            | Promise::Emptied
+            | Promise::Depart
+            | Promise::Return
+            | Promise::Gone
+            | Promise::Resize
+            | Promise::Resized => false,
         }
     }
 
@@ -194,7 +211,7 @@ mod tests {
     #[test]
     fn every_promise_has_cells_and_no_two_cells_share_a_name() {
         let cells = Cell::all();
-        for promise in Promise::ALL {
+        for promise in Promise::ALL.iter().filter(|promise| promise.is_of_move()) {
             assert!(cells.iter().any(|cell| cell.promise == *promise), "{promise}");
             let by_restart = cells.iter().any(|it| it.mode == Mode::Restart && it.promise == *promise);
             assert_eq!(by_restart, promise.made_by_restart(), "{promise}");

@@ -82,6 +82,8 @@ impl Heard {
                 Input::Left(ticket) => _ = waiting.remove(&ticket),
                 Input::Started
                 | Input::Arrived(_)
+                | Input::Belongs(_)
+                | Input::Emptied(_)
                 | Input::Answered(..)
                 | Input::Coordinator(_)
                 | Input::Drained(_)
@@ -103,6 +105,8 @@ impl Heard {
                     | Effect::SetTimer(..)
                     | Effect::CancelTimer(_)
                     | Effect::Leave(_)
+                    | Effect::Drain(_)
+                    | Effect::Elsewhere(_)
                     | Effect::Parked(_) => {}
                 }
             }

@@ -134,6 +134,15 @@ pub(super) fn gone(begun: &Record, history: &[Swap], struck: &[StartId]) -> Vec<
             | Promise::RollBack
             | Promise::Doom
             | Promise::Promote
+            // A move makes none of these.
+            | Promise::Leave
+            | Promise::Depart
+            | Promise::Return
+            | Promise::Gone
+            | Promise::Resize
+            | Promise::Resized
+            | Promise::Drained
+            | Promise::Emptied
             // No swaps.
             | Promise::Mark
             | Promise::Prepared

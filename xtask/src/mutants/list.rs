@@ -7,6 +7,7 @@ mod coordinator;
 mod copies;
 mod gateways;
 mod http2;
+mod leave;
 mod lost;
 mod register;
 mod sdk;
@@ -24,6 +25,7 @@ pub(super) fn all() -> Vec<Mutant> {
         lost::LIST,
         agents::LIST,
         gateways::LIST,
+        leave::LIST,
         http2::LIST,
         application::LIST,
         sdk::LIST,

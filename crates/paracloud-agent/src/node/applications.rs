@@ -310,6 +310,8 @@ impl Node {
         let mode = self.mode_of(name, operation);
         let Some(instance) = self.instances.get(name) else { return };
         let budgets = instance.app.budgets;
+        let leaves = instance.leave().is_some_and(|(number, _)| number == operation);
+        let drain_ms = instance.app.scale.unwrap_or_default().drain_ms;
         let now_ms = self.now_ms();
         let Some(start) = self.starts.get_mut(&id) else { return };
         if let Some(ahead) = start.session.asked_ahead.take() {
@@ -351,6 +353,21 @@ impl Node {
                     return self.input(id, FromApp::Answer(operation, participant::Answer::Failed));
                 }
             }
+            Call::Drain => {
+                if let Some((remaining_ms, why)) = start.session.holds.against("drain", now_unix_ms()) {
+                    let rest = millis(remaining_ms.into());
+                    let remark = format!("it holds on to its place for another {rest}: {why}");
+                    self.note(name, Some(operation), answers::remark(remark));
+                    return self.input(id, FromApp::Offer(operation, Offer::Hold { remaining_ms }));
+                }
+                // Who cannot be called back is told nothing before it is stopped: only what gateways have there counts.
+                if !start.session.can(names::DRAIN_REVERSIBLE) {
+                    return self.input(id, FromApp::Answer(operation, participant::Answer::Drained));
+                }
+            }
+            Call::Abort if leaves && !start.session.can(names::DRAIN_REVERSIBLE) => {
+                return self.input(id, FromApp::Answer(operation, participant::Answer::Aborted));
+            }
             Call::Resume { .. } | Call::Serve { .. } | Call::Abort => {}
         }
         let Some(instance) = self.instances.get(name) else { return };
@@ -358,7 +375,10 @@ impl Node {
         let told = instance.moving().filter(|(number, _)| *number == operation);
         let why = Why::call(instance.reason, told.map(|(_, operation)| operation), &call);
         if let Some(start) = self.starts.get_mut(&id) {
-            let upcall = answers::upcall(operation, call, &token, schema.as_ref(), &budgets, why);
+            let mut upcall = answers::upcall(operation, call, &token, schema.as_ref(), &budgets, why);
+            if call == Call::Drain {
+                upcall.budget_ms = drain_ms.min(paci::bounds::DURATION_MS_MAX);
+            }
             start.session.ask(upcall, now_ms);
         }
         self.deliver(id);

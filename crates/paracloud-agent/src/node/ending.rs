@@ -86,6 +86,9 @@ impl Node {
             let why = format!("it is stopped here and started on {}", operation.target.node);
             (Number::Issued(number), why)
         });
+        let left = self.instances.get(name).and_then(Instance::leave);
+        let left = left.filter(|(_, leave)| leave.step == Step::Leaving && leave.victim.start == id);
+        let told = told.or_else(|| left.map(|(number, _)| (Number::Issued(number), "it leaves".to_owned())));
         let is_told = told.is_some_and(|(number, why)| self.tell_to_stop(id, number, &why));
         if !is_told {
             self.order_end(name, id);

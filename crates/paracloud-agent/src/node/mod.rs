@@ -22,10 +22,11 @@ use paci::participant::Side;
 use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::agent::{Agent, Effect, FromApp, Input, Timer};
+use paracloud_core::migration::cause::Unfit;
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::migration::shim::{Generation, Order, Status};
-use paracloud_core::register::{Move, Operation, Record, RecordOrder};
+use paracloud_core::register::{Leave, Move, Operation, Record, RecordOrder};
 use paracloud_substrate::config::{self, App, Cloud};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::{self, End};
@@ -108,6 +109,12 @@ impl Instance {
     fn moving(&self) -> Option<(OperationNumber, &Move)> {
         let (number, operation) = self.operation.as_ref()?;
         Some((*number, operation.moving()?))
+    }
+
+    /// The same, if it is a leave.
+    fn leave(&self) -> Option<(OperationNumber, &Leave)> {
+        let (number, operation) = self.operation.as_ref()?;
+        if let Operation::Leave(leave) = operation { Some((*number, leave)) } else { None }
     }
 
     /// Whether clients may wait in a pause that a process has a part in.
@@ -397,6 +404,11 @@ impl Node {
             Effect::App(start, message) => self.tell_application(name, start, message),
             Effect::Look(start, order) => self.look(name, start, order),
             Effect::Check(operation, start) => self.check(name, operation, start),
+            // Nothing here sets limits.
+            Effect::Resize(operation, start, _) => {
+                let unfit = Some(Unfit::Unsupported);
+                self.inputs.push_back((name.to_owned(), Input::Resized(operation, start, unfit)));
+            }
             Effect::SetTimer(timer, wait_ms) => self.arm(name, timer, wait_ms),
         }
     }
@@ -451,6 +463,7 @@ impl Node {
             FromAgent::Serving { .. } => Some(Promise::Serving),
             FromAgent::Undone { .. } => Some(Promise::Undone),
             FromAgent::Dead { .. } => Some(Promise::Dead),
+            FromAgent::Drained { .. } => Some(Promise::Emptied),
             FromAgent::Ask
             | FromAgent::Offered { .. }
             | FromAgent::Prepared { .. }
@@ -459,6 +472,8 @@ impl Node {
             | FromAgent::Failed { .. }
             | FromAgent::Ready { .. }
             | FromAgent::Lives { .. }
+            | FromAgent::Resized { .. }
+            | FromAgent::Unfit { .. }
             | FromAgent::Propose { .. } => None,
         }
     }

@@ -144,7 +144,7 @@ impl Shared {
 pub(super) fn may_pause(record: &Record) -> bool {
     match record.step() {
         Some(Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo) => true,
-        Some(Step::Open) | None => false,
+        Some(Step::Open | Step::Draining | Step::Leaving | Step::Returning | Step::Resizing) | None => false,
     }
 }
 

@@ -442,6 +442,8 @@ pub(crate) fn moving_in(
         served: if step == Step::Switch { None } else { Some(address) },
         last_operation: OperationNumber(1),
         operation: Some(Operation::Move(operation)),
+        gone: false,
+        size: None,
     }
 }
 

@@ -53,12 +53,25 @@ impl Instance {
 /// The nodes whose agents an open operation may wait for in this phase, without a bound or for the time of a whole copy,
 /// and what each is to do. What has another budget ends soon by that.
 fn awaited(record: &Record, phase: Phase) -> Vec<(NodeId, &'static str)> {
-    let Some(Move { source, target, step, .. }) = record.moving() else { return Vec::new() };
     let owner = record.owner.node;
+    let Some(Move { source, target, step, .. }) = record.moving() else {
+        return match phase {
+            Phase::Start => vec![(owner, "to start the app anew")],
+            Phase::Return => vec![(owner, "to tell the owner that it is called back")],
+            Phase::Retire => vec![(owner, "to say that the owner's process is dead")],
+            _ => Vec::new(),
+        };
+    };
     match phase {
-        Phase::Idle | Phase::Offer | Phase::Prepare | Phase::Drain | Phase::Park | Phase::Release => {
-            Vec::new()
-        }
+        Phase::Idle
+        | Phase::Offer
+        | Phase::Prepare
+        | Phase::Drain
+        | Phase::Park
+        | Phase::Release
+        | Phase::Leave
+        | Phase::Return
+        | Phase::Resize => Vec::new(),
         Phase::Copy => [source, target].map(|side| (side.node, "to say how far the copy is")).into(),
         Phase::Start => vec![(owner, "to start the app anew")],
         // Each has a budget, but the only copy is waited for.

@@ -190,7 +190,15 @@ impl Instance {
             | Change::Promote
             | Change::RollBack(_)
             | Change::Restart { .. }
-            | Change::Replace(_) => None,
+            | Change::Replace(_)
+            | Change::Leave
+            | Change::Depart
+            | Change::Return(_)
+            | Change::Gone
+            | Change::Start(_)
+            | Change::Resize(_)
+            | Change::Resized
+            | Change::Keep(_) => None,
         }
     }
 
@@ -210,7 +218,8 @@ impl Instance {
         full: StoreError,
     ) -> Swapping {
         tracing::error!(instance = self.app.name, ?change, %full, "a swap has no room");
-        let asked_by_others = proposer == Proposer::Agent || matches!(change, Change::Open { .. });
+        let asked_by_others = proposer == Proposer::Agent
+            || matches!(change, Change::Open { .. } | Change::Leave | Change::Start(_) | Change::Resize(_));
         let why = format!("the register cannot be written: {full}");
         if asked_by_others {
             // Whoever asked asks again.
@@ -242,7 +251,22 @@ impl Instance {
                 self.history.lost |= self.loses_at_rest(before);
                 self.history.served_unix_ms = None;
             }
-            Change::Seal | Change::Commit | Change::Doom | Change::RollBack(_) | Change::Close => {}
+            // Of another process than the one before.
+            Change::Gone | Change::Start(_) => {
+                self.history.lost = false;
+                self.history.served_unix_ms = None;
+            }
+            Change::Seal
+            | Change::Commit
+            | Change::Doom
+            | Change::RollBack(_)
+            | Change::Close
+            | Change::Leave
+            | Change::Depart
+            | Change::Return(_)
+            | Change::Resize(_)
+            | Change::Resized
+            | Change::Keep(_) => {}
         }
         if let Some(tracker) = &mut self.tracker {
             tracker.swapped(change, after);

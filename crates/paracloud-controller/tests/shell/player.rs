@@ -311,6 +311,7 @@ impl Node {
                 self.open(start);
                 FromAgent::Undone { operation, start }
             }
+            Call::Drain => FromAgent::Drained { operation, start },
             Call::Prepare(Side::Source) | Call::Estimate => return None,
         })
     }

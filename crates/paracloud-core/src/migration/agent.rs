@@ -5,11 +5,12 @@
 //! repeats it; after a restart it knows nothing, asks the coordinator for the record and the processes for their
 //! answers, and gets the same ones. It restarts a dead owner by swap only, and only where the record permits.
 
+use super::cause::Unfit;
 use super::duty::{Duty, duty, standing};
 use super::message::{FromAgent, Offer, Progress, ToAgent};
 use super::shim::{Generation, Order, Status};
 use crate::ids::{Incarnation, NodeId, OperationNumber, StartId};
-use crate::register::{Mode, Record, RecordOrder, Step};
+use crate::register::{Mode, Record, RecordOrder, Size, Step};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -93,6 +94,8 @@ pub enum Input {
     },
     /// The answer to [`Effect::Check`].
     Checked(OperationNumber, StartId, bool),
+    /// The answer to [`Effect::Resize`]: the limits are set, or why not.
+    Resized(OperationNumber, StartId, Option<Unfit>),
     /// A timer fired.
     Timer(Timer),
 }
@@ -109,6 +112,9 @@ pub enum Effect {
     /// Look at the process itself, now, whether it lives: what was reported of it may be of before its death. Answer with
     /// [`Input::Looked`].
     Look(StartId, RecordOrder),
+    /// Ask the application for the new size, see that what it uses fits, and set its limits; answer with
+    /// [`Input::Resized`]. Ordered as often as the record comes: who has answered answers the same again.
+    Resize(OperationNumber, StartId, Size),
     /// Look whether a process could be started here (command, room); answer with [`Input::Checked`].
     Check(OperationNumber, StartId),
     /// Arm a timer.
@@ -243,6 +249,12 @@ impl Agent {
             } else {
                 FromAgent::Failed { operation, start }
             })),
+            Input::Resized(operation, start, unfit) => {
+                effects.push(Effect::Coordinator(match unfit {
+                    None => FromAgent::Resized { operation, start },
+                    Some(why) => FromAgent::Unfit { operation, start, why },
+                }));
+            }
             Input::Timer(Timer::Ask) => {
                 if self.wants_record() {
                     self.ask(setting, effects);
@@ -289,10 +301,15 @@ impl Agent {
             }
         }
         self.record = Some(record.clone());
-        if record.owner.node == setting.node {
+        if record.owner.node == setting.node && !record.gone {
             self.own_here(setting, &record, effects);
         }
         self.target_here(setting, &record, effects);
+        if let Some(resize) = record.resize()
+            && self.processes.get(&record.owner.start).is_some_and(|process| process.life == Life::Running)
+        {
+            effects.push(Effect::Resize(record.last_operation, record.owner.start, resize.to));
+        }
         let starts: Vec<_> = self.processes.keys().copied().collect();
         for start in starts {
             self.welcome(start, effects);
@@ -399,7 +416,7 @@ impl Agent {
 
     fn end(&mut self, start: StartId, order: RecordOrder, effects: &mut Vec<Effect>) {
         let owns_by_a_newer_record =
-            self.record.as_ref().is_some_and(|record| record.owner.start == start && record.order() > order);
+            self.record.as_ref().is_some_and(|record| record.is_owned_by(start) && record.order() > order);
         if owns_by_a_newer_record {
             return;
         }
@@ -525,6 +542,8 @@ impl Agent {
         let record = self.record.as_ref();
         let by_record = record.and_then(|record| duty(record, start));
         // A wish that is still there is newer than the record.
+        // What a program that cannot be drained says is known where its capabilities are.
+        let leaves = record.is_some_and(|record| record.leave().is_some());
         // Whether a program that has no session agrees to a move is known where its holds and its past are.
         match process.wish.or(by_record) {
             Some(duty) => {
@@ -532,7 +551,7 @@ impl Agent {
                     if let Some(answer) = process.answer.clone() {
                         self.pass_on(start, duty, answer, effects);
                     }
-                } else if process.greeted || duty.call == Call::Estimate {
+                } else if process.greeted || duty.call == Call::Estimate || leaves {
                     process.asked = Some(duty);
                     process.answer = None;
                     effects.push(Effect::App(start, ToApp::Call(duty.operation, duty.call)));
@@ -540,7 +559,7 @@ impl Agent {
             }
             None => {
                 if let (Some(record), true, Some(address)) = (record, process.ready, process.address)
-                    && record.owner.start == start
+                    && record.is_owned_by(start)
                 {
                     effects.push(Effect::Coordinator(Self::runs(record, address)));
                 }
@@ -557,7 +576,18 @@ impl Agent {
         match record.moving().filter(|it| it.mode == Mode::Restart).map(|it| it.step) {
             Some(Step::Retire) if record.served.is_some() => FromAgent::Serving { operation, start },
             Some(Step::Undo) if record.served.is_some() => FromAgent::Undone { operation, start },
-            Some(Step::Open | Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo)
+            Some(
+                Step::Open
+                | Step::Sealing
+                | Step::Switch
+                | Step::Doomed
+                | Step::Retire
+                | Step::Undo
+                | Step::Draining
+                | Step::Leaving
+                | Step::Returning
+                | Step::Resizing,
+            )
             | None => FromAgent::Ready { start, incarnation: record.incarnation, address },
         }
     }
@@ -577,6 +607,7 @@ impl Agent {
             }
             (Answer::Resumed | Answer::Aborted, _) => FromAgent::Undone { operation, start },
             (Answer::Serving, _) => FromAgent::Serving { operation, start },
+            (Answer::Drained, _) => FromAgent::Drained { operation, start },
             // The offer itself comes in a message of its own.
             (Answer::Estimated, _) => return,
             (Answer::OperationClosed | Answer::Failed, _) => FromAgent::Failed { operation, start },

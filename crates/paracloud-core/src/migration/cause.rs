@@ -43,4 +43,32 @@ pub enum Cause {
     /// One side could not go on: it refused a call, or the channel ended without its end record.
     #[error("the {0} could not go on: its channel broke or it refused a call")]
     Failed(super::Role),
+    /// The application does not want to leave.
+    #[error("the application refused to leave")]
+    Unwilling,
+    /// The application answered the drain with a failure.
+    #[error("the application could not be drained")]
+    Undrained,
+    /// The owner could not get its new size.
+    #[error("{0}")]
+    Unfit(Unfit),
+}
+
+/// Why an owner did not get another size.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
+pub enum Unfit {
+    /// The application does not fit into it, and says into what it would.
+    #[error("the application does not fit into that size, and offers another one")]
+    Offers(crate::register::Size),
+    /// The application refuses.
+    #[error("the application refused another size")]
+    Refused,
+    /// What it uses, as it was measured, did not fall below the new limit.
+    #[error("what it uses did not fall below the new limit: the limit was not lowered")]
+    Unmet,
+    /// There is nothing on its node that would enforce a limit.
+    #[error("nothing on its node enforces limits")]
+    Unsupported,
 }

@@ -13,10 +13,11 @@ pub use lost::{Doubt, Found, Nodes};
 pub use words::{Command, Effect, Input, Refused, Setting, Timer};
 
 use super::Phase;
+use super::cause::Unfit;
 use super::convergence::{Copy, Verdict};
 use super::message::{FromAgent, FromGateway, Offer, ToAgent, ToGateway};
 use crate::ids::{GatewayId, Incarnation, NodeId, Placement, StartId};
-use crate::register::{Change, Mode, Proposer, Record, Step};
+use crate::register::{Change, Mode, Operation, Proposer, Record, Step};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -46,6 +47,11 @@ struct Facts {
     target_failed: bool,
     serving: bool,
     undone: bool,
+    /// The application that leaves has nothing left to do.
+    emptied: bool,
+    /// The owner has its new size, or does not get it.
+    resized: bool,
+    unfit: Option<Unfit>,
     /// The owner as it answered ready.
     ready: Option<(StartId, Incarnation, SocketAddr)>,
     /// Gateways that obey the table of this record.
@@ -140,9 +146,19 @@ impl Coordinator {
                         self.probe(effects);
                     }
                 }
-                Command::Move { to, mode } => {
-                    self.swap(Change::Open { mode, target: Placement::new(to, fresh) }, effects);
+                Command::Move { to, mode, revision } => {
+                    let Some(owner) = self.record.as_ref().map(|record| record.owner) else { return };
+                    let revision = revision.unwrap_or(owner.revision);
+                    self.swap(
+                        Change::Open { mode, target: Placement { node: to, start: fresh, revision } },
+                        effects,
+                    );
                 }
+                Command::Leave => self.swap(Change::Leave, effects),
+                Command::Start { to, revision } => {
+                    self.swap(Change::Start(Placement { node: to, start: fresh, revision }), effects);
+                }
+                Command::Resize(size) => self.swap(Change::Resize(size), effects),
             },
         }
     }
@@ -156,11 +172,37 @@ impl Coordinator {
         match command {
             Command::Cancel => match record.step() {
                 None => Err(Refused::NothingOpen),
-                Some(Step::Open | Step::Sealing) => Ok(()),
+                Some(Step::Open | Step::Sealing | Step::Draining | Step::Resizing) => Ok(()),
                 Some(Step::Switch | Step::Doomed | Step::Retire) => Err(Refused::Committed),
                 Some(Step::Undo) => Err(Refused::RolledBack),
+                Some(Step::Leaving) => Err(Refused::Departed),
+                Some(Step::Returning) => Err(Refused::Returned),
             },
-            Command::Move { to, .. } => {
+            Command::Start { to, .. } => {
+                if !record.gone {
+                    return Err(Refused::NotGone);
+                }
+                if self.swapping.is_some() {
+                    return Err(Refused::Busy);
+                }
+                // Whether what is started there runs could never be told.
+                if self.nodes.lost.contains(&to) {
+                    return Err(Refused::LostNode);
+                }
+                if setting.nodes.contains(&to) { Ok(()) } else { Err(Refused::UnknownNode) }
+            }
+            Command::Leave | Command::Resize(_) | Command::Move { .. } if record.gone => Err(Refused::Gone),
+            Command::Leave | Command::Resize(_) if record.operation.is_some() || self.swapping.is_some() => {
+                Err(Refused::Busy)
+            }
+            Command::Leave => Ok(()),
+            Command::Resize(to) => {
+                if record.served.is_none() || self.is_dead(record.owner.start) {
+                    return Err(Refused::NotServing);
+                }
+                if record.size == Some(to) { Err(Refused::SameSize) } else { Ok(()) }
+            }
+            Command::Move { to, revision, .. } => {
                 if record.operation.is_some() || self.swapping.is_some() {
                     return Err(Refused::Busy);
                 }
@@ -170,7 +212,8 @@ impl Coordinator {
                 if !setting.nodes.contains(&to) {
                     return Err(Refused::UnknownNode);
                 }
-                if record.owner.node == to {
+                // Another spec is a reason to move, but not to anywhere else.
+                if record.owner.node == to && revision.is_none_or(|it| it == record.owner.revision) {
                     return Err(Refused::SameNode);
                 }
                 Ok(())
@@ -181,7 +224,11 @@ impl Coordinator {
     fn agent(&mut self, setting: &Setting, node: NodeId, message: FromAgent, effects: &mut Vec<Effect>) {
         let Some(record) = &self.record else { return };
         let open = record.operation.is_some().then_some(record.last_operation);
-        let source = record.moving().map(|operation| operation.source.start);
+        let source = match &record.operation {
+            Some(Operation::Move(operation)) => Some(operation.source.start),
+            Some(Operation::Leave(_) | Operation::Resize(_)) => Some(record.owner.start),
+            None => None,
+        };
         match message {
             FromAgent::Ask => effects.push(Effect::Agent(node, ToAgent::Own(record.clone()))),
             FromAgent::Offered { operation, offer } if open == Some(operation) => {
@@ -233,11 +280,26 @@ impl Coordinator {
                 if open == Some(operation) && start == record.owner.start =>
             {
                 // The table was to park until now: whoever obeyed that one has another to obey.
-                if self.table().is_some_and(|table| table.parks) {
+                if self.table().is_some_and(|table| !table.is_open()) {
                     self.facts.obeyed.clear();
                     self.facts.gateways_over = false;
                 }
                 self.facts.undone = true;
+            }
+            FromAgent::Drained { operation, start }
+                if open == Some(operation) && start == record.owner.start =>
+            {
+                self.facts.emptied = true;
+            }
+            FromAgent::Resized { operation, start }
+                if open == Some(operation) && start == record.owner.start =>
+            {
+                self.facts.resized = true;
+            }
+            FromAgent::Unfit { operation, start, why }
+                if open == Some(operation) && start == record.owner.start =>
+            {
+                self.facts.unfit = Some(why);
             }
             FromAgent::Dead { start } => {
                 if record.names(start) {
@@ -267,6 +329,9 @@ impl Coordinator {
             | FromAgent::Loaded { .. }
             | FromAgent::Failed { .. }
             | FromAgent::Serving { .. }
+            | FromAgent::Drained { .. }
+            | FromAgent::Resized { .. }
+            | FromAgent::Unfit { .. }
             | FromAgent::Undone { .. } => {}
         }
     }
@@ -281,7 +346,7 @@ impl Coordinator {
             }
             FromGateway::Ask => effects.push(Effect::Gateway(gateway, ToGateway::Table(table))),
             FromGateway::Obeyed { order, parks } => {
-                if *order == table.order && *parks == table.parks {
+                if *order == table.order && *parks != table.is_open() {
                     self.facts.obeyed.insert(gateway);
                 }
             }
@@ -296,7 +361,7 @@ impl Coordinator {
         }
         let opened = applied && matches!(change, Some(Change::Open { .. }));
         // The owner's agent hears that all is at rest, so that what it does next it does by this record.
-        if applied && record.operation.is_none() && record.served.is_some() {
+        if applied && record.operation.is_none() && (record.served.is_some() || record.gone) {
             effects.push(Effect::Agent(record.owner.node, ToAgent::Own(record.clone())));
         }
         self.learn(record, opened);
@@ -325,9 +390,20 @@ impl Coordinator {
             None if closed && record.served == known.served => {
                 Facts { obeyed: facts.obeyed, gateways_over: facts.gateways_over, ..Facts::default() }
             }
-            Some(Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo) | None => {
-                Facts::default()
+            Some(Step::Resizing) => {
+                Facts { obeyed: facts.obeyed, gateways_over: facts.gateways_over, ..Facts::default() }
             }
+            Some(
+                Step::Sealing
+                | Step::Switch
+                | Step::Doomed
+                | Step::Retire
+                | Step::Undo
+                | Step::Draining
+                | Step::Leaving
+                | Step::Returning,
+            )
+            | None => Facts::default(),
         };
         self.dead.retain(|start| record.names(*start));
         self.record = Some(record);
@@ -368,6 +444,10 @@ impl Coordinator {
         }
     }
 
+    fn is_leaving(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.leave().is_some())
+    }
+
     fn stops_the_source(&self) -> bool {
         let operation = self.record.as_ref().and_then(Record::moving);
         operation.is_some_and(|operation| operation.mode == Mode::Restart)
@@ -387,14 +467,23 @@ impl Coordinator {
         let budget_ms = match phase {
             Phase::Offer | Phase::Prepare => setting.prepare_ms,
             Phase::Copy => setting.copy_ms,
+            Phase::Drain if self.is_leaving() => setting.leave_ms,
             Phase::Drain => setting.drain_ms,
+            Phase::Leave => setting.leave_ms,
+            Phase::Resize => setting.resize_ms,
             Phase::Park => setting.park_ms,
             Phase::Seal if self.stops_the_source() => setting.stop_ms,
             Phase::Seal => setting.seal_ms,
             Phase::Switch => setting.switch_ms,
             Phase::Release => setting.release_ms,
             // The outcome is decided; its delivery may wait for whoever is away.
-            Phase::Idle | Phase::Start | Phase::Doom | Phase::Serve | Phase::Undo | Phase::Retire => return,
+            Phase::Idle
+            | Phase::Start
+            | Phase::Doom
+            | Phase::Serve
+            | Phase::Undo
+            | Phase::Return
+            | Phase::Retire => return,
         };
         effects.push(Effect::SetTimer(Timer::Deadline, budget_ms));
     }

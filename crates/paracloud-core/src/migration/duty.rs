@@ -4,7 +4,7 @@
 //! so a restarted agent, or one that missed messages, needs nothing but the record to go on.
 
 use crate::ids::{Incarnation, OperationNumber, StartId};
-use crate::register::{Mode, Record, Step};
+use crate::register::{Leave, Mode, Move, Operation, Record, Step};
 use paci::participant::{Call, Outcome, Side, Standing};
 use serde::{Deserialize, Serialize};
 
@@ -19,13 +19,30 @@ pub struct Duty {
 
 /// The upcall that `record` asks for at `start`.
 pub fn duty(record: &Record, start: StartId) -> Option<Duty> {
-    let operation = record.moving()?;
+    let call = match record.operation.as_ref()? {
+        Operation::Move(moving) => of_move(record, moving, start),
+        Operation::Leave(leave) => of_leave(record, leave, start),
+        // What has to be done for it is not the application's alone.
+        Operation::Resize(_) => None,
+    };
+    Some(Duty { operation: record.last_operation, call: call? })
+}
+
+fn of_leave(record: &Record, leave: &Leave, start: StartId) -> Option<Call> {
+    let is_victim = start == leave.victim.start && record.is_owned_by(start);
+    match leave.step {
+        Step::Draining if is_victim => Some(Call::Drain),
+        Step::Returning if is_victim => Some(Call::Abort),
+        _ => None,
+    }
+}
+
+fn of_move(record: &Record, operation: &Move, start: StartId) -> Option<Call> {
     if operation.mode == Mode::Restart {
         return None;
     }
-    let number = record.last_operation;
     let Incarnation(incarnation) = record.incarnation;
-    let call = match operation.step {
+    Some(match operation.step {
         Step::Sealing if start == operation.source.start => Call::Seal,
         // Asked again: has everything arrived?
         Step::Sealing if start == operation.target.start => Call::Prepare(Side::Target),
@@ -42,20 +59,35 @@ pub fn duty(record: &Record, start: StartId) -> Option<Duty> {
                 Call::Resume { incarnation, outcome: Outcome::RolledBack }
             }
         }
-        Step::Open | Step::Sealing | Step::Switch | Step::Doomed | Step::Retire | Step::Undo => return None,
-    };
-    Some(Duty { operation: number, call })
+        Step::Open
+        | Step::Sealing
+        | Step::Switch
+        | Step::Doomed
+        | Step::Retire
+        | Step::Undo
+        | Step::Draining
+        | Step::Leaving
+        | Step::Returning
+        | Step::Resizing => return None,
+    })
 }
 
 /// What `record` says of a process that says `Hello`.
 pub fn standing(record: &Record, start: StartId) -> Standing {
-    if start == record.owner.start {
+    if record.is_owned_by(start) {
         return Standing::Owner;
     }
     match record.moving() {
         Some(operation) if start == operation.target.start => match operation.step {
             Step::Open | Step::Sealing => Standing::Staging,
-            Step::Switch | Step::Doomed | Step::Retire | Step::Undo => Standing::Outdated,
+            Step::Switch
+            | Step::Doomed
+            | Step::Retire
+            | Step::Undo
+            | Step::Draining
+            | Step::Leaving
+            | Step::Returning
+            | Step::Resizing => Standing::Outdated,
         },
         Some(_) | None => Standing::Outdated,
     }

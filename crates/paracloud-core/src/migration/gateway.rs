@@ -30,6 +30,8 @@ pub struct Table {
     pub order: RecordOrder,
     /// Start nothing new; wait for what is outstanding.
     pub parks: bool,
+    /// The instance leaves, or has left: start nothing new that could go to another one.
+    pub drains: bool,
     /// Where requests go, if anybody serves.
     pub route: Option<Route>,
 }
@@ -37,18 +39,31 @@ pub struct Table {
 impl Table {
     /// The table that follows from a record. With `waits`, the owner has not heard yet that it may serve.
     pub fn of(record: &Record, waits: bool) -> Self {
-        let route = record.served.map(|address| Route {
+        let left = record.gone || record.step() == Some(Step::Leaving);
+        let drains = left
+            || match record.step() {
+                Some(Step::Draining) => true,
+                Some(Step::Returning) => waits,
+                _ => false,
+            };
+        let route = record.served.filter(|_| !left).map(|address| Route {
             incarnation: record.incarnation,
             start: record.owner.start,
             address,
         });
         let moving = matches!(record.step(), Some(Step::Sealing | Step::Switch | Step::Doomed));
-        Self { order: record.order(), parks: moving || waits || route.is_none(), route }
+        let parks = !drains && (moving || waits || route.is_none());
+        Self { order: record.order(), parks, drains, route }
     }
 
-    /// Of one record, the table that parks comes first.
-    fn is_newer_than(&self, other: &Self) -> bool {
-        (self.order, !self.parks) > (other.order, !other.parks)
+    /// Whether new requests go to the instance.
+    pub fn is_open(&self) -> bool {
+        !self.parks && !self.drains
+    }
+
+    /// Of one record, the table by which nothing is started comes first.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        (self.order, self.is_open()) > (other.order, other.is_open())
     }
 }
 
@@ -110,6 +125,10 @@ pub enum Input {
     Started,
     /// A request came.
     Arrived(Ticket),
+    /// A request came of a session that lives at this instance: it goes there as long as the instance may still return.
+    Belongs(Ticket),
+    /// The answer to [`Effect::Drain`]: no session lives at the instance any more, and no upload and no stream.
+    Emptied(RecordOrder),
     /// An attempt ended.
     Answered(Ticket, Answer),
     /// The client went away.
@@ -138,6 +157,11 @@ pub enum Effect {
     /// Tell uploads and streaming replies to end; answer with [`Input::Drained`] when none is left. Those that are still
     /// there when a table parks are cut.
     Leave(RecordOrder),
+    /// The instance leaves: whatever lives there beyond single requests is to end in its own time; answer with
+    /// [`Input::Emptied`] when nothing does, as often as this is asked.
+    Drain(RecordOrder),
+    /// The instance leaves or has left: the request is to go to another one. Not a byte of it has been applied.
+    Elsewhere(Ticket),
     /// The request waits from now on (for the log of parked times).
     Parked(Ticket),
 }
@@ -169,6 +193,10 @@ pub struct Gateway {
     outstanding: BTreeMap<Ticket, Outstanding>,
     /// The coordinator waits to hear that nothing is outstanding.
     owes_answer: bool,
+    /// Nothing but outstanding requests is left at an instance that leaves, by the table with this order.
+    emptied: Option<RecordOrder>,
+    /// The coordinator waits to hear that nothing at all is.
+    owes_drained: bool,
     /// The route that has had its soon second try: a new owner may not have heard yet that it serves.
     tried_soon: Option<Route>,
 }
@@ -185,6 +213,12 @@ impl Gateway {
         self.outstanding.len()
     }
 
+    /// Requests that were sent to a process and not answered. For the simulation and the model, in which an instance that
+    /// leaves has none.
+    pub fn outstanding_at(&self, start: StartId) -> usize {
+        self.outstanding.values().filter(|sent| sent.route.start == start).count()
+    }
+
     /// The table in force.
     pub fn table(&self) -> Option<&Table> {
         self.table.as_ref()
@@ -195,9 +229,19 @@ impl Gateway {
         match input {
             Input::Started => self.ask(setting, effects),
             Input::Arrived(ticket) => self.arrived(setting, ticket, effects),
+            Input::Belongs(ticket) => match self.draining_route() {
+                Some(route) => self.forward(ticket, route, false, false, effects),
+                None => self.arrived(setting, ticket, effects),
+            },
+            Input::Emptied(order) => {
+                if self.table.as_ref().is_some_and(|table| table.drains && table.order == order) {
+                    self.emptied = Some(order);
+                    self.answer_if_quiet(effects);
+                }
+            }
             Input::Answered(ticket, answer) => self.answered(setting, ticket, answer, effects),
             Input::Left(ticket) => self.left(ticket, effects),
-            Input::Coordinator(ToGateway::Table(table)) => self.table_came(table, effects),
+            Input::Coordinator(ToGateway::Table(table)) => self.table_came(setting, table, effects),
             Input::Coordinator(ToGateway::Leave { order }) => effects.push(Effect::Leave(order)),
             Input::Drained(order) => effects.push(Effect::Coordinator(FromGateway::Drained { order })),
             Input::Timer(Timer::Bound(ticket)) => self.bound(ticket, effects),
@@ -213,7 +257,8 @@ impl Gateway {
     /// Whether it has reason to ask for a newer table, again and again until one comes. Public for the model, which
     /// drops timers that would find nothing to do.
     pub fn wants_table(&self) -> bool {
-        self.table.is_none() || !self.parked.is_empty()
+        // Who leaves may be called back, and who left may be started anew: no request waits for that, nor brings it to light.
+        self.table.is_none() || !self.parked.is_empty() || self.drains()
     }
 
     #[expect(clippy::unused_self, reason = "a gateway asks for itself")]
@@ -224,12 +269,24 @@ impl Gateway {
 
     /// The route that may be used now.
     fn open_route(&self) -> Option<Route> {
-        self.table.as_ref().filter(|table| !table.parks).and_then(|table| table.route)
+        self.table.as_ref().filter(|table| table.is_open()).and_then(|table| table.route)
+    }
+
+    /// Where requests of sessions go while the instance leaves.
+    fn draining_route(&self) -> Option<Route> {
+        let table = self.table.as_ref().filter(|table| table.drains)?;
+        table.route.filter(|_| self.emptied != Some(table.order))
+    }
+
+    /// Whether a request is to go to another instance.
+    fn drains(&self) -> bool {
+        self.table.as_ref().is_some_and(|table| table.drains)
     }
 
     fn arrived(&mut self, setting: &Setting, ticket: Ticket, effects: &mut Vec<Effect>) {
         match self.open_route() {
             Some(route) => self.forward(ticket, route, false, false, effects),
+            None if self.drains() => effects.push(Effect::Elsewhere(ticket)),
             None if self.parked.len() >= setting.parked_max as usize => {
                 effects.push(Effect::Fail(ticket, Failure::Full));
             }
@@ -284,6 +341,13 @@ impl Gateway {
             Answer::Replied => None,
             Answer::Lost => Some(Failure::Unknown),
             Answer::Spent => Some(Failure::NotApplied),
+            Answer::NotApplied if self.drains() && !sent.last_attempt => {
+                if sent.waited {
+                    effects.push(Effect::CancelTimer(Timer::Bound(ticket)));
+                }
+                effects.push(Effect::Elsewhere(ticket));
+                return self.answer_if_quiet(effects);
+            }
             Answer::NotApplied if sent.last_attempt || self.parked.len() >= setting.parked_max as usize => {
                 Some(Failure::NotApplied)
             }
@@ -314,17 +378,34 @@ impl Gateway {
         self.answer_if_quiet(effects);
     }
 
-    fn table_came(&mut self, table: Table, effects: &mut Vec<Effect>) {
+    fn table_came(&mut self, setting: &Setting, table: Table, effects: &mut Vec<Effect>) {
         match &self.table {
             Some(known) if *known == table => {}
             // A late one.
             Some(known) if !table.is_newer_than(known) => return,
             Some(_) | None => {
                 self.last_route = table.route.or(self.last_route);
+                if table.drains {
+                    effects.push(Effect::SetTimer(Timer::Ask, setting.ask_ms));
+                }
                 self.table = Some(table);
             }
         }
         self.owes_answer = true;
+        if let Some(table) = self.table.as_ref().filter(|table| table.drains) {
+            // Nothing can be outstanding at who has left that is still worth waiting for.
+            if table.route.is_some() {
+                self.owes_drained = true;
+                effects.push(Effect::Drain(table.order));
+            }
+            for ticket in core::mem::take(&mut self.parked).into_keys() {
+                effects.push(Effect::CancelTimer(Timer::Bound(ticket)));
+                effects.push(Effect::Elsewhere(ticket));
+            }
+        } else {
+            self.owes_drained = false;
+            self.emptied = None;
+        }
         if let Some(route) = self.open_route() {
             let waiting: Vec<_> = self
                 .parked
@@ -370,7 +451,13 @@ impl Gateway {
         let quiet = !table.parks || self.outstanding.values().all(|sent| sent.last_attempt);
         if self.owes_answer && quiet {
             self.owes_answer = false;
-            effects.push(Effect::Coordinator(FromGateway::Obeyed { order: table.order, parks: table.parks }));
+            let (order, parks) = (table.order, !table.is_open());
+            effects.push(Effect::Coordinator(FromGateway::Obeyed { order, parks }));
+        }
+        let empty = self.emptied == Some(table.order) && self.outstanding.is_empty();
+        if self.owes_drained && empty {
+            self.owes_drained = false;
+            effects.push(Effect::Coordinator(FromGateway::Drained { order: table.order }));
         }
     }
 }
@@ -379,6 +466,7 @@ impl Gateway {
 mod tests {
     use super::*;
     use crate::ids::{NodeId, Placement};
+    use crate::migration::cause::Cause;
     use crate::register::{Change, Mode, Proposer};
 
     const SETTING: Setting = Setting { parked_ms_max: 1_000, parked_max: 8, ask_ms: 100, soon_ms: 10 };
@@ -435,6 +523,50 @@ mod tests {
         let last = told(&mut gateway, Input::Answered(ticket, Answer::NotApplied));
         assert!(last.contains(&Effect::Fail(ticket, Failure::NotApplied)), "{last:?}");
         assert_eq!((gateway.parked(), gateway.outstanding()), (0, 0));
+    }
+
+    #[test]
+    fn of_who_leaves_sessions_are_served_on_and_everything_else_goes_elsewhere_until_nothing_is_left() {
+        let (served, _) = records();
+        let draining = served.apply(&Change::Leave, Proposer::Coordinator).unwrap();
+        let mut gateway = Gateway::default();
+        told(&mut gateway, table(&served));
+        told(&mut gateway, Input::Arrived(Ticket(1)));
+        let obeyed = FromGateway::Obeyed { order: draining.order(), parks: true };
+        let heard = told(&mut gateway, table(&draining));
+        assert!(heard.contains(&Effect::Drain(draining.order())), "{heard:?}");
+        assert!(heard.contains(&Effect::Coordinator(obeyed)), "at once: {heard:?}");
+        assert_eq!(told(&mut gateway, Input::Arrived(Ticket(2))), [Effect::Elsewhere(Ticket(2))]);
+        let belongs = told(&mut gateway, Input::Belongs(Ticket(3)));
+        assert!(matches!(belongs.as_slice(), [Effect::Forward(Ticket(3), _)]), "{belongs:?}");
+        assert_eq!(told(&mut gateway, Input::Emptied(draining.order())), [], "two are outstanding");
+        assert_eq!(told(&mut gateway, Input::Answered(Ticket(1), Answer::Replied)), []);
+        let refused = told(&mut gateway, Input::Answered(Ticket(3), Answer::NotApplied));
+        let drained = Effect::Coordinator(FromGateway::Drained { order: draining.order() });
+        assert_eq!(refused, [Effect::Elsewhere(Ticket(3)), drained]);
+        assert_eq!(told(&mut gateway, Input::Belongs(Ticket(4))), [Effect::Elsewhere(Ticket(4))]);
+        let back = draining.apply(&Change::Return(Cause::Cancelled), Proposer::Coordinator).unwrap();
+        told(&mut gateway, table(&back));
+        let sent = told(&mut gateway, Input::Arrived(Ticket(5)));
+        assert!(matches!(sent.as_slice(), [Effect::Forward(Ticket(5), _)]), "it serves again: {sent:?}");
+    }
+
+    #[test]
+    fn what_waits_for_an_instance_that_has_left_is_handed_back() {
+        let (served, sealing) = records();
+        let mut gateway = Gateway::default();
+        told(&mut gateway, table(&sealing));
+        told(&mut gateway, Input::Arrived(Ticket(1)));
+        let changes = [Change::RollBack(Cause::Cancelled), Change::Close, Change::Leave, Change::Depart];
+        let apply = |record: Record, change: &Change| record.apply(change, Proposer::Coordinator).unwrap();
+        let left = changes.iter().chain([&Change::Gone]).fold(sealing, apply);
+        assert!(left.gone && served.order() < left.order());
+        let heard = told(&mut gateway, table(&left));
+        assert!(heard.contains(&Effect::Elsewhere(Ticket(1))), "{heard:?}");
+        assert_eq!(
+            (gateway.parked(), told(&mut gateway, Input::Arrived(Ticket(2)))),
+            (0, [Effect::Elsewhere(Ticket(2))].into())
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! where to send requests. A message that was lost is said again, one that came twice changes nothing, and an older
 //! record is known by its order.
 
+use super::cause::Unfit;
 use super::gateway::Table;
 use crate::ids::{Incarnation, OperationNumber, StartId};
 use crate::register::{Mode, Record, RecordOrder};
@@ -168,6 +169,29 @@ pub enum FromAgent {
         /// The order of the record that it was asked for.
         order: RecordOrder,
     },
+    /// The application has nothing left to do, by a drain.
+    Drained {
+        /// The leave.
+        operation: OperationNumber,
+        /// The process.
+        start: StartId,
+    },
+    /// The owner has its new size: its limits are set, and what it uses was measured to be below them.
+    Resized {
+        /// The resize.
+        operation: OperationNumber,
+        /// The process.
+        start: StartId,
+    },
+    /// The owner keeps the size that it had.
+    Unfit {
+        /// The resize.
+        operation: OperationNumber,
+        /// The process.
+        start: StartId,
+        /// Why.
+        why: Unfit,
+    },
     /// The process is dead, proved by its shim; or it was never started and never will be.
     Dead {
         /// The process.
@@ -203,10 +227,10 @@ pub enum FromGateway {
     Obeyed {
         /// Order of the table.
         order: RecordOrder,
-        /// Whether it parks.
+        /// Whether by it nothing new is started: it parks or drains.
         parks: bool,
     },
-    /// No upload and no streaming reply is left.
+    /// No upload and no streaming reply is left; by a table that drains: nothing at all is, and nothing will be sent.
     Drained {
         /// Order of the record that asked for it.
         order: RecordOrder,

@@ -24,6 +24,25 @@
 //! target that does not get ready goes `doom` first. In mode `restart` there is no copy, `seal` ends the source
 //! instead of sealing it, and `switch` starts the target; nothing is started there before the source is proved dead.
 //!
+//! An instance that leaves (the other way in which one stops at a node) goes
+//!
+//! ```text
+//!  phase     owner                gateways                              what ends it
+//!  ────────────────────────────────────────────────────────────────────────────────────────────────────────
+//!            ── swap: (none) → draining ──
+//!  drain     serves what it has   start nothing new there               none has anything there, or revoked
+//!  leave     finishes what it has as before                             it has nothing left, or revoked
+//!            ══ swap: draining → leaving: THE POINT OF NO RETURN ══
+//!  retire    ended                as before                             proof of death
+//!            ── swap: leaving → gone ──
+//!  release                        forget it                             all have, or its budget
+//! ```
+//!
+//! and one that is called back (`revoked`: by a person, by the application's refusal or hold, by the budget) goes
+//! `return` (the owner hears it) → `release` (gateways route to it again) → closed. A leave needs the word of every
+//! gateway: who cannot say that it has nothing there returns the victim when the budget is used up. An owner that dies
+//! while it is drained has left. Who gets another size goes `resize` → closed.
+//!
 //! The machines: [`coordinator`] (in the controller), [`agent`] and [`shim`] (on each node), [`gateway`], and the
 //! application's side, [`paci::participant`]. They share no state and meet only in [`message`]s.
 //!
@@ -70,7 +89,8 @@ pub enum Phase {
     Prepare,
     /// State crosses while the source serves.
     Copy,
-    /// Uploads and streaming replies are told to leave.
+    /// Uploads and streaming replies are told to leave; before a leave, gateways send nothing new and see to the end of
+    /// what they have there.
     Drain,
     /// Gateways stop forwarding.
     Park,
@@ -88,6 +108,12 @@ pub enum Phase {
     Release,
     /// The process that is no longer needed is ended.
     Retire,
+    /// The application is drained: it finishes what it has, and may be called back.
+    Leave,
+    /// The application that was drained hears that it serves on.
+    Return,
+    /// The owner gets another size.
+    Resize,
 }
 
 impl fmt::Display for Phase {
@@ -107,6 +133,9 @@ impl fmt::Display for Phase {
             Self::Undo => "undo",
             Self::Release => "release",
             Self::Retire => "retire",
+            Self::Leave => "leave",
+            Self::Return => "return",
+            Self::Resize => "resize",
         })
     }
 }

@@ -104,6 +104,22 @@ promises! {
     Promote = "promote", Controller, true;
     /// A new process owns in the place of a dead one. Persisted before it is started.
     Restart = "restart", Controller, true;
+    /// An instance leaves. Persisted as `draining` before gateways and the application hear of it.
+    Leave = "leave", Controller, true;
+    /// This gateway sends the instance nothing more, and nothing of what it sent is outstanding.
+    Drained = "drained", Gateway, false;
+    /// The application that leaves has nothing left to do.
+    Emptied = "emptied", SourceAgent, false;
+    /// The instance will be ended. Persisted as `leaving` before it is told to stop.
+    Depart = "depart", Controller, true;
+    /// The leave is off. Persisted as `returning` before the application and gateways hear it.
+    Return = "return", Controller, true;
+    /// The instance is gone. Persisted before it is reported, and before gateways forget it.
+    Gone = "gone", Controller, true;
+    /// An instance gets another size. Persisted as `resizing` before its application is asked.
+    Resize = "resize", Controller, true;
+    /// Its size is another one, or stays. Persisted before it is reported.
+    Resized = "resized", Controller, true;
 }
 
 impl Promise {
@@ -128,8 +144,14 @@ impl Promise {
             Change::RollBack(_) => Self::RollBack,
             Change::Promote => Self::Promote,
             // Of a dead process, or of one whose node was given up.
-            Change::Restart { .. } | Change::Replace(_) => Self::Restart,
+            Change::Restart { .. } | Change::Replace(_) | Change::Start(_) => Self::Restart,
             Change::Close => Self::Close,
+            Change::Leave => Self::Leave,
+            Change::Depart => Self::Depart,
+            Change::Return(_) => Self::Return,
+            Change::Gone => Self::Gone,
+            Change::Resize(_) => Self::Resize,
+            Change::Resized | Change::Keep(_) => Self::Resized,
         }
     }
 }
@@ -195,12 +217,56 @@ impl Promise {
             | Self::Undone
             | Self::Doom
             | Self::Promote
-            | Self::Restart => false,
+            | Self::Restart
+            | Self::Leave
+            | Self::Drained
+            | Self::Emptied
+            | Self::Depart
+            | Self::Return
+            | Self::Gone
+            | Self::Resize
+            | Self::Resized => false,
+        }
+    }
+
+    /// Whether it is a promise of moves; the others are of an instance that leaves, or gets another size.
+    pub const fn is_of_move(self) -> bool {
+        match self {
+            Self::Leave
+            | Self::Drained
+            | Self::Emptied
+            | Self::Depart
+            | Self::Return
+            | Self::Gone
+            | Self::Resize
+            | Self::Resized => false,
+            Self::Open
+            | Self::Mark
+            | Self::Prepared
+            | Self::Seal
+            | Self::Parked
+            | Self::Sealed
+            | Self::Loaded
+            | Self::Commit
+            | Self::Ready
+            | Self::Serve
+            | Self::Serving
+            | Self::Released
+            | Self::Dead
+            | Self::Close
+            | Self::RollBack
+            | Self::Undone
+            | Self::Doom
+            | Self::Promote
+            | Self::Restart => true,
         }
     }
 
     /// Why nobody can be killed in this cell: there is no such process then. `None`: the cell has a meaning.
     pub fn struck(self, mode: Mode, point: Point, victim: Victim) -> Option<&'static str> {
+        if !self.is_of_move() {
+            return Some("a move makes no such promise");
+        }
         match mode {
             Mode::Handoff => self.struck_of_handoff(point, victim),
             Mode::Restart => self.struck_of_restart(point, victim),
@@ -242,7 +308,15 @@ impl Promise {
             | Self::Undone
             | Self::Doom
             | Self::Promote
-            | Self::Restart => None,
+            | Self::Restart
+            | Self::Leave
+            | Self::Drained
+            | Self::Emptied
+            | Self::Depart
+            | Self::Return
+            | Self::Gone
+            | Self::Resize
+            | Self::Resized => None,
         }
     }
 
@@ -290,7 +364,15 @@ impl Promise {
             | Self::Undone
             | Self::Doom
             | Self::Promote
-            | Self::Restart => Some("a move by restart that goes well does not make this promise"),
+            | Self::Restart
+            | Self::Leave
+            | Self::Drained
+            | Self::Emptied
+            | Self::Depart
+            | Self::Return
+            | Self::Gone
+            | Self::Resize
+            | Self::Resized => Some("a move by restart that goes well does not make this promise"),
         }
     }
 }

@@ -49,7 +49,7 @@ async fn an_older_table_and_one_of_another_app_change_nothing() {
     let (source, other) = (Application::new(1).await, Application::new(2).await);
     controller.obeyed(2, false, Some(source.route)).await;
     controller.table(1, false, Some(other.route)).await;
-    let table = Table { order: order(3), parks: false, route: Some(other.route) };
+    let table = Table { order: order(3), parks: false, drains: false, route: Some(other.route) };
     let line = ToGatewayLine::Machine { instance: "another".into(), message: ToGateway::Table(table) };
     controller.writer.write(&line).await.unwrap();
     // Said again, so that both have been heard by now.

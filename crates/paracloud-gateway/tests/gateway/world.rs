@@ -49,13 +49,13 @@ pub(crate) struct Controller {
 
 impl Controller {
     pub(crate) async fn table(&mut self, n: u32, parks: bool, route: Option<Route>) {
-        self.say(ToGateway::Table(Table { order: order(n), parks, route })).await;
+        self.say(ToGateway::Table(Table { order: order(n), parks, drains: false, route })).await;
     }
 
     /// Says the table of one of several instances, and waits until it is obeyed.
     pub(crate) async fn obeyed_by(&mut self, instance: &str, n: u32, parks: bool, route: Option<Route>) {
         let (instance, order) = (instance.to_owned(), order(n));
-        let message = ToGateway::Table(Table { order, parks, route });
+        let message = ToGateway::Table(Table { order, parks, drains: false, route });
         let line = ToGatewayLine::Machine { instance: instance.clone(), message };
         self.writer.write(&line).await.unwrap();
         let message = FromGateway::Obeyed { order, parks };

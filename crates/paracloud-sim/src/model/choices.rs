@@ -134,15 +134,19 @@ impl MoveModel {
         let world = &state.world;
         let mut may = |action| actions.push((action, Fate::Plain));
         if state.moves > 0 && world.coordinator().is_some() {
-            may(Action::Command(Command::Move { to: NodeId(2), mode: self.configuration.mode }));
+            let mode = self.configuration.mode;
+            let moves = Command::Move { to: NodeId(2), mode, revision: None };
+            may(Action::Command(if self.configuration.leaves { Command::Leave } else { moves }));
         }
         if state.left.cancels > 0
             && world.coordinator().is_some()
-            && matches!(world.disk.step(), Some(Step::Open | Step::Sealing))
+            && matches!(world.disk.step(), Some(Step::Open | Step::Sealing | Step::Draining))
         {
             may(Action::Command(Command::Cancel));
         }
-        if state.left.hogs > 0 && matches!(world.disk.step(), Some(Step::Open | Step::Sealing)) {
+        if state.left.hogs > 0
+            && matches!(world.disk.step(), Some(Step::Open | Step::Sealing | Step::Draining))
+        {
             may(Action::Hog(world.disk.owner.start));
         }
         for gateway in world.gateways().filter(|id| world.is_up(Party::Gateway(*id))) {
@@ -175,7 +179,9 @@ pub fn is_fault((action, fate): &(Action, Fate)) -> bool {
             | Action::Persist
             | Action::Mark(_)
             | Action::Restart(_)
-            | Action::Command(Command::Move { .. })
+            | Action::Command(
+                Command::Move { .. } | Command::Leave | Command::Start { .. } | Command::Resize(_),
+            )
             | Action::Send(..) => false,
         }
 }

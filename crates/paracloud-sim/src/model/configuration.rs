@@ -51,6 +51,8 @@ pub struct Configuration {
     pub gateways: u32,
     /// What clients send, each one request at a time. Those with an even number carry an `Idempotency-Key`.
     pub requests: &'static [RequestId],
+    /// Whether the instance leaves, instead of being moved.
+    pub leaves: bool,
     /// Whether gateways are told of a park before it comes (the phase `drain`).
     pub drains: bool,
     /// What may go wrong.
@@ -83,6 +85,8 @@ pub fn setting(mode: Mode, gateways: u32, drains: bool) -> Setting {
             prepare_ms: 2_000,
             copy_ms: 20_000,
             drain_ms: if drains { 500 } else { 0 },
+            leave_ms: 2_000,
+            resize_ms: 2_000,
             park_ms: 500,
             seal_ms: 1_000,
             stop_ms: 1_000,
@@ -117,7 +121,18 @@ impl Configuration {
         faults: Faults,
     ) -> Self {
         let (heal_every, extent) = (256, Extent::Exhausted);
-        Self { name, mode, gateways, requests, drains: false, faults, heal_every, extent, is_small: false }
+        Self {
+            name,
+            mode,
+            gateways,
+            requests,
+            leaves: false,
+            drains: false,
+            faults,
+            heal_every,
+            extent,
+            is_small: false,
+        }
     }
 
     /// It is searched in CI, I5 in every state.
@@ -130,6 +145,12 @@ impl Configuration {
     #[must_use]
     pub const fn draining(self) -> Self {
         Self { drains: true, ..self }
+    }
+
+    /// Its instance leaves; what a person cancels is called back.
+    #[must_use]
+    pub const fn leaving(self) -> Self {
+        Self { leaves: true, ..self }
     }
 
     /// It is walked, not searched.
@@ -145,6 +166,7 @@ impl Configuration {
         let one_each = Faults { crashes: 1, losses: 1, duplicates: 1, ..NONE };
         let a = Faults { crashes: 2, ..one_each };
         let b = Faults { retries: 1, ..one_each };
+        let leave = Faults { crashes: 1, losses: 1, cancels: 1, ..NONE };
         let late_crash = Faults { crashes: 1, losses: 1, lates: 1, ..NONE };
         let all = Faults { crashes: 3, losses: 3, duplicates: 2, retries: 2, lates: 2, hogs: 1, cancels: 1 };
         let model = Self::exhausted;
@@ -163,6 +185,8 @@ impl Configuration {
             model("cancel-restart", restart, 1, PLAIN, Faults { losses: 1, cancels: 1, ..NONE })
                 .draining()
                 .small(),
+            model("leave-handoff", handoff, 1, KEYED, leave).leaving().small(),
+            model("leave-restart", restart, 1, PLAIN, leave).leaving().small(),
             model("walk-some-handoff", handoff, 2, BOTH, all).draining().small().walked(500),
             model("walk-some-restart", restart, 2, BOTH, all).draining().small().walked(500),
             model("late-crash-handoff", handoff, 1, KEYED, late_crash),

@@ -199,7 +199,9 @@ impl MoveModel {
                     Timer::Coordinator(_) | Timer::Gateway(_) | Timer::Agent(_) => {}
                 }
             }
-            Action::Command(Command::Move { .. }) => spend(&mut next.moves)?,
+            Action::Command(
+                Command::Move { .. } | Command::Leave | Command::Start { .. } | Command::Resize(_),
+            ) => spend(&mut next.moves)?,
             Action::Command(Command::Cancel) => spend(&mut left.cancels)?,
             Action::Hog(_) => spend(&mut left.hogs)?,
             Action::Send(request, _) => {

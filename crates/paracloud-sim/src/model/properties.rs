@@ -51,12 +51,24 @@ phases! {
     Undo: "phase undo is reached", "an owner is replaced in undo";
     Release: "phase release is reached", "an owner is replaced in release";
     Retire: "phase retire is reached", "an owner is replaced in retire";
+    Leave: "phase leave is reached", "a leave is called back in leave";
+    Return: "phase return is reached", "an owner is replaced in return";
+    Resize: "phase resize is reached", "an owner is replaced in resize";
 }
 
 /// Whether faults of a configuration let its moves reach a phase.
 fn is_reached(configuration: &Configuration, phase: Phase) -> bool {
     let faults = configuration.faults;
+    if configuration.leaves {
+        return match phase {
+            Phase::Idle | Phase::Drain | Phase::Leave | Phase::Retire | Phase::Release => true,
+            Phase::Return => is_disturbed(configuration) || faults.cancels > 0,
+            Phase::Start => faults.crashes > 0,
+            _ => false,
+        };
+    }
     match phase {
+        Phase::Leave | Phase::Return | Phase::Resize => false,
         Phase::Idle
         | Phase::Offer
         | Phase::Prepare
@@ -79,6 +91,14 @@ fn is_left(configuration: &Configuration, phase: Phase) -> bool {
     let faults = configuration.faults;
     let reached = is_reached(configuration, phase);
     let restart = configuration.mode == Mode::Restart;
+    if configuration.leaves {
+        return reached
+            && match phase {
+                Phase::Drain | Phase::Leave => is_disturbed(configuration) || faults.cancels > 0,
+                Phase::Idle | Phase::Return => faults.crashes > 0,
+                _ => false,
+            };
+    }
     reached
         && match phase {
             Phase::Offer | Phase::Prepare | Phase::Copy | Phase::Seal => {
@@ -90,6 +110,7 @@ fn is_left(configuration: &Configuration, phase: Phase) -> bool {
             Phase::Switch | Phase::Idle | Phase::Serve | Phase::Undo | Phase::Release => faults.crashes > 0,
             // A program that was stopped for its move is dead long before; only a new coordinator has to ask.
             Phase::Retire => faults.crashes > u8::from(restart),
+            Phase::Leave | Phase::Return | Phase::Resize => false,
             Phase::Doom => true,
             Phase::Start => faults.crashes > 1,
         }
@@ -124,19 +145,29 @@ pub(super) fn properties(configuration: &Configuration) -> Vec<Property<MoveMode
             model.comes_to_rest(state)
         }),
         Property::<MoveModel>::always("G: a gate is as its machine has it", |_, state| !state.breaks("G")),
+        Property::<MoveModel>::always("I6: who leaves has nothing left to do", |_, state| {
+            !state.breaks("I6")
+        }),
         Property::<MoveModel>::always("P: no process is started twice", |_, state| {
-            state.world.violations.iter().all(|it| ["I1", "I2", "I3", "I4", "G"].contains(&it.rule))
-        }),
-        Property::<MoveModel>::sometimes("a move is committed", |_, state| {
-            state.step() == Some(Step::Switch)
-        }),
-        Property::<MoveModel>::sometimes("a committed move ends", |_, state| {
-            state.step().is_none() && state.moves == 0 && state.world.disk.owner.node.0 == 2
+            state.world.violations.iter().all(|it| ["I1", "I2", "I3", "I4", "I6", "G"].contains(&it.rule))
         }),
     ];
+    if configuration.leaves {
+        properties.extend(of_leave());
+    } else {
+        properties.push(Property::<MoveModel>::sometimes("a move is committed", |_, state| {
+            state.step() == Some(Step::Switch)
+        }));
+        properties.push(Property::<MoveModel>::sometimes("a committed move ends", |_, state| {
+            state.step().is_none() && state.moves == 0 && state.world.disk.owner.node.0 == 2
+        }));
+    }
     for (phase, reached, left) in by_phase() {
         properties.extend(is_reached(configuration, phase).then_some(reached));
         properties.extend(is_left(configuration, phase).then_some(left));
+    }
+    if configuration.leaves {
+        return properties;
     }
     if !configuration.requests.is_empty() {
         properties.push(Property::<MoveModel>::sometimes("a request waits at a gateway", |_, state| {
@@ -179,6 +210,23 @@ pub(super) fn properties(configuration: &Configuration) -> Vec<Property<MoveMode
     properties
 }
 
+fn of_leave() -> [Property<MoveModel>; 4] {
+    [
+        Property::<MoveModel>::sometimes("an instance is gone", |_, state| state.world.disk.gone),
+        Property::<MoveModel>::sometimes("an instance leaves alive", |_, state| {
+            state.world.coming_change() == Some(&Change::Depart)
+                && state.world.is_up(Party::App(state.world.disk.owner.start))
+        }),
+        Property::<MoveModel>::sometimes("an instance is called back, and serves", |_, state| {
+            state.step().is_none() && state.moves == 0 && state.world.disk.served.is_some()
+        }),
+        Property::<MoveModel>::sometimes("a write is acknowledged beside a leave", |_, state| {
+            state.step() == Some(Step::Draining)
+                && state.world.ledger.standing(Standing::Acknowledged).any(|it| it != World::PAST)
+        }),
+    ]
+}
+
 impl State {
     fn step(&self) -> Option<Step> {
         self.world.disk.step()
@@ -196,7 +244,13 @@ impl State {
     fn gives_up(&self, phase: Phase) -> bool {
         let other_end = matches!(
             self.world.coming_change(),
-            Some(Change::RollBack(_) | Change::Restart { .. } | Change::Replace(_) | Change::Promote)
+            Some(
+                Change::RollBack(_)
+                    | Change::Return(_)
+                    | Change::Restart { .. }
+                    | Change::Replace(_)
+                    | Change::Promote
+            )
         );
         other_end && self.phase() == Some(phase)
     }

@@ -70,7 +70,7 @@ fn is_rarest(cell: &Cell) -> bool {
     let writes = matches!(cell.fault, Fault::LostWrite | Fault::KeptWrite);
     let is_passing = matches!(cell.who, Who::SourceApp | Who::TargetApp);
     match cell.phase {
-        Phase::Doom | Phase::Start => true,
+        Phase::Doom | Phase::Start | Phase::Resize | Phase::Return => true,
         Phase::Prepare | Phase::Park => cell.who == Who::TargetApp,
         Phase::Undo => cell.who == Who::TargetApp || (cell.who == Who::TargetShim && writes),
         Phase::Release => cell.who == Who::TargetShim && writes,
@@ -81,6 +81,7 @@ fn is_rarest(cell: &Cell) -> bool {
         | Phase::Seal
         | Phase::Switch
         | Phase::Serve
+        | Phase::Leave
         | Phase::Retire => false,
     }
 }
@@ -164,6 +165,11 @@ impl Simulation {
         Some((current, cell))
     }
 
+    /// The phase of what is aimed at.
+    pub(super) fn aimed_phase(&self) -> Option<Phase> {
+        self.aims.cells.get(self.aims.current).map(|cell| cell.phase)
+    }
+
     fn aims_at(&self, who: Who) -> bool {
         self.aims.cells.get(self.aims.current).is_some_and(|cell| cell.who == who)
     }
@@ -220,8 +226,12 @@ impl Simulation {
             return;
         }
         match self.world.disk.step() {
-            Some(Step::Open | Step::Sealing) => self.apply(Action::Command(Command::Cancel)),
-            Some(Step::Switch | Step::Doomed | Step::Retire | Step::Undo) => {
+            Some(Step::Open | Step::Sealing | Step::Draining | Step::Resizing) => {
+                self.apply(Action::Command(Command::Cancel));
+            }
+            Some(
+                Step::Switch | Step::Doomed | Step::Retire | Step::Undo | Step::Leaving | Step::Returning,
+            ) => {
                 let owner = Party::App(self.world.disk.owner.start);
                 self.crash(owner);
             }
@@ -286,7 +296,13 @@ impl Simulation {
     pub(super) fn stretch(&mut self) {
         let waited_for = match self.phase {
             Phase::Idle | Phase::Start => None,
-            Phase::Offer | Phase::Copy | Phase::Seal | Phase::Undo => Some(Who::SourceAgent),
+            Phase::Offer
+            | Phase::Copy
+            | Phase::Seal
+            | Phase::Undo
+            | Phase::Leave
+            | Phase::Return
+            | Phase::Resize => Some(Who::SourceAgent),
             // The target has answered by then.
             Phase::Prepare if self.aims_at(Who::TargetApp) => Some(Who::SourceAgent),
             Phase::Prepare | Phase::Switch | Phase::Doom | Phase::Serve => Some(Who::TargetAgent),

@@ -7,6 +7,8 @@ use paracloud_core::ids::GatewayId;
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::coordinator::Command;
 use paracloud_core::migration::message::Offer;
+use paracloud_core::register::Size;
+use rand::RngExt;
 
 impl Simulation {
     /// A write through any gateway. Half of them have a key, and of those some are sent twice at once.
@@ -55,14 +57,38 @@ impl Simulation {
         }
     }
 
-    /// A move to the other node, if one is possible now; it may be cancelled at any moment.
+    /// What the operator wants now: mostly a move to the other node; now and then a leave (and then a start anew), another
+    /// size, or another spec in place.
+    fn command(&mut self) -> Option<Command> {
+        let disk = &self.world.disk;
+        let (owner, gone, is_served, mode) =
+            (disk.owner, disk.gone, disk.served.is_some(), self.setting.mode);
+        let other = self.setting.coordinator.nodes.iter().copied().find(|node| *node != owner.node)?;
+        if gone {
+            let to = if self.rolls(500) { other } else { owner.node };
+            return Some(Command::Start { to, revision: owner.revision });
+        }
+        let dice = match self.aimed_phase() {
+            Some(Phase::Leave | Phase::Return) if self.rolls(700) => 0,
+            Some(Phase::Resize) if self.rolls(700) => 20,
+            Some(_) | None => self.dice.random_range(0..100_u32),
+        };
+        Some(match dice {
+            // Of who has not served there is nothing to be drained: it is ended at once, and has no part in what is aimed at.
+            0..20 if is_served => Command::Leave,
+            20..26 => {
+                let memory_kib = Some(self.dice.random_range(1..1_000));
+                Command::Resize(Size { memory_kib, cpu_milli: None })
+            }
+            26..36 => Command::Move { to: owner.node, mode, revision: Some(owner.revision.next()) },
+            _ => Command::Move { to: other, mode, revision: None },
+        })
+    }
+
+    /// An operation, if one is possible now; it may be cancelled at any moment.
     pub(super) fn operate(&mut self) {
         self.after(20 * MS..250 * MS, Event::Operate);
-        let owner = self.world.disk.owner.node;
-        let Some(to) = self.setting.coordinator.nodes.iter().copied().find(|node| *node != owner) else {
-            return;
-        };
-        let command = Command::Move { to, mode: self.setting.mode };
+        let Some(command) = self.command() else { return };
         let taken = self
             .world
             .coordinator()
@@ -80,7 +106,9 @@ impl Simulation {
             let is_hasty = self.rolls(40);
             self.world.hasten(is_hasty);
             self.apply(Action::Command(command));
-            if self.rolls(120) {
+            // Load comes back.
+            let chance = if command == Command::Leave { 400 } else { 120 };
+            if self.rolls(chance) {
                 self.after(0..60 * MS, Event::Cancel);
             }
         }

@@ -78,7 +78,7 @@ const WHO: [Who; 8] = [
     Who::TargetApp,
 ];
 
-const PHASES: [Phase; 14] = [
+const PHASES: [Phase; 17] = [
     Phase::Idle,
     Phase::Start,
     Phase::Offer,
@@ -93,6 +93,9 @@ const PHASES: [Phase; 14] = [
     Phase::Undo,
     Phase::Release,
     Phase::Retire,
+    Phase::Leave,
+    Phase::Return,
+    Phase::Resize,
 ];
 
 const FAULTS: [Fault; 11] = [
@@ -130,13 +133,15 @@ impl Cell {
             Crash, Damage, Delay, Drop, Duplicate, Hog, KeptWrite, LostWrite, Partition, Restart, Stall,
         };
         use Phase::{
-            Copy, Doom, Drain, Idle, Offer, Park, Prepare, Release, Retire, Seal, Serve, Start, Switch, Undo,
+            Copy, Doom, Drain, Idle, Leave, Offer, Park, Prepare, Release, Resize, Retire, Return, Seal,
+            Serve, Start, Switch, Undo,
         };
         use Who::{
             Controller, Gateway, SourceAgent, SourceApp, SourceShim, TargetAgent, TargetApp, TargetShim,
         };
         match (self.who, self.phase, self.fault) {
             (TargetShim | TargetApp, Idle | Offer, _) => Some("nothing was started at the target yet"),
+            (TargetShim | TargetApp, Leave | Return | Resize, _) => Some("there is no target"),
             (SourceShim | TargetShim, _, Partition | Drop | Duplicate | Delay) => {
                 Some("a shim and its agent share a machine and talk over a local socket")
             }
@@ -159,15 +164,17 @@ impl Cell {
                 _,
                 Hog,
             ) => Some("only a process that serves and may be sealed holds guards that matter"),
-            (SourceApp, Start | Seal | Switch | Doom | Serve | Undo | Release | Retire, Hog) => {
-                Some("the gate is closed, or nobody is about to close it")
-            }
+            (
+                SourceApp,
+                Start | Seal | Switch | Doom | Serve | Undo | Release | Retire | Return | Resize,
+                Hog,
+            ) => Some("the gate is closed, or nobody is about to close it"),
             (
                 SourceShim,
                 Idle | Offer | Prepare | Copy | Drain | Park | Seal | Switch | Doom | Serve | Undo,
                 LostWrite | KeptWrite,
             )
-            | (SourceShim, Release | Retire, LostWrite | KeptWrite) => {
+            | (SourceShim, Release | Retire | Leave | Return | Resize, LostWrite | KeptWrite) => {
                 Some("at the source a marker is written only for a new owner")
             }
             (TargetShim, Copy | Drain | Park | Seal | Serve, LostWrite | KeptWrite) => {
@@ -175,16 +182,18 @@ impl Cell {
             }
             (
                 SourceApp | TargetApp,
-                Idle | Start | Offer | Prepare | Switch | Doom | Serve | Undo | Release | Retire,
+                Idle | Start | Offer | Prepare | Switch | Doom | Serve | Undo | Release | Retire | Leave
+                | Return | Resize,
                 Partition,
             ) => Some("no state crosses"),
+            (SourceApp, Leave, Drop | Delay) => Some("nothing is sent to who has nothing outstanding"),
             (TargetApp, Start | Prepare | Copy | Drain | Switch | Doom, Drop | Delay) => {
                 Some("nothing is sent to a target before the source seals, nor before the target has served")
             }
             (
                 _,
                 Idle | Start | Offer | Prepare | Copy | Drain | Park | Seal | Switch | Doom | Serve | Undo
-                | Release | Retire,
+                | Release | Retire | Leave | Return | Resize,
                 Crash | Restart | Stall | Partition | Drop | Duplicate | Delay | LostWrite | KeptWrite
                 | Damage | Hog,
             ) => None,

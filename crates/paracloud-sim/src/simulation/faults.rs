@@ -10,6 +10,7 @@ use paracloud_core::migration::Phase;
 use paracloud_core::migration::gateway::Answer;
 use paracloud_core::register::Record;
 use rand::RngExt;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// How long a message takes.
@@ -49,7 +50,12 @@ impl Simulation {
     /// The part a party plays.
     pub(super) fn who(&self, party: Party) -> Who {
         let (source, _) = self.nodes();
-        let at_source = |start| self.world.node_of(start).is_none_or(|node| node == source);
+        // An update in place has both on one node.
+        let in_place = self.world.disk.moving().filter(|it| it.source.node == it.target.node);
+        let at_source = |start| match in_place {
+            Some(moving) => start == moving.source.start,
+            None => self.world.node_of(start).is_none_or(|node| node == source),
+        };
         match party {
             Party::Controller => Who::Controller,
             Party::Agent(node) if node == source => Who::SourceAgent,
@@ -65,16 +71,18 @@ impl Simulation {
     /// Somebody who plays a part now.
     pub(super) fn party(&mut self, who: Who) -> Option<Party> {
         let (source, target) = self.nodes();
-        let node = match who {
-            Who::SourceShim | Who::SourceApp => source,
-            Who::Controller
-            | Who::SourceAgent
-            | Who::TargetAgent
-            | Who::Gateway
-            | Who::TargetShim
-            | Who::TargetApp => target,
+        let nodes = BTreeSet::from([source, target]);
+        let all = nodes.into_iter().flat_map(|node| self.world.processes_on(node)).collect::<Vec<_>>();
+        let all = all.into_iter();
+        let starts: Vec<_> = match who {
+            Who::SourceShim | Who::SourceApp => {
+                all.filter(|start| self.who(Party::App(*start)) == Who::SourceApp).collect()
+            }
+            Who::TargetShim | Who::TargetApp => {
+                all.filter(|start| self.who(Party::App(*start)) == Who::TargetApp).collect()
+            }
+            Who::Controller | Who::SourceAgent | Who::TargetAgent | Who::Gateway => Vec::new(),
         };
-        let starts: Vec<_> = self.world.processes_on(node).collect();
         let gateways: Vec<_> = self.world.gateways().collect();
         match who {
             Who::Controller => Some(Party::Controller),

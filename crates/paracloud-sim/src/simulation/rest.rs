@@ -40,13 +40,23 @@ impl Simulation {
             self.setting.coordinator.nodes.iter().flat_map(|node| self.world.processes_on(*node)).collect();
         starts.into_iter().for_each(|start| self.handle(Event::Unhog(start)));
         self.rest_within("after the faults")?;
+        if self.world.disk.gone {
+            let to = self.world.disk.owner.node;
+            let revision = self.world.disk.owner.revision;
+            self.apply(Action::Command(Command::Start { to, revision }));
+            self.rest_within("after a start of what had left")?;
+            if self.world.disk.gone {
+                return Err("all is at rest, but a start is not taken".to_owned());
+            }
+        }
         // The next move meets no fault: it must commit.
         self.world.decline(None);
         self.world.hasten(false);
         let commits = self.commits;
         let target =
             self.setting.coordinator.nodes.iter().copied().find(|node| *node != self.world.disk.owner.node);
-        let command = Command::Move { to: target.unwrap_or(NodeId(1)), mode: self.setting.mode };
+        let command =
+            Command::Move { to: target.unwrap_or(NodeId(1)), mode: self.setting.mode, revision: None };
         self.apply(Action::Command(command));
         if self.world.pending_change().is_none() {
             return Err("all is at rest, but a move is not taken".to_owned());

@@ -43,6 +43,8 @@ pub(super) fn setting(mode: Mode) -> Setting {
             prepare_ms: 700,
             copy_ms: 700,
             drain_ms: 150,
+            leave_ms: 400,
+            resize_ms: 200,
             park_ms: 150,
             seal_ms: 300,
             stop_ms: 300,

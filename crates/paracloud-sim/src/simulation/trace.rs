@@ -17,6 +17,7 @@ pub(super) fn line(now: Micros, who: &str, what: &str, phase: Phase, disk: &Reco
 
 fn record(record: &Record) -> String {
     let step = match record.step() {
+        None if record.gone => "gone",
         None => "-",
         Some(Step::Open) => "open",
         Some(Step::Sealing) => "sealing",
@@ -24,6 +25,10 @@ fn record(record: &Record) -> String {
         Some(Step::Doomed) => "doomed",
         Some(Step::Retire) => "retire",
         Some(Step::Undo) => "undo",
+        Some(Step::Draining) => "draining",
+        Some(Step::Leaving) => "leaving",
+        Some(Step::Returning) => "returning",
+        Some(Step::Resizing) => "resizing",
     };
     let served = if record.served.is_some() { "served" } else { "unserved" };
     format!("{}{}/{step}/{served}", record.last_operation, record.incarnation)
@@ -66,6 +71,13 @@ pub(super) fn action(world: &World, action: &Action) -> (Party, String) {
         Action::Command(Command::Move { to, .. }) => {
             (Party::Controller, format!("is asked to move the instance to {to}"))
         }
+        Action::Command(Command::Leave) => {
+            (Party::Controller, "is asked to let the instance leave".to_owned())
+        }
+        Action::Command(Command::Start { to, .. }) => {
+            (Party::Controller, format!("is asked to start the instance on {to}"))
+        }
+        Action::Command(Command::Resize(_)) => (Party::Controller, "is asked for another size".to_owned()),
         Action::Command(Command::Cancel) => (Party::Controller, "is asked to cancel".to_owned()),
         Action::GiveUp(node) => (Party::Controller, format!("is told that {node} is lost")),
         Action::Send(request, gateway) => {
@@ -109,10 +121,14 @@ pub(super) fn message(message: &Message) -> String {
             FromAgent::Ready { start, incarnation, .. } => format!("ready {:x}{incarnation}", start.0),
             FromAgent::Serving { operation, start } => format!("serving {operation} {:x}", start.0),
             FromAgent::Undone { operation, start } => format!("undone {operation} {:x}", start.0),
+            FromAgent::Drained { operation, start } => format!("drained {operation} {:x}", start.0),
+            FromAgent::Resized { operation, start } => format!("resized {operation} {:x}", start.0),
+            FromAgent::Unfit { operation, start, .. } => format!("unfit {operation} {:x}", start.0),
             FromAgent::Lives { start, .. } => format!("lives {:x}", start.0),
             FromAgent::Dead { start } => format!("dead {:x}", start.0),
             FromAgent::Propose { fresh, .. } => format!("propose {:x}", fresh.0),
         },
+        Message::ToGateway(ToGateway::Table(table)) if table.drains => "table: drain".to_owned(),
         Message::ToGateway(ToGateway::Table(table)) => match (table.parks, table.route) {
             (true, _) => "table: park".to_owned(),
             (false, Some(route)) => format!("table: to {:x}{}", route.start.0, route.incarnation),

@@ -55,6 +55,9 @@ impl World {
         app.hogged = false;
         if let paci::participant::Phase::Blocked(operation) = *app.participant.phase() {
             self.act(setting, start, vec![paci::participant::Act::Ship(operation)]);
+        } else if let paci::participant::Phase::Draining(operation) = *app.participant.phase() {
+            let acts = app.participant.emptied(operation);
+            self.act(setting, start, acts);
         }
         self.check();
     }
@@ -179,14 +182,17 @@ impl World {
     /// must not be missed.
     pub(super) fn bury(&mut self, before: &Record, change: &Change) {
         let restarting = before.moving().is_some_and(|operation| operation.mode == Mode::Restart);
+        // Who leaves carries nothing over.
+        let leaves = *change == Change::Gone;
         let starts_empty = matches!(change, Change::Restart { .. } | Change::Replace(_))
+            || leaves
             || (*change == Change::Commit && restarting);
         let dead = self.processes.get(&before.owner.start).filter(|process| process.app.is_none());
         if let Some(dead) = dead.filter(|it| starts_empty || (*change == Change::Commit && it.ended_early)) {
             let next = self.processes.get(&self.disk.owner.start).and_then(|process| process.app.as_ref());
             let is_kept = |request: &&RequestId| next.is_some_and(|app| app.state.contains_key(request));
             let lost = dead.held.iter().filter(|request| !is_kept(request)).copied().collect();
-            self.ledger.bury(lost, restarting);
+            self.ledger.bury(lost, restarting || leaves);
         }
         let disk = &self.disk;
         for (_, process) in self.processes.iter_mut().filter(|(start, _)| !disk.names(**start)) {

@@ -2,15 +2,15 @@
 
 use super::{Channel, Message, Party, Process, Setting, Timer, Waiting, World, address};
 use crate::application::Application;
-use paci::participant::Call;
-use paracloud_core::ids::{GatewayId, NodeId, StartId};
+use paci::participant::{Answer, Call};
+use paracloud_core::ids::{GatewayId, NodeId, OperationNumber, StartId};
 use paracloud_core::machine::Machine;
 use paracloud_core::migration::agent::{self, FromApp, ToApp};
+use paracloud_core::migration::cause::Unfit;
 use paracloud_core::migration::coordinator;
 use paracloud_core::migration::gateway;
 use paracloud_core::migration::message::{FromAgent, FromGateway, Offer, Progress};
 use paracloud_core::migration::shim::{self, Generation, Order, Shim, Status};
-use paracloud_core::register::Change;
 use std::collections::BTreeSet;
 
 impl World {
@@ -22,19 +22,7 @@ impl World {
         for effect in effects {
             match effect {
                 coordinator::Effect::Swap { expected, change, proposer } => {
-                    let named = match &change {
-                        Change::Open { target, .. } => Some(target.start),
-                        Change::Replace(owner) => Some(owner.start),
-                        Change::Restart { fresh } => Some(*fresh),
-                        Change::Seal
-                        | Change::Commit
-                        | Change::Serve(_)
-                        | Change::Doom
-                        | Change::RollBack(_)
-                        | Change::Promote
-                        | Change::Close => None,
-                    };
-                    if named == Some(fresh) {
+                    if change.started() == Some(fresh) {
                         self.next_start += 1;
                     }
                     self.pending = Some((expected, change, proposer));
@@ -84,6 +72,12 @@ impl World {
                     {
                         let offered = FromApp::Offer(operation, offer);
                         self.agent(setting, node, agent::Input::App(start, offered));
+                    } else if let ToApp::Call(operation, call @ (Call::Drain | Call::Abort)) = message
+                        && !self.has_session(start)
+                    {
+                        if let Some(answer) = self.answer_unasked(start, operation, call) {
+                            self.agent(setting, node, agent::Input::App(start, answer));
+                        }
                     } else if !self.waits(Party::App(start), || Waiting::Call(message)) {
                         self.call(setting, start, message);
                     }
@@ -92,6 +86,13 @@ impl World {
                     let lives = self.is_up(Party::App(start));
                     self.source_was_seen |= lives && self.disk.order() == order;
                     self.agent(setting, node, agent::Input::Looked { start, order, lives });
+                }
+                agent::Effect::Resize(operation, start, _) => {
+                    let app = self.processes.get_mut(&start).and_then(|process| process.app.as_mut());
+                    if let Some(app) = app {
+                        let unfit = app.declines.take().map(|_| Unfit::Refused);
+                        self.agent(setting, node, agent::Input::Resized(operation, start, unfit));
+                    }
                 }
                 agent::Effect::Check(operation, start) => {
                     self.agent(setting, node, agent::Input::Checked(operation, start, true));
@@ -107,6 +108,22 @@ impl World {
     fn offer_unasked(&mut self, start: StartId) -> Option<Offer> {
         let app = self.processes.get_mut(&start)?.app.as_mut().filter(|app| !app.is_aware())?;
         Some(app.declines.take().unwrap_or(Offer::Accept))
+    }
+
+    fn has_session(&self, start: StartId) -> bool {
+        let app = self.processes.get(&start).and_then(|process| process.app.as_ref());
+        app.is_some_and(|app| app.is_aware() && app.connected)
+    }
+
+    /// What an agent answers for a program that knows nothing of drains. One that does and has no session at this moment is
+    /// asked when it has one again.
+    fn answer_unasked(&mut self, start: StartId, operation: OperationNumber, call: Call) -> Option<FromApp> {
+        let app = self.processes.get_mut(&start)?.app.as_mut().filter(|app| !app.is_aware())?;
+        if call == Call::Abort {
+            return Some(FromApp::Answer(operation, Answer::Aborted));
+        }
+        let offer = app.declines.take().map(|offer| FromApp::Offer(operation, offer));
+        Some(offer.unwrap_or(FromApp::Answer(operation, Answer::Drained)))
     }
 
     pub(super) fn call(&mut self, setting: &Setting, start: StartId, message: ToApp) {
@@ -174,6 +191,12 @@ impl World {
                 gateway::Effect::CancelTimer(timer) => {
                     self.timers.push((Party::Gateway(id), Timer::Gateway(timer), None));
                 }
+                gateway::Effect::Drain(order) => self.gateway(setting, id, gateway::Input::Emptied(order)),
+                // There is no other instance in this world.
+                gateway::Effect::Elsewhere(ticket) => {
+                    let request = self.gateways.get_mut(&id).and_then(|it| it.tickets.remove(&ticket));
+                    request.into_iter().for_each(|request| self.ledger.refused(request));
+                }
                 gateway::Effect::Leave(order) => self.gateway(setting, id, gateway::Input::Drained(order)),
                 gateway::Effect::Parked(_) => {}
             }
@@ -184,7 +207,7 @@ impl World {
     fn has_to_park(&self, id: GatewayId) -> bool {
         let Some(gateway) = self.gateways.get(&id) else { return false };
         let table = gateway.machine.as_ref().and_then(gateway::Gateway::table);
-        table.is_some_and(|table| table.parks || gateway.said_to_park > Some(table.order))
+        table.is_some_and(|table| !table.is_open() || gateway.said_to_park > Some(table.order))
     }
 
     /// An agent orders a shim; where there is none, a new one adopts what it finds.
@@ -294,7 +317,7 @@ impl World {
 
     /// Carries out what an application's machine asks of it, and passes on what it answers.
     pub(super) fn act(&mut self, setting: &Setting, start: StartId, acts: Vec<paci::participant::Act>) {
-        use paci::participant::{Act, Answer};
+        use paci::participant::Act;
         let mut queue: std::collections::VecDeque<_> = acts.into();
         while let Some(act) = queue.pop_front() {
             let Some(process) = self.processes.get_mut(&start) else { return };
@@ -302,7 +325,7 @@ impl World {
             let Some(app) = &mut process.app else { return };
             match act {
                 Act::Answer(operation, answer) => {
-                    let number = paracloud_core::ids::OperationNumber(operation);
+                    let number = OperationNumber(operation);
                     let from = if answer == Answer::Estimated {
                         FromApp::Offer(number, app.declines.take().unwrap_or(Offer::Accept))
                     } else {
@@ -325,6 +348,15 @@ impl World {
                 }
                 Act::Close => app.gate.close(),
                 Act::Forget(_) => {}
+                Act::Drain(operation) => {
+                    let number = OperationNumber(operation);
+                    if let Some(offer) = app.declines.take() {
+                        let declined = FromApp::Offer(number, offer);
+                        self.agent(setting, node, agent::Input::App(start, declined));
+                    } else if !app.hogged {
+                        queue.extend(app.participant.emptied(operation));
+                    }
+                }
                 Act::Load(operation) => {
                     self.channel = Some(Channel { operation, target: start, source: None, broken: false });
                     queue.extend(app.participant.prepared(operation));

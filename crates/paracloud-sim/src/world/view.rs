@@ -143,21 +143,28 @@ impl World {
                             || (known.last_operation == *operation && known.step() != Some(Step::Open))
                     }
                     ToAgent::Probe { order, .. } => *order < self.disk.order(),
-                    ToAgent::End { start, order, .. } => {
-                        known.owner.start == *start && known.order() > *order
-                    }
+                    ToAgent::End { start, order, .. } => known.is_owned_by(*start) && known.order() > *order,
                 })
             }
             (Message::FromAgent(message), _) => match message {
-                FromAgent::Offered { operation, .. }
-                | FromAgent::Prepared { operation, .. }
-                | FromAgent::Progressed { operation, .. } => {
+                FromAgent::Offered { operation, .. } => {
+                    !(current(*operation) && matches!(step, Some(Step::Open | Step::Draining)))
+                }
+                FromAgent::Drained { operation, .. } => {
+                    !(current(*operation) && step == Some(Step::Draining))
+                }
+                FromAgent::Resized { operation, .. } | FromAgent::Unfit { operation, .. } => {
+                    !(current(*operation) && step == Some(Step::Resizing))
+                }
+                FromAgent::Prepared { operation, .. } | FromAgent::Progressed { operation, .. } => {
                     !(current(*operation) && step == Some(Step::Open))
                 }
                 FromAgent::Sealed { operation, .. }
                 | FromAgent::Blocked { operation }
-                | FromAgent::Loaded { operation, .. }
-                | FromAgent::Failed { operation, .. } => !(current(*operation) && deciding),
+                | FromAgent::Loaded { operation, .. } => !(current(*operation) && deciding),
+                FromAgent::Failed { operation, .. } => {
+                    !(current(*operation) && (deciding || step == Some(Step::Draining)))
+                }
                 FromAgent::Serving { operation, .. } | FromAgent::Undone { operation, .. } => {
                     !current(*operation)
                 }
@@ -170,7 +177,7 @@ impl World {
             },
             (Message::ToGateway(ToGateway::Table(table)), Party::Gateway(id)) => {
                 let known = self.gateways.get(&id).and_then(|gateway| gateway.machine.as_ref()?.table());
-                known.is_some_and(|known| (table.order, !table.parks) < (known.order, !known.parks))
+                known.is_some_and(|known| known.is_newer_than(table))
             }
             (Message::FromGateway(FromGateway::Obeyed { order, .. } | FromGateway::Drained { order }), _)
             | (Message::ToGateway(ToGateway::Leave { order }), _) => *order < self.disk.order(),
@@ -220,7 +227,8 @@ impl World {
     pub(crate) fn may_try_again(&self, id: GatewayId) -> bool {
         let machine = self.gateways.get(&id).and_then(|gateway| gateway.machine.as_ref());
         machine.is_some_and(|machine| {
-            machine.parked() > 0 && machine.table().is_some_and(|table| !table.parks && table.route.is_some())
+            machine.parked() > 0
+                && machine.table().is_some_and(|table| table.is_open() && table.route.is_some())
         })
     }
 

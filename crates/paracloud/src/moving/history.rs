@@ -114,6 +114,7 @@ impl History {
                     self.cause = Some(telling::cause(change).to_owned());
                 }
             }
+            Some(Operation::Leave(_) | Operation::Resize(_)) => {}
             None => self.closed = Some(record.clone()),
         }
     }
@@ -131,10 +132,10 @@ impl History {
     /// How far it is decided, as it goes on after `the move`.
     pub fn standing(&self) -> &'static str {
         match self.record.as_ref().and_then(Record::step) {
-            None | Some(Step::Open) => "is open",
+            None | Some(Step::Open | Step::Draining | Step::Resizing) => "is open",
             Some(Step::Sealing | Step::Doomed) => "is not decided yet",
-            Some(Step::Switch | Step::Retire) => "is committed",
-            Some(Step::Undo) => "is rolled back",
+            Some(Step::Switch | Step::Retire | Step::Leaving) => "is committed",
+            Some(Step::Undo | Step::Returning) => "is rolled back",
         }
     }
 

@@ -358,7 +358,9 @@ impl Driver {
         drop(told);
         let under_way = match self.participant.phase() {
             Phase::New | Phase::Serving | Phase::Staging(None) | Phase::Outdated => false,
-            Phase::Preparing(_)
+            Phase::Draining(_)
+            | Phase::Drained(_)
+            | Phase::Preparing(_)
             | Phase::Sealing(_)
             | Phase::Blocked(_)
             | Phase::Sealed(..)

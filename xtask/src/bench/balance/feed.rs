@@ -76,7 +76,8 @@ fn start(number: u32) -> StartId {
 
 async fn tell_table(writer: &mut Writer, instance: &str, start: StartId, address: SocketAddr) -> Result<()> {
     let route = Some(Route { incarnation: Incarnation(1), start, address });
-    let message = ToGateway::Table(Table { order: RecordOrder::default(), parks: false, route });
+    let message =
+        ToGateway::Table(Table { order: RecordOrder::default(), parks: false, drains: false, route });
     Ok(writer.write(&ToGatewayLine::Machine { instance: instance.to_owned(), message }).await?)
 }
 

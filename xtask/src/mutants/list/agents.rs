@@ -24,7 +24,7 @@ pub(super) const LIST: &[Mutant] = &[
         name: "start id not compared",
         file: DUTY,
         find: r"
-    if start == record.owner.start {
+    if record.is_owned_by(start) {
         return Standing::Owner;",
         replace: r"
     if record.names(start) {

@@ -16,8 +16,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a stale gateway's route trusted",
         file: FILE,
-        find: r"(self.order, !self.parks) > (other.order, !other.parks)",
-        replace: r"(self.order != other.order && !self.parks) || (self.order, !self.parks) > (other.order, !other.parks)",
+        find: r"(self.order, self.is_open()) > (other.order, other.is_open())",
+        replace: r"(self.order != other.order && self.is_open()) || (self.order, self.is_open()) > (other.order, other.is_open())",
         catch: seeds(&["I4"]),
     },
     Mutant {
@@ -64,7 +64,7 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a gateway forwards though it parks",
         file: FILE,
-        find: r"self.table.as_ref().filter(|table| !table.parks).and_then(|table| table.route)",
+        find: r"self.table.as_ref().filter(|table| table.is_open()).and_then(|table| table.route)",
         replace: r"self.table.as_ref().and_then(|table| table.route)",
         catch: seeds(&["I4"]),
     },

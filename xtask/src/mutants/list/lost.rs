@@ -9,8 +9,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "whatever lives on a node that comes back is ended",
         file: FILE,
-        find: r"record.owner.start == start || has_part",
-        replace: r"record.owner.start == start || (false && has_part)",
+        find: r"record.is_owned_by(start) || has_part",
+        replace: r"record.is_owned_by(start) || (false && has_part)",
         catch: unit(
             "paracloud-core",
             "migration::coordinator::lost::tests::only_what_no_record_names_is_ended_and_not_what_is_in_doubt",

@@ -10,22 +10,36 @@ pub(super) const LIST: &[Mutant] = &[
         name: "an agent restarts a sealed source",
         file: FILE,
         find: r"
-            None | Some(Step::Open | Step::Retire | Step::Undo) => true,
-            Some(Step::Sealing | Step::Switch | Step::Doomed) => false,",
+            Some(Step::Sealing | Step::Switch | Step::Doomed | Step::Draining | Step::Leaving) => false,
+        }
+    }
+
+    /// Whether an owner whose node is lost",
         replace: r"
-            None | Some(Step::Open | Step::Retire | Step::Undo | Step::Sealing) => true,
-            Some(Step::Switch | Step::Doomed) => false,",
+            Some(Step::Sealing) => true,
+            Some(Step::Switch | Step::Doomed | Step::Draining | Step::Leaving) => false,
+        }
+    }
+
+    /// Whether an owner whose node is lost",
         catch: seeds(&["I3"]),
     },
     Mutant {
         name: "an agent restarts an unserved target",
         file: FILE,
         find: r"
-            None | Some(Step::Open | Step::Retire | Step::Undo) => true,
-            Some(Step::Sealing | Step::Switch | Step::Doomed) => false,",
+            Some(Step::Sealing | Step::Switch | Step::Doomed | Step::Draining | Step::Leaving) => false,
+        }
+    }
+
+    /// Whether an owner whose node is lost",
         replace: r"
-            None | Some(Step::Open | Step::Retire | Step::Undo | Step::Switch) => true,
-            Some(Step::Sealing | Step::Doomed) => false,",
+            Some(Step::Switch) => true,
+            Some(Step::Sealing | Step::Doomed | Step::Draining | Step::Leaving) => false,
+        }
+    }
+
+    /// Whether an owner whose node is lost",
         catch: unit(
             "paracloud-core",
             "register::tests::from_sealing_to_served_only_the_coordinator_restarts",

@@ -119,7 +119,7 @@ fn read(place: &[u8]) -> Place<'_> {
 mod tests {
     use super::*;
     use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, Revision, StartId};
-    use paracloud_core::register::{Mode, Move, Operation, Step};
+    use paracloud_core::register::{Mode, Move, Operation, Size, Step};
     use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
     fn record(incarnation: u32) -> Record {
@@ -197,6 +197,8 @@ mod tests {
             served: Some(address),
             last_operation: OperationNumber(u32::MAX),
             operation: Some(Operation::Move(operation)),
+            gone: false,
+            size: Some(Size { memory_kib: Some(u32::MAX), cpu_milli: Some(u32::MAX) }),
         };
         let (_directory, mut slot) = slot();
         slot.write(&serde_json::to_vec(&longest).unwrap()).unwrap();

@@ -32,6 +32,7 @@ fn a_refused_proposal_is_made_anew_without_the_longest_wait() {
         | Effect::Shim(..)
         | Effect::App(..)
         | Effect::Look(..)
+        | Effect::Resize(..)
         | Effect::Check(..) => None,
     });
     assert_eq!(wait_ms, Some(400));

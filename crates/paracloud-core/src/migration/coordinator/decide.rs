@@ -5,7 +5,7 @@ use crate::ids::StartId;
 use crate::migration::cause::Cause;
 use crate::migration::message::Offer;
 use crate::migration::{Phase, Role};
-use crate::register::{Change, Mode, Move, Operation, Record, Step};
+use crate::register::{Change, Leave, Mode, Move, Operation, Record, Step};
 use core::net::SocketAddr;
 
 /// What follows from record and facts.
@@ -21,6 +21,8 @@ impl Coordinator {
             return Next::Swap(change);
         }
         match &record.operation {
+            None if record.gone && self.gateways_settled(setting) => Next::Wait(Phase::Idle),
+            None if record.gone => Next::Wait(Phase::Release),
             None if self.gateways_settled(setting) => self.start_or(record, Next::Wait(Phase::Idle)),
             None => self.start_or(record, Next::Wait(Phase::Release)),
             Some(Operation::Move(operation)) => match operation.step {
@@ -38,8 +40,75 @@ impl Coordinator {
                     let told = self.told(record, operation.source.start);
                     self.start_or(record, self.settle(setting, operation, Phase::Undo, told))
                 }
+                // Steps of other operations.
+                Step::Draining | Step::Leaving | Step::Returning | Step::Resizing => Next::Wait(Phase::Idle),
             },
+            Some(Operation::Leave(leave)) => match leave.step {
+                Step::Draining => self.decide_draining(setting, record),
+                Step::Leaving if self.is_dead(record.owner.start) => Next::Swap(Change::Gone),
+                Step::Leaving => Next::Wait(Phase::Retire),
+                _ => self.start_or(record, self.settle_return(setting, record, leave)),
+            },
+            Some(Operation::Resize(_)) => self.decide_resize(record),
         }
+    }
+
+    /// Whether the victim has left, or is called back. The swap that comes first decides.
+    fn decide_draining(&self, setting: &Setting, record: &Record) -> Next {
+        let facts = &self.facts;
+        // Nobody can be called back who is dead; who has not served has nothing.
+        if self.is_dead(record.owner.start) || record.served.is_none() {
+            return Next::Swap(Change::Depart);
+        }
+        let cause = if facts.cancelled {
+            Some(Cause::Cancelled)
+        } else if facts.source_failed {
+            Some(Cause::Undrained)
+        } else if facts.expired && matches!(self.phase, Phase::Drain | Phase::Leave) {
+            Some(Cause::Late(self.phase))
+        } else {
+            match facts.offer {
+                Some(Offer::Refuse) => Some(Cause::Unwilling),
+                Some(Offer::Hold { .. }) => Some(Cause::Held),
+                Some(Offer::Accept) | None => None,
+            }
+        };
+        if let Some(cause) = cause {
+            return Next::Swap(Change::Return(cause));
+        }
+        // Each of them: one that does not answer may still send.
+        if !setting.gateways.is_subset(&facts.drained) {
+            return Next::Wait(Phase::Drain);
+        }
+        if facts.emptied { Next::Swap(Change::Depart) } else { Next::Wait(Phase::Leave) }
+    }
+
+    fn settle_return(&self, setting: &Setting, record: &Record, leave: &Leave) -> Next {
+        if !self.told(record, leave.victim.start) {
+            return Next::Wait(Phase::Return);
+        }
+        if self.gateways_settled(setting) { Next::Swap(Change::Close) } else { Next::Wait(Phase::Release) }
+    }
+
+    fn decide_resize(&self, record: &Record) -> Next {
+        let facts = &self.facts;
+        let keep = |cause| Next::Swap(Change::Keep(cause));
+        if self.is_dead(record.owner.start) {
+            return keep(Cause::SourceDied);
+        }
+        if facts.resized {
+            return Next::Swap(Change::Resized);
+        }
+        if let Some(why) = facts.unfit {
+            return keep(Cause::Unfit(why));
+        }
+        if facts.cancelled {
+            return keep(Cause::Cancelled);
+        }
+        if facts.expired && self.phase == Phase::Resize {
+            return keep(Cause::Late(Phase::Resize));
+        }
+        Next::Wait(Phase::Resize)
     }
 
     fn decide_open(&self, setting: &Setting, operation: &Move) -> Next {

@@ -98,8 +98,9 @@ fn is_needed(record: &Record, start: StartId) -> bool {
         // It is ended by the operation.
         Step::Retire => operation.source.start == start,
         Step::Undo => operation.target.start == start,
+        Step::Draining | Step::Leaving | Step::Returning | Step::Resizing => false,
     });
-    record.owner.start == start || has_part
+    record.is_owned_by(start) || has_part
 }
 
 #[cfg(test)]
@@ -121,6 +122,8 @@ mod tests {
             gateways: BTreeSet::new(),
             nodes,
             resend_ms: ms,
+            leave_ms: ms,
+            resize_ms: ms,
             prepare_ms: ms,
             copy_ms: ms,
             drain_ms: ms,

@@ -23,7 +23,12 @@ impl Coordinator {
                 // Given up before the intent to seal was on disk: its gate was never closed.
                 Step::Undo if record.incarnation == operation.base => true,
                 Step::Undo => self.told(record, operation.source.start),
+                Step::Draining | Step::Leaving | Step::Returning | Step::Resizing => true,
             },
+            Some(Operation::Leave(leave)) => {
+                leave.step != Step::Returning || self.told(record, leave.victim.start)
+            }
+            Some(Operation::Resize(_)) => true,
         };
         Some(Table::of(record, !told))
     }
@@ -37,7 +42,14 @@ impl Coordinator {
                 && match operation.step {
                     Step::Sealing => is_late || facts.cancelled,
                     Step::Switch => is_late,
-                    Step::Open | Step::Doomed | Step::Retire | Step::Undo => false,
+                    Step::Open
+                    | Step::Doomed
+                    | Step::Retire
+                    | Step::Undo
+                    | Step::Draining
+                    | Step::Leaving
+                    | Step::Returning
+                    | Step::Resizing => false,
                 }
         })
     }
@@ -55,7 +67,7 @@ impl Coordinator {
     pub(super) fn tell(&self, setting: &Setting, effects: &mut Vec<Effect>) {
         let Some(record) = &self.record else { return };
         let own = |node| Effect::Agent(node, ToAgent::Own(record.clone()));
-        if matches!(self.phase, Phase::Start | Phase::Serve) {
+        if matches!(self.phase, Phase::Start | Phase::Serve | Phase::Leave | Phase::Return | Phase::Resize) {
             effects.push(own(record.owner.node));
         }
         // Also without an operation: after a start, gateways wait for the route. What was given up may run, and is to get
@@ -72,6 +84,9 @@ impl Coordinator {
             | Phase::Switch
             | Phase::Doom
             | Phase::Undo
+            | Phase::Leave
+            | Phase::Return
+            | Phase::Resize
             | Phase::Retire => false,
         };
         if routes && let Some(table) = self.table() {
@@ -79,7 +94,11 @@ impl Coordinator {
                 effects.push(Effect::Gateway(*gateway, ToGateway::Table(table.clone())));
             }
         }
-        let Some(Operation::Move(operation)) = &record.operation else { return };
+        let operation = match &record.operation {
+            Some(Operation::Move(operation)) => operation,
+            Some(Operation::Leave(_)) => return self.tell_of_leave(setting, record, effects),
+            Some(Operation::Resize(_)) | None => return,
+        };
         let number = record.last_operation;
         let end = |place: Placement| {
             let order = record.order();
@@ -92,7 +111,14 @@ impl Coordinator {
         };
         self.probe(effects);
         match self.phase {
-            Phase::Idle | Phase::Start | Phase::Park | Phase::Serve | Phase::Release => {}
+            Phase::Idle
+            | Phase::Start
+            | Phase::Park
+            | Phase::Serve
+            | Phase::Release
+            | Phase::Leave
+            | Phase::Return
+            | Phase::Resize => {}
             Phase::Offer => effects.push(Effect::Agent(
                 operation.source.node,
                 ToAgent::Estimate { operation: number, start: operation.source.start, mode: operation.mode },
@@ -113,6 +139,22 @@ impl Coordinator {
             Phase::Doom => effects.push(end(operation.target)),
             Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.target)),
             Phase::Retire => effects.push(end(operation.source)),
+        }
+    }
+
+    fn tell_of_leave(&self, setting: &Setting, record: &Record, effects: &mut Vec<Effect>) {
+        match (self.phase, self.table()) {
+            // Who has said that nothing is left has heard it; the others may not have.
+            (Phase::Drain, Some(table)) => {
+                for gateway in setting.gateways.difference(&self.facts.drained) {
+                    effects.push(Effect::Gateway(*gateway, ToGateway::Table(table.clone())));
+                }
+            }
+            (Phase::Retire, _) => {
+                let (operation, order, start) = (record.last_operation, record.order(), record.owner.start);
+                effects.push(Effect::Agent(record.owner.node, ToAgent::End { operation, start, order }));
+            }
+            _ => {}
         }
     }
 }

@@ -13,6 +13,8 @@ fn setting() -> Setting {
         prepare_ms: 1_000,
         copy_ms: 1_000,
         drain_ms: 1_000,
+        leave_ms: 9_000,
+        resize_ms: 8_000,
         park_ms: 1_000,
         seal_ms: 1_000,
         stop_ms: 7_000,
@@ -129,7 +131,8 @@ fn a_source_that_ends_its_stream_before_it_is_asked_to_seal_ends_the_move() {
     let mut coordinator = Coordinator::default();
     let mut swaps = |input| hears(&mut coordinator, input);
     assert_eq!(swaps(Input::Recovered(served.clone())), None);
-    let opened = swaps(Input::Command(Command::Move { to: NodeId(2), mode: Mode::Handoff })).unwrap();
+    let opened =
+        swaps(Input::Command(Command::Move { to: NodeId(2), mode: Mode::Handoff, revision: None })).unwrap();
     let record = served.apply(&opened, Proposer::Coordinator).unwrap();
     let operation = record.last_operation;
     assert_eq!(swaps(Input::Swapped { record, applied: true }), None);
@@ -275,7 +278,8 @@ fn what_was_loaded_while_the_seal_was_being_swapped_proves_nothing() {
     let says = |message| Input::Agent(NodeId(1), message);
     let applied = |record: &Record| Input::Swapped { record: record.clone(), applied: true };
     swaps(Input::Recovered(served.clone()));
-    let open = swaps(Input::Command(Command::Move { to: NodeId(2), mode: Mode::Handoff })).unwrap();
+    let open =
+        swaps(Input::Command(Command::Move { to: NodeId(2), mode: Mode::Handoff, revision: None })).unwrap();
     let open = served.apply(&open, Proposer::Coordinator).unwrap();
     let operation = open.last_operation;
     swaps(applied(&open));

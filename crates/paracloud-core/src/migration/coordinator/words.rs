@@ -1,10 +1,10 @@
 //! What a coordinator is set to, hears and says.
 
 use super::lost::{Found, Nodes};
-use crate::ids::{GatewayId, NodeId};
+use crate::ids::{GatewayId, NodeId, Revision};
 use crate::migration::message::{FromAgent, FromGateway, ToAgent, ToGateway};
 use crate::migration::{Phase, convergence};
-use crate::register::{Change, Mode, Proposer, Record};
+use crate::register::{Change, Mode, Proposer, Record, Size};
 use alloc::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,11 @@ pub struct Setting {
     pub switch_ms: u32,
     /// How long to wait for gateways to take up a new route before going on without them, in milliseconds.
     pub release_ms: u32,
+    /// How long an instance that leaves may take for what it has, at its gateways and by itself each, in milliseconds;
+    /// then it is called back.
+    pub leave_ms: u32,
+    /// How long an owner may take to get another size, in milliseconds.
+    pub resize_ms: u32,
     /// When a copy is good enough.
     pub pause: convergence::Budget,
 }
@@ -46,8 +51,21 @@ pub enum Command {
         to: NodeId,
         /// How. The mode was agreed with the user before; it is never replaced by a weaker one.
         mode: Mode,
+        /// The spec that the target is to run; `None`: the source's. With another one the target may be on the same node.
+        revision: Option<Revision>,
     },
-    /// Give the open move up, if it is not committed.
+    /// Drain the instance and end it, unless it is called back before.
+    Leave,
+    /// Start an instance that is gone.
+    Start {
+        /// Its node.
+        to: NodeId,
+        /// The spec that it is to run.
+        revision: Revision,
+    },
+    /// Give the owner another size.
+    Resize(Size),
+    /// Give the open operation up, if it is not committed: a move goes back, who leaves is called back.
     Cancel,
 }
 
@@ -80,6 +98,24 @@ pub enum Refused {
     /// It was given up already.
     #[error("the move is being rolled back already: there is nothing to cancel")]
     RolledBack,
+    /// Its end is decided.
+    #[error("the instance is being stopped and can no longer be called back")]
+    Departed,
+    /// It was called back already.
+    #[error("the instance is being called back already: there is nothing to cancel")]
+    Returned,
+    /// It left.
+    #[error("the instance has left: there is nothing of it until it is started anew")]
+    Gone,
+    /// Its node was given up.
+    #[error("that node was given up: start it elsewhere")]
+    LostNode,
+    /// It is there.
+    #[error("the instance is there: only one that has left can be started anew")]
+    NotGone,
+    /// It has that size.
+    #[error("the instance has that size already")]
+    SameSize,
 }
 
 /// The coordinator's timers.

@@ -35,9 +35,10 @@ impl Driver {
                     ((held.position, &held.digest[..]), (stated.position, &stated.digest[..]));
                 to(Verdict::Done).with(Finding::Loaded(paci::finding::Loaded::new(held, stated)))
             }
-            participant::Answer::Resumed | participant::Answer::Serving | participant::Answer::Aborted => {
-                to(Verdict::Done)
-            }
+            participant::Answer::Resumed
+            | participant::Answer::Serving
+            | participant::Answer::Aborted
+            | participant::Answer::Drained => to(Verdict::Done),
             participant::Answer::OperationClosed => to(Verdict::Refuse).because(AnswerCode::OperationClosed),
             participant::Answer::Failed => match &self.failure {
                 Some((of, code, message))
