@@ -66,9 +66,11 @@ impl Watch {
 
     pub(super) fn end(self) -> Result<Used> {
         let (now, used) = (moment()?, used_by(&self.ours)? - self.used);
-        let percent = |part: f64| 100.0 * part / (now.all - self.began.all).max(f64::MIN_POSITIVE);
+        let all = (now.all - self.began.all).max(f64::MIN_POSITIVE);
+        // The counters are not read all at one moment.
+        let percent = |part: f64| (100.0 * part / all).clamp(0.0, 100.0);
         let busy = now.busy - self.began.busy;
-        Ok(Used { machine_percent: percent(busy), others_percent: percent((busy - used).max(0.0)) })
+        Ok(Used { machine_percent: percent(busy), others_percent: percent(busy - used) })
     }
 }
 
