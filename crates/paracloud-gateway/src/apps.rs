@@ -3,6 +3,7 @@
 use crate::backends::Backends;
 use crate::choice::{Place, Unplaced, Wish};
 use crate::control::{Control, ToController};
+use crate::decided::Decided;
 use crate::parked::Log;
 use crate::upstream::Speaks;
 use paracloud_core::ids::{GatewayId, StartId};
@@ -23,6 +24,8 @@ pub(crate) struct Making {
     pub(crate) trace: PathBuf,
     pub(crate) controller: ToController,
     pub(crate) log: Log,
+    /// Where choices are kept with their reasons.
+    pub(crate) decided: Decided,
 }
 
 impl Making {
@@ -161,6 +164,7 @@ mod tests {
             trace: directory.path().to_owned(),
             controller,
             log: Log::open(&directory.path().join("parked"), 1 << 20).await.unwrap(),
+            decided: Decided::open(directory.path()),
         });
         let mut apps = Apps::default();
         for app in [App::new("web", vec!["web".to_owned()]), worker] {

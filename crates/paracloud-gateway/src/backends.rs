@@ -7,6 +7,7 @@
 use crate::apps::{Heard, Making};
 use crate::choice::{Came, Place, Tally, Unplaced, Wish};
 use crate::control::{Control, View};
+use crate::decided::Sampling;
 use crate::measured::Measuring;
 use crate::parked::micros;
 use crate::said::{self, Said};
@@ -53,6 +54,7 @@ struct State {
     controls: BTreeMap<u32, Arc<Control>>,
     said: BTreeMap<u32, Said>,
     measuring: Measuring,
+    sampling: Sampling,
     random: u64,
 }
 
@@ -79,6 +81,7 @@ impl Backends {
             controls: BTreeMap::new(),
             said: BTreeMap::new(),
             measuring: Measuring::default(),
+            sampling: Sampling::default(),
             random: RandomState::new().hash_one(making.gateway),
         };
         Arc::new_cyclic(|me| Self {
@@ -178,7 +181,19 @@ impl Backends {
             Some(number) => number,
             None => {
                 let random = state.random();
-                state.balancer.choose(wish.but.map(BackendId), now_us, random)?.id.0
+                let but = wish.but.map(BackendId);
+                let now = Instant::now();
+                if state.sampling.is_due(now) {
+                    let record = state.balancer.record(but, now_us, random)?;
+                    let number = record.chosen.0;
+                    state.sampling.kept(record.regime, now);
+                    self.making.decided.keep(&self.app, record);
+                    number
+                } else {
+                    let chosen = state.balancer.choose(but, now_us, random)?;
+                    state.sampling.chosen(chosen.regime);
+                    chosen.id.0
+                }
             }
         };
         let control = Arc::clone(state.controls.get(&number)?);

@@ -34,6 +34,7 @@ mod bounds;
 mod choice;
 mod control;
 mod controller;
+mod decided;
 mod frames;
 mod grpc;
 mod head;
@@ -66,6 +67,7 @@ pub use parked::{End, ParkedLine};
 use crate::apps::{Apps, Instances, Making};
 use crate::backends::Backends;
 use crate::control::{Outgoing, ToController};
+use crate::decided::Decided;
 use crate::parked::Log;
 use crate::proxy::Proxy;
 use crate::room::Room;
@@ -222,12 +224,15 @@ pub async fn run_until(
     let messages = Room::new(terms.messages_bytes_total_max);
     let places = Arc::new(Semaphore::new(terms.connections_max as usize));
     let streams = Arc::new(Semaphore::new(terms.streams_total_max as usize));
+    let chooses = cloud.apps.iter().any(|app| app.scale.is_some());
+    let decided = if chooses { Decided::open(&layout.gateway(gateway)) } else { Decided::nowhere() };
     let making = Arc::new(Making {
         gateway,
         gateways: u32::try_from(cloud.gateways.len()).unwrap_or(u32::MAX),
         trace: layout.trace(),
         controller: to_controller,
         log,
+        decided,
     });
     let mut apps = Apps::default();
     for (app, listener) in listeners {

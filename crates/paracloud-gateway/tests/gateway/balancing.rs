@@ -167,6 +167,23 @@ async fn what_was_measured_is_told_once_a_period() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn a_choice_is_kept_with_all_that_it_is_made_from() {
+    let (world, _controller, _applications) = two(State::None, None).await;
+    answering(world.address, 10).await;
+    let log = world.layout.gateway(paracloud_core::ids::GatewayId(1)).join("decisions.jsonl");
+    crate::world::soon("a record", async {
+        while !std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n')) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.contains(r#""kind":"balancing""#), "{text}");
+    paracloud_substrate::decision::replay(&log).unwrap();
+    world.end().await;
+}
+
 fn with_cookie(cookie: &str) -> hyper::Request<http_body_util::Full<bytes::Bytes>> {
     let mut request = get("/");
     request.headers_mut().insert("cookie", cookie.parse().unwrap());

@@ -1,0 +1,76 @@
+//! Choices that are kept with their reasons: one a second of each app, and one when the kind of knowledge changes by which
+//! it is chosen. They are written behind the requests' back, and what finds no room is not kept.
+
+use paracloud_core::balancing::{Record, Regime};
+use paracloud_substrate::decision::{Decision, Log};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// One choice of an app is kept so often.
+const EVERY: Duration = Duration::from_secs(1);
+/// However often the kind of knowledge changes, no more are kept than one in this time.
+const EVERY_MIN: Duration = Duration::from_millis(100);
+/// Records that wait to be written.
+const QUEUE_MAX: usize = 64;
+
+/// Where records go.
+#[derive(Debug, Clone)]
+pub(crate) struct Decided(mpsc::Sender<(String, Record)>);
+
+impl Decided {
+    /// Writes to the log of this directory. If that cannot be opened, nothing is kept, and it is said.
+    pub(crate) fn open(directory: &Path) -> Self {
+        let (sender, mut records) = mpsc::channel::<(String, Record)>(QUEUE_MAX);
+        match Log::open(directory) {
+            Ok(mut log) => {
+                std::thread::spawn(move || {
+                    while let Some((app, record)) = records.blocking_recv() {
+                        if let Err(error) = log.write(&app, Decision::Balancing(&record)) {
+                            tracing::warn!(app, %error, "a choice is not kept");
+                        }
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(?directory, %error, "choices are not kept: their log cannot be opened")
+            }
+        }
+        Self(sender)
+    }
+
+    /// Where nothing is chosen.
+    pub(crate) fn nowhere() -> Self {
+        Self(mpsc::channel(1).0)
+    }
+
+    pub(crate) fn keep(&self, app: &str, record: Record) {
+        let _ = self.0.try_send((app.to_owned(), record));
+    }
+}
+
+/// When the next one is due.
+#[derive(Debug, Default)]
+pub(crate) struct Sampling {
+    last: Option<(Instant, Regime)>,
+    /// What the last choice was made by, if that is another kind.
+    is_other: bool,
+}
+
+impl Sampling {
+    /// Whether the next choice is kept.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        let Some((at, _)) = self.last else { return true };
+        now.duration_since(at) >= if self.is_other { EVERY_MIN } else { EVERY }
+    }
+
+    /// It was chosen by this.
+    pub(crate) fn chosen(&mut self, regime: Regime) {
+        self.is_other = self.last.is_some_and(|(_, last)| last != regime);
+    }
+
+    /// And it is kept.
+    pub(crate) fn kept(&mut self, regime: Regime, now: Instant) {
+        (self.last, self.is_other) = (Some((now, regime)), false);
+    }
+}
