@@ -33,7 +33,16 @@ fn of_leave(record: &Record, leave: &Leave, start: StartId) -> Option<Call> {
     match leave.step {
         Step::Draining if is_victim => Some(Call::Drain),
         Step::Returning if is_victim => Some(Call::Abort),
-        _ => None,
+        Step::Draining
+        | Step::Returning
+        | Step::Leaving
+        | Step::Open
+        | Step::Sealing
+        | Step::Switch
+        | Step::Doomed
+        | Step::Retire
+        | Step::Undo
+        | Step::Resizing => None,
     }
 }
 

@@ -64,7 +64,16 @@ fn is_reached(configuration: &Configuration, phase: Phase) -> bool {
             Phase::Idle | Phase::Drain | Phase::Leave | Phase::Retire | Phase::Release => true,
             Phase::Return => is_disturbed(configuration) || faults.cancels > 0,
             Phase::Start => faults.crashes > 0,
-            _ => false,
+            Phase::Offer
+            | Phase::Prepare
+            | Phase::Copy
+            | Phase::Park
+            | Phase::Seal
+            | Phase::Switch
+            | Phase::Doom
+            | Phase::Serve
+            | Phase::Undo
+            | Phase::Resize => false,
         };
     }
     match phase {
@@ -96,7 +105,19 @@ fn is_left(configuration: &Configuration, phase: Phase) -> bool {
             && match phase {
                 Phase::Drain | Phase::Leave => is_disturbed(configuration) || faults.cancels > 0,
                 Phase::Idle | Phase::Return => faults.crashes > 0,
-                _ => false,
+                Phase::Start
+                | Phase::Retire
+                | Phase::Release
+                | Phase::Offer
+                | Phase::Prepare
+                | Phase::Copy
+                | Phase::Park
+                | Phase::Seal
+                | Phase::Switch
+                | Phase::Doom
+                | Phase::Serve
+                | Phase::Undo
+                | Phase::Resize => false,
             };
     }
     reached

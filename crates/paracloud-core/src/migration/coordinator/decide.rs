@@ -47,7 +47,15 @@ impl Coordinator {
                 Step::Draining => self.decide_draining(setting, record),
                 Step::Leaving if self.is_dead(record.owner.start) => Next::Swap(Change::Gone),
                 Step::Leaving => Next::Wait(Phase::Retire),
-                _ => self.start_or(record, self.settle_return(setting, record, leave)),
+                Step::Returning => self.start_or(record, self.settle_return(setting, record, leave)),
+                // Steps of other operations.
+                Step::Open
+                | Step::Sealing
+                | Step::Switch
+                | Step::Doomed
+                | Step::Retire
+                | Step::Undo
+                | Step::Resizing => Next::Wait(Phase::Idle),
             },
             Some(Operation::Resize(_)) => self.decide_resize(record),
         }
