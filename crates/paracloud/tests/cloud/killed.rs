@@ -100,7 +100,7 @@ fn a_source_whose_death_nobody_can_see_does_not_end_the_target_that_has_the_only
     kill(shim, Signal::STOP);
     kill(source, Signal::KILL);
     let blow = Instant::now();
-    let step = || rig.record().map(|record| record["operation"]["step"].clone());
+    let step = || rig.record().map(|record| record["operation"]["move"]["step"].clone());
     // The budget is used up then, and the source was asked about some times more.
     wait_until("the target has had its time", || {
         blow.elapsed() > Duration::from_secs(4) || step().is_none_or(|step| step != "switch")
