@@ -33,7 +33,7 @@ impl Decided {
                 });
             }
             Err(error) => {
-                tracing::warn!(?directory, %error, "choices are not kept: their log cannot be opened")
+                tracing::warn!(?directory, %error, "choices are not kept: their log cannot be opened");
             }
         }
         Self(sender)
