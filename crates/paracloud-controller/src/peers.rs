@@ -27,6 +27,7 @@ pub(crate) enum Peer {
 
 /// What goes out on a link.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every line is of the large kind")]
 pub(crate) enum Out {
     ToAgent(ToAgentLine),
     ToGateway(ToGatewayLine),

@@ -55,6 +55,7 @@ pub struct Known {
 /// Controller → agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly every line is of the large kind")]
 pub enum ToAgentLine {
     /// For the instance's machine.
     Machine {

@@ -150,7 +150,14 @@ fn step_name(operation: &Operation) -> &'static str {
         Operation::Leave(leave) => match leave.step {
             Step::Leaving => "it leaves, and is to be ended",
             Step::Returning => "it was to leave, and is called back",
-            _ => "it is drained to leave",
+            Step::Draining
+            | Step::Open
+            | Step::Sealing
+            | Step::Switch
+            | Step::Doomed
+            | Step::Retire
+            | Step::Undo
+            | Step::Resizing => "it is drained to leave",
         },
         Operation::Resize(_) => "it is to get another size",
     }

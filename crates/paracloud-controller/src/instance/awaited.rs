@@ -59,7 +59,20 @@ fn awaited(record: &Record, phase: Phase) -> Vec<(NodeId, &'static str)> {
             Phase::Start => vec![(owner, "to start the app anew")],
             Phase::Return => vec![(owner, "to tell the owner that it is called back")],
             Phase::Retire => vec![(owner, "to say that the owner's process is dead")],
-            _ => Vec::new(),
+            Phase::Idle
+            | Phase::Offer
+            | Phase::Prepare
+            | Phase::Copy
+            | Phase::Drain
+            | Phase::Park
+            | Phase::Seal
+            | Phase::Switch
+            | Phase::Doom
+            | Phase::Serve
+            | Phase::Undo
+            | Phase::Release
+            | Phase::Leave
+            | Phase::Resize => Vec::new(),
         };
     };
     match phase {
