@@ -54,10 +54,11 @@ impl Decision<'_> {
         self.reasons.count = count;
         let (raw, rule) = self.by_load(count);
         (self.reasons.raw, self.reasons.rule) = (raw, rule);
-        self.counts = match rule {
-            // What was announced and does not come holds nobody once that is known.
-            Rule::Announced => raw.min(staffing::instances(self.view.plain.total_milli(), &self.view.unit)),
-            _ => raw,
+        // What was announced and does not come holds nobody once that is known.
+        self.counts = if rule == Rule::Announced {
+            raw.min(staffing::instances(self.view.plain.total_milli(), &self.view.unit))
+        } else {
+            raw
         };
         let Some(asked) = self.observation.asked.filter(|it| it.is_good() && it.value > raw) else { return };
         if self.view.is_blind || rule == Rule::Fixed {
