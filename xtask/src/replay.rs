@@ -1,8 +1,9 @@
 //! `cargo xtask replay LOG…`: feeds the logged inputs of machines to the core and wants the logged effects, byte for
-//! byte.
+//! byte; logged decisions are made again from what is in their records, and are to come out the same.
 
 use crate::report::Report;
 use anyhow::{Context, Result};
+use paracloud_substrate::decision;
 use paracloud_substrate::trace::{MACHINES, ReplayError, replay};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -38,7 +39,8 @@ pub(crate) fn run(paths: &[PathBuf]) -> Result<Report> {
 /// What came of logs that were fed to the core again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Replayed {
-    /// Inputs that had the logged effects, by the machine that they were put into.
+    /// Inputs that had the logged effects, by the machine that they were put into; decisions that came out the same, by
+    /// their kind.
     pub(crate) inputs: BTreeMap<String, usize>,
     /// Logs that do not replay: the core answers otherwise, or they were given up or cannot be read.
     pub(crate) differ: Vec<String>,
@@ -81,8 +83,17 @@ impl Replayed {
     }
 
     fn add(&mut self, log: &Path) -> Result<(), ReplayError> {
-        match replay(log) {
-            Ok(log) => *self.inputs.entry(log.machine.to_owned()).or_default() += log.inputs,
+        let replayed = if decision::is_log(log) {
+            decision::replay(log)
+        } else {
+            replay(log).map(|log| [(log.machine, log.inputs)].into())
+        };
+        match replayed {
+            Ok(replayed) => {
+                for (of, inputs) in replayed {
+                    *self.inputs.entry(of.to_owned()).or_default() += inputs;
+                }
+            }
             Err(error @ ReplayError::Read { .. }) => return Err(error),
             Err(error) => self.differ.push(error.to_string()),
         }
@@ -151,5 +162,19 @@ mod tests {
         let given_up = Replayed::of_cloud(folder.path()).unwrap().differ;
         assert!(given_up.len() == 1 && given_up[0].contains("was given up"), "{given_up:?}");
         assert!(!Replayed { differ: given_up, ..all }.is_proof());
+    }
+
+    #[test]
+    fn logged_decisions_are_made_again_and_one_that_was_changed_differs() {
+        use paracloud_core::scaling::{Memory, Observation, Policy, plan};
+        let folder = tempfile::tempdir().unwrap();
+        let (_, _, mut record) = plan(&Policy::between(2, 8), &Observation::default(), &Memory::default());
+        let mut log = decision::Log::open(folder.path()).unwrap();
+        log.write("worker", decision::Decision::Scaling(&record)).unwrap();
+        let replayed = Replayed::of_cloud(folder.path()).unwrap();
+        assert_eq!((replayed.total(), replayed.differ.len()), (1, 0));
+        record.reasons.raw += 1;
+        log.write("worker", decision::Decision::Scaling(&record)).unwrap();
+        assert_eq!(Replayed::of_cloud(folder.path()).unwrap().differ.len(), 1);
     }
 }
