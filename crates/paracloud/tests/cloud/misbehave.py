@@ -137,6 +137,7 @@ if "zombie" in SINS and os.fork() == 0:
 if "dials" in SINS:
     PATH = os.environ["DIALS"]
     with open(os.path.join(os.environ["RIG"], f"zombie-{os.environ['PORT']}"), "w") as log:
+        print(os.getpid(), file=log, flush=True)
         while True:
             try:
                 status = asyncio.run(call("GET", "/v1/instance"))
