@@ -2,7 +2,7 @@
 //!
 //! One line of JSON each: what kind of decision, of which app, when, and the record that the core made. The log is bounded:
 //! a full file is kept beside the one that is written, a few of them, and the oldest goes. It is for people and for
-//! [`replay`]; nothing that is promised to anybody hangs on it, so a line that cannot be written is reported to who wrote it,
+//! [`replay()`]; nothing that is promised to anybody hangs on it, so a line that cannot be written is reported to who wrote it,
 //! and the decision stands.
 
 mod replay;
