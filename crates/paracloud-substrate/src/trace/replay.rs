@@ -82,7 +82,8 @@ pub enum ReplayError {
     },
 }
 
-/// Replays a log and says what was in it. A torn last line is passed over.
+/// Replays a log and says what was in it. A torn last line is passed over, also where it is the first one: whoever wrote it
+/// was killed as it began.
 ///
 /// # Errors
 /// It cannot be read, was given up, or the core answers otherwise.
@@ -95,6 +96,11 @@ pub fn replay(path: &Path) -> Result<Replayed, ReplayError> {
     let mut line = String::new();
     reader.read_line(&mut line).map_err(read)?;
     let form = |line, source| ReplayError::Form { path: path.into(), line, source };
+    if !line.ends_with('\n')
+        && let Some(machine) = of_name(path)
+    {
+        return Ok(Replayed { machine, inputs: 0 });
+    }
     let head: Head<'_> = serde_json::from_str(&line).map_err(|error| form(1, error))?;
     match head.machine {
         Coordinator::NAME => replay_as::<Coordinator>(path, head.setting, reader),
@@ -103,6 +109,13 @@ pub fn replay(path: &Path) -> Result<Replayed, ReplayError> {
         Shim::NAME => replay_as::<Shim>(path, head.setting, reader),
         name => Err(ReplayError::Unknown { path: path.into(), name: name.to_owned() }),
     }
+}
+
+/// The machine that a log is called after.
+fn of_name(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_str()?;
+    let (machine, _) = name.split_once('-')?;
+    MACHINES.into_iter().find(|known| *known == machine)
 }
 
 fn replay_as<M: Machine>(
@@ -180,6 +193,20 @@ mod tests {
         let torn_inside = text.replacen("\"fresh\"", "\"fre", 1);
         let (_directory, path) = log(&torn_inside);
         assert!(matches!(replay(&path), Err(ReplayError::Form { line: 2, .. })));
+    }
+
+    #[test]
+    fn a_log_whose_writer_was_killed_as_it_began_has_no_input() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("shim-n1-0000000000000001-7.jsonl");
+        for text in ["", "{\"machine\":\"sh"] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(replay(&path).unwrap(), Replayed { machine: "shim", inputs: 0 }, "{text:?}");
+        }
+        std::fs::write(&path, "{\"machine\":\"sh\n").unwrap();
+        assert!(matches!(replay(&path), Err(ReplayError::Form { line: 1, .. })));
+        let (_directory, path) = log("");
+        assert!(replay(&path).is_err(), "nobody knows whose log that is");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What one coordinator does with what it hears.
 
 use super::*;
+use crate::ids::OperationNumber;
 use crate::migration::cause::Cause;
 use crate::migration::convergence;
 use std::vec;
@@ -185,6 +186,25 @@ fn while_a_move_is_undone_that_never_sealed_gateways_that_ask_are_told_the_route
     let off = Change::RollBack(Cause::Cancelled);
     assert_eq!(parks(std::slice::from_ref(&off)), Some(false));
     assert_eq!(parks(&[Change::Seal, off]), Some(true), "its gate may be closed until it answers");
+}
+
+#[test]
+fn nobody_is_told_of_an_abort_before_it_is_on_disk() {
+    let mut coordinator = Coordinator::default();
+    let recovered = Input::Recovered(moving(&[Change::Seal]));
+    coordinator.step(&setting(), recovered, StartId(3), &mut Vec::new());
+    let blocked = FromAgent::Blocked { operation: OperationNumber(1) };
+    let mut effects = Vec::new();
+    coordinator.step(&setting(), Input::Agent(NodeId(1), blocked), StartId(3), &mut effects);
+    let tells = |effect: &Effect| matches!(effect, Effect::Agent(..) | Effect::Gateway(..));
+    assert!(!effects.iter().any(tells), "{effects:?}");
+    let undone = moving(&[Change::Seal, Change::RollBack(Cause::SealBlocked)]);
+    let swaps = effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Swap { change: Change::RollBack(Cause::SealBlocked), .. }));
+    assert!(swaps, "{effects:?}");
+    coordinator.step(&setting(), Input::Swapped { record: undone, applied: true }, StartId(3), &mut effects);
+    assert!(effects.iter().any(tells), "{effects:?}");
 }
 
 #[test]
