@@ -5,8 +5,12 @@
 //! [`replay()`]; nothing that is promised to anybody hangs on it, so a line that cannot be written is reported to who wrote it,
 //! and the decision stands.
 
+mod done;
+mod read;
 mod replay;
 
+pub use done::Done;
+pub use read::{Look, newest_first};
 pub use replay::{Replayed, replay};
 
 use paracloud_core::{balancing, scaling};
@@ -34,6 +38,8 @@ pub enum Decision<'a> {
     Scaling(&'a scaling::Record),
     /// Which instance a request goes to.
     Balancing(&'a balancing::Record),
+    /// What became of what was decided before.
+    Done(&'a Done),
 }
 
 #[derive(Serialize)]

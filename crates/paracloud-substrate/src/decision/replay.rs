@@ -1,6 +1,6 @@
 //! A log of decisions, made again.
 
-use super::Line;
+use super::{Done, Line};
 use crate::trace::ReplayError;
 use paracloud_core::{balancing, scaling};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// Decisions that were made again and came out the same, by their kind.
 pub type Replayed = BTreeMap<&'static str, usize>;
 
-/// Makes every decision of a file again. A torn last line is passed over.
+/// Makes every decision of a file again; what became of them is only read. A torn last line is passed over.
 ///
 /// # Errors
 /// It cannot be read, a line is none of such a log, or the core decides otherwise.
@@ -37,6 +37,11 @@ pub fn replay(path: &Path) -> Result<Replayed, ReplayError> {
             "balancing" => {
                 let record: balancing::Record = serde_json::from_str(logged).map_err(form)?;
                 ("balancing", serde_json::to_string(&record.replay()).map_err(form)?)
+            }
+            // Nothing is decided by it: it is as it was written, or it is not.
+            "done" => {
+                let done: Done = serde_json::from_str(logged).map_err(form)?;
+                ("done", serde_json::to_string(&done).map_err(form)?)
             }
             name => return Err(ReplayError::Unknown { path: path.into(), name: name.to_owned() }),
         };
