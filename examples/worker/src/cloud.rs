@@ -45,14 +45,20 @@ pub(crate) fn on_calls(paci: &Paci, slots: &Arc<Slots>, settings: &Settings, sto
     paci.on_stop(move |stopping| {
         let (slots, stop) = (Arc::clone(&stopped), Arc::clone(&stop));
         async move {
-            // What was taken is done, as far as there is time for it.
-            if timeout(stopping.grace / 2, slots.idle()).await.is_err() {
-                let ids = slots.ledger().open_ids;
-                tracing::error!(undone = ids.len(), ?ids, "stopped before all was done");
-            }
+            end(&slots, stopping.grace / 2).await;
             stop.send_replace(true);
         }
     });
+}
+
+/// It is told to stop: what was taken is done, as far as there is time for it.
+pub(crate) async fn end(slots: &Slots, wait: Duration) {
+    let load = slots.load();
+    tracing::info!(running = load.running, queued = load.queued, "told to stop");
+    if timeout(wait, slots.idle()).await.is_err() {
+        let ids = slots.ledger().open_ids;
+        tracing::error!(undone = ids.len(), ?ids, "stopped before all was done");
+    }
 }
 
 /// A slot is so much memory and so much of a processor. What is begun is not broken off.

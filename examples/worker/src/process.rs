@@ -4,8 +4,9 @@ use crate::{App, Settings};
 use paracloud_sdk::Paci;
 use std::error::Error;
 use std::io::IsTerminal;
+use tokio::time::sleep;
 
-/// Reads the environment, listens, and serves until the cloud says that the process is to exit.
+/// Reads the environment, listens, and serves until the process is to exit: the cloud says so, or SIGTERM.
 ///
 /// # Errors
 /// A variable cannot be understood, or the address cannot be listened on.
@@ -19,6 +20,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     // It waits and counts: one thread does.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        sleep(settings.boot).await;
         let app = App::start(&paci, &settings).await?;
         tracing::info!(name = settings.name, address = %app.address()?, slots = settings.slots, "listening");
         app.serve().await;

@@ -12,6 +12,7 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
 use paracloud_sdk::http::{Guarded, GuardedBody};
 use paracloud_sdk::{Paci, StartError};
 use std::convert::Infallible;
@@ -20,19 +21,27 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tower::{Layer, Service};
 
 /// Connections at a time. One more waits to be accepted.
 const CONNECTIONS_MAX: usize = 16_384;
 /// Pause after a connection could not be accepted, as when there are no file descriptors.
 const ACCEPT_RETRY_MS: u64 = 50;
+/// How long answers may take to be written, in milliseconds, when it ends.
+const WRITTEN_MS_MAX: u64 = 1_000;
+/// The longest that it waits for its jobs after SIGTERM, in milliseconds. Whoever sent it kills it before.
+const TERM_MS_MAX: u64 = 3_600_000;
 
 /// The program, listening.
 #[derive(Debug)]
 pub struct App {
     listener: TcpListener,
     front: Front,
+    slots: Arc<Slots>,
+    asked_to_end: Signal,
     stopping: watch::Receiver<bool>,
     /// Whoever has the other end of `stopping`.
     _paci: Paci,
@@ -41,6 +50,9 @@ pub struct App {
 /// Why the program does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// SIGTERM cannot be waited for.
+    #[error("SIGTERM cannot be waited for")]
+    Signal(#[source] std::io::Error),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: is another program there?")]
     Listen {
@@ -64,6 +76,7 @@ impl App {
         let address = settings.address;
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|cause| RunError::Listen { address, cause })?;
+        let asked_to_end = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
         let pace = Arc::new(Pace::new(settings.speed_permille));
         let slots = Slots::new(Arc::clone(&pace), settings.slots, settings.queue_max);
         let (stop, stopping) = watch::channel(false);
@@ -72,9 +85,9 @@ impl App {
         let rhythm = Rhythm::new(settings);
         rhythm.keep(paci, &pace);
         tokio::spawn(cloud::report(paci.clone(), Arc::clone(&slots), settings.clone()));
-        let routes = Routes { settings: settings.clone().into(), slots, rhythm };
+        let routes = Routes { settings: settings.clone().into(), slots: Arc::clone(&slots), rhythm };
         let front = Front { guarded: paci.layer().layer(routes), pace };
-        Ok(Self { listener, front, stopping, _paci: paci.clone() })
+        Ok(Self { listener, front, slots, asked_to_end, stopping, _paci: paci.clone() })
     }
 
     /// Where it listens.
@@ -85,44 +98,66 @@ impl App {
         self.listener.local_addr()
     }
 
-    /// Serves until the cloud says that the process is to exit.
-    pub async fn serve(self) {
+    /// Serves until the process is to exit: the cloud says so, or SIGTERM.
+    pub async fn serve(mut self) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut stopping = self.stopping.clone();
-        let serving = async {
-            loop {
-                self.accept(&room).await;
+        let connections = GracefulShutdown::new();
+        let ended = async {
+            tokio::select! {
+                () = told(&mut self.stopping) => {}
+                _ = self.asked_to_end.recv() => {
+                    cloud::end(&self.slots, Duration::from_millis(TERM_MS_MAX)).await;
+                }
             }
         };
-        tokio::select! {
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-            () = serving => {}
+        tokio::pin!(ended);
+        loop {
+            tokio::select! {
+                () = &mut ended => break,
+                () = accept(&self.listener, &self.front, &room, &connections) => {}
+            }
+        }
+        // Whoever still dials finds nobody, and who was answered has the answer.
+        drop(self.listener);
+        if timeout(Duration::from_millis(WRITTEN_MS_MAX), connections.shutdown()).await.is_err() {
+            tracing::warn!("ended before all answers were written");
         }
     }
+}
 
-    async fn accept(&self, room: &Arc<Semaphore>) {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
-        let stream = match self.listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
-                return;
-            }
-        };
-        // Answers are written whole; waiting for more would only delay them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "the connection is gone");
+/// Returns once the cloud says that it is to exit.
+async fn told(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    front: &Front,
+    room: &Arc<Semaphore>,
+    connections: &GracefulShutdown,
+) {
+    let Ok(permit) = room.clone().acquire_owned().await else { return };
+    let stream = match listener.accept().await {
+        Ok((stream, _)) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
             return;
         }
-        let front = self.front.clone();
-        tokio::spawn(async move {
-            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), front).await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            drop(permit);
-        });
+    };
+    // Answers are written whole; waiting for more would only delay them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "the connection is gone");
+        return;
     }
+    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), front.clone());
+    let served = connections.watch(served);
+    tokio::spawn(async move {
+        if let Err(error) = served.await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+        drop(permit);
+    });
 }
 
 /// What needs no guard, and the guard before the rest. While the process pauses nothing is answered.

@@ -28,6 +28,8 @@ pub struct Settings {
     pub queue_max: usize,
     /// Thousandths of full speed.
     pub speed_permille: u32,
+    /// How long it takes until it listens.
+    pub boot: Duration,
     /// How long it takes to get warm.
     pub warmup: Duration,
     /// What of its speed it has until then, in thousandths.
@@ -110,6 +112,7 @@ impl Settings {
             slots: number("SLOTS", 4, 1, SLOTS_MAX)?,
             queue_max: number("QUEUE_MAX", 1_000, 0, QUEUE_MAX)? as usize,
             speed_permille: number("SPEED_PERMILLE", FULL_PERMILLE, 1, FULL_PERMILLE)?,
+            boot: millis(number("BOOT_MS", 0, 0, MS_MAX)?),
             warmup: millis(number("WARMUP_MS", 0, 0, MS_MAX)?),
             cold_permille: number("COLD_PERMILLE", 500, 1, FULL_PERMILLE)?,
             slot_kib: number("SLOT_KIB", 8 * 1024, 1, u32::MAX)?,
@@ -132,7 +135,7 @@ mod tests {
         let settings = read(&[("SLOTS", "")]).unwrap();
         assert_eq!(settings.address, "127.0.0.1:8080".parse().unwrap());
         assert_eq!((settings.slots, settings.speed_permille), (4, FULL_PERMILLE));
-        assert_eq!((settings.warmup, settings.pauses), (Duration::ZERO, None));
+        assert_eq!((settings.boot, settings.warmup, settings.pauses), (Duration::ZERO, Duration::ZERO, None));
     }
 
     #[test]

@@ -10,8 +10,11 @@ use hyper_util::rt::TokioIo;
 use paracloud_sdk::Paci;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::time::timeout;
 use worker::{App, Settings};
 
@@ -26,7 +29,12 @@ async fn served(variables: &[(&str, &str)]) -> SocketAddr {
     address
 }
 
-async fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (StatusCode, Response<Incoming>) {
+async fn ask(
+    address: SocketAddr,
+    method: &'static str,
+    path: &'static str,
+    body: &str,
+) -> (StatusCode, Response<Incoming>) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -106,4 +114,38 @@ async fn what_it_tells_its_cloud_can_be_read() {
     let said: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &said["report"]["concurrency"]), (StatusCode::OK, &json!(2)));
     assert_eq!((&said["cold"]["capacity_permille"], &said["pause"]), (&json!(300), &json!(null)));
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_process_once_its_jobs_are_done_and_answered() {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_worker"))
+        .env_clear()
+        .env("PORT", "0")
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+    let mut line = async |wanted: &str| {
+        timeout(LONG, async {
+            while let Some(line) = log.next_line().await.unwrap() {
+                if line.contains(wanted) {
+                    return line;
+                }
+            }
+            panic!("it ended without {wanted:?}");
+        })
+        .await
+        .unwrap()
+    };
+    let listening = line("listening").await;
+    let address = listening.split("address=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let job = tokio::spawn(ask(address, "POST", "/work", r#"{"ms":500}"#));
+    while ledger(address).await["running"] != 1 {}
+    let kill = Command::new("kill").arg(process.id().unwrap().to_string()).status().await.unwrap();
+    assert!(kill.success());
+    assert!(line("told to stop").await.contains("running=1"));
+    let (status, done) = text(timeout(LONG, job).await.unwrap().unwrap()).await;
+    assert!(status == StatusCode::OK && done.contains(r#""done":true"#), "{done}");
+    assert!(timeout(LONG, process.wait()).await.unwrap().unwrap().success());
 }
