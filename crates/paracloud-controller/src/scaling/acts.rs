@@ -1,0 +1,142 @@
+//! What was decided is done. Each action is one word to an instance, and its answer is what became of it: whatever takes
+//! longer is an operation with events of its own.
+
+use super::quotes::Quotes;
+use crate::control::Control;
+use crate::instance::Rejected;
+use crate::orders::{By, Terms};
+use crate::person::rejection;
+use paci::upcall::Reason;
+use paracloud_core::ids::{InstanceNumber, OperationNumber};
+use paracloud_core::register::Size;
+use paracloud_core::scaling::record::{Action, Record, Rule};
+use paracloud_substrate::config::App;
+use paracloud_substrate::decision::Done;
+use paracloud_substrate::names::InstanceName;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// How long one action may take until it is begun or refused, in milliseconds.
+const ACT_MS_MAX: u64 = 10_000;
+/// Kibibytes have so many bytes.
+const KIB: u64 = 1_024;
+
+/// Carries a plan out, and says what became of each of its actions. Questions are asked meanwhile and later.
+pub(super) async fn carry_out(
+    control: &Arc<Control>,
+    app: &App,
+    record: &Record,
+    (quotes, asking): (&Arc<Quotes>, &mut JoinSet<()>),
+) -> Vec<Done> {
+    let decided_ms = record.observation.now_ms;
+    let mut all = Vec::new();
+    for action in &record.plan.actions {
+        let name = |number: InstanceNumber| {
+            InstanceName::numbered(&app.name, number.0).map(|name| name.to_string()).unwrap_or_default()
+        };
+        let why = |what: &str| format!("scaling: {what}: {}", because(record));
+        let (instance, did) = match action {
+            Action::AskQuotes(of) => {
+                for number in of {
+                    let budget_ms = record.policy.quotes.wait_ms;
+                    let asked =
+                        Arc::clone(quotes).ask(Arc::clone(control), *number, name(*number), budget_ms);
+                    asking.spawn(asked);
+                }
+                continue;
+            }
+            Action::Start(count) => {
+                let of = (record.reasons.count, record.reasons.planned);
+                let by = By {
+                    reason: Reason::ScaleOut,
+                    why: why(&format!("{} {} instances, not {}", app.name, of.1, of.0)),
+                };
+                for _ in 0..*count {
+                    let (instance, did) = match within(control.start_instance(app, &by)).await {
+                        Ok((instance, _)) => (instance, Ok(None)),
+                        Err(rejected) => (app.name.clone(), Err(rejected)),
+                    };
+                    all.push(done(control, decided_ms, &Action::Start(1), instance, did));
+                }
+                continue;
+            }
+            Action::Leave(number) => {
+                let by = By { reason: Reason::ScaleIn, why: why("one fewer") };
+                let instance = name(*number);
+                let did = within(control.retire(&instance, Terms::default(), &by)).await.map(Some);
+                (instance, did)
+            }
+            Action::Revoke(number) => {
+                let by = By { reason: Reason::ScaleOut, why: why("called back") };
+                let instance = name(*number);
+                let did = match control.leaving(&instance) {
+                    Some((operation, _)) => within(control.revoke(&instance, operation, &by)).await.map(Some),
+                    None => Err(Rejected::Over),
+                };
+                (instance, did)
+            }
+            Action::Resize { instance: number, cpu_m } => {
+                let instance = name(*number);
+                let grows = record.observation.instances.get(number).and_then(|it| it.cpu_m) < Some(*cpu_m);
+                let reason = if grows { Reason::ScaleOut } else { Reason::ScaleIn };
+                let by = By { reason, why: why("another size") };
+                let to = Size { cpu_milli: Some(*cpu_m), ..size(control, app, &instance) };
+                let did = within(control.resize(&instance, to, &by)).await.map(Some);
+                (instance, did)
+            }
+        };
+        all.push(done(control, decided_ms, action, instance, did));
+    }
+    all
+}
+
+async fn within<T>(acts: impl Future<Output = Result<T, Rejected>>) -> Result<T, Rejected> {
+    let bound = Duration::from_millis(ACT_MS_MAX);
+    tokio::time::timeout(bound, Box::pin(acts)).await.unwrap_or_else(|_| {
+        let why = "it did not take the command in time: it may still be carried out";
+        Err(Rejected::Undecided(why.to_owned()))
+    })
+}
+
+fn done(
+    control: &Control,
+    decided_ms: u64,
+    action: &Action,
+    instance: String,
+    did: Result<Option<OperationNumber>, Rejected>,
+) -> Done {
+    let action = action.clone();
+    match did {
+        Ok(operation) => Done { decided_ms, action, instance: Some(instance), operation, refused: None },
+        Err(rejected) => {
+            let why = rejection(control, &instance, rejected).message;
+            tracing::warn!(instance, why, ?action, "what was decided is not done");
+            Done { decided_ms, action, instance: None, operation: None, refused: Some(why) }
+        }
+    }
+}
+
+/// The size that an instance has.
+fn size(control: &Control, app: &App, instance: &str) -> Size {
+    let record = control.views.of(instance).and_then(|view| view.record);
+    record.and_then(|record| record.size).unwrap_or_else(|| {
+        let start = app.resources.start;
+        let kib = |bytes: u64| u32::try_from(bytes / KIB).unwrap_or(u32::MAX);
+        Size { memory_kib: start.memory_bytes.map(kib), cpu_milli: start.cpu_milli }
+    })
+}
+
+/// Why it was decided, in a few words.
+fn because(record: &Record) -> &'static str {
+    match record.reasons.rule {
+        Rule::Manual => "a person set the number",
+        Rule::Load => "enough for the requests that come",
+        Rule::Queue => "enough to work off what waits",
+        Rule::Waiting => "requests wait, and nobody knows yet what an instance can do",
+        Rule::Announced => "enough for what is announced, as far as it is believed",
+        Rule::Asked => "the app asked for more",
+        Rule::Fixed => "the size follows the load",
+        Rule::Unusable | Rule::Blind | Rule::Unknown | Rule::Unsaturated => "within its bounds",
+    }
+}

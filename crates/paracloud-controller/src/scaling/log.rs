@@ -1,0 +1,195 @@
+//! Decisions are kept with their reasons: each that does something or is made for another reason than the one before, and one
+//! now and then. They are written by a thread of their own; what was decided stands whether it could be written or not.
+
+use paracloud_core::scaling::Record;
+use paracloud_core::scaling::record::{Cut, Rule};
+use paracloud_substrate::decision::{Decision, Done, Log};
+use std::mem::{Discriminant, discriminant};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// However little happens, one is kept so often.
+const EVERY: Duration = Duration::from_secs(10);
+/// Entries that wait to be written; what finds no room is not kept.
+const QUEUE_MAX: usize = 256;
+/// How long a decision waits until it is written, before it is carried out.
+const WRITE_MS_MAX: u64 = 1_000;
+
+/// What is kept.
+#[derive(Debug)]
+enum Entry {
+    Decision(Box<Record>),
+    Done(Done),
+    /// The log was put aside.
+    BeginAnew,
+}
+
+#[derive(Debug)]
+struct Written {
+    app: String,
+    entry: Entry,
+    written: Option<oneshot::Sender<()>>,
+}
+
+/// Where they go.
+#[derive(Debug, Clone)]
+pub(super) struct Keeper(mpsc::Sender<Written>);
+
+impl Keeper {
+    /// Writes to the log of this directory.
+    pub(super) fn new(directory: &Path) -> Self {
+        let (sender, mut entries) = mpsc::channel::<Written>(QUEUE_MAX);
+        let mut writer = Writer { directory: directory.into(), log: None, fails: false };
+        std::thread::spawn(move || {
+            while let Some(Written { app, entry, written }) = entries.blocking_recv() {
+                writer.write(&app, &entry);
+                // Who waits for it goes on also where it could not be written.
+                drop(written);
+            }
+        });
+        Self(sender)
+    }
+
+    /// Keeps a decision. Returns once it is written, or cannot be, or takes too long.
+    pub(super) async fn decided(&self, app: &str, record: &Record) {
+        let (sender, written) = oneshot::channel();
+        let entry = Entry::Decision(Box::new(record.clone()));
+        if self.keep(app, entry, Some(sender)) {
+            let _ = tokio::time::timeout(Duration::from_millis(WRITE_MS_MAX), written).await;
+        }
+    }
+
+    /// Keeps what became of one.
+    pub(super) fn done(&self, app: &str, done: Done) {
+        self.keep(app, Entry::Done(done), None);
+    }
+
+    /// The log was put aside: another one is begun.
+    pub(super) fn begin_anew(&self) {
+        self.keep("", Entry::BeginAnew, None);
+    }
+
+    fn keep(&self, app: &str, entry: Entry, written: Option<oneshot::Sender<()>>) -> bool {
+        self.0.try_send(Written { app: app.to_owned(), entry, written }).is_ok()
+    }
+}
+
+#[derive(Debug)]
+struct Writer {
+    directory: PathBuf,
+    log: Option<Log>,
+    /// It was said that it fails.
+    fails: bool,
+}
+
+impl Writer {
+    fn write(&mut self, app: &str, entry: &Entry) {
+        let decision = match entry {
+            Entry::Decision(record) => Decision::Scaling(record),
+            Entry::Done(done) => Decision::Done(done),
+            Entry::BeginAnew => {
+                self.log = None;
+                return;
+            }
+        };
+        let written = self.open().and_then(|log| log.write(app, decision));
+        match written {
+            Ok(()) => {
+                if std::mem::take(&mut self.fails) {
+                    tracing::info!("decisions are kept again");
+                }
+            }
+            Err(error) => {
+                // Whatever is in its way may be gone the next time; what is half written is ended then.
+                self.log = None;
+                if !std::mem::replace(&mut self.fails, true) {
+                    let directory = self.directory.display();
+                    tracing::warn!(app, %error, %directory, "decisions are not kept; scaling goes on");
+                }
+            }
+        }
+    }
+
+    fn open(&mut self) -> std::io::Result<&mut Log> {
+        let log = match self.log.take() {
+            Some(log) => log,
+            None => Log::open(&self.directory)?,
+        };
+        Ok(self.log.insert(log))
+    }
+}
+
+/// When a decision is kept.
+#[derive(Debug, Default)]
+pub(super) struct Sampling(Option<(Instant, Rule, Vec<Discriminant<Cut>>)>);
+
+impl Sampling {
+    /// Whether this one is kept. It counts as kept then.
+    pub(super) fn takes(&mut self, record: &Record, now: Instant) -> bool {
+        let cuts: Vec<_> = record.reasons.cuts.iter().map(discriminant).collect();
+        let is_same = self.0.as_ref().is_some_and(|(at, rule, known)| {
+            now.saturating_duration_since(*at) < EVERY && (*rule, known) == (record.reasons.rule, &cuts)
+        });
+        let takes = !is_same || !record.plan.actions.is_empty();
+        if takes {
+            self.0 = Some((now, record.reasons.rule, cuts));
+        }
+        takes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::scaling::{Action, Memory, Observation, Policy, plan};
+    use paracloud_substrate::decision::replay;
+
+    fn record() -> Record {
+        plan(&Policy::between(1, 4), &Observation::default(), &Memory::default()).2
+    }
+
+    #[test]
+    fn what_does_something_or_has_another_reason_is_kept_and_one_now_and_then() {
+        let (mut sampling, now, record) = (Sampling::default(), Instant::now(), record());
+        let mut takes = |record: &Record, after: Duration| sampling.takes(record, now + after);
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            [0, 1, 9, 10, 11].map(|at| takes(&record, at * second)),
+            [true, false, false, true, false]
+        );
+        let mut acts = record.clone();
+        acts.plan.actions.push(Action::Start(1));
+        assert!(takes(&acts, 12 * second) && takes(&acts, 12 * second));
+        let mut other = record.clone();
+        other.reasons.rule = Rule::Manual;
+        assert!(takes(&other, 13 * second) && !takes(&other, 14 * second));
+        other.reasons.cuts.push(Cut::Min(1));
+        assert!(takes(&other, 15 * second));
+        other.reasons.cuts = vec![Cut::Min(2)];
+        assert!(!takes(&other, 16 * second), "by how much a limit cuts is no other reason");
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_made_again_and_a_log_that_cannot_be_written_keeps_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("decisions");
+        // A file is in the way.
+        std::fs::write(&path, "").unwrap();
+        let keeper = Keeper::new(&path);
+        keeper.decided("worker", &record()).await;
+        std::fs::remove_file(&path).unwrap();
+        keeper.decided("worker", &record()).await;
+        let done = Done {
+            decided_ms: 0,
+            action: Action::Start(1),
+            instance: Some("worker.2".to_owned()),
+            operation: None,
+            refused: None,
+        };
+        keeper.done("worker", done);
+        keeper.decided("worker", &record()).await;
+        let replayed = replay(&path.join("decisions.jsonl")).unwrap();
+        assert_eq!(replayed, [("done", 1), ("scaling", 2)].into(), "the first could not be written");
+    }
+}

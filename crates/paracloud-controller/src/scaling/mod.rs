@@ -1,0 +1,204 @@
+//! How many instances an app with `scale` has, and how large they are: decided again and again by the core's
+//! [`plan`](paracloud_core::scaling::plan), from what is known here, and carried out.
+//!
+//! ```text
+//!   gateways ──measured──┐
+//!   agents ───usage──────┤                        ┌─▶ start, retire, revoke, resize (orders)
+//!   applications ─advice─┼─▶ observe ─▶ plan ─┬───┴─▶ questions: what would losing you cost?
+//!   register ──views─────┤                    └─────▶ the log of decisions, before anything is done
+//!   people ───scales─────┘                              │ memory, when the controller is started again
+//!                                  plan ◀───────────────┘
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | `policy` | what the manifest allows |
+//! | `measured`, `usage` | what gateways and agents measured last |
+//! | `phases`, `observe` | how far instances are; all that is known, with ages |
+//! | `quotes` | what instances answered to what losing them costs |
+//! | `acts` | what was decided is done |
+//! | `log`, `recall` | decisions with their reasons, and what the last one left |
+
+mod acts;
+mod log;
+mod measured;
+mod observe;
+mod phases;
+mod policy;
+mod quotes;
+mod recall;
+mod usage;
+
+pub(crate) use measured::{Line, Measurements};
+pub(crate) use usage::Usages;
+
+use crate::control::{Control, locked};
+use crate::journal::now_unix_ms;
+use log::{Keeper, Sampling};
+use observe::Sources;
+use paracloud_core::scaling::{Record, plan};
+use paracloud_substrate::layout::Layout;
+use phases::Phases;
+use quotes::Quotes;
+use recall::{Lost, Recalled};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::JoinSet;
+
+/// How often it is looked for apps that are new or are scaled no longer.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What there is of scaling for the other parts of the controller.
+#[derive(Debug)]
+pub(crate) struct Scaling {
+    pub(crate) measurements: Measurements,
+    pub(crate) usages: Usages,
+    keeper: Keeper,
+    /// The last decision of each app, and when it was made, in milliseconds since 1970.
+    present: Mutex<BTreeMap<String, (u64, Arc<Record>)>>,
+    /// One after the other changes the number of instances of an app. There are as many as apps were ever configured.
+    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Scaling {
+    /// Of the cloud in this directory.
+    pub(crate) fn new(layout: &Layout) -> Self {
+        Self {
+            measurements: Measurements::default(),
+            usages: Usages::default(),
+            keeper: Keeper::new(&layout.decisions()),
+            present: Mutex::default(),
+            turns: Mutex::default(),
+        }
+    }
+
+    /// Whoever changes the number of instances of an app holds it from looking at them until it is done.
+    pub(crate) async fn turn(&self, app: &str) -> OwnedMutexGuard<()> {
+        let turn = Arc::clone(locked(&self.turns).entry(app.to_owned()).or_default());
+        turn.lock_owned().await
+    }
+
+    /// The last decision of an app, and when it was made, in milliseconds since 1970.
+    pub(crate) fn present(&self, app: &str) -> Option<(u64, Arc<Record>)> {
+        locked(&self.present).get(app).cloned()
+    }
+}
+
+/// Scales every app that has `scale`, for ever.
+pub(crate) async fn run(control: Arc<Control>) {
+    let mut scalers = JoinSet::new();
+    let mut scaled = BTreeSet::new();
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            _ = look.tick() => {
+                let cloud = control.cloud();
+                for app in cloud.apps.iter().filter(|app| app.scale.is_some()) {
+                    if scaled.insert(app.name.clone()) {
+                        scalers.spawn(Box::pin(scale(Arc::clone(&control), app.name.clone())));
+                    }
+                }
+            }
+            Some(ended) = scalers.join_next() => match ended {
+                Ok(app) => drop(scaled.remove(&app)),
+                // Nobody knows which it was: they all begin again, with what their last records left.
+                Err(error) => {
+                    tracing::error!(%error, "a part that scales an app broke off: all begin again");
+                    scalers.shutdown().await;
+                    scaled.clear();
+                }
+            },
+        }
+    }
+}
+
+/// Scales one app, until it is configured with `scale` no longer. Says its name.
+async fn scale(control: Arc<Control>, app: String) -> String {
+    let Recalled { mut memory, left_ms } = recalled(&control, &app).await;
+    let clock = Clock::new(left_ms);
+    let (mut phases, quotes, mut sampling) =
+        (Phases::default(), Arc::new(Quotes::default()), Sampling::default());
+    let mut asking = JoinSet::new();
+    let mut next = Instant::now();
+    loop {
+        let cloud = control.cloud();
+        let Some((configured, policy)) = cloud.app(&app).and_then(|app| Some((app, policy::of(app)?))) else {
+            return app;
+        };
+        let period = Duration::from_millis(policy.period_ms.into());
+        next = (next + period).max(Instant::now());
+        tokio::time::sleep_until(next.into()).await;
+        // Gateways count as long as this, and end a little later or earlier.
+        control.scaling.measurements.wait(&app, period, next + period / 2).await;
+        while asking.try_join_next().is_some() {}
+        let turn = control.scaling.turn(&app).await;
+        let names: Vec<_> = control.fleet.there();
+        control.shown(names.iter().map(String::as_str)).await;
+        let together = control.scaling.measurements.take(&app, period, Instant::now());
+        let mut sources = Sources {
+            control: &control,
+            app: configured,
+            policy: &policy,
+            quotes: &quotes,
+            phases: &mut phases,
+        };
+        let observation = observe::observe(&mut sources, together, clock.now_ms());
+        let (_, left, record) = plan(&policy, &observation, &memory);
+        memory = left;
+        let record = Arc::new(record);
+        locked(&control.scaling.present).insert(app.clone(), (now_unix_ms(), Arc::clone(&record)));
+        if sampling.takes(&record, Instant::now()) {
+            control.scaling.keeper.decided(&app, &record).await;
+        }
+        for done in acts::carry_out(&control, configured, &record, (&quotes, &mut asking)).await {
+            control.scaling.keeper.done(&app, done);
+        }
+        drop(turn);
+    }
+}
+
+/// What the last decision of an app left, by whichever controller. A log that is damaged is said and put aside.
+async fn recalled(control: &Control, app: &str) -> Recalled {
+    let directory = control.layout.decisions();
+    let of = app.to_owned();
+    let looked = {
+        let directory = directory.clone();
+        tokio::task::spawn_blocking(move || recall::recall(&directory, &of, now_unix_ms())).await
+    };
+    let why = match looked {
+        Ok(Ok(recalled)) => return recalled,
+        Ok(Err(Lost::Damaged(why))) => match recall::put_aside(&directory) {
+            Ok(aside) => {
+                control.scaling.keeper.begin_anew();
+                format!("{why}: it lies in {} now, and another one is begun", aside.display())
+            }
+            Err(error) => format!("{why}, and it cannot be put aside: {error}"),
+        },
+        Ok(Err(Lost::Unread(why))) => why,
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(app, why, "what earlier decisions left is forgotten");
+    let what = format!("the log of decisions ({}): {why}; scaling of {app} begins anew", directory.display());
+    control.keep_remark(app, None, what).await;
+    Recalled::default()
+}
+
+/// The clock of an app's decisions: the wall's when the controller began, and never before what was decided before.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    begun: Instant,
+    begun_ms: u64,
+}
+
+impl Clock {
+    fn new(left_ms: u64) -> Self {
+        Self { begun: Instant::now(), begun_ms: now_unix_ms().max(left_ms) }
+    }
+
+    fn now_ms(self) -> u64 {
+        let since_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.begun_ms.saturating_add(since_ms)
+    }
+}

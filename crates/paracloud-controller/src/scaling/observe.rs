@@ -1,0 +1,249 @@
+//! What is known of an app when it is planned: from the register, agents, gateways, applications and people.
+
+use super::measured::Together;
+use super::phases::{Phases, Sight, phase};
+use super::quotes::Quotes;
+use crate::control::{Control, View};
+use crate::journal::now_unix_ms;
+use crate::peers::Peer;
+use paci::announcement::AnnounceRequest;
+use paci::ask::Wish;
+use paci::report::{Report as Said, WORK_UNIT};
+use paracloud_core::ids::{InstanceNumber, StartId};
+use paracloud_core::scaling::observation::{
+    ANNOUNCEMENTS_MAX, Announcement, Instance, Manual, Phase, Report, Told,
+};
+use paracloud_core::scaling::{Observation, Policy};
+use paracloud_substrate::advice::{Advice, Leased};
+use paracloud_substrate::config::App;
+use paracloud_substrate::message::HeldOp;
+use paracloud_substrate::names::InstanceName;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// How sure an application is of demand that does not say it, in thousandths.
+const SURE_PERMILLE: u32 = 1_000;
+
+/// What an app's observations are made with.
+#[derive(Debug)]
+pub(super) struct Sources<'a> {
+    pub(super) control: &'a Control,
+    pub(super) app: &'a App,
+    pub(super) policy: &'a Policy,
+    pub(super) quotes: &'a Quotes,
+    pub(super) phases: &'a mut Phases,
+}
+
+/// All that is known at this time, on the clock of the decisions.
+pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now_ms: u64) -> Observation {
+    let Sources { control, app, .. } = *sources;
+    let (now, unix_ms) = (Instant::now(), now_unix_ms());
+    let (traffic, mut measured) = match together {
+        Some(Together { traffic, instances }) => (Some(traffic), instances),
+        None => (None, BTreeMap::new()),
+    };
+    let views = control.views.all();
+    let mut held: BTreeMap<String, u32> = BTreeMap::new();
+    // Who only wants to stay where it is may be ended all the same.
+    for hold in control.holds().into_iter().filter(|hold| hold.op != HeldOp::Move) {
+        let left_ms = held.entry(hold.instance).or_default();
+        *left_ms = (*left_ms).max(small(hold.remaining_ms));
+    }
+    let mut instances = BTreeMap::new();
+    let mut announced: BTreeMap<String, Leased<AnnounceRequest>> = BTreeMap::new();
+    let mut asked: Option<Told<u32>> = None;
+    for name in control.fleet.there() {
+        let parsed = name.parse::<InstanceName>().ok().filter(|parsed| parsed.app() == app.name);
+        let Some(number) = parsed.and_then(|parsed| parsed.number()).map(InstanceNumber) else { continue };
+        let view = views.get(&name);
+        let owner = view.and_then(|view| view.record.as_ref()).map(|record| record.owner);
+        let said = owner.and_then(|owner| control.advised.of(&name, owner.start));
+        let (advice, report) = said.unwrap_or_default();
+        let record = view.and_then(|view| view.record.as_ref());
+        let sight = Sight {
+            view,
+            is_connected: owner.is_some_and(|owner| control.peers.is_there(Peer::Agent(owner.node))),
+            is_unready: record.is_some_and(|record| control.why_unready(&name, record).is_some()),
+            state: advice.state.as_ref().map(|state| state.said),
+        };
+        let Some(phase) = phase(&sight) else { continue };
+        for leased in &advice.announcements {
+            announce(&mut announced, leased);
+        }
+        if let Some(more) = replicas(&advice)
+            && asked.is_none_or(|known| known.value < more.value)
+        {
+            asked = Some(more);
+        }
+        let start = owner.map(|owner| owner.start);
+        let seen = Seen { number, name: &name, view, phase, start, advice: &advice, report };
+        let mut instance = of_one(sources, &seen, now, (now_ms, unix_ms));
+        instance.measured = measured.remove(&number);
+        instance.held_ms = instance.held_ms.into_iter().chain(held.get(&name).copied()).max();
+        instances.insert(number, instance);
+    }
+    sources.phases.keep(|number| instances.contains_key(&number));
+    sources.quotes.keep(|number| instances.contains_key(&number));
+    let manual = control.scales.of(&app.name, unix_ms).map(|manual| Manual {
+        count: manual.instances,
+        left_ms: small(manual.until_unix_ms.saturating_sub(unix_ms)),
+    });
+    Observation { now_ms, instances, traffic, announcements: announcements(announced, now_ms), manual, asked }
+}
+
+/// What is seen of one instance.
+struct Seen<'a> {
+    number: InstanceNumber,
+    name: &'a str,
+    view: Option<&'a View>,
+    phase: Phase,
+    start: Option<StartId>,
+    advice: &'a Advice,
+    report: Option<Told<Said>>,
+}
+
+fn of_one(
+    sources: &mut Sources<'_>,
+    seen: &Seen<'_>,
+    now: Instant,
+    (now_ms, unix_ms): (u64, u64),
+) -> Instance {
+    let Sources { control, app, policy, quotes, .. } = *sources;
+    let &Seen { number, name, view, phase, start, advice, .. } = seen;
+    let record = view.and_then(|view| view.record.as_ref());
+    // The clock of the decisions is the wall's, as far as that goes forward.
+    let served_ms = view.and_then(|view| view.served_unix_ms);
+    let ready_ms = served_ms.map(|at| now_ms.saturating_sub(unix_ms.saturating_sub(at)));
+    let phase_ms = sources.phases.since(number, phase, start, ready_ms, now_ms);
+    let known = start.map(|start| quotes.of(number, start, policy.quotes.valid_ms, now)).unwrap_or_default();
+    let usage = start.and_then(|start| control.scaling.usages.of(name, start)).map(|(usage, _)| usage);
+    let given =
+        || record.and_then(|record| record.size).map_or(app.resources.start.cpu_milli, |size| size.cpu_milli);
+    let report = seen.report.as_ref();
+    let is_operated = record.is_some_and(|record| record.operation.is_some());
+    Instance {
+        phase,
+        phase_ms,
+        report: report.map(|told| Told {
+            value: figures(&told.value),
+            age_ms: told.age_ms,
+            lease_ms: told.lease_ms,
+        }),
+        measured: None,
+        quote: known.quote,
+        held_ms: known.held_ms,
+        busy: false,
+        retires: advice.asks.iter().any(|ask| matches!(ask.said.wish, Some(Wish::RetireMe(_)))),
+        in_operation: is_operated && !matches!(phase, Phase::Draining | Phase::Leaving),
+        quotes: !known.is_unable,
+        sessions: report
+            .filter(|told| told.is_good())
+            .and_then(|told| told.value.sessions)
+            .or(known.sessions),
+        cpu_m: usage.and_then(|usage| usage.cpu_limit_milli).or_else(given),
+        counter_cpu_m: None,
+    }
+}
+
+/// What a report says that a decision is made from. What counts other work than gateways do says nothing of requests.
+fn figures(said: &Said) -> Report {
+    Report {
+        capacity_milli: said.capacity_milli_per_s.filter(|_| said.unit() == WORK_UNIT),
+        slots: said.concurrency,
+        backlog_ms: said.backlog_ms,
+        warm_ms: said.warmup_ms,
+        cold_permille: said.cold_permille,
+        ..Report::default()
+    }
+}
+
+/// The same id is the same event, whoever says it: the last word counts.
+fn announce(announced: &mut BTreeMap<String, Leased<AnnounceRequest>>, leased: &Leased<AnnounceRequest>) {
+    if leased.said.unit() != WORK_UNIT {
+        return;
+    }
+    let is_newer = announced.get(&leased.said.id).is_none_or(|known| leased.age_ms < known.age_ms);
+    if is_newer {
+        announced.insert(leased.said.id.clone(), leased.clone());
+    }
+}
+
+/// Those that begin first, as many as are looked at.
+fn announcements(announced: BTreeMap<String, Leased<AnnounceRequest>>, now_ms: u64) -> Vec<Announcement> {
+    let one = |(id, leased): (String, Leased<AnnounceRequest>)| {
+        let said_ms = now_ms.saturating_sub(leased.age_ms.into());
+        let start_ms = said_ms.saturating_add(leased.said.begins_in_ms.into());
+        Announcement {
+            id,
+            start_ms,
+            end_ms: start_ms.saturating_add(leased.said.lasts_ms.into()),
+            rate_milli: leased.said.demand_milli_per_s,
+            confidence_permille: leased.said.confidence_permille.unwrap_or(SURE_PERMILLE),
+        }
+    };
+    let mut all: Vec<Announcement> = announced.into_iter().map(one).collect();
+    all.sort_by_key(|announcement| announcement.start_ms);
+    all.truncate(ANNOUNCEMENTS_MAX);
+    all
+}
+
+/// How many instances a process asks for.
+fn replicas(advice: &Advice) -> Option<Told<u32>> {
+    let count = |ask: &Leased<paci::ask::AskRequest>| match &ask.said.wish {
+        Some(Wish::Replicas(replicas)) => {
+            let lease_ms = ask.age_ms.saturating_add(ask.remaining_ms);
+            Some(Told { value: replicas.count, age_ms: ask.age_ms, lease_ms })
+        }
+        Some(Wish::MoveMe(_) | Wish::Size(_) | Wish::RetireMe(_)) | None => None,
+    };
+    advice.asks.iter().find_map(count)
+}
+
+fn small(ms: u64) -> u32 {
+    u32::try_from(ms).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sale(id: &str, age_ms: u32, begins_in_ms: u32, unit: &str) -> Leased<AnnounceRequest> {
+        let said = AnnounceRequest {
+            id: id.to_owned(),
+            begins_in_ms,
+            lasts_ms: 500,
+            demand_milli_per_s: 9_000,
+            work_unit: unit.to_owned(),
+            ..AnnounceRequest::default()
+        };
+        Leased { age_ms, remaining_ms: 1_000, said }
+    }
+
+    #[test]
+    fn an_announcement_counts_once_whoever_says_it_and_begins_when_it_was_said_to() {
+        let mut announced = BTreeMap::new();
+        for leased in [sale("sale", 300, 900, ""), sale("sale", 100, 1_000, ""), sale("jobs", 0, 0, "job")] {
+            announce(&mut announced, &leased);
+        }
+        let [one] = &announcements(announced, 10_000)[..] else { panic!("another unit is no request") };
+        assert_eq!((one.start_ms, one.end_ms, one.confidence_permille), (10_900, 11_400, 1_000));
+    }
+
+    #[test]
+    fn no_more_announcements_are_looked_at_than_are_planned_with_those_that_begin_first() {
+        let mut announced = BTreeMap::new();
+        for number in 0..40 {
+            announce(&mut announced, &sale(&format!("id-{number}"), 0, 40 - number, ""));
+        }
+        let all = announcements(announced, 0);
+        assert_eq!((all.len(), all[0].start_ms), (ANNOUNCEMENTS_MAX, 1));
+    }
+
+    #[test]
+    fn a_capacity_for_other_work_than_requests_is_none_for_requests() {
+        let said = Said { capacity_milli_per_s: Some(7), concurrency: Some(2), ..Said::default() };
+        assert_eq!((figures(&said).capacity_milli, figures(&said).slots), (Some(7), Some(2)));
+        let jobs = Said { work_unit: "job".to_owned(), ..said };
+        assert_eq!((figures(&jobs).capacity_milli, figures(&jobs).slots), (None, Some(2)));
+    }
+}

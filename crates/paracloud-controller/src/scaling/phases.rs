@@ -1,0 +1,159 @@
+//! How far each instance is, and for how long it has been that.
+
+use crate::control::View;
+use paci::state::State;
+use paracloud_core::ids::{InstanceNumber, StartId};
+use paracloud_core::register::{Operation, Step};
+use paracloud_core::scaling::observation::Phase;
+use std::collections::BTreeMap;
+
+/// What decides how far an instance is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sight<'a> {
+    pub(super) view: Option<&'a View>,
+    /// Its node's agent is connected.
+    pub(super) is_connected: bool,
+    /// Its probe, or it, says that it is not ready.
+    pub(super) is_unready: bool,
+    /// The state that it said last.
+    pub(super) state: Option<State>,
+}
+
+/// How far it is. `None`: it left, and nobody owns it.
+pub(super) fn phase(sight: &Sight<'_>) -> Option<Phase> {
+    let Some((view, record)) = sight.view.and_then(|view| Some((view, view.record.as_ref()?))) else {
+        return Some(Phase::Starting);
+    };
+    if record.gone {
+        return None;
+    }
+    match (&record.operation, record.step()) {
+        (Some(Operation::Leave(_)), Some(Step::Leaving)) => return Some(Phase::Leaving),
+        (Some(Operation::Leave(_)), Some(Step::Draining)) => return Some(Phase::Draining),
+        _ => {}
+    }
+    if view.unknown.is_some() || !sight.is_connected {
+        return Some(Phase::Unknown);
+    }
+    if record.served.is_none() {
+        return Some(Phase::Starting);
+    }
+    let wants_none = match sight.state {
+        Some(State::NotReady | State::Stopping | State::Draining) => true,
+        Some(State::Ready | State::Cold | State::Pausing | State::Unspecified) | None => false,
+    };
+    Some(if sight.is_unready || wants_none { Phase::NotReady } else { Phase::Ready })
+}
+
+/// Since when each instance is what it is, on one clock in milliseconds.
+#[derive(Debug, Default)]
+pub(super) struct Phases(BTreeMap<InstanceNumber, Since>);
+
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    phase: Phase,
+    at_ms: u64,
+    /// The process that became ready, and when: being called back makes no cold one of it.
+    ready: Option<(StartId, u64)>,
+}
+
+impl Phases {
+    /// For how long an instance has been this, in milliseconds. One that is ready is that since its process became ready, by
+    /// `ready_ms` if that is known.
+    pub(super) fn since(
+        &mut self,
+        number: InstanceNumber,
+        phase: Phase,
+        owner: Option<StartId>,
+        ready_ms: Option<u64>,
+        now_ms: u64,
+    ) -> u32 {
+        let since = self.0.entry(number).or_insert(Since { phase, at_ms: now_ms, ready: None });
+        if since.phase != phase {
+            (since.phase, since.at_ms) = (phase, now_ms);
+        }
+        let mut at_ms = since.at_ms;
+        if phase == Phase::Ready
+            && let Some(owner) = owner
+        {
+            let known = since.ready.filter(|(of, _)| *of == owner).map(|(_, at_ms)| at_ms);
+            at_ms = ready_ms.or(known).unwrap_or(at_ms);
+            since.ready = Some((owner, at_ms));
+        }
+        u32::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(u32::MAX)
+    }
+
+    /// Forgets those that are not there any more.
+    pub(super) fn keep(&mut self, is_there: impl Fn(InstanceNumber) -> bool) {
+        self.0.retain(|number, _| is_there(*number));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::ids::{NodeId, Placement};
+    use paracloud_core::migration::Phase as Machine;
+    use paracloud_core::migration::cause::Cause;
+    use paracloud_core::register::{Change, Proposer, Record};
+
+    const NUMBER: InstanceNumber = InstanceNumber(1);
+
+    fn after(changes: &[Change]) -> View {
+        let first = Record::first(Placement::new(NodeId(1), StartId(1)));
+        let apply = |record: Record, change: &Change| record.apply(change, Proposer::Coordinator).unwrap();
+        View {
+            record: Some(changes.iter().fold(first, apply)),
+            phase: Machine::Idle,
+            unknown: None,
+            served_unix_ms: None,
+            outcome: None,
+        }
+    }
+
+    fn seen(view: &View) -> Option<Phase> {
+        phase(&Sight { view: Some(view), is_connected: true, is_unready: false, state: None })
+    }
+
+    #[test]
+    fn how_far_an_instance_is_follows_its_record_its_node_and_its_own_word() {
+        let served = Change::Serve("127.0.1.1:20000".parse().unwrap());
+        let none = Sight { view: None, is_connected: true, is_unready: false, state: None };
+        assert_eq!(phase(&none), Some(Phase::Starting), "it is ordered");
+        assert_eq!(seen(&after(&[])), Some(Phase::Starting));
+        let ready = after(std::slice::from_ref(&served));
+        assert_eq!(seen(&ready), Some(Phase::Ready));
+        let sight = Sight { view: Some(&ready), is_connected: true, is_unready: false, state: None };
+        assert_eq!(phase(&Sight { is_connected: false, ..sight }), Some(Phase::Unknown));
+        assert_eq!(phase(&Sight { is_unready: true, ..sight }), Some(Phase::NotReady));
+        let states = [(State::Draining, Phase::NotReady), (State::Cold, Phase::Ready)];
+        for (state, expected) in states {
+            assert_eq!(phase(&Sight { state: Some(state), ..sight }), Some(expected), "{state:?}");
+        }
+        let unknown = View { unknown: Some("two processes".to_owned()), ..ready.clone() };
+        assert_eq!(seen(&unknown), Some(Phase::Unknown));
+        let leaves = [served, Change::Leave];
+        assert_eq!(seen(&after(&leaves)), Some(Phase::Draining));
+        let returns = [leaves.as_slice(), &[Change::Return(Cause::Cancelled)]].concat();
+        assert_eq!(seen(&after(&returns)), Some(Phase::Ready));
+        let departs = [leaves.as_slice(), &[Change::Depart]].concat();
+        assert_eq!(seen(&after(&departs)), Some(Phase::Leaving));
+        let gone = [departs.as_slice(), &[Change::Gone]].concat();
+        assert_eq!(seen(&after(&gone)), None);
+    }
+
+    #[test]
+    fn one_that_is_called_back_is_as_warm_as_before() {
+        let mut phases = Phases::default();
+        let mut at = |phase, start, now_ms| phases.since(NUMBER, phase, Some(StartId(start)), None, now_ms);
+        assert_eq!(at(Phase::Starting, 1, 1_000), 0);
+        assert_eq!(at(Phase::Starting, 1, 3_000), 2_000);
+        assert_eq!(at(Phase::Ready, 1, 4_000), 0);
+        assert_eq!(at(Phase::Draining, 1, 60_000), 0);
+        assert_eq!(at(Phase::Draining, 1, 61_000), 1_000);
+        assert_eq!(at(Phase::Ready, 1, 62_000), 58_000, "since it became ready");
+        assert_eq!(at(Phase::NotReady, 1, 63_000), 0);
+        assert_eq!(at(Phase::Ready, 2, 70_000), 0, "another process");
+        assert_eq!(phases.since(NUMBER, Phase::Ready, Some(StartId(2)), Some(64_000), 71_000), 7_000);
+    }
+}
