@@ -13,7 +13,7 @@ mod kept;
 mod scale;
 
 pub use app::{App, Balance, Budgets, Check, Parking, Probe, Protocol, Session, State, Sticky};
-pub use scale::{Flap, Resources, Scale, Shape, Size};
+pub use scale::{Flap, Reports, Resources, Scale, Shape, Size};
 
 use crate::names::InstanceName;
 use paracloud_core::ids::{GatewayId, NodeId};
@@ -56,6 +56,9 @@ pub const SOON_MS: u32 = 10;
 pub const RESTART_MS: (u32, u32) = (200, 10_000);
 /// An owner that has served for this long is sound, in milliseconds: if it dies, the wait is the first one again.
 pub const RESTART_SOUND_MS: u32 = 60_000;
+/// An application and its agent have the budget of a preparation for another size; so long after it the outcome is still
+/// waited for, in milliseconds.
+pub const RESIZE_SAID_MS: u32 = 2_000;
 /// Progress reports without a new minimum after which a copy counts as stalled, and after which it is given up.
 pub const STALL_REPORTS: (u32, u32) = (40, 400);
 
@@ -99,7 +102,7 @@ impl Cloud {
             switch_ms: budgets.switch_ms,
             release_ms: budgets.release_ms,
             leave_ms: app.scale.unwrap_or_default().drain_ms,
-            resize_ms: budgets.prepare_ms,
+            resize_ms: budgets.prepare_ms.saturating_add(RESIZE_SAID_MS),
             pause: convergence::Budget {
                 pause_ms: budgets.pause_ms,
                 pause_ms_max: budgets.pause_ms_max,

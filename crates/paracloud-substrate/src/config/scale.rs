@@ -26,6 +26,9 @@ pub struct Scale {
     pub manual_hold_ms: u32,
     /// What may be changed.
     pub shape: Shape,
+    /// Whether what instances say of themselves counts when it is decided.
+    #[serde(default)]
+    pub reports: Reports,
 }
 
 impl Default for Scale {
@@ -41,6 +44,7 @@ impl Default for Scale {
             drain_ms: 300_000,
             manual_hold_ms: 3_600_000,
             shape: Shape::Out,
+            reports: Reports::Used,
         }
     }
 }
@@ -65,6 +69,17 @@ pub enum Shape {
     Up,
     /// Both.
     Both,
+}
+
+/// Whether what instances say of themselves counts when their number and size are decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reports {
+    /// Beside what is measured, as far as that bears it out.
+    #[default]
+    Used,
+    /// It is as if they said nothing. What they answer when they are asked counts nevertheless.
+    Ignored,
 }
 
 impl Shape {

@@ -3,11 +3,11 @@
 use super::Problem;
 use super::field::{Field, Fields};
 use super::node::quoted;
-use paracloud_substrate::config::{Flap, Resources, Scale, Session, Shape, Size, Sticky};
+use paracloud_substrate::config::{Flap, Reports, Resources, Scale, Session, Shape, Size, Sticky};
 use paracloud_substrate::names::INSTANCES_PER_APP_MAX;
 
 pub(super) const SCALE: &[&str] =
-    &["min", "max", "start", "period", "hold", "target", "flap", "drain", "manualHold", "shape"];
+    &["min", "max", "start", "period", "hold", "target", "flap", "drain", "manualHold", "shape", "reports"];
 pub(super) const RESOURCES: &[&str] = &["memory", "cpu", "resizeMin", "resizeMax"];
 pub(super) const SESSION: &[&str] = &["cookie", "header", "idle"];
 const SIZE: &[&str] = &["memory", "cpu"];
@@ -43,6 +43,7 @@ pub(super) fn scale(field: &Field<'_>) -> Result<Scale, Problem> {
         let what = format!("start ({start}) must be from min ({min}) to max ({max})");
         return Err(at.as_ref().unwrap_or(field).problem(what));
     }
+    let reports = [("used", Reports::Used), ("ignored", Reports::Ignored)];
     let shapes = [("out", Shape::Out), ("up", Shape::Up), ("both", Shape::Both)];
     Ok(Scale {
         min,
@@ -57,6 +58,7 @@ pub(super) fn scale(field: &Field<'_>) -> Result<Scale, Problem> {
         drain_ms: fields.millis("drain", default.drain_ms, DRAIN_MS_MAX)?,
         manual_hold_ms: fields.millis("manualHold", default.manual_hold_ms, MANUAL_HOLD_MS_MAX)?,
         shape: fields.get("shape").map_or(Ok(default.shape), |shape| shape.one_of(&shapes))?,
+        reports: fields.get("reports").map_or(Ok(default.reports), |it| it.one_of(&reports))?,
     })
 }
 

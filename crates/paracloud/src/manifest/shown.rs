@@ -1,7 +1,7 @@
 //! A cloud as a manifest would say it: every field, under the manifest's own names.
 
 use paracloud_substrate::config::{
-    App, Balance, Budgets, Check, Cloud, Parking, Probe, Protocol, Resources, Scale, Session, Shape, Size,
+    App, Balance, Budgets, Check, Cloud, Parking, Probe, Protocol, Reports, Resources, Scale, Session, Shape, Size,
     State, Sticky,
 };
 use serde::Serialize;
@@ -90,6 +90,7 @@ struct Scaling {
     drain: String,
     manual_hold: String,
     shape: Shape,
+    reports: Reports,
 }
 
 #[derive(Debug, Serialize)]
@@ -222,6 +223,7 @@ impl Scaling {
             drain: time(scale.drain_ms),
             manual_hold: time(scale.manual_hold_ms),
             shape: scale.shape,
+            reports: scale.reports,
         }
     }
 }

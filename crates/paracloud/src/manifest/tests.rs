@@ -1,5 +1,7 @@
 use super::*;
-use paracloud_substrate::config::{Check, Flap, Probe, Protocol, Scale, Session, Shape, Size, State, Sticky};
+use paracloud_substrate::config::{
+    Check, Flap, Probe, Protocol, Reports, Scale, Session, Shape, Size, State, Sticky,
+};
 use std::time::Duration;
 
 fn resolved(text: &str) -> Resolved {
@@ -77,7 +79,7 @@ name: worker
 command: [/bin/sh, '{port}']
 state: session
 session: {header: X-Session, idle: 10m}
-scale: {min: 2, max: 8, start: 3, period: 2s, hold: 90s, target: 65%, flap: {actions: 6, per: 5m}, drain: 1m, manualHold: 30m, shape: both}
+scale: {min: 2, max: 8, start: 3, period: 2s, hold: 90s, target: 65%, flap: {actions: 6, per: 5m}, drain: 1m, manualHold: 30m, shape: both, reports: ignored}
 resources: {memory: 256MiB, cpu: 500m, resizeMin: {memory: 64MiB}, resizeMax: {memory: 1GiB, cpu: 2}}
 readiness: {exec: [/bin/true, '{port}'], period: 250ms, timeout: 2s, failures: 5}
 liveness: {tcp: true}
@@ -98,6 +100,7 @@ fn how_many_instances_there_may_be_and_how_large_they_are_reaches_the_cloud() {
         drain_ms: 60_000,
         manual_hold_ms: 1_800_000,
         shape: Shape::Both,
+        reports: Reports::Ignored,
     };
     assert_eq!(app.scale, Some(scale));
     let session = Session { sticky: Sticky::Header("x-session".to_owned()), idle_ms: 600_000 };

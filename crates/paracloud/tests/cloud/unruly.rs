@@ -1,0 +1,90 @@
+//! An app of several instances that does what a test orders while it runs: `unruly.py` says what can be ordered.
+
+use crate::rig::{Rig, Up, wait_until};
+use serde_json::{Value, json};
+use std::net::TcpStream;
+
+/// A cloud around `unruly.py`; the app is `jobs`.
+pub(crate) struct Unruly {
+    pub(crate) rig: Rig,
+    pub(crate) up: Up,
+}
+
+impl Unruly {
+    /// Starts it with these fields in its manifest and these orders for every instance, and waits until it is served.
+    pub(crate) fn up(fields: &Value, orders: &Value) -> Self {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/unruly.py");
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python");
+        let own = json!({ "state": "none", "stopGrace": "5s", "drain": "1s" });
+        let command = json!(["python3", "-B", program]);
+        let rig = Rig::of("jobs", &command, &[&own, fields], &json!({ "EXAMPLE": example }));
+        rig.order("orders.json", orders);
+        let mut up = rig.up(&[]);
+        up.serving();
+        Self { rig, up }
+    }
+
+    /// Orders something from one instance (`jobs.2`), in place of what was ordered of it before.
+    pub(crate) fn order(&self, instance: &str, orders: &Value) {
+        self.rig.order(&format!("orders-{instance}.json"), orders);
+    }
+
+    /// Ends it; nobody is left.
+    pub(crate) fn end(mut self) {
+        self.rig.json(&["stop", "--yes"]);
+        assert_eq!(self.up.ended(), 0);
+        assert!(self.rig.left().is_empty(), "{:?}", self.rig.left());
+    }
+
+    /// What an instance was asked and did, the oldest first, without its times; of all processes that were this instance.
+    pub(crate) fn did(&self, instance: &str) -> Vec<String> {
+        let path = self.rig.path().join(format!("did-{instance}"));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let words = |line: &str| Some(line.split_once(' ')?.1.trim_end().to_owned());
+        text.lines().filter_map(words).collect()
+    }
+
+    /// Waits until an instance did this.
+    pub(crate) fn wait_did(&self, instance: &str, what: &str) {
+        let begins = |line: &String| line.starts_with(what);
+        wait_until(&format!("{instance}: {what}"), || self.did(instance).iter().any(begins));
+    }
+
+    /// Begins a job of so many milliseconds through the first gateway; its answer comes on the connection.
+    pub(crate) fn begin(&self, ms: u32) -> TcpStream {
+        self.rig.send(0, &format!("POST /jobs/{ms}"), "Content-Length: 0\r\nConnection: close\r\n")
+    }
+}
+
+impl Rig {
+    /// A file of orders, which is there whole or not at all.
+    fn order(&self, name: &str, orders: &Value) {
+        let staged = self.path().join(format!("{name}.new"));
+        std::fs::write(&staged, orders.to_string()).expect("orders can be written");
+        std::fs::rename(staged, self.path().join(name)).expect("orders can be named");
+    }
+}
+
+#[test]
+fn what_is_ordered_of_one_instance_is_said_by_that_one() {
+    let scale = json!({ "scale": { "max": 2, "start": 2 } });
+    let unruly = Unruly::up(&scale, &json!({ "quote": { "costMs": 5 } }));
+    unruly.order(
+        "jobs.2",
+        &json!({ "quote": "refuse", "hold": { "payroll": { "ops": ["move"], "ttlMs": 60000 } } }),
+    );
+    wait_until("the hold stands", || {
+        unruly.rig.json(&["holds"])["holds"].as_array().is_some_and(|holds| holds.len() == 1)
+    });
+    let asked = |instance: &str| unruly.rig.run(&["ask", instance, "quote"]).out;
+    assert!(asked("jobs.1").contains("5 ms"), "{}", asked("jobs.1"));
+    assert!(asked("jobs.2").contains("BUSY"), "{}", asked("jobs.2"));
+    assert_eq!(unruly.did("jobs.1"), ["asked quote dry"]);
+    let job = unruly.begin(50);
+    wait_until("it was begun and is done", || {
+        let all = [unruly.did("jobs.1"), unruly.did("jobs.2")].concat();
+        ["begun 50", "done 50"].iter().all(|wanted| all.iter().any(|line| line == wanted))
+    });
+    drop(job);
+    unruly.end();
+}
