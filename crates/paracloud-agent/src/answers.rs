@@ -52,6 +52,11 @@ impl Why {
         Self { reason, message: format!("{} {what}", who_asks(reason)) }
     }
 
+    /// Another size.
+    pub(crate) fn size(reason: Reason) -> Self {
+        Self { reason, message: format!("{} for another size", who_asks(reason)) }
+    }
+
     /// A call of a move; what it leads to, if not to its end.
     pub(crate) fn call(reason: Reason, operation: Option<&register::Move>, call: &Call) -> Self {
         let places =

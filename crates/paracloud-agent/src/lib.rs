@@ -30,10 +30,6 @@ mod probe;
 mod processes;
 mod rate;
 mod relay;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "ordered by the machine of an instance, which does not do so yet")
-)]
 mod resize;
 mod session;
 pub mod shim;

@@ -261,13 +261,14 @@ pub(crate) fn scan(directory: &Path) -> Result<Vec<(ProcessDirectory, Spec)>, Ag
     Ok(found)
 }
 
-/// Makes the directory of a process of an instance of `app`, with its specification.
+/// Makes the directory of a process of an instance of `app`, with its specification: among that, how large it may be.
 pub(crate) fn make(
     layout: &Layout,
     node: &Node,
     app: &App,
     instance: &str,
     start: StartId,
+    size: Size,
 ) -> io::Result<(ProcessDirectory, Spec)> {
     let address = SocketAddr::new(node.host, next_port(&layout.node(node.id).join("port"), node.host)?);
     let process = ProcessDirectory::at(layout.process(node.id, start));
@@ -289,7 +290,7 @@ pub(crate) fn make(
         directory: app.directory.clone(),
         address,
         stop_grace_ms: app.stop_grace_ms,
-        size: app.resources.start,
+        size,
         up_lock: layout.up_lock(),
         trace: layout.trace(),
     };

@@ -3,6 +3,7 @@
 //! Larger at once. Smaller only once it *uses* less: what an application promises to give back is measured, and a limit that
 //! would meet what it uses is not set. So nobody is killed by a limit that was lowered.
 
+use paracloud_core::register;
 use paracloud_substrate::cgroup::{Group, NoGroup, Refused};
 use paracloud_substrate::config::Size;
 use std::time::Duration;
@@ -15,84 +16,57 @@ pub(crate) const MARGIN_BYTES_MIN: u64 = 1 << 20;
 /// How often it is looked whether what is used has fallen, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 50;
 
-/// What became of making it larger.
+/// Why limits were not set: they are as they were.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Grown {
-    /// The limits are the new ones.
-    Raised,
-    /// The system refuses, or it would not be larger. The limits are as they were.
-    Refused {
-        /// Why, for people.
-        why: String,
-    },
-    /// There is no group.
-    NoGroup {
-        /// Why.
-        why: NoGroup,
-    },
-}
-
-/// What became of making it smaller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Shrunk {
-    /// The limits are the new ones.
-    Lowered,
-    /// Its time is over, and it uses more than it was to. The limits are as they were.
+pub(crate) enum Unset {
+    /// It uses more than it was to, and its time is over.
     NotFallen {
         /// What it uses, in bytes, if that is known.
         usage_bytes: Option<u64>,
     },
-    /// The system refuses. The limits are as they were.
+    /// The system refuses.
     Refused {
         /// Why, for people.
         why: String,
     },
-    /// There is no group.
+    /// There is no group that could enforce them.
     NoGroup {
         /// Why.
         why: NoGroup,
     },
 }
 
-/// Raises the limits of a group to a size. What the size leaves open stays as it is.
-pub(crate) fn grow(group: &Group, to: Size) -> Grown {
-    let raised = || {
-        let cpu_before = group.usage().cpu_limit_milli;
-        if let (Some(to), Some(limit)) = (to.memory_bytes, group.memory_limit_bytes())
-            && to < limit
-        {
-            return Err(Refused::InUse { usage_bytes: group.memory_bytes(), limit_bytes: to });
-        }
-        if let Some(milli) = to.cpu_milli {
-            group.set_cpu(Some(milli))?;
-        }
-        let memory = to.memory_bytes.map_or(Ok(()), |bytes| group.raise_memory(Some(bytes)));
-        memory.inspect_err(|_| put_back(group, to, cpu_before))
-    };
-    match raised() {
-        Ok(()) => Grown::Raised,
-        Err(Refused::NoGroup(why)) => Grown::NoGroup { why },
-        Err(Refused::InUse { .. }) => Grown::Refused { why: "it has a larger limit already".to_owned() },
-        Err(other @ (Refused::Unmeasured { .. } | Refused::System { .. })) => {
-            Grown::Refused { why: other.to_string() }
-        }
-    }
+/// The limits of a group; of what is not limited, or cannot be: none.
+pub(crate) fn limits(group: &Group) -> Size {
+    Size { memory_bytes: group.memory_limit_bytes(), cpu_milli: group.usage().cpu_limit_milli }
 }
 
-/// Waits until a group uses so little that its limits can be lowered to a size, at most this long, and lowers them. What the
-/// size leaves open stays as it is. It may be dropped at any time: then either nothing has changed or all.
-pub(crate) async fn shrink_when_fallen(group: &Group, to: Size, within: Duration) -> Shrunk {
+/// Whether anything of it is less than now. Without a limit there is more than with any.
+pub(crate) fn lessens(now: Size, to: Size) -> bool {
+    let less = |to: Option<u64>, now: Option<u64>| to.unwrap_or(u64::MAX) < now.unwrap_or(u64::MAX);
+    less(to.memory_bytes, now.memory_bytes) || less(to.cpu_milli.map(u64::from), now.cpu_milli.map(u64::from))
+}
+
+/// Makes these the limits of a group, each that it has not yet. None is lowered below what is used. They are all set or none.
+pub(crate) fn set(group: &Group, to: Size) -> Result<(), Unset> {
+    try_to_set(group, to).map_err(|refused| match refused {
+        Refused::NoGroup(why) => Unset::NoGroup { why },
+        Refused::InUse { usage_bytes, .. } => Unset::NotFallen { usage_bytes },
+        Refused::Unmeasured { .. } | Refused::System { .. } => Unset::Refused { why: refused.to_string() },
+    })
+}
+
+/// The same, and waits until so little is used that they can be set, at most this long. Dropped, it may set them once more.
+pub(crate) async fn set_when_fallen(group: &Group, to: Size, within: Duration) -> Result<(), Unset> {
     let deadline = Instant::now() + within;
     loop {
         let is_over = Instant::now() >= deadline;
-        match lower(group, to) {
-            Ok(()) => return Shrunk::Lowered,
-            Err(Refused::InUse { usage_bytes, .. }) if is_over => return Shrunk::NotFallen { usage_bytes },
-            Err(Refused::InUse { .. }) => {}
-            Err(Refused::NoGroup(why)) => return Shrunk::NoGroup { why },
-            Err(other @ (Refused::Unmeasured { .. } | Refused::System { .. })) => {
-                return Shrunk::Refused { why: other.to_string() };
-            }
+        let looked = group.clone();
+        // The kernel may take its time to give memory back.
+        let set = tokio::task::spawn_blocking(move || set(&looked, to)).await;
+        let set = set.unwrap_or_else(|error| Err(Unset::Refused { why: error.to_string() }));
+        if is_over || !matches!(set, Err(Unset::NotFallen { .. })) {
+            return set;
         }
         let again = Instant::now() + Duration::from_millis(LOOK_AGAIN_MS);
         tokio::time::sleep_until(again.min(deadline)).await;
@@ -100,20 +74,30 @@ pub(crate) async fn shrink_when_fallen(group: &Group, to: Size, within: Duration
 }
 
 /// Memory first: it is what may be refused.
-fn lower(group: &Group, to: Size) -> Result<(), Refused> {
-    let memory_before = group.memory_limit_bytes();
-    if let Some(bytes) = to.memory_bytes {
-        group.lower_memory(bytes, margin_bytes(bytes))?;
+fn try_to_set(group: &Group, to: Size) -> Result<(), Refused> {
+    let before = limits(group);
+    set_memory(group, before.memory_bytes, to.memory_bytes, margin_bytes)?;
+    if to.cpu_milli == before.cpu_milli {
+        return Ok(());
     }
-    let cpu = to.cpu_milli.map_or(Ok(()), |milli| group.set_cpu(Some(milli)));
-    cpu.inspect_err(|_| {
-        // A larger limit is never refused for what is in use.
-        if to.memory_bytes.is_some()
-            && let Err(error) = group.raise_memory(memory_before)
-        {
+    group.set_cpu(to.cpu_milli).inspect_err(|_| {
+        if let Err(error) = set_memory(group, to.memory_bytes, before.memory_bytes, |_| 0) {
             tracing::warn!(%error, "a limit on memory could not be put back");
         }
     })
+}
+
+fn set_memory(
+    group: &Group,
+    now: Option<u64>,
+    to: Option<u64>,
+    margin_bytes: impl Fn(u64) -> u64,
+) -> Result<(), Refused> {
+    match to {
+        _ if to == now => Ok(()),
+        Some(bytes) if now.is_none_or(|now| bytes < now) => group.lower_memory(bytes, margin_bytes(bytes)),
+        _ => group.raise_memory(to),
+    }
 }
 
 /// How much is to lie between what is used and a limit that is lowered, in bytes.
@@ -121,12 +105,15 @@ pub(crate) fn margin_bytes(limit_bytes: u64) -> u64 {
     (limit_bytes / 1_000).saturating_mul(MARGIN_PERMILLE).max(MARGIN_BYTES_MIN)
 }
 
-fn put_back(group: &Group, to: Size, cpu_before: Option<u32>) {
-    if to.cpu_milli.is_some()
-        && let Err(error) = group.set_cpu(cpu_before)
-    {
-        tracing::warn!(%error, "a limit on CPU time could not be put back");
-    }
+/// A size as it is enforced.
+pub(crate) fn enforced(size: register::Size) -> Size {
+    Size { memory_bytes: size.memory_kib.map(|kib| u64::from(kib) << 10), cpu_milli: size.cpu_milli }
+}
+
+/// The same, as the register has it.
+pub(crate) fn registered(size: Size) -> register::Size {
+    let kib = |bytes: u64| u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
+    register::Size { memory_kib: size.memory_bytes.map(kib), cpu_milli: size.cpu_milli }
 }
 
 #[cfg(test)]

@@ -45,8 +45,16 @@ pub(crate) async fn ask(
     };
     // It asks under the number after the one that its record says; it may not have heard of the last outcome.
     let (name, operation) = (instance.to_owned(), record.operation.clone());
-    let (message, terms) = (ToAgent::Own(record), Terms::default());
-    let own = ToAgentLine::Machine { instance: name, message, operation, terms, reason: Reason::Unspecified };
+    let (size, terms) = (record.size, Terms::default());
+    let message = ToAgent::Own(record);
+    let own = ToAgentLine::Machine {
+        instance: name,
+        message,
+        operation,
+        terms,
+        reason: Reason::Unspecified,
+        size,
+    };
     control.peers.say(Peer::Agent(node), Out::ToAgent(own));
     let line = ToAgentLine::Question { instance: instance.to_owned(), question, call, reason, budget_ms };
     control.peers.say(Peer::Agent(node), Out::ToAgent(line));

@@ -4,7 +4,7 @@ use crate::words::cut_unready;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::promises::Promise;
 use paracloud_core::register::Change;
-use paracloud_substrate::message::{Note, Speaker};
+use paracloud_substrate::message::{Note, Sizing, Speaker};
 use paracloud_substrate::person::{Event, Outcome, What};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -94,6 +94,7 @@ pub(crate) fn kept(note: Note) -> Note {
         Note::Failure { start, code, message } => {
             Note::Failure { start, code: cut(code), message: cut(message) }
         }
+        Note::Sized(sizing) => Note::Sized(Sizing { why: cut(sizing.why), ..sizing }),
     }
 }
 

@@ -144,8 +144,9 @@ async fn ask(
     };
     // It asks under the number after the one that its record says; it may not have heard of the last outcome.
     let (instance, operation) = (name.to_owned(), record.operation.clone());
-    let (message, terms) = (ToAgent::Own(record), Terms::default());
-    let own = ToAgentLine::Machine { instance, message, operation, terms, reason: Reason::Unspecified };
+    let (size, terms, reason) = (record.size, Terms::default(), Reason::Unspecified);
+    let message = ToAgent::Own(record);
+    let own = ToAgentLine::Machine { instance, message, operation, terms, reason, size };
     control.peers.say(Peer::Agent(from), Out::ToAgent(own));
     let line = ToAgentLine::Preview { instance: name.to_owned(), question, reason: Reason::Person };
     control.peers.say(Peer::Agent(from), Out::ToAgent(line));

@@ -11,7 +11,7 @@ use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber, StartId};
 use paracloud_core::migration::message::{FromAgent, FromGateway, Offer, ToAgent, ToGateway};
 use paracloud_core::migration::shim::Generation;
-use paracloud_core::register::{Operation, Record};
+use paracloud_core::register::{Operation, Record, Size};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -70,6 +70,10 @@ pub enum ToAgentLine {
         /// Why it was opened. Applications are told.
         #[serde(default)]
         reason: Reason,
+        /// The size that the register has: with it processes are started, also before the node hears of a record. `None`:
+        /// as the manifest says.
+        #[serde(default)]
+        size: Option<Size>,
     },
     /// Ask the owner what a move would cost, and change nothing.
     Preview {
@@ -368,6 +372,34 @@ pub enum Note {
         /// Its words.
         message: String,
     },
+    /// How a change of an owner's size went, as far as its node can tell.
+    Sized(Sizing),
+}
+
+/// A change of an owner's size: what was asked for, what the application said, what was measured, which limits stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizing {
+    /// Which process.
+    pub start: StartId,
+    /// The limits before.
+    pub from: Size,
+    /// Those that were asked for.
+    pub to: Size,
+    /// Those that are enforced after it.
+    pub limit: Size,
+    /// What it used of memory then, in KiB. `None`: that was not, or could not be, measured.
+    pub used_kib: Option<u64>,
+    /// The smallest that it says it could do with; of what it does not name it says nothing.
+    pub offered: Option<Size>,
+    /// Why it is so, in the words of the application or of the agent; empty: all went as asked.
+    pub why: String,
+}
+
+impl Sizing {
+    /// Whether the limits are those that were asked for.
+    pub fn is_done(&self) -> bool {
+        self.limit == self.to
+    }
 }
 
 /// Who says something that is no application.
@@ -408,6 +440,7 @@ impl Note {
             | Self::Failure { .. }
             | Self::Reason(_)
             | Self::Remark { .. } => true,
+            Self::Sized(sizing) => !sizing.is_done(),
             Self::Estimate(_) | Self::Carried { .. } | Self::Copying { .. } => false,
         }
     }

@@ -3,8 +3,8 @@
 use crate::figures::{age, bytes, counted, micros, millis, time_of_day};
 use crate::output;
 use paracloud_core::ids::StartId;
-use paracloud_core::register::{Mode, Move, Operation, Record, Step};
-use paracloud_substrate::message::{Note, Unready};
+use paracloud_core::register::{Mode, Move, Operation, Record, Size, Step};
+use paracloud_substrate::message::{Note, Sizing, Unready};
 use paracloud_substrate::person::{Conclusion, Consent, Event, Loss, Progress, Refusal, Unanswered, What};
 use paracloud_substrate::seen::Account;
 
@@ -234,7 +234,33 @@ pub fn note(note: &Note) -> String {
         Note::Failure { start, code, message } => {
             format!("process {} failed: {}: {}", short(*start), plain(code), plain(message))
         }
+        Note::Sized(sizing) => sized(sizing),
     }
+}
+
+/// How a change of size went.
+fn sized(sizing: &Sizing) -> String {
+    let Sizing { start, from, to, limit, used_kib, offered, why } = sizing;
+    let mut parts = vec![format!("process {}, from {} to {}", short(*start), size(*from), size(*to))];
+    if !why.is_empty() {
+        parts.push(plain(why));
+    }
+    if let Some(offered) = offered {
+        parts.push(format!("it could do with {}", size(*offered)));
+    }
+    if let Some(kib) = used_kib {
+        parts.push(format!("{} of memory in use", bytes(kib << 10)));
+    }
+    parts.push(format!("its limit is {}", size(*limit)));
+    parts.join("; ")
+}
+
+/// A size that is enforced: what it does not name has no limit.
+fn size(size: Size) -> String {
+    let memory = size.memory_kib.map(|kib| bytes(u64::from(kib) << 10));
+    let cpu = size.cpu_milli.map(|milli| format!("{milli}m of processors"));
+    let parts: Vec<_> = [memory, cpu].into_iter().flatten().collect();
+    if parts.is_empty() { "no limit".to_owned() } else { parts.join(" and ") }
 }
 
 /// Why a process is not ready, and for how long.

@@ -142,6 +142,7 @@ impl Node {
             self.input(id, FromApp::Ready(false));
         }
         self.input(id, FromApp::Hello);
+        self.ask_to_resize_anew(id);
     }
 
     fn next(&mut self, id: StartId, reply: oneshot::Sender<Reply>) {
@@ -241,6 +242,9 @@ impl Node {
         }
         if let call::Call::Stop(_) = call {
             return self.stop_answered(name, id, operation, answer);
+        }
+        if let call::Call::Resize(_) = call {
+            return self.resize_answered(id, operation, answer);
         }
         let heard = answers::hear(id, operation, call, start.session.mode, answer, start.session.staged);
         for input in &heard.inputs {
@@ -503,6 +507,7 @@ impl Node {
         let ids: Vec<_> = self.starts.keys().copied().collect();
         for id in ids {
             self.lapse(id, now_ms);
+            self.see_to_size(id, now_ms);
             self.deliver(id);
             let waited = |until: u64| until <= now_ms;
             let Some(start) = self.starts.get_mut(&id) else { continue };

@@ -46,6 +46,7 @@ impl Node {
             machine: Traced::new(app.agent_setting(self.node.id), &self.layout.trace(), &trace),
             timers: BTreeMap::new(),
             kept: remembered.as_ref().map(Record::order),
+            size: remembered.as_ref().and_then(|record| record.size),
             remembered,
             operation: None,
             terms: Terms::default(),

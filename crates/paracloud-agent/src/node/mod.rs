@@ -8,6 +8,7 @@ mod liveness;
 mod previews;
 mod readiness;
 mod records;
+mod resizing;
 mod sizes;
 mod starts;
 mod unstarted;
@@ -15,6 +16,7 @@ mod unstarted;
 use crate::channel::{Ends, Tokens};
 use crate::controller::{self, Link};
 use crate::doors::{Reply, Said};
+use crate::resize::Unset;
 use crate::{AgentError, channel, processes};
 use ending::Ending;
 use paci::channel::ChannelToken;
@@ -22,12 +24,11 @@ use paci::participant::Side;
 use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::agent::{Agent, Effect, FromApp, Input, Timer};
-use paracloud_core::migration::cause::Unfit;
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::migration::promises::{Point, Promise};
 use paracloud_core::migration::shim::{Generation, Order, Status};
-use paracloud_core::register::{Leave, Move, Operation, Record, RecordOrder};
-use paracloud_substrate::config::{self, App, Cloud};
+use paracloud_core::register::{self, Leave, Move, Operation, Record, RecordOrder};
+use paracloud_substrate::config::{self, App, Cloud, Size};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::{self, End};
 use paracloud_substrate::link::BEAT_MS;
@@ -80,6 +81,8 @@ pub(crate) enum Event {
     Probed { start: StartId, is_ready: bool },
     /// The probe found a program not alive, and what came back.
     NotAlive { start: StartId, answered: String },
+    /// Limits of a process were set, or not: for an operation, or because they are those that it has.
+    Resized { start: StartId, operation: Option<OperationNumber>, to: Size, set: Result<(), Unset> },
     /// A timer of an instance's machine fired.
     Timer { instance: String, timer: Timer },
 }
@@ -99,6 +102,8 @@ struct Instance {
     terms: Terms,
     /// Why it was opened.
     reason: Reason,
+    /// The size that its processes are started with; `None`: as the manifest says.
+    size: Option<register::Size>,
     ends: Ends,
     /// The last start that could not be made, and why, as this controller was told.
     failure: Option<(StartId, String)>,
@@ -253,7 +258,9 @@ impl Node {
     }
 
     fn due(&self) -> Instant {
-        let sessions = self.starts.values().filter_map(|start| start.session.due_ms()).min();
+        let due_ms =
+            |start: &Start| [start.session.due_ms(), start.size.due_ms()].into_iter().flatten().min();
+        let sessions = self.starts.values().filter_map(due_ms).min();
         let sessions = sessions.map(|due_ms| self.began + Duration::from_millis(due_ms));
         let far = Instant::now() + Duration::from_secs(3_600);
         [sessions, self.ending_due()].into_iter().flatten().min().unwrap_or(far)
@@ -290,6 +297,7 @@ impl Node {
             Event::Measured(measured) => self.measured(measured),
             Event::Probed { start, is_ready } => self.probed(start, is_ready),
             Event::NotAlive { start, answered } => self.not_alive(start, &answered),
+            Event::Resized { start, operation, to, set } => self.limits_set(start, operation, to, set),
             Event::Timer { instance, timer } => {
                 if let Some(instance) = self.instances.get_mut(&instance) {
                     instance.timers.remove(&timer);
@@ -338,7 +346,7 @@ impl Node {
             ToAgentLine::Question { instance, question, call, reason, budget_ms } => {
                 self.question(&instance, Ask { question, call, reason, budget_ms });
             }
-            ToAgentLine::Machine { instance: name, message, operation, terms, reason } => {
+            ToAgentLine::Machine { instance: name, message, operation, terms, reason, size } => {
                 self.hear_of(&name)?;
                 let Some(instance) = self.instances.get_mut(&name) else {
                     tracing::warn!(
@@ -347,6 +355,7 @@ impl Node {
                     );
                     return Ok(());
                 };
+                instance.size = size;
                 let number = match &message {
                     ToAgent::Own(record) => record.last_operation,
                     ToAgent::Estimate { operation, .. }
@@ -404,11 +413,7 @@ impl Node {
             Effect::App(start, message) => self.tell_application(name, start, message),
             Effect::Look(start, order) => self.look(name, start, order),
             Effect::Check(operation, start) => self.check(name, operation, start),
-            // Nothing here sets limits.
-            Effect::Resize(operation, start, _) => {
-                let unfit = Some(Unfit::Unsupported);
-                self.inputs.push_back((name.to_owned(), Input::Resized(operation, start, unfit)));
-            }
+            Effect::Resize(operation, start, to) => self.resize(name, operation, start, to),
             Effect::SetTimer(timer, wait_ms) => self.arm(name, timer, wait_ms),
         }
     }
@@ -555,6 +560,7 @@ impl Node {
         self.carried_by_all();
         self.look_for_the_unready();
         self.measure();
+        self.keep_sizes();
         self.watch_lives();
         self.keep_sessions(false);
     }

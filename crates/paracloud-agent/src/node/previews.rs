@@ -1,7 +1,7 @@
 //! Questions without any operation being open: what would a move cost, what would losing you cost, would you do with
 //! another size? They are asked under the number that the next operation will have, and nothing is done because of them.
 
-use super::{Node, now_unix_ms};
+use super::{Node, now_unix_ms, resizing};
 use crate::answers::{self, Why};
 use crate::session::{Ahead, Words};
 use paci::answer::{Answer, Verdict};
@@ -27,10 +27,7 @@ fn needed(call: &Question) -> Vec<&'static str> {
     match call {
         Question::Estimate => vec![names::MOVE_ESTIMATE],
         Question::Quote => vec![names::SCALE_QUOTE],
-        Question::Resize(resize) => {
-            let memory = resize.memory_kib.map(|_| names::RESIZE_MEMORY);
-            memory.into_iter().chain(resize.cpu_millis.map(|_| names::RESIZE_CPU)).collect()
-        }
+        Question::Resize(resize) => resizing::needed(resize).collect(),
     }
 }
 

@@ -56,7 +56,6 @@ pub(crate) struct Measured {
 
 impl Measurement {
     /// Its group, as far as it has one and that is known.
-    #[expect(dead_code, reason = "resizing an instance is ordered by its machine, which does not do so yet")]
     pub(super) fn group(&self) -> Option<&Group> {
         self.place.as_ref().map(|place| &place.group)
     }

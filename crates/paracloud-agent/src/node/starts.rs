@@ -3,6 +3,7 @@
 use super::ending::Parting;
 use super::liveness::Liveness;
 use super::readiness::Readiness;
+use super::resizing::SizeKept;
 use super::sizes::Measurement;
 use super::unstarted::NEVER;
 use super::{Event, Node};
@@ -12,7 +13,7 @@ use crate::probe::Watch;
 use crate::processes::{self, ProcessDirectory};
 use crate::session::Session;
 use crate::shim::order::ToShim;
-use crate::{AgentError, durable, shims};
+use crate::{AgentError, durable, resize, shims};
 use paci::error::{ErrorBody, ErrorCode};
 use paci::state::State;
 use paracloud_core::ids::StartId;
@@ -36,6 +37,7 @@ pub(super) struct Start {
     pub(super) address: SocketAddr,
     pub(super) readiness: Readiness,
     pub(super) measured: Measurement,
+    pub(super) size: SizeKept,
     /// A probe has found it ready.
     pub(super) was_ready: bool,
     pub(super) liveness: Liveness,
@@ -64,6 +66,7 @@ impl Start {
             address,
             readiness,
             measured: Measurement::default(),
+            size: SizeKept::default(),
             was_ready: false,
             liveness: Liveness::default(),
             status,
@@ -224,8 +227,11 @@ impl Node {
     fn ready_for(&mut self, name: &str, id: StartId, order: Order) -> io::Result<()> {
         if !self.starts.contains_key(&id) {
             let Some(instance) = self.instances.get(name) else { return Ok(()) };
-            let (process, spec) = processes::make(&self.layout, &self.node, &instance.app, name, id)?;
-            self.starts.insert(id, Start::new(process, spec.instance, spec.address));
+            let size = instance.size.map_or(instance.app.resources.start, resize::enforced);
+            let (process, spec) = processes::make(&self.layout, &self.node, &instance.app, name, id, size)?;
+            let mut start = Start::new(process, spec.instance, spec.address);
+            start.size = SizeKept::started_with(spec.size);
+            self.starts.insert(id, start);
             self.forget_the_long_dead();
         }
         if order == Order::Spawn { self.open_doors(id) } else { Ok(()) }

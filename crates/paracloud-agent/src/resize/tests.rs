@@ -91,13 +91,13 @@ async fn a_limit_is_lowered_once_what_is_used_has_fallen() {
     let Some(mut hog) = Hog::start() else { return };
     hog.free();
     let size = Size { cpu_milli: Some(500), ..memory(48) };
-    assert_eq!(shrink_when_fallen(&hog.group, size, LONG).await, Shrunk::Lowered);
+    assert_eq!(set_when_fallen(&hog.group, size, LONG).await, Ok(()));
     assert_eq!((hog.limit_mib(), hog.group.usage().cpu_limit_milli), (Some(48), Some(500)));
     assert_eq!(hog.hear(), "freed");
     assert!(hog.lives());
     // And larger again, at once.
     let size = Size { cpu_milli: Some(1_500), ..memory(512) };
-    assert_eq!(grow(&hog.group, size), Grown::Raised);
+    assert_eq!(set(&hog.group, size), Ok(()));
     assert_eq!((hog.limit_mib(), hog.group.usage().cpu_limit_milli), (Some(512), Some(1_500)));
 }
 
@@ -105,8 +105,11 @@ async fn a_limit_is_lowered_once_what_is_used_has_fallen() {
 async fn a_process_that_keeps_its_memory_keeps_its_limit_and_lives() {
     let Some(mut hog) = Hog::start() else { return };
     let size = Size { cpu_milli: Some(500), ..memory(48) };
-    let shrunk = shrink_when_fallen(&hog.group, size, Duration::from_millis(1)).await;
-    assert!(matches!(shrunk, Shrunk::NotFallen { usage_bytes: Some(used) } if used > 48 * MIB), "{shrunk:?}");
+    let shrunk = set_when_fallen(&hog.group, size, Duration::from_millis(1)).await;
+    assert!(
+        matches!(shrunk, Err(Unset::NotFallen { usage_bytes: Some(used) }) if used > 48 * MIB),
+        "{shrunk:?}"
+    );
     assert_eq!(
         (hog.limit_mib(), hog.group.usage().cpu_limit_milli),
         (Some(256), None),
@@ -122,24 +125,32 @@ async fn a_margin_is_left_above_what_is_used() {
     let Some(hog) = Hog::start() else { return };
     let used = hog.group.memory_bytes().unwrap();
     let tight = Size { memory_bytes: Some(used + MARGIN_BYTES_MIN / 2), cpu_milli: None };
-    let shrunk = shrink_when_fallen(&hog.group, tight, Duration::ZERO).await;
-    assert!(matches!(shrunk, Shrunk::NotFallen { .. }), "{shrunk:?}");
+    let shrunk = set_when_fallen(&hog.group, tight, Duration::ZERO).await;
+    assert!(matches!(shrunk, Err(Unset::NotFallen { .. })), "{shrunk:?}");
     assert_eq!(margin_bytes(1_000 * MIB), 50 * MIB);
     assert_eq!(margin_bytes(2 * MIB), MARGIN_BYTES_MIN);
 }
 
 #[test]
-fn growing_never_lowers_a_limit() {
+fn a_limit_is_lifted_and_set_again_and_what_is_as_it_is_to_be_is_not_touched() {
     let Some(hog) = Hog::start() else { return };
-    assert!(matches!(grow(&hog.group, memory(128)), Grown::Refused { .. }));
-    assert_eq!(hog.limit_mib(), Some(256));
+    assert_eq!(set(&hog.group, Size::default()), Ok(()));
+    assert_eq!(limits(&hog.group), Size::default());
+    assert!(lessens(limits(&hog.group), memory(256)) && !lessens(memory(256), limits(&hog.group)));
+    assert_eq!(set(&hog.group, memory(256)), Ok(()));
+    assert_eq!(limits(&hog.group), memory(256));
+    let without_cpu = Group { cpu: Err(NoGroup::Off), ..hog.group.clone() };
+    assert_eq!(set(&without_cpu, memory(300)), Ok(()));
+    let both = Size { cpu_milli: Some(500), ..memory(400) };
+    assert_eq!(set(&without_cpu, both), Err(Unset::NoGroup { why: NoGroup::Off }));
+    assert_eq!(hog.limit_mib(), Some(300), "both or none");
 }
 
 #[tokio::test]
 async fn where_there_is_no_group_that_is_the_answer() {
     let group = Site::of(&Hierarchies::off(), std::path::Path::new("/cloud")).make("n1", StartId(1));
-    assert_eq!(grow(&group, memory(64)), Grown::NoGroup { why: NoGroup::Off });
-    assert_eq!(shrink_when_fallen(&group, memory(64), LONG).await, Shrunk::NoGroup { why: NoGroup::Off });
+    assert_eq!(set(&group, memory(64)), Err(Unset::NoGroup { why: NoGroup::Off }));
+    assert_eq!(set_when_fallen(&group, memory(64), LONG).await, Err(Unset::NoGroup { why: NoGroup::Off }));
     let cpu = Size { memory_bytes: None, cpu_milli: Some(100) };
-    assert_eq!(shrink_when_fallen(&group, cpu, LONG).await, Shrunk::NoGroup { why: NoGroup::Off });
+    assert_eq!(set_when_fallen(&group, cpu, LONG).await, Err(Unset::NoGroup { why: NoGroup::Off }));
 }

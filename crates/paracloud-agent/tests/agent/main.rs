@@ -15,6 +15,7 @@ mod privacy;
 mod probes;
 mod processes;
 mod questions;
+mod resizing;
 mod rig;
 mod sizes;
 mod strangers;

@@ -3,7 +3,7 @@
 use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, Incarnation, NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
-use paracloud_core::register::{Mode, Move, Operation, Record, Step};
+use paracloud_core::register::{Mode, Move, Operation, Record, Size, Step};
 use paracloud_substrate::cgroup::{Hierarchies, Site, sweep_gone_clouds};
 use paracloud_substrate::config::{App, Cloud, Node};
 use paracloud_substrate::layout::Layout;
@@ -267,8 +267,15 @@ impl Agent {
 
     /// The same, with what was agreed on for the operation.
     pub(crate) fn tell_on(&mut self, terms: Terms, message: ToAgent, operation: Option<Operation>) {
+        let size = if let ToAgent::Own(record) = &message { record.size } else { None };
         let (instance, reason) = (APP.to_owned(), Reason::Person);
-        self.say(&ToAgentLine::Machine { instance, message, operation, terms, reason });
+        self.say(&ToAgentLine::Machine { instance, message, operation, terms, reason, size });
+    }
+
+    /// The same of an instance that has a size of its own.
+    pub(crate) fn tell_sized(&mut self, size: Option<Size>, message: ToAgent, operation: Option<Operation>) {
+        let (instance, reason, terms) = (APP.to_owned(), Reason::Person, Terms::default());
+        self.say(&ToAgentLine::Machine { instance, message, operation, terms, reason, size });
     }
 
     pub(crate) fn own(&mut self, record: &Record) {

@@ -21,7 +21,7 @@ fn group(rig: &Rig, start: StartId) -> Result<Group, String> {
 }
 
 /// The same, for a test that needs one.
-fn needed(rig: &Rig, start: StartId) -> Option<Group> {
+pub(crate) fn needed(rig: &Rig, start: StartId) -> Option<Group> {
     group(rig, start).inspect_err(|why| eprintln!("skipped: there are no groups here: {why}")).ok()
 }
 

@@ -29,7 +29,8 @@ impl Instance {
                 | Note::Unresponsive { .. }
                 | Note::Breach { .. }
                 | Note::Awaited { .. }
-                | Note::Failure { .. } => tracker.troubled(&journal::kept(note.clone())),
+                | Note::Failure { .. }
+                | Note::Sized(_) => tracker.troubled(&journal::kept(note.clone())),
             }
         }
         if let Some(operation) = operation {

@@ -54,7 +54,8 @@ impl Instance {
                         self.tracker.as_ref().map(|tracker| tracker.terms.clone()).unwrap_or_default();
                     let reason = self.tracker.as_ref().map(|tracker| tracker.reason).unwrap_or_default();
                     let instance = self.app.name.clone();
-                    let line = ToAgentLine::Machine { instance, message, operation, terms, reason };
+                    let size = self.machine.machine().record().and_then(|record| record.size);
+                    let line = ToAgentLine::Machine { instance, message, operation, terms, reason, size };
                     self.control.peers.say(Peer::Agent(node), Out::ToAgent(line));
                 }
                 Effect::Gateway(gateway, message) => {

@@ -182,7 +182,7 @@ impl Node {
                 let answer = Err(Unasked::Never("it does not speak PaCI".to_owned()));
                 return vec![FromAgentLine::Answered { question, answer }];
             }
-            ToAgentLine::Machine { instance, message, terms, operation, reason } => {
+            ToAgentLine::Machine { instance, message, terms, operation, reason, .. } => {
                 self.terms.push(terms);
                 self.reasons.extend(operation.map(|_| reason));
                 (instance, message)
