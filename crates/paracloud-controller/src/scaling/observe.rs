@@ -15,7 +15,7 @@ use paracloud_core::scaling::observation::{
 };
 use paracloud_core::scaling::{Observation, Policy};
 use paracloud_substrate::advice::{Advice, Leased};
-use paracloud_substrate::config::App;
+use paracloud_substrate::config::{App, Reports};
 use paracloud_substrate::message::HeldOp;
 use paracloud_substrate::names::InstanceName;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now
         let view = views.get(&name);
         let owner = view.and_then(|view| view.record.as_ref()).map(|record| record.owner);
         let said = owner.and_then(|owner| control.advised.of(&name, owner.start));
-        let (advice, report) = said.unwrap_or_default();
+        let (advice, report) = counting(app, said.unwrap_or_default());
         let record = view.and_then(|view| view.record.as_ref());
         let sight = Sight {
             view,
@@ -89,6 +89,16 @@ pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now
         left_ms: small(manual.until_unix_ms.saturating_sub(unix_ms)),
     });
     Observation { now_ms, instances, traffic, announcements: announcements(announced, now_ms), manual, asked }
+}
+
+/// What of it counts. How far an instance is counts always: that is no figure.
+fn counting(app: &App, (mut advice, report): (Advice, Option<Told<Said>>)) -> (Advice, Option<Told<Said>>) {
+    if app.scale.is_none_or(|scale| scale.reports == Reports::Used) {
+        return (advice, report);
+    }
+    advice.announcements.clear();
+    advice.asks.clear();
+    (advice, None)
 }
 
 /// What is seen of one instance.
@@ -206,6 +216,9 @@ fn small(ms: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paci::state::State;
+    use paracloud_substrate::advice::Aged;
+    use paracloud_substrate::config::Scale;
 
     fn sale(id: &str, age_ms: u32, begins_in_ms: u32, unit: &str) -> Leased<AnnounceRequest> {
         let said = AnnounceRequest {
@@ -245,5 +258,20 @@ mod tests {
         assert_eq!((figures(&said).capacity_milli, figures(&said).slots), (Some(7), Some(2)));
         let jobs = Said { work_unit: "job".to_owned(), ..said };
         assert_eq!((figures(&jobs).capacity_milli, figures(&jobs).slots), (None, Some(2)));
+    }
+
+    #[test]
+    fn where_reports_are_ignored_no_figure_counts_and_how_far_an_instance_is_does() {
+        let counts = |reports| {
+            let scale = Some(Scale { reports, ..Scale::default() });
+            let app = App { scale, ..App::new("worker", Vec::new()) };
+            let state = Some(Aged { age_ms: 0, said: State::Cold });
+            let advice = Advice { announcements: vec![sale("sale", 0, 0, "")], state, ..Advice::default() };
+            let report = Told { value: Said::default(), age_ms: 0, lease_ms: 1 };
+            let (advice, report) = counting(&app, (advice, Some(report)));
+            (advice.announcements.len(), advice.state.is_some(), report.is_some())
+        };
+        assert_eq!(counts(Reports::Used), (1, true, true));
+        assert_eq!(counts(Reports::Ignored), (0, true, false));
     }
 }
