@@ -5,6 +5,7 @@
 //! | [`cgroup`] | control groups: limits, usage, members |
 //! | [`config`] | the resolved configuration of one cloud, read by every shell when it starts |
 //! | [`decision`] | the log of decisions, and its replay |
+//! | [`explained`] | the decisions behind an app, an instance or an operation |
 //! | [`layout`] | where what lies in the cloud's directory |
 //! | [`names`] | what instances are called |
 //! | [`lifeline`] | when a shell is to end |
@@ -23,6 +24,7 @@ pub mod advice;
 pub mod cgroup;
 pub mod config;
 pub mod decision;
+pub mod explained;
 pub mod failpoint;
 pub mod figures;
 pub mod layout;

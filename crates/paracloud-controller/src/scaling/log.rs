@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn what_does_something_or_has_another_reason_is_kept_and_one_now_and_then() {
-        let (mut sampling, now, record) = (Sampling::default(), Instant::now(), record());
+        let (mut sampling, now, mut record) = (Sampling::default(), Instant::now(), record());
+        record.plan.actions.clear();
         let mut takes = |record: &Record, after: Duration| sampling.takes(record, now + after);
         let second = Duration::from_secs(1);
         assert_eq!(

@@ -18,8 +18,10 @@
 //! | `quotes` | what instances answered to what losing them costs |
 //! | `acts` | what was decided is done |
 //! | `log`, `recall` | decisions with their reasons, and what the last one left |
+//! | `explain` | they are looked up for people |
 
 mod acts;
+mod explain;
 mod log;
 mod measured;
 mod observe;
@@ -29,6 +31,7 @@ mod quotes;
 mod recall;
 mod usage;
 
+pub(crate) use explain::explain;
 pub(crate) use measured::{Line, Measurements};
 pub(crate) use usage::Usages;
 
@@ -38,6 +41,7 @@ use log::{Keeper, Sampling};
 use observe::Sources;
 use paracloud_core::scaling::{Record, plan};
 use paracloud_substrate::layout::Layout;
+use paracloud_substrate::names::InstanceName;
 use phases::Phases;
 use quotes::Quotes;
 use recall::{Lost, Recalled};
@@ -133,6 +137,9 @@ async fn scale(control: Arc<Control>, app: String) -> String {
         // Gateways count as long as this, and end a little later or earlier.
         control.scaling.measurements.wait(&app, period, next + period / 2).await;
         while asking.try_join_next().is_some() {}
+        if !has_run(&control, &app) {
+            continue;
+        }
         let turn = control.scaling.turn(&app).await;
         let names: Vec<_> = control.fleet.there();
         control.shown(names.iter().map(String::as_str)).await;
@@ -157,6 +164,13 @@ async fn scale(control: Arc<Control>, app: String) -> String {
         }
         drop(turn);
     }
+}
+
+/// Whether an app was ever started. Its first instances are started once every node was heard, and nobody decides on more
+/// before.
+fn has_run(control: &Control, app: &str) -> bool {
+    let is_own = |name: &String| name.parse::<InstanceName>().is_ok_and(|name| name.app() == app);
+    control.fleet.names().iter().any(is_own)
 }
 
 /// What the last decision of an app left, by whichever controller. A log that is damaged is said and put aside.

@@ -1,0 +1,311 @@
+//! Why an app has so many instances, why an instance is there and gets what it gets, what was behind an operation: from the
+//! last decisions, as they stand in the logs.
+
+use crate::control::Control;
+use crate::journal::now_unix_ms;
+use crate::person::{refused, unknown_instance};
+use paracloud_core::balancing;
+use paracloud_core::balancing::BackendId;
+use paracloud_core::ids::{GatewayId, InstanceNumber, OperationNumber};
+use paracloud_core::scaling::{Action, Record};
+use paracloud_substrate::config::{App, Cloud};
+use paracloud_substrate::decision::{Done, Look, newest_first};
+use paracloud_substrate::explained::{CHOICES_MAX, Choice, Decided, EVENTS_MAX, Explained, Role};
+use paracloud_substrate::layout::Layout;
+use paracloud_substrate::link::LINE_BYTES_MAX;
+use paracloud_substrate::names::InstanceName;
+use paracloud_substrate::person::{Event, Refused};
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// So much of each log is looked through, in bytes.
+const LOOK_BYTES_MAX: u64 = 16 << 20;
+/// What became of an action that is kept while the decision it belongs to is looked for.
+const DONE_MAX: usize = 4_096;
+
+/// What is asked after.
+#[derive(Debug, Clone)]
+enum About {
+    App,
+    Instance(InstanceName),
+    Operation(InstanceName, OperationNumber),
+}
+
+/// Puts together what is known.
+///
+/// # Errors
+/// There is no such app, instance or operation, or it is more than fits into an answer.
+pub(crate) async fn explain(
+    control: &Control,
+    name: &str,
+    operation: Option<OperationNumber>,
+) -> Result<Explained, Refused> {
+    let cloud = control.cloud();
+    let (app, about) = about(control, &cloud, name, operation)?;
+    let mut explained = Explained {
+        name: name.to_owned(),
+        app: app.name.clone(),
+        operation,
+        now_unix_ms: now_unix_ms(),
+        decisions: Vec::new(),
+        choices: Vec::new(),
+        events: Vec::new(),
+        usage: None,
+        gaps: Vec::new(),
+    };
+    if let Some((unix_ms, record)) = control.scaling.present(&app.name) {
+        let record = Box::new(Record::clone(&record));
+        explained.decisions.push(Decided { role: Role::Present, unix_ms, record, done: Vec::new() });
+    }
+    match &about {
+        About::App => {}
+        About::Instance(_) | About::Operation(..) => {
+            let record = control.views.of(name).and_then(|view| view.record);
+            explained.usage = record.and_then(|record| control.scaling.usages.of(name, record.owner.start));
+        }
+    }
+    if let About::Operation(instance, operation) = &about {
+        explained.events = events(control, &instance.to_string(), *operation).await?;
+        if explained.events.is_empty() {
+            let message = format!("{instance} has no {operation} that the journal knows of");
+            let next = format!("`paracloud events {instance}` lists its operations");
+            return Err(refused("unknown_operation", message, next));
+        }
+    }
+    let (layout, app, gateways) = (control.layout.clone(), app.name.clone(), cloud.gateways.clone());
+    let looked = tokio::task::spawn_blocking(move || {
+        look_up(&layout, &app, &about, &gateways, &mut explained);
+        explained
+    });
+    let explained = looked.await.map_err(|error| refused("failed", error.to_string(), "ask again"))?;
+    let bytes = serde_json::to_vec(&explained).map_or(usize::MAX, |text| text.len());
+    if bytes >= LINE_BYTES_MAX / 2 {
+        let message = format!("what is known of {name} takes {bytes} bytes, more than fits into an answer");
+        let next = format!("read it in {}", control.layout.decisions().display());
+        return Err(refused("too_large", message, next));
+    }
+    Ok(explained)
+}
+
+fn about<'a>(
+    control: &Control,
+    cloud: &'a Cloud,
+    name: &str,
+    operation: Option<OperationNumber>,
+) -> Result<(&'a App, About), Refused> {
+    if let Some(app) = cloud.app(name)
+        && app.scale.is_some()
+    {
+        if operation.is_some() {
+            return Err(unknown_instance(control, name));
+        }
+        return Ok((app, About::App));
+    }
+    let found = cloud.app_of(name).zip(name.parse::<InstanceName>().ok());
+    let Some((app, instance)) = found.filter(|_| control.fleet.has(name)) else {
+        return Err(unknown_instance(control, name));
+    };
+    match operation {
+        None if app.scale.is_none() => {
+            let message = format!("{name} has one instance, and nobody decides how many there are");
+            let next = format!("name an operation of it: `paracloud events {name}` lists them");
+            Err(refused("not_scaled", message, next))
+        }
+        None => Ok((app, About::Instance(instance))),
+        Some(operation) => Ok((app, About::Operation(instance, operation))),
+    }
+}
+
+/// What the journal has of an operation: the newest of it.
+async fn events(
+    control: &Control,
+    instance: &str,
+    operation: OperationNumber,
+) -> Result<Vec<Event>, Refused> {
+    let mut kept = VecDeque::new();
+    let mut next = 1;
+    loop {
+        let page = control.register.read(next).await.map_err(|_| {
+            refused(
+                "controller_restarts",
+                "the controller lost its register before it could answer",
+                "ask again",
+            )
+        })?;
+        let Some(last) = page.last() else { return Ok(kept.into()) };
+        next = last.number + 1;
+        for event in page {
+            if event.instance == instance && event.operation == Some(operation) {
+                kept.push_back(event);
+            }
+            if kept.len() > EVENTS_MAX {
+                kept.pop_front();
+            }
+        }
+    }
+}
+
+/// Reads the logs.
+fn look_up(layout: &Layout, app: &str, about: &About, gateways: &[GatewayId], explained: &mut Explained) {
+    let directory = layout.decisions();
+    let scaled = Scaled { app, about, directory: &directory };
+    let read = scaled.read(&mut explained.decisions);
+    note_gap(&directory, read, &mut explained.gaps);
+    explained.decisions.sort_by_key(|decided| decided.role);
+    let About::Instance(instance) = about else { return };
+    let Some(number) = instance.number() else { return };
+    for gateway in gateways {
+        let directory = layout.gateway(*gateway);
+        let read = choices(&directory, app, *gateway, number, &mut explained.choices);
+        note_gap(&directory, read, &mut explained.gaps);
+    }
+}
+
+fn note_gap(directory: &Path, read: io::Result<bool>, gaps: &mut Vec<String>) {
+    let log = directory.display();
+    match read {
+        Ok(true) => {}
+        Ok(false) => gaps.push(format!("the log in {log} is damaged: a part of it is left out")),
+        Err(error) => gaps.push(format!("the log in {log} cannot be read: {error}")),
+    }
+}
+
+/// Decisions about the number of instances of an app, in the log.
+struct Scaled<'a> {
+    app: &'a str,
+    about: &'a About,
+    directory: &'a Path,
+}
+
+impl Scaled<'_> {
+    /// Adds those that are asked after. Whether every line could be read.
+    fn read(&self, decisions: &mut Vec<Decided>) -> io::Result<bool> {
+        let mut is_whole = true;
+        let mut is_last = true;
+        let mut done: VecDeque<Done> = VecDeque::new();
+        let mut wanted = self.wanted();
+        newest_first(self.directory, LOOK_BYTES_MAX, |look| {
+            let was_last = std::mem::take(&mut is_last);
+            let Look::Line(line) = look else {
+                // The last one may be on its way.
+                is_whole &= was_last;
+                return ControlFlow::Continue(());
+            };
+            if line.app != self.app {
+                return ControlFlow::Continue(());
+            }
+            match line.kind.as_str() {
+                "done" => match serde_json::from_str::<Done>(line.record.get()) {
+                    Ok(one) => {
+                        done.push_front(one);
+                        done.truncate(DONE_MAX);
+                    }
+                    Err(_) => is_whole = false,
+                },
+                "scaling" => {
+                    let Ok(record) = serde_json::from_str::<Record>(line.record.get()) else {
+                        is_whole = false;
+                        return ControlFlow::Continue(());
+                    };
+                    let decided_ms = record.observation.now_ms;
+                    let own: Vec<Done> =
+                        done.iter().filter(|one| one.decided_ms == decided_ms).cloned().collect();
+                    done.retain(|one| one.decided_ms != decided_ms);
+                    if let Some(present) = decisions.iter_mut().find(|it| it.role == Role::Present)
+                        && present.record.observation.now_ms == record.observation.now_ms
+                    {
+                        present.done.clone_from(&own);
+                    }
+                    let Some(at) = wanted.iter().position(|role| self.is(*role, &record, &own)) else {
+                        return ControlFlow::Continue(());
+                    };
+                    let role = wanted.swap_remove(at);
+                    let (unix_ms, record) = (line.unix_ms, Box::new(record));
+                    decisions.push(Decided { role, unix_ms, record, done: own });
+                    if wanted.is_empty() {
+                        return ControlFlow::Break(());
+                    }
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(is_whole)
+    }
+
+    fn wanted(&self) -> Vec<Role> {
+        match self.about {
+            About::App => vec![Role::Acted],
+            About::Instance(_) => vec![Role::Changed, Role::Started],
+            About::Operation(..) => vec![Role::GaveUp, Role::Opened],
+        }
+    }
+
+    /// Whether a decision is this to what is asked after.
+    fn is(&self, role: Role, record: &Record, done: &[Done]) -> bool {
+        let to = |instance: &InstanceName| {
+            let name = instance.to_string();
+            done.iter().filter(move |one| one.instance.as_deref() == Some(name.as_str()))
+        };
+        match (role, self.about) {
+            (Role::Acted, _) => {
+                record.plan.actions.iter().any(|action| !matches!(action, Action::AskQuotes(_)))
+            }
+            (Role::Started, About::Instance(instance)) => {
+                let was_started = |one: &Done| matches!(one.action, Action::Start(_));
+                to(instance).any(was_started)
+            }
+            (Role::Changed, About::Instance(instance)) => {
+                let number = instance.number().map(InstanceNumber);
+                record.plan.actions.iter().any(|action| number.is_some() && of(action) == number)
+            }
+            (Role::Opened, About::Operation(instance, operation)) => to(instance)
+                .any(|one| one.operation == Some(*operation) && !matches!(one.action, Action::Revoke(_))),
+            (Role::GaveUp, About::Operation(instance, operation)) => to(instance)
+                .any(|one| one.operation == Some(*operation) && matches!(one.action, Action::Revoke(_))),
+            _ => false,
+        }
+    }
+}
+
+/// Whom an action is done to, if it is one that is there.
+fn of(action: &Action) -> Option<InstanceNumber> {
+    match action {
+        Action::Revoke(number) | Action::Leave(number) => Some(*number),
+        Action::Resize { instance, .. } => Some(*instance),
+        Action::Start(_) | Action::AskQuotes(_) => None,
+    }
+}
+
+/// Adds the newest choices of a gateway in which an instance was looked at. Whether every line could be read.
+fn choices(
+    directory: &Path,
+    app: &str,
+    gateway: GatewayId,
+    number: u32,
+    choices: &mut Vec<Choice>,
+) -> io::Result<bool> {
+    let (mut is_whole, mut is_last, mut found) = (true, true, 0);
+    newest_first(directory, LOOK_BYTES_MAX, |look| {
+        let was_last = std::mem::take(&mut is_last);
+        let Look::Line(line) = look else {
+            is_whole &= was_last;
+            return ControlFlow::Continue(());
+        };
+        if line.app != app || line.kind != "balancing" {
+            return ControlFlow::Continue(());
+        }
+        let Ok(record) = serde_json::from_str::<balancing::Record>(line.record.get()) else {
+            is_whole = false;
+            return ControlFlow::Continue(());
+        };
+        if record.inputs.iter().any(|input| input.id == BackendId(number)) {
+            choices.push(Choice { gateway, unix_ms: line.unix_ms, record: Box::new(record) });
+            found += 1;
+        }
+        if found < CHOICES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(is_whole)
+}
