@@ -127,6 +127,20 @@ impl Leases {
         self.changed(News::Some);
     }
 
+    /// A probe saw it ready, or not, and it says nothing of that itself.
+    pub(crate) fn probed(&mut self, is_ready: bool, now_ms: u64) {
+        let state = if is_ready { State::Ready } else { State::NotReady };
+        self.state = Some((state, now_ms));
+        self.changed(News::Urgent);
+    }
+
+    /// It speaks for itself from now on: what a probe saw counts no more.
+    pub(crate) fn speaks(&mut self) {
+        if self.state.take().is_some() {
+            self.changed(News::Some);
+        }
+    }
+
     /// Nobody is there any more who could have said anything.
     pub(crate) fn end(&mut self) {
         if !self.is_silent() {

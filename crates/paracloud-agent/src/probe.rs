@@ -44,19 +44,25 @@ fn filled(command: &[String], address: SocketAddr) -> Vec<String> {
 }
 
 impl Watch {
-    /// Looks until the program is ready, and says meanwhile what came back last. At first it is looked often: clients may wait.
+    /// Looks until so many looks in a row were good as are to count, and says meanwhile what came back last. At first it is
+    /// looked often: clients may wait.
     pub(crate) async fn until_ready(&self, is_first: bool, unready: &watch::Sender<Option<String>>) {
         let pause_ms = match self.check.probe {
             _ if !is_first => self.check.period_ms,
             Probe::Tcp | Probe::Http(_) => PROBE_MS,
             Probe::Exec(_) => EXEC_MS,
         };
+        let mut good = 0_u32;
         loop {
-            let answered = self.look().await.err();
-            let is_ready = answered.is_none();
-            say(unready, answered);
-            if is_ready {
-                return;
+            match self.look().await {
+                Ok(()) => good = good.saturating_add(1),
+                Err(answered) => {
+                    good = 0;
+                    say(unready, Some(answered));
+                }
+            }
+            if good >= self.check.successes {
+                return say(unready, None);
             }
             tokio::time::sleep(Duration::from_millis(pause_ms.into())).await;
         }
@@ -199,6 +205,17 @@ mod tests {
         let reasons: Vec<_> = reasons.iter().map(said).collect();
         assert!(reasons.contains(&"HTTP 503 Service Unavailable".to_owned()), "{reasons:?}");
         assert!(reasons.contains(&"HTTP 502 Bad Gateway".to_owned()), "{reasons:?}");
+    }
+
+    #[tokio::test]
+    async fn as_many_good_looks_in_a_row_as_are_asked_for_make_a_program_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http = watch(Probe::Http("/healthy".to_owned()), listener.local_addr().unwrap());
+        let steady = Watch { check: Check { successes: 3, ..http.check.clone() }, ..http };
+        let (unready, seen) = watch::channel(None);
+        let statuses = [200, 200, 500, 200, 200, 200];
+        let (served, ()) = tokio::join!(serve(listener, &statuses), steady.until_ready(false, &unready));
+        assert_eq!((served, seen.borrow().clone()), (statuses.len(), None));
     }
 
     #[tokio::test]

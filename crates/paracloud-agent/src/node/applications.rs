@@ -139,6 +139,7 @@ impl Node {
             let _ = older.send(Err(ErrorBody::new(ErrorCode::Unavailable, "a newer Hello came")));
         }
         if ready_by_probe {
+            session.leases.speaks();
             self.input(id, FromApp::Ready(false));
         }
         self.input(id, FromApp::Hello);

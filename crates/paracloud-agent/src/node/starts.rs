@@ -351,10 +351,14 @@ impl Node {
 
     /// The probe says that a process is ready, or not any more. One that speaks for itself is believed instead.
     pub(super) fn probed(&mut self, id: StartId, is_ready: bool) {
+        let now_ms = self.now_ms();
         let silent = |start: &Start| !start.session.aware && start.session.state.is_none() && start.runs();
         if let Some(start) = self.starts.get_mut(&id).filter(|start| silent(start)) {
             start.was_ready |= is_ready;
+            start.session.leases.probed(is_ready, now_ms);
             self.input(id, FromApp::Ready(is_ready));
+            // Who routes hears of it as if the program had said so itself.
+            self.tell_news(id);
         } else if let Some(probe) = self.starts.get_mut(&id).and_then(|start| start.probe.take()) {
             probe.abort();
         }

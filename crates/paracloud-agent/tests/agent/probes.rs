@@ -1,6 +1,7 @@
 //! Probes of programs that do not speak of themselves, on real processes.
 
 use crate::rig::{Agent, N1, Rig, is_alive, moving_in, puppet, until};
+use paci::state::State;
 use paracloud_core::ids::{Incarnation, Placement, StartId};
 use paracloud_core::migration::message::FromAgent;
 use paracloud_core::register::{Mode, Record, Step};
@@ -150,6 +151,36 @@ fn a_program_that_is_not_ready_any_more_is_said_to_be_so() {
         matches!(line, FromAgentLine::Unready { unready: None, start: who, .. } if *who == start)
             .then_some(())
     });
+}
+
+/// Hears which state is told to those who route.
+fn hear_state(agent: &mut Agent, start: StartId) -> Option<State> {
+    agent.hear_line("a state", |line| match line {
+        FromAgentLine::Advice { start: who, advice, .. } if *who == start => {
+            Some(advice.state.as_ref().map(|state| state.said))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn what_a_probe_sees_is_told_to_those_who_route_until_the_program_speaks_for_itself() {
+    let mut rig = Rig::with(|app| app.readiness = Check { successes: 2, ..often(http()) });
+    rig.agent(N1);
+    let start = order_owner(&mut rig);
+    let shop = puppet(&rig.layout, N1, start);
+    let agent = &mut rig.agents[0];
+    assert_eq!(hear_state(agent, start), Some(State::Ready));
+    for (status, state) in [("503", State::NotReady), ("200", State::Ready), ("500", State::NotReady)] {
+        shop.say(&format!("health {status}"));
+        assert_eq!(hear_state(agent, start), Some(state), "{status}");
+    }
+    rig.redial(0);
+    assert_eq!(hear_state(&mut rig.agents[0], start), Some(State::NotReady), "a new controller hears it too");
+    shop.hello(&[]);
+    assert_eq!(hear_state(&mut rig.agents[0], start), None);
+    shop.ready();
+    assert_eq!(hear_state(&mut rig.agents[0], start), Some(State::Ready));
 }
 
 #[test]

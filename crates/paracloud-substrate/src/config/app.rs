@@ -120,12 +120,20 @@ pub struct Check {
     pub timeout_ms: u32,
     /// So many looks in a row that failed mean that it is not (ready, alive) any more.
     pub failures: u32,
+    /// So many looks in a row that were good mean that it is ready.
+    #[serde(default = "once")]
+    pub successes: u32,
+}
+
+/// How often is enough where nothing is said.
+const fn once() -> u32 {
+    1
 }
 
 impl Check {
     /// This probe, with what a manifest means that says no more.
     pub const fn by(probe: Probe) -> Self {
-        Self { probe, period_ms: 1_000, timeout_ms: 1_000, failures: 3 }
+        Self { probe, period_ms: 1_000, timeout_ms: 1_000, failures: 3, successes: once() }
     }
 }
 

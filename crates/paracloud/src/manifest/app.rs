@@ -38,7 +38,7 @@ pub(super) const FIELDS: &[&str] = &[
 pub(super) const BUDGETS: &[&str] =
     &["prepare", "copy", "park", "seal", "guardWait", "switch", "release", "pause", "pauseMax"];
 pub(super) const BALANCE: &[&str] = &["policy"];
-pub(super) const CHECK: &[&str] = &["http", "tcp", "exec", "period", "timeout", "failures"];
+pub(super) const CHECK: &[&str] = &["http", "tcp", "exec", "period", "timeout", "failures", "successes"];
 /// Where an app listens that does not say.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ARGUMENTS_MAX: usize = 1_024;
@@ -93,6 +93,9 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
     let resources = fields.get("resources").map(|field| scale::resources(&field)).transpose()?;
     let check = |name: &str| fields.get(name).map(|field| check(&field, &directory)).transpose();
     let (readiness, liveness) = (check("readiness")?, check("liveness")?);
+    if let (Some(field), Some(Check { successes: 2.., .. })) = (fields.get("liveness"), &liveness) {
+        return Err(field.problem("one good look is enough of life; leave `successes` out"));
+    }
     let named_port = |text: &String| text.contains("{port}") || text.contains("PORT");
     let note = (!command.iter().any(named_port) && !env.values().any(named_port)).then(|| {
         format!(
@@ -318,6 +321,7 @@ fn check(field: &Field<'_>, directory: &Path) -> Result<Check, Problem> {
         period_ms: fields.millis("period", default.period_ms, CHECK_MS_MAX)?,
         timeout_ms: fields.millis("timeout", default.timeout_ms, CHECK_MS_MAX)?,
         failures: fields.get("failures").map_or(Ok(default.failures), |it| it.count(1, FAILURES_MAX))?,
+        successes: fields.get("successes").map_or(Ok(default.successes), |it| it.count(1, FAILURES_MAX))?,
         probe: default.probe,
     };
     Ok(check)

@@ -65,6 +65,12 @@ struct Look<'a> {
     period: String,
     timeout: String,
     failures: u32,
+    #[serde(skip_serializing_if = "is_one")]
+    successes: u32,
+}
+
+fn is_one(count: &u32) -> bool {
+    *count == 1
 }
 
 #[derive(Debug, Serialize)]
@@ -196,7 +202,7 @@ impl<'a> Look<'a> {
             Probe::Exec(command) => (None, None, Some(command.as_slice())),
         };
         let (period, timeout) = (time(check.period_ms), time(check.timeout_ms));
-        Self { http, tcp, exec, period, timeout, failures: check.failures }
+        Self { http, tcp, exec, period, timeout, failures: check.failures, successes: check.successes }
     }
 }
 

@@ -81,7 +81,7 @@ state: session
 session: {header: X-Session, idle: 10m}
 scale: {min: 2, max: 8, start: 3, period: 2s, hold: 90s, target: 65%, flap: {actions: 6, per: 5m}, drain: 1m, manualHold: 30m, shape: both, reports: ignored}
 resources: {memory: 256MiB, cpu: 500m, resizeMin: {memory: 64MiB}, resizeMax: {memory: 1GiB, cpu: 2}}
-readiness: {exec: [/bin/true, '{port}'], period: 250ms, timeout: 2s, failures: 5}
+readiness: {exec: [/bin/true, '{port}'], period: 250ms, timeout: 2s, failures: 5, successes: 2}
 liveness: {tcp: true}
 ";
 
@@ -109,7 +109,8 @@ fn how_many_instances_there_may_be_and_how_large_they_are_reaches_the_cloud() {
     let sizes = app.resources;
     assert_eq!((sizes.start, sizes.least, sizes.most), (size(256, 500), size(64, 500), size(1024, 2_000)));
     let command = ["/bin/true", "{port}"].map(str::to_owned).to_vec();
-    let readiness = Check { probe: Probe::Exec(command), period_ms: 250, timeout_ms: 2_000, failures: 5 };
+    let probe = Probe::Exec(command);
+    let readiness = Check { probe, period_ms: 250, timeout_ms: 2_000, failures: 5, successes: 2 };
     assert_eq!((&app.readiness, &app.liveness), (&readiness, &Some(Check::by(Probe::Tcp))));
     let least = resolved(&format!("{SMALL}scale: {{max: 4}}\n")).cloud.apps[0].scale.unwrap();
     assert_eq!(least, Scale { max: 4, ..Scale::default() }, "one is enough to begin with");
@@ -150,6 +151,8 @@ fn what_is_wrong_with_scale_resources_sessions_and_checks_is_said_with_line_colu
         with("state: session\nsession: {cookie: ''}"),
         with("liveness: {period: 1s}"),
         with("liveness: {tcp: true, failures: 0}"),
+        with("liveness: {tcp: true, successes: 2}"),
+        with("readiness: {tcp: true, successes: 0}"),
         with("readiness: {exec: []}"),
         with("readiness: {exec: [./no-such-file]}"),
         with("readiness: {tcp: true, timeout: 2m}"),
