@@ -9,7 +9,7 @@ use crate::register::Ledger;
 use crate::store::{ENTRIES_PER_READ_MAX, StoreError};
 use paracloud_core::ids::{NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::Phase;
-use paracloud_core::register::{Record, Step};
+use paracloud_core::register::{MoveStep, Record, Step};
 use paracloud_substrate::message::{Known, Note};
 use paracloud_substrate::person::{Event, What};
 use paracloud_substrate::seen::Accounts;
@@ -107,7 +107,9 @@ fn places(record: &Record) -> Vec<Placement> {
 }
 
 fn may_be_sealed(record: &Record, start: StartId) -> bool {
-    record.moving().is_some_and(|operation| operation.source.start == start && operation.step != Step::Open)
+    record
+        .moving()
+        .is_some_and(|operation| operation.source.start == start && operation.step != MoveStep::Open)
 }
 
 /// What the journal says of an instance's past, for people.

@@ -3,7 +3,7 @@
 use crate::figures::{age, bytes, counted, micros, millis, time_of_day};
 use crate::output;
 use paracloud_core::ids::StartId;
-use paracloud_core::register::{Mode, Move, Operation, Record, Size, Step};
+use paracloud_core::register::{LeaveStep, Mode, Move, MoveStep, Operation, Record, Size};
 use paracloud_substrate::message::{Note, Sizing, Unready};
 use paracloud_substrate::person::{Conclusion, Consent, Event, Loss, Progress, Refusal, Unanswered, What};
 use paracloud_substrate::seen::Account;
@@ -148,16 +148,9 @@ fn step_name(operation: &Operation) -> &'static str {
     match operation {
         Operation::Move(moving) => move_step_name(moving),
         Operation::Leave(leave) => match leave.step {
-            Step::Leaving => "it leaves, and is to be ended",
-            Step::Returning => "it was to leave, and is called back",
-            Step::Draining
-            | Step::Open
-            | Step::Sealing
-            | Step::Switch
-            | Step::Doomed
-            | Step::Retire
-            | Step::Undo
-            | Step::Resizing => "it is drained to leave",
+            LeaveStep::Leaving => "it leaves, and is to be ended",
+            LeaveStep::Returning => "it was to leave, and is called back",
+            LeaveStep::Draining => "it is drained to leave",
         },
         Operation::Resize(_) => "it is to get another size",
     }
@@ -165,16 +158,15 @@ fn step_name(operation: &Operation) -> &'static str {
 
 fn move_step_name(operation: &Move) -> &'static str {
     match operation.step {
-        Step::Open => match operation.mode {
+        MoveStep::Open => match operation.mode {
             Mode::Handoff => "a move by handoff is open",
             Mode::Restart => "a move by restart is open",
         },
-        Step::Sealing => "the source may be sealed",
-        Step::Switch => "committed",
-        Step::Doomed => "the target is to be ended",
-        Step::Retire => "the source is to be ended",
-        Step::Undo => "rolled back",
-        Step::Draining | Step::Leaving | Step::Returning | Step::Resizing => "",
+        MoveStep::Sealing => "the source may be sealed",
+        MoveStep::Switch => "committed",
+        MoveStep::Doomed => "the target is to be ended",
+        MoveStep::Retire => "the source is to be ended",
+        MoveStep::Undo => "rolled back",
     }
 }
 

@@ -12,7 +12,7 @@ use crate::rig::{Rig, Who};
 use anyhow::{Context, Result, bail, ensure};
 use paracloud_core::ids::{NodeId, Placement, StartId};
 use paracloud_core::migration::promises::Victim;
-use paracloud_core::register::{Mode, Record, Step};
+use paracloud_core::register::{Mode, MoveStep, Record};
 use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
@@ -216,10 +216,10 @@ fn is_ended_by_operation(record: &Record, start: StartId) -> bool {
     let Some(operation) = record.moving() else { return record.owner.start != start };
     let (source, target) = (operation.source.start == start, operation.target.start == start);
     match operation.step {
-        Step::Open | Step::Draining | Step::Leaving | Step::Returning | Step::Resizing => false,
-        Step::Sealing | Step::Switch => operation.mode == Mode::Restart && source,
-        Step::Retire => source,
-        Step::Doomed | Step::Undo => target,
+        MoveStep::Open => false,
+        MoveStep::Sealing | MoveStep::Switch => operation.mode == Mode::Restart && source,
+        MoveStep::Retire => source,
+        MoveStep::Doomed | MoveStep::Undo => target,
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
     const SOURCE: Placement = Placement::new(NodeId(1), StartId(1));
     const TARGET: Placement = Placement::new(NodeId(2), StartId(2));
 
-    fn record(owner: Placement, mode: Mode, step: Option<Step>) -> Record {
+    fn record(owner: Placement, mode: Mode, step: Option<MoveStep>) -> Record {
         let source_address = ([127, 0, 0, 1], 80).into();
         let base = Incarnation(1);
         let operation =
@@ -253,25 +253,25 @@ mod tests {
     #[test]
     fn a_move_ends_its_source_once_the_target_serves_and_its_target_when_it_is_off() {
         let handoff = |owner, step| record(owner, Mode::Handoff, Some(step));
-        for step in [Step::Open, Step::Sealing] {
+        for step in [MoveStep::Open, MoveStep::Sealing] {
             assert!(!is_ended_by_operation(&handoff(SOURCE, step), SOURCE.start), "{step:?}");
             assert!(!is_ended_by_operation(&handoff(SOURCE, step), TARGET.start), "{step:?}");
         }
-        assert!(!is_ended_by_operation(&handoff(TARGET, Step::Switch), SOURCE.start));
-        assert!(is_ended_by_operation(&handoff(TARGET, Step::Retire), SOURCE.start));
-        assert!(!is_ended_by_operation(&handoff(TARGET, Step::Retire), TARGET.start));
-        assert!(is_ended_by_operation(&handoff(TARGET, Step::Doomed), TARGET.start));
-        assert!(is_ended_by_operation(&handoff(SOURCE, Step::Undo), TARGET.start));
-        assert!(!is_ended_by_operation(&handoff(SOURCE, Step::Undo), SOURCE.start));
+        assert!(!is_ended_by_operation(&handoff(TARGET, MoveStep::Switch), SOURCE.start));
+        assert!(is_ended_by_operation(&handoff(TARGET, MoveStep::Retire), SOURCE.start));
+        assert!(!is_ended_by_operation(&handoff(TARGET, MoveStep::Retire), TARGET.start));
+        assert!(is_ended_by_operation(&handoff(TARGET, MoveStep::Doomed), TARGET.start));
+        assert!(is_ended_by_operation(&handoff(SOURCE, MoveStep::Undo), TARGET.start));
+        assert!(!is_ended_by_operation(&handoff(SOURCE, MoveStep::Undo), SOURCE.start));
     }
 
     #[test]
     fn a_move_by_restart_ends_its_source_first() {
         let restart = |owner, step| record(owner, Mode::Restart, Some(step));
-        assert!(!is_ended_by_operation(&restart(SOURCE, Step::Open), SOURCE.start));
-        assert!(is_ended_by_operation(&restart(SOURCE, Step::Sealing), SOURCE.start));
-        assert!(is_ended_by_operation(&restart(TARGET, Step::Switch), SOURCE.start));
-        assert!(!is_ended_by_operation(&restart(TARGET, Step::Switch), TARGET.start));
+        assert!(!is_ended_by_operation(&restart(SOURCE, MoveStep::Open), SOURCE.start));
+        assert!(is_ended_by_operation(&restart(SOURCE, MoveStep::Sealing), SOURCE.start));
+        assert!(is_ended_by_operation(&restart(TARGET, MoveStep::Switch), SOURCE.start));
+        assert!(!is_ended_by_operation(&restart(TARGET, MoveStep::Switch), TARGET.start));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::rig::Rig;
 use anyhow::{Result, bail};
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::promises::Promise;
-use paracloud_core::register::{Mode, Move, Record, Step};
+use paracloud_core::register::{Mode, Move, MoveStep, Record};
 use paracloud_substrate::person::{Event, Reply, Request, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -166,7 +166,9 @@ pub(super) fn gone(begun: &Record, history: &[Swap], struck: &[StartId]) -> Vec<
 /// Whose death takes everything along if this record's owner is replaced.
 fn dead(record: &Record, operation: Option<&Move>) -> StartId {
     match operation {
-        Some(operation) if matches!(operation.step, Step::Switch | Step::Doomed) => operation.source.start,
+        Some(operation) if matches!(operation.step, MoveStep::Switch | MoveStep::Doomed) => {
+            operation.source.start
+        }
         Some(_) | None => record.owner.start,
     }
 }

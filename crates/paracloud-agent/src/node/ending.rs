@@ -9,7 +9,7 @@ use paci::names;
 use paci::upcall::{Reason, Upcall};
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::shim::Order;
-use paracloud_core::register::{Mode, Step};
+use paracloud_core::register::{LeaveStep, Mode, MoveStep};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -80,14 +80,16 @@ impl Node {
         }
         let open = self.instances.get(name).and_then(Instance::moving);
         let restarted = open.filter(|(_, operation)| {
-            operation.mode == Mode::Restart && operation.step == Step::Sealing && operation.source.start == id
+            operation.mode == Mode::Restart
+                && operation.step == MoveStep::Sealing
+                && operation.source.start == id
         });
         let told = restarted.map(|(number, operation)| {
             let why = format!("it is stopped here and started on {}", operation.target.node);
             (Number::Issued(number), why)
         });
         let left = self.instances.get(name).and_then(Instance::leave);
-        let left = left.filter(|(_, leave)| leave.step == Step::Leaving && leave.victim.start == id);
+        let left = left.filter(|(_, leave)| leave.step == LeaveStep::Leaving && leave.victim.start == id);
         let told = told.or_else(|| left.map(|(number, _)| (Number::Issued(number), "it leaves".to_owned())));
         let is_told = told.is_some_and(|(number, why)| self.tell_to_stop(id, number, &why));
         if !is_told {

@@ -19,7 +19,7 @@ use paci::state::State;
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::agent::{FromApp, Input};
 use paracloud_core::migration::shim::{Generation, Order, Status};
-use paracloud_core::register::Step;
+use paracloud_core::register::MoveStep;
 use paracloud_substrate::message::{Note, Unasked};
 use std::collections::BTreeMap;
 use std::io;
@@ -212,7 +212,7 @@ impl Node {
     /// another try.
     pub(super) fn cannot_start(&mut self, name: &str, id: StartId, message: String) {
         let Some(instance) = self.instances.get_mut(name) else { return };
-        let open = instance.moving().filter(|(_, operation)| operation.step == Step::Open);
+        let open = instance.moving().filter(|(_, operation)| operation.step == MoveStep::Open);
         let operation = open.filter(|(_, operation)| operation.target.start == id).map(|(number, _)| number);
         let failure = (id, message.clone());
         if instance.failure.as_ref() != Some(&failure) {

@@ -4,7 +4,7 @@ use crate::rig::{N1, N2, Puppet, Rig, moving};
 use paci::participant::Side;
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::message::ToAgent;
-use paracloud_core::register::{Mode, Record, Step};
+use paracloud_core::register::{Mode, MoveStep, Record};
 use paracloud_substrate::message::Note;
 
 const OPERATION: OperationNumber = OperationNumber(1);
@@ -25,7 +25,7 @@ impl Sides {
         shop.hello(CAPABILITIES);
         rig.agent(N2);
         let target = rig.fresh();
-        let operation = moving(source, target, shop.address, Step::Open).operation;
+        let operation = moving(source, target, shop.address, MoveStep::Open).operation;
         for (agent, start, side) in [(1, target, Side::Target), (0, source, Side::Source)] {
             let prepare = ToAgent::Prepare { operation: OPERATION, start, side, mode: Mode::Handoff };
             rig.agents[agent].tell(prepare, operation.clone());
@@ -46,7 +46,7 @@ impl Sides {
         Self { rig, source: (source, shop, given), target: (target, filled, taken) }
     }
 
-    fn record(&self, step: Step) -> Record {
+    fn record(&self, step: MoveStep) -> Record {
         moving(self.source.0, self.target.0, self.source.1.address, step)
     }
 
@@ -111,7 +111,7 @@ fn the_death_of_the_sources_agent_leaves_the_channel_as_it_is() {
 #[test]
 fn a_token_dies_with_its_operation() {
     let mut sides = Sides::prepared();
-    let mut closed = sides.record(Step::Open);
+    let mut closed = sides.record(MoveStep::Open);
     closed.operation = None;
     sides.rig.agents[0].own(&closed);
     crate::rig::until("the operation is over", || {

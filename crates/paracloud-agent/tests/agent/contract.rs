@@ -4,7 +4,7 @@ use crate::rig::{APP, N1, Puppet, Rig, moving, moving_in, read, sealed_at};
 use paci::upcall::Reason;
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
-use paracloud_core::register::{Mode, Record, Step};
+use paracloud_core::register::{Mode, MoveStep, Record};
 use paracloud_substrate::message::{FromAgentLine, HeldOp, Note, Speaker, Terms, ToAgentLine};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ pub(crate) fn owner() -> (Rig, StartId, Puppet) {
 
 /// Asks for the offer of an open move.
 pub(crate) fn estimate(rig: &mut Rig, start: StartId, shop: Puppet) {
-    let operation = moving(start, StartId(9), shop.address, Step::Open).operation;
+    let operation = moving(start, StartId(9), shop.address, MoveStep::Open).operation;
     let estimate = ToAgent::Estimate { operation: OPERATION, start, mode: Mode::Handoff };
     rig.agents[0].tell(estimate, operation);
 }
@@ -144,11 +144,11 @@ fn every_call_of_a_move_says_who_asks_for_it_and_what_became_of_it() {
     let upcall = shop.next();
     assert_eq!(why(&upcall), person("a person asks for the move from n1 to n2"));
     shop.answer(&upcall, json!({"verdict": "DONE", "estimate": {"modes": ["HANDOFF"]}}));
-    rig.agents[0].own(&moving(start, StartId(9), shop.address, Step::Sealing));
+    rig.agents[0].own(&moving(start, StartId(9), shop.address, MoveStep::Sealing));
     let upcall = shop.next();
     assert!(upcall["seal"].is_object(), "{upcall}");
     assert_eq!(why(&upcall), person("a person asks for the move from n1 to n2"));
-    let mut undone = moving(start, StartId(9), shop.address, Step::Undo);
+    let mut undone = moving(start, StartId(9), shop.address, MoveStep::Undo);
     undone.incarnation = undone.incarnation.next();
     rig.agents[0].own(&undone);
     let upcall = shop.next();
@@ -164,7 +164,7 @@ fn answers_that_were_not_asked_for_count_for_nothing() {
     let (status, error) = shop.answer(&stranger, json!({"verdict": "DONE"}));
     assert_eq!((status, error["code"].as_str()), (404, Some("OPERATION_UNKNOWN")));
 
-    rig.agents[0].own(&moving(start, StartId(9), shop.address, Step::Sealing));
+    rig.agents[0].own(&moving(start, StartId(9), shop.address, MoveStep::Sealing));
     let seal = shop.next();
     let (status, error) = shop.answer(&seal, json!({"verdict": "DONE"}));
     assert_eq!((status, error["code"].as_str()), (400, Some("OUT_OF_BOUNDS")), "a digest is needed");
@@ -187,7 +187,7 @@ fn answers_that_were_not_asked_for_count_for_nothing() {
     });
     assert_eq!(sealed, [9]);
 
-    let mut closed = moving(start, StartId(9), shop.address, Step::Sealing);
+    let mut closed = moving(start, StartId(9), shop.address, MoveStep::Sealing);
     closed.operation = None;
     rig.agents[0].own(&closed);
     rig.agents[0].tell(ToAgent::Own(closed), None);
@@ -262,7 +262,7 @@ fn after_a_restart_of_the_agent_a_session_goes_on() {
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);
     shop.ready();
-    let record = moving(start, StartId(9), shop.address, Step::Sealing);
+    let record = moving(start, StartId(9), shop.address, MoveStep::Sealing);
     rig.agents[0].own(&record);
     let first = shop.next();
     rig.kill_agent(0);
@@ -410,7 +410,7 @@ fn an_upcall_that_is_there_is_had_without_waiting() {
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);
     assert_eq!(shop.call("GET", "/v1/upcalls/next", "").0, 204);
-    rig.agents[0].own(&moving(start, StartId(9), shop.address, Step::Sealing));
+    rig.agents[0].own(&moving(start, StartId(9), shop.address, MoveStep::Sealing));
     crate::rig::until("it is noted as sealed", || {
         rig.process_dir(N1, start).join("sealed").exists().then_some(())
     });
@@ -432,7 +432,7 @@ fn a_program_that_does_not_claim_the_handoff_is_not_asked() {
 fn one_that_claims_the_handoff_is_restarted_only_by_a_persons_word_on_this_move() {
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);
-    let operation = moving_in(Mode::Restart, start, StartId(9), shop.address, Step::Open).operation;
+    let operation = moving_in(Mode::Restart, start, StartId(9), shop.address, MoveStep::Open).operation;
     let estimate = ToAgent::Estimate { operation: OPERATION, start, mode: Mode::Restart };
     rig.agents[0].tell(estimate, operation.clone());
     let why = rig.agents[0].hear_note("why", |note| match note {

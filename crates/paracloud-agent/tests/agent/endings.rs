@@ -3,7 +3,7 @@
 use crate::rig::{N1, Puppet, Rig, is_alive, kill, moving, moving_in, until};
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
-use paracloud_core::register::{Mode, Record, Step};
+use paracloud_core::register::{Mode, MoveStep, Record};
 use paracloud_substrate::message::Note;
 use rustix::process::Signal;
 use serde_json::json;
@@ -67,7 +67,7 @@ fn the_number_of_the_clouds_end_is_that_of_no_operation() {
 #[test]
 fn while_an_operation_is_open_the_cloud_ends_under_its_number() {
     let (mut rig, source, shop) = lasting_owner();
-    let record = moving(source, StartId(9), shop.address, Step::Sealing);
+    let record = moving(source, StartId(9), shop.address, MoveStep::Sealing);
     let open = record.last_operation;
     rig.agents[0].own(&record);
     assert!(shop.next()["seal"].is_object());
@@ -75,7 +75,7 @@ fn while_an_operation_is_open_the_cloud_ends_under_its_number() {
 
     // From the first question on, of which no record knows.
     let (mut rig, source, shop) = lasting_owner();
-    let operation = moving(source, StartId(9), shop.address, Step::Open).operation;
+    let operation = moving(source, StartId(9), shop.address, MoveStep::Open).operation;
     let estimate = ToAgent::Estimate { operation: open, start: source, mode: Mode::Handoff };
     rig.agents[0].tell(estimate, operation);
     assert!(shop.next()["estimate"].is_object());
@@ -85,7 +85,7 @@ fn while_an_operation_is_open_the_cloud_ends_under_its_number() {
 #[test]
 fn when_the_cloud_ends_a_session_that_is_opened_anew_hears_of_the_end_and_not_of_the_move() {
     let (mut rig, source, shop) = lasting_owner();
-    rig.agents[0].own(&moving(source, StartId(9), shop.address, Step::Sealing));
+    rig.agents[0].own(&moving(source, StartId(9), shop.address, MoveStep::Sealing));
     assert!(shop.next()["seal"].is_object());
     std::fs::write(rig.layout.ending(), "").unwrap();
     kill(i32::try_from(rig.agents[0].process.id()).unwrap(), Signal::TERM);
@@ -101,11 +101,11 @@ fn when_the_cloud_ends_a_session_that_is_opened_anew_hears_of_the_end_and_not_of
 fn who_was_told_how_an_operation_ends_is_not_told_to_stop_under_its_number() {
     let (mut rig, source, shop) = lasting_owner();
     let record = |step| moving(source, StartId(9), shop.address, step);
-    rig.agents[0].own(&record(Step::Sealing));
+    rig.agents[0].own(&record(MoveStep::Sealing));
     assert!(shop.next()["seal"].is_object());
-    rig.agents[0].own(&record(Step::Undo));
+    rig.agents[0].own(&record(MoveStep::Undo));
     assert!(shop.next()["resume"].is_object());
-    let open = record(Step::Undo).last_operation;
+    let open = record(MoveStep::Undo).last_operation;
     assert_eq!(end_and_come_again(&mut rig, shop), (open.next(), open));
 }
 
@@ -127,7 +127,7 @@ fn stopping(grace_ms: u32) -> (Rig, StartId, Puppet, Record) {
     rig.agent(N1);
     let (source, shop) = rig.owner(N1);
     shop.hello(&["stop", "move.estimate"]);
-    let record = moving_in(Mode::Restart, source, StartId(9), shop.address, Step::Sealing);
+    let record = moving_in(Mode::Restart, source, StartId(9), shop.address, MoveStep::Sealing);
     order_end(&mut rig, source, &record);
     (rig, source, shop, record)
 }
@@ -205,7 +205,7 @@ fn who_owns_nothing_any_more_is_ended_without_a_word() {
     rig.agent(N1);
     let (source, shop) = rig.owner(N1);
     shop.hello(&["stop", "move.estimate", "move.handoff"]);
-    let record = moving_in(Mode::Handoff, source, StartId(9), shop.address, Step::Retire);
+    let record = moving_in(Mode::Handoff, source, StartId(9), shop.address, MoveStep::Retire);
     order_end(&mut rig, source, &record);
     let how = rig.agents[0].hear_death(source);
     assert!(how.contains("signal 15"), "{how}");

@@ -5,7 +5,7 @@ use paci::call::Schema;
 use paci::participant::Side;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
-use paracloud_core::register::{Mode, Step};
+use paracloud_core::register::{Mode, MoveStep};
 use paracloud_substrate::message::{Note, Terms};
 use paracloud_substrate::trace;
 use rustix::process::Signal;
@@ -31,7 +31,7 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
 
     n1.tell(
         ToAgent::Estimate { operation: OPERATION, start: source, mode: Mode::Handoff },
-        record(Step::Open).operation,
+        record(MoveStep::Open).operation,
     );
     let estimate = shop.next();
     assert_eq!(estimate["estimate"], json!({}));
@@ -42,7 +42,7 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
     });
 
     let prepare = |start, side| ToAgent::Prepare { operation: OPERATION, start, side, mode: Mode::Handoff };
-    n2.tell(prepare(target, Side::Target), record(Step::Open).operation);
+    n2.tell(prepare(target, Side::Target), record(MoveStep::Open).operation);
     let filled = puppet(&rig.layout, N2, target);
     assert_eq!(filled.hello(CAPABILITIES).1["standing"], "STAGING");
     let upcall = filled.next();
@@ -54,7 +54,7 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
         _ => None,
     });
 
-    n1.tell(prepare(source, Side::Source), record(Step::Open).operation);
+    n1.tell(prepare(source, Side::Source), record(MoveStep::Open).operation);
     let given = shop.next();
     assert_eq!(given["prepare"]["side"], "SOURCE");
     assert_eq!(shop.say(&format!("join {}", given["prepare"]["channelToken"].as_str().unwrap())), "OK");
@@ -69,8 +69,8 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
     assert_eq!(shop.say("send 5000000"), "sent");
     assert_eq!(received.join().unwrap(), "5000000");
 
-    n1.own(&record(Step::Sealing));
-    n2.own(&record(Step::Sealing));
+    n1.own(&record(MoveStep::Sealing));
+    n2.own(&record(MoveStep::Sealing));
     let seal = shop.next();
     let noted = std::fs::read_to_string(rig.layout.process(N1, source).join("sealed")).unwrap();
     assert!(seal["seal"].is_object(), "{seal}");
@@ -90,7 +90,7 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
     });
     assert_eq!(held, stated);
 
-    n2.own(&record(Step::Switch));
+    n2.own(&record(MoveStep::Switch));
     let resume = filled.next();
     assert_eq!(resume["resume"], json!({"incarnation": 2, "outcome": "COMMITTED"}));
     filled.answer(&resume, json!({"verdict": "DONE"}));
@@ -99,7 +99,7 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
         _ => None,
     });
     assert_eq!(incarnation, 2);
-    n2.own(&record(Step::Retire));
+    n2.own(&record(MoveStep::Retire));
     let serve = filled.next();
     assert_eq!(serve["serve"], json!({"incarnation": 2}));
     filled.answer(&serve, json!({"verdict": "DONE"}));
@@ -107,9 +107,9 @@ fn a_move_goes_from_estimate_to_serve_and_the_source_is_ended() {
         FromAgent::Serving { start, .. } if *start == target => Some(()),
         _ => None,
     });
-    let order = record(Step::Retire).order();
-    n1.own(&record(Step::Retire));
-    n1.tell(ToAgent::End { operation: OPERATION, start: source, order }, record(Step::Retire).operation);
+    let order = record(MoveStep::Retire).order();
+    n1.own(&record(MoveStep::Retire));
+    n1.tell(ToAgent::End { operation: OPERATION, start: source, order }, record(MoveStep::Retire).operation);
     let how = n1.hear_death(source);
     assert!(how.contains("signal 15"), "{how}");
     assert!(!rig.layout.socket_directory(N1, source).exists(), "nobody speaks for a dead process");
@@ -132,7 +132,7 @@ fn a_target_is_told_what_the_source_sends_and_its_refusal_names_both_schemas() {
     rig.agent(N1);
     rig.agent(N2);
     let (source, target) = (rig.fresh(), rig.fresh());
-    let open = moving(source, target, "127.0.0.1:1".parse().unwrap(), Step::Open);
+    let open = moving(source, target, "127.0.0.1:1".parse().unwrap(), MoveStep::Open);
     let schema = Schema { name: "ledger".to_owned(), version: 3 };
     let terms = Terms { loss_accepted: false, schema: Some(schema) };
     let prepare =

@@ -4,7 +4,7 @@ use crate::rig::{Agent, N1, Rig, is_alive, moving_in, puppet, until};
 use paci::state::State;
 use paracloud_core::ids::{Incarnation, Placement, StartId};
 use paracloud_core::migration::message::FromAgent;
-use paracloud_core::register::{Mode, Record, Step};
+use paracloud_core::register::{Mode, MoveStep, Record};
 use paracloud_substrate::config::{App, Check, Probe};
 use paracloud_substrate::message::{FromAgentLine, Note, Speaker};
 use std::path::Path;
@@ -189,7 +189,7 @@ fn liveness_is_not_looked_at_in_the_pause_of_a_move_and_again_after_it() {
     rig.agent(N1);
     let (start, shop) = rig.owner(N1);
     let target = rig.fresh();
-    let sealing = moving_in(Mode::Handoff, start, target, shop.address, Step::Sealing);
+    let sealing = moving_in(Mode::Handoff, start, target, shop.address, MoveStep::Sealing);
     let agent = &mut rig.agents[0];
     agent.own(&sealing);
     // A beat that was said after the record was heard.

@@ -4,7 +4,7 @@ use crate::rig::{N1, N2, Puppet, Rig, is_alive, kill, moving_in, until};
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, Offer, ToAgent};
 use paracloud_core::migration::promises::{Point, Promise};
-use paracloud_core::register::{Change, Mode, Proposer, Record, Step};
+use paracloud_core::register::{Change, Mode, MoveStep, Proposer, Record};
 use paracloud_substrate::failpoint;
 use paracloud_substrate::message::FromAgentLine;
 use rustix::process::Signal;
@@ -188,7 +188,7 @@ fn one_that_was_never_started_is_marked_and_said_to_be_dead() {
     let (source, shop) = rig.owner(N1);
     rig.agent(N2);
     let target = rig.fresh();
-    let record = moving_in(Mode::Handoff, source, target, shop.address, Step::Undo);
+    let record = moving_in(Mode::Handoff, source, target, shop.address, MoveStep::Undo);
     let n2 = &mut rig.agents[1];
     n2.own(&record);
     let end = ToAgent::End { operation: OPERATION, start: target, order: record.order() };
@@ -242,7 +242,7 @@ fn a_program_that_does_not_hear_is_killed_after_its_grace() {
     });
     rig.agent(N1);
     let (start, shop) = rig.owner(N1);
-    let record = moving_in(Mode::Restart, start, rig.fresh(), shop.address, Step::Sealing);
+    let record = moving_in(Mode::Restart, start, rig.fresh(), shop.address, MoveStep::Sealing);
     let agent = &mut rig.agents[0];
     agent.own(&record);
     agent.tell(ToAgent::End { operation: OPERATION, start, order: record.order() }, record.operation);
@@ -311,21 +311,21 @@ fn an_unaware_program_is_moved_by_a_restart_and_not_by_handing_over() {
     for (number, mode, expected) in
         [(OPERATION, Mode::Restart, Offer::Accept), (OPERATION.next(), Mode::Handoff, Offer::Refuse)]
     {
-        let operation = moving_in(mode, source, target, shop.address, Step::Open).operation;
+        let operation = moving_in(mode, source, target, shop.address, MoveStep::Open).operation;
         n1.tell(ToAgent::Estimate { operation: number, start: source, mode }, operation);
         assert_eq!(n1.hear("an offer", offer), expected);
     }
     let record = |step| moving_in(Mode::Restart, source, target, shop.address, step);
     let side = paci::participant::Side::Target;
     let prepare = ToAgent::Prepare { operation: OPERATION, start: target, side, mode: Mode::Restart };
-    n2.tell(prepare, record(Step::Open).operation);
+    n2.tell(prepare, record(MoveStep::Open).operation);
     n2.hear("fits", |message| matches!(message, FromAgent::Prepared { .. }).then_some(()));
     assert!(!rig.layout.process(N2, target).exists(), "nothing is started before the source is dead");
-    let order = record(Step::Sealing).order();
-    n1.own(&record(Step::Sealing));
-    n1.tell(ToAgent::End { operation: OPERATION, start: source, order }, record(Step::Sealing).operation);
+    let order = record(MoveStep::Sealing).order();
+    n1.own(&record(MoveStep::Sealing));
+    n1.tell(ToAgent::End { operation: OPERATION, start: source, order }, record(MoveStep::Sealing).operation);
     n1.hear_death(source);
-    n2.own(&record(Step::Switch));
+    n2.own(&record(MoveStep::Switch));
     let address = n2.hear("ready", |message| match message {
         FromAgent::Ready { start, address, .. } if *start == target => Some(*address),
         _ => None,
@@ -339,7 +339,7 @@ fn a_target_that_could_not_be_started_is_said_before_the_source_is_stopped() {
     let (source, target) = (rig.fresh(), rig.fresh());
     let n2 = rig.agent(N2);
     let operation =
-        moving_in(Mode::Restart, source, target, "127.0.1.1:1".parse().unwrap(), Step::Open).operation;
+        moving_in(Mode::Restart, source, target, "127.0.1.1:1".parse().unwrap(), MoveStep::Open).operation;
     let side = paci::participant::Side::Target;
     n2.tell(ToAgent::Prepare { operation: OPERATION, start: target, side, mode: Mode::Restart }, operation);
     n2.hear("failed", |message| {
@@ -381,7 +381,7 @@ fn a_hold_outlasts_the_agent_that_granted_it_also_for_a_move_by_restart() {
     assert_eq!(held.0, 200, "{held:?}");
     rig.kill_agent(0);
     let agent = rig.agent(N1);
-    let record = moving_in(Mode::Restart, source, target, shop.address, Step::Open);
+    let record = moving_in(Mode::Restart, source, target, shop.address, MoveStep::Open);
     let estimate = ToAgent::Estimate { operation: OPERATION, start: source, mode: Mode::Restart };
     agent.tell(estimate, record.operation);
     let offer = agent.hear("an offer", |message| match message {
@@ -402,7 +402,7 @@ fn a_process_that_died_with_its_agent_and_its_shim_is_not_said_to_live() {
     kill(shim, Signal::KILL);
     kill(pid, Signal::KILL);
     until("both are dead", || (!is_alive(pid) && !is_alive(shim)).then_some(()));
-    let record = moving_in(Mode::Handoff, start, StartId(0x99), shop.address, Step::Switch);
+    let record = moving_in(Mode::Handoff, start, StartId(0x99), shop.address, MoveStep::Switch);
     let (order, operation) = (record.order(), record.operation.clone());
     let agent = rig.agent(N1);
     for _ in 0..100 {
@@ -421,7 +421,7 @@ fn a_process_that_lives_is_said_to_live_when_it_is_asked_about() {
     let mut rig = Rig::new();
     rig.agent(N1);
     let (start, shop) = rig.owner(N1);
-    let record = moving_in(Mode::Handoff, start, StartId(0x99), shop.address, Step::Switch);
+    let record = moving_in(Mode::Handoff, start, StartId(0x99), shop.address, MoveStep::Switch);
     let order = record.order();
     let agent = &mut rig.agents[0];
     agent.tell(ToAgent::Probe { operation: OPERATION, start, order }, record.operation);

@@ -3,7 +3,7 @@
 use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, Incarnation, NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
-use paracloud_core::register::{Mode, Move, Operation, Record, Size, Step};
+use paracloud_core::register::{Mode, Move, MoveStep, Operation, Record, Size};
 use paracloud_substrate::cgroup::{Hierarchies, Site, sweep_gone_clouds};
 use paracloud_substrate::config::{App, Cloud, Node};
 use paracloud_substrate::layout::Layout;
@@ -428,7 +428,7 @@ pub(crate) fn sealed_at(position: u32) -> Value {
 }
 
 /// A record with a move by handing over from n1 to n2, at a step.
-pub(crate) fn moving(source: StartId, target: StartId, address: SocketAddr, step: Step) -> Record {
+pub(crate) fn moving(source: StartId, target: StartId, address: SocketAddr, step: MoveStep) -> Record {
     moving_in(Mode::Handoff, source, target, address, step)
 }
 
@@ -437,16 +437,16 @@ pub(crate) fn moving_in(
     source: StartId,
     target: StartId,
     address: SocketAddr,
-    step: Step,
+    step: MoveStep,
 ) -> Record {
     let (source, target) = (Placement::new(N1, source), Placement::new(N2, target));
-    let committed = matches!(step, Step::Switch | Step::Doomed | Step::Retire);
-    let bumped = committed || step == Step::Undo;
+    let committed = matches!(step, MoveStep::Switch | MoveStep::Doomed | MoveStep::Retire);
+    let bumped = committed || step == MoveStep::Undo;
     let operation = Move { mode, step, base: Incarnation(1), source, source_address: address, target };
     Record {
         incarnation: Incarnation(if bumped { 2 } else { 1 }),
         owner: if committed { target } else { source },
-        served: if step == Step::Switch { None } else { Some(address) },
+        served: if step == MoveStep::Switch { None } else { Some(address) },
         last_operation: OperationNumber(1),
         operation: Some(Operation::Move(operation)),
         gone: false,

@@ -4,7 +4,7 @@ use crate::rig::{N1, N2, Rig, is_alive, kill, make_unknown, moving, until};
 use paci::participant::Side;
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
-use paracloud_core::register::{Mode, Record, Step};
+use paracloud_core::register::{Mode, MoveStep, Record};
 use paracloud_substrate::message::Note;
 use rustix::process::Signal;
 
@@ -61,7 +61,8 @@ fn no_shim_starts_what_may_be_marked() {
     rig.layout.make(&directory).unwrap();
     make_unknown(&directory.join("marker"));
     let agent = &mut rig.agents[0];
-    let operation = moving(StartId(0x51), target, "127.0.1.1:20000".parse().unwrap(), Step::Open).operation;
+    let operation =
+        moving(StartId(0x51), target, "127.0.1.1:20000".parse().unwrap(), MoveStep::Open).operation;
     let (side, mode) = (Side::Target, Mode::Handoff);
     agent.tell(ToAgent::Prepare { operation: OPERATION, start: target, side, mode }, operation);
     let (code, message) = agent.hear_note("a failure", |note| match note {

@@ -4,26 +4,26 @@ use crate::rig::{Agent, N1, N2, Rig, is_alive, kill, moving, until};
 use paci::participant::Side;
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
-use paracloud_core::register::{Mode, Record, Step};
+use paracloud_core::register::{Mode, MoveStep, Record};
 use paracloud_substrate::message::{FromAgentLine, Note};
 use rustix::process::Signal;
 
 const OPERATION: OperationNumber = OperationNumber(1);
 const TARGET: StartId = StartId(0x99);
 
-fn tell(agent: &mut Agent, message: ToAgent, step: Step) {
+fn tell(agent: &mut Agent, message: ToAgent, step: MoveStep) {
     let record = moving(StartId(0x51), TARGET, "127.0.1.1:20000".parse().unwrap(), step);
     agent.tell(message, record.operation);
 }
 
 fn prepare(agent: &mut Agent) {
     let (side, mode) = (Side::Target, Mode::Handoff);
-    tell(agent, ToAgent::Prepare { operation: OPERATION, start: TARGET, side, mode }, Step::Open);
+    tell(agent, ToAgent::Prepare { operation: OPERATION, start: TARGET, side, mode }, MoveStep::Open);
 }
 
 fn end(agent: &mut Agent) {
-    let order = moving(StartId(0x51), TARGET, "127.0.1.1:20000".parse().unwrap(), Step::Undo).order();
-    tell(agent, ToAgent::End { operation: OPERATION, start: TARGET, order }, Step::Undo);
+    let order = moving(StartId(0x51), TARGET, "127.0.1.1:20000".parse().unwrap(), MoveStep::Undo).order();
+    tell(agent, ToAgent::End { operation: OPERATION, start: TARGET, order }, MoveStep::Undo);
 }
 
 fn hear_failure(agent: &mut Agent, of: StartId) -> String {

@@ -5,7 +5,7 @@ use crate::peers::Peer;
 use crate::register::Gone;
 use paracloud_core::ids::NodeId;
 use paracloud_core::migration::Phase;
-use paracloud_core::register::{Move, Record, Step};
+use paracloud_core::register::{Move, MoveStep, Record};
 use paracloud_substrate::message::Note;
 use std::time::{Duration, Instant};
 
@@ -95,7 +95,7 @@ fn awaited(record: &Record, phase: Phase) -> Vec<(NodeId, &'static str)> {
         Phase::Serve => vec![(owner, "to tell the owner that it serves")],
         Phase::Undo => vec![(owner, "to tell the owner that the move is off")],
         Phase::Doom => vec![(target.node, "to say that the target's process is dead")],
-        Phase::Retire if *step == Step::Undo => {
+        Phase::Retire if *step == MoveStep::Undo => {
             vec![(target.node, "to say that the target's process is dead")]
         }
         Phase::Retire => vec![(source.node, "to say that the source's process is dead")],

@@ -10,7 +10,7 @@ use super::duty::{Duty, duty, standing};
 use super::message::{FromAgent, Offer, Progress, ToAgent};
 use super::shim::{Generation, Order, Status};
 use crate::ids::{Incarnation, NodeId, OperationNumber, StartId};
-use crate::register::{Mode, Record, RecordOrder, Size, Step};
+use crate::register::{Mode, MoveStep, Record, RecordOrder, Size, Step};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -351,7 +351,7 @@ impl Agent {
     /// The register says that a source is being sealed for a target that is on this node: its death is told again,
     /// because nobody waits with a clock for who may have the only copy.
     fn target_here(&mut self, setting: &Setting, record: &Record, effects: &mut Vec<Effect>) {
-        let sealing = record.moving().filter(|it| it.step == Step::Sealing);
+        let sealing = record.moving().filter(|it| it.step == MoveStep::Sealing);
         let target = sealing.filter(|it| it.mode == Mode::Handoff).map(|it| it.target);
         let Some(start) = target.filter(|it| it.node == setting.node).map(|it| it.start) else { return };
         match self.processes.get(&start).map(|process| process.life) {
@@ -574,19 +574,15 @@ impl Agent {
         let start = record.owner.start;
         let operation = record.last_operation;
         match record.moving().filter(|it| it.mode == Mode::Restart).map(|it| it.step) {
-            Some(Step::Retire) if record.served.is_some() => FromAgent::Serving { operation, start },
-            Some(Step::Undo) if record.served.is_some() => FromAgent::Undone { operation, start },
+            Some(MoveStep::Retire) if record.served.is_some() => FromAgent::Serving { operation, start },
+            Some(MoveStep::Undo) if record.served.is_some() => FromAgent::Undone { operation, start },
             Some(
-                Step::Open
-                | Step::Sealing
-                | Step::Switch
-                | Step::Doomed
-                | Step::Retire
-                | Step::Undo
-                | Step::Draining
-                | Step::Leaving
-                | Step::Returning
-                | Step::Resizing,
+                MoveStep::Open
+                | MoveStep::Sealing
+                | MoveStep::Switch
+                | MoveStep::Doomed
+                | MoveStep::Retire
+                | MoveStep::Undo,
             )
             | None => FromAgent::Ready { start, incarnation: record.incarnation, address },
         }

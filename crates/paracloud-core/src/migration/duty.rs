@@ -4,7 +4,7 @@
 //! so a restarted agent, or one that missed messages, needs nothing but the record to go on.
 
 use crate::ids::{Incarnation, OperationNumber, StartId};
-use crate::register::{Leave, Mode, Move, Operation, Record, Step};
+use crate::register::{Leave, LeaveStep, Mode, Move, MoveStep, Operation, Record};
 use paci::participant::{Call, Outcome, Side, Standing};
 use serde::{Deserialize, Serialize};
 
@@ -31,18 +31,9 @@ pub fn duty(record: &Record, start: StartId) -> Option<Duty> {
 fn of_leave(record: &Record, leave: &Leave, start: StartId) -> Option<Call> {
     let is_victim = start == leave.victim.start && record.is_owned_by(start);
     match leave.step {
-        Step::Draining if is_victim => Some(Call::Drain),
-        Step::Returning if is_victim => Some(Call::Abort),
-        Step::Draining
-        | Step::Returning
-        | Step::Leaving
-        | Step::Open
-        | Step::Sealing
-        | Step::Switch
-        | Step::Doomed
-        | Step::Retire
-        | Step::Undo
-        | Step::Resizing => None,
+        LeaveStep::Draining if is_victim => Some(Call::Drain),
+        LeaveStep::Returning if is_victim => Some(Call::Abort),
+        LeaveStep::Draining | LeaveStep::Returning | LeaveStep::Leaving => None,
     }
 }
 
@@ -52,32 +43,28 @@ fn of_move(record: &Record, operation: &Move, start: StartId) -> Option<Call> {
     }
     let Incarnation(incarnation) = record.incarnation;
     Some(match operation.step {
-        Step::Sealing if start == operation.source.start => Call::Seal,
+        MoveStep::Sealing if start == operation.source.start => Call::Seal,
         // Asked again: has everything arrived?
-        Step::Sealing if start == operation.target.start => Call::Prepare(Side::Target),
-        Step::Switch if start == record.owner.start => {
+        MoveStep::Sealing if start == operation.target.start => Call::Prepare(Side::Target),
+        MoveStep::Switch if start == record.owner.start => {
             Call::Resume { incarnation, outcome: Outcome::Committed }
         }
-        Step::Retire if start == record.owner.start && start == operation.target.start => {
+        MoveStep::Retire if start == record.owner.start && start == operation.target.start => {
             Call::Serve { incarnation }
         }
-        Step::Undo if start == record.owner.start && start == operation.source.start => {
+        MoveStep::Undo if start == record.owner.start && start == operation.source.start => {
             if record.incarnation == operation.base {
                 Call::Abort
             } else {
                 Call::Resume { incarnation, outcome: Outcome::RolledBack }
             }
         }
-        Step::Open
-        | Step::Sealing
-        | Step::Switch
-        | Step::Doomed
-        | Step::Retire
-        | Step::Undo
-        | Step::Draining
-        | Step::Leaving
-        | Step::Returning
-        | Step::Resizing => return None,
+        MoveStep::Open
+        | MoveStep::Sealing
+        | MoveStep::Switch
+        | MoveStep::Doomed
+        | MoveStep::Retire
+        | MoveStep::Undo => return None,
     })
 }
 
@@ -88,15 +75,8 @@ pub fn standing(record: &Record, start: StartId) -> Standing {
     }
     match record.moving() {
         Some(operation) if start == operation.target.start => match operation.step {
-            Step::Open | Step::Sealing => Standing::Staging,
-            Step::Switch
-            | Step::Doomed
-            | Step::Retire
-            | Step::Undo
-            | Step::Draining
-            | Step::Leaving
-            | Step::Returning
-            | Step::Resizing => Standing::Outdated,
+            MoveStep::Open | MoveStep::Sealing => Standing::Staging,
+            MoveStep::Switch | MoveStep::Doomed | MoveStep::Retire | MoveStep::Undo => Standing::Outdated,
         },
         Some(_) | None => Standing::Outdated,
     }

@@ -4,7 +4,7 @@ use super::{Event, MS, Simulation};
 use crate::application::Application;
 use crate::world::{Envelope, Message, Party, Timer};
 use paracloud_core::migration::gateway;
-use paracloud_core::register::{Mode, Step};
+use paracloud_core::register::{Mode, MoveStep, Step};
 
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Simulation {
             }
             Some(Sabotage::OwnGate) => {
                 let open = self.world.disk.moving();
-                let source = open.filter(|it| it.mode == Mode::Handoff && it.step == Step::Switch);
+                let source = open.filter(|it| it.mode == Mode::Handoff && it.step == MoveStep::Switch);
                 let process = source.and_then(|it| self.world.processes.get_mut(&it.source.start));
                 process.and_then(|it| it.app.as_mut()).is_some_and(|app| app.gate.open(incarnation))
             }

@@ -5,7 +5,7 @@ use paci::participant::Phase;
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::cause::Cause;
 use paracloud_core::migration::gateway::Ticket;
-use paracloud_core::register::{Change, Mode, Proposer, Record, Step};
+use paracloud_core::register::{Change, Mode, MoveStep, Proposer, Record, Step};
 
 impl World {
     pub(super) fn broken(&mut self, rule: &'static str, what: String) {
@@ -95,22 +95,15 @@ impl World {
         }
         let late = matches!(change, Change::RollBack(Cause::Cancelled | Cause::Late(_)));
         let goes_back = match operation.step {
-            Step::Sealing => late,
-            Step::Switch => *change == Change::Doom,
-            Step::Open
-            | Step::Doomed
-            | Step::Retire
-            | Step::Undo
-            | Step::Draining
-            | Step::Leaving
-            | Step::Returning
-            | Step::Resizing => false,
+            MoveStep::Sealing => late,
+            MoveStep::Switch => *change == Change::Doom,
+            MoveStep::Open | MoveStep::Doomed | MoveStep::Retire | MoveStep::Undo => false,
         };
         if goes_back {
             self.broken("I2", format!("{change:?}: nobody has seen {source} alive"));
         }
-        let drops =
-            operation.step == Step::Sealing && matches!(change, Change::RollBack(_) | Change::Restart { .. });
+        let drops = operation.step == MoveStep::Sealing
+            && matches!(change, Change::RollBack(_) | Change::Restart { .. });
         let dead = self.processes.get(&source).filter(|process| process.app.is_none());
         let copy = self.processes.get(&target).and_then(|process| process.app.as_ref());
         if let (true, Some(dead), Some(copy)) = (drops, dead, copy)
@@ -131,7 +124,7 @@ impl World {
         let mut open = apps().filter(|(_, app)| app.is_open());
         let first = open.next();
         let unserved = self.disk.moving().is_some_and(|operation| {
-            operation.mode == Mode::Handoff && matches!(operation.step, Step::Switch | Step::Doomed)
+            operation.mode == Mode::Handoff && matches!(operation.step, MoveStep::Switch | MoveStep::Doomed)
         });
         if let (Some((start, _)), true) = (first, unserved) {
             broken

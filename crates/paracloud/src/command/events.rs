@@ -111,7 +111,7 @@ mod tests {
     use crate::moving::history::tests::{a_move, event, record};
     use paracloud_core::ids::{NodeId, Placement, StartId};
     use paracloud_core::migration::message::Offer;
-    use paracloud_core::register::{Mode, Step};
+    use paracloud_core::register::{Mode, MoveStep};
     use paracloud_substrate::message::{Note, Speaker};
     use paracloud_substrate::person::{Consent, Loss, Refusal, What};
     use serde_json::json;
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn programs_read_modes_steps_and_offers_in_one_spelling() {
-        let open = record(Some(Step::Sealing), 1, 4);
+        let open = record(Some(MoveStep::Sealing), 1, 4);
         let swapped = event(1, What::Swapped { change: "seal".to_owned(), record: open });
         let hold = Offer::Hold { remaining_ms: 700 };
         let previewed = json!({ "modes": [Mode::Handoff, Mode::Restart], "offers": [Offer::Accept, Offer::Refuse, hold] });

@@ -140,7 +140,7 @@ pub fn standing(instance: &Instance) -> String {
 mod tests {
     use super::*;
     use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, StartId};
-    use paracloud_core::register::{Mode, Move, Operation, Record, Step};
+    use paracloud_core::register::{Mode, Move, MoveStep, Operation, Record};
     use paracloud_substrate::message::{HeldOp, Unready};
     use paracloud_substrate::person::{Kept, Node, Unanswered};
 
@@ -188,7 +188,7 @@ mod tests {
         moving.last_operation = OperationNumber(1);
         moving.operation = Some(Operation::Move(Move {
             mode: Mode::Handoff,
-            step: Step::Open,
+            step: MoveStep::Open,
             base: Incarnation(3),
             source: moving.owner,
             source_address: "127.0.1.1:20000".parse().unwrap(),

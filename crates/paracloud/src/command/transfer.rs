@@ -422,7 +422,7 @@ mod tests {
     use crate::client::tests::{restarted, stalling};
     use crate::moving::history::tests::{a_move, event, record};
     use paci::finding::MoveEstimate;
-    use paracloud_core::register::Step;
+    use paracloud_core::register::MoveStep;
     use paracloud_substrate::person::Status;
 
     /// What a follower says who heard of these swaps, and then of this note.
@@ -441,8 +441,8 @@ mod tests {
     /// A move that is to be undone, before it was sealed or after.
     fn undone(incarnation: u32) -> Vec<Event> {
         let swapped = |change: &str, record| What::Swapped { change: change.to_owned(), record };
-        let open = swapped("open", record(Some(Step::Open), 1, 4));
-        let undo = swapped("roll_back: cancelled", record(Some(Step::Undo), 1, incarnation));
+        let open = swapped("open", record(Some(MoveStep::Open), 1, 4));
+        let undo = swapped("roll_back: cancelled", record(Some(MoveStep::Undo), 1, incarnation));
         vec![event(1, open), event(2, undo)]
     }
 

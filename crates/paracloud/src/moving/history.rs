@@ -4,7 +4,7 @@
 use crate::telling;
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::Phase;
-use paracloud_core::register::{Mode, Move, Operation, Record, Step};
+use paracloud_core::register::{Mode, Move, MoveStep, Operation, Record, Step};
 use paracloud_substrate::message::Note;
 use paracloud_substrate::person::{self, Conclusion, Event, Outcome, What};
 use paracloud_substrate::seen::Accounts;
@@ -110,7 +110,7 @@ impl History {
         match &record.operation {
             Some(Operation::Move(operation)) => {
                 self.moved = Some(operation.clone());
-                if matches!(operation.step, Step::Undo | Step::Doomed) && self.cause.is_none() {
+                if matches!(operation.step, MoveStep::Undo | MoveStep::Doomed) && self.cause.is_none() {
                     self.cause = Some(telling::cause(change).to_owned());
                 }
             }
@@ -193,7 +193,7 @@ pub(crate) mod tests {
     use paracloud_substrate::seen::{Account, Seen};
 
     /// The record of a move from n1 to n2, at this step; `None`: closed.
-    pub(crate) fn record(step: Option<Step>, owner: u32, incarnation: u32) -> Record {
+    pub(crate) fn record(step: Option<MoveStep>, owner: u32, incarnation: u32) -> Record {
         let place =
             |node: u32| Placement::new(NodeId(node), StartId(0x1234_5678_0000_0000 + u64::from(node)));
         let mut record = Record::first(place(owner));
@@ -239,14 +239,14 @@ pub(crate) mod tests {
             What::Parked { gateway: 1, account }
         };
         let whats = [
-            swapped("open", record(Some(Step::Open), 1, 4)),
+            swapped("open", record(Some(MoveStep::Open), 1, 4)),
             What::Entered(Phase::Offer),
             What::Entered(Phase::Copy),
             What::Progress(progress),
-            swapped("seal", record(Some(Step::Sealing), 1, 4)),
+            swapped("seal", record(Some(MoveStep::Sealing), 1, 4)),
             What::Entered(Phase::Seal),
-            swapped("commit", record(Some(Step::Switch), 2, 5)),
-            swapped("serve", record(Some(Step::Retire), 2, 5)),
+            swapped("commit", record(Some(MoveStep::Switch), 2, 5)),
+            swapped("serve", record(Some(MoveStep::Retire), 2, 5)),
             parked(0),
             swapped("close", record(None, 2, 5)),
             parked(50),
@@ -320,8 +320,8 @@ pub(crate) mod tests {
     fn a_move_that_was_undone_is_not_committed() {
         let mut history = History::new("sessions", None);
         let swapped = |change: &str, record| What::Swapped { change: change.to_owned(), record };
-        history.take(&event(1, swapped("open", record(Some(Step::Open), 1, 4))));
-        history.take(&event(2, swapped("roll back: cancelled", record(Some(Step::Undo), 1, 5))));
+        history.take(&event(1, swapped("open", record(Some(MoveStep::Open), 1, 4))));
+        history.take(&event(2, swapped("roll back: cancelled", record(Some(MoveStep::Undo), 1, 5))));
         history.take(&event(3, swapped("close", record(None, 1, 5))));
         let outcome = history.outcome().unwrap();
         assert!(!outcome.committed && !outcome.state_lost);

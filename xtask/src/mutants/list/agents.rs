@@ -34,15 +34,15 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a call is made to any process of the move",
         file: DUTY,
-        find: r"Step::Switch if start == record.owner.start => {",
-        replace: r"Step::Switch if record.names(start) => {",
+        find: r"MoveStep::Switch if start == record.owner.start => {",
+        replace: r"MoveStep::Switch if record.names(start) => {",
         catch: seeds(&["I1", "I2", "I3", "I5"]),
     },
     Mutant {
         name: "the source is sealed before the intent is persisted",
         file: DUTY,
-        find: r"Step::Sealing if start == operation.source.start => Call::Seal,",
-        replace: r"Step::Open | Step::Sealing if start == operation.source.start => Call::Seal,",
+        find: r"MoveStep::Sealing if start == operation.source.start => Call::Seal,",
+        replace: r"MoveStep::Open | MoveStep::Sealing if start == operation.source.start => Call::Seal,",
         catch: seeds(&["I1", "I3", "I5"]),
     },
     Mutant {

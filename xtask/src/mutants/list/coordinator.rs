@@ -199,8 +199,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "the source of an unfinished move is ended",
         file: TELL,
-        find: r"Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.target)),",
-        replace: r"Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.source)),",
+        find: r"Phase::Retire if operation.step == MoveStep::Undo => effects.push(end(operation.target)),",
+        replace: r"Phase::Retire if operation.step == MoveStep::Undo => effects.push(end(operation.source)),",
         catch: seeds(&["I2", "I5"]),
     },
 ];

@@ -5,7 +5,7 @@ use super::{seeds, unit};
 
 const DECIDE: &str = "crates/paracloud-core/src/migration/coordinator/decide.rs";
 const GATEWAY: &str = "crates/paracloud-core/src/migration/gateway.rs";
-const REGISTER: &str = "crates/paracloud-core/src/register.rs";
+const REGISTER: &str = "crates/paracloud-core/src/register/leave.rs";
 
 pub(super) const LIST: &[Mutant] = &[
     Mutant {
@@ -46,15 +46,15 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "who leaves is gone before its death is proved",
         file: DECIDE,
-        find: r"Step::Leaving if self.is_dead(record.owner.start) => Next::Swap(Change::Gone),",
-        replace: r"Step::Leaving if self.phase == Phase::Retire => Next::Swap(Change::Gone),",
+        find: r"LeaveStep::Leaving if self.is_dead(record.owner.start) => Next::Swap(Change::Gone),",
+        replace: r"LeaveStep::Leaving if self.phase == Phase::Retire => Next::Swap(Change::Gone),",
         catch: seeds(&["I1"]),
     },
     Mutant {
         name: "who is to be ended is called back",
         file: REGISTER,
-        find: r"(Change::Return(_), Some(Step::Draining)) =>",
-        replace: r"(Change::Return(_), Some(Step::Draining | Step::Leaving)) =>",
+        find: r"(Change::Return(_), LeaveStep::Draining) =>",
+        replace: r"(Change::Return(_), LeaveStep::Draining | LeaveStep::Leaving) =>",
         catch: unit(
             "paracloud-core",
             "register::tests::whether_an_instance_leaves_or_is_called_back_is_decided_by_the_first_swap",

@@ -29,8 +29,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "what was replaced before its move was closed is left alone when it comes back",
         file: FILE,
-        find: r"Step::Undo => operation.target.start == start,",
-        replace: r"Step::Undo => record.names(start),",
+        find: r"MoveStep::Undo => operation.target.start == start,",
+        replace: r"MoveStep::Undo => record.names(start),",
         catch: unit(
             "paracloud-core",
             "migration::coordinator::lost::tests::only_what_no_record_names_is_ended_and_not_what_is_in_doubt",

@@ -3,7 +3,8 @@
 use super::super::Mutant;
 use super::{seeds, unit};
 
-const FILE: &str = "crates/paracloud-core/src/register.rs";
+const FILE: &str = "crates/paracloud-core/src/register/mod.rs";
+const MOVING: &str = "crates/paracloud-core/src/register/moving.rs";
 
 pub(super) const LIST: &[Mutant] = &[
     Mutant {
@@ -61,28 +62,26 @@ pub(super) const LIST: &[Mutant] = &[
     },
     Mutant {
         name: "roll back without a new incarnation",
-        file: FILE,
+        file: MOVING,
         find: r"
-            (Change::RollBack(_), Some(Step::Sealing)) => {
-                next.incarnation = self.incarnation.next();
-                next.set_step(Step::Undo);",
+            (Change::RollBack(_), MoveStep::Sealing) => {
+                next.incarnation = record.incarnation.next();",
         replace: r"
-            (Change::RollBack(_), Some(Step::Sealing)) => {
-                next.set_step(Step::Undo);",
+            (Change::RollBack(_), MoveStep::Sealing) => {",
         catch: seeds(&["I3", "I5"]),
     },
     Mutant {
         name: "a served target may be promoted away",
-        file: FILE,
-        find: r"(Change::Promote, Some(Step::Switch | Step::Doomed)) if self.served.is_none() => {",
-        replace: r"(Change::Promote, Some(Step::Switch | Step::Doomed | Step::Retire)) => {",
+        file: MOVING,
+        find: r"(Change::Promote, MoveStep::Switch | MoveStep::Doomed) if record.served.is_none() => {",
+        replace: r"(Change::Promote, MoveStep::Switch | MoveStep::Doomed | MoveStep::Retire) => {",
         catch: unit("paracloud-core", "register::tests::what_has_served_is_never_promoted_away"),
     },
     Mutant {
         name: "a move is committed before it may seal",
-        file: FILE,
-        find: r"(Change::Commit, Some(Step::Sealing)) => {",
-        replace: r"(Change::Commit, Some(Step::Sealing | Step::Open)) => {",
+        file: MOVING,
+        find: r"(Change::Commit, MoveStep::Sealing) => {",
+        replace: r"(Change::Commit, MoveStep::Sealing | MoveStep::Open) => {",
         catch: unit("paracloud-core", "register::tests::nothing_is_committed_before_the_intent_to_seal"),
     },
 ];

@@ -119,7 +119,7 @@ fn read(place: &[u8]) -> Place<'_> {
 mod tests {
     use super::*;
     use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, Revision, StartId};
-    use paracloud_core::register::{Mode, Move, Operation, Size, Step};
+    use paracloud_core::register::{Mode, Move, MoveStep, Operation, Size};
     use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
     fn record(incarnation: u32) -> Record {
@@ -185,7 +185,7 @@ mod tests {
         let place = Placement::new(NodeId(u32::MAX), StartId(u64::MAX)).running(Revision(u32::MAX));
         let operation = Move {
             mode: Mode::Handoff,
-            step: Step::Sealing,
+            step: MoveStep::Sealing,
             base: Incarnation(u32::MAX),
             source: place,
             source_address: address,

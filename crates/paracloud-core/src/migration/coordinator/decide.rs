@@ -5,7 +5,7 @@ use crate::ids::StartId;
 use crate::migration::cause::Cause;
 use crate::migration::message::Offer;
 use crate::migration::{Phase, Role};
-use crate::register::{Change, Leave, Mode, Move, Operation, Record, Step};
+use crate::register::{Change, Leave, LeaveStep, Mode, Move, MoveStep, Operation, Record};
 use core::net::SocketAddr;
 
 /// What follows from record and facts.
@@ -26,36 +26,26 @@ impl Coordinator {
             None if self.gateways_settled(setting) => self.start_or(record, Next::Wait(Phase::Idle)),
             None => self.start_or(record, Next::Wait(Phase::Release)),
             Some(Operation::Move(operation)) => match operation.step {
-                Step::Open => self.decide_open(setting, operation),
-                Step::Sealing => match operation.mode {
+                MoveStep::Open => self.decide_open(setting, operation),
+                MoveStep::Sealing => match operation.mode {
                     Mode::Handoff => self.decide_sealing(setting, operation, fresh),
                     Mode::Restart => self.decide_stopping(setting, operation),
                 },
-                Step::Switch | Step::Doomed => self.decide_switch(record, operation, fresh),
-                Step::Retire => {
+                MoveStep::Switch | MoveStep::Doomed => self.decide_switch(record, operation, fresh),
+                MoveStep::Retire => {
                     let told = self.told(record, operation.target.start);
                     self.start_or(record, self.settle(setting, operation, Phase::Serve, told))
                 }
-                Step::Undo => {
+                MoveStep::Undo => {
                     let told = self.told(record, operation.source.start);
                     self.start_or(record, self.settle(setting, operation, Phase::Undo, told))
                 }
-                // Steps of other operations.
-                Step::Draining | Step::Leaving | Step::Returning | Step::Resizing => Next::Wait(Phase::Idle),
             },
             Some(Operation::Leave(leave)) => match leave.step {
-                Step::Draining => self.decide_draining(setting, record),
-                Step::Leaving if self.is_dead(record.owner.start) => Next::Swap(Change::Gone),
-                Step::Leaving => Next::Wait(Phase::Retire),
-                Step::Returning => self.start_or(record, self.settle_return(setting, record, leave)),
-                // Steps of other operations.
-                Step::Open
-                | Step::Sealing
-                | Step::Switch
-                | Step::Doomed
-                | Step::Retire
-                | Step::Undo
-                | Step::Resizing => Next::Wait(Phase::Idle),
+                LeaveStep::Draining => self.decide_draining(setting, record),
+                LeaveStep::Leaving if self.is_dead(record.owner.start) => Next::Swap(Change::Gone),
+                LeaveStep::Leaving => Next::Wait(Phase::Retire),
+                LeaveStep::Returning => self.start_or(record, self.settle_return(setting, record, leave)),
             },
             Some(Operation::Resize(_)) => self.decide_resize(record),
         }
@@ -255,7 +245,7 @@ impl Coordinator {
                 Change::Promote
             });
         }
-        if operation.step == Step::Doomed {
+        if operation.step == MoveStep::Doomed {
             return Next::Wait(Phase::Doom);
         }
         if let Some(address) = self.ready(record) {

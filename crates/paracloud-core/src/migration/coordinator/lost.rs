@@ -8,7 +8,7 @@
 use super::{Coordinator, Effect};
 use crate::ids::{NodeId, Placement, StartId};
 use crate::migration::message::ToAgent;
-use crate::register::{Change, Record, Step};
+use crate::register::{Change, MoveStep, Record};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -92,13 +92,12 @@ impl Coordinator {
 /// Whether a process owns, or has a part in the open operation: who was replaced since it was decided has none.
 fn is_needed(record: &Record, start: StartId) -> bool {
     let has_part = record.moving().is_some_and(|operation| match operation.step {
-        Step::Open | Step::Sealing | Step::Switch | Step::Doomed => {
+        MoveStep::Open | MoveStep::Sealing | MoveStep::Switch | MoveStep::Doomed => {
             [operation.source.start, operation.target.start].contains(&start)
         }
         // It is ended by the operation.
-        Step::Retire => operation.source.start == start,
-        Step::Undo => operation.target.start == start,
-        Step::Draining | Step::Leaving | Step::Returning | Step::Resizing => false,
+        MoveStep::Retire => operation.source.start == start,
+        MoveStep::Undo => operation.target.start == start,
     });
     record.is_owned_by(start) || has_part
 }
@@ -112,7 +111,7 @@ mod tests {
     use crate::migration::convergence::Budget;
     use crate::migration::coordinator::{Command, Input, Setting, Timer};
     use crate::migration::message::{FromAgent, ToGateway};
-    use crate::register::{Mode, Proposer};
+    use crate::register::{Mode, Proposer, Step};
 
     const FRESH: StartId = StartId(9);
 

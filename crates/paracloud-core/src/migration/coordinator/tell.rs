@@ -5,7 +5,7 @@ use crate::ids::Placement;
 use crate::migration::Phase;
 use crate::migration::gateway::Table;
 use crate::migration::message::{ToAgent, ToGateway};
-use crate::register::{Mode, Operation, Record, Step};
+use crate::register::{LeaveStep, Mode, MoveStep, Operation, Record};
 use alloc::vec::Vec;
 use paci::participant::Side;
 
@@ -16,17 +16,16 @@ impl Coordinator {
         let told = match &record.operation {
             None => true,
             Some(Operation::Move(operation)) => match operation.step {
-                Step::Open => true,
-                Step::Sealing | Step::Switch | Step::Doomed => false,
+                MoveStep::Open => true,
+                MoveStep::Sealing | MoveStep::Switch | MoveStep::Doomed => false,
                 // `served` is on disk: whoever comes before `Serve` does waits at the target's gate, or is refused untouched.
-                Step::Retire => true,
+                MoveStep::Retire => true,
                 // Given up before the intent to seal was on disk: its gate was never closed.
-                Step::Undo if record.incarnation == operation.base => true,
-                Step::Undo => self.told(record, operation.source.start),
-                Step::Draining | Step::Leaving | Step::Returning | Step::Resizing => true,
+                MoveStep::Undo if record.incarnation == operation.base => true,
+                MoveStep::Undo => self.told(record, operation.source.start),
             },
             Some(Operation::Leave(leave)) => {
-                leave.step != Step::Returning || self.told(record, leave.victim.start)
+                leave.step != LeaveStep::Returning || self.told(record, leave.victim.start)
             }
             Some(Operation::Resize(_)) => true,
         };
@@ -40,16 +39,9 @@ impl Coordinator {
         record.moving().is_some_and(|operation| {
             operation.mode == Mode::Handoff
                 && match operation.step {
-                    Step::Sealing => is_late || facts.cancelled,
-                    Step::Switch => is_late,
-                    Step::Open
-                    | Step::Doomed
-                    | Step::Retire
-                    | Step::Undo
-                    | Step::Draining
-                    | Step::Leaving
-                    | Step::Returning
-                    | Step::Resizing => false,
+                    MoveStep::Sealing => is_late || facts.cancelled,
+                    MoveStep::Switch => is_late,
+                    MoveStep::Open | MoveStep::Doomed | MoveStep::Retire | MoveStep::Undo => false,
                 }
         })
     }
@@ -137,7 +129,7 @@ impl Coordinator {
             }
             Phase::Switch | Phase::Undo => effects.push(own(record.owner.node)),
             Phase::Doom => effects.push(end(operation.target)),
-            Phase::Retire if operation.step == Step::Undo => effects.push(end(operation.target)),
+            Phase::Retire if operation.step == MoveStep::Undo => effects.push(end(operation.target)),
             Phase::Retire => effects.push(end(operation.source)),
         }
     }
