@@ -1,0 +1,104 @@
+//! Another size for an instance, by a person's word, within what the manifest allows.
+
+use crate::control::Control;
+use crate::orders::Order;
+use crate::person::{refused, rejection, unknown_instance};
+use paracloud_core::ids::OperationNumber;
+use paracloud_core::migration::coordinator::Command;
+use paracloud_core::register::Size;
+use paracloud_substrate::config;
+use paracloud_substrate::person::Refused;
+
+/// The least share of a processor that a system enforces, in thousandths.
+const CPU_MILLI_MIN: u32 = paracloud_substrate::cgroup::CPU_MILLI_MIN;
+
+/// What a person wants.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) instance: String,
+    /// Memory in KiB; `None`: as it is.
+    pub(crate) memory_kib: Option<u32>,
+    /// Processors in thousandths; `None`: as they are.
+    pub(crate) cpu_milli: Option<u32>,
+}
+
+/// Opens the change, and says its number.
+///
+/// # Errors
+/// There is no such instance, the manifest does not allow the size, or it cannot be changed now.
+pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<OperationNumber, Refused> {
+    let name = wanted.instance.as_str();
+    let unknown = || unknown_instance(control, name);
+    let cloud = control.cloud();
+    let app = cloud.app_of(name).ok_or_else(unknown)?;
+    let record = control.views.of(name).and_then(|view| view.record).ok_or_else(unknown)?;
+    let resources = app.resources;
+    let now = record.size.unwrap_or_else(|| registered(resources.start));
+    let to = Size {
+        memory_kib: wanted.memory_kib.or(now.memory_kib),
+        cpu_milli: wanted.cpu_milli.or(now.cpu_milli),
+    };
+    if to == now {
+        let message = format!("{name} has that size already");
+        return Err(refused("same_size", message, "`paracloud ps` shows what runs"));
+    }
+    let (least, most) = (registered(resources.least), registered(resources.most));
+    allowed(
+        name,
+        "memory",
+        to.memory_kib.filter(|_| wanted.memory_kib.is_some()),
+        least.memory_kib,
+        most.memory_kib,
+    )?;
+    let least_cpu = least.cpu_milli.map_or(CPU_MILLI_MIN, |least| least.max(CPU_MILLI_MIN));
+    allowed(
+        name,
+        "cpu",
+        to.cpu_milli.filter(|_| wanted.cpu_milli.is_some()),
+        Some(least_cpu),
+        most.cpu_milli,
+    )?;
+    let order = Order::of_person(Command::Resize(to));
+    control.order(name, order).await.map_err(|rejected| rejection(control, name, rejected))
+}
+
+fn allowed(
+    name: &str,
+    what: &str,
+    to: Option<u32>,
+    least: Option<u32>,
+    most: Option<u32>,
+) -> Result<(), Refused> {
+    let shown = |amount: u32| if what == "cpu" { format!("{amount}m") } else { format!("{amount} KiB") };
+    let bound = match to {
+        Some(to) if least.is_some_and(|least| to < least) => least.map(|least| ("resizeMin", "less", least)),
+        Some(to) if most.is_some_and(|most| to > most) => most.map(|most| ("resizeMax", "more", most)),
+        Some(_) | None => None,
+    };
+    let Some((field, direction, bound)) = bound else { return Ok(()) };
+    let message = format!("{name}: {what} may not be {direction} than {}", shown(bound));
+    let next = format!("set resources.{field} in its manifest, and apply it");
+    Err(refused("out_of_bounds", message, next))
+}
+
+/// A size of the manifest, as the register has it.
+fn registered(size: config::Size) -> Size {
+    let kib = |bytes: u64| u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
+    Size { memory_kib: size.memory_bytes.map(kib), cpu_milli: size.cpu_milli }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_beyond_what_the_manifest_allows_is_refused_with_the_bound() {
+        let of =
+            |to, least, most| allowed("web", "memory", to, least, most).map_err(|refused| refused.message);
+        assert_eq!(of(Some(64), Some(64), Some(64)), Ok(()));
+        assert_eq!(of(Some(1), None, None), Ok(()), "of what has no limit there are no bounds");
+        assert_eq!(of(None, Some(2), Some(3)), Ok(()), "it does not change");
+        assert_eq!(of(Some(63), Some(64), None).unwrap_err(), "web: memory may not be less than 64 KiB");
+        assert_eq!(of(Some(65), None, Some(64)).unwrap_err(), "web: memory may not be more than 64 KiB");
+    }
+}

@@ -1,0 +1,133 @@
+//! Another size for an instance, on real control groups: what the kernel enforces is read from its own files. Where none can
+//! be made the tests see that it is refused with the reason.
+
+use crate::rig::{Rig, kill, wait_until};
+use crate::unruly::Unruly;
+use paracloud_substrate::cgroup::Group;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::path::Path;
+
+const MIB: u64 = 1 << 20;
+
+/// An app of one instance with 256 MiB and half a processor. `None`: no limit can be enforced here.
+fn up(orders: &Value, fields: &Value) -> Option<Unruly> {
+    let mut own = json!({ "resources": {
+        "memory": "256MiB", "cpu": "500m",
+        "resizeMin": { "memory": "48MiB", "cpu": "250m" }, "resizeMax": { "memory": "1GiB", "cpu": 2 },
+    } });
+    own.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+    let unruly = Unruly::up(&own, orders);
+    if group(&unruly.rig).is_some_and(|group| group.memory.is_ok() && group.cpu.is_ok()) {
+        return Some(unruly);
+    }
+    let refused = unruly.rig.json_of_refused(&["resize", "jobs", "--memory", "128MiB"], 1);
+    let told = refused.to_string();
+    assert!(told.contains("no limit can be enforced"), "{told}");
+    eprintln!("skipped: no limit can be enforced here: {told}");
+    unruly.end();
+    None
+}
+
+/// The group of the owner.
+fn group(rig: &Rig) -> Option<Group> {
+    let record = rig.record().expect("a record");
+    let owner = &record["owner"];
+    let start = owner["start"].as_str().expect("a start id");
+    let place = Path::new(&rig.cloud()).join(format!("n{}", owner["node"])).join("p").join(start);
+    let place: Value = serde_json::from_slice(&std::fs::read(place.join("group.json")).ok()?).ok()?;
+    serde_json::from_value(place["group"].clone()).ok()
+}
+
+/// What the kernel enforces: MiB and thousandths of a processor.
+fn limits(rig: &Rig) -> (Option<u64>, Option<u32>) {
+    let group = group(rig).expect("a group");
+    (group.memory_limit_bytes().map(|bytes| bytes / MIB), group.usage().cpu_limit_milli)
+}
+
+/// What was noted of the changes of its size, the oldest first.
+fn noted(rig: &Rig) -> Vec<Value> {
+    let events = rig.events();
+    events.iter().map(|event| event["what"]["note"]["sized"].clone()).filter(Value::is_object).collect()
+}
+
+#[test]
+fn an_instance_gets_more_at_once_and_less_once_it_has_let_go_of_it_and_keeps_that_across_restarts() {
+    let Some(unruly) = up(&json!({ "ballastMib": 100 }), &json!({})) else { return };
+    let rig = &unruly.rig;
+    let grown = rig.json(&["resize", "jobs", "--memory", "512MiB", "--cpu", "1"]);
+    assert_eq!((&grown["outcome"]["kind"], &grown["outcome"]["committed"]), (&json!("resize"), &json!(true)));
+    assert_eq!(limits(rig), (Some(512), Some(1_000)));
+    assert!(unruly.did("jobs").iter().any(|line| line.starts_with("resized") && line.contains("524288")));
+    // Less is asked for; what it lets go of is measured.
+    let dry = rig.run(&["resize", "jobs", "--memory", "96MiB", "--dry-run"]);
+    assert!(dry.out.contains("it would do with that"), "{}{}", dry.out, dry.err);
+    assert_eq!(limits(rig).0, Some(512), "nothing was changed");
+    let shrunk = rig.run(&["resize", "jobs", "--memory", "96MiB"]);
+    assert_eq!(shrunk.code, 0, "{}{}", shrunk.out, shrunk.err);
+    assert!(shrunk.out.contains("has its new size"), "{}", shrunk.out);
+    assert_eq!(limits(rig), (Some(96), Some(1_000)));
+    // It is its size, whoever is killed: its agent, and itself. Who begins anew has not so much.
+    unruly.order("jobs", &json!({ "ballastMib": 8 }));
+    rig.processes("agent").into_iter().for_each(|pid| kill(pid, Signal::KILL));
+    let before = rig.record().expect("a record")["owner"]["start"].clone();
+    let pid = group(rig).expect("a group").members().expect("members")[0].pid;
+    kill(pid, Signal::KILL);
+    wait_until("another one serves", || {
+        rig.record().is_some_and(|record| record["owner"]["start"] != before && !record["served"].is_null())
+    });
+    assert_eq!(limits(rig), (Some(96), Some(1_000)));
+    for (arguments, code) in [
+        (&["resize", "jobs", "--memory", "96MiB"][..], "same_size"),
+        (&["resize", "jobs", "--memory", "47MiB"], "out_of_bounds"),
+        (&["resize", "jobs", "--cpu", "3"], "out_of_bounds"),
+        (&["resize", "nobody", "--cpu", "1"], "unknown_instance"),
+    ] {
+        let answer = rig.run(&[arguments, &["--output", "json"]].concat());
+        let refused: Value = serde_json::from_str(&answer.out).expect("an object");
+        assert_eq!((refused["error"]["code"].as_str(), answer.code == 0), (Some(code), false), "{refused}");
+    }
+    unruly.end();
+}
+
+#[test]
+fn a_shrink_that_is_refused_leaves_the_limit_and_the_counter_offer_is_told() {
+    let counter = json!({ "verdict": "REFUSE", "code": "DOES_NOT_FIT", "message": "the index takes 180 MiB",
+                          "fit": { "memoryKib": 196_608 } });
+    let Some(unruly) = up(&json!({ "resize": counter, "ballastMib": 60 }), &json!({})) else { return };
+    let rig = &unruly.rig;
+    let kept = rig.json_of_refused(&["resize", "jobs", "--memory", "64MiB"], 1);
+    assert_eq!(kept["error"]["code"], "size_kept", "{kept}");
+    let outcome = &kept["outcome"];
+    assert_eq!((&outcome["committed"], &outcome["kind"]), (&json!(false), &json!("resize")));
+    let because = &outcome["because"]["sized"];
+    assert_eq!(because["offered"], json!({ "memory_kib": 196_608, "cpu_milli": null }), "{kept}");
+    assert_eq!(because["why"], "DOES_NOT_FIT: the index takes 180 MiB");
+    assert_eq!(because["limit"], json!({ "memory_kib": 262_144, "cpu_milli": 500 }));
+    assert_eq!(limits(rig), (Some(256), Some(500)));
+    assert_eq!(noted(rig), [because.clone()], "it is in the journal");
+    let told = rig.run(&["events", "jobs"]).out;
+    assert!(told.contains("it could do with 192 MiB") && told.contains("its limit is 256 MiB"), "{told}");
+    unruly.end();
+}
+
+#[test]
+fn a_shrink_that_is_accepted_and_not_kept_lowers_no_limit() {
+    let orders = json!({ "resize": "keep", "ballastMib": 100 });
+    let Some(unruly) = up(&orders, &json!({ "move": { "prepare": "1s" } })) else { return };
+    let rig = &unruly.rig;
+    wait_until("it has much in use", || {
+        group(rig).and_then(|group| group.memory_bytes()).is_some_and(|bytes| bytes > 100 * MIB)
+    });
+    let kept = rig.json_of_refused(&["resize", "jobs", "--memory", "64MiB", "--cpu", "250m"], 1);
+    assert_eq!(kept["error"]["code"], "size_kept", "{kept}");
+    assert!(unruly.did("jobs").iter().any(|line| line.contains("resized") && line.contains("DONE")));
+    let because = &kept["outcome"]["because"]["sized"];
+    assert!(because["used_kib"].as_u64().is_some_and(|kib| kib > 100 << 10), "{kept}");
+    assert_eq!((&because["offered"], &because["limit"]["memory_kib"]), (&Value::Null, &json!(262_144)));
+    assert_eq!(limits(rig), (Some(256), Some(500)), "neither of both");
+    let again = rig.json(&["resize", "jobs", "--memory", "300MiB"]);
+    assert_eq!(again["outcome"]["committed"], true, "{again}");
+    assert_eq!(limits(rig).0, Some(300));
+    unruly.end();
+}
