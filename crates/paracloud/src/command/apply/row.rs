@@ -1,0 +1,219 @@
+//! What became of each app and each instance.
+
+use super::plan::{Change, Outdated};
+use crate::failure::{Exit, Failure};
+use crate::figures::{counted, millis};
+use crate::output::table_within;
+use crate::telling;
+use paracloud_core::register::Mode;
+use paracloud_substrate::person::Outcome;
+use serde::Serialize;
+
+/// How something of an app comes to be as the manifest says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum How {
+    /// It holds without a new process.
+    AtOnce,
+    /// It is started for the first time.
+    Started,
+    /// Its process hands over to another one.
+    Handoff,
+    /// Its process is ended, and another one started.
+    Restart,
+    /// Another instance is started in its place, and it leaves.
+    Replaced,
+}
+
+/// What became of an app or of one of its instances, or in a rehearsal what would.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Row {
+    /// The app, or the instance.
+    pub(super) who: String,
+    /// Fields of the manifest.
+    pub(super) changed: Vec<&'static str>,
+    /// `None`: it stays as it was.
+    pub(super) how: Option<How>,
+    /// It is as the manifest says.
+    pub(super) done: bool,
+    /// Nothing stands in the way, or stood when it was asked.
+    pub(super) possible: bool,
+    pub(super) state_lost: bool,
+    /// How long that took.
+    pub(super) total_ms: Option<u64>,
+    /// Why not: a word for programs.
+    pub(super) code: Option<String>,
+    /// And in words.
+    pub(super) why: Option<String>,
+}
+
+impl Row {
+    fn new(who: &str, changed: Vec<&'static str>) -> Self {
+        Self {
+            who: who.to_owned(),
+            changed,
+            how: None,
+            done: false,
+            possible: false,
+            state_lost: false,
+            total_ms: None,
+            code: None,
+            why: None,
+        }
+    }
+
+    /// The fields that hold at once, if there are some.
+    pub(super) fn at_once(change: &Change, done: bool) -> Option<Self> {
+        let row = Self::new(&change.app.name, change.at_once.clone());
+        (!change.at_once.is_empty()).then_some(Self { how: Some(How::AtOnce), done, possible: true, ..row })
+    }
+
+    /// An app of which nothing serves yet: it will be started.
+    pub(super) fn starts(change: &Change) -> Self {
+        let changed = if change.is_new { vec!["new"] } else { change.process.clone() };
+        Self { how: Some(How::Started), possible: true, ..Self::new(&change.app.name, changed) }
+    }
+
+    /// An instance that stays as it is.
+    pub(super) fn stays(change: &Change, outdated: &Outdated, code: &str, why: &str) -> Self {
+        let row = Self::new(&outdated.instance, change.process.clone());
+        Self { code: Some(code.to_owned()), why: Some(why.to_owned()), ..row }
+    }
+
+    /// Nothing stands in the way of this.
+    pub(super) fn going(self, mode: Option<Mode>) -> Self {
+        Self { how: mode.map(how), possible: true, code: None, why: None, ..self }
+    }
+
+    /// Another instance comes in its place.
+    pub(super) fn replaced(self, by: Option<&str>) -> Self {
+        let why = by.map(|by| format!("{by} in its place"));
+        Self { how: Some(How::Replaced), code: None, why: why.or(self.why).filter(|why| !why.is_empty()), ..self }
+    }
+
+    /// It serves.
+    pub(super) fn served(self, total_ms: u64) -> Self {
+        Self { done: true, possible: true, total_ms: Some(total_ms), ..self }
+    }
+
+    /// It does not.
+    pub(super) fn failed(self, code: &str, why: &str) -> Self {
+        Self { done: false, code: Some(code.to_owned()), why: Some(why.to_owned()), ..self }
+    }
+
+    /// As its update ended.
+    pub(super) fn ended(self, outcome: &Outcome) -> Self {
+        let because =
+            outcome.because.as_ref().map_or_else(String::new, |note| format!(" ({})", telling::note(note)));
+        let cause = outcome.cause.as_ref().map(|cause| format!("{cause}{because}"));
+        let why = if outcome.committed {
+            cause
+        } else {
+            Some(format!("rolled back: {}", cause.as_deref().unwrap_or("the cause was not heard")))
+        };
+        Self {
+            how: outcome.committed.then_some(how(outcome.mode)),
+            done: outcome.committed,
+            possible: true,
+            state_lost: outcome.state_lost,
+            total_ms: Some(outcome.total_ms),
+            code: (!outcome.committed).then(|| "rolled_back".to_owned()),
+            why,
+            ..self
+        }
+    }
+
+    /// What became of it, for who waits.
+    pub(super) fn sentence(&self) -> String {
+        let Self { who, .. } = self;
+        let took = self.total_ms.map_or_else(String::new, |took| format!(" in {}", millis(took)));
+        match (self.done, self.how) {
+            (true, Some(How::Handoff)) => format!("{who}: handed over to its new process{took}"),
+            (true, Some(How::Restart)) => format!("{who}: restarted{took}"),
+            (true, Some(How::Replaced)) => {
+                format!("{who}: left{took}: {}", self.why.as_deref().unwrap_or("another one is in its place"))
+            }
+            (true, Some(How::Started)) => format!("{who}: serves{took}"),
+            (true, Some(How::AtOnce) | None) => format!("{who}: applied{took}"),
+            (false, _) => format!("{who}: {}", telling::plain(self.why.as_deref().unwrap_or("not updated"))),
+        }
+    }
+
+    fn cells(&self, dry_run: bool) -> Vec<String> {
+        let how = match self.how {
+            Some(_) if !self.done && !dry_run => "stays",
+            Some(How::AtOnce) => "at once",
+            Some(How::Started) => "started",
+            Some(How::Replaced) => "replaced",
+            Some(How::Handoff) => "handoff",
+            Some(How::Restart) if self.state_lost => "restart, state lost",
+            Some(How::Restart) => "restart",
+            None => "stays",
+        };
+        let changed = if self.changed.is_empty() { "-".to_owned() } else { self.changed.join(", ") };
+        let took = self.total_ms.filter(|_| self.done).map_or_else(|| "-".to_owned(), millis);
+        let why = telling::plain(self.why.as_deref().unwrap_or_default()).to_string();
+        vec![self.who.clone(), changed, how.to_owned(), took, why]
+    }
+}
+
+fn how(mode: Mode) -> How {
+    match mode {
+        Mode::Handoff => How::Handoff,
+        Mode::Restart => How::Restart,
+    }
+}
+
+/// What people read at the end. `unchanged`: apps of which nothing is to change.
+pub(super) fn text(rows: &[Row], unchanged: &[&str], dry_run: bool, columns: Option<usize>) -> String {
+    let mut lines = Vec::new();
+    if !rows.is_empty() {
+        let cells: Vec<_> = rows.iter().map(|row| row.cells(dry_run)).collect();
+        lines.push(table_within(&["WHO", "CHANGED", "HOW", "TOOK", "WHY"], &cells, columns));
+    }
+    if !unchanged.is_empty() {
+        lines.push(format!("as the manifest says already: {}", unchanged.join(", ")));
+    }
+    if dry_run {
+        lines.push("nothing was changed".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// Why nothing is applied, if something stands in the way.
+pub(super) fn obstacle(rows: &[Row]) -> Option<Failure> {
+    let hindered: Vec<_> = rows.iter().filter(|row| !row.possible).collect();
+    let first = hindered.first()?;
+    let needs_consent = |row: &&&Row| matches!(row.code.as_deref(), Some("consent_needed" | "refused"));
+    let by_consent = hindered.iter().all(|row| needs_consent(&row));
+    let who = hindered.iter().map(|row| row.who.as_str()).collect::<Vec<_>>().join(", ");
+    let why = first.why.as_deref().unwrap_or("it cannot be updated now");
+    let (exit, code, next) = if by_consent {
+        let next = "consent to losing that with --accept-loss";
+        (Exit::Consent, "consent_needed", next.to_owned())
+    } else {
+        let code = first.code.as_deref().unwrap_or("not_possible");
+        (Exit::Failed, code, "apply it again when that has passed: paracloud ps, paracloud holds".to_owned())
+    };
+    let why = format!("nothing was applied: {why}");
+    Some(Failure::new(exit, code, who, why, next))
+}
+
+/// What was applied and is not so yet.
+pub(super) fn verdict(rows: &[Row], manifest: &str) -> Option<Failure> {
+    let left: Vec<_> = rows.iter().filter(|row| !row.done).collect();
+    let first = left.first()?;
+    let who = left.iter().map(|row| row.who.as_str()).collect::<Vec<_>>().join(", ");
+    let of = counted(u64::try_from(rows.len()).unwrap_or(u64::MAX), "change");
+    let why = format!(
+        "it counts from now on, but {} of {of} {} not come to be: {}",
+        left.len(),
+        if left.len() == 1 { "has" } else { "have" },
+        first.why.as_deref().unwrap_or("it was not begun")
+    );
+    let next = format!(
+        "what stayed serves as it was; see paracloud logs and events, correct {manifest}, and apply it again"
+    );
+    let code = first.code.as_deref().unwrap_or("not_begun");
+    Some(Failure::new(Exit::Failed, code, who, why, next))
+}
