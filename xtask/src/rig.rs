@@ -119,6 +119,7 @@ impl Rig {
             | Reply::Answered(_)
             | Reply::Begun(_)
             | Reply::Scaled(_)
+            | Reply::Explained(_)
             | Reply::Done
             | Reply::Refused(_) => None,
         })

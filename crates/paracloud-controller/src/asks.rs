@@ -16,10 +16,25 @@ use std::time::Duration;
 /// What an answer may take beyond the time that the application has for it, in milliseconds.
 const ANSWER_MARGIN_MS: u64 = 1_000;
 
-/// Asks the owner of an instance, through the agent of its node, and waits for its answer at most as long as it is told.
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum NotAsked {
+    /// It was not put to its agent, or nothing came back.
+    Here(Refused),
+    /// Its agent says so.
+    Agent(Unasked),
+}
+
+impl From<Refused> for NotAsked {
+    fn from(refused: Refused) -> Self {
+        Self::Here(refused)
+    }
+}
+
+/// Asks the owner of an instance, and says for people why there is no answer.
 ///
 /// # Errors
-/// It is not known, runs nowhere, cannot be asked, or did not answer in time.
+/// As [`put`].
 pub(crate) async fn ask(
     control: &Control,
     instance: &str,
@@ -27,21 +42,38 @@ pub(crate) async fn ask(
     reason: Reason,
     budget_ms: u32,
 ) -> Result<Answer, Refused> {
+    put(control, instance, call, reason, budget_ms).await.map_err(|not_asked| match not_asked {
+        NotAsked::Here(refused) => refused,
+        NotAsked::Agent(unasked) => self::not_asked(instance, unasked),
+    })
+}
+
+/// Asks the owner of an instance, through the agent of its node, and waits for its answer at most as long as it is told.
+///
+/// # Errors
+/// It is not known, runs nowhere, cannot be asked, or did not answer in time.
+pub(crate) async fn put(
+    control: &Control,
+    instance: &str,
+    call: Question,
+    reason: Reason,
+    budget_ms: u32,
+) -> Result<Answer, NotAsked> {
     control.shown(std::iter::once(instance)).await;
     let Some(view) = control.views.of(instance).filter(|_| control.fleet.has(instance)) else {
-        return Err(unknown_instance(control, instance));
+        return Err(unknown_instance(control, instance).into());
     };
     let Some(record) = view.record else {
         let message = format!("it is not known yet where {instance} runs");
-        return Err(refused("unknown", message, "wait until its nodes are connected"));
+        return Err(refused("unknown", message, "wait until its nodes are connected").into());
     };
     let node = record.owner.node;
     if !control.peers.is_there(Peer::Agent(node)) {
-        return Err(unreachable(control, node));
+        return Err(unreachable(control, node).into());
     }
     let Some((question, answer)) = control.asked.ask(node) else {
         let message = "too many questions to applications are open at once";
-        return Err(refused("busy", message, "ask again in a moment"));
+        return Err(refused("busy", message, "ask again in a moment").into());
     };
     // It asks under the number after the one that its record says; it may not have heard of the last outcome.
     let (name, operation) = (instance.to_owned(), record.operation.clone());
@@ -61,11 +93,11 @@ pub(crate) async fn ask(
     let bound_ms = u64::from(budget_ms) + ANSWER_MARGIN_MS;
     match tokio::time::timeout(Duration::from_millis(bound_ms), answer).await {
         Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(unasked))) => Err(not_asked(instance, unasked)),
-        Ok(Err(_)) => Err(unreachable(control, node)),
+        Ok(Ok(Err(unasked))) => Err(NotAsked::Agent(unasked)),
+        Ok(Err(_)) => Err(unreachable(control, node).into()),
         Err(_) => {
             let message = format!("{instance} did not answer within {}", millis(bound_ms));
-            Err(refused("not_answered", message, "look at `paracloud logs`, ask again"))
+            Err(refused("not_answered", message, "look at `paracloud logs`, ask again").into())
         }
     }
 }

@@ -2,20 +2,21 @@
 
 use crate::advised::Advised;
 use crate::crashes::Crashes;
-use crate::fleet::{Fleet, Full, Places};
+use crate::fleet::{Fleet, Places};
 use crate::instance::Told;
 use crate::journal::{self, Heard, now_unix_ms};
 use crate::peers::{Out, Peer, Peers};
 use crate::refusals::Refusals;
 use crate::register::Register;
 use crate::scales::Scales;
+use crate::scaling::Scaling;
 use crate::words::Words;
 use paci::answer::Answer;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::Record;
 use paracloud_substrate::advice::Advice;
-use paracloud_substrate::config::{App, Cloud};
+use paracloud_substrate::config::Cloud;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::message::{HeldOp, Hold, Note, Preview, ToGatewayLine, Unasked, Unready};
 use paracloud_substrate::person::{HeldOff, Outcome, Refusal, Unanswered, What, delivery};
@@ -34,7 +35,10 @@ pub(crate) const QUESTIONS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) layout: Layout,
-    pub(crate) cloud: Arc<Cloud>,
+    /// The configuration as it stands now; whoever uses it twice for one purpose takes it once.
+    configuration: Mutex<Arc<Cloud>>,
+    /// One after the other applies a configuration.
+    pub(crate) applying: tokio::sync::Mutex<()>,
     pub(crate) register: Register,
     pub(crate) heard: broadcast::Sender<Heard>,
     pub(crate) fleet: Fleet,
@@ -48,6 +52,10 @@ pub(crate) struct Control {
     pub(crate) advised: Advised,
     /// What people want of numbers of instances.
     pub(crate) scales: Scales,
+    /// What numbers of instances are decided from, and what was decided.
+    pub(crate) scaling: Scaling,
+    /// One after the other takes instances away: so each counts those that stay.
+    pub(crate) retiring: tokio::sync::Mutex<()>,
     refusals: Mutex<Refusals>,
     lost: Mutex<BTreeSet<NodeId>>,
     words: Mutex<Words>,
@@ -64,7 +72,8 @@ impl Control {
     ) -> Self {
         Self {
             layout: layout.clone(),
-            cloud: Arc::clone(cloud),
+            configuration: Mutex::new(Arc::clone(cloud)),
+            applying: tokio::sync::Mutex::default(),
             register,
             heard,
             fleet,
@@ -74,6 +83,8 @@ impl Control {
             asked: Questions::default(),
             advised: Advised::default(),
             scales: Scales::load(layout),
+            scaling: Scaling::new(layout),
+            retiring: tokio::sync::Mutex::default(),
             refusals: Mutex::default(),
             lost: Mutex::default(),
             words: Mutex::default(),
@@ -81,10 +92,20 @@ impl Control {
         }
     }
 
+    /// The configuration as it stands now.
+    pub(crate) fn cloud(&self) -> Arc<Cloud> {
+        Arc::clone(&locked(&self.configuration))
+    }
+
+    /// From now on it is this.
+    pub(crate) fn configure(&self, cloud: Arc<Cloud>) {
+        *locked(&self.configuration) = cloud;
+    }
+
     /// A process says something of itself: every gateway hears it.
     pub(crate) fn advise(&self, instance: String, start: StartId, advice: Box<Advice>) {
         self.advised.hear(&instance, start, &advice);
-        for gateway in &self.cloud.gateways {
+        for gateway in &self.cloud().gateways {
             let (instance, advice) = (instance.clone(), advice.clone());
             let line = ToGatewayLine::Advice { instance, start, advice };
             self.peers.say(Peer::Gateway(*gateway), Out::ToGateway(line));
@@ -207,30 +228,26 @@ impl Control {
 
     /// A node said what it knows, or was given up: an app that has never run may be started now.
     pub(crate) fn found(&self) {
-        self.fleet.found(&self.cloud, &self.lost(), &self.owners());
-    }
-
-    /// Adds an instance to an app, and says its name and its node. It is started as soon as it is known that nobody knows of
-    /// it: every node was heard, or declared lost.
-    pub(crate) fn start_instance(&self, app: &App) -> Result<(String, NodeId), Full> {
-        self.fleet.add(app, &self.nodes_there(), &self.owners())
+        self.fleet.found(&self.cloud(), &self.lost(), &self.owners());
     }
 
     /// Nodes whose agents are connected.
     pub(crate) fn nodes_there(&self) -> Vec<NodeId> {
-        let nodes = self.cloud.nodes.iter().map(|node| node.id);
+        let cloud = self.cloud();
+        let nodes = cloud.nodes.iter().map(|node| node.id);
         nodes.filter(|node| self.peers.is_there(Peer::Agent(*node))).collect()
     }
 
     /// On which node the owner of each instance is.
     pub(crate) fn owners(&self) -> Places {
         let views = self.views.all().into_iter();
-        views.filter_map(|(name, view)| Some((name, view.record?.owner.node))).collect()
+        let owner = |view: View| view.record.filter(|record| !record.gone).map(|record| record.owner.node);
+        views.filter_map(|(name, view)| Some((name, owner(view)?))).collect()
     }
 
     /// A node's name.
     pub(crate) fn node_name(&self, node: NodeId) -> String {
-        self.cloud.node(node).map_or_else(|| node.to_string(), |node| node.name.clone())
+        self.cloud().node(node).map_or_else(|| node.to_string(), |node| node.name.clone())
     }
 }
 

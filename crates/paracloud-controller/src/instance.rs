@@ -6,6 +6,7 @@
 
 mod awaited;
 mod closing;
+mod configured;
 mod crashed;
 mod effects;
 mod gathering;
@@ -14,8 +15,10 @@ mod lost;
 pub use awaited::AWAY_MS;
 
 use crate::control::{Control, View};
-use crate::journal::Allowance;
+use crate::fleet::Full;
+use crate::journal::{self, Allowance};
 use crate::operations::Tracker;
+use crate::orders::Order;
 use crate::recovery::History;
 use crate::register::Gone;
 use crate::store::StoreError;
@@ -23,10 +26,11 @@ use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::coordinator::{Command, Coordinator, Effect, Input, Nodes, Refused, Timer};
 use paracloud_core::migration::message::{FromAgent, FromGateway};
-use paracloud_core::register::{Change, Proposer, Record};
+use paracloud_core::register::{Change, Proposer, Record, Step};
 use paracloud_substrate::config::App;
+use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::{Known, Note};
-use paracloud_substrate::person::Outcome;
+use paracloud_substrate::person::{Outcome, What};
 use paracloud_substrate::seen::Account;
 use paracloud_substrate::trace::Traced;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -63,24 +67,29 @@ pub(crate) enum Told {
     NodeLost,
     /// A person put right what made it unknown.
     Reconsider,
+    /// Its app was changed.
+    Configured(Box<App>),
     /// Show how it is now, and say so.
     Show(oneshot::Sender<()>),
     /// Could this command be taken now?
     Check(Command, oneshot::Sender<Result<(), Rejected>>),
-    /// A person's command: the operation it opened, or ended.
-    Command {
-        /// The command.
-        command: Command,
-        /// A person consents with it to losing the state.
-        loss_accepted: bool,
-        /// Whom to answer.
-        answer: oneshot::Sender<Result<OperationNumber, Rejected>>,
-    },
+    /// A command: the operation it opened, or ended.
+    Command(Order, oneshot::Sender<Result<OperationNumber, Rejected>>),
 }
 
 /// Why a command was not taken.
 #[derive(Debug)]
 pub(crate) enum Rejected {
+    /// There is no such instance.
+    Unknown,
+    /// The operation that it is about is not the open one.
+    Over,
+    /// Its app may not have fewer instances than so many.
+    Fewest(u32),
+    /// Its app may not have so many, or has no place for one more.
+    Full(Full),
+    /// The controller ends.
+    Ending,
     /// The coordinator says so.
     Refused(Refused),
     /// The instance is not decided yet, or unknown.
@@ -146,8 +155,10 @@ pub(crate) struct Instance {
     no_space: Option<StoreError>,
     allowance: Allowance,
     command_begun: Instant,
-    /// The command came with a person's consent to losing the state.
-    loss_accepted: bool,
+    /// The last command that was taken.
+    ordered: Order,
+    /// When the open leave is given up because its own budget is used up, before the manifest's.
+    called_back: Option<Instant>,
     /// When it is looked next whether the open operation waits for a node that is away.
     look: Instant,
     /// For which node, in which phase, it was said last that it is waited for.
@@ -183,7 +194,8 @@ impl Instance {
             no_space: None,
             allowance: Allowance::new(),
             command_begun: Instant::now(),
-            loss_accepted: false,
+            ordered: Order::of_person(Command::Cancel),
+            called_back: None,
             look: Instant::now(),
             awaited: None,
         }
@@ -194,7 +206,7 @@ impl Instance {
             (0, 0) => app.name.clone(),
             (life, number) => format!("{}.{life}.{number}", app.name),
         };
-        Traced::new(control.cloud.coordinator_setting(app), &control.layout.trace(), &name)
+        Traced::new(control.cloud().coordinator_setting(app), &control.layout.trace(), &name)
     }
 
     /// Runs until the controller ends or the store fails. Says its name.
@@ -226,6 +238,7 @@ impl Instance {
             let Some(told) = told else { return Ok(()) };
             self.heed_nodes().await?;
             self.hear(told).await?;
+            self.renew_at_rest().await?;
             self.heed_nodes().await?;
             // However much is said, what is due is done.
             if self.next_due().is_some_and(|due| due <= Instant::now()) {
@@ -250,13 +263,14 @@ impl Instance {
             Told::Parked { gateway, account, again } => self.parked(gateway, account, again).await?,
             Told::NodeLost => self.node_lost().await?,
             Told::Reconsider => self.reconsider().await?,
+            Told::Configured(app) => self.configured(*app),
             Told::Show(shown) => {
                 self.publish();
                 let _ = shown.send(());
             }
             Told::Check(command, answer) => drop(answer.send(self.check(command))),
-            Told::Command { command, loss_accepted, answer } => {
-                let answered = self.command(command, loss_accepted).await?;
+            Told::Command(order, answer) => {
+                let answered = self.command(order).await?;
                 self.publish();
                 let _ = answer.send(answered);
             }
@@ -271,15 +285,19 @@ impl Instance {
         self.machine.machine().check(self.machine.setting(), command).map_err(Rejected::Refused)
     }
 
-    async fn command(
-        &mut self,
-        command: Command,
-        loss_accepted: bool,
-    ) -> Result<Result<OperationNumber, Rejected>, Gone> {
+    async fn command(&mut self, order: Order) -> Result<Result<OperationNumber, Rejected>, Gone> {
+        let (command, why) = (order.command, order.why.clone());
+        if order.only.is_some() && order.only != self.open_operation() {
+            return Ok(Err(Rejected::Over));
+        }
         if let Err(rejected) = self.check(command) {
             return Ok(Err(rejected));
         }
-        (self.command_begun, self.loss_accepted) = (Instant::now(), loss_accepted);
+        if command == Command::Cancel {
+            self.given_up(why);
+        } else {
+            (self.command_begun, self.ordered) = (Instant::now(), order);
+        }
         let last = |machine: &Coordinator| machine.record().map(|record| record.last_operation);
         let before = last(self.machine.machine());
         if matches!(command, Command::Move { .. })
@@ -290,7 +308,7 @@ impl Instance {
         self.no_space = None;
         self.take(Input::Command(command)).await?;
         let after = last(self.machine.machine());
-        Ok(match (command, after) {
+        let answered = match (command, after) {
             (Command::Cancel, Some(number)) => Ok(number),
             // It has no number: what it starts has the last one's.
             (Command::Start { .. }, Some(number)) if self.no_space.is_none() => Ok(number),
@@ -310,14 +328,40 @@ impl Instance {
                 self.control.register.release(&self.app.name).await?;
                 Err(self.no_space.take().map_or(Rejected::Overtaken, Rejected::NoSpace))
             }
-        })
+        };
+        let why = self.ordered.why.take();
+        if let (Ok(number), Some(why)) = (&answered, why) {
+            let note = What::Note(journal::kept(journal::remark(why)));
+            self.control.register.keep(journal::event(&self.app.name, Some(*number), note)).await?;
+        }
+        Ok(answered)
+    }
+
+    /// Who gives a leave or a change of size up may say why. What is decided first counts.
+    fn given_up(&mut self, why: Option<String>) {
+        let is_move = self.machine.machine().record().is_some_and(|record| record.moving().is_some());
+        if let Some(tracker) = self.tracker.as_mut().filter(|_| !is_move) {
+            tracker.cause = tracker.cause.take().or(why);
+        }
+    }
+
+    /// The open leave has a budget of its own, and it is used up.
+    async fn call_back(&mut self) -> Result<(), Gone> {
+        self.called_back = None;
+        if self.machine.machine().record().and_then(Record::step) != Some(Step::Draining) {
+            return Ok(());
+        }
+        let budget = millis(self.ordered.budget_ms.unwrap_or_default().into());
+        self.given_up(Some(format!("it had not left within {budget}")));
+        self.take(Input::Command(Command::Cancel)).await
     }
 
     fn next_due(&self) -> Option<Instant> {
         let closing = self.closing.as_ref().map(|(.., until)| *until);
         let stuck = self.stuck.as_ref().map(|stuck| stuck.again);
         let no_space = self.gathering.as_ref().and_then(|it| it.no_space.as_ref()).map(|(again, _)| *again);
-        self.timers.values().copied().chain(closing).chain(stuck).chain(no_space).chain(self.look_due()).min()
+        let due = closing.into_iter().chain(stuck).chain(no_space).chain(self.called_back);
+        self.timers.values().copied().chain(due).chain(self.look_due()).min()
     }
 
     async fn on_time(&mut self) -> Result<(), Gone> {
@@ -335,6 +379,9 @@ impl Instance {
         {
             let again = Effect::Swap { expected, change, proposer };
             Box::pin(self.carry_out(VecDeque::from([again]))).await?;
+        }
+        if self.called_back.is_some_and(|until| until <= now) {
+            self.call_back().await?;
         }
         if self.look_due().is_some_and(|look| look <= now) {
             self.look_for_the_awaited().await?;
@@ -376,6 +423,8 @@ impl Instance {
             served_unix_ms: self.history.served_unix_ms,
             outcome: self.last_outcome.clone(),
         };
+        let is_gone = view.record.as_ref().is_some_and(|record| record.gone);
+        self.control.fleet.mark(&self.app.name, is_gone);
         self.control.views.show(&self.app.name, view);
     }
 }

@@ -43,12 +43,36 @@ pub(crate) fn remark(what: String) -> Note {
 /// Why an owner was replaced on another node.
 pub(crate) const NODE_LOST: &str = "a person gave its node up";
 
+/// A change in a word.
+pub(crate) fn change_name(change: &Change) -> &'static str {
+    match change {
+        Change::Start(_) => "start",
+        Change::Replace(_) => "replace",
+        Change::Keep(_) => "keep",
+        Change::Open { .. }
+        | Change::Seal
+        | Change::Commit
+        | Change::Serve(_)
+        | Change::Doom
+        | Change::RollBack(_)
+        | Change::Promote
+        | Change::Restart { .. }
+        | Change::Close
+        | Change::Leave
+        | Change::Depart
+        | Change::Return(_)
+        | Change::Gone
+        | Change::Resize(_)
+        | Change::Resized => Promise::of_change(change).name(),
+    }
+}
+
 /// A change in a word, with its cause if it has one: `roll_back: cancelled`.
 pub(crate) fn change_text(change: &Change) -> String {
-    let name = Promise::of_change(change).name();
+    let name = change_name(change);
     match change {
         Change::RollBack(cause) | Change::Return(cause) | Change::Keep(cause) => format!("{name}: {cause}"),
-        Change::Replace(_) => format!("replace: {NODE_LOST}"),
+        Change::Replace(_) => format!("{name}: {NODE_LOST}"),
         Change::Open { .. }
         | Change::Seal
         | Change::Commit
@@ -60,9 +84,9 @@ pub(crate) fn change_text(change: &Change) -> String {
         | Change::Leave
         | Change::Depart
         | Change::Gone
+        | Change::Start(_)
         | Change::Resize(_)
         | Change::Resized => name.to_owned(),
-        Change::Start(_) => "start".to_owned(),
     }
 }
 

@@ -19,27 +19,36 @@
 //! | `operations` | an operation from its command to its outcome, for people |
 //! | `journal`, `refusals` | what is written of it, and of what was not begun, and its bounds |
 //! | `server`, `peers` | links of agents and gateways |
-//! | `person`, `moves`, `scales` | what people ask for |
+//! | `person`, `moves`, `scales`, `fewer` | what people ask for |
+//! | `scaling` | how many instances an app has, decided from what is known |
+//! | `applying`, `replacing` | another configuration, while the cloud runs; one instance in the place of another |
+//! | `orders` | one instance fewer, that one after all, one more, another size: for people and for whoever else decides that |
 //!
 //! A controller that loses its disk ends this life and begins another: it drops the store, opens it again and reads.
 //! Everybody's links break and are dialled again, as after a crash; there is no second way to recover.
 
 mod advised;
+mod applying;
 mod asks;
 mod control;
 mod crashes;
+mod fewer;
 mod fleet;
 mod instance;
 mod journal;
 mod moves;
 mod operations;
+mod orders;
 mod peers;
 mod person;
 mod recovery;
 mod refusals;
 mod register;
+mod replacing;
 mod scales;
+mod scaling;
 mod server;
+mod sizes;
 pub mod store;
 mod words;
 
@@ -141,10 +150,11 @@ where
     O: Fn() -> Result<Ledger, StoreError> + Clone + Send + 'static,
 {
     private::check(layout.root())?;
-    let cloud = Arc::new(Cloud::load(&layout.cloud())?);
     let mut end = std::pin::pin!(end);
     let mut failures = 0;
     for life in 0.. {
+        // Also of what was applied since: each life reads it anew.
+        let cloud = Arc::new(Cloud::load(&layout.cloud())?);
         let begun = Instant::now();
         let error = match Box::pin(live(&layout, &cloud, open.clone(), life, end.as_mut())).await {
             Ok(()) => return Ok(()),
@@ -189,7 +199,7 @@ where
     let mut instances = JoinSet::new();
     let mut links = JoinSet::new();
     let ended = {
-        let (fleet, mut births) = Fleet::new(cloud, found.records.keys());
+        let (fleet, mut births) = Fleet::new(cloud, found.records.iter());
         let control = Arc::new(Control::new(layout, cloud, disk.register(), disk.heard(), fleet));
         for (name, record) in &found.records {
             if cloud.app_of(name).is_none() {
@@ -199,10 +209,12 @@ where
         let listener = server::listen(layout)?;
         let mut end = std::pin::pin!(end);
         let mut accepting = std::pin::pin!(server::accept(&control, listener, &mut links));
+        let mut scaling = std::pin::pin!(scaling::run(Arc::clone(&control)));
         loop {
             tokio::select! {
                 () = &mut end => break Ok(()),
                 () = &mut accepting => break Ok(()),
+                () = &mut scaling => break Ok(()),
                 fault = disk.ended() => break Err(ControllerError::Disk(fault)),
                 Some(Birth { name, app, node, inbox }) = births.recv() => {
                     let record = found.records.get(&name).cloned();

@@ -6,7 +6,7 @@ use crate::journal::now_unix_ms;
 use crate::peers::{Out, Peer};
 use crate::person::{check, command, refused, unknown_instance, unknown_node};
 use paci::upcall::Reason;
-use paracloud_core::ids::{NodeId, OperationNumber, Placement};
+use paracloud_core::ids::{NodeId, OperationNumber, Placement, Revision};
 use paracloud_core::migration::coordinator::Command;
 use paracloud_core::migration::message::{Offer, ToAgent};
 use paracloud_core::register::{Mode, Record};
@@ -26,8 +26,38 @@ pub(crate) const LATE_MS: u64 = 5 * BEAT_MS;
 /// A move that somebody wants.
 pub(crate) struct Wanted {
     pub(crate) instance: String,
-    pub(crate) to: Option<NodeId>,
+    pub(crate) to: To,
     pub(crate) accept_loss: bool,
+}
+
+/// Where an instance is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum To {
+    /// To this node.
+    Node(NodeId),
+    /// To any other.
+    Anywhere,
+    /// Nowhere: to a process of what its app is by now, on its node.
+    Current,
+}
+
+impl To {
+    /// To that node, if one is named.
+    pub(crate) fn node(node: Option<NodeId>) -> Self {
+        node.map_or(Self::Anywhere, Self::Node)
+    }
+
+    fn named(self) -> Option<NodeId> {
+        if let Self::Node(node) = self { Some(node) } else { None }
+    }
+
+    /// What that is, in a word.
+    fn what(self) -> &'static str {
+        match self {
+            Self::Node(_) | Self::Anywhere => "a move",
+            Self::Current => "an update",
+        }
+    }
 }
 
 /// How far a move got that was not begun.
@@ -58,29 +88,31 @@ fn refusal(wanted: &Wanted, refused: &Refused, got: Got) -> Refusal {
     };
     let (code, message) = (refused.code.clone(), crate::journal::cut(message));
     let Wanted { to, accept_loss, .. } = *wanted;
+    let to = to.named().or_else(|| asked.filter(|_| to == To::Current).map(|owner| owner.node));
     Refusal { to, accept_loss, asked, code, message, held_until_unix_ms, unkept: 0 }
 }
 
 async fn try_begin(control: &Control, wanted: &Wanted, got: &mut Got) -> Result<OperationNumber, Refused> {
-    let Asked { app, record, from, to } = Box::pin(place(control, &wanted.instance, wanted.to)).await?;
+    let Asked { app, record, from, to, revision } =
+        Box::pin(place(control, &wanted.instance, wanted.to)).await?;
     if !control.peers.is_there(Peer::Agent(to)) {
         return Err(unreachable(control, to));
     }
     got.asked = Some(record.owner);
     let name = &wanted.instance;
-    let preview = ask(control, name, app, record, from).await?;
+    let preview = ask(control, name, &app, record, from).await?;
     if let Some(Offer::Hold { remaining_ms }) = preview.offer {
         got.held = Some((remaining_ms, said(&preview.reason).to_owned()));
     }
-    let mode = choose(name, app, &preview, wanted.accept_loss)?;
-    command(control, &wanted.instance, Command::Move { to, mode, revision: None }, wanted.accept_loss).await
+    let mode = choose(name, &app, &preview, wanted.accept_loss, wanted.to.what())?;
+    command(control, &wanted.instance, Command::Move { to, mode, revision }, wanted.accept_loss).await
 }
 
 /// Says what a move would be.
-pub(crate) async fn preview(control: &Control, instance: &str, to: Option<NodeId>) -> Result<Reply, Refused> {
-    let Asked { app, record, from, to } = Box::pin(place(control, instance, to)).await?;
-    let preview = ask(control, instance, app, record, from).await?;
-    let (mode, mut obstacle) = match choose(instance, app, &preview, false) {
+pub(crate) async fn preview(control: &Control, instance: &str, wanted: To) -> Result<Reply, Refused> {
+    let Asked { app, record, from, to, .. } = Box::pin(place(control, instance, wanted)).await?;
+    let preview = ask(control, instance, &app, record, from).await?;
+    let (mode, mut obstacle) = match choose(instance, &app, &preview, false, wanted.what()) {
         Ok(mode) => (Some(mode), None),
         Err(refused) => (None, Some(refused)),
     };
@@ -90,20 +122,23 @@ pub(crate) async fn preview(control: &Control, instance: &str, to: Option<NodeId
     Ok(Reply::Previewed { mode, to, preview, obstacle })
 }
 
-struct Asked<'a> {
-    app: &'a App,
+struct Asked {
+    app: App,
     record: Record,
     from: NodeId,
     to: NodeId,
+    /// What it is to be started from; `None`: what it was.
+    revision: Option<Revision>,
 }
 
 /// Where it is and where it is to go, if it can go at all.
-async fn place<'a>(control: &'a Control, instance: &str, to: Option<NodeId>) -> Result<Asked<'a>, Refused> {
-    let Some(app) = control.cloud.app_of(instance).filter(|_| control.fleet.has(instance)) else {
+async fn place(control: &Control, instance: &str, wanted: To) -> Result<Asked, Refused> {
+    let cloud = control.cloud();
+    let Some(app) = cloud.app_of(instance).filter(|_| control.fleet.has(instance)) else {
         return Err(unknown_instance(control, instance));
     };
-    if let Some(node) = to
-        && control.cloud.node(node).is_none()
+    if let To::Node(node) = wanted
+        && cloud.node(node).is_none()
     {
         return Err(unknown_node(control, node));
     }
@@ -111,20 +146,29 @@ async fn place<'a>(control: &'a Control, instance: &str, to: Option<NodeId>) -> 
     let record = control.views.of(instance).and_then(|view| view.record);
     let from = record.as_ref().map(|record| record.owner.node);
     let elsewhere = || {
-        let others = || control.cloud.nodes.iter().map(|node| node.id).filter(|node| Some(*node) != from);
+        let others = || cloud.nodes.iter().map(|node| node.id).filter(|node| Some(*node) != from);
         others().find(|node| control.peers.is_there(Peer::Agent(*node))).or_else(|| others().next())
     };
-    let Some(to) = to.or_else(elsewhere) else {
+    let to = match wanted {
+        To::Node(node) => Some(node),
+        // Where it is not known where it is, what stands in the way says so.
+        To::Current => from.or_else(|| cloud.nodes.first().map(|node| node.id)),
+        To::Anywhere => elsewhere(),
+    };
+    let revision = (wanted == To::Current).then_some(Revision(app.revision));
+    let Some(to) = to else {
         let message = format!("there is no other node that {instance} could be moved to");
         return Err(refused("no_other_node", message, "add a node to the configuration"));
     };
     // In whichever mode: what stands in the way does not depend on it.
-    check(control, instance, Command::Move { to, mode: Mode::Handoff, revision: None }).await?;
+    // What it is to be started from may not be named yet.
+    let other = record.as_ref().filter(|_| revision.is_some()).map(|record| record.owner.revision.next());
+    check(control, instance, Command::Move { to, mode: Mode::Handoff, revision: other.or(revision) }).await?;
     let (Some(record), Some(from)) = (record, from) else {
         let message = format!("it is not known yet where {instance} runs");
         return Err(refused("unknown", message, "wait until its nodes are connected"));
     };
-    Ok(Asked { app, record, from, to })
+    Ok(Asked { app: app.clone(), record, from, to, revision })
 }
 
 /// Asks the application, through the agent of its node.
@@ -218,7 +262,13 @@ pub(crate) fn unreachable(control: &Control, node: NodeId) -> Refused {
 /// The mode: by the application's own hand if it offers that; a restart only if there is nothing to lose, or with
 /// consent to losing it. What the manifest consents to once and for all is meant for programs that cannot hand over: of
 /// one that can, and does not want to now, a person decides with this very command.
-fn choose(name: &str, app: &App, preview: &Preview, accept_loss: bool) -> Result<Mode, Refused> {
+fn choose(
+    name: &str,
+    app: &App,
+    preview: &Preview,
+    accept_loss: bool,
+    what: &str,
+) -> Result<Mode, Refused> {
     let standing = app.accept_loss || app.is_stateless();
     let consent = accept_loss || (standing && !preview.hands_over);
     let reason = crate::journal::cut(preview.reason.clone());
@@ -232,15 +282,15 @@ fn choose(name: &str, app: &App, preview: &Preview, accept_loss: bool) -> Result
         Some(Offer::Refuse) | None if consent => Ok(Mode::Restart),
         Some(Offer::Refuse) => {
             let message = format!("{name} refuses to be handed over: {}", said(&reason));
-            let next = "ask again later; --accept-loss restarts it at the target and loses its state";
+            let next = "ask again later; --accept-loss restarts it and loses its state";
             Err(refused("refused", message, next))
         }
         None => {
             let reason = if reason.is_empty() { "it cannot be handed over" } else { &reason };
             let message =
-                format!("{name}: {reason}, and it holds state: a move restarts it and loses the state");
+                format!("{name}: {reason}, and it holds state: {what} restarts it and loses the state");
             let next = if preview.hands_over {
-                "consent to this move with --accept-loss"
+                "consent to that with --accept-loss"
             } else {
                 "consent with --accept-loss, or say `state: none` in the manifest if it has none"
             };
@@ -269,13 +319,13 @@ mod tests {
     #[test]
     fn an_application_that_offers_a_handoff_is_handed_over_whatever_was_consented_to() {
         let stateful = app(State::Stateful, true);
-        assert_eq!(choose("web", &stateful, &offers(Some(Offer::Accept)), true), Ok(Mode::Handoff));
+        assert_eq!(choose("web", &stateful, &offers(Some(Offer::Accept)), true, "a move"), Ok(Mode::Handoff));
     }
 
     #[test]
     fn state_is_lost_only_with_consent() {
         let code = |state, manifest, person| {
-            choose("web", &app(state, manifest), &offers(None), person).map_err(|refused| refused.code)
+            choose("web", &app(state, manifest), &offers(None), person, "a move").map_err(|refused| refused.code)
         };
         assert_eq!(code(State::Stateful, false, false), Err("consent_needed".to_owned()));
         assert_eq!(code(State::Stateful, true, false), Ok(Mode::Restart));
@@ -288,10 +338,10 @@ mod tests {
         for offer in [Some(Offer::Refuse), None] {
             let preview = Preview { hands_over: true, ..offers(offer) };
             for app in [app(State::Stateful, true), app(State::None, false), app(State::None, true)] {
-                let refused = choose("web", &app, &preview, false).unwrap_err();
+                let refused = choose("web", &app, &preview, false, "a move").unwrap_err();
                 assert!(refused.message.contains("backup until noon"), "{}", refused.message);
                 assert!(refused.next.contains("--accept-loss") && !refused.next.contains("manifest"));
-                assert_eq!(choose("web", &app, &preview, true), Ok(Mode::Restart));
+                assert_eq!(choose("web", &app, &preview, true, "a move"), Ok(Mode::Restart));
             }
         }
     }
@@ -300,7 +350,7 @@ mod tests {
     fn who_needs_a_consent_says_why_it_cannot_hand_over_in_its_own_words() {
         for why in ["it does not speak PaCI", "it does not claim the capability move.handoff"] {
             let preview = Preview { reason: why.to_owned(), ..offers(None) };
-            let refused = choose("web", &app(State::Stateful, false), &preview, false).unwrap_err();
+            let refused = choose("web", &app(State::Stateful, false), &preview, false, "a move").unwrap_err();
             assert!(refused.message.contains(why), "{}", refused.message);
             let others = refused.message.replace(why, "");
             assert!(!others.contains("PaCI"), "{}", refused.message);
@@ -327,7 +377,7 @@ mod tests {
     #[test]
     fn no_consent_overrules_a_hold() {
         let held =
-            choose("web", &app(State::None, true), &offers(Some(Offer::Hold { remaining_ms: 7_000 })), true);
+            choose("web", &app(State::None, true), &offers(Some(Offer::Hold { remaining_ms: 7_000 })), true, "a move");
         let refused = held.unwrap_err();
         assert_eq!(refused.code, "held");
         assert!(refused.message.contains("for 7.00 s: backup until noon"), "{}", refused.message);
@@ -336,7 +386,7 @@ mod tests {
     #[test]
     fn a_refusal_gives_its_reason_and_what_consent_would_do() {
         let refused =
-            choose("web", &app(State::Stateful, false), &offers(Some(Offer::Refuse)), false).unwrap_err();
+            choose("web", &app(State::Stateful, false), &offers(Some(Offer::Refuse)), false, "a move").unwrap_err();
         assert_eq!(refused.code, "refused");
         assert!(refused.message.contains("backup until noon") && refused.next.contains("--accept-loss"));
     }

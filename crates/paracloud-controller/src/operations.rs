@@ -9,7 +9,7 @@ use paracloud_core::migration::Phase;
 use paracloud_core::register::{Change, Mode, Record, Step};
 use paracloud_substrate::config::App;
 use paracloud_substrate::message::{Note, Terms};
-use paracloud_substrate::person::{Consent, Loss, Outcome, Progress};
+use paracloud_substrate::person::{Consent, Kind, Loss, Outcome, Progress};
 use paracloud_substrate::seen::{Account, Accounts};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ const DIED_SERVING: &str =
     "the target's process died when it served, and was started anew: what only it held is lost";
 /// What a move that was rolled back cost when its source was dead by then.
 const DIED_AS_SOURCE: &str = "the source's process died, and was started anew: what only it held is lost";
+/// What ended a change of size whose owner was replaced.
+const DIED_RESIZING: &str = "the owner's process died, and was started anew";
 
 /// See the module.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub(crate) struct Tracker {
     because: Option<Note>,
     /// What was agreed on for it.
     pub(crate) terms: Terms,
-    /// Why it was opened. Only a person opens any.
+    /// Why it was opened.
     pub(crate) reason: Reason,
     /// Its owner was replaced because a person gave a node up.
     node_lost: bool,
@@ -65,8 +67,8 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    /// An operation that a command opened at `begun`.
-    pub(crate) fn new(operation: OperationNumber, begun: Instant, terms: Terms) -> Self {
+    /// An operation that a command opened at `begun`, for this reason.
+    pub(crate) fn new(operation: OperationNumber, begun: Instant, terms: Terms, reason: Reason) -> Self {
         Self {
             operation,
             begun,
@@ -78,7 +80,7 @@ impl Tracker {
             cause: None,
             because: None,
             terms,
-            reason: Reason::Person,
+            reason,
             node_lost: false,
             parks: false,
             state_bytes: None,
@@ -94,7 +96,7 @@ impl Tracker {
     /// An operation that was open when the controller before this one ended. What was agreed on for it is forgotten: one
     /// that was not sealed yet is given up.
     pub(crate) fn recovered(operation: OperationNumber, past: Option<Past>) -> Self {
-        let mut tracker = Self::new(operation, Instant::now(), Terms::default());
+        let mut tracker = Self::new(operation, Instant::now(), Terms::default(), Reason::Person);
         (tracker.carried_bytes, tracker.knows_phases) = (None, false);
         let Some(past) = past.filter(|past| past.operation == operation) else { return tracker };
         tracker.knows_phases = true;
@@ -131,9 +133,10 @@ impl Tracker {
     }
 
     /// The register changed. The first cause is the one that counts.
-    pub(crate) fn swapped(&mut self, change: &Change, record: &Record) {
+    pub(crate) fn swapped(&mut self, change: &Change, before: &Record, record: &Record) {
         self.parks |= record.step() == Some(Step::Sealing);
         let cause = match change {
+            Change::Restart { .. } if before.step() == Some(Step::Resizing) => DIED_RESIZING.to_owned(),
             Change::RollBack(cause) | Change::Return(cause) | Change::Keep(cause) => cause.to_string(),
             Change::Doom => "the target did not get ready within its budget, and was ended".to_owned(),
             Change::Promote => "the target died before it had served".to_owned(),
@@ -242,19 +245,32 @@ impl Tracker {
     /// say later is added by [`Tracker::conclude`].
     pub(crate) fn close(&mut self, app: &App, open: &Record, closed: &Record) -> Outcome {
         self.end_phase();
-        let committed = open.step() == Some(Step::Retire);
         let moved = open.moving();
+        let kind = open.operation.as_ref().map(Kind::of).unwrap_or_default();
+        let committed = match kind {
+            Kind::Move => open.step() == Some(Step::Retire),
+            Kind::Leave => closed.gone,
+            Kind::Resize => {
+                open.resize().is_some_and(|it| closed.size == Some(it.to)) && self.cause.is_none()
+            }
+        };
+        // Who tried to call back one that had left came too late.
+        let cause = self.cause.clone().filter(|_| !closed.gone);
         let mode = moved.map_or(Mode::Handoff, |operation| operation.mode);
-        let state_lost = moved.is_some_and(|it| it.loses_state(closed.owner.start));
+        let state_lost = moved.map_or_else(
+            || closed.gone && self.terms.loss_accepted,
+            |operation| operation.loses_state(closed.owner.start),
+        );
         let here_ms = millis(self.begun.elapsed());
         Outcome {
             instance: app.name.clone(),
             operation: self.operation,
+            kind,
             mode,
             committed,
             state_lost: state_lost && !app.is_stateless(),
-            cause: self.cause.clone(),
-            because: self.because.clone().filter(|_| self.cause.is_some()),
+            because: self.because.clone().filter(|_| cause.is_some()),
+            cause,
             node: closed.owner.node,
             incarnation: closed.incarnation.0,
             phases: self.phases.clone(),
@@ -273,6 +289,12 @@ impl Tracker {
     /// With what the state is lost when the operation is closed, and with whose consent; `None`: it is not lost, or
     /// there is none.
     pub(crate) fn loss(&self, app: &App, open: &Record, closed: &Record) -> Option<(Loss, Consent)> {
+        if closed.gone {
+            // Who goes by its own word has nothing more to lose.
+            let consented = self.terms.loss_accepted && !app.is_stateless();
+            let consent = if app.accept_loss { Consent::Manifest } else { Consent::Person };
+            return consented.then_some((Loss::Leave, consent));
+        }
         let operation = open.moving().filter(|it| it.loses_state(closed.owner.start))?;
         let (by, consent) = match operation.mode {
             _ if self.node_lost => (Loss::Node, Consent::Person),
@@ -291,8 +313,8 @@ impl Tracker {
     pub(crate) fn conclude(&self, outcome: &mut Outcome, clients_known: bool) {
         outcome.saw(&self.accounts);
         outcome.clients_known = clients_known;
-        // A move by restart has no channel.
-        let nothing = (outcome.mode == Mode::Restart).then_some(0);
+        // Only a handoff has a channel.
+        let nothing = (outcome.mode == Mode::Restart || outcome.kind != Kind::Move).then_some(0);
         outcome.carried_bytes = self.carried_bytes.or(nothing);
     }
 }

@@ -1,17 +1,23 @@
 //! What people ask for: one request a connection.
 
+use crate::applying;
 use crate::asks;
 use crate::control::{Control, View};
 use crate::instance::{Rejected, Told};
 use crate::journal::{Heard, now_unix_ms};
-use crate::moves;
+use crate::moves::{self, To};
+use crate::orders::Order;
 use crate::peers::Peer;
+use crate::replacing;
 use crate::scales;
+use crate::scaling;
+use crate::sizes;
 use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::coordinator::{Command, Refused as Machine};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::link::{LinkError, Reader, SILENT_MS, Writer};
+use paracloud_substrate::names::InstanceName;
 use paracloud_substrate::person::{
     Event, Instance, Node, Outcome, Refused, Reply, Request, Status, Unanswered,
 };
@@ -91,21 +97,20 @@ impl Person<'_> {
                 self.reply(&Reply::Status(status)).await
             }
             Request::Move { instance, to, accept_loss, wait } => {
-                // Heard from before the command on, so that nothing is missed.
-                let heard = self.control.heard.subscribe();
-                let wanted = moves::Wanted { instance, to, accept_loss };
-                match Box::pin(moves::begin(self.control, &wanted)).await {
-                    Err(refused) => self.refuse(refused).await,
-                    Ok(operation) if !wait => self.reply(&Reply::Begun(operation)).await,
-                    Ok(operation) => Box::pin(self.wait_for(&wanted.instance, operation, heard)).await,
-                }
+                let wanted = moves::Wanted { instance, to: To::node(to), accept_loss };
+                Box::pin(self.moves(&wanted, wait)).await
             }
-            Request::Preview { instance, to } => {
-                match Box::pin(moves::preview(self.control, &instance, to)).await {
-                    Ok(previewed) => self.reply(&previewed).await,
-                    Err(refused) => self.refuse(refused).await,
-                }
+            Request::Update { instance, accept_loss, wait } => {
+                let wanted = moves::Wanted { instance, to: To::Current, accept_loss };
+                Box::pin(self.moves(&wanted, wait)).await
             }
+            Request::Preview { instance, to } => Box::pin(self.preview(&instance, To::node(to))).await,
+            Request::PreviewUpdate { instance } => Box::pin(self.preview(&instance, To::Current)).await,
+            Request::Replace { instance, count } => self.replace(&instance, count).await,
+            Request::Apply { from, to } => match Box::pin(applying::apply(self.control, &from, &to)).await {
+                Ok(()) => self.reply(&Reply::Done).await,
+                Err(refused) => self.refuse(refused).await,
+            },
             Request::Ask { instance, question } => {
                 let asked = asks::ask(self.control, &instance, question, Reason::Person, ASK_MS);
                 match Box::pin(asked).await {
@@ -113,8 +118,17 @@ impl Person<'_> {
                     Err(refused) => self.refuse(refused).await,
                 }
             }
+            Request::Explain { name, operation } => {
+                match Box::pin(scaling::explain(self.control, &name, operation)).await {
+                    Ok(explained) => self.reply(&Reply::Explained(Box::new(explained))).await,
+                    Err(refused) => self.refuse(refused).await,
+                }
+            }
             Request::Cancel { instance, asked_unix_ms } => {
-                let done = command(self.control, &instance, Command::Cancel, false).await;
+                let why = Some("a person called it back".to_owned());
+                let order = Order { why, ..Order::of_person(Command::Cancel) };
+                let done = self.control.order(&instance, order).await;
+                let done = done.map_err(|rejected| rejection(self.control, &instance, rejected));
                 late_cancel(self.control, &instance, asked_unix_ms, &done).await;
                 match done {
                     Ok(_) => self.reply(&Reply::Done).await,
@@ -134,14 +148,110 @@ impl Person<'_> {
                 self.reply(&Reply::Done).await
             }
             Request::Events { from, follow } => Box::pin(self.events(from, follow)).await,
-            Request::Scale { app, to, hold_ms, dry_run } => {
-                let wanted = scales::Wanted { app: &app, to, hold_ms, dry_run };
-                match Box::pin(scales::scale(self.control, &wanted)).await {
-                    Ok(scaled) => self.reply(&Reply::Scaled(scaled)).await,
+            Request::Resize { instance, memory_kib, cpu_milli, wait } => {
+                let wanted = sizes::Wanted { instance, memory_kib, cpu_milli };
+                let heard = self.control.heard.subscribe();
+                match Box::pin(sizes::begin(self.control, &wanted)).await {
                     Err(refused) => self.refuse(refused).await,
+                    Ok(operation) if !wait => self.reply(&Reply::Begun(operation)).await,
+                    Ok(operation) => Box::pin(self.wait_for(&wanted.instance, operation, heard)).await,
                 }
             }
+            Request::Scale { app, to, hold_ms, dry_run, accept_loss, wait } => {
+                let wanted = scales::Wanted { app: &app, to, hold_ms, dry_run, accept_loss };
+                self.scale(&wanted, wait).await
+            }
             Request::NodeLost { node, agreed } => self.node_lost(node, agreed).await,
+        }
+    }
+
+    async fn replace(&mut self, instance: &str, count: u32) -> Result<(), Left> {
+        let heard = self.control.heard.subscribe();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let scaled = match Box::pin(replacing::replace(self.control, instance, count)).await {
+            Ok(scaled) => scaled,
+            Err(refused) => return self.refuse(refused).await,
+        };
+        let open = scaled.leaves.iter().filter_map(|it| Some((it.instance.clone(), it.operation?))).collect();
+        self.reply(&Reply::Scaled(scaled)).await?;
+        Box::pin(self.wait_for_all(open, heard)).await
+    }
+
+    async fn scale(&mut self, wanted: &scales::Wanted<'_>, wait: bool) -> Result<(), Left> {
+        let heard = self.control.heard.subscribe();
+        let scaled = match Box::pin(scales::scale(self.control, wanted)).await {
+            Ok(scaled) => scaled,
+            Err(refused) => return self.refuse(refused).await,
+        };
+        let open: Vec<_> =
+            scaled.leaves.iter().filter_map(|it| Some((it.instance.clone(), it.operation?))).collect();
+        self.reply(&Reply::Scaled(scaled)).await?;
+        if wait { Box::pin(self.wait_for_all(open, heard)).await } else { Ok(()) }
+    }
+
+    /// Events and outcomes of these operations, until each is over.
+    async fn wait_for_all(
+        &mut self,
+        mut open: Vec<(String, OperationNumber)>,
+        mut heard: broadcast::Receiver<Heard>,
+    ) -> Result<(), Left> {
+        let is_of = |event: &Event, open: &[(String, OperationNumber)]| {
+            open.iter().any(|(name, number)| event.instance == *name && event.operation == Some(*number))
+        };
+        let mut last = 0;
+        while !open.is_empty() {
+            match self.next(&mut heard).await? {
+                Some(Heard::Event(event)) if is_of(&event, &open) => {
+                    if event.number == 0 || event.number > last {
+                        last = last.max(event.number);
+                        self.reply(&Reply::Event(event)).await?;
+                    }
+                }
+                Some(Heard::Event(_)) => {}
+                Some(Heard::Outcome(outcome)) => {
+                    let of = (outcome.instance.clone(), outcome.operation);
+                    if open.contains(&of) {
+                        open.retain(|it| *it != of);
+                        self.reply(&Reply::Outcome(outcome)).await?;
+                    }
+                }
+                None => {
+                    // It missed some: the outcomes are with the instances.
+                    let ended: Vec<_> =
+                        open.iter().filter_map(|(name, number)| self.outcome_of(name, *number)).collect();
+                    for outcome in ended {
+                        open.retain(|it| *it != (outcome.instance.clone(), outcome.operation));
+                        self.reply(&Reply::Outcome(outcome)).await?;
+                    }
+                    if let Some((name, number)) =
+                        open.iter().find(|(name, number)| self.is_past(name, *number))
+                    {
+                        let message =
+                            format!("operation {number} of {name} ended, and its outcome was missed");
+                        return self
+                            .refuse(refused("outcome_missed", message, "look at `paracloud events`"))
+                            .await;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn moves(&mut self, wanted: &moves::Wanted, wait: bool) -> Result<(), Left> {
+        // Heard from before the command on, so that nothing is missed.
+        let heard = self.control.heard.subscribe();
+        match Box::pin(moves::begin(self.control, wanted)).await {
+            Err(refused) => self.refuse(refused).await,
+            Ok(operation) if !wait => self.reply(&Reply::Begun(operation)).await,
+            Ok(operation) => Box::pin(self.wait_for(&wanted.instance, operation, heard)).await,
+        }
+    }
+
+    async fn preview(&mut self, instance: &str, to: To) -> Result<(), Left> {
+        match Box::pin(moves::preview(self.control, instance, to)).await {
+            Ok(previewed) => self.reply(&previewed).await,
+            Err(refused) => self.refuse(refused).await,
         }
     }
 
@@ -159,7 +269,8 @@ impl Person<'_> {
 
     async fn node_lost(&mut self, node: NodeId, agreed: bool) -> Result<(), Left> {
         let control = self.control;
-        let Some(configured) = control.cloud.node(node) else {
+        let cloud = control.cloud();
+        let Some(configured) = cloud.node(node) else {
             return self.refuse(unknown_node(control, node)).await;
         };
         if !agreed && !control.peers.is_there(Peer::Agent(node)) {
@@ -333,35 +444,46 @@ pub(crate) async fn command(
     command: Command,
     loss_accepted: bool,
 ) -> Result<OperationNumber, Refused> {
-    ask(control, instance, |answer| Told::Command { command, loss_accepted, answer }).await
+    let order = Order { loss_accepted, ..Order::of_person(command) };
+    control.order(instance, order).await.map_err(|rejected| rejection(control, instance, rejected))
 }
 
 /// Whether the instance could take a command now.
 pub(crate) async fn check(control: &Control, instance: &str, command: Command) -> Result<(), Refused> {
-    ask(control, instance, |answer| Told::Check(command, answer)).await
-}
-
-async fn ask<T>(
-    control: &Control,
-    instance: &str,
-    told: impl FnOnce(oneshot::Sender<Result<T, Rejected>>) -> Told,
-) -> Result<T, Refused> {
     if !control.fleet.has(instance) {
         return Err(unknown_instance(control, instance));
     }
     let (sender, receiver) = oneshot::channel();
-    control.tell(instance, told(sender)).await;
-    match receiver.await {
-        Ok(answer) => answer.map_err(|rejected| rejection(control, instance, rejected)),
-        Err(_) => {
-            let message = format!("the controller lost its register before it could answer for {instance}");
-            Err(refused("controller_restarts", message, "ask again, and look at `paracloud events`"))
-        }
-    }
+    control.tell(instance, Told::Check(command, sender)).await;
+    let answer = receiver.await.unwrap_or(Err(Rejected::Ending));
+    answer.map_err(|rejected| rejection(control, instance, rejected))
 }
 
-fn rejection(control: &Control, instance: &str, rejected: Rejected) -> Refused {
+/// Why a command was not taken, as people read it.
+pub(crate) fn rejection(control: &Control, instance: &str, rejected: Rejected) -> Refused {
     let machine = match rejected {
+        Rejected::Unknown => return unknown_instance(control, instance),
+        Rejected::Over => {
+            let message = format!("{instance}: that operation is not open any more");
+            return refused("nothing_open", message, "look at `paracloud ps`, `paracloud events`");
+        }
+        Rejected::Fewest(least) => {
+            let message =
+                format!("{instance} stays: its app has {least} at least, and no more than that now");
+            return refused(
+                "out_of_bounds",
+                message,
+                "change scale in its manifest, or start another one first",
+            );
+        }
+        Rejected::Full(full) => {
+            let app = instance.parse::<InstanceName>().map(|name| name.app().to_owned());
+            return scales::not_added(control, app.as_deref().unwrap_or(instance), full);
+        }
+        Rejected::Ending => {
+            let message = format!("the controller lost its register before it could answer for {instance}");
+            return refused("controller_restarts", message, "ask again, and look at `paracloud events`");
+        }
         Rejected::Undecided(why) => {
             let message = format!("{instance} is unknown: {why}");
             let next = "bring the nodes back or declare them lost; end a process too many, then reconsider";
@@ -435,8 +557,8 @@ pub(crate) fn unknown_instance(control: &Control, instance: &str) -> Refused {
         let message = format!("{shown} is not in the configuration any more: nobody drives it");
         return refused("not_configured", message, "put the app back into the manifest");
     }
-    let names = control.fleet.names();
-    if control.cloud.app(instance).is_some() {
+    let names = control.fleet.there();
+    if control.cloud().app(instance).is_some() {
         let own = names.iter().filter(|name| name.split_once('.').is_some_and(|(app, _)| app == instance));
         let own: Vec<_> = own.map(String::as_str).collect();
         let message = format!("{shown} is an app with numbered instances");
@@ -456,7 +578,8 @@ pub(crate) fn unknown_instance(control: &Control, instance: &str) -> Refused {
 
 /// There is no such node.
 pub(crate) fn unknown_node(control: &Control, node: NodeId) -> Refused {
-    let names: Vec<_> = control.cloud.nodes.iter().map(|node| node.name.as_str()).collect();
+    let cloud = control.cloud();
+    let names: Vec<_> = cloud.nodes.iter().map(|node| node.name.as_str()).collect();
     refused("unknown_node", format!("there is no node {node}"), format!("there are: {}", names.join(", ")))
 }
 
@@ -464,8 +587,10 @@ pub(crate) fn unknown_node(control: &Control, node: NodeId) -> Refused {
 async fn status(control: &Control) -> Status {
     let names = control.fleet.names();
     control.shown(names.iter().map(String::as_str)).await;
+    // Nothing is left of one that left.
+    let is_there = |(_, view): &(String, View)| !view.record.as_ref().is_some_and(|record| record.gone);
     let instance = |(name, view): (String, View)| Instance {
-        stateful: control.cloud.app_of(&name).is_none_or(|app| !app.is_stateless()),
+        stateful: control.cloud().app_of(&name).is_none_or(|app| !app.is_stateless()),
         age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),
         unready: view.record.as_ref().and_then(|record| control.why_unready(&name, record)),
         unanswered: control.what_is_unanswered(&name),
@@ -481,9 +606,9 @@ async fn status(control: &Control) -> Status {
     };
     let gateway = |gateway: &GatewayId| (gateway.0, control.peers.is_there(Peer::Gateway(*gateway)));
     Status {
-        instances: control.views.all().into_iter().map(instance).collect(),
-        nodes: control.cloud.nodes.iter().map(node).collect(),
-        gateways: control.cloud.gateways.iter().map(gateway).collect(),
+        instances: control.views.all().into_iter().filter(is_there).map(instance).collect(),
+        nodes: control.cloud().nodes.iter().map(node).collect(),
+        gateways: control.cloud().gateways.iter().map(gateway).collect(),
         holds: control.holds(),
         scales: scales::kept(control),
     }

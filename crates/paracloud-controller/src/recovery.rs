@@ -53,10 +53,8 @@ pub(crate) fn judge(
     let records = || own.into_iter().chain(known.values().filter_map(|known| known.record.as_ref()));
     // A node that was declared lost may still have told its records; its processes count as dead.
     let here = known.iter().filter(|(node, _)| !lost.contains(node));
-    let alive: Vec<(Placement, bool)> = here
-        .flat_map(|(node, known)| {
-            known.alive.iter().map(|(start, sealed)| (Placement::new(*node, *start), *sealed))
-        })
+    let alive: Vec<(NodeId, StartId, bool)> = here
+        .flat_map(|(node, known)| known.alive.iter().map(|(start, sealed)| (*node, *start, *sealed)))
         .collect();
     let heard = known.values().map(|known| known.operation).max().unwrap_or_default();
     let Some(newest) = records().max_by_key(|record| record.order()) else {
@@ -65,9 +63,8 @@ pub(crate) fn judge(
                 Verdict::Unknown(format!("operation {heard} was heard of, and no node knows of a record"))
             }
             None => Verdict::First,
-            Some((place, _)) => Verdict::Unknown(format!(
-                "process {} runs on {} and no node knows of a record: end it, or give the node up",
-                place.start, place.node
+            Some((node, start, _)) => Verdict::Unknown(format!(
+                "process {start} runs on {node} and no node knows of a record: end it, or give the node up"
             )),
         };
     };
@@ -77,17 +74,16 @@ pub(crate) fn judge(
                 .to_owned(),
         );
     }
-    for (place, sealed) in &alive {
-        if !places(newest).contains(place) {
+    for (node, start, sealed) in &alive {
+        if !places(newest).iter().any(|place| (place.node, place.start) == (*node, *start)) {
             return Verdict::Unknown(format!(
-                "process {} runs on {} beside the owner {} on {}: the newest record does not explain it",
-                place.start, place.node, newest.owner.start, newest.owner.node
+                "process {start} runs on {node} beside the owner {} on {}: the newest record does not explain it",
+                newest.owner.start, newest.owner.node
             ));
         }
-        if *sealed && !may_be_sealed(newest, place.start) {
+        if *sealed && !may_be_sealed(newest, *start) {
             return Verdict::Unknown(format!(
-                "process {} on {} is sealed, and the newest record knows of no intent to seal it",
-                place.start, place.node
+                "process {start} on {node} is sealed, and the newest record knows of no intent to seal it"
             ));
         }
     }
@@ -189,7 +185,7 @@ impl History {
         let (name, cause) =
             change.split_once(": ").map_or((change, None), |(name, cause)| (name, Some(cause)));
         match name {
-            "open" => {
+            "open" | "leave" | "resize" => {
                 self.open = Some(Past {
                     operation: record.last_operation,
                     begun_unix_ms: at_unix_ms,
@@ -201,10 +197,14 @@ impl History {
                     accounts: Accounts::default(),
                 });
             }
-            "close" => self.open = None,
             "serve" | "promote" => self.serves(at_unix_ms),
             "restart" | "replace" => self.served_unix_ms = None,
+            // Of another process than the one before.
+            "gone" | "start" => (self.served_unix_ms, self.lost) = (None, false),
             _ => {}
+        }
+        if record.operation.is_none() {
+            self.open = None;
         }
         if let Some(open) = &mut self.open {
             open.parked |= record.step() == Some(Step::Sealing);
@@ -218,6 +218,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paracloud_core::ids::Revision;
     use paracloud_core::register::{Change, Mode, Proposer};
 
     const OWNER: Placement = Placement::new(NodeId(1), StartId(10));
@@ -293,6 +294,13 @@ mod tests {
     fn a_process_without_any_record_is_not_doubled() {
         let all = both(known(None, &[(10, false)]), known(None, &[]));
         assert!(matches!(judge(nodes(), None, &all, &BTreeSet::new()), Verdict::Unknown(_)));
+    }
+
+    #[test]
+    fn a_process_of_a_later_revision_is_explained_by_the_record_that_names_it() {
+        let record = Record::first(OWNER.running(Revision(2)));
+        let all = both(known(Some(record.clone()), &[(10, false)]), known(None, &[]));
+        assert_eq!(judge(nodes(), None, &all, &BTreeSet::new()), Verdict::Newest(record));
     }
 
     #[test]

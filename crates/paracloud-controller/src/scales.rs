@@ -2,20 +2,23 @@
 //! nobody else decides that.
 
 use crate::control::{Control, locked};
+use crate::fewer::{self, Looked};
 use crate::fleet::Full;
 use crate::journal::now_unix_ms;
-use crate::person::refused;
-use paracloud_core::ids::NodeId;
+use crate::orders::{By, Terms};
+use crate::person::{refused, rejection};
+use paci::upcall::Reason;
+use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_substrate::config::{App, Scale};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::person::{Kept, Refused, Scaled, Starting};
+use paracloud_substrate::person::{Candidate, Kept, Leaving, Refused, Scaled, Standing, Starting};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// The longest that it is kept, in milliseconds: a week.
 pub(crate) const HOLD_MS_MAX: u32 = 7 * 24 * 3_600_000;
@@ -78,7 +81,7 @@ pub(crate) fn kept(control: &Control) -> Vec<Kept> {
         let remaining_ms = manual.until_unix_ms - now_unix_ms;
         Some(Kept { app: app.name.clone(), instances: manual.instances, remaining_ms })
     };
-    control.cloud.apps.iter().filter_map(kept).collect()
+    control.cloud().apps.iter().filter_map(kept).collect()
 }
 
 /// What a person asks for.
@@ -87,11 +90,14 @@ pub(crate) struct Wanted<'a> {
     pub(crate) to: u32,
     pub(crate) hold_ms: Option<u32>,
     pub(crate) dry_run: bool,
+    /// A person consents to losing what those hold that leave.
+    pub(crate) accept_loss: bool,
 }
 
 /// Sets how many instances an app has.
-pub(crate) async fn scale(control: &Control, wanted: &Wanted<'_>) -> Result<Scaled, Refused> {
+pub(crate) async fn scale(control: &Arc<Control>, wanted: &Wanted<'_>) -> Result<Scaled, Refused> {
     let (app, scale) = scaled_app(control, wanted.app)?;
+    let app = &app;
     let name = &app.name;
     let Wanted { to, dry_run, .. } = *wanted;
     if !(scale.min..=scale.max).contains(&to) {
@@ -104,16 +110,27 @@ pub(crate) async fn scale(control: &Control, wanted: &Wanted<'_>) -> Result<Scal
         let message = format!("{asked} is out of bounds: it is kept for 1 ms to {most}");
         return Err(refused("out_of_bounds", message, "ask for another time with --for"));
     }
-    let from = control.fleet.count(name);
-    if to < from {
-        let message = format!("{name} has {from} instances, and this version ends none of them");
-        return Err(refused("not_possible", message, "ask for more, not for fewer"));
-    }
-    let nodes = control.nodes_there();
-    let failed = |full| not_added(control, app, full);
-    let planned = control.fleet.plan(app, to - from, &nodes, &control.owners()).map_err(failed)?;
+    // What decides by itself does not do the same meanwhile.
+    let _turn = control.scaling.turn(name).await;
+    let staying = u32::try_from(control.staying(name).len()).unwrap_or(u32::MAX);
+    let plan = if to < staying {
+        Plan::Fewer(fewer_of(control, app, staying - to, wanted.accept_loss).await?)
+    } else {
+        more_of(control, app, to - staying)?
+    };
+    let mut scaled = Scaled {
+        app: name.clone(),
+        from: staying,
+        to,
+        starts: Vec::new(),
+        called_back: Vec::new(),
+        leaves: Vec::new(),
+        looked_at: Vec::new(),
+        until_unix_ms: None,
+    };
     if dry_run {
-        return Ok(Scaled { app: name.clone(), from, to, starts: starting(planned), until_unix_ms: None });
+        plan.say(&mut scaled);
+        return Ok(scaled);
     }
     // Kept first: what is started and then forgotten would be ended again.
     let now_unix_ms = now_unix_ms();
@@ -123,37 +140,160 @@ pub(crate) async fn scale(control: &Control, wanted: &Wanted<'_>) -> Result<Scal
         let message = format!("nothing was begun for {name}: {}: {error}", control.layout.scales().display());
         return Err(refused("no_space", message, "free some space on that disk"));
     }
-    let mut started = Vec::new();
-    for _ in planned {
-        started.push(control.start_instance(app).map_err(failed)?);
-    }
-    let which: Vec<_> =
-        started.iter().map(|(name, node)| format!("{name} on {}", control.node_name(*node))).collect();
-    let which = if which.is_empty() { "none is started".to_owned() } else { which.join(", ") };
-    let what = format!("a person wants {to} instances, of {from}, for {}: {which}", millis(hold_ms.into()));
+    scaled.until_unix_ms = Some(until_unix_ms);
+    plan.begin(control, app, &mut scaled).await?;
+    let kept = millis(hold_ms.into());
+    let what =
+        format!("a person wants {to} instances, of {staying}, for {kept}: {}", begun(control, &scaled));
     control.keep_remark(name, None, what).await;
-    Ok(Scaled { app: name.clone(), from, to, starts: starting(started), until_unix_ms: Some(until_unix_ms) })
+    Ok(scaled)
+}
+
+/// What is to be done so that an app has as many instances as a person wants.
+enum Plan {
+    /// Who leaves still is called back first, and the rest is started.
+    More {
+        back: Vec<(String, OperationNumber)>,
+        starts: Vec<(String, NodeId)>,
+    },
+    Fewer(Vec<Looked>),
+}
+
+/// So many more.
+fn more_of(control: &Control, app: &App, more: u32) -> Result<Plan, Refused> {
+    let of_app = control.fleet.there().into_iter().filter(|name| control.is_of(name, &app.name));
+    let leaves = of_app.filter_map(|name| Some((control.leaving(&name)?, name)));
+    let back = leaves.filter_map(|((operation, returns), name)| returns.then_some((name, operation)));
+    let back: Vec<_> = back.take(usize::try_from(more).unwrap_or(usize::MAX)).collect();
+    let rest = more.saturating_sub(u32::try_from(back.len()).unwrap_or(u32::MAX));
+    let planned = control.fleet.plan(app, rest, &control.nodes_there(), &control.owners());
+    let starts = planned.map_err(|full| not_added(control, &app.name, full))?;
+    Ok(Plan::More { back, starts })
+}
+
+/// So many fewer.
+async fn fewer_of(
+    control: &Arc<Control>,
+    app: &App,
+    excess: u32,
+    accept_loss: bool,
+) -> Result<Vec<Looked>, Refused> {
+    let excess = usize::try_from(excess).unwrap_or(usize::MAX);
+    let looked = fewer::look(control, app, excess, accept_loss).await;
+    let standing = |standing| move |it: &&Looked| it.candidate.standing == standing;
+    let leaves = looked.iter().filter(standing(Standing::Leaves)).count();
+    let needing: Vec<_> = looked.iter().filter(standing(Standing::NeedsConsent)).collect();
+    if leaves < excess
+        && let Some(first) = needing.first()
+    {
+        let names: Vec<_> = needing.iter().map(|it| it.candidate.instance.as_str()).collect();
+        let message = format!("{}: {}: {}", app.name, names.join(", "), first.candidate.why);
+        let next =
+            "consent to losing it with --accept-loss, or say `state: none` in the manifest if it has none";
+        return Err(refused("consent_needed", message, next));
+    }
+    Ok(looked)
+}
+
+impl Plan {
+    /// What would be done.
+    fn say(self, scaled: &mut Scaled) {
+        match self {
+            Self::More { back, starts } => {
+                scaled.called_back = back.into_iter().map(|(name, _)| name).collect();
+                scaled.starts = starting(starts);
+            }
+            Self::Fewer(looked) => {
+                let all: Vec<_> = looked.into_iter().map(|it| it.candidate).collect();
+                scaled.leaves = all.iter().filter_map(|candidate| leaving(candidate, None)).collect();
+                scaled.looked_at = all;
+            }
+        }
+    }
+
+    /// Does it.
+    async fn begin(self, control: &Control, app: &App, scaled: &mut Scaled) -> Result<(), Refused> {
+        let reason = match &self {
+            Self::More { .. } => Reason::ScaleOut,
+            Self::Fewer(_) => Reason::ScaleIn,
+        };
+        let by = By { reason, why: format!("a person wants {} instances of {}", scaled.to, app.name) };
+        match self {
+            Self::More { back, starts } => {
+                let mut missing = starts.len();
+                for (name, operation) in back {
+                    match control.revoke(&name, operation, &by).await {
+                        Ok(_) => scaled.called_back.push(name),
+                        // It has left meanwhile: another one comes.
+                        Err(_) => missing += 1,
+                    }
+                }
+                for _ in 0..missing {
+                    let one = control.start_instance(app, &by).await;
+                    let started = one.map_err(|rejected| rejection(control, &app.name, rejected))?;
+                    scaled.starts.extend(starting(vec![started]));
+                }
+            }
+            Self::Fewer(looked) => {
+                for Looked { mut candidate, loses } in looked {
+                    if candidate.standing == Standing::Leaves {
+                        let terms = Terms { budget_ms: None, loss_accepted: loses };
+                        match control.retire(&candidate.instance, terms, &by).await {
+                            Ok(operation) => scaled.leaves.extend(leaving(&candidate, Some(operation))),
+                            Err(rejected) => {
+                                candidate.why = rejection(control, &candidate.instance, rejected).message;
+                                candidate.standing = Standing::Busy;
+                            }
+                        }
+                    }
+                    scaled.looked_at.push(candidate);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn leaving(candidate: &Candidate, operation: Option<OperationNumber>) -> Option<Leaving> {
+    let node = candidate.node.filter(|_| candidate.standing == Standing::Leaves)?;
+    let (instance, drain_ms) = (candidate.instance.clone(), candidate.drain_ms);
+    Some(Leaving { instance, node, operation, drain_ms })
+}
+
+/// What was begun, for the journal.
+fn begun(control: &Control, scaled: &Scaled) -> String {
+    let on = |name: &str, node| format!("{name} on {}", control.node_name(node));
+    let starts: Vec<_> = scaled.starts.iter().map(|it| on(&it.instance, it.node)).collect();
+    let leaves: Vec<_> = scaled.leaves.iter().map(|it| on(&it.instance, it.node)).collect();
+    let all = [
+        (!starts.is_empty()).then(|| starts.join(", ")),
+        (!scaled.called_back.is_empty()).then(|| format!("{} called back", scaled.called_back.join(", "))),
+        (!leaves.is_empty()).then(|| format!("{} to leave", leaves.join(", "))),
+    ];
+    let all: Vec<_> = all.into_iter().flatten().collect();
+    if all.is_empty() { "nothing is begun".to_owned() } else { all.join("; ") }
 }
 
 fn starting(planned: Vec<(String, NodeId)>) -> Vec<Starting> {
     planned.into_iter().map(|(instance, node)| Starting { instance, node }).collect()
 }
 
-fn scaled_app<'a>(control: &'a Control, name: &str) -> Result<(&'a App, Scale), Refused> {
-    let Some(app) = control.cloud.app(name) else {
+fn scaled_app(control: &Control, name: &str) -> Result<(App, Scale), Refused> {
+    let cloud = control.cloud();
+    let Some(app) = cloud.app(name) else {
         let shown: String = name.chars().take(64).collect();
-        let apps: Vec<_> = control.cloud.apps.iter().map(|app| app.name.as_str()).collect();
+        let apps: Vec<_> = cloud.apps.iter().map(|app| app.name.as_str()).collect();
         let next = format!("there are: {}", apps.join(", "));
         return Err(refused("unknown_instance", format!("there is no app {shown:?}"), next));
     };
     match app.scale {
-        Some(scale) => Ok((app, scale)),
-        None => Err(not_added(control, app, Full::NotScaled)),
+        Some(scale) => Ok((app.clone(), scale)),
+        None => Err(not_added(control, name, Full::NotScaled)),
     }
 }
 
-fn not_added(control: &Control, app: &App, full: Full) -> Refused {
-    let name = &app.name;
+/// Why an app gets no instance, or loses none.
+pub(crate) fn not_added(control: &Control, name: &str, full: Full) -> Refused {
     match full {
         Full::NotScaled => {
             let message = format!("{name} has one instance: its manifest has no scale");
@@ -163,7 +303,8 @@ fn not_added(control: &Control, app: &App, full: Full) -> Refused {
             refused("out_of_bounds", format!("{name} has {most} instances, as many as it may have"), "")
         }
         Full::NoNode => {
-            let nodes: Vec<_> = control.cloud.nodes.iter().map(|node| node.name.as_str()).collect();
+            let cloud = control.cloud();
+            let nodes: Vec<_> = cloud.nodes.iter().map(|node| node.name.as_str()).collect();
             let message = format!("no node is connected that could take an instance of {name}");
             refused("node_unreachable", message, format!("look at the agents of {}", nodes.join(", ")))
         }

@@ -4,6 +4,7 @@ use crate::control::Control;
 use crate::fleet::nothing;
 use crate::instance::Told;
 use crate::peers::{Out, Outgoing, Peer, write_out};
+use crate::scaling::Line;
 use crate::{ControllerError, person, recovery};
 use paracloud_core::ids::{GatewayId, NodeId};
 use paracloud_core::migration::message::FromGateway;
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
@@ -91,7 +92,7 @@ async fn agent(
     mut reader: Reader,
     mut writer: Writer,
 ) -> Result<(), LinkError> {
-    if control.cloud.node(node).is_none() {
+    if control.cloud().node(node).is_none() {
         tracing::warn!(%node, "an agent of a node that is not configured is not listened to");
         return Ok(());
     }
@@ -105,7 +106,7 @@ async fn agent(
     };
     tracing::info!(%node, ?generation, "an agent is connected");
     control.find(node);
-    let instances = control.fleet.introduce(&control.cloud, node, &known);
+    let instances = control.fleet.introduce(&control.cloud(), node, &known);
     let mut known: BTreeMap<_, _> = known.into_iter().map(|known| (known.instance.clone(), known)).collect();
     let ended = tokio::select! {
         ended = async {
@@ -138,8 +139,11 @@ async fn agent(
                     FromAgentLine::Advice { instance, start, advice } => {
                         control.advise(instance, start, advice);
                     }
-                    // Here nobody goes by it.
-                    FromAgentLine::Usage { .. } => {}
+                    FromAgentLine::Usage { instance, start, usage } => {
+                        if control.fleet.has(&instance) {
+                            control.scaling.usages.hear(&instance, start, usage);
+                        }
+                    }
                 }
             }
             Ok(())
@@ -184,7 +188,7 @@ async fn gateway_link(
     mut reader: Reader,
     mut writer: Writer,
 ) -> Result<(), LinkError> {
-    if !control.cloud.gateways.contains(&gateway) {
+    if !control.cloud().gateways.contains(&gateway) {
         tracing::warn!(%gateway, "a gateway that is not configured is not listened to");
         return Ok(());
     }
@@ -206,8 +210,12 @@ async fn gateway_link(
                     FromGatewayLine::Machine { instance, message } => {
                         control.tell(&instance, Told::Gateway(gateway, message)).await;
                     }
-                    // Nobody decides by it yet.
-                    FromGatewayLine::Measured { .. } => {}
+                    FromGatewayLine::Measured { app, over_ms, arrivals, waiting, instances } => {
+                        if control.cloud().app(&app).is_some() {
+                            let line = Line { over_ms, arrivals, waiting, instances };
+                            control.scaling.measurements.hear(gateway, &app, line, Instant::now());
+                        }
+                    }
                     FromGatewayLine::Parked { instance, account, again } => {
                         control.tell(&instance, Told::Parked { gateway, account, again }).await;
                     }

@@ -99,6 +99,8 @@ pub enum ToAgentLine {
         /// Time for the whole answer, in milliseconds; then it is [`Unasked::Never`]. The application is told it.
         budget_ms: u32,
     },
+    /// The configuration was changed: it is to be read again. Who dials reads it then by itself.
+    Configured,
 }
 
 /// What an application can be asked without anything being done because of the answer.
@@ -240,17 +242,20 @@ pub enum HeldOp {
     Move,
     /// Being stopped for good: whoever stops the cloud is told.
     Stop,
+    /// Being drained, to be there no longer.
+    Drain,
 }
 
 impl HeldOp {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Move, Self::Stop];
+    pub const ALL: [Self; 3] = [Self::Move, Self::Stop, Self::Drain];
 
     /// As applications name it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Move => "move",
             Self::Stop => "stop",
+            Self::Drain => "drain",
         }
     }
 }
@@ -466,6 +471,8 @@ pub enum ToGatewayLine {
         /// All that still counts; boxed, because it is far larger than the other line.
         advice: Box<Advice>,
     },
+    /// The configuration was changed: it is to be read again. Who dials reads it then by itself.
+    Configured,
 }
 
 /// What a gateway measured of one instance.

@@ -1,6 +1,7 @@
 //! What a person's command says to the controller, and what it hears: one request a connection, and one or more
 //! replies until the controller closes it.
 
+use crate::explained::Explained;
 use crate::message::{HeldOp, Note, Preview, Question, Unready};
 use crate::seen::{Account, Accounts};
 use paci::answer::Answer;
@@ -8,7 +9,7 @@ use paci::participant::Call;
 use paracloud_core::ids::{NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::duty::duty;
-use paracloud_core::register::{Mode, Record, Step};
+use paracloud_core::register::{Mode, Operation, Record, Step};
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol; a command of another one is refused.
@@ -38,6 +39,35 @@ pub enum Request {
         /// The target node; `None`: any other.
         to: Option<NodeId>,
     },
+    /// Start an instance from what its app is by now, in place: as [`Request::Move`], but that it stays on its node.
+    Update {
+        /// The instance.
+        instance: String,
+        /// The person consents to losing the state.
+        accept_loss: bool,
+        /// Stay and hear how it goes.
+        wait: bool,
+    },
+    /// Ask the application what an update would cost, and change nothing: [`Reply::Previewed`].
+    PreviewUpdate {
+        /// The instance.
+        instance: String,
+    },
+    /// Start an instance of what its app is by now in the place of this one, which leaves once that serves:
+    /// [`Reply::Scaled`], then [`Reply::Event`]s and the [`Reply::Outcome`] of the one that leaves.
+    Replace {
+        /// The instance that leaves.
+        instance: String,
+        /// So many there are to be. Where there are more already, none is started.
+        count: u32,
+    },
+    /// Name other revisions of apps, which are written already, as those that count from now on: [`Reply::Done`].
+    Apply {
+        /// What counts now. If that is not so any more, it is refused.
+        from: Vec<Revised>,
+        /// What counts from now on: every app of the cloud, each once.
+        to: Vec<Revised>,
+    },
     /// Ask the application something that nothing is done because of: [`Reply::Answered`].
     Ask {
         /// The instance.
@@ -66,7 +96,27 @@ pub enum Request {
         /// The instance.
         instance: String,
     },
-    /// Set how many instances an app has, and keep it so for a time: [`Reply::Scaled`].
+    /// Why it is as it is: [`Reply::Explained`].
+    Explain {
+        /// An app with `scale`, or an instance.
+        name: String,
+        /// An operation of the instance.
+        operation: Option<OperationNumber>,
+    },
+    /// Give an instance another size, with its consent: [`Reply::Begun`], or with `wait` [`Reply::Event`]s and its
+    /// [`Reply::Outcome`].
+    Resize {
+        /// The instance.
+        instance: String,
+        /// Memory in KiB; `None`: as it is.
+        memory_kib: Option<u32>,
+        /// Processors in thousandths; `None`: as they are.
+        cpu_milli: Option<u32>,
+        /// Stay and hear how it goes.
+        wait: bool,
+    },
+    /// Set how many instances an app has, and keep it so for a time: [`Reply::Scaled`]; with `wait` then [`Reply::Event`]s
+    /// and a [`Reply::Outcome`] for each instance that leaves.
     Scale {
         /// The app.
         app: String,
@@ -76,6 +126,12 @@ pub enum Request {
         hold_ms: Option<u32>,
         /// Change nothing, and say what would be done.
         dry_run: bool,
+        /// The person consents to losing the state of those that leave.
+        #[serde(default)]
+        accept_loss: bool,
+        /// Stay and hear how those leave that do.
+        #[serde(default)]
+        wait: bool,
     },
     /// A person's word that a node will not come back: processes on it count as dead. [`Reply::Done`].
     NodeLost {
@@ -85,6 +141,18 @@ pub enum Request {
         #[serde(default)]
         agreed: bool,
     },
+}
+
+/// A revision of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revised {
+    /// The app.
+    pub app: String,
+    /// Its number.
+    pub revision: u32,
+    /// Nothing of the app serves: whatever is started from now on is started from this, whatever it was before.
+    #[serde(default)]
+    pub anew: bool,
 }
 
 /// What a person hears.
@@ -108,6 +176,8 @@ pub enum Reply {
         /// What stands in the way, if something does: what the move itself would be refused with.
         obstacle: Option<Refused>,
     },
+    /// Why it is as it is.
+    Explained(Box<Explained>),
     /// What the application said to a question.
     Answered(Box<Answer>),
     /// How many instances an app gets.
@@ -131,6 +201,15 @@ pub struct Scaled {
     pub to: u32,
     /// Those that are started, and where.
     pub starts: Vec<Starting>,
+    /// Those that were leaving and are called back.
+    #[serde(default)]
+    pub called_back: Vec<String>,
+    /// Those that leave, the cheapest first. Fewer than were to leave if there are no more that can.
+    #[serde(default)]
+    pub leaves: Vec<Leaving>,
+    /// Every instance that was looked at because some are to leave, and what came of it.
+    #[serde(default)]
+    pub looked_at: Vec<Candidate>,
     /// Until when nobody else decides how many there are, in milliseconds since 1970; `None`: nothing was changed.
     pub until_unix_ms: Option<u64>,
 }
@@ -142,6 +221,58 @@ pub struct Starting {
     pub instance: String,
     /// The node.
     pub node: NodeId,
+}
+
+/// An instance that leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// Its name.
+    pub instance: String,
+    /// The node.
+    pub node: NodeId,
+    /// The operation; `None`: nothing was begun.
+    pub operation: Option<OperationNumber>,
+    /// How long it says that it takes to drain, in milliseconds, if it said.
+    pub drain_ms: Option<u32>,
+}
+
+/// An instance that was looked at because some are to leave. What is `None` is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Its name.
+    pub instance: String,
+    /// The node.
+    pub node: Option<NodeId>,
+    /// Work that would be lost if it ended now, in milliseconds, by its own word.
+    pub cost_ms: Option<u32>,
+    /// How long it takes to drain, in milliseconds, by its own word.
+    pub drain_ms: Option<u32>,
+    /// Sessions that only it can serve, by its own word.
+    pub sessions: Option<u32>,
+    /// What came of it.
+    pub standing: Standing,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// What came of an instance that was looked at because some are to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It leaves.
+    Leaves,
+    /// Losing it costs more than losing those that leave.
+    Stays,
+    /// Others were asked first.
+    NotAsked,
+    /// It asks to be left alone.
+    Held,
+    /// It did not answer, or cannot be asked.
+    Silent,
+    /// It would lose state, and nobody consented to that.
+    NeedsConsent,
+    /// Another operation of it is open, or nothing can be decided about it.
+    Busy,
 }
 
 /// Why a request was refused.
@@ -342,6 +473,8 @@ pub enum Loss {
     Removal,
     /// A person gave its node up, and it was started anew on another one.
     Node,
+    /// It left: there are fewer of its app.
+    Leave,
 }
 
 /// Who consented to losing an instance's state.
@@ -380,6 +513,30 @@ pub struct Conclusion {
     pub clients_known: bool,
 }
 
+/// What an operation is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The instance goes to another process.
+    #[default]
+    Move,
+    /// It is to be there no longer.
+    Leave,
+    /// It gets another size.
+    Resize,
+}
+
+impl Kind {
+    /// That of an operation.
+    pub fn of(operation: &Operation) -> Self {
+        match operation {
+            Operation::Move(_) => Self::Move,
+            Operation::Leave(_) => Self::Leave,
+            Operation::Resize(_) => Self::Resize,
+        }
+    }
+}
+
 /// How an operation ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -387,11 +544,15 @@ pub struct Outcome {
     pub instance: String,
     /// The operation.
     pub operation: OperationNumber,
-    /// How it was to be moved.
+    /// What it was for.
+    #[serde(default)]
+    pub kind: Kind,
+    /// How it was to be moved; of what is no move `handoff`.
     pub mode: Mode,
-    /// It was committed.
+    /// It was committed: it moved, it left, it has its new size.
     pub committed: bool,
-    /// It holds state, and what it held is lost: by consent in mode `restart`, with its process in mode `handoff`.
+    /// It holds state, and what it held is lost: by consent in mode `restart` and with who left, with its process in mode
+    /// `handoff`.
     pub state_lost: bool,
     /// Why not, in words; of a move that was committed, what was lost after it: the target's process died when it
     /// served, and was started anew.

@@ -1,8 +1,8 @@
 //! The command line.
 
 use crate::command::transfer::Options as MoveOptions;
-use crate::command::{
-    Context, ask, cancel, check_directory, drain, events, holds, logs, named, node, ps, reconsider, scale,
+use crate::command::{apply,
+    Context, ask, cancel, check_directory, drain, events, explain, holds, logs, named, node, ps, reconsider, resize, scale,
     stop, transfer, validate,
 };
 use crate::failure::{Exit, Failure};
@@ -12,7 +12,7 @@ use crate::{demo, output, shells, up};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use paracloud_core::ids::{GatewayId, NodeId};
+use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::names::INSTANCES_PER_APP_MAX;
 use std::ffi::OsString;
@@ -115,10 +115,23 @@ Examples:
         #[command(subcommand)]
         asked: ask::Asked,
     },
-    /// Give the open move of an instance up
+    /// Give the open operation of an instance up: a move, a leave, a new size
     Cancel {
         /// The instance, or an app that has one
         app: String,
+    },
+    /// Say why: how many instances, what one gets, what was behind an operation
+    #[command(after_help = "\
+Examples:
+  paracloud explain worker            why so many instances
+  paracloud explain worker.2          why it is there, and what it gets
+  paracloud explain worker.2 op-3     who asked for it, and why")]
+    Explain {
+        /// An app with scale, or an instance
+        name: String,
+        /// An operation of the instance, as events names it
+        #[arg(value_parser = explain::operation)]
+        operation: Option<OperationNumber>,
     },
     /// Show what happened
     Events {
@@ -150,7 +163,10 @@ Examples:
 Examples:
   paracloud scale worker 4
   paracloud scale worker 4 --for 30m
-  paracloud scale worker 4 --dry-run   say what would be started")]
+  paracloud scale worker 2 --dry-run   ask the app, and say who would leave
+
+Of fewer, those leave whose loss costs least by their own word. Who leaves gets
+no more requests, finishes what it has, and ends; cancel calls it back.")]
     Scale {
         /// The app
         app: String,
@@ -161,9 +177,57 @@ Examples:
         /// the manifest says
         #[arg(long = "for", value_name = "TIME", value_parser = time_ms)]
         hold_ms: Option<u32>,
-        /// Change nothing, and say what would be done
+        /// Ask the app, change nothing, and say what would be done
+        #[arg(long, conflicts_with_all = ["accept_loss", "no_wait"])]
+        dry_run: bool,
+        /// Consent to losing the state of those that leave
+        #[arg(long)]
+        accept_loss: bool,
+        /// Do not wait until they have left
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Make of a cloud that runs what a manifest says
+    #[command(after_help = "\
+Examples:
+  paracloud apply app.yaml --dry-run   ask every app what would happen
+  paracloud apply app.yaml
+
+An app that hands its state over goes to its new process without losing
+anything. What was begun goes on if you leave with Ctrl-C.")]
+    Apply {
+        /// The manifest
+        manifest: PathBuf,
+        /// Ask the apps, and change nothing
         #[arg(long)]
         dry_run: bool,
+        /// Consent to losing the state of those that cannot hand it over
+        #[arg(long)]
+        accept_loss: bool,
+    },
+    /// Give an instance another size, with its consent
+    #[command(after_help = "\
+Examples:
+  paracloud resize worker.2 --memory 512MiB
+  paracloud resize worker.2 --memory 64MiB --dry-run   would it do with less?
+
+More is given at once. Less is asked for, and its limit is lowered only once
+what it uses has fallen, as measured.")]
+    Resize {
+        /// The instance, or an app that has one
+        app: String,
+        /// Memory that it is to have, such as 64MiB
+        #[arg(long, value_name = "SIZE", value_parser = ask::memory_kib, required_unless_present = "cpu")]
+        memory: Option<u32>,
+        /// Processors that it is to have: 2, or 500m for half of one
+        #[arg(long, value_name = "CPUS", value_parser = ask::cpu_millis)]
+        cpu: Option<u32>,
+        /// Ask the app, and change nothing
+        #[arg(long, conflicts_with = "no_wait")]
+        dry_run: bool,
+        /// Do not wait for the end
+        #[arg(long)]
+        no_wait: bool,
     },
     /// Move everything away from a node, and say what could not go and why
     #[command(after_help = "\
@@ -319,11 +383,14 @@ fn run(context: Context, command: Command) -> Result<ExitCode, Failure> {
         | Command::Ask { .. }
         | Command::Cancel { .. }
         | Command::Events { .. }
+        | Command::Explain { .. }
         | Command::Logs { .. }
         | Command::Stop { .. }
         | Command::Scale { .. }
+        | Command::Resize { .. }
         | Command::Holds
         | Command::DrainNode { .. }
+        | Command::Apply { .. }
         | Command::Node { .. }
         | Command::Reconsider { .. }
         | Command::Demo(_)) => {
@@ -355,15 +422,25 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
         }
         Command::Ask { app, asked } => ask::run(context, &app, &asked).await,
         Command::Cancel { app } => cancel::run(context, &named::instance(context, &app).await?).await,
-        Command::Scale { app, instances, hold_ms, dry_run } => {
-            let options = scale::Options { to: instances, hold_ms, dry_run };
-            scale::run(context, &app, &options).await
+        Command::Scale { app, instances, hold_ms, dry_run, accept_loss, no_wait } => {
+            let options = scale::Options { to: instances, hold_ms, dry_run, accept_loss, no_wait };
+            Box::pin(scale::run(context, &app, &options)).await
+        }
+        Command::Resize { app, memory, cpu, dry_run, no_wait } => {
+            let instance = named::instance(context, &app).await?;
+            let options = resize::Options { memory_kib: memory, cpu_milli: cpu, dry_run, no_wait };
+            resize::run(context, &instance, &options).await
         }
         Command::Holds => holds::run(context).await,
+        Command::Apply { manifest, dry_run, accept_loss } => {
+            let options = apply::Options { manifest, dry_run, accept_loss };
+            Box::pin(apply::run(context, &options)).await
+        }
         Command::DrainNode { node, dry_run, parallel, wait, accept_loss } => {
             let options = drain::Options { dry_run, parallel, wait_ms: wait, accept_loss };
             Box::pin(drain::run(context, &node, &options)).await
         }
+        Command::Explain { name, operation } => explain::run(context, &name, operation).await,
         Command::Events { app, follow, from } => events::run(context, app.as_deref(), from, follow).await,
         Command::Logs { app, follow } => logs::run(context, &app, follow).await,
         Command::Stop { yes } => stop::run(context, yes).await,
@@ -415,7 +492,7 @@ mod tests {
         command.build();
         let mut help = vec![command.render_long_help().to_string()];
         let names =
-            ["up", "move", "ask", "events", "logs", "scale", "drain-node", "holds", "stop", "agent", "demo"];
+            ["up", "apply", "move", "ask", "events", "logs", "scale", "drain-node", "holds", "stop", "agent", "demo"];
         for name in names {
             help.push(command.find_subcommand_mut(name).unwrap().render_help().to_string());
         }

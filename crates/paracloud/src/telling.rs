@@ -13,6 +13,10 @@ const SAID_LETTERS_MAX: usize = 400;
 
 /// How the change is named with which a move is given up; its cause follows.
 const ROLL_BACK: &str = "roll_back: ";
+/// The same of a leave.
+const RETURN: &str = "return: ";
+/// The same of a change of size.
+const KEEP: &str = "keep: ";
 
 /// The whole line: when, whom, which operation, what.
 pub fn line(event: &Event) -> String {
@@ -24,9 +28,7 @@ pub fn line(event: &Event) -> String {
 pub fn what(what: &What) -> String {
     match what {
         What::Swapped { change, record } => {
-            let given_up = change.strip_prefix(ROLL_BACK);
-            let change = given_up.map_or_else(|| change.clone(), |cause| format!("given up ({cause})"));
-            format!("{change}: {}", standing(record))
+            format!("{}: {}", named(change), standing(record))
         }
         What::Entered(phase) => format!("phase {phase}"),
         What::Note(note) => self::note(note),
@@ -51,12 +53,19 @@ pub fn what(what: &What) -> String {
     }
 }
 
-/// Why a move is given up, without the name of the change.
+/// A change, as people read it.
+fn named(change: &str) -> String {
+    let given_up = [(ROLL_BACK, "given up"), (RETURN, "called back"), (KEEP, "its size stays")];
+    let cause = |(name, words)| change.strip_prefix(name).map(|cause| format!("{words} ({})", plain(cause)));
+    given_up.into_iter().find_map(cause).unwrap_or_else(|| change.to_owned())
+}
+
+/// Why an operation is given up, without the name of the change.
 pub fn cause(change: &str) -> &str {
     match change {
         "doom" => "the target did not get ready within its budget, and was ended",
         "promote" => "the target died before it had served",
-        other => other.strip_prefix(ROLL_BACK).unwrap_or(other),
+        other => [ROLL_BACK, RETURN, KEEP].iter().find_map(|it| other.strip_prefix(it)).unwrap_or(other),
     }
 }
 
@@ -119,6 +128,7 @@ fn lost(by: Loss, consent: Consent) -> String {
         Loss::Stop => "the cloud was ended",
         Loss::Removal => "it is in the manifest no more",
         Loss::Node => "its node was given up, and it is started anew on another one",
+        Loss::Leave => "it left",
     };
     let consent = match consent {
         Consent::Person => "a person consented to that",
@@ -130,6 +140,9 @@ fn lost(by: Loss, consent: Consent) -> String {
 
 /// Who owns, and how far the open operation is.
 pub fn standing(record: &Record) -> String {
+    if record.gone {
+        return format!("it has left {}, and was {}", record.owner.node, record.incarnation);
+    }
     let owner = format!("{} owns {} ({})", record.owner.node, record.incarnation, short(record.owner.start));
     let served = record.served.map_or_else(String::new, |address| format!(", serves at {address}"));
     let step = record.operation.as_ref().map_or_else(String::new, |it| format!(", {}", step_name(it)));

@@ -194,6 +194,7 @@ async fn once(rig: &Rig, clients: &mut Driver, options: &Options, window: &str) 
         | Reply::Answered(_)
         | Reply::Begun(_)
         | Reply::Scaled(_)
+        | Reply::Explained(_)
         | Reply::Done => None,
     });
     let outcome = match outcome.context("the move ended without an outcome")? {

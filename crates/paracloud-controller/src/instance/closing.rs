@@ -93,7 +93,8 @@ impl Instance {
     pub(super) async fn finish_closing_if_complete(&mut self) -> Result<(), Gone> {
         let Some((tracker, ..)) = &self.closing else { return Ok(()) };
         let there = |gateway: &&GatewayId| self.control.peers.is_there(Peer::Gateway(**gateway));
-        let mut gateways = self.control.cloud.gateways.iter().filter(there);
+        let cloud = self.control.cloud();
+        let mut gateways = cloud.gateways.iter().filter(there);
         if !tracker.parks || gateways.all(|gateway| tracker.has_heard(*gateway)) {
             self.finish_closing().await?;
         }
@@ -102,7 +103,8 @@ impl Instance {
 
     pub(super) async fn finish_closing(&mut self) -> Result<(), Gone> {
         let Some((tracker, mut outcome, _)) = self.closing.take() else { return Ok(()) };
-        let gateways = self.control.cloud.gateways.iter().filter(|_| tracker.parks);
+        let cloud = self.control.cloud();
+        let gateways = cloud.gateways.iter().filter(|_| tracker.parks);
         let late: BTreeSet<_> = gateways.copied().filter(|gateway| !tracker.has_heard(*gateway)).collect();
         tracker.conclude(&mut outcome, late.is_empty());
         self.late = Some((tracker.operation, late)).filter(|(_, late)| !late.is_empty());

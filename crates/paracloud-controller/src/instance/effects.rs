@@ -154,8 +154,13 @@ impl Instance {
         // The machine only knows that it was cancelled, and not by what.
         let own = self.tracker.as_ref().and_then(|tracker| tracker.cause.as_ref());
         match (change, own) {
-            (Change::RollBack(Cause::Cancelled), Some(why)) => {
-                format!("{}: {}", Promise::of_change(change).name(), journal::cut(why.clone()))
+            (
+                Change::RollBack(Cause::Cancelled)
+                | Change::Return(Cause::Cancelled)
+                | Change::Keep(Cause::Cancelled),
+                Some(why),
+            ) => {
+                format!("{}: {}", journal::change_name(change), journal::cut(why.clone()))
             }
             _ => change_text(change),
         }
@@ -171,7 +176,7 @@ impl Instance {
     ) -> Option<(Option<OperationNumber>, What)> {
         let lost = |(by, consent)| What::StateLost { by, consent };
         match change {
-            Change::Close => {
+            Change::Close | Change::Gone => {
                 let tracker = self.tracker.as_ref()?;
                 Some((Some(tracker.operation), lost(tracker.loss(&self.app, before, after)?)))
             }
@@ -195,7 +200,6 @@ impl Instance {
             | Change::Leave
             | Change::Depart
             | Change::Return(_)
-            | Change::Gone
             | Change::Start(_)
             | Change::Resize(_)
             | Change::Resized
@@ -240,10 +244,13 @@ impl Instance {
         after: &Record,
     ) -> Result<(), Gone> {
         match change {
-            Change::Open { .. } => {
+            Change::Open { .. } | Change::Leave | Change::Resize(_) => {
                 self.finish_closing().await?;
-                let terms = Terms { loss_accepted: self.loss_accepted, schema: None };
-                self.tracker = Some(Tracker::new(after.last_operation, self.command_begun, terms));
+                let terms = Terms { loss_accepted: self.ordered.loss_accepted, schema: None };
+                let reason = self.ordered.reason;
+                self.tracker = Some(Tracker::new(after.last_operation, self.command_begun, terms, reason));
+                let budget = self.ordered.budget_ms.map(u64::from).map(Duration::from_millis);
+                self.called_back = budget.map(|budget| Instant::now() + budget);
             }
             Change::Serve(_) | Change::Promote => {
                 self.history.serves(journal::now_unix_ms());
@@ -262,17 +269,15 @@ impl Instance {
             | Change::Doom
             | Change::RollBack(_)
             | Change::Close
-            | Change::Leave
             | Change::Depart
             | Change::Return(_)
-            | Change::Resize(_)
             | Change::Resized
             | Change::Keep(_) => {}
         }
         if let Some(tracker) = &mut self.tracker {
-            tracker.swapped(change, after);
+            tracker.swapped(change, before, after);
         }
-        if *change == Change::Close {
+        if before.operation.is_some() && after.operation.is_none() {
             self.control.register.release(&self.app.name).await?;
             if let Some(mut tracker) = self.tracker.take() {
                 let outcome = tracker.close(&self.app, before, after);

@@ -6,7 +6,7 @@ use crate::operations::Tracker;
 use crate::recovery::{self, Verdict};
 use crate::register::{Gone, swapped};
 use crate::store::Swap;
-use paracloud_core::ids::{NodeId, Placement};
+use paracloud_core::ids::{NodeId, Placement, Revision};
 use paracloud_core::migration::coordinator::{Input, Nodes};
 use paracloud_core::migration::message::FromAgent;
 use paracloud_core::register::Record;
@@ -50,7 +50,7 @@ impl Instance {
     }
 
     /// With a machine that knows nothing.
-    fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self) {
         self.machines += 1;
         self.machine = Self::machine(&self.control, &self.app, self.life, self.machines);
         self.nodes = Nodes::default();
@@ -75,7 +75,8 @@ impl Instance {
         if gathering.unknown.is_some() {
             return Ok(());
         }
-        let nodes = control.cloud.nodes.iter().map(|node| node.id);
+        let cloud = control.cloud();
+        let nodes = cloud.nodes.iter().map(|node| node.id);
         let (record, change) =
             match recovery::judge(nodes, gathering.own.as_ref(), &gathering.known, &control.lost()) {
                 Verdict::Wait(_) => return Ok(()),
@@ -87,6 +88,7 @@ impl Instance {
                 }
                 Verdict::First => {
                     let owner = Placement::new(self.app.node, fresh_start_id());
+                    let owner = owner.running(Revision(self.app.revision));
                     (Record::first(owner), "first")
                 }
                 Verdict::Newest(record) => (record, "found"),
@@ -139,9 +141,8 @@ impl Instance {
             return why.clone();
         }
         let lost = self.control.lost();
-        let silent: Vec<_> = self
-            .control
-            .cloud
+        let cloud = self.control.cloud();
+        let silent: Vec<_> = cloud
             .nodes
             .iter()
             .filter(|node| !gathering.known.contains_key(&node.id) && !lost.contains(&node.id))

@@ -17,7 +17,8 @@ impl Instance {
         if self.gathering.is_some() || (lost.is_empty() && self.nodes.lost.is_empty()) {
             return Ok(());
         }
-        let nodes = self.control.cloud.nodes.iter().map(|node| node.id);
+        let cloud = self.control.cloud();
+        let nodes = cloud.nodes.iter().map(|node| node.id);
         let connected = nodes.filter(|node| self.control.peers.is_there(Peer::Agent(*node))).collect();
         let nodes = Nodes { lost, connected };
         if nodes == self.nodes {

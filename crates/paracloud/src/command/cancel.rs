@@ -1,4 +1,4 @@
-//! `paracloud cancel APP`: gives the open move of an app up. Its source goes on serving.
+//! `paracloud cancel APP`: gives the open operation of an instance up. Who serves goes on serving.
 
 use super::Context;
 use crate::client::{self, ANSWER_MS_MAX, Conversation};
@@ -25,7 +25,7 @@ pub async fn run(context: &Context, app: &str) -> Result<(), Failure> {
     }
     match context.format {
         Format::Json => say_object("cancel", json!({ "ok": true, "instance": app })),
-        Format::Text => say(&format!("{app}: the move is being given up; the source serves on")),
+        Format::Text => say(&format!("{app}: what is open is being given up; it serves on")),
     };
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! The commands of a person, one file each.
 
+pub mod apply;
 pub mod ask;
 pub mod cancel;
 pub mod drain;
 pub mod events;
+pub mod explain;
 pub mod holds;
 pub mod logs;
 pub mod named;
 pub mod node;
 pub mod ps;
 pub mod reconsider;
+pub mod resize;
 pub mod scale;
 pub mod stop;
 pub mod transfer;

@@ -1,16 +1,18 @@
 //! `paracloud ps`: what runs where.
 
-use super::Context;
+use super::{Context, apply};
 use crate::client;
 use crate::failure::Failure;
 use crate::figures::{age, counted};
 use crate::output::{Format, columns_of_stdout, folded, say, say_object, table_within};
-use crate::processes;
+use crate::processes::{self, Process};
 use crate::telling::{self, plain};
 use paracloud_core::migration::Phase;
+use paracloud_core::register::{LeaveStep, Operation, Record};
 use paracloud_substrate::config::Cloud;
 use paracloud_substrate::names;
 use paracloud_substrate::person::{HeldOff, Instance, Status};
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// Asks the controller and prints.
@@ -19,8 +21,10 @@ use std::time::SystemTime;
 /// There is no cloud here, or it does not answer.
 pub async fn run(context: &Context) -> Result<(), Failure> {
     let mut status = client::status(&context.layout).await?;
+    let mut revisions = Revisions::new();
     if let Ok(cloud) = Cloud::load(&context.layout.cloud()) {
         let started = processes::all(&context.layout);
+        revisions = running(&status, &cloud, &started);
         let lives = |app: &str| started.iter().any(|process| process.instance == app && process.may_live());
         forget_the_gone(&mut status, &cloud, lives);
     }
@@ -29,16 +33,31 @@ pub async fn run(context: &Context) -> Result<(), Failure> {
             let mut object =
                 serde_json::to_value(&status).map_err(|error| Failure::machine("status", &error))?;
             object["ok"] = true.into();
+            for instance in object["instances"].as_array_mut().into_iter().flatten() {
+                let runs = instance["name"].as_str().and_then(|name| revisions.get(name).copied());
+                instance["revision"] = runs.into();
+            }
             say_object("ps", object);
         }
         Format::Text => {
             let cloud = Cloud::load(&context.layout.cloud()).ok();
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let now_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-            say(&text(&status, cloud.as_ref(), now_unix_ms, columns_of_stdout()));
+            say(&text(&status, cloud.as_ref(), &revisions, now_unix_ms, columns_of_stdout()));
         }
     }
     Ok(())
+}
+
+/// Which revision of its app each instance runs, as far as known.
+type Revisions = BTreeMap<String, u32>;
+
+fn running(status: &Status, cloud: &Cloud, started: &[Process]) -> Revisions {
+    let runs = |instance: &Instance| {
+        let (app, record) = (cloud.app_of(&instance.name)?, instance.record.as_ref()?);
+        Some((instance.name.clone(), apply::running(app, record, started)))
+    };
+    status.instances.iter().filter_map(runs).collect()
 }
 
 /// Of an app that is configured no more, and of which nothing lives, there is nothing to say.
@@ -47,11 +66,18 @@ fn forget_the_gone(status: &mut Status, cloud: &Cloud, lives: impl Fn(&str) -> b
 }
 
 /// What people read: a line an instance, then what is missing, why something is not ready, and what is held off.
-pub fn text(status: &Status, cloud: Option<&Cloud>, now_unix_ms: u64, columns: Option<usize>) -> String {
+fn text(
+    status: &Status,
+    cloud: Option<&Cloud>,
+    revisions: &Revisions,
+    now_unix_ms: u64,
+    columns: Option<usize>,
+) -> String {
     let mut instances: Vec<_> = status.instances.iter().collect();
     instances.sort_by(|left, right| names::order(&left.name, &right.name));
-    let rows: Vec<Vec<String>> = instances.into_iter().map(|instance| row(instance, status, cloud)).collect();
-    let headings = ["APP", "NODE", "INC", "IS", "STATE", "AGE", "CLIENTS CONNECT TO"];
+    let rows: Vec<Vec<String>> =
+        instances.into_iter().map(|instance| row(instance, status, cloud, revisions)).collect();
+    let headings = ["APP", "NODE", "INC", "REV", "IS", "STATE", "AGE", "CLIENTS CONNECT TO"];
     let mut text = table_within(&headings, &rows, columns);
     let mut say = |line: String| text += &format!("\n{}", folded(&line, columns));
     for instance in &status.instances {
@@ -88,7 +114,7 @@ fn holds(hold: &HeldOff) -> String {
     format!("{}: holds `{}` off for {left}: {}", hold.instance, hold.op.name(), plain(&hold.reason))
 }
 
-fn row(instance: &Instance, status: &Status, cloud: Option<&Cloud>) -> Vec<String> {
+fn row(instance: &Instance, status: &Status, cloud: Option<&Cloud>, revisions: &Revisions) -> Vec<String> {
     let dash = || "-".to_owned();
     let node = |id| {
         status
@@ -116,6 +142,7 @@ fn row(instance: &Instance, status: &Status, cloud: Option<&Cloud>) -> Vec<Strin
         instance.name.clone(),
         place,
         instance.record.as_ref().map_or_else(dash, |record| record.incarnation.0.to_string()),
+        revisions.get(&instance.name).map_or_else(dash, ToString::to_string),
         standing(instance),
         if instance.stateful { "stateful" } else { "none" }.to_owned(),
         instance.age_ms.map_or_else(dash, age),
@@ -130,6 +157,12 @@ pub fn standing(instance: &Instance) -> String {
     }
     match (&instance.record, instance.phase) {
         (None, _) => "unknown".to_owned(),
+        (Some(Record { operation: Some(Operation::Leave(leave)), .. }), _) => match leave.step {
+            LeaveStep::Leaving => "leaving".to_owned(),
+            LeaveStep::Returning => "called back".to_owned(),
+            _ => "draining".to_owned(),
+        },
+        (Some(Record { operation: Some(Operation::Resize(_)), .. }), _) => "resizing".to_owned(),
         (Some(record), Phase::Idle) if record.served.is_some() => "serving".to_owned(),
         (Some(_), Phase::Idle | Phase::Start) => "starting".to_owned(),
         (Some(_), phase) => format!("{phase}"),
@@ -140,7 +173,7 @@ pub fn standing(instance: &Instance) -> String {
 mod tests {
     use super::*;
     use paracloud_core::ids::{Incarnation, NodeId, OperationNumber, Placement, StartId};
-    use paracloud_core::register::{Mode, Move, MoveStep, Operation, Record};
+    use paracloud_core::register::{Mode, Move, MoveStep};
     use paracloud_substrate::message::{HeldOp, Unready};
     use paracloud_substrate::person::{Kept, Node, Unanswered};
 
@@ -229,12 +262,13 @@ mod tests {
         };
         let manifest = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080, 8081]\n";
         let cloud = crate::manifest::resolve(manifest, std::path::Path::new("/"), 2).unwrap().cloud;
-        let whole = text(&status, Some(&cloud), 13_500, None);
+        let revisions = running(&status, &cloud, &[]);
+        let whole = text(&status, Some(&cloud), &revisions, 13_500, None);
         assert!(
             whole.contains("\nslow: not ready for 12 s: GET http://127.0.1.2:20001/healthz: HTTP 500 "),
             "{whole}"
         );
-        let text = text(&status, Some(&cloud), 13_500, Some(80));
+        let text = text(&status, Some(&cloud), &revisions, 13_500, Some(80));
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         insta::assert_snapshot!(text);
     }

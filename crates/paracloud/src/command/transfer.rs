@@ -149,6 +149,7 @@ pub(crate) async fn follow(
                 | Reply::Status(_)
                 | Reply::Answered(_)
                 | Reply::Scaled(_)
+                | Reply::Explained(_)
                 | Reply::Previewed { .. }),
             ) => {
                 return Err(client::unexpected(&context.layout, &other));

@@ -183,11 +183,13 @@ fn whole_us(ms: f64) -> u64 {
 mod tests {
     use super::*;
     use paracloud_core::ids::{NodeId, OperationNumber};
+    use paracloud_substrate::person::Kind;
 
     fn outcome(committed: bool) -> Outcome {
         Outcome {
             instance: "sessions".to_owned(),
             operation: OperationNumber(3),
+            kind: Kind::Move,
             mode: paracloud_core::register::Mode::Handoff,
             committed,
             state_lost: false,

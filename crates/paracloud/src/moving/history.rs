@@ -4,9 +4,9 @@
 use crate::telling;
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::Phase;
-use paracloud_core::register::{Mode, Move, MoveStep, Operation, Record, Step};
+use paracloud_core::register::{LeaveStep, Mode, Move, MoveStep, Operation, Record, Step};
 use paracloud_substrate::message::Note;
-use paracloud_substrate::person::{self, Conclusion, Event, Outcome, What};
+use paracloud_substrate::person::{self, Conclusion, Event, Kind, Loss, Outcome, What};
 use paracloud_substrate::seen::Accounts;
 
 /// The events of one operation of one instance, each once, in order.
@@ -20,11 +20,14 @@ pub struct History {
     /// Of the last event up to its end.
     newest_unix_ms: u64,
     entered: Vec<(Phase, u64)>,
+    kind: Kind,
     moved: Option<Move>,
     cause: Option<String>,
     because: Option<Note>,
     /// After the commit.
     lost: Option<&'static str>,
+    /// It left, and what it held with it.
+    left_state: bool,
     /// The record after the newest swap.
     record: Option<Record>,
     accounts: Accounts,
@@ -42,10 +45,12 @@ impl History {
             began_unix_ms: None,
             newest_unix_ms: 0,
             entered: Vec::new(),
+            kind: Kind::Move,
             moved: None,
             cause: None,
             because: None,
             lost: None,
+            left_state: false,
             record: None,
             accounts: Accounts::default(),
             conclusion: None,
@@ -82,7 +87,8 @@ impl History {
                 }
             }
             // How far it was is not how far it came.
-            What::Progress(_) | What::Refused(_) | What::StateLost { .. } => {}
+            What::Progress(_) | What::Refused(_) => {}
+            What::StateLost { by, .. } => self.left_state |= *by == Loss::Leave,
             What::Parked { gateway, account } => {
                 self.accounts.hear(*gateway, account);
             }
@@ -107,6 +113,7 @@ impl History {
                 "the target's node was given up when it served, and it was started anew elsewhere",
             );
         }
+        self.kind = record.operation.as_ref().map_or(self.kind, Kind::of);
         match &record.operation {
             Some(Operation::Move(operation)) => {
                 self.moved = Some(operation.clone());
@@ -114,8 +121,19 @@ impl History {
                     self.cause = Some(telling::cause(change).to_owned());
                 }
             }
+            Some(Operation::Leave(leave)) if leave.step == LeaveStep::Returning => {
+                self.cause.get_or_insert_with(|| telling::cause(change).to_owned());
+            }
             Some(Operation::Leave(_) | Operation::Resize(_)) => {}
-            None => self.closed = Some(record.clone()),
+            None => {
+                if self.kind == Kind::Resize && change != "resized" {
+                    self.cause = Some(match change {
+                        "restart" => "the owner's process died, and was started anew".to_owned(),
+                        other => telling::cause(other).to_owned(),
+                    });
+                }
+                self.closed = Some(record.clone());
+            }
         }
     }
 
@@ -146,14 +164,20 @@ impl History {
         let moved = self.moved.as_ref();
         // One that served and was lost since may be on any node now.
         let arrived = moved.is_none_or(|it| it.target.node == record.owner.node);
-        let committed = self.cause.is_none() && (arrived || self.lost.is_some());
+        let committed = match self.kind {
+            Kind::Move => self.cause.is_none() && (arrived || self.lost.is_some()),
+            Kind::Leave => record.gone,
+            Kind::Resize => self.cause.is_none(),
+        };
         let mode = moved.map_or(Mode::Handoff, |operation| operation.mode);
-        let state_lost = moved.is_some_and(|it| it.loses_state(record.owner.start));
+        let state_lost =
+            self.left_state || moved.is_some_and(|it| it.loses_state(record.owner.start));
         let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([self.newest_unix_ms]);
         let phases = self.entered.iter().zip(ends);
         let mut outcome = Outcome {
             instance: self.instance.clone(),
             operation: self.operation?,
+            kind: self.kind,
             mode,
             committed,
             state_lost,

@@ -8,6 +8,7 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod apply;
 mod blocked;
 mod clients;
 mod disk;
@@ -22,7 +23,10 @@ mod misbehaving;
 mod paused;
 mod points;
 mod refused;
+mod scaling;
+mod scale_in;
 mod secrets;
+mod sizes;
 mod sockets;
 mod streams;
 mod unready;

@@ -1,0 +1,181 @@
+//! Who leaves when a person wants fewer: those that can go are asked what losing them costs now, and the cheapest leave.
+//!
+//! Who asks to be left alone is not touched. Who does not answer leaves only if nobody else is there. Who holds what must not
+//! be lost leaves by its own word, or with a consent to losing it: silence is never a yes.
+
+use crate::asks::{self, NotAsked};
+use crate::control::Control;
+use crate::journal::cut;
+use paci::answer::{Answer, Verdict};
+use paci::finding::{Finding, Preference, RemovalQuote};
+use paci::upcall::Reason;
+use paracloud_core::register::Record;
+use paracloud_substrate::config::{App, State};
+use paracloud_substrate::figures::millis;
+use paracloud_substrate::message::{HeldOp, Question, Unasked};
+use paracloud_substrate::names;
+use paracloud_substrate::person::{Candidate, Standing};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// For each that is to leave so many are asked.
+const ASKED_PER_LEAVE: usize = 3;
+/// The most that are asked at once.
+const ASKED_MAX: usize = 32;
+/// An application has so long for its answer, in milliseconds.
+const QUOTE_MS: u32 = 2_000;
+
+/// An instance that was looked at.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    pub(crate) candidate: Candidate,
+    /// What it holds is lost if it leaves.
+    pub(crate) loses: bool,
+}
+
+/// Looks at all instances of an app that stay: those that are to leave first, the cheapest first; then the others. Nothing is
+/// changed.
+pub(crate) async fn look(
+    control: &Arc<Control>,
+    app: &App,
+    excess: usize,
+    loss_accepted: bool,
+) -> Vec<Looked> {
+    let mut names = control.staying(&app.name);
+    names.sort_by(|left, right| names::order(right, left));
+    control.shown(names.iter().map(String::as_str)).await;
+    let (mut able, mut others) = (Vec::new(), Vec::new());
+    for name in names {
+        let candidate = candidate(control, name);
+        if candidate.standing == Standing::NotAsked { able.push(candidate) } else { others.push(candidate) }
+    }
+    // Who has least to do first, then who came last.
+    able.sort_by_key(|candidate| in_flight(control, &candidate.instance));
+    let most = excess.saturating_mul(ASKED_PER_LEAVE).min(ASKED_MAX);
+    others.extend(able.split_off(able.len().min(most)));
+    let holds_state = app.state == State::Stateful;
+    let may_lose = !holds_state || loss_accepted || app.accept_loss;
+    let mut all = chosen(ask_all(control, able).await, excess, may_lose);
+    all.iter_mut().for_each(|looked| looked.loses &= holds_state);
+    all.extend(others.into_iter().map(|candidate| Looked { candidate, loses: false }));
+    all
+}
+
+/// What is known of an instance before anybody asks it.
+fn candidate(control: &Control, instance: String) -> Candidate {
+    let view = control.views.of(&instance);
+    let record = view.as_ref().and_then(|view| view.record.as_ref());
+    let held = control.holds().into_iter().find(|hold| hold.instance == instance && hold.op == HeldOp::Drain);
+    let unknown = view.as_ref().and_then(|view| view.unknown.clone());
+    let (standing, why) = match (record, unknown, held) {
+        (None, None, _) => (Standing::Busy, "it is being started".to_owned()),
+        (_, Some(why), _) => (Standing::Busy, why),
+        (Some(Record { operation: Some(_), .. }), ..) => {
+            (Standing::Busy, "another operation of it is open".to_owned())
+        }
+        (Some(_), None, Some(hold)) => {
+            let left = millis(hold.remaining_ms);
+            (Standing::Held, format!("it holds on to its place for {left}: {}", hold.reason))
+        }
+        (Some(_), None, None) => (Standing::NotAsked, "others have less to do".to_owned()),
+    };
+    let node = record.map(|record| record.owner.node);
+    let (cost_ms, drain_ms, sessions) = (None, None, None);
+    Candidate { instance, node, cost_ms, drain_ms, sessions, standing, why: cut(why) }
+}
+
+/// What it has to do by its own word; unknown is not nothing.
+fn in_flight(control: &Control, instance: &str) -> u32 {
+    let owner = control.views.of(instance).and_then(|view| view.record).map(|record| record.owner.start);
+    let advice = owner.and_then(|owner| control.advised.of(instance, owner));
+    let report = advice.and_then(|(advice, _)| advice.report);
+    report.and_then(|report| report.said.in_flight).unwrap_or(u32::MAX)
+}
+
+/// An instance, and what it said, if it said anything that can be compared.
+type Quoted = (Candidate, Option<RemovalQuote>);
+
+/// Asks them all at once. They come back in their order.
+async fn ask_all(control: &Arc<Control>, able: Vec<Candidate>) -> Vec<Quoted> {
+    let mut asking = JoinSet::new();
+    for (place, candidate) in able.into_iter().enumerate() {
+        let control = Arc::clone(control);
+        asking.spawn(async move { (place, quoted(&control, candidate).await) });
+    }
+    let mut asked = BTreeMap::new();
+    while let Some(one) = asking.join_next().await {
+        asked.extend(one.ok());
+    }
+    asked.into_values().collect()
+}
+
+async fn quoted(control: &Control, candidate: Candidate) -> Quoted {
+    let serves = control.views.of(&candidate.instance).and_then(|view| view.record?.served).is_some();
+    if !serves {
+        let why = "it does not serve".to_owned();
+        let nothing = RemovalQuote { cost_ms: Some(0), drain_ms: Some(0), ..RemovalQuote::default() };
+        return (Candidate { why, cost_ms: Some(0), drain_ms: Some(0), ..candidate }, Some(nothing));
+    }
+    let answer = asks::put(control, &candidate.instance, Question::Quote, Reason::ScaleIn, QUOTE_MS).await;
+    match answer {
+        Ok(Answer { verdict: Verdict::Done, result: Some(Finding::Quote(quote)), .. }) => {
+            let RemovalQuote { cost_ms, drain_ms, sessions, .. } = quote;
+            (Candidate { cost_ms, drain_ms, sessions, why: String::new(), ..candidate }, Some(quote))
+        }
+        Ok(answer) => {
+            let own = if answer.message.is_empty() { answer.code } else { answer.message };
+            let own = if own.is_empty() { String::new() } else { format!(": {own}") };
+            let why = format!("it answers {}{own}", answer.verdict);
+            (Candidate { standing: Standing::Silent, why: cut(why), ..candidate }, None)
+        }
+        Err(not_asked) => {
+            let why = match not_asked {
+                NotAsked::Here(refused) => refused.message,
+                NotAsked::Agent(Unasked::Busy) => "it is being asked something already".to_owned(),
+                NotAsked::Agent(Unasked::Ended(how)) => format!("its process ended: {how}"),
+                NotAsked::Agent(Unasked::Soon(why) | Unasked::Never(why)) => why,
+            };
+            (Candidate { standing: Standing::Silent, why: cut(why), ..candidate }, None)
+        }
+    }
+}
+
+/// Chooses among those that were asked. Those that leave come first.
+fn chosen(mut asked: Vec<Quoted>, excess: usize, may_lose: bool) -> Vec<Looked> {
+    // Stable: of equals the one stays before that was before.
+    asked.sort_by_key(|(_, quote)| price(quote.as_ref()));
+    let (mut left, mut all) = (excess, Vec::new());
+    for (candidate, quote) in asked {
+        let loses = quote.is_none();
+        let (standing, why) = match quote {
+            None if !may_lose => (
+                Standing::NeedsConsent,
+                format!("it holds state, and did not say that it can go without it: {}", candidate.why),
+            ),
+            None if left == 0 => (Standing::Silent, candidate.why),
+            None => (Standing::Leaves, format!("nobody else is there; {}", candidate.why)),
+            Some(_) if left == 0 => (Standing::Stays, "losing it costs more".to_owned()),
+            Some(_) if candidate.why.is_empty() => (Standing::Leaves, "losing it costs least".to_owned()),
+            Some(_) => (Standing::Leaves, candidate.why),
+        };
+        left -= usize::from(standing == Standing::Leaves);
+        all.push(Looked { candidate: Candidate { standing, why: cut(why), ..candidate }, loses });
+    }
+    all.sort_by_key(|looked| looked.candidate.standing != Standing::Leaves);
+    all
+}
+
+/// Who wants to go first, then by sessions and cost; who does not say costs more than who does, and who says nothing most.
+fn price(quote: Option<&RemovalQuote>) -> impl Ord + use<> {
+    quote.map_or((true, 0, false, 0, (false, 0), 0), |quote| {
+        let preference = match quote.preference {
+            Preference::Prefer => 0,
+            Preference::Unspecified => 1,
+            Preference::Avoid => 2,
+        };
+        let cost = (quote.cost_ms.is_none(), quote.cost_ms.unwrap_or_default());
+        let sessions = quote.sessions.unwrap_or_default();
+        (false, preference, sessions > 0, sessions, cost, quote.drain_ms.unwrap_or(u32::MAX))
+    })
+}

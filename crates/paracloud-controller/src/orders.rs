@@ -1,0 +1,160 @@
+//! One instance fewer, that one after all, one more, another size: what people and whoever else decides the number of an
+//! app's instances ask of an instance. Each is an operation like a move, with its events and its outcome.
+
+use crate::control::Control;
+use crate::fleet::{Added, Full};
+use crate::instance::{Rejected, Told};
+use paci::upcall::Reason;
+use paracloud_core::ids::{NodeId, OperationNumber, Revision};
+use paracloud_core::migration::coordinator::Command;
+use paracloud_core::register::{Operation, Size, Step};
+use paracloud_substrate::config::App;
+use tokio::sync::oneshot;
+
+/// A command for one instance.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    pub(crate) command: Command,
+    /// A person consents with it to losing the state.
+    pub(crate) loss_accepted: bool,
+    /// What the application is told that it is for.
+    pub(crate) reason: Reason,
+    /// Who wants it, and why: kept with the operation. Who gives one up says with it why.
+    pub(crate) why: Option<String>,
+    /// It is about this operation: if another one is open, it is about nothing.
+    pub(crate) only: Option<OperationNumber>,
+    /// A leave is given up after so long, in milliseconds, if the manifest does not give it up before.
+    pub(crate) budget_ms: Option<u32>,
+}
+
+impl Order {
+    /// A person's.
+    pub(crate) fn of_person(command: Command) -> Self {
+        Self { command, loss_accepted: false, reason: Reason::Person, why: None, only: None, budget_ms: None }
+    }
+}
+
+/// Who wants something, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct By {
+    /// What the application is told.
+    pub(crate) reason: Reason,
+    /// What the journal is told, in a sentence.
+    pub(crate) why: String,
+}
+
+impl By {
+    fn orders(&self, command: Command) -> Order {
+        Order { reason: self.reason, why: Some(self.why.clone()), ..Order::of_person(command) }
+    }
+}
+
+/// How an instance is to go.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Terms {
+    /// It is called back after so long, in milliseconds; `None` or more than the manifest says: as the manifest says.
+    pub(crate) budget_ms: Option<u32>,
+    /// Somebody consented to losing what it holds.
+    pub(crate) loss_accepted: bool,
+}
+
+impl Control {
+    /// Hands an order to its instance: the number of the operation that it opened, or gave up.
+    pub(crate) async fn order(&self, instance: &str, order: Order) -> Result<OperationNumber, Rejected> {
+        if !self.fleet.has(instance) {
+            return Err(Rejected::Unknown);
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.tell(instance, Told::Command(order, sender)).await;
+        receiver.await.unwrap_or(Err(Rejected::Ending))
+    }
+
+    /// Takes an instance away from its app: it is drained and ended, unless it is called back before. Its app keeps as many
+    /// as its manifest says that it has at least.
+    pub(crate) async fn retire(
+        &self,
+        instance: &str,
+        terms: Terms,
+        by: &By,
+    ) -> Result<OperationNumber, Rejected> {
+        let cloud = self.cloud();
+        let app = cloud.app_of(instance).ok_or(Rejected::Unknown)?;
+        let least = app.scale.ok_or(Rejected::Full(Full::NotScaled))?.min;
+        // Until the swap is done: whoever comes next sees it.
+        let _retiring = self.retiring.lock().await;
+        let stays = self.staying(&app.name);
+        if stays.iter().any(|name| name == instance) && stays.len() <= least as usize {
+            return Err(Rejected::Fewest(least));
+        }
+        let Terms { budget_ms, loss_accepted } = terms;
+        let order = Order { budget_ms, loss_accepted, ..by.orders(Command::Leave) };
+        self.order(instance, order).await
+    }
+
+    /// Calls an instance back that is to leave. After its end was decided that is refused.
+    pub(crate) async fn revoke(
+        &self,
+        instance: &str,
+        operation: OperationNumber,
+        by: &By,
+    ) -> Result<OperationNumber, Rejected> {
+        self.order(instance, Order { only: Some(operation), ..by.orders(Command::Cancel) }).await
+    }
+
+    /// Gives an instance another size.
+    pub(crate) async fn resize(
+        &self,
+        instance: &str,
+        to: Size,
+        by: &By,
+    ) -> Result<OperationNumber, Rejected> {
+        self.order(instance, by.orders(Command::Resize(to))).await
+    }
+
+    /// Adds an instance to an app, and says its name and its node. One of a name that was never used is started as soon as
+    /// it is known that nobody knows of it: every node was heard, or declared lost.
+    pub(crate) async fn start_instance(&self, app: &App, by: &By) -> Result<(String, NodeId), Rejected> {
+        self.start_instance_on(app, &self.nodes_there(), by).await
+    }
+
+    /// The same, on one of these nodes.
+    pub(crate) async fn start_instance_on(
+        &self,
+        app: &App,
+        nodes: &[NodeId],
+        by: &By,
+    ) -> Result<(String, NodeId), Rejected> {
+        let Added { name, node, anew } =
+            self.fleet.add(app, nodes, &self.owners()).map_err(Rejected::Full)?;
+        if anew {
+            let revision = Revision(app.revision);
+            let order = by.orders(Command::Start { to: node, revision });
+            let started = self.order(&name, order).await;
+            self.fleet.unclaim(&name);
+            started?;
+        }
+        Ok((name, node))
+    }
+
+    /// Whether an instance is one of this app.
+    pub(crate) fn is_of(&self, instance: &str, app: &str) -> bool {
+        self.cloud().app_of(instance).is_some_and(|it| it.name == app)
+    }
+
+    /// Instances of an app that are there and not on their way out, by their names.
+    pub(crate) fn staying(&self, app: &str) -> Vec<String> {
+        let mut names = self.fleet.there();
+        names.retain(|name| self.is_of(name, app) && self.leaving(name).is_none());
+        names
+    }
+
+    /// The leave of an instance, if one is open, and whether it can still be called back.
+    pub(crate) fn leaving(&self, instance: &str) -> Option<(OperationNumber, bool)> {
+        let record = self.views.of(instance)?.record?;
+        match (&record.operation, record.step()) {
+            (Some(Operation::Leave(_)), Some(Step::Draining)) => Some((record.last_operation, true)),
+            (Some(Operation::Leave(_)), Some(Step::Leaving)) => Some((record.last_operation, false)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Fewer instances by a person's word: the cheapest leaves by its own word, nothing is lost, and until it is decided it can be
+//! called back.
+
+use crate::rig::{Rig, kill, wait_until};
+use crate::unruly::Unruly;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Each instance that `ps` shows, and how its record is.
+fn records(rig: &Rig) -> Vec<(String, Value)> {
+    let ps = rig.json(&["ps"]);
+    let all = ps["instances"].as_array().expect("a list").iter();
+    let of = |it: &Value| (it["name"].as_str().expect("a name").to_owned(), it["record"].clone());
+    let mut all: Vec<_> = all.map(of).collect();
+    all.sort_by(|(left, _), (right, _)| left.cmp(right));
+    all
+}
+
+fn names(rig: &Rig) -> Vec<String> {
+    records(rig).into_iter().map(|(name, _)| name).collect()
+}
+
+/// Those that are served.
+fn serving(rig: &Rig) -> Vec<String> {
+    let served = |(name, record): (String, Value)| {
+        let serves = !record["served"].is_null() && record["operation"].is_null();
+        serves.then_some(name)
+    };
+    records(rig).into_iter().filter_map(served).collect()
+}
+
+fn record(rig: &Rig, name: &str) -> Value {
+    records(rig).into_iter().find(|(it, _)| it == name).map_or(Value::Null, |(_, record)| record)
+}
+
+/// What came of each that was looked at.
+fn standings(scaled: &Value) -> Vec<(String, String)> {
+    let all = scaled["looked_at"].as_array().expect("a list").iter();
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let mut all: Vec<_> = all.map(|it| (text(&it["instance"]), text(&it["standing"]))).collect();
+    all.sort();
+    all
+}
+
+fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(name, standing)| ((*name).to_owned(), (*standing).to_owned())).collect()
+}
+
+/// Jobs through one gateway, one after the other, until it is over: what did not succeed.
+fn work(rig: &Rig, gateway: usize, is_over: &AtomicBool) -> (u32, Vec<String>) {
+    let (mut done, mut failed) = (0, Vec::new());
+    while !is_over.load(Ordering::Relaxed) {
+        let body = "{\"ms\":5}";
+        let head = format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n",
+            body.len()
+        );
+        let mut stream = rig.send(gateway, "POST /work", &head);
+        let mut answer = String::new();
+        let heard = std::io::Write::write_all(&mut stream, body.as_bytes());
+        match heard.and_then(|()| stream.read_to_string(&mut answer)) {
+            Ok(_) if answer.split(' ').nth(1) == Some("200") => done += 1,
+            Ok(_) => failed.push(answer.lines().next().unwrap_or_default().to_owned()),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    (done, failed)
+}
+
+#[test]
+fn of_three_workers_under_load_two_leave_and_no_job_is_lost_and_their_numbers_come_again() {
+    let worker = Path::new(env!("CARGO_BIN_EXE_paracloud")).with_file_name("worker");
+    let own = json!({
+        "state": "none",
+        "readiness": { "http": "/healthz" },
+        "stopGrace": "2s",
+        "scale": { "max": 4, "start": 3 },
+    });
+    let rig = Rig::of("worker", &json!([worker]), &[&own], &json!({}));
+    let mut up = rig.up(&[]);
+    up.serving();
+    assert_eq!(serving(&rig), ["worker.1", "worker.2", "worker.3"]);
+    let is_over = AtomicBool::new(false);
+    let (scaled, all) = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|it| {
+                scope.spawn({
+                    let (rig, is_over) = (&rig, &is_over);
+                    move || work(rig, it % 2, is_over)
+                })
+            })
+            .collect();
+        let before = rig.json(&["scale", "worker", "1", "--dry-run"]);
+        assert_eq!(before["leaves"].as_array().map(Vec::len), Some(2), "{before}");
+        assert_eq!(serving(&rig).len(), 3, "nothing was changed");
+        let scaled = rig.json(&["scale", "worker", "1"]);
+        is_over.store(true, Ordering::Relaxed);
+        (scaled, workers.into_iter().map(|it| it.join().expect("it works")).collect::<Vec<_>>())
+    });
+    for leaf in scaled["leaves"].as_array().expect("a list") {
+        let outcome = &leaf["outcome"];
+        assert_eq!((&outcome["committed"], &outcome["kind"]), (&json!(true), &json!("leave")), "{scaled}");
+        assert_eq!(outcome["state_lost"], false);
+    }
+    let (done, failed) = all.into_iter().fold((0, Vec::new()), |(done, mut failed), (more, lost)| {
+        failed.extend(lost);
+        (done + more, failed)
+    });
+    assert!(done > 0 && failed.is_empty(), "{done} done, and {failed:?}");
+    let left = names(&rig);
+    assert_eq!(left.len(), 1, "those that left are not shown: {left:?}");
+    let told = rig.run(&["events", "worker"]).out;
+    for words in
+        ["leave: ", "depart: ", "gone: it has left n", "a person wants 1 instances of worker", "phase drain"]
+    {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    // The controller is killed: it knows from its register who left.
+    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
+    wait_until("the controller is back", || rig.record().is_some());
+    assert_eq!(names(&rig), left);
+    let more = rig.json(&["scale", "worker", "2"]);
+    let lowest = ["worker.1", "worker.2"].into_iter().find(|name| left[0] != *name).expect("one of two");
+    assert_eq!(more["starts"][0]["instance"], lowest, "{more}");
+    wait_until("it serves under its old name", || serving(&rig).contains(&lowest.to_owned()));
+    let again = record(&rig, lowest);
+    assert!(again["incarnation"].as_u64() > Some(1), "its numbers do not come again: {again}");
+    (0..2).for_each(|gateway| assert!(rig.ask(gateway, "GET /ledger").contains("worker.")));
+    for (arguments, code) in [
+        (&["scale", "worker", "5"][..], "out_of_bounds"),
+        (&["scale", "worker", "2", "--for", "8d"], "out_of_bounds"),
+        (&["cancel", lowest], "nothing_open"),
+    ] {
+        let code_of = if code == "nothing_open" { 1 } else { 2 };
+        assert_eq!(rig.json_of_refused(arguments, code_of)["error"]["code"], code, "{arguments:?}");
+    }
+    rig.json(&["stop", "--yes"]);
+    assert_eq!(up.ended(), 0);
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
+#[test]
+fn the_cheapest_leaves_and_who_is_dear_holds_or_does_not_answer_stays_while_there_is_another() {
+    let fields = json!({ "scale": { "max": 4, "start": 4, "drain": "20s" } });
+    let unruly = Unruly::up(&fields, &json!({ "quote": { "costMs": 5_000, "drainMs": 900 } }));
+    let hold = json!({ "hold": { "month": { "ops": ["drain"], "ttlMs": 60_000, "reason": "month end" } } });
+    unruly.order("jobs.4", &hold);
+    unruly.order("jobs.3", &json!({ "quote": "refuse" }));
+    unruly.order("jobs.2", &json!({ "quote": { "costMs": 7, "drainMs": 40 } }));
+    let rig = &unruly.rig;
+    wait_until("the hold stands", || rig.run(&["holds"]).out.contains("month end"));
+    let dry = rig.json(&["scale", "jobs", "3", "--dry-run"]);
+    let expected =
+        pairs(&[("jobs.1", "stays"), ("jobs.2", "leaves"), ("jobs.3", "silent"), ("jobs.4", "held")]);
+    assert_eq!(standings(&dry), expected, "{dry}");
+    assert_eq!((&dry["until_unix_ms"], serving(rig).len()), (&Value::Null, 4), "nothing was changed");
+    let told = rig.run(&["scale", "jobs", "3"]);
+    assert_eq!(told.code, 0, "{}{}", told.out, told.err);
+    assert!(told.out.contains("jobs.2") && told.out.contains("losing it costs least"), "{}", told.out);
+    assert!(
+        told.err.contains("jobs.2: gets no more requests") && told.err.contains("jobs.2: left n2 in"),
+        "{}",
+        told.err
+    );
+    // Of those that are left, who does not answer goes when nobody else is there that can.
+    let last = rig.json(&["scale", "jobs", "1"]);
+    assert_eq!(standings(&last), pairs(&[("jobs.1", "leaves"), ("jobs.3", "leaves"), ("jobs.4", "held")]));
+    assert_eq!(names(rig), ["jobs.4"]);
+    // And who holds does not go at all.
+    unruly.order("jobs.1", &hold);
+    rig.json(&["scale", "jobs", "2"]);
+    wait_until("both hold", || rig.run(&["holds"]).out.matches("month end").count() == 2);
+    let held = rig.json_of_refused(&["scale", "jobs", "1"], 1);
+    assert_eq!(held["error"]["code"], "held", "{held}");
+    assert_eq!(serving(rig), ["jobs.1", "jobs.4"]);
+    unruly.end();
+}
+
+#[test]
+fn who_is_called_back_serves_again_and_a_person_may_leave_meanwhile() {
+    let fields = json!({ "scale": { "max": 3, "start": 2, "drain": "40s" } });
+    let unruly = Unruly::up(&fields, &json!({ "drain": "never" }));
+    let rig = &unruly.rig;
+    let mut waiting = rig.start(&["scale", "jobs", "1"], Stdio::null());
+    let draining = || records(rig).into_iter().find(|(_, it)| it["operation"]["leave"]["step"] == "draining");
+    wait_until("one is drained", || draining().is_some());
+    let (name, _) = draining().expect("it never ends by itself");
+    waiting.signal(Signal::INT);
+    assert_eq!(waiting.ended(), 1);
+    assert!(rig.run(&["ps"]).out.contains("draining"), "it goes on");
+    let busy = rig.json_of_refused(&["move", &name, "--accept-loss"], 1);
+    assert_eq!(busy["error"]["code"], "busy", "{busy}");
+    let least = rig.json_of_refused(&["scale", "jobs", "0"], 2);
+    assert_eq!(least["error"]["code"], "usage", "{least}");
+    rig.json(&["cancel", &name]);
+    wait_until("it serves again", || serving(rig).len() == 2);
+    let told = rig.run(&["events", &name]).out;
+    assert!(told.contains("called back (a person called it back)"), "{told}");
+    // Who wants more while one is leaving has it called back.
+    rig.json(&["scale", "jobs", "1", "--no-wait"]);
+    wait_until("one is drained again", || draining().is_some());
+    let (name, _) = draining().expect("it never ends by itself");
+    let more = rig.json(&["scale", "jobs", "3"]);
+    assert_eq!(
+        (&more["called_back"], more["starts"][0]["instance"].as_str()),
+        (&json!([name]), Some("jobs.3"))
+    );
+    wait_until("all serve", || serving(rig).len() == 3);
+    unruly.end();
+}
+
+#[test]
+fn who_does_not_leave_within_its_budget_serves_on_and_says_why() {
+    let fields = json!({ "scale": { "max": 2, "start": 2, "drain": "700ms" } });
+    let unruly = Unruly::up(&fields, &json!({ "drain": "never" }));
+    let rig = &unruly.rig;
+    let stays = rig.json_of_refused(&["scale", "jobs", "1"], 1);
+    assert_eq!(stays["error"]["code"], "called_back", "{stays}");
+    let why = stays["error"]["why"].as_str().expect("a text");
+    assert!(why.contains("phase did not end within its budget"), "{why}");
+    assert_eq!(stays["scaled"]["leaves"][0]["outcome"]["committed"], false);
+    assert_eq!(serving(rig), ["jobs.1", "jobs.2"]);
+    unruly.end();
+}
