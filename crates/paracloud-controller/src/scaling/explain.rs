@@ -1,6 +1,7 @@
 //! Why an app has so many instances, why an instance is there and gets what it gets, what was behind an operation: from the
 //! last decisions, as they stand in the logs.
 
+use super::Made;
 use crate::control::Control;
 use crate::journal::now_unix_ms;
 use crate::person::{refused, unknown_instance};
@@ -55,9 +56,11 @@ pub(crate) async fn explain(
         usage: None,
         gaps: Vec::new(),
     };
-    if let Some((unix_ms, record)) = control.scaling.present(&app.name) {
-        let record = Box::new(Record::clone(&record));
-        explained.decisions.push(Decided { role: Role::Present, unix_ms, record, done: Vec::new() });
+    if let Some(last) = control.scaling.last(&app.name) {
+        explained.decisions.push(told(Role::Present, last.present));
+        if let About::App = about {
+            explained.decisions.extend(last.acted.map(|made| told(Role::Acted, made)));
+        }
     }
     match &about {
         About::App => {}
@@ -87,6 +90,11 @@ pub(crate) async fn explain(
         return Err(refused("too_large", message, next));
     }
     Ok(explained)
+}
+
+fn told(role: Role, made: Made) -> Decided {
+    let Made { unix_ms, record, done } = made;
+    Decided { role, unix_ms, record: Box::new(Record::clone(&record)), done }
 }
 
 fn about<'a>(
@@ -186,6 +194,10 @@ impl Scaled<'_> {
         let mut is_last = true;
         let mut done: VecDeque<Done> = VecDeque::new();
         let mut wanted = self.wanted();
+        wanted.retain(|role| decisions.iter().all(|known| known.role != *role));
+        if wanted.is_empty() {
+            return Ok(true);
+        }
         newest_first(self.directory, LOOK_BYTES_MAX, |look| {
             let was_last = std::mem::take(&mut is_last);
             let Look::Line(line) = look else {
@@ -213,11 +225,6 @@ impl Scaled<'_> {
                     let own: Vec<Done> =
                         done.iter().filter(|one| one.decided_ms == decided_ms).cloned().collect();
                     done.retain(|one| one.decided_ms != decided_ms);
-                    if let Some(present) = decisions.iter_mut().find(|it| it.role == Role::Present)
-                        && present.record.observation.now_ms == record.observation.now_ms
-                    {
-                        present.done.clone_from(&own);
-                    }
                     let Some(at) = wanted.iter().position(|role| self.is(*role, &record, &own)) else {
                         return ControlFlow::Continue(());
                     };

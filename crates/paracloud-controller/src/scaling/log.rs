@@ -1,5 +1,5 @@
-//! Decisions are kept with their reasons: each that does something or is made for another reason than the one before, and one
-//! now and then. They are written by a thread of their own; what was decided stands whether it could be written or not.
+//! Decisions are kept with their reasons: each that does something, one that is made for another reason than the one before,
+//! and one now and then. They are written by a thread of their own; what was decided stands whether it could be written or not.
 
 use paracloud_core::scaling::Record;
 use paracloud_core::scaling::record::{Cut, Rule};
@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// However little happens, one is kept so often.
 const EVERY: Duration = Duration::from_secs(10);
+/// However often reasons change, no more are kept because of that than one in this time.
+const EVERY_MIN: Duration = Duration::from_secs(1);
 /// Entries that wait to be written; what finds no room is not kept.
 const QUEUE_MAX: usize = 256;
 /// How long a decision waits until it is written, before it is carried out.
@@ -128,10 +130,11 @@ impl Sampling {
     /// Whether this one is kept. It counts as kept then.
     pub(super) fn takes(&mut self, record: &Record, now: Instant) -> bool {
         let cuts: Vec<_> = record.reasons.cuts.iter().map(discriminant).collect();
-        let is_same = self.0.as_ref().is_some_and(|(at, rule, known)| {
-            now.saturating_duration_since(*at) < EVERY && (*rule, known) == (record.reasons.rule, &cuts)
+        let is_due = self.0.as_ref().is_none_or(|(at, rule, known)| {
+            let is_same = (*rule, known) == (record.reasons.rule, &cuts);
+            now.saturating_duration_since(*at) >= if is_same { EVERY } else { EVERY_MIN }
         });
-        let takes = !is_same || !record.plan.actions.is_empty();
+        let takes = is_due || !record.plan.actions.is_empty();
         if takes {
             self.0 = Some((now, record.reasons.rule, cuts));
         }
@@ -169,6 +172,7 @@ mod tests {
         assert!(takes(&other, 15 * second));
         other.reasons.cuts = vec![Cut::Min(2)];
         assert!(!takes(&other, 16 * second), "by how much a limit cuts is no other reason");
+        assert!(takes(&record, 17 * second) && !takes(&other, 17 * second), "not each of many");
     }
 
     #[tokio::test]

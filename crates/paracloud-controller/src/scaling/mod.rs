@@ -39,7 +39,8 @@ use crate::control::{Control, locked};
 use crate::journal::now_unix_ms;
 use log::{Keeper, Sampling};
 use observe::Sources;
-use paracloud_core::scaling::{Record, plan};
+use paracloud_core::scaling::{Action, Record, plan};
+use paracloud_substrate::decision::Done;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::names::InstanceName;
 use phases::Phases;
@@ -60,8 +61,8 @@ pub(crate) struct Scaling {
     pub(crate) measurements: Measurements,
     pub(crate) usages: Usages,
     keeper: Keeper,
-    /// The last decision of each app, and when it was made, in milliseconds since 1970.
-    present: Mutex<BTreeMap<String, (u64, Arc<Record>)>>,
+    /// The last decisions of each app.
+    last: Mutex<BTreeMap<String, Last>>,
     /// One after the other changes the number of instances of an app. There are as many as apps were ever configured.
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -73,7 +74,7 @@ impl Scaling {
             measurements: Measurements::default(),
             usages: Usages::default(),
             keeper: Keeper::new(&layout.decisions()),
-            present: Mutex::default(),
+            last: Mutex::default(),
             turns: Mutex::default(),
         }
     }
@@ -84,10 +85,36 @@ impl Scaling {
         turn.lock_owned().await
     }
 
-    /// The last decision of an app, and when it was made, in milliseconds since 1970.
-    pub(crate) fn present(&self, app: &str) -> Option<(u64, Arc<Record>)> {
-        locked(&self.present).get(app).cloned()
+    /// The last decisions of an app by this controller.
+    fn last(&self, app: &str) -> Option<Last> {
+        locked(&self.last).get(app).cloned()
     }
+
+    fn decided(&self, app: &str, made: Made) {
+        let mut all = locked(&self.last);
+        let acts = made.record.plan.actions.iter().any(|action| !matches!(action, Action::AskQuotes(_)));
+        let before = all.remove(app).and_then(|last| last.acted);
+        let acted = if acts { Some(made.clone()) } else { before };
+        all.insert(app.to_owned(), Last { present: made, acted });
+    }
+}
+
+/// The last decisions of an app.
+#[derive(Debug, Clone)]
+struct Last {
+    present: Made,
+    /// The last one by which something was done.
+    acted: Option<Made>,
+}
+
+/// A decision that was made.
+#[derive(Debug, Clone)]
+struct Made {
+    /// When, in milliseconds since 1970.
+    unix_ms: u64,
+    record: Arc<Record>,
+    /// What became of it.
+    done: Vec<Done>,
 }
 
 /// Scales every app that has `scale`, for ever.
@@ -155,14 +182,14 @@ async fn scale(control: Arc<Control>, app: String) -> String {
         let (_, left, record) = plan(&policy, &observation, &memory);
         memory = left;
         let record = Arc::new(record);
-        locked(&control.scaling.present).insert(app.clone(), (now_unix_ms(), Arc::clone(&record)));
+        let unix_ms = now_unix_ms();
         if sampling.takes(&record, Instant::now()) {
             control.scaling.keeper.decided(&app, &record).await;
         }
-        for done in acts::carry_out(&control, configured, &record, (&quotes, &mut asking)).await {
-            control.scaling.keeper.done(&app, done);
-        }
+        let done = acts::carry_out(&control, configured, &record, (&quotes, &mut asking)).await;
         drop(turn);
+        done.iter().for_each(|done| control.scaling.keeper.done(&app, done.clone()));
+        control.scaling.decided(&app, Made { unix_ms, record, done });
     }
 }
 

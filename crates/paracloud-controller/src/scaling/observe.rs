@@ -82,7 +82,7 @@ pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now
         instance.held_ms = instance.held_ms.into_iter().chain(held.get(&name).copied()).max();
         instances.insert(number, instance);
     }
-    sources.phases.keep(|number| instances.contains_key(&number));
+    sources.phases.looked(now_ms, |number| instances.contains_key(&number));
     sources.quotes.keep(|number| instances.contains_key(&number));
     let manual = control.scales.of(&app.name, unix_ms).map(|manual| Manual {
         count: manual.instances,

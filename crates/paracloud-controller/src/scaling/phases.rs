@@ -47,7 +47,11 @@ pub(super) fn phase(sight: &Sight<'_>) -> Option<Phase> {
 
 /// Since when each instance is what it is, on one clock in milliseconds.
 #[derive(Debug, Default)]
-pub(super) struct Phases(BTreeMap<InstanceNumber, Since>);
+pub(super) struct Phases {
+    all: BTreeMap<InstanceNumber, Since>,
+    /// When it was looked the last time.
+    looked_ms: Option<u64>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Since {
@@ -68,7 +72,9 @@ impl Phases {
         ready_ms: Option<u64>,
         now_ms: u64,
     ) -> u32 {
-        let since = self.0.entry(number).or_insert(Since { phase, at_ms: now_ms, ready: None });
+        // One that was not there at the last look was ordered right after it.
+        let ordered_ms = self.looked_ms.filter(|_| phase == Phase::Starting).unwrap_or(now_ms);
+        let since = self.all.entry(number).or_insert(Since { phase, at_ms: ordered_ms, ready: None });
         if since.phase != phase {
             (since.phase, since.at_ms) = (phase, now_ms);
         }
@@ -83,9 +89,10 @@ impl Phases {
         u32::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(u32::MAX)
     }
 
-    /// Forgets those that are not there any more.
-    pub(super) fn keep(&mut self, is_there: impl Fn(InstanceNumber) -> bool) {
-        self.0.retain(|number, _| is_there(*number));
+    /// All were looked at: forgets those that are not there any more.
+    pub(super) fn looked(&mut self, now_ms: u64, is_there: impl Fn(InstanceNumber) -> bool) {
+        self.looked_ms = Some(now_ms);
+        self.all.retain(|number, _| is_there(*number));
     }
 }
 
@@ -155,5 +162,7 @@ mod tests {
         assert_eq!(at(Phase::NotReady, 1, 63_000), 0);
         assert_eq!(at(Phase::Ready, 2, 70_000), 0, "another process");
         assert_eq!(phases.since(NUMBER, Phase::Ready, Some(StartId(2)), Some(64_000), 71_000), 7_000);
+        phases.looked(71_000, |_| false);
+        assert_eq!(phases.since(NUMBER, Phase::Starting, None, None, 72_000), 1_000, "ordered by that look");
     }
 }

@@ -1,0 +1,295 @@
+//! `paracloud explain`: why an app has so many instances, why an instance is there and what it gets, what was behind an
+//! operation.
+
+mod choice;
+
+use super::Context;
+use crate::client::{self, ANSWER_MS_MAX};
+use crate::failure::{Exit, Failure};
+use crate::figures::{age, millis, time_of_day};
+use crate::output::{Format, say, say_object};
+use crate::telling::{self, plain};
+use paracloud_core::ids::OperationNumber;
+use paracloud_core::scaling::Action;
+use paracloud_core::scaling::explain::explain;
+use paracloud_substrate::decision::Done;
+use paracloud_substrate::explained::{Decided, Explained, Role};
+use paracloud_substrate::message::Usage;
+use paracloud_substrate::person::{Reply, Request};
+
+/// Columns of a line, at most.
+const COLUMNS: usize = 100;
+/// Bytes of a mebibyte, in kibibytes.
+const KIB_OF_MIB: u64 = 1_024;
+
+/// Reads the number of an operation: `op-3`, or `3`.
+///
+/// # Errors
+/// It is none.
+pub fn operation(text: &str) -> Result<OperationNumber, String> {
+    let number = text.strip_prefix("op-").unwrap_or(text).parse().ok().filter(|number| *number > 0);
+    number.map(OperationNumber).ok_or_else(|| "want the number of an operation, such as op-3".to_owned())
+}
+
+/// Asks the controller and prints.
+///
+/// # Errors
+/// There is no cloud here, it does not answer, or there is no such app, instance or operation.
+pub async fn run(context: &Context, name: &str, operation: Option<OperationNumber>) -> Result<(), Failure> {
+    let request = Request::Explain { name: name.to_owned(), operation };
+    let reply = client::ask(&context.layout, name, &request, ANSWER_MS_MAX).await?;
+    let Reply::Explained(explained) = reply else { return Err(client::unexpected(&context.layout, &reply)) };
+    if explained.decisions.is_empty() && explained.choices.is_empty() && explained.events.is_empty() {
+        let next = "it is decided once a period: ask again in a moment";
+        return Err(Failure::new(Exit::Failed, "nothing_decided", name, "nothing was decided yet", next));
+    }
+    match context.format {
+        Format::Json => {
+            let mut object =
+                serde_json::to_value(&*explained).map_err(|error| Failure::machine("explain", &error))?;
+            object["ok"] = true.into();
+            say_object("explain", object)
+        }
+        Format::Text => say(&text(&explained)),
+    };
+    Ok(())
+}
+
+fn text(explained: &Explained) -> String {
+    let mut parts = Vec::new();
+    let mut told: Vec<u64> = Vec::new();
+    // Of an instance or an operation the decisions behind it come first, and the present one last.
+    let is_app = explained.name == explained.app && explained.operation.is_none();
+    let (present, behind): (Vec<_>, Vec<_>) =
+        explained.decisions.iter().partition(|decided| decided.role == Role::Present);
+    let order: Vec<&Decided> = if is_app {
+        present.into_iter().chain(behind).collect()
+    } else {
+        parts.extend(operated(explained));
+        behind.into_iter().chain(present).collect()
+    };
+    for decided in order {
+        let decided_ms = decided.record.observation.now_ms;
+        if told.contains(&decided_ms) {
+            parts.push(format!("{}: the same decision as above", role(decided.role, explained)));
+            continue;
+        }
+        told.push(decided_ms);
+        parts.push(decision(decided, explained));
+    }
+    if is_app && !explained.decisions.iter().any(|decided| decided.role == Role::Acted) {
+        parts.push(format!("{}: nothing was done to it by any decision that is kept", explained.app));
+    }
+    parts.extend(explained.choices.iter().map(|choice| choice::text(choice, explained)));
+    parts.extend(explained.usage.iter().map(|(usage, age_ms)| used(usage, *age_ms)));
+    parts.extend(explained.gaps.iter().map(|gap| format!("not whole: {}", plain(gap))));
+    parts.join("\n\n")
+}
+
+fn role(role: Role, explained: &Explained) -> String {
+    let Explained { name, app, operation, .. } = explained;
+    let operation = operation.map_or_else(String::new, |operation| operation.to_string());
+    match role {
+        Role::Present => format!("The last decision about {app}"),
+        Role::Acted => "The last one by which something was done".to_owned(),
+        Role::Started => format!("{name} was started by this one"),
+        Role::Changed => format!("{name} was last changed by this one"),
+        Role::Opened => format!("{operation} of {name} was opened by this one"),
+        Role::GaveUp => format!("{operation} of {name} was given up by this one"),
+    }
+}
+
+fn decision(decided: &Decided, explained: &Explained) -> String {
+    let ago = age(explained.now_unix_ms.saturating_sub(decided.unix_ms));
+    let what = role(decided.role, explained);
+    let head = format!("{what}, {} ({ago} ago)", time_of_day(decided.unix_ms));
+    let mut lines = vec![head, explain(&decided.record, &explained.app).trim_end().to_owned()];
+    lines.extend(decided.done.iter().map(done));
+    lines.join("\n")
+}
+
+/// What became of an action.
+fn done(done: &Done) -> String {
+    let Done { action, instance, operation, refused, .. } = done;
+    let what = match action {
+        Action::Start(_) => "started",
+        Action::Leave(_) => "leaves",
+        Action::Revoke(_) => "called back",
+        Action::Resize { .. } => "gets another size",
+        Action::AskQuotes(_) => "asked",
+    };
+    let operation = operation.map_or_else(String::new, |operation| format!(" ({operation})"));
+    let line = match (instance, refused) {
+        (_, Some(why)) => format!("  not done  {what}: {}", plain(why)),
+        (Some(instance), None) => format!("  done      {instance}: {what}{operation}"),
+        (None, None) => format!("  done      {what}{operation}"),
+    };
+    broken(&line, 12)
+}
+
+/// What the journal has of an operation, and whether a decision was behind it.
+fn operated(explained: &Explained) -> Option<String> {
+    let operation = explained.operation?;
+    let is_decided = explained.decisions.iter().any(|decided| decided.role == Role::Opened);
+    let by = if is_decided {
+        "opened by a decision, below"
+    } else {
+        "opened by no decision that is kept: the first entry says why"
+    };
+    let head = format!("{} {operation}: {by}", explained.name);
+    let entries = explained.events.iter().map(|event| broken(&telling::line(event), 4));
+    Some(std::iter::once(head).chain(entries).collect::<Vec<_>>().join("\n"))
+}
+
+/// What an instance's process uses.
+fn used(usage: &Usage, age_ms: u32) -> String {
+    let mib = |kib: u64| format!("{} MiB", kib / KIB_OF_MIB);
+    let cpu = |milli: u32| format!("{}.{:03} processors", milli / 1_000, milli % 1_000);
+    let of = |used: Option<String>, limit: Option<String>| {
+        let used = used.unwrap_or_else(|| "not known".to_owned());
+        limit.map_or(used.clone(), |limit| format!("{used} of {limit}"))
+    };
+    let memory = of(usage.memory_kib.map(mib), usage.memory_limit_kib.map(mib));
+    let cpu = of(usage.cpu_milli.map(cpu), usage.cpu_limit_milli.map(cpu));
+    format!("It uses, by its agent's measure {} ago: memory {memory}, {cpu}", millis(age_ms.into()))
+}
+
+/// A line broken at words, with the rest under this column.
+fn broken(line: &str, under: usize) -> String {
+    let mut text = String::new();
+    let mut used = 0;
+    for (index, word) in line.split(' ').enumerate() {
+        let wide = word.chars().count();
+        if index > 0 && used + 1 + wide > COLUMNS && used > under {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            text.push_str(&" ".repeat(under));
+            used = under;
+        } else if index > 0 {
+            text.push(' ');
+            used += 1;
+        }
+        text.push_str(word);
+        used += wide;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::balancing::{self, Balancer};
+    use paracloud_core::ids::{GatewayId, InstanceNumber};
+    use paracloud_core::scaling::observation::{Instance, Measured, Phase, Report, Told, Traffic};
+    use paracloud_core::scaling::{Memory, Observation, Policy, plan};
+    use paracloud_substrate::explained::Choice;
+
+    const NOW: u64 = 1_700_000_010_000;
+
+    fn observation(now_ms: u64) -> Observation {
+        let report = Report {
+            capacity_milli: Some(40_000),
+            slots: Some(4),
+            backlog_ms: Some(900),
+            ..Report::default()
+        };
+        let one = |number| {
+            let instance = Instance {
+                phase: Phase::Ready,
+                phase_ms: 60_000,
+                report: Some(Told { value: report, age_ms: 120, lease_ms: 3_000 }),
+                measured: Some(Measured {
+                    over_ms: 1_000,
+                    completions: 40,
+                    in_flight: 9,
+                    ..Measured::default()
+                }),
+                ..Instance::default()
+            };
+            (InstanceNumber(number), instance)
+        };
+        let traffic = Some(Traffic { age_ms: 30, over_ms: 1_000, arrivals: 120, waiting: 0 });
+        Observation { now_ms, instances: [one(1), one(2)].into(), traffic, ..Observation::default() }
+    }
+
+    fn decided(role: Role, at_ms: u64) -> Decided {
+        let (_, _, record) = plan(&Policy::between(1, 8), &observation(at_ms), &Memory::default());
+        let start = |instance: Option<&str>, refused: Option<&str>| Done {
+            decided_ms: at_ms,
+            action: Action::Start(1),
+            instance: instance.map(str::to_owned),
+            operation: None,
+            refused: refused.map(str::to_owned),
+        };
+        let done = vec![
+            start(Some("worker.3"), None),
+            start(None, Some("no node is connected that could take an instance of worker")),
+        ];
+        Decided { role, unix_ms: NOW - 10_000 + at_ms, record: Box::new(record), done }
+    }
+
+    fn explained(name: &str, decisions: Vec<Decided>) -> Explained {
+        Explained {
+            name: name.to_owned(),
+            app: "worker".to_owned(),
+            operation: None,
+            now_unix_ms: NOW,
+            decisions,
+            choices: Vec::new(),
+            events: Vec::new(),
+            usage: None,
+            gaps: Vec::new(),
+        }
+    }
+
+    fn fits(text: &str) {
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= COLUMNS, "{widest}: {text}");
+    }
+
+    #[test]
+    fn an_app_is_explained_by_its_last_decision_and_the_last_that_did_something() {
+        let both = vec![decided(Role::Present, 9_000), decided(Role::Acted, 1_000)];
+        let shown = text(&explained("worker", both));
+        fits(&shown);
+        insta::assert_snapshot!(shown);
+        let same = vec![decided(Role::Present, 9_000), decided(Role::Acted, 9_000)];
+        assert!(text(&explained("worker", same)).contains("the same decision as above"));
+    }
+
+    #[test]
+    fn an_instance_is_explained_by_what_started_it_and_by_choices_of_gateways() {
+        let mut balancer = Balancer::new(balancing::Setting::default());
+        for number in [1, 2] {
+            balancer.add(balancing::BackendId(number), 0);
+        }
+        let report =
+            balancing::Report { valid_for_ms: 3_000, concurrency: Some(4), ..balancing::Report::default() };
+        balancer.report(balancing::BackendId(2), report, 0);
+        let record = balancer.record(None, 400_000, 7).expect("there are two");
+        let choice = Choice { gateway: GatewayId(1), unix_ms: NOW - 400, record: Box::new(record) };
+        let usage = Usage {
+            memory_kib: Some(5 * 1_024),
+            memory_limit_kib: Some(64 * 1_024),
+            cpu_milli: Some(120),
+            ..Usage::default()
+        };
+        let shown = text(&Explained {
+            choices: vec![choice],
+            usage: Some((usage, 800)),
+            gaps: vec!["the log in /tmp/x/g1 is damaged: a part of it is left out".to_owned()],
+            ..explained("worker.2", vec![decided(Role::Started, 1_000)])
+        });
+        fits(&shown);
+        insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn an_operation_is_named_as_events_name_it() {
+        assert_eq!(operation("op-3"), Ok(OperationNumber(3)));
+        assert_eq!(operation("3"), Ok(OperationNumber(3)));
+        for wrong in ["", "op-", "0", "op-0", "-1", "99999999999"] {
+            assert!(operation(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A gateway's choice among instances, as people read it.
+
+use super::broken;
+use crate::figures::{age, millis, time_of_day};
+use paracloud_core::balancing::{BackendId, Clamp, Judged, Regime, Rule, Standing};
+use paracloud_substrate::explained::{Choice, Explained};
+
+/// Columns before what is continued.
+const UNDER: usize = 4;
+/// The most instances that are shown; those that were compared come first.
+const SHOWN_MAX: usize = 8;
+
+/// Who was chosen, by what, and what was made of those that were compared and of the one that was asked after.
+pub(super) fn text(choice: &Choice, explained: &Explained) -> String {
+    let Choice { gateway, unix_ms, record } = choice;
+    let name = |id: BackendId| format!("{}.{id}", explained.app);
+    let ago = age(explained.now_unix_ms.saturating_sub(*unix_ms));
+    let head = format!(
+        "{gateway} chose {} at {} ({ago} ago): {}, {}{}",
+        name(record.chosen),
+        time_of_day(*unix_ms),
+        rule(record.rule),
+        regime(record.regime),
+        record.alternative.map_or_else(String::new, |other| format!("; without it, {}", name(other)))
+    );
+    let mut lines = vec![broken(&head, UNDER)];
+    let mut shown: Vec<_> = record.inputs.iter().zip(&record.judged).collect();
+    let is_asked = |id: BackendId| name(id) == explained.name;
+    shown.sort_by_key(|(inputs, _)| {
+        let is_compared = record.compared.contains(&inputs.id);
+        (!is_asked(inputs.id), inputs.id != record.chosen, !is_compared, inputs.id)
+    });
+    let hidden = shown.len().saturating_sub(SHOWN_MAX);
+    for (inputs, judged) in shown.into_iter().take(SHOWN_MAX) {
+        let compared = if record.compared.contains(&inputs.id) { "" } else { ", not compared" };
+        let said = inputs.claimed.map_or_else(
+            || "no report".to_owned(),
+            |claimed| {
+                let (age_ms, trust) = (claimed.age_us / 1_000, judged.trust_permille / 10);
+                format!("its report {} old is believed to {trust} %", millis(age_ms))
+            },
+        );
+        let line = format!(
+            "  {}: {} of ours in flight, {said}; cost {} by its word, {} as seen, {} used{}{compared}",
+            name(inputs.id),
+            inputs.own,
+            judged.raw,
+            judged.seen,
+            judged.cost,
+            remarks(judged)
+        );
+        lines.push(broken(&line, UNDER));
+    }
+    if hidden > 0 {
+        lines.push(format!("  and {hidden} more"));
+    }
+    lines.join("\n")
+}
+
+fn remarks(judged: &Judged) -> String {
+    let standing = match judged.standing {
+        Standing::Open => "",
+        Standing::Pausing => "; it pauses",
+        Standing::Parked => "; its requests wait",
+        Standing::NotReady => "; it is not ready",
+        Standing::Draining => "; it drains",
+    };
+    let hot = if judged.is_hot { "; one more would wait" } else { "" };
+    let cuts: Vec<_> = Vec::<Clamp>::from(judged.clamps).into_iter().map(clamp).collect();
+    let cut = if cuts.is_empty() { String::new() } else { format!("; cut: {}", cuts.join(", ")) };
+    format!("{standing}{hot}{cut}")
+}
+
+fn rule(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Only => "there was one",
+        Rule::Cold => "the least cost of those where it need not wait",
+        Rule::Hot => "it waits everywhere, and there least",
+        Rule::LeastLoaded => "the least in flight of those that were compared",
+        Rule::LeastInFlight => "the least of its own in flight",
+        Rule::RoundRobin => "its turn",
+        Rule::Random => "by chance",
+    }
+}
+
+fn regime(regime: Regime) -> &'static str {
+    match regime {
+        Regime::Alone => "no other could be chosen",
+        Regime::Reports => "by what they say of themselves",
+        Regime::Silent => "nobody says how much it can do",
+        Regime::LeastBad => "none should have got it",
+    }
+}
+
+fn clamp(clamp: Clamp) -> &'static str {
+    match clamp {
+        Clamp::Weight => "its weight",
+        Clamp::Places => "how many it works on at once",
+        Clamp::InFlight => "less in flight than was sent",
+        Clamp::Room => "room that is not seen",
+        Clamp::Full => "no room, and it is not slow",
+        Clamp::Cost => "its cost is far from what is seen",
+        Clamp::Pause => "too many pause at once",
+    }
+}

@@ -1,0 +1,261 @@
+//! How many instances an app has follows what they say and what gateways see. Why, `explain` says.
+
+use crate::rig::{Rig, kill, wait_until};
+use crate::unruly::Unruly;
+use paracloud_substrate::decision;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Scope;
+
+/// How long a job takes, in milliseconds.
+const JOB_MS: u32 = 40;
+
+/// A manifest with this scaling; whatever it does not say is short.
+fn scaled(fields: &Value) -> Value {
+    let mut scale = json!({
+        "min": 1, "max": 4, "period": "200ms", "hold": "1s", "flap": { "actions": 100, "per": "10m" },
+    });
+    scale.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+    json!({ "scale": scale })
+}
+
+/// Each instance that is there, and the step of its operation.
+fn instances(rig: &Rig) -> BTreeMap<String, Value> {
+    let ps = rig.json(&["ps"]);
+    let all = ps["instances"].as_array().expect("a list").iter();
+    let there = all.filter(|it| it["record"]["gone"] != json!(true));
+    let one = |it: &Value| {
+        let serves = !it["record"]["served"].is_null();
+        let name = it["name"].as_str().expect("a name").to_owned();
+        (name, if serves { it["record"]["operation"].clone() } else { json!("starts") })
+    };
+    there.map(one).collect()
+}
+
+/// How many of them serve and are not on their way out.
+fn serving(rig: &Rig) -> usize {
+    instances(rig).values().filter(|operation| operation.is_null()).count()
+}
+
+/// Clients that send jobs one after the other, until they are told to end.
+fn clients<'s, 'r: 's>(scope: &'s Scope<'s, '_>, rig: &'r Rig, count: usize, ends: &'r AtomicBool) {
+    for client in 0..count {
+        scope.spawn(move || {
+            while !ends.load(Ordering::Relaxed) {
+                let head = "Content-Length: 0\r\nConnection: close\r\n";
+                let mut sent = rig.send(client % 2, &format!("POST /jobs/{JOB_MS}"), head);
+                let mut answer = String::new();
+                let _ = sent.read_to_string(&mut answer);
+            }
+        });
+    }
+}
+
+/// Ends clients also when a test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The decision that is this to what is asked after.
+fn decided(rig: &Rig, arguments: &[&str], role: &str) -> Option<Value> {
+    let answer = rig.run(&[&["explain"], arguments, &["--output", "json"]].concat());
+    let explained: Value = serde_json::from_str(&answer.out).ok()?;
+    explained["decisions"].as_array()?.iter().find(|decided| decided["role"] == role).cloned()
+}
+
+/// Every decision that the controller kept, made again.
+fn replayed(rig: &Rig) -> usize {
+    let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");
+    decision::replay(&log).expect("every decision comes out the same")["scaling"]
+}
+
+#[test]
+fn under_load_instances_are_started_and_without_it_they_leave_and_each_says_why() {
+    let unruly = Unruly::up(&scaled(&json!({})), &json!({}));
+    let rig = &unruly.rig;
+    assert_eq!(serving(rig), 1);
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&ends);
+        clients(scope, rig, 16, &ends);
+        wait_until("more of them serve", || serving(rig) >= 2);
+        let acted = decided(rig, &["jobs"], "acted").expect("it was decided");
+        assert!(acted["record"]["plan"]["actions"][0]["start"].is_u64(), "{acted}");
+        let shown = rig.run(&["explain", "jobs"]);
+        assert!(
+            shown.out.contains("jobs.2: started") && shown.out.contains("rule"),
+            "{}{}",
+            shown.out,
+            shown.err
+        );
+        let mut started = String::new();
+        // Gateways keep one choice a second.
+        wait_until("a choice is kept in which it was looked at", || {
+            started = rig.run(&["explain", "jobs.2"]).out;
+            started.contains(" chose jobs.")
+        });
+        assert!(started.contains("jobs.2 was started by this one"), "{started}");
+        assert!(
+            shown.out.lines().chain(started.lines()).all(|line| line.chars().count() <= 100),
+            "{started}"
+        );
+    });
+    // Nobody sends anything any more.
+    wait_until("one is left", || instances(rig).len() == 1);
+    let events = rig.events();
+    let left = events.iter().find(|event| event["what"]["swapped"]["change"] == "leave").expect("one left");
+    let (name, operation) = (left["instance"].as_str().expect("a name"), &left["operation"]);
+    let operation = format!("op-{operation}");
+    let opened = decided(rig, &[name, &operation], "opened").expect("a decision was behind it");
+    assert!(opened["record"]["plan"]["actions"].to_string().contains("leave"), "{opened}");
+    let told = rig.run(&["explain", name, &operation]).out;
+    assert!(told.contains("opened by a decision") && told.contains("scaling: one fewer"), "{told}");
+    assert!(replayed(rig) > 3);
+    for (arguments, code) in [
+        (&["explain", "jobs", "op-1"][..], 2),
+        (&["explain", "nobody"], 2),
+        (&["explain", "jobs.1", "op-99"], 1),
+    ] {
+        rig.json_of_refused(arguments, code);
+    }
+}
+
+#[test]
+fn a_decision_is_kept_across_a_controller_that_is_killed_and_a_damaged_log_is_begun_anew() {
+    let unruly = Unruly::up(
+        &scaled(&json!({ "max": 3 })),
+        &json!({ "ask": { "validForMs": 600_000, "replicas": { "count": 3 } } }),
+    );
+    let rig = &unruly.rig;
+    wait_until("as many serve as it asks for", || serving(rig) == 3);
+    let spent = |rig: &Rig| {
+        let present = decided(rig, &["jobs"], "present")?;
+        present["record"]["next"]["flaps"].to_string().matches('[').count().checked_sub(0)
+    };
+    let before = decided(rig, &["jobs"], "present").expect("one")["record"]["next"]["flaps"].clone();
+    let restart = || {
+        rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
+        wait_until("it decides again", || spent(rig).is_some() && rig.record().is_some());
+        wait_until("all serve", || serving(rig) == 3);
+        decided(rig, &["jobs"], "present").expect("one")["record"]["next"]["flaps"].clone()
+    };
+    assert_eq!(restart(), before, "the budget is what it was");
+    let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");
+    let text = std::fs::read_to_string(&log).expect("it is there");
+    std::fs::write(&log, format!("{text}no decision\n\n{{}}\n")).expect("it can be written");
+    assert_ne!(restart(), before, "it is begun anew");
+    assert!(Path::new(&rig.cloud()).join("decisions.damaged").exists());
+    assert!(rig.run(&["events", "jobs"]).out.contains("the log of decisions"));
+    assert!(replayed(rig) > 0);
+}
+
+#[test]
+fn one_that_leaves_is_called_back_when_the_load_comes_back() {
+    let unruly =
+        Unruly::up(&scaled(&json!({ "min": 1, "max": 2, "start": 2 })), &json!({ "drain": "never" }));
+    let rig = &unruly.rig;
+    assert_eq!(serving(rig), 2);
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&ends);
+        // Known is what one can do, and one would do.
+        clients(scope, rig, 1, &ends);
+        unruly.order(
+            "jobs.1",
+            &json!({ "drain": "never", "report": { "workUnit": "request", "capacityMilliPerS": 100_000 } }),
+        );
+        unruly.order(
+            "jobs.2",
+            &json!({ "drain": "never", "report": { "workUnit": "request", "capacityMilliPerS": 100_000 } }),
+        );
+        let leaving =
+            || instances(rig).into_values().any(|operation| operation["leave"]["step"] == "draining");
+        wait_until("one of them is to leave", leaving);
+        clients(scope, rig, 24, &ends);
+        wait_until("both serve again", || serving(rig) == 2);
+    });
+    let acted = decided(rig, &["jobs"], "acted").expect("it was decided");
+    assert!(acted["record"]["plan"]["actions"].to_string().contains("revoke"), "{acted}");
+    let events = rig.events();
+    let returned = |event: &&Value| {
+        event["what"]["swapped"]["change"].as_str().is_some_and(|change| change.starts_with("return"))
+    };
+    let returned = events.iter().find(returned).expect("it was called back");
+    let name = returned["instance"].as_str().expect("a name");
+    let operation = format!("op-{}", returned["operation"]);
+    let gave_up = decided(rig, &[name, &operation], "gave_up").expect("a decision was behind it");
+    assert!(gave_up["done"][0]["operation"] == returned["operation"], "{gave_up}");
+    let told = rig.run(&["explain", name, &operation]).out;
+    assert!(told.contains("was given up by this one"), "{told}");
+    assert!(unruly.did("jobs.1").len() + unruly.did("jobs.2").len() > 0);
+}
+
+/// What was told of this figure in the last decision, and what was made of it.
+fn input(rig: &Rig, figure: &str) -> Option<Value> {
+    let present = decided(rig, &["jobs"], "present")?;
+    let inputs = present["record"]["reasons"]["inputs"].as_array()?;
+    inputs.iter().find(|input| input["figure"] == figure).cloned()
+}
+
+#[test]
+fn who_says_now_that_and_now_this_is_believed_less_and_starts_no_more_than_the_budget_has() {
+    let endless = json!({ "workUnit": "request", "backlogMs": 3_600_000 });
+    let truth = json!({ "workUnit": "request", "capacityMilliPerS": 40_000, "backlogMs": 0 });
+    let ask = json!({ "validForMs": 600_000, "replicas": { "count": 16 } });
+    let budget = json!({ "max": 16, "hold": "10m", "flap": { "actions": 4, "per": "10m" } });
+    let orders = json!({ "report": truth, "flap": endless, "ask": ask });
+    let unruly = Unruly::up(&scaled(&budget), &orders);
+    let rig = &unruly.rig;
+    let trust = || input(rig, "backlog").and_then(|input| input["trust_permille"].as_u64());
+    wait_until("it is believed less", || trust().is_some_and(|permille| permille < 900));
+    let mut shown = String::new();
+    wait_until("the budget is spent, and that is said", || {
+        shown = rig.run(&["explain", "jobs"]).out;
+        shown.contains("flap budget: 4 of 4 starts and stops are spent")
+    });
+    let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");
+    let text = std::fs::read_to_string(log).expect("it is there");
+    assert!(text.contains("gateways_see_less"), "what nobody saw is cut");
+    assert_eq!(text.matches("\"action\":{\"start\":1}").count(), 4, "no more were started");
+    assert!(replayed(rig) > 0);
+}
+
+#[test]
+fn who_announced_falsely_three_times_is_hardly_believed_and_that_is_said() {
+    let report = json!({ "workUnit": "request", "capacityMilliPerS": 10_000, "backlogMs": 0 });
+    let unruly = Unruly::up(&scaled(&json!({ "period": "100ms" })), &json!({ "report": report }));
+    let rig = &unruly.rig;
+    let mut used = Vec::new();
+    for id in ["spring", "summer", "autumn", "winter"] {
+        let sale = json!({ "beginsInMs": 200, "lastsMs": 800, "demandMilliPerS": 30_000 });
+        unruly.order("jobs.1", &json!({ "report": report, "announce": { id: sale } }));
+        let mut said = Value::Null;
+        wait_until("it is looked at", || {
+            said =
+                input(rig, "announced").filter(|input| input["of"]["announcement"] == id).unwrap_or_default();
+            !said.is_null()
+        });
+        used.push(said["used"].as_u64().expect("a figure"));
+        if id == "winter" {
+            let shown = rig.run(&["explain", "jobs"]).out;
+            assert!(shown.contains("winter announced"), "{shown}");
+            break;
+        }
+        // Nothing of it came.
+        let graded = || {
+            let present = decided(rig, &["jobs"], "present");
+            present.is_some_and(|it| !it["record"]["next"]["grades"]["ids"][id].is_null())
+        };
+        wait_until("it is over, and graded", graded);
+    }
+    assert_eq!(used, [24_000, 12_000, 6_000, 3_000], "half as much each time");
+    assert!(replayed(rig) > 0);
+}
