@@ -5,6 +5,7 @@ use crate::choice::{Place, Unplaced, Wish};
 use crate::control::{Control, ToController};
 use crate::decided::Decided;
 use crate::parked::Log;
+use crate::sessions::Sessions;
 use crate::upstream::Speaks;
 use paracloud_core::ids::{GatewayId, StartId};
 use paracloud_core::migration::gateway::Setting;
@@ -13,7 +14,8 @@ use paracloud_substrate::config::App;
 use paracloud_substrate::names::InstanceName;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// What each control of a gateway is made with.
 #[derive(Debug)]
@@ -29,16 +31,34 @@ pub(crate) struct Making {
 }
 
 impl Making {
-    pub(crate) fn control(&self, instance: &str, setting: Setting, speaks: Speaks) -> Arc<Control> {
+    /// Of an instance of this app.
+    pub(crate) fn control(&self, instance: &str, app: &Made) -> Arc<Control> {
         Control::new(
             self.gateway,
             instance,
-            setting,
-            speaks,
+            app.setting.clone(),
+            app.speaks,
+            Sessions::new(app.idle),
             &self.trace,
             self.controller.clone(),
             self.log.clone(),
         )
+    }
+}
+
+/// What the controls of an app's instances are made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) setting: Setting,
+    pub(crate) speaks: Speaks,
+    /// How long nothing may be seen of a session that goes on; `None` if the app has none.
+    idle: Option<Duration>,
+}
+
+impl Made {
+    pub(crate) fn of(app: &App) -> Self {
+        let idle = app.session.as_ref().map(|session| Duration::from_millis(session.idle_ms.into()));
+        Self { setting: app.gateway_setting(), speaks: app.protocol.into(), idle }
     }
 }
 
@@ -53,9 +73,8 @@ pub(crate) enum Instances {
 
 impl Instances {
     pub(crate) fn of(app: &App, making: &Arc<Making>) -> Self {
-        let speaks = app.protocol.into();
         match app.scale {
-            None => Self::One(making.control(&app.name, app.gateway_setting(), speaks)),
+            None => Self::One(making.control(&app.name, &Made::of(app))),
             Some(scale) => Self::Many(Backends::new(app, scale, Arc::clone(making))),
         }
     }
@@ -79,6 +98,7 @@ impl Instances {
     /// Where a request goes. Where there are several instances and none of them is known, it waits for one, bounded.
     pub(crate) async fn place(&self, wish: Wish) -> Result<Place, Unplaced> {
         match self {
+            Self::One(control) if control.drains() => Err(Unplaced::Nobody),
             Self::One(control) => Ok(Place::only(control)),
             Self::Many(backends) => backends.place(wish).await,
         }
@@ -108,41 +128,48 @@ pub(crate) struct Heard {
     pub(crate) is_new: bool,
 }
 
-/// All apps of a gateway, by their names.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Apps(BTreeMap<String, Instances>);
+/// All apps of a gateway, by their names. There are never fewer.
+#[derive(Debug, Default)]
+pub(crate) struct Apps(RwLock<BTreeMap<String, Instances>>);
 
 impl Apps {
-    pub(crate) fn add(&mut self, name: &str, instances: Instances) {
-        self.0.insert(name.to_owned(), instances);
+    pub(crate) fn add(&self, name: &str, instances: Instances) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), instances);
+    }
+
+    fn of(&self, name: &str) -> Option<Instances> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Whether there is an app of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.of(name).is_some()
     }
 
     /// The control of an instance that the controller speaks of, made if there is none yet; `None` if that can be no
     /// instance of this cloud.
     pub(crate) fn hear_of(&self, instance: &str) -> Option<Heard> {
         let name: InstanceName = instance.parse().ok()?;
-        self.0.get(name.app())?.control(&name)
+        self.of(name.app())?.control(&name)
     }
 
     /// All that there are.
     pub(crate) fn controls(&self) -> Vec<Arc<Control>> {
-        self.0.values().flat_map(Instances::controls).collect()
+        let apps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        apps.values().flat_map(Instances::controls).collect()
     }
 
-    /// The apps that have several instances.
-    pub(crate) fn many(&self) -> impl Iterator<Item = &Arc<Backends>> {
-        self.0.values().filter_map(|instances| match instances {
-            Instances::One(_) => None,
-            Instances::Many(backends) => Some(backends),
-        })
+    /// Those of one app.
+    pub(crate) fn controls_of(&self, app: &str) -> Vec<Arc<Control>> {
+        self.of(app).map(|instances| instances.controls()).unwrap_or_default()
     }
 
     /// What a process says of itself.
     pub(crate) fn advise(&self, instance: &str, start: StartId, advice: Advice) {
         let Ok(name) = instance.parse::<InstanceName>() else { return };
-        match (self.0.get(name.app()), name.number()) {
+        match (self.of(name.app()), name.number()) {
             (Some(Instances::Many(backends)), Some(number)) => backends.advise(number, start, advice),
-            (Some(Instances::One(control)), None) => crate::said::tell_clients(control, start, &advice),
+            (Some(Instances::One(control)), None) => crate::said::tell_clients(&control, start, &advice),
             (Some(_) | None, _) => {}
         }
     }
@@ -164,9 +191,9 @@ mod tests {
             trace: directory.path().to_owned(),
             controller,
             log: Log::open(&directory.path().join("parked"), 1 << 20).await.unwrap(),
-            decided: Decided::open(directory.path()),
+            decided: Decided::in_directory(directory.path()),
         });
-        let mut apps = Apps::default();
+        let apps = Apps::default();
         for app in [App::new("web", vec!["web".to_owned()]), worker] {
             apps.add(&app.name, Instances::of(&app, &making));
         }

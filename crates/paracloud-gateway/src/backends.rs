@@ -4,17 +4,17 @@
 //! the controller alone. Core's balancer chooses among them ([`paracloud_core::balancing`]); here it is told what happens.
 //! A choice is one visit to a lock that is never held across a wait.
 
-use crate::apps::{Heard, Making};
-use crate::choice::{Came, Place, Tally, Unplaced, Wish};
+use crate::apps::{Heard, Made, Making};
+use crate::choice::{Came, Place, Session, Tally, Unplaced, Wish};
 use crate::control::{Control, View};
 use crate::decided::Sampling;
 use crate::measured::Measuring;
 use crate::parked::micros;
 use crate::said::{self, Said};
+use crate::sticky::Marked;
 use crate::upstream::Speaks;
-use paracloud_core::balancing::{BackendId, Balancer, End, Sent, Setting};
+use paracloud_core::balancing::{BackendId, Balancer, End, Sent, Setting, Standing};
 use paracloud_core::ids::StartId;
-use paracloud_core::migration::gateway;
 use paracloud_substrate::advice::Advice;
 use paracloud_substrate::config::{App, Scale, State as Holds};
 use paracloud_substrate::message::FromGatewayLine;
@@ -31,8 +31,7 @@ use tokio::time::timeout_at;
 pub(crate) struct Backends {
     me: Weak<Self>,
     app: String,
-    setting: gateway::Setting,
-    speaks: Speaks,
+    made: Made,
     scale: Scale,
     holds: Holds,
     making: Arc<Making>,
@@ -41,7 +40,7 @@ pub(crate) struct Backends {
     state: Mutex<State>,
     /// Which of them take requests: a bit for each, by its number.
     open: watch::Sender<Numbers>,
-    /// Places for requests that came before any instance was known.
+    /// Places for requests that wait for an instance that takes requests.
     early: Semaphore,
 }
 
@@ -67,6 +66,20 @@ impl State {
     }
 }
 
+impl State {
+    /// Where a session lives: where its mark says, or, if that instance is gone, where it has gone on. Not in `but`.
+    fn home(&self, session: Marked, but: Option<u32>) -> Option<u32> {
+        let control = self.controls.get(&session.number)?;
+        if !control.is_gone() && but != Some(session.number) {
+            return Some(session.number);
+        }
+        let mut others = self.controls.iter().filter(|(number, control)| {
+            but != Some(**number) && !control.is_gone() && control.has_session(session.id)
+        });
+        others.next().map(|(number, _)| *number)
+    }
+}
+
 fn bit(number: u32) -> Numbers {
     1_u64.checked_shl(number.saturating_sub(1)).unwrap_or(0)
 }
@@ -74,7 +87,7 @@ fn bit(number: u32) -> Numbers {
 impl Backends {
     /// None of them is known yet.
     pub(crate) fn new(app: &App, scale: Scale, making: Arc<Making>) -> Arc<Self> {
-        let setting = app.gateway_setting();
+        let made = Made::of(app);
         let balancing = Setting { policy: app.balance.policy, balancers: making.gateways };
         let state = State {
             balancer: Balancer::new(balancing),
@@ -87,11 +100,10 @@ impl Backends {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             app: app.name.clone(),
-            speaks: app.protocol.into(),
             scale,
             holds: app.state,
-            early: Semaphore::new(setting.parked_max as usize),
-            setting,
+            early: Semaphore::new(made.setting.parked_max as usize),
+            made,
             making,
             began: Instant::now(),
             state: Mutex::new(state),
@@ -108,7 +120,7 @@ impl Backends {
     }
 
     pub(crate) fn speaks(&self) -> Speaks {
-        self.speaks
+        self.made.speaks
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -127,7 +139,7 @@ impl Backends {
             return Heard { control: Arc::clone(control), is_new: false };
         }
         let name = InstanceName::numbered(&self.app, number).map_or_else(|_| self.app.clone(), Into::into);
-        let control = self.making.control(&name, self.setting.clone(), self.speaks);
+        let control = self.making.control(&name, &self.made);
         let (id, now_us) = (BackendId(number), self.now_us());
         state.balancer.add(id, now_us);
         state.balancer.park(id, true);
@@ -141,23 +153,25 @@ impl Backends {
         self.state().controls.values().cloned().collect()
     }
 
-    /// Where a request goes. If no instance is known it waits for one, as long as it might be parked.
+    /// Where a request goes. If there is no instance that may get it, or none is ready, it waits for one as long as it might
+    /// be parked; then whoever is there decides.
     pub(crate) async fn place(&self, wish: Wish) -> Result<Place, Unplaced> {
         if wish.is_new {
             self.state().measuring.came();
         }
-        if let Some(place) = self.choose(wish) {
+        if let Some(place) = self.choose(wish, false) {
             return Ok(place);
         }
         let Ok(_early) = self.early.try_acquire() else { return Err(Unplaced::Full) };
         self.state().measuring.early(1);
-        let bound = Instant::now() + Duration::from_millis(self.setting.parked_ms_max.into());
+        let parked = Duration::from_millis(self.made.setting.parked_ms_max.into());
+        let bound = wish.latest.unwrap_or_else(|| Instant::now() + parked);
         let until = wish.deadline.map_or(bound, |deadline| deadline.min(bound));
         let mut open = self.open.subscribe();
         let found = timeout_at(until.into(), async {
             loop {
                 open.borrow_and_update();
-                if let Some(place) = self.choose(wish) {
+                if let Some(place) = self.choose(wish, false) {
                     return Some(place);
                 }
                 open.changed().await.ok()?;
@@ -166,45 +180,66 @@ impl Backends {
         .await;
         self.state().measuring.early(-1);
         match found {
-            Ok(Some(place)) => Ok(place),
+            Ok(Some(place)) => Ok(Place { latest: Some(bound), ..place }),
             Err(_) if until < bound => Err(Unplaced::Late),
-            Ok(None) | Err(_) => Err(Unplaced::Nobody),
+            Ok(None) | Err(_) => self.choose(wish, true).ok_or(Unplaced::Nobody),
         }
     }
 
-    fn choose(&self, wish: Wish) -> Option<Place> {
+    /// With `unready`, also one that is not ready, if nobody is.
+    fn choose(&self, wish: Wish, unready: bool) -> Option<Place> {
         let me = self.me.upgrade()?;
         let mut state = self.state();
         let now_us = self.now_us();
-        let session = wish.session.filter(|number| state.controls.contains_key(number));
-        let number = match session {
+        let home = wish.session.and_then(|session| state.home(session, wish.but));
+        let number = match home {
             Some(number) => number,
-            None => {
-                let random = state.random();
-                let but = wish.but.map(BackendId);
-                let now = Instant::now();
-                if state.sampling.is_due(now) {
-                    let record = state.balancer.record(but, now_us, random)?;
-                    let number = record.chosen.0;
-                    state.sampling.kept(record.regime, now);
-                    self.making.decided.keep(&self.app, record);
-                    number
-                } else {
-                    let chosen = state.balancer.choose(but, now_us, random)?;
-                    state.sampling.chosen(chosen.regime);
-                    chosen.id.0
-                }
-            }
+            None => self.pick(&mut state, wish.but, now_us, unready)?,
         };
         let control = Arc::clone(state.controls.get(&number)?);
         let sent = state.balancer.sent(BackendId(number), now_us)?;
         drop(state);
         let is_free = match self.holds {
             Holds::None => true,
-            Holds::Session => session.is_none(),
+            Holds::Session => home.is_none(),
             Holds::Stateful => false,
         };
-        Some(Place { control, tally: Some(Tally::new(&me, number, sent)), is_free })
+        let session = wish.session.map(|session| Session { id: session.id, lives_here: home.is_some() });
+        Some(Place { control, tally: Some(Tally::new(&me, number, sent)), is_free, session, latest: None })
+    }
+
+    /// The one of them all that the balancer chooses. Of a sample it is kept why.
+    fn pick(&self, state: &mut State, but: Option<u32>, now_us: u64, unready: bool) -> Option<u32> {
+        let now = Instant::now();
+        let random = state.random();
+        let mut but = but.map(BackendId);
+        loop {
+            let record = state.sampling.is_due(now).then(|| state.balancer.record(but, now_us, random));
+            let (id, regime) = match &record {
+                Some(record) => record.as_ref().map(|record| (record.chosen, record.regime))?,
+                None => {
+                    state.balancer.choose(but, now_us, random).map(|chosen| (chosen.id, chosen.regime))?
+                }
+            };
+            // A table is in force before the balancer was told of it. Each turn leaves one out.
+            let drains = state.controls.get(&id.0).is_some_and(|control| control.drains());
+            match state.balancer.standing(id, now_us)? {
+                Standing::Draining | Standing::NotReady if but.is_some() => but = None,
+                Standing::Draining => return None,
+                Standing::NotReady if !unready => return None,
+                _ if drains => state.balancer.drain(id, true),
+                Standing::Open | Standing::Pausing | Standing::Parked | Standing::NotReady => {
+                    match record.flatten() {
+                        Some(record) => {
+                            state.sampling.kept(regime, now);
+                            self.making.decided.keep(&self.app, record);
+                        }
+                        None => state.sampling.chosen(regime),
+                    }
+                    return Some(id.0);
+                }
+            }
+        }
     }
 
     /// Ready once another instance than this one takes requests.
@@ -236,35 +271,46 @@ impl Backends {
         }
     }
 
-    /// The table of an instance has changed.
+    /// The table of an instance has changed. Of one that is gone nothing is kept: with its number another one begins anew.
     fn shows(&self, number: u32, view: View, start: &mut Option<StartId>) {
-        let is_open = !view.parks && view.route.is_some();
         let mut state = self.state();
         let (id, now_us) = (BackendId(number), self.now_us());
-        if let Some(route) = view.route.filter(|route| *start != Some(route.start)) {
-            if start.is_some() {
-                state.balancer.turn(id, now_us);
+        if view.is_gone() {
+            state.balancer.remove(id);
+            state.said.remove(&number);
+            *start = None;
+        } else {
+            state.balancer.add(id, now_us);
+            if let Some(route) = view.route.filter(|route| *start != Some(route.start)) {
+                if start.is_some() {
+                    state.balancer.turn(id, now_us);
+                }
+                *start = Some(route.start);
+                self.say(&mut state, number, *start);
             }
-            *start = Some(route.start);
-            self.say(&mut state, number, *start);
+            state.balancer.park(id, view.parks || view.route.is_none());
+            state.balancer.drain(id, view.drains);
         }
-        state.balancer.park(id, !is_open);
-        drop(state);
-        self.open.send_if_modified(|open| {
-            let before = *open;
-            *open = if is_open { before | bit(number) } else { before & !bit(number) };
-            *open != before
+        self.opens(&state, number);
+    }
+
+    /// Whoever waits for an instance looks again.
+    fn opens(&self, state: &State, number: u32) {
+        let is_open = state.balancer.standing(BackendId(number), self.now_us()) == Some(Standing::Open);
+        self.open.send_modify(|open| {
+            *open = if is_open { *open | bit(number) } else { *open & !bit(number) };
         });
     }
 
     /// What a process says of itself. It counts once requests go to that process.
     pub(crate) fn advise(&self, number: u32, start: StartId, advice: Advice) {
         let mut state = self.state();
-        let control = state.controls.get(&number).cloned();
-        let serving = control.as_ref().and_then(|control| control.view().borrow().route);
-        control.iter().for_each(|control| said::tell_clients(control, start, &advice));
+        let Some(control) = state.controls.get(&number).cloned() else { return };
+        let serving = control.view().borrow().route;
+        said::tell_clients(&control, start, &advice);
         state.said.entry(number).or_default().hear(start, advice);
         self.say(&mut state, number, serving.map(|route| route.start));
+        self.opens(&state, number);
     }
 
     fn say(&self, state: &mut State, number: u32, serving: Option<StartId>) {
@@ -277,8 +323,8 @@ impl Backends {
     pub(crate) fn measured(&self) -> FromGatewayLine {
         let mut state = self.state();
         let State { balancer, controls, measuring, .. } = &mut *state;
-        let numbers: Vec<_> =
-            controls.iter().map(|(number, control)| (*number, Arc::clone(control))).collect();
+        let there = controls.iter().filter(|(_, control)| !control.is_gone());
+        let numbers: Vec<_> = there.map(|(number, control)| (*number, Arc::clone(control))).collect();
         let mut line = measuring.take(Instant::now());
         for (number, control) in &numbers {
             line.instance(control.instance(), *number, balancer.in_flight(BackendId(*number)));

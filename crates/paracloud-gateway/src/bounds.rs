@@ -103,5 +103,11 @@ pub const LOOKS_MAX: u32 = 8;
 pub const PART_COST_BYTES: usize = 256;
 /// How often a request that waits is given to another instance; then it stays where it is.
 pub const ELSEWHERE_MAX: u32 = 3;
+/// How often an instance is chosen for one request, because those before had left or wanted it to go elsewhere; then it is
+/// answered 503 with `outcome: not_applied`.
+pub const CHOICES_MAX: u32 = 8;
+/// Sessions of one instance that a gateway remembers having seen. One that finds no room is not known by itself: if the
+/// instance leaves, it counts as going on for as long as it may be idle.
+pub const SESSIONS_MAX: usize = 16_384;
 /// How long a report of load counts that came with a reply: it is said anew with the next one.
 pub const LOAD_LEASE: Duration = Duration::from_secs(2);

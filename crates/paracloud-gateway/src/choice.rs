@@ -2,6 +2,8 @@
 
 use crate::backends::Backends;
 use crate::control::Control;
+use crate::sessions::SessionId;
+use crate::sticky::Marked;
 use hyper::StatusCode;
 use paracloud_core::balancing::Sent;
 use std::sync::Arc;
@@ -10,14 +12,24 @@ use std::time::Instant;
 /// What is known of a request when its instance is chosen.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wish {
-    /// Its session lives in this instance.
-    pub(crate) session: Option<u32>,
+    /// The session that it is of.
+    pub(crate) session: Option<Marked>,
     /// Not this one, if there is another.
     pub(crate) but: Option<u32>,
     /// It came only now.
     pub(crate) is_new: bool,
     /// When its client waits no longer, if it has said so.
     pub(crate) deadline: Option<Instant>,
+    /// When its wait has to end that began before this choice.
+    pub(crate) latest: Option<Instant>,
+}
+
+/// The session of a request at the instance that was chosen for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    /// It lives there, and did so before.
+    pub(crate) lives_here: bool,
 }
 
 /// Why no instance was found.
@@ -25,7 +37,7 @@ pub(crate) struct Wish {
 pub(crate) enum Unplaced {
     /// Too many requests wait for the first instance already.
     Full,
-    /// None came in time.
+    /// None took it in time.
     Nobody,
     /// Its client waits no longer.
     Late,
@@ -39,12 +51,15 @@ pub(crate) struct Place {
     pub(crate) tally: Option<Tally>,
     /// While it waits there it may be given to another.
     pub(crate) is_free: bool,
+    pub(crate) session: Option<Session>,
+    /// When its wait has to end, if it has waited for an instance.
+    pub(crate) latest: Option<Instant>,
 }
 
 impl Place {
     /// The only one.
     pub(crate) fn only(control: &Arc<Control>) -> Self {
-        Self { control: Arc::clone(control), tally: None, is_free: false }
+        Self { control: Arc::clone(control), tally: None, is_free: false, session: None, latest: None }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The link to the controller. The gateway dials; while there is no link it goes on with the tables it has.
 
-use crate::apps::{Apps, Heard};
+use crate::apps::Heard;
 use crate::control::{Link, Outgoing};
+use crate::opening::Opening;
 use paracloud_core::ids::GatewayId;
 use paracloud_core::migration::gateway::Input;
 use paracloud_core::migration::promises::Point;
@@ -23,12 +24,12 @@ pub(crate) async fn talk(
     socket: &Path,
     gateway: GatewayId,
     deaf: Option<&Path>,
-    apps: &Apps,
+    opening: &Opening,
     mut link: Link,
 ) {
     let mut links = 0_u32;
     loop {
-        let end = connected(socket, gateway, apps, &mut link, deaf, links > 0).await;
+        let end = connected(socket, gateway, opening, &mut link, deaf, links > 0).await;
         links = links.saturating_add(1);
         link.is_up.store(false, Ordering::Relaxed);
         // Said to nobody, like everything on a lost link. A machine that stood still for it goes on.
@@ -46,7 +47,7 @@ pub(crate) async fn talk(
 async fn connected(
     socket: &Path,
     gateway: GatewayId,
-    apps: &Apps,
+    opening: &Opening,
     link: &mut Link,
     deaf: Option<&Path>,
     again: bool,
@@ -56,6 +57,9 @@ async fn connected(
     link.is_up.store(true, Ordering::Relaxed);
     tracing::info!("linked to the controller");
     let is_deaf = || deaf.is_some_and(Path::exists);
+    let apps = &opening.apps;
+    // The configuration may have been changed while nobody could say so.
+    opening.look();
     // What was said meanwhile is lost, so each machine asks.
     for control in apps.controls() {
         let taken = control.input(Input::Started, None);
@@ -74,6 +78,12 @@ async fn connected(
                 let Some(line) = line? else { return Ok(()) };
                 match line {
                     _ if is_deaf() => {}
+                    ToGatewayLine::Configured => {
+                        for control in opening.look() {
+                            let taken = control.input(Input::Started, None);
+                            saying(taken, link, &mut writer, gateway, deaf).await?;
+                        }
+                    }
                     ToGatewayLine::Machine { instance, message } => match apps.hear_of(&instance) {
                         Some(Heard { control, is_new }) => {
                             if is_new {

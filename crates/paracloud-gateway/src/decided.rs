@@ -3,7 +3,8 @@
 
 use paracloud_core::balancing::{Record, Regime};
 use paracloud_substrate::decision::{Decision, Log};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -14,39 +15,42 @@ const EVERY_MIN: Duration = Duration::from_millis(100);
 /// Records that wait to be written.
 const QUEUE_MAX: usize = 64;
 
-/// Where records go.
-#[derive(Debug, Clone)]
-pub(crate) struct Decided(mpsc::Sender<(String, Record)>);
+/// Where records go: to the log of a directory, which is opened for the first of them.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    directory: PathBuf,
+    queue: OnceLock<mpsc::Sender<(String, Record)>>,
+}
 
 impl Decided {
-    /// Writes to the log of this directory. If that cannot be opened, nothing is kept, and it is said.
-    pub(crate) fn open(directory: &Path) -> Self {
-        let (sender, mut records) = mpsc::channel::<(String, Record)>(QUEUE_MAX);
-        match Log::open(directory) {
-            Ok(mut log) => {
-                std::thread::spawn(move || {
-                    while let Some((app, record)) = records.blocking_recv() {
-                        if let Err(error) = log.write(&app, Decision::Balancing(&record)) {
-                            tracing::warn!(app, %error, "a choice is not kept");
-                        }
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(?directory, %error, "choices are not kept: their log cannot be opened");
-            }
-        }
-        Self(sender)
-    }
-
-    /// Where nothing is chosen.
-    pub(crate) fn nowhere() -> Self {
-        Self(mpsc::channel(1).0)
+    pub(crate) fn in_directory(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), queue: OnceLock::new() }
     }
 
     pub(crate) fn keep(&self, app: &str, record: Record) {
-        let _ = self.0.try_send((app.to_owned(), record));
+        let queue = self.queue.get_or_init(|| open(&self.directory));
+        let _ = queue.try_send((app.to_owned(), record));
     }
+}
+
+/// Writes to the log of this directory. If that cannot be opened, nothing is kept, and it is said.
+fn open(directory: &Path) -> mpsc::Sender<(String, Record)> {
+    let (sender, mut records) = mpsc::channel::<(String, Record)>(QUEUE_MAX);
+    match Log::open(directory) {
+        Ok(mut log) => {
+            std::thread::spawn(move || {
+                while let Some((app, record)) = records.blocking_recv() {
+                    if let Err(error) = log.write(&app, Decision::Balancing(&record)) {
+                        tracing::warn!(app, %error, "a choice is not kept");
+                    }
+                }
+            });
+        }
+        Err(error) => {
+            tracing::warn!(?directory, %error, "choices are not kept: their log cannot be opened");
+        }
+    }
+    sender
 }
 
 /// When the next one is due.

@@ -42,6 +42,7 @@ mod listener;
 mod loads;
 mod measured;
 mod multiplexed;
+mod opening;
 mod orca;
 mod parked;
 mod passing;
@@ -50,6 +51,7 @@ mod preface;
 mod proxy;
 mod room;
 mod said;
+mod sessions;
 mod side;
 mod sticky;
 mod streams;
@@ -64,15 +66,14 @@ pub use head::OUTCOME_HEADER;
 pub use orca::{Load, ORCA_BYTES_MAX, ORCA_NAME_BYTES_MAX, ORCA_NAMES_MAX, ORCA_VALUE_MAX, Refused};
 pub use parked::{End, ParkedLine};
 
-use crate::apps::{Apps, Instances, Making};
-use crate::backends::Backends;
-use crate::control::{Outgoing, ToController};
+use crate::apps::{Apps, Making};
+use crate::control::ToController;
 use crate::decided::Decided;
+use crate::opening::Opening;
 use crate::parked::Log;
-use crate::proxy::Proxy;
 use crate::room::Room;
-use crate::upload::Waits;
 use paracloud_core::ids::GatewayId;
+use paracloud_core::migration::gateway::Input;
 use paracloud_substrate::config::{Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::Ends;
@@ -83,8 +84,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
 /// Why a gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -205,14 +204,6 @@ pub async fn run_until(
         GatewayError::Unknown { gateway, known }
     };
     let place = cloud.gateways.iter().position(|it| *it == gateway).ok_or_else(unknown)?;
-    let mut listeners = Vec::new();
-    for app in &cloud.apps {
-        let no_address = || GatewayError::NoAddress { app: app.name.clone(), gateway };
-        let address = *app.listen.get(place).ok_or_else(no_address)?;
-        let listener = listener::listen(address);
-        let failed = |source| GatewayError::Listen { app: app.name.clone(), address, source };
-        listeners.push((app, listener.map_err(failed)?));
-    }
     let path = layout.parked_log(gateway);
     let failed = |source| GatewayError::Log { path: path.clone(), source };
     layout.make(&layout.gateway(gateway)).map_err(failed)?;
@@ -220,73 +211,54 @@ pub async fn run_until(
 
     let (to_controller, link) = ToController::new();
     let (ending, told_ending) = watch::channel(false);
-    let room = Room::new(terms.replay_bytes_total_max);
-    let messages = Room::new(terms.messages_bytes_total_max);
     let places = Arc::new(Semaphore::new(terms.connections_max as usize));
-    let streams = Arc::new(Semaphore::new(terms.streams_total_max as usize));
-    let chooses = cloud.apps.iter().any(|app| app.scale.is_some());
-    let decided = if chooses { Decided::open(&layout.gateway(gateway)) } else { Decided::nowhere() };
     let making = Arc::new(Making {
         gateway,
         gateways: u32::try_from(cloud.gateways.len()).unwrap_or(u32::MAX),
         trace: layout.trace(),
         controller: to_controller,
         log,
-        decided,
+        decided: Decided::in_directory(&layout.gateway(gateway)),
     });
-    let mut apps = Apps::default();
-    for (app, listener) in listeners {
-        let instances = Instances::of(app, &making);
-        apps.add(&app.name, instances.clone());
-        let proxy = Proxy {
-            instances,
-            sticky: app.session.as_ref().map(|session| Arc::new(session.sticky.clone())),
-            room: Arc::clone(&room),
-            messages: Arc::clone(&messages),
-            streams: Arc::clone(&streams),
-            replay_bytes_max: app.parking.replay_bytes_max,
-            waits: Waits {
-                body: terms.body_wait,
-                body_total: terms.body_wait_total,
-                reply: terms.reply_wait,
-            },
-        };
-        tracing::info!(app = app.name, address = ?listener.local_addr().ok(), "clients connect here");
-        tokio::spawn(listener::accept(listener, proxy, Arc::clone(&places), told_ending.clone()));
-    }
-    let mut measuring = JoinSet::new();
-    for backends in apps.many() {
-        measuring.spawn(measure(Arc::clone(backends), Arc::clone(&making)));
+    let opening = Opening {
+        layout: layout.clone(),
+        place,
+        making,
+        terms: terms.clone(),
+        room: Room::new(terms.replay_bytes_total_max),
+        messages: Room::new(terms.messages_bytes_total_max),
+        places: Arc::clone(&places),
+        streams: Arc::new(Semaphore::new(terms.streams_total_max as usize)),
+        ending: told_ending,
+        apps: Apps::default(),
+    };
+    // Either all of them, or it does not begin.
+    let listeners: Vec<_> = cloud.apps.iter().map(|app| opening.listen(app)).collect::<Result<_, _>>()?;
+    for (app, listener) in cloud.apps.iter().zip(listeners) {
+        opening.open(app, listener);
     }
     let socket = layout.controller_socket();
     tokio::select! {
         () = told => {}
-        () = controller::talk(&socket, gateway, terms.deaf.as_deref(), &apps, link) => {}
-        () = sweep(&apps) => {}
+        () = controller::talk(&socket, gateway, terms.deaf.as_deref(), &opening, link) => {}
+        () = sweep(&opening) => {}
     }
     // Nobody is listened to any more; what is in progress has a moment to end.
     ending.send_replace(true);
     let _ = tokio::time::timeout(STOP_WAIT, places.acquire_many(terms.connections_max)).await;
-    apps.controls().iter().for_each(|control| control.flush());
+    opening.apps.controls().iter().for_each(|control| control.flush());
     Ok(())
 }
 
-/// Tells the controller what is measured of an app, once a period.
-async fn measure(backends: Arc<Backends>, making: Arc<Making>) {
-    let mut tick = tokio::time::interval(backends.period());
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        let _ = making.controller.send(Outgoing { line: backends.measured(), stand: None });
-    }
-}
-
-/// Closes idle connections to applications, and hands logs to their files.
-async fn sweep(apps: &Apps) {
+/// Closes idle connections to applications, hands logs to their files, and opens what could not be opened before.
+async fn sweep(opening: &Opening) {
     let mut tick = tokio::time::interval(IDLE_WAIT);
     loop {
         tick.tick().await;
-        for control in apps.controls() {
+        for control in opening.look() {
+            control.input(Input::Started, None).await;
+        }
+        for control in opening.apps.controls() {
             control.pool.sweep();
             control.flush();
         }

@@ -10,7 +10,7 @@ use crate::again::Again;
 use crate::answer;
 use crate::apps::Instances;
 use crate::body::{Gathering, Outgoing, Reply, Unread, hold};
-use crate::bounds::{AGAIN_MAX, ELSEWHERE_MAX, HEADERS_MAX, REFUSAL_WAIT, REPLY_BYTES_HELD};
+use crate::bounds::{AGAIN_MAX, CHOICES_MAX, ELSEWHERE_MAX, HEADERS_MAX, REFUSAL_WAIT, REPLY_BYTES_HELD};
 use crate::choice::{Place, Unplaced, Wish};
 use crate::control::{Control, Verdict};
 use crate::grpc;
@@ -18,7 +18,8 @@ use crate::head;
 use crate::multiplexed::Multiplexed;
 use crate::passing::{Begun, Passing};
 use crate::room::Room;
-use crate::sticky;
+use crate::sessions::SessionId;
+use crate::sticky::{self, Given, Marked};
 use crate::streams::{Cut, Streams, Way};
 use crate::ticket::{Ticketed, Witness};
 use crate::upload::{Source, Upload, Waits, given_up};
@@ -35,6 +36,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Why a request was sent to no instance.
+const NOBODY: &str =
+    "no instance of this app takes requests: each is not there yet, leaves or has left; send it again";
 
 /// What serves the clients of one app.
 #[derive(Debug, Clone)]
@@ -91,8 +96,8 @@ struct Passed {
     /// When its client waits no longer, if it has said so.
     deadline: Option<Instant>,
     client: Option<Arc<Multiplexed>>,
-    /// The instance that its session lives in.
-    session: Option<u32>,
+    /// The session that its client says.
+    session: Option<Marked>,
 }
 
 /// An attempt that the application answered.
@@ -168,10 +173,10 @@ impl Proxy {
         if handshake && response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (mut parts, _) = response.into_parts();
             head::to_client(parts.status, parts.version, &mut parts.headers);
-            self.mark(&mut parts.headers, &request);
+            let session = self.mark(&mut parts.headers, &request);
             let control = Arc::clone(request.control());
             let tunnel = Tunnel {
-                counted: control.websocket(connection.start()),
+                counted: control.websocket(connection.start(), session),
                 _tally: request.keep_tally(),
                 control,
                 room: Arc::clone(&self.messages),
@@ -217,11 +222,12 @@ impl Proxy {
         passed: &mut Passed,
         mut content: Content,
     ) -> Result<(Connection, Response<Coming>, Ticketed), Response<Reply>> {
-        let mut wish = Wish { session: passed.session, but: None, is_new: true, deadline: passed.deadline };
+        let (session, deadline) = (passed.session, passed.deadline);
+        let mut wish = Wish { session, but: None, is_new: true, deadline, latest: None };
         let place = self.instances.place(wish).await.map_err(unplaced)?;
-        let (mut ticketed, mut verdict) = Ticketed::arrive(place, passed.deadline, None).await;
+        let (mut ticketed, mut verdict) = Ticketed::arrive(place, deadline, None).await;
         let mut reason = None;
-        let mut times = 0;
+        let mut times = 1;
         loop {
             let route = match verdict {
                 Verdict::Forward(route) => route,
@@ -235,12 +241,15 @@ impl Proxy {
                 }
                 Verdict::Elsewhere => {
                     let (but, latest) = ticketed.elsewhere();
-                    times += 1;
-                    wish = Wish { session: None, but, is_new: false, ..wish };
+                    if times >= CHOICES_MAX {
+                        return Err(unplaced(Unplaced::Nobody));
+                    }
+                    wish = Wish { but, is_new: false, latest, ..wish };
                     let place = self.instances.place(wish).await.map_err(unplaced)?;
                     let is_free = place.is_free && times < ELSEWHERE_MAX;
+                    times += 1;
                     let place = Place { is_free, ..place };
-                    (ticketed, verdict) = Ticketed::arrive(place, passed.deadline, latest).await;
+                    (ticketed, verdict) = Ticketed::arrive(place, deadline, latest).await;
                     continue;
                 }
             };
@@ -292,10 +301,16 @@ impl Proxy {
         }
     }
 
-    /// Marks the session that the application names, if it has several instances.
-    fn mark(&self, headers: &mut HeaderMap, request: &Ticketed) {
-        if let (Some(sticky), Some(number)) = (&self.sticky, request.number()) {
-            sticky::mark(sticky, headers, number);
+    /// Marks the session that the application names, if it has several instances. Returns in which one the client is then.
+    fn mark(&self, headers: &mut HeaderMap, request: &Ticketed) -> Option<SessionId> {
+        let (sticky, number) = (self.sticky.as_ref()?, request.number()?);
+        let before = request.session();
+        let given = sticky::mark(sticky, headers, number);
+        request.control().answers_session(before, given);
+        match given {
+            Given::Nothing => before,
+            Given::Session(id) => Some(id),
+            Given::End => None,
         }
     }
 
@@ -416,7 +431,7 @@ impl Proxy {
         let endless = is_event_stream(&parts.headers);
         head::to_client(parts.status, parts.version, &mut parts.headers);
         control.loads.head(&mut parts.headers, connection.start());
-        self.mark(&mut parts.headers, &request);
+        let _ = self.mark(&mut parts.headers, &request);
         if body.is_end_stream() {
             control.pool.give(connection);
             request.replied();
@@ -460,7 +475,7 @@ impl Proxy {
 fn unplaced(why: Unplaced) -> Response<Reply> {
     match why {
         Unplaced::Full => answer::failure(Failure::Full, None),
-        Unplaced::Nobody => answer::failure(Failure::NotApplied, None),
+        Unplaced::Nobody => answer::failure(Failure::NotApplied, Some(NOBODY)),
         Unplaced::Late => answer::late(),
     }
 }

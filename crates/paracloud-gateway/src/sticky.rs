@@ -4,22 +4,42 @@
 //! gateway writes the instance's number before it (`3~id`), and takes it off again when the client says it: it keeps nothing
 //! of it, so that every gateway knows as much as this one.
 
+use crate::sessions::SessionId;
 use hyper::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use paracloud_substrate::config::Sticky;
 
 /// Between the instance's number and the id.
 const MARK: u8 = b'~';
 
-/// The instance that the session of a request lives in, if it says one; what the application did not give is taken off.
-pub(crate) fn find(sticky: &Sticky, headers: &mut HeaderMap) -> Option<u32> {
+/// The session that a client says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marked {
+    /// The instance that it lives in.
+    pub(crate) number: u32,
+    pub(crate) id: SessionId,
+}
+
+/// What an application says with a response of the session that a client is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// Nothing.
+    Nothing,
+    /// It is in this one.
+    Session(SessionId),
+    /// It is in none any more.
+    End,
+}
+
+/// The session of a request, if it says one; what the application did not give is taken off.
+pub(crate) fn find(sticky: &Sticky, headers: &mut HeaderMap) -> Option<Marked> {
     match sticky {
         Sticky::Header(name) => {
             let name = HeaderName::try_from(name.as_str()).ok()?;
             let value = headers.get(&name)?;
             let (number, id) = marked(value.as_bytes())?;
-            let id = HeaderValue::from_bytes(&id).ok()?;
-            headers.insert(name, id);
-            Some(number)
+            let session = Marked { number, id: SessionId::of(&id) };
+            headers.insert(name, HeaderValue::from_bytes(&id).ok()?);
+            Some(session)
         }
         Sticky::Cookie(name) => {
             let mut found = None;
@@ -38,25 +58,38 @@ pub(crate) fn find(sticky: &Sticky, headers: &mut HeaderMap) -> Option<u32> {
 }
 
 /// Marks the id that the application gives in a response.
-pub(crate) fn mark(sticky: &Sticky, headers: &mut HeaderMap, number: u32) {
+pub(crate) fn mark(sticky: &Sticky, headers: &mut HeaderMap, number: u32) -> Given {
     match sticky {
         Sticky::Header(name) => {
-            let Ok(name) = HeaderName::try_from(name.as_str()) else { return };
-            if let Some(value) = headers.get(&name).filter(|value| !value.is_empty())
-                && let Ok(value) = HeaderValue::from_bytes(&with_mark(number, value.as_bytes()))
-            {
+            let Ok(name) = HeaderName::try_from(name.as_str()) else { return Given::Nothing };
+            let Some(value) = headers.get(&name) else { return Given::Nothing };
+            if value.is_empty() {
+                return Given::End;
+            }
+            let id = SessionId::of(value.as_bytes());
+            if let Ok(value) = HeaderValue::from_bytes(&with_mark(number, value.as_bytes())) {
                 headers.insert(name, value);
             }
+            Given::Session(id)
         }
         Sticky::Cookie(name) => {
             if !headers.contains_key(SET_COOKIE) {
-                return;
+                return Given::Nothing;
             }
-            let all = headers.get_all(SET_COOKIE).iter();
-            let all = all
-                .map(|value| marked_cookie(name, value, number).unwrap_or_else(|| value.clone()))
-                .collect();
+            let mut given = Given::Nothing;
+            let all = headers.get_all(SET_COOKIE).iter().map(|value| {
+                let said = said_by(name, value.as_bytes());
+                given = said.as_ref().map_or(given, |(said, _)| *said);
+                let marked = match said {
+                    Some((Given::Session(_), value)) => with_mark(number, value),
+                    Some((Given::Nothing | Given::End, _)) | None => return value.clone(),
+                };
+                let marked = [name.as_bytes(), b"=", &marked].concat();
+                HeaderValue::from_bytes(&marked).unwrap_or_else(|_| value.clone())
+            });
+            let all = all.collect();
             replace(headers, &SET_COOKIE, all);
+            given
         }
     }
 }
@@ -68,16 +101,20 @@ fn replace(headers: &mut HeaderMap, name: &HeaderName, values: Vec<HeaderValue>)
     }
 }
 
-fn marked_cookie(name: &str, value: &HeaderValue, number: u32) -> Option<HeaderValue> {
-    let rest = value.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-    // One that is taken back names no session.
-    if rest.is_empty() || rest.starts_with(b";") {
-        return None;
-    }
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.push(b'=');
-    bytes.extend(with_mark(number, rest));
-    HeaderValue::from_bytes(&bytes).ok()
+/// What a `Set-Cookie` header says of the session, and all of it behind the name; `None` if it is another cookie.
+fn said_by<'a>(name: &str, header: &'a [u8]) -> Option<(Given, &'a [u8])> {
+    let value = header.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+    let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let id = parts.next().unwrap_or_default();
+    let given =
+        if id.is_empty() || parts.any(takes_back) { Given::End } else { Given::Session(SessionId::of(id)) };
+    Some((given, value))
+}
+
+/// Whether this attribute of a cookie takes it back.
+fn takes_back(attribute: &[u8]) -> bool {
+    let Some((name, age)) = attribute.split_at_checked(b"max-age=".len()) else { return false };
+    name.eq_ignore_ascii_case(b"max-age=") && (age == b"0" || age.starts_with(b"-"))
 }
 
 fn with_mark(number: u32, value: &[u8]) -> Vec<u8> {
@@ -103,7 +140,7 @@ fn quoted(value: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// A `Cookie` header without the mark of this cookie; `None` if there is none in it.
-fn unmarked(name: &str, header: &[u8], found: &mut Option<u32>) -> Option<Vec<u8>> {
+fn unmarked(name: &str, header: &[u8], found: &mut Option<Marked>) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(header.len());
     let mut changed = false;
     for (place, pair) in header.split(|byte| *byte == b';').enumerate() {
@@ -114,7 +151,7 @@ fn unmarked(name: &str, header: &[u8], found: &mut Option<u32>) -> Option<Vec<u8
             pair.trim_ascii_start().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         match value.and_then(marked) {
             Some((number, id)) => {
-                found.get_or_insert(number);
+                found.get_or_insert_with(|| Marked { number, id: SessionId::of(id.trim_ascii()) });
                 bytes.extend(&pair[..pair.len() - value.map_or(0, <[u8]>::len)]);
                 bytes.extend(id);
                 changed = true;
@@ -145,32 +182,44 @@ mod tests {
             (SET_COOKIE, "sid=abc~9; Path=/; HttpOnly"),
             (SET_COOKIE, "sidecar=1"),
         ]);
-        mark(&sticky, &mut response, 3);
+        let session = SessionId::of(b"abc~9");
+        assert_eq!(mark(&sticky, &mut response, 3), Given::Session(session));
         assert_eq!(all(&response, SET_COOKIE), ["theme=dark", "sid=3~abc~9; Path=/; HttpOnly", "sidecar=1"]);
         let mut request = headers(&[(COOKIE, "theme=dark; sid=3~abc~9; x=1"), (COOKIE, "y=2")]);
-        assert_eq!(find(&sticky, &mut request), Some(3));
+        assert_eq!(find(&sticky, &mut request), Some(Marked { number: 3, id: session }));
         assert_eq!(all(&request, COOKIE), ["theme=dark; sid=abc~9; x=1", "y=2"]);
     }
 
     #[test]
     fn a_quoted_cookie_stays_quoted_and_one_that_is_taken_back_is_not_marked() {
         let sticky = Sticky::Cookie("sid".into());
-        let mut response = headers(&[(SET_COOKIE, "sid=\"abc\"; Path=/"), (SET_COOKIE, "sid=; Max-Age=0")]);
-        mark(&sticky, &mut response, 12);
-        assert_eq!(all(&response, SET_COOKIE), ["sid=\"12~abc\"; Path=/", "sid=; Max-Age=0"]);
+        let mut response = headers(&[(SET_COOKIE, "sid=\"abc\"; Path=/")]);
+        let session = SessionId::of(b"\"abc\"");
+        assert_eq!(mark(&sticky, &mut response, 12), Given::Session(session));
+        assert_eq!(all(&response, SET_COOKIE), ["sid=\"12~abc\"; Path=/"]);
         let mut request = headers(&[(COOKIE, "sid=\"12~abc\"")]);
-        assert_eq!(find(&sticky, &mut request), Some(12));
+        assert_eq!(find(&sticky, &mut request), Some(Marked { number: 12, id: session }));
         assert_eq!(all(&request, COOKIE), ["sid=\"abc\""]);
+        for back in ["sid=", "sid=; Path=/", "sid=deleted; Path=/; max-age=0", "sid=x; Max-Age=-1"] {
+            let mut response = headers(&[(SET_COOKIE, back)]);
+            assert_eq!(mark(&sticky, &mut response, 12), Given::End, "{back}");
+            assert_eq!(all(&response, SET_COOKIE), [back]);
+        }
+        let mut other = headers(&[(SET_COOKIE, "sidecar=1; Max-Age=0")]);
+        assert_eq!(mark(&sticky, &mut other, 12), Given::Nothing);
     }
 
     #[test]
     fn a_header_is_marked_and_what_has_no_mark_stays_as_it_is() {
         let (name, sticky) = (HeaderName::from_static("session-id"), Sticky::Header("session-id".into()));
         let mut response = headers(&[(name.clone(), "abc")]);
-        mark(&sticky, &mut response, 7);
+        let session = SessionId::of(b"abc");
+        assert_eq!(mark(&sticky, &mut response, 7), Given::Session(session));
         assert_eq!(all(&response, name.clone()), ["7~abc"]);
-        assert_eq!(find(&sticky, &mut response), Some(7));
+        assert_eq!(find(&sticky, &mut response), Some(Marked { number: 7, id: session }));
         assert_eq!(all(&response, name.clone()), ["abc"]);
+        let mut end = headers(&[(name.clone(), "")]);
+        assert_eq!(mark(&sticky, &mut end, 7), Given::End);
         for strange in ["abc", "x~abc", "~abc", "07~abc", "99999999999~abc", ""] {
             let mut request = headers(&[(name.clone(), strange)]);
             assert_eq!(find(&sticky, &mut request), None, "{strange}");

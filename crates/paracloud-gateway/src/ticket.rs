@@ -3,6 +3,7 @@
 use crate::choice::{Place, Tally};
 use crate::control::{Control, Verdict};
 use crate::parked::{End, ParkedLine, micros, unix_us};
+use crate::sessions::SessionId;
 use hyper::StatusCode;
 use paracloud_core::migration::gateway::{Answer, Failure, Input, Ticket, Timer};
 use std::pin::pin;
@@ -39,6 +40,8 @@ pub(crate) struct Ticketed {
     latest: Option<Instant>,
     /// Its place among several instances.
     tally: Option<Tally>,
+    /// The session that its client says.
+    session: Option<SessionId>,
     /// It may be given to another of them while it waits.
     is_free: bool,
     /// The bound was reached: the attempt is the last one.
@@ -58,8 +61,9 @@ impl Ticketed {
         deadline: Option<Instant>,
         latest: Option<Instant>,
     ) -> (Self, Verdict) {
-        let Place { control, tally, is_free } = place;
-        let (ticket, heard) = control.arrived().await;
+        let Place { control, tally, is_free, session, latest: waited } = place;
+        let latest = latest.or(waited);
+        let (ticket, heard) = control.arrived(session).await;
         let mut request = Self {
             control,
             ticket,
@@ -68,6 +72,7 @@ impl Ticketed {
             deadline,
             latest,
             tally,
+            session: session.map(|session| session.id),
             is_free,
             is_last: false,
             sent_on: Arc::default(),
@@ -137,6 +142,11 @@ impl Ticketed {
     /// Its place among several instances, to be kept for longer than itself.
     pub(crate) fn keep_tally(&mut self) -> Option<Tally> {
         self.tally.take()
+    }
+
+    /// The session that its client says.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        self.session
     }
 
     /// Which of several instances it goes to.

@@ -62,10 +62,10 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    pub(super) fn new(id: BackendId, now_us: u64) -> Self {
+    pub(super) fn new(id: BackendId, process: u32, now_us: u64) -> Self {
         Self {
             id,
-            process: 0,
+            process,
             weight_permille: WEIGHT_PERMILLE,
             own: 0,
             own_sum: 0,
@@ -81,10 +81,9 @@ impl Backend {
 
     /// Another process is the instance from now on: nothing is known of it yet. What is on its way to the one before
     /// does not count any more.
-    pub(super) fn turn(&mut self, now_us: u64) {
+    pub(super) fn turn(&mut self, process: u32, now_us: u64) {
         let said = self.said.of_another();
-        let process = self.process.wrapping_add(1);
-        *self = Self { process, weight_permille: self.weight_permille, said, ..Self::new(self.id, now_us) };
+        *self = Self { weight_permille: self.weight_permille, said, ..Self::new(self.id, process, now_us) };
     }
 
     pub(super) fn weigh(&mut self, weight_permille: u32) {

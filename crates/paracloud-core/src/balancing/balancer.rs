@@ -6,7 +6,7 @@ use super::claim::Report;
 use super::picture::Picture;
 use super::policy::Setting;
 use super::record::Record;
-use super::standing::{Cold, Pause};
+use super::standing::{Cold, Pause, Standing};
 use super::{BackendId, PICTURE_US};
 use alloc::vec::Vec;
 
@@ -31,6 +31,8 @@ pub struct Balancer {
     /// When the picture was drawn, if it still holds.
     drawn_us: Option<u64>,
     turn: u32,
+    /// How many processes there were: one that is there again is told from itself before.
+    processes: u32,
 }
 
 impl Balancer {
@@ -52,12 +54,14 @@ impl Balancer {
     /// An instance is there. One that is known already stays as it is.
     pub fn add(&mut self, id: BackendId, now_us: u64) {
         if let Err(place) = self.place(id) {
-            self.backends.insert(place, Backend::new(id, now_us));
+            let process = self.another();
+            self.backends.insert(place, Backend::new(id, process, now_us));
             self.drawn_us = None;
         }
     }
 
-    /// It is gone.
+    /// It is gone. One of this number that is added later is another one: what is on its way to this one does not count
+    /// there.
     pub fn remove(&mut self, id: BackendId) {
         if let Ok(place) = self.place(id) {
             self.backends.remove(place);
@@ -67,7 +71,8 @@ impl Balancer {
 
     /// Another process is the instance: what was measured and said of the one before does not count.
     pub fn turn(&mut self, id: BackendId, now_us: u64) {
-        self.change(id, |backend| backend.turn(now_us));
+        let process = self.another();
+        self.change(id, |backend| backend.turn(process, now_us));
     }
 
     /// Its weight by the configuration, in thousandths of an ordinary one; at least 1.
@@ -149,6 +154,16 @@ impl Balancer {
     /// What the gateway has in flight at one.
     pub fn in_flight(&self, id: BackendId) -> u32 {
         self.place(id).map_or(0, |place| self.backends[place].own())
+    }
+
+    /// How one stands but for its pauses; `None` if it is not there.
+    pub fn standing(&self, id: BackendId, now_us: u64) -> Option<Standing> {
+        self.place(id).ok().map(|place| self.backends[place].said.standing(now_us))
+    }
+
+    fn another(&mut self) -> u32 {
+        self.processes = self.processes.wrapping_add(1);
+        self.processes
     }
 
     fn place(&self, id: BackendId) -> Result<usize, usize> {

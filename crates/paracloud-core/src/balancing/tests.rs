@@ -272,6 +272,21 @@ fn another_process_begins_anew_and_answers_of_the_one_before_say_nothing_of_it()
 }
 
 #[test]
+fn who_is_added_with_the_number_of_one_that_is_gone_is_another() {
+    let mut balancer = balancer(2, Setting::default());
+    let sent = balancer.sent(id(1), 0).unwrap();
+    balancer.remove(id(1));
+    assert_eq!(balancer.standing(id(1), 0), None);
+    balancer.add(id(1), SECOND_US);
+    let own = balancer.sent(id(1), SECOND_US).unwrap();
+    balancer.ended(sent, End::Answered { at_us: 2 * SECOND_US }, 2 * SECOND_US);
+    let inputs = balancer.record(None, 2 * SECOND_US, 0).unwrap().inputs[0];
+    assert_eq!((inputs.own, inputs.answered, inputs.measured), (1, 0, None));
+    balancer.ended(own, End::Left, 2 * SECOND_US);
+    assert_eq!((balancer.in_flight(id(1)), balancer.standing(id(1), 0)), (0, Some(Standing::Open)));
+}
+
+#[test]
 fn who_is_not_to_be_chosen_again_is_only_if_there_is_no_other() {
     let mut balancer = balancer(2, Setting::default());
     assert!((0..50).all(|random| balancer.choose(Some(id(1)), 0, random).unwrap().id == id(2)));

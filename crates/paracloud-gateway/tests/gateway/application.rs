@@ -159,6 +159,9 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Fu
     if parts.uri.path() == "/login" {
         response = response.header("set-cookie", "theme=dark").header("set-cookie", "sid=abc; Path=/");
     }
+    if parts.uri.path() == "/logout" {
+        response = response.header("set-cookie", "sid=; Path=/; Max-Age=0");
+    }
     Ok(response.body(Full::from(state.name.clone())).unwrap())
 }
 

@@ -11,6 +11,7 @@ mod frames;
 mod goaway;
 mod grpc;
 mod http2;
+mod leaving;
 mod link;
 mod messages;
 mod parking;

@@ -52,14 +52,47 @@ impl Controller {
         self.say(ToGateway::Table(Table { order: order(n), parks, drains: false, route })).await;
     }
 
-    /// Says the table of one of several instances, and waits until it is obeyed.
-    pub(crate) async fn obeyed_by(&mut self, instance: &str, n: u32, parks: bool, route: Option<Route>) {
-        let (instance, order) = (instance.to_owned(), order(n));
-        let message = ToGateway::Table(Table { order, parks, drains: false, route });
-        let line = ToGatewayLine::Machine { instance: instance.clone(), message };
+    /// Says the table of one of several instances, and waits until it is obeyed. Returns what it heard meanwhile.
+    pub(crate) async fn obeyed_by(
+        &mut self,
+        instance: &str,
+        n: u32,
+        parks: bool,
+        route: Option<Route>,
+    ) -> Vec<FromGatewayLine> {
+        self.obeys(instance, Table { order: order(n), parks, drains: false, route }).await
+    }
+
+    /// Says that one of several instances leaves, or has left if it has no route, and waits until that is obeyed.
+    pub(crate) async fn drains(
+        &mut self,
+        instance: &str,
+        n: u32,
+        route: Option<Route>,
+    ) -> Vec<FromGatewayLine> {
+        self.obeys(instance, Table { order: order(n), parks: false, drains: true, route }).await
+    }
+
+    async fn obeys(&mut self, instance: &str, table: Table) -> Vec<FromGatewayLine> {
+        let message = FromGateway::Obeyed { order: table.order, parks: !table.is_open() };
+        let line = ToGatewayLine::Machine { instance: instance.to_owned(), message: ToGateway::Table(table) };
         self.writer.write(&line).await.unwrap();
-        let message = FromGateway::Obeyed { order, parks };
-        self.hears_line(FromGatewayLine::Machine { instance, message }).await;
+        self.until(instance, message).await
+    }
+
+    /// Waits until the gateway says that nothing is left at an instance that leaves by this table.
+    pub(crate) async fn drained(&mut self, instance: &str, n: u32) {
+        self.until(instance, FromGateway::Drained { order: order(n) }).await;
+    }
+
+    /// What it says from now on until it says this, that included.
+    pub(crate) async fn until(&mut self, instance: &str, last: FromGateway) -> Vec<FromGatewayLine> {
+        let last = FromGatewayLine::Machine { instance: instance.to_owned(), message: last };
+        let mut lines = Vec::new();
+        while lines.last() != Some(&last) {
+            lines.push(soon(&format!("{last:?}"), self.reader.read()).await.unwrap().unwrap());
+        }
+        lines
     }
 
     /// Waits until the gateway says this line.
@@ -257,14 +290,21 @@ impl World {
 
     /// Of an app with several instances, of which it knows none.
     pub(crate) async fn scaled(state: State, sticky: Option<Sticky>) -> (Self, Controller) {
+        Self::scaled_as(|app| {
+            app.state = state;
+            app.session = sticky.map(|sticky| Session { sticky, idle_ms: 60_000 });
+        })
+        .await
+    }
+
+    /// The same, of an app with this changed.
+    pub(crate) async fn scaled_as(change: impl FnOnce(&mut App)) -> (Self, Controller) {
         let directory = private_directory();
         let layout = Layout::new(directory.path()).unwrap();
         let address = free_address();
         let mut cloud = cloud(address, Parking::default());
-        let session = sticky.map(|sticky| Session { sticky, idle_ms: 60_000 });
-        let scale = Some(Scale { max: 8, period_ms: 50, ..Scale::default() });
-        let app = cloud.apps.remove(0);
-        cloud.apps.push(App { state, session, scale, ..app });
+        cloud.apps[0].scale = Some(Scale { max: 8, period_ms: 50, ..Scale::default() });
+        change(&mut cloud.apps[0]);
         cloud.save(&layout.cloud()).unwrap();
         let (world, controller) = Self::begin(directory, layout, address, Terms::default()).await;
         (world, controller)
