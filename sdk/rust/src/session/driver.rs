@@ -283,7 +283,7 @@ impl Driver {
         {
             self.parts.program.spawn(async move { hook(()).await });
         }
-        if let Phase::Preparing(of) = *self.participant.phase()
+        if let Phase::Preparing(of) | Phase::Draining(of) | Phase::Drained(of) = *self.participant.phase()
             && of < operation
         {
             let acts = self.participant.call(of, participant::Call::Abort);

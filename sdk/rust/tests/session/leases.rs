@@ -289,6 +289,24 @@ async fn a_drain_waits_for_the_guards_and_when_it_is_called_off_the_program_take
     tokio::time::timeout(Duration::from_secs(30), is_told).await.expect("a higher number calls it off");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_waits_to_be_filled_has_nothing_to_drain_and_its_handler_is_not_run() {
+    let mut agent = Agent::start(Standing::Staging, 0);
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = runs.clone();
+    let (_paci, _map) = program(&agent, |paci| {
+        paci.on_drain(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async {}
+        });
+    })
+    .await;
+    agent.ask(upcall(41, 1, Call::Drain(Drain { reversible: true })));
+    let refused = agent.answer_when(41, |answer| answer.verdict != Verdict::InProgress).await;
+    assert_eq!((refused.verdict, &*refused.code), (Verdict::Failed, "WRONG_PHASE"));
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+}
+
 #[tokio::test]
 async fn without_a_cloud_what_is_said_is_held_against_its_bounds_and_told_to_nobody() {
     let paci = Paci::new(paci::env::Environment::default());

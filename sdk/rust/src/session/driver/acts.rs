@@ -28,7 +28,7 @@ impl Driver {
                 Act::Copy(operation) => self.start_copy(operation),
                 Act::Ship(operation) => self.wait_for_guards(operation),
                 Act::Load(operation) => self.start_load(operation),
-                // The program's hooks are called by the upcall itself.
+                // The program's handler is run by who asked for it.
                 Act::Drain(_) => {}
                 Act::Forget(_) => {
                     // Its thread ends the copy: a later one waits for that.

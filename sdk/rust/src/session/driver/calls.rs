@@ -144,7 +144,14 @@ impl Driver {
         let Some(hook) = self.parts.hooks.drain.clone() else {
             return self.say(Answer::to(upcall, Verdict::Unsupported));
         };
-        if !self.answered_before(Kind::Drain, upcall) {
+        let acts = self.participant.call(upcall.operation, participant::Call::Drain);
+        // Whoever is being drained, or is, has no other answer than the one that its handler has.
+        if self.answered_before(Kind::Drain, upcall) {
+            return;
+        }
+        let begins = acts.contains(&Act::Drain(upcall.operation));
+        self.perform(Kind::Drain, acts);
+        if begins {
             self.say(Answer::to(upcall, Verdict::InProgress).with(Finding::InFlight(self.in_flight())));
             self.drained = Some(upcall.operation);
             self.work(Kind::Drain, upcall.operation, move || hook(Draining { reversible }));

@@ -119,6 +119,10 @@ impl Driver {
         if kind == Kind::Resume {
             self.renewed(&ended);
         }
+        if (kind, ended.is_ok()) == (Kind::Drain, true) {
+            // What it answers to that is said below, with its figure.
+            let _ = self.participant.emptied(operation);
+        }
         let in_flight = self.in_flight();
         // A run that another took the place of answers nothing.
         let is_awaited = |question: &&mut super::Question| question.at_work && question.run == run;
