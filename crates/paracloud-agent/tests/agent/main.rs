@@ -6,6 +6,7 @@
 mod advice;
 mod channels;
 mod contract;
+mod draining;
 mod endings;
 mod jobs;
 mod memory;
