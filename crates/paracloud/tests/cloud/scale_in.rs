@@ -25,7 +25,7 @@ fn names(rig: &Rig) -> Vec<String> {
 }
 
 /// Those that are served.
-fn serving(rig: &Rig) -> Vec<String> {
+pub(crate) fn serving(rig: &Rig) -> Vec<String> {
     let served = |(name, record): (String, Value)| {
         let serves = !record["served"].is_null() && record["operation"].is_null();
         serves.then_some(name)
@@ -51,7 +51,7 @@ fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// Jobs through one gateway, one after the other, until it is over: what did not succeed.
-fn work(rig: &Rig, gateway: usize, is_over: &AtomicBool) -> (u32, Vec<String>) {
+pub(crate) fn work(rig: &Rig, gateway: usize, is_over: &AtomicBool) -> (u32, Vec<String>) {
     let (mut done, mut failed) = (0, Vec::new());
     while !is_over.load(Ordering::Relaxed) {
         let body = "{\"ms\":5}";

@@ -1,0 +1,91 @@
+//! Fewer instances again and again, while one of eight is at work that would be lost with it.
+
+use crate::rig::{Rig, wait_until};
+use crate::scale_in::{serving, work};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How many leave in all, and at once.
+const LEAVES: (usize, usize) = (50, 5);
+const ALL: usize = 8;
+
+/// Begins a job that takes ten minutes, and says which instance has it.
+fn holder(rig: &Rig) -> String {
+    let body = r#"{"ms":600000,"id":"long","wait":false}"#;
+    let head = format!("Content-Length: {}\r\nConnection: close\r\n", body.len());
+    let mut stream = rig.send(0, "POST /work", &head);
+    let mut answer = String::new();
+    stream.write_all(body.as_bytes()).and_then(|()| stream.read_to_string(&mut answer)).expect("it is taken");
+    let taken: Value =
+        answer.split("\r\n\r\n").nth(1).and_then(|it| serde_json::from_str(it).ok()).expect("JSON");
+    taken["at"].as_str().expect("a name").to_owned()
+}
+
+/// Who an instance is.
+fn incarnation(rig: &Rig, name: &str) -> u64 {
+    let ps = rig.json(&["ps"]);
+    let one = ps["instances"].as_array().expect("a list").iter().find(|it| it["name"] == name);
+    one.expect("it is there")["record"]["incarnation"].as_u64().expect("a number")
+}
+
+#[test]
+fn of_fifty_that_leave_under_load_none_is_the_one_at_work_and_nothing_is_lost() {
+    let worker = Path::new(env!("CARGO_BIN_EXE_paracloud")).with_file_name("worker");
+    let own = json!({
+        "state": "none",
+        "readiness": { "http": "/healthz", "period": "20ms" },
+        "stopGrace": "1s",
+        "scale": { "max": ALL, "start": ALL, "flap": { "actions": 200, "per": "1m" } },
+    });
+    let rig = Rig::of("worker", &json!([worker]), &[&own], &json!({}));
+    let mut up = rig.up(&[]);
+    up.serving();
+    let holder = holder(&rig);
+    let (all, fewer) = (ALL.to_string(), (ALL - LEAVES.1).to_string());
+    let is_over = AtomicBool::new(false);
+    let (mut left, mut operation) = (Vec::new(), None);
+    let clients: Vec<_> = std::thread::scope(|scope| {
+        let _over = Over(&is_over);
+        let client = |number: usize| {
+            scope.spawn({
+                let (rig, is_over) = (&rig, &is_over);
+                move || work(rig, number % 2, is_over)
+            })
+        };
+        let clients: Vec<_> = (0..4).map(client).collect();
+        while left.len() < LEAVES.0 {
+            let scaled = rig.json(&["scale", "worker", &fewer]);
+            for it in scaled["leaves"].as_array().expect("a list") {
+                assert_eq!(it["outcome"]["committed"], true, "{scaled}");
+                left.push(it["instance"].as_str().expect("a name").to_owned());
+                operation = it["operation"].as_u64().map(|number| (left[left.len() - 1].clone(), number));
+            }
+            rig.json(&["scale", "worker", &all]);
+            wait_until("all serve", || serving(&rig).len() == ALL);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|it| it.join().expect("it works")).collect()
+    });
+    assert_eq!(left.len(), LEAVES.0);
+    assert!(!left.contains(&holder), "{holder} was at work: {left:?}");
+    assert_eq!(incarnation(&rig, &holder), 1, "{holder} was never anybody else");
+    let (done, failed): (Vec<_>, Vec<_>) = clients.into_iter().unzip();
+    assert!(done.iter().all(|done| *done > 0) && failed.concat().is_empty(), "{done:?}, {failed:?}");
+    let (name, number) = operation.expect("one left");
+    let told = rig.run(&["explain", &name, &format!("op-{number}")]);
+    assert!(told.out.contains("a person wants 3 instances of worker"), "{}{}", told.out, told.err);
+    rig.json(&["stop", "--yes"]);
+    assert_eq!(up.ended(), 0);
+    assert!(rig.left().is_empty(), "{:?}", rig.left());
+}
+
+/// Ends clients also when a test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
