@@ -11,7 +11,7 @@ use paracloud_core::migration::message::FromGateway;
 use paracloud_core::migration::shim::Generation;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::{self, BEAT_MS, LinkError, Reader, SILENT_MS, Writer};
-use paracloud_substrate::message::{Caller, FromAgentLine, FromGatewayLine, Known};
+use paracloud_substrate::message::{Caller, FromAgentLine, FromGatewayLine, Known, Note};
 use paracloud_substrate::names::InstanceName;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -122,6 +122,11 @@ async fn agent(
                         control.tell(&instance, Told::Agent(node, message)).await;
                     }
                     FromAgentLine::Note { instance, operation, note } => {
+                        if let Note::Sized(sizing) = &note
+                            && control.fleet.has(&instance)
+                        {
+                            control.scaling.sizes.hear(&instance, sizing);
+                        }
                         control.tell(&instance, Told::Note(operation, note)).await;
                     }
                     FromAgentLine::Held { instance, start, op, hold } => {

@@ -82,7 +82,15 @@ pub(super) async fn carry_out(
                 let reason = if grows { Reason::ScaleOut } else { Reason::ScaleIn };
                 let by = By { reason, why: why("another size") };
                 let to = Size { cpu_milli: Some(*cpu_m), ..size(control, app, &instance) };
+                let owner =
+                    control.views.of(&instance).and_then(|view| view.record).map(|record| record.owner);
+                if owner.is_some_and(|owner| control.scaling.sizes.rests(&instance, owner.start)) {
+                    continue;
+                }
                 let did = within(control.resize(&instance, to, &by)).await.map(Some);
+                if let (Err(_), Some(owner)) = (&did, owner) {
+                    control.scaling.sizes.refused(&instance, owner.start);
+                }
                 (instance, did)
             }
         };

@@ -15,7 +15,7 @@
 //! | `policy` | what the manifest allows |
 //! | `measured`, `usage` | what gateways and agents measured last |
 //! | `phases`, `observe` | how far instances are; all that is known, with ages |
-//! | `quotes` | what instances answered to what losing them costs |
+//! | `quotes`, `sizes` | what instances answered to what losing them costs, and to other sizes |
 //! | `acts` | what was decided is done |
 //! | `log`, `recall` | decisions with their reasons, and what the last one left |
 //! | `explain` | they are looked up for people |
@@ -29,10 +29,12 @@ mod phases;
 mod policy;
 mod quotes;
 mod recall;
+mod sizes;
 mod usage;
 
 pub(crate) use explain::explain;
 pub(crate) use measured::{Line, Measurements};
+pub(crate) use sizes::Sizes;
 pub(crate) use usage::Usages;
 
 use crate::control::{Control, locked};
@@ -60,6 +62,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Scaling {
     pub(crate) measurements: Measurements,
     pub(crate) usages: Usages,
+    pub(crate) sizes: Sizes,
     keeper: Keeper,
     /// The last decisions of each app.
     last: Mutex<BTreeMap<String, Last>>,
@@ -73,6 +76,7 @@ impl Scaling {
         Self {
             measurements: Measurements::default(),
             usages: Usages::default(),
+            sizes: Sizes::default(),
             keeper: Keeper::new(&layout.decisions()),
             last: Mutex::default(),
             turns: Mutex::default(),

@@ -151,7 +151,7 @@ fn of_one(
             .and_then(|told| told.value.sessions)
             .or(known.sessions),
         cpu_m: usage.and_then(|usage| usage.cpu_limit_milli).or_else(given),
-        counter_cpu_m: None,
+        counter_cpu_m: start.and_then(|start| control.scaling.sizes.least_cpu_m(name, start)),
     }
 }
 
