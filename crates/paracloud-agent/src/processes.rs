@@ -38,6 +38,9 @@ pub(crate) struct Spec {
     pub(crate) start: StartId,
     pub(crate) app: String,
     pub(crate) instance: String,
+    /// Which revision of the app it is started from; 0: an older version did not say.
+    #[serde(default)]
+    pub(crate) revision: u32,
     /// Name of the node.
     pub(crate) node: String,
     pub(crate) command: Vec<String>,
@@ -284,6 +287,7 @@ pub(crate) fn make(
         start,
         app: app.name.clone(),
         instance: instance.to_owned(),
+        revision: app.revision,
         node: node.name.clone(),
         command: app.command.iter().map(filled).collect(),
         env,

@@ -33,6 +33,8 @@ pub struct Process {
     pub begun: SystemTime,
     /// Its directory.
     pub directory: PathBuf,
+    /// Which revision of its app it was started from, if that was written down.
+    pub revision: Option<u32>,
     /// Leaders of sessions that were seen running, whatever the directory says.
     seen: Vec<Identity>,
 }
@@ -40,13 +42,16 @@ pub struct Process {
 #[derive(Deserialize)]
 struct Spec {
     instance: String,
+    #[serde(default)]
+    revision: u32,
 }
 
 impl Process {
     /// One whose directory this is.
     pub fn at(node: &str, start: StartId, instance: &str, begun: SystemTime, directory: &Path) -> Self {
         let (node, instance) = (node.to_owned(), instance.to_owned());
-        Self { node, start, instance, begun, directory: directory.to_owned(), seen: Vec::new() }
+        let directory = directory.to_owned();
+        Self { node, start, instance, begun, directory, revision: None, seen: Vec::new() }
     }
 
     /// Where its output is.
@@ -125,7 +130,8 @@ fn read(node: &str, directory: PathBuf) -> Option<Process> {
     let path = directory.join("spec.json");
     let spec: Spec = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
     let begun = path.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-    Some(Process::at(node, start, &spec.instance, begun, &directory))
+    let revision = Some(spec.revision).filter(|revision| *revision > 0);
+    Some(Process { revision, ..Process::at(node, start, &spec.instance, begun, &directory) })
 }
 
 /// Ends all instances of `processes` and their shims: programs are asked first and killed after `grace`. Says whether

@@ -9,6 +9,7 @@ mod previews;
 mod readiness;
 mod records;
 mod resizing;
+mod revisions;
 mod sizes;
 mod starts;
 mod unstarted;
@@ -269,6 +270,8 @@ impl Node {
     async fn hear(&mut self, event: Event) -> Result<(), AgentError> {
         match event {
             Event::Connected(link) => {
+                // It may have been changed while nobody could say so.
+                self.configure()?;
                 link.introduce(self.introduction());
                 self.link = Some(link);
                 let living = self.starts.iter().filter(|(_, start)| start.may_come_to_live());
@@ -342,6 +345,7 @@ impl Node {
             return Ok(());
         }
         match line {
+            ToAgentLine::Configured => self.configure()?,
             ToAgentLine::Preview { instance, question, reason } => self.preview(&instance, question, reason),
             ToAgentLine::Question { instance, question, call, reason, budget_ms } => {
                 self.question(&instance, Ask { question, call, reason, budget_ms });
@@ -495,8 +499,12 @@ impl Node {
     }
 
     fn check(&mut self, name: &str, operation: OperationNumber, start: StartId) {
-        let Some(instance) = self.instances.get(name) else { return };
-        match processes::check(&instance.app, &self.node) {
+        let checked = match self.to_start(name, start) {
+            Ok(None) => return,
+            Ok(Some(app)) => processes::check(&app, &self.node),
+            Err(error) => Err(error.to_string()),
+        };
+        match checked {
             Ok(()) => self.inputs.push_back((name.to_owned(), Input::Checked(operation, start, true))),
             Err(message) => self.cannot_start(name, start, message),
         }

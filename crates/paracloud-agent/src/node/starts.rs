@@ -226,9 +226,10 @@ impl Node {
 
     fn ready_for(&mut self, name: &str, id: StartId, order: Order) -> io::Result<()> {
         if !self.starts.contains_key(&id) {
-            let Some(instance) = self.instances.get(name) else { return Ok(()) };
-            let size = instance.size.map_or(instance.app.resources.start, resize::enforced);
-            let (process, spec) = processes::make(&self.layout, &self.node, &instance.app, name, id, size)?;
+            let Some(app) = self.to_start(name, id).map_err(io::Error::other)? else { return Ok(()) };
+            let size = self.instances.get(name).and_then(|instance| instance.size);
+            let size = size.map_or(app.resources.start, resize::enforced);
+            let (process, spec) = processes::make(&self.layout, &self.node, &app, name, id, size)?;
             let mut start = Start::new(process, spec.instance, spec.address);
             start.size = SizeKept::started_with(spec.size);
             self.starts.insert(id, start);
@@ -326,6 +327,13 @@ impl Node {
         if is_to_end {
             self.order(&name, id, self.generation, Order::End);
         }
+    }
+
+    /// It is looked at from outside in another way from now on.
+    pub(super) fn probe_anew(&mut self, id: StartId) {
+        let Some(probe) = self.starts.get_mut(&id).and_then(|start| start.probe.take()) else { return };
+        probe.abort();
+        self.begin_probe(id);
     }
 
     fn begin_probe(&mut self, id: StartId) {

@@ -3,7 +3,7 @@
 use super::{ASK_MS, RESTART_MS, RESTART_SOUND_MS, Resources, SOON_MS, Scale};
 use crate::names::InstanceName;
 use paracloud_core::balancing::Policy;
-use paracloud_core::ids::NodeId;
+use paracloud_core::ids::{NodeId, Revision};
 use paracloud_core::migration::{agent, gateway};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,6 +18,10 @@ pub struct App {
     pub name: String,
     /// Grows with each change of anything below that was applied, from 1.
     pub revision: u32,
+    /// That of the app as it was brought up last: whatever is started from now on is of it or of a later one. `cloud.json`
+    /// has it, and not the file of a revision, which never changes.
+    #[serde(skip)]
+    pub floor: u32,
     /// Where it is started for the first time. With `scale`, instances are spread instead.
     pub node: NodeId,
     /// Program and arguments; `{host}` and `{port}` in them are replaced.
@@ -213,6 +217,7 @@ impl App {
         Self {
             name: name.to_owned(),
             revision: 1,
+            floor: 1,
             node: NodeId(1),
             command,
             env: BTreeMap::new(),
@@ -252,7 +257,72 @@ impl App {
 
     /// Whether it is the same but for its revision.
     pub fn means(&self, other: &Self) -> bool {
-        *self == Self { revision: self.revision, ..other.clone() }
+        *self == Self { revision: self.revision, floor: self.floor, ..other.clone() }
+    }
+
+    /// Which revision a process is started from that the register says is of `placed`.
+    pub fn started_from(&self, placed: Revision) -> u32 {
+        placed.0.max(self.floor)
+    }
+
+    /// It as it is now, but started as `other` is.
+    #[must_use]
+    pub fn started_as(&self, other: &Self) -> Self {
+        Self {
+            revision: other.revision,
+            command: other.command.clone(),
+            env: other.env.clone(),
+            directory: other.directory.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// What of it differs that cannot be changed while the cloud runs: names of fields of the manifest.
+    pub fn fixed_differences(&self, other: &Self) -> Vec<&'static str> {
+        let fields = [
+            ("listen", self.listen != other.listen),
+            ("state", self.state != other.state),
+            ("session", self.session != other.session),
+            ("protocol", self.protocol != other.protocol),
+            ("balance", self.balance != other.balance),
+            ("parking", self.parking != other.parking),
+            ("scale", self.scale.is_some() != other.scale.is_some()),
+            ("scale.period", self.scale.map(|it| it.period_ms) != other.scale.map(|it| it.period_ms)),
+        ];
+        fields.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
+    }
+
+    /// What of it differs that holds at once, without a new process: names of fields of the manifest.
+    pub fn immediate_differences(&self, other: &Self) -> Vec<&'static str> {
+        let fields = [
+            ("acceptLoss", self.accept_loss != other.accept_loss),
+            ("scale", self.scale != other.scale),
+            ("readiness", self.readiness != other.readiness),
+            ("liveness", self.liveness != other.liveness),
+            ("move", self.budgets != other.budgets),
+            ("drain", self.drain_ms != other.drain_ms),
+        ];
+        fields.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
+    }
+
+    /// What of it differs that holds for processes that are started from now on: names of fields of the manifest.
+    pub fn later_differences(&self, other: &Self) -> Vec<&'static str> {
+        let fields = [
+            ("node", self.node != other.node),
+            ("resources", self.resources != other.resources),
+            ("stopGrace", self.stop_grace_ms != other.stop_grace_ms),
+        ];
+        fields.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
+    }
+
+    /// What of it differs that takes a new process: names of fields of the manifest.
+    pub fn process_differences(&self, other: &Self) -> Vec<&'static str> {
+        let fields = [
+            ("command", self.command != other.command),
+            ("env", self.env != other.env),
+            ("directory", self.directory != other.directory),
+        ];
+        fields.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
     }
 
     /// What the machine of this app's instance is set to, in the agent of a node.

@@ -33,6 +33,9 @@ struct Kept {
 struct Named {
     name: String,
     revision: u32,
+    /// Absent where an older version wrote it: there every start was of the current one.
+    #[serde(default)]
+    floor: Option<u32>,
 }
 
 /// Where a revision of an app lies, beside this `cloud.json`.
@@ -76,8 +79,11 @@ impl Cloud {
     /// A file cannot be read, or is not of this version.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let Kept { nodes, gateways, apps } = read(path)?;
-        let apps = apps.iter().map(|app| Self::revision(path, &app.name, app.revision));
-        Ok(Self { nodes, gateways, apps: apps.collect::<Result<_, _>>()? })
+        let read = |Named { name, revision, floor }: Named| {
+            let floor = floor.unwrap_or(revision);
+            Ok(App { floor, ..Self::revision(path, &name, revision)? })
+        };
+        Ok(Self { nodes, gateways, apps: apps.into_iter().map(read).collect::<Result<_, _>>()? })
     }
 
     /// What this revision of an app is, of the cloud whose configuration lies here.
@@ -102,12 +108,14 @@ impl Cloud {
                 write(&own, app)?;
             }
         }
-        let named = |app: &App| Named { name: app.name.clone(), revision: app.revision };
+        let named =
+            |app: &App| Named { name: app.name.clone(), revision: app.revision, floor: Some(app.floor) };
         let apps = self.apps.iter().map(named).collect();
         write(path, &Kept { nodes: self.nodes.clone(), gateways: self.gateways.clone(), apps })
     }
 
-    /// Gives each app its revision: that of `before` if it still means the same, else one that no file has had here.
+    /// Gives each app its revision: that of `before` if it still means the same, else one that no file has had here. It is
+    /// brought up: whatever is started from now on is of that.
     pub fn revise(&mut self, before: Option<&Self>, path: &Path) {
         for app in &mut self.apps {
             let known = before.and_then(|before| before.app(&app.name));
@@ -118,6 +126,30 @@ impl Cloud {
                     had.max(known.map_or(0, |known| known.revision)).saturating_add(1)
                 }
             };
+            app.floor = app.revision;
+        }
+    }
+
+    /// Writes a revision of an app that nobody names yet, under a number that no file has had here: that of the app returned.
+    /// Whoever writes one of the same app at the same time gets another number.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn add_revision(path: &Path, app: &App) -> Result<App, ConfigError> {
+        loop {
+            let revision = highest_revision(path, &app.name).max(app.revision).saturating_add(1);
+            let own = revision_path(path, &app.name, revision);
+            let added = App { revision, ..app.clone() };
+            // In a file of its own, which is given its name once it is whole.
+            let staged = own.with_extension(format!("{}.new", std::process::id()));
+            write(&staged, &added)?;
+            let named = std::fs::hard_link(&staged, &own);
+            let _ = std::fs::remove_file(&staged);
+            match named {
+                Ok(()) => return Ok(added),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(ConfigError::Write { path: own, source }),
+            }
         }
     }
 }
@@ -133,7 +165,7 @@ fn highest_revision(path: &Path, app: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paracloud_core::ids::NodeId;
+    use paracloud_core::ids::{NodeId, Revision};
 
     fn cloud(command: &str) -> Cloud {
         let node = Node { id: NodeId(1), name: "n1".to_owned(), host: [127, 0, 1, 1].into() };
@@ -156,7 +188,7 @@ mod tests {
         let revisions = |cloud: &Cloud| cloud.apps.iter().map(|app| app.revision).collect::<Vec<_>>();
         assert_eq!((revisions(&first), revisions(&second)), (vec![1, 1], vec![2, 1]));
         assert_eq!(Cloud::load(&path).unwrap(), second);
-        assert_eq!(Cloud::revision(&path, "web", 1).unwrap(), first.apps[0], "what was is not forgotten");
+        assert!(Cloud::revision(&path, "web", 1).unwrap().means(&first.apps[0]), "what was is not forgotten");
         // Gone back to: what it means was there before, its number was not.
         let mut third = cloud("one");
         third.revise(Some(&second), &path);
@@ -173,6 +205,35 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         cloud.revise(None, &path);
         assert_eq!(cloud.apps[0].revision, 8);
+    }
+
+    #[test]
+    fn a_revision_that_is_added_is_named_by_nobody_and_starts_stay_what_they_were() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cloud.json");
+        let mut first = cloud("one");
+        first.revise(None, &path);
+        first.save(&path).unwrap();
+        let changed = App { command: vec!["two".to_owned()], ..first.apps[0].clone() };
+        let added = Cloud::add_revision(&path, &changed).unwrap();
+        assert_eq!((added.revision, Cloud::add_revision(&path, &changed).unwrap().revision), (2, 3));
+        assert_eq!(Cloud::load(&path).unwrap(), first, "nobody names them");
+        assert_eq!(Cloud::revision(&path, "web", 2).unwrap().command, ["two"]);
+        let names: Vec<_> = std::fs::read_dir(directory.path().join("apps")).unwrap().collect();
+        assert_eq!(names.len(), 4, "what was staged is gone: {names:?}");
+
+        let mut applied = first.clone();
+        applied.apps[0] = added;
+        applied.save(&path).unwrap();
+        let mut loaded = Cloud::load(&path).unwrap();
+        assert_eq!(loaded, applied);
+        let web = &loaded.apps[0];
+        assert_eq!((web.revision, web.floor), (2, 1));
+        assert_eq!([1, 2].map(|placed| web.started_from(Revision(placed))), [1, 2], "each is what it was");
+        let was = Cloud::revision(&path, "web", 1).unwrap();
+        assert_eq!(web.started_as(&was).command, ["one"]);
+        loaded.revise(Some(&applied), &path);
+        assert_eq!(loaded.apps[0].started_from(Revision(1)), 2, "it was brought up anew");
     }
 
     #[test]

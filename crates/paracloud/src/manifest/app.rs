@@ -105,6 +105,7 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
     });
     let app = App {
         revision: 1,
+        floor: 1,
         node: node.id,
         command,
         env,

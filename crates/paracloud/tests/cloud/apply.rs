@@ -65,14 +65,12 @@ fn an_app_that_hands_over_goes_to_a_process_of_what_was_applied_and_its_clients_
     clients.audit_clean();
 
     // What holds at once takes no process.
-    let text = std::fs::read_to_string(rig.manifest()).expect("it is there");
-    std::fs::write(rig.manifest(), text.replace(r#""stopGrace":"2s""#, r#""stopGrace":"3s""#))
-        .expect("written");
+    rewrite(&rig, r#""stopGrace":"2s""#, r#""drain":"4s","stopGrace":"3s""#);
     let applied = apply(&rig, &[]);
-    assert_eq!(rows(&applied), [(json!("sessions"), json!("at_once"), json!(true))], "{applied}");
+    let row = |how| (json!("sessions"), json!(how), json!(true));
+    assert_eq!(rows(&applied), [row("at_once"), row("later")], "{applied}");
     assert_eq!(rig.record().expect("it serves")["owner"], after["owner"], "the same process");
 
-    // One that is started anew after a crash is what it was; and moved on, too.
     assert_eq!(rig.json(&["move", "sessions"])["outcome"]["node"], 2);
     assert_eq!(revision(&rig, "sessions"), 2, "it was moved as what it is");
     clients.audit_clean();

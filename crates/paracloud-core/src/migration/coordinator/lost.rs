@@ -85,7 +85,7 @@ impl Coordinator {
             return None;
         }
         let node = *self.nodes.connected.difference(&self.nodes.lost).next()?;
-        Some(Change::Replace(Placement::new(node, fresh)))
+        Some(Change::Replace(Placement { node, start: fresh, revision: record.owner.revision }))
     }
 }
 

@@ -116,7 +116,7 @@ fn end(
 
 /// What would become of an app: each instance that is to be updated is asked.
 async fn asked(context: &Context, change: &mut Change, accept_loss: bool) -> Vec<Row> {
-    let mut rows: Vec<_> = Row::at_once(change, false).into_iter().collect();
+    let mut rows = Row::of_fields(change, false);
     if change.is_new || (change.anew && !change.process.is_empty()) {
         rows.push(Row::starts(change));
     }
@@ -170,7 +170,7 @@ async fn carry_out(
     let mut rows = Vec::new();
     let began = Instant::now();
     for change in changes {
-        rows.extend(Row::at_once(change, true));
+        rows.extend(Row::of_fields(change, true));
         let mut failed = false;
         for outdated in &change.outdated {
             let row = if failed {
@@ -263,7 +263,9 @@ async fn replace(context: &Context, change: &Change, outdated: &Outdated) -> Row
         // Whether it left meanwhile, nobody could say.
         match client::status(&context.layout).await {
             Ok(status) if !status.instances.iter().any(|it| it.name == outdated.instance) => {
-                return row.replaced(None).served(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+                return row
+                    .replaced(None)
+                    .served(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
             }
             Ok(_) | Err(_) => {}
         }
@@ -271,7 +273,11 @@ async fn replace(context: &Context, change: &Change, outdated: &Outdated) -> Row
 }
 
 /// Who came in its place, as far as that was heard.
-async fn try_replace(context: &Context, change: &Change, outdated: &Outdated) -> Result<Option<String>, Failure> {
+async fn try_replace(
+    context: &Context,
+    change: &Change,
+    outdated: &Outdated,
+) -> Result<Option<String>, Failure> {
     let (layout, instance) = (&context.layout, &outdated.instance);
     let request = Request::Replace { instance: instance.clone(), count: change.count };
     let mut conversation = Conversation::open(layout, &request).await?;

@@ -20,6 +20,8 @@ pub(super) struct Change {
     pub(super) process: Vec<&'static str>,
     /// Fields that hold at once.
     pub(super) at_once: Vec<&'static str>,
+    /// Fields that hold for processes that are started from now on.
+    pub(super) later: Vec<&'static str>,
     /// Nothing of it serves: what is started next is started as it is to be, and nothing is lost by that.
     pub(super) anew: bool,
     /// Instances that run something else, in the order in which people count.
@@ -40,7 +42,8 @@ pub(super) struct Outdated {
 impl Change {
     /// Whether another revision of it is to count.
     pub(super) fn is_written(&self) -> bool {
-        self.is_new || !self.process.is_empty() || !self.at_once.is_empty()
+        let changed = [&self.process, &self.at_once, &self.later];
+        self.is_new || changed.iter().any(|fields| !fields.is_empty())
     }
 
     /// Whether another instance comes in its place: it holds nothing, and there may be one more.
@@ -88,9 +91,16 @@ fn change(
     processes: &[Process],
 ) -> Result<Change, Failure> {
     let Some(known) = before.app(&wanted.name) else {
-        let (process, at_once, outdated) = (Vec::new(), Vec::new(), Vec::new());
-        let app = App { revision: 0, ..wanted.clone() };
-        return Ok(Change { app, is_new: true, process, at_once, anew: false, outdated, count: 0 });
+        return Ok(Change {
+            app: App { revision: 0, ..wanted.clone() },
+            is_new: true,
+            process: Vec::new(),
+            at_once: Vec::new(),
+            later: Vec::new(),
+            anew: false,
+            outdated: Vec::new(),
+            count: 0,
+        });
     };
     let fixed = known.fixed_differences(wanted);
     if !fixed.is_empty() {
@@ -122,6 +132,7 @@ fn change(
         is_new: false,
         process: known.process_differences(&app),
         at_once: known.immediate_differences(&app),
+        later: known.later_differences(&app),
         anew: serving.is_empty() && records > 0,
         count: u32::try_from(serving.len()).unwrap_or(u32::MAX),
         outdated,

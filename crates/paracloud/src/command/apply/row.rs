@@ -15,6 +15,8 @@ use serde::Serialize;
 pub(super) enum How {
     /// It holds without a new process.
     AtOnce,
+    /// It holds for processes that are started from now on.
+    Later,
     /// It is started for the first time.
     Started,
     /// Its process hands over to another one.
@@ -62,10 +64,15 @@ impl Row {
         }
     }
 
-    /// The fields that hold at once, if there are some.
-    pub(super) fn at_once(change: &Change, done: bool) -> Option<Self> {
-        let row = Self::new(&change.app.name, change.at_once.clone());
-        (!change.at_once.is_empty()).then_some(Self { how: Some(How::AtOnce), done, possible: true, ..row })
+    /// The fields that take no process: each kind that there are some of.
+    pub(super) fn of_fields(change: &Change, done: bool) -> Vec<Self> {
+        let kinds = [(How::AtOnce, &change.at_once), (How::Later, &change.later)];
+        let some = kinds.into_iter().filter(|(_, fields)| !fields.is_empty());
+        let row = |(how, fields): (How, &Vec<&'static str>)| {
+            let row = Self::new(&change.app.name, fields.clone());
+            Self { how: Some(how), done, possible: true, ..row }
+        };
+        some.map(row).collect()
     }
 
     /// An app of which nothing serves yet: it will be started.
@@ -88,7 +95,12 @@ impl Row {
     /// Another instance comes in its place.
     pub(super) fn replaced(self, by: Option<&str>) -> Self {
         let why = by.map(|by| format!("{by} in its place"));
-        Self { how: Some(How::Replaced), code: None, why: why.or(self.why).filter(|why| !why.is_empty()), ..self }
+        Self {
+            how: Some(How::Replaced),
+            code: None,
+            why: why.or(self.why).filter(|why| !why.is_empty()),
+            ..self
+        }
     }
 
     /// It serves.
@@ -134,7 +146,7 @@ impl Row {
                 format!("{who}: left{took}: {}", self.why.as_deref().unwrap_or("another one is in its place"))
             }
             (true, Some(How::Started)) => format!("{who}: serves{took}"),
-            (true, Some(How::AtOnce) | None) => format!("{who}: applied{took}"),
+            (true, Some(How::AtOnce | How::Later) | None) => format!("{who}: applied{took}"),
             (false, _) => format!("{who}: {}", telling::plain(self.why.as_deref().unwrap_or("not updated"))),
         }
     }
@@ -143,6 +155,7 @@ impl Row {
         let how = match self.how {
             Some(_) if !self.done && !dry_run => "stays",
             Some(How::AtOnce) => "at once",
+            Some(How::Later) => "next start",
             Some(How::Started) => "started",
             Some(How::Replaced) => "replaced",
             Some(How::Handoff) => "handoff",
@@ -183,9 +196,11 @@ pub(super) fn text(rows: &[Row], unchanged: &[&str], dry_run: bool, columns: Opt
 /// Why nothing is applied, if something stands in the way.
 pub(super) fn obstacle(rows: &[Row]) -> Option<Failure> {
     let hindered: Vec<_> = rows.iter().filter(|row| !row.possible).collect();
-    let first = hindered.first()?;
     let needs_consent = |row: &&&Row| matches!(row.code.as_deref(), Some("consent_needed" | "refused"));
-    let by_consent = hindered.iter().all(|row| needs_consent(&row));
+    // What no consent helps against comes first.
+    let beyond_consent = hindered.iter().find(|row| !needs_consent(row));
+    let by_consent = beyond_consent.is_none();
+    let first = beyond_consent.or(hindered.first())?;
     let who = hindered.iter().map(|row| row.who.as_str()).collect::<Vec<_>>().join(", ");
     let why = first.why.as_deref().unwrap_or("it cannot be updated now");
     let (exit, code, next) = if by_consent {
@@ -216,4 +231,74 @@ pub(super) fn verdict(rows: &[Row], manifest: &str) -> Option<Failure> {
     );
     let code = first.code.as_deref().unwrap_or("not_begun");
     Some(Failure::new(Exit::Failed, code, who, why, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Paint;
+    use paracloud_core::ids::NodeId;
+    use paracloud_substrate::config::App;
+
+    fn change() -> Change {
+        Change {
+            app: App::new("web", vec!["web".to_owned()]),
+            is_new: false,
+            process: vec!["command", "env"],
+            at_once: vec!["scale", "move"],
+            later: vec!["stopGrace"],
+            anew: false,
+            outdated: Vec::new(),
+            count: 2,
+        }
+    }
+
+    fn stays(name: &str, code: &str, why: &str) -> Row {
+        let outdated = Outdated { instance: name.to_owned(), node: NodeId(1), mode: None };
+        Row::stays(&change(), &outdated, code, why)
+    }
+
+    fn rows() -> Vec<Row> {
+        let mut rows = Row::of_fields(&change(), true);
+        rows.push(stays("web.1", "", "").going(Some(Mode::Handoff)).served(120));
+        rows.push(stays("web.2", "", "").replaced(Some("web.4")).served(1_200));
+        rows.push(Row { state_lost: true, ..stays("web.3", "", "").going(Some(Mode::Restart)).served(700) });
+        rows.push(stays("web.5", "", "").failed("rolled_back", "rolled back: it does not come up"));
+        rows.push(stays("web.6", "not_begun", "not begun: the update of another one of its app failed"));
+        let new = Change { is_new: true, ..change() };
+        rows.push(Row::starts(&new).served(900));
+        rows
+    }
+
+    #[test]
+    fn what_became_of_each_is_said_in_a_table_and_what_is_left_in_a_sentence() {
+        let all = rows();
+        let sentences: Vec<_> = all.iter().map(Row::sentence).collect();
+        let failure = verdict(&all, "app.yaml").unwrap().text(Paint::PLAIN);
+        let texts = [
+            text(&all, &["db", "mail"], false, Some(100)),
+            sentences.join("\n"),
+            failure,
+            text(&[], &["db"], true, None),
+        ];
+        insta::assert_snapshot!(texts.join("\n\n"));
+        assert_eq!(verdict(&all[..5], "app.yaml"), None);
+    }
+
+    #[test]
+    fn something_in_the_way_of_one_keeps_all_from_being_applied() {
+        let goes = stays("web.1", "", "").going(Some(Mode::Handoff));
+        let needs = stays(
+            "web.2",
+            "consent_needed",
+            "web.2: it holds state: an update restarts it and loses the state",
+        );
+        let held = stays("web.3", "held", "web.3 holds on to its place for 7 s: month end");
+        assert_eq!(obstacle(std::slice::from_ref(&goes)), None);
+        let code = |rows: &[Row]| obstacle(rows).map(|failure| (failure.exit, failure.code, failure.who));
+        let consent = Some((Exit::Consent, "consent_needed".to_owned(), "web.2".to_owned()));
+        assert_eq!(code(&[goes.clone(), needs.clone()]), consent);
+        let both = Some((Exit::Failed, "held".to_owned(), "web.3, web.2".to_owned()));
+        assert_eq!(code(&[held, goes, needs]), both);
+    }
 }
