@@ -10,6 +10,7 @@ use crate::peers::{Out, Peer};
 use crate::person::refused;
 use paracloud_substrate::config::{App, Cloud, ConfigError};
 use paracloud_substrate::message::{ToAgentLine, ToGatewayLine};
+use paracloud_substrate::names;
 use paracloud_substrate::person::{Refused, Revised};
 use std::path::Path;
 use std::sync::Arc;
@@ -60,12 +61,22 @@ fn name_them(path: &Path, before: &Cloud, wanted: &[Revised]) -> Result<Cloud, R
     let mut apps = Vec::new();
     for Revised { app: name, revision, anew } in wanted {
         let known = before.app(name);
+        if !names::is_app(name) || apps.iter().any(|app: &App| app.name == *name) {
+            let shown: String = name.chars().take(64).collect();
+            let message = format!("{shown:?} is no app, or is named twice");
+            return Err(refused("bad_request", message, "apply a manifest: paracloud apply FILE"));
+        }
+        if let Some(later) = known.filter(|known| known.revision > *revision) {
+            let message =
+                format!("{name}: revision {} counts, and none before it does again", later.revision);
+            return Err(refused("backwards", message, "apply what it said: that becomes a new one"));
+        }
         let app = match known {
             Some(app) if app.revision == *revision => app.clone(),
             Some(_) | None => Cloud::revision(path, name, *revision).map_err(|error| failed(&error))?,
         };
         let floor = known.filter(|_| !anew).map_or(*revision, |known| known.floor);
-        let app = App { floor, ..app };
+        let app = App { floor, name: name.clone(), revision: *revision, ..app };
         check(before, known, &app)?;
         apps.push(app);
     }

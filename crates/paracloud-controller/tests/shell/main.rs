@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod applying;
 #[path = "../store/disk.rs"]
 #[expect(dead_code, reason = "the store's own tests use the rest of it")]
 mod disk;
