@@ -5,7 +5,6 @@ use crate::choice::{Place, Unplaced, Wish};
 use crate::control::{Control, ToController};
 use crate::decided::Decided;
 use crate::parked::Log;
-use crate::sessions::Sessions;
 use crate::upstream::Speaks;
 use paracloud_core::ids::{GatewayId, StartId};
 use paracloud_core::migration::gateway::Setting;
@@ -30,29 +29,13 @@ pub(crate) struct Making {
     pub(crate) decided: Decided,
 }
 
-impl Making {
-    /// Of an instance of this app.
-    pub(crate) fn control(&self, instance: &str, app: &Made) -> Arc<Control> {
-        Control::new(
-            self.gateway,
-            instance,
-            app.setting.clone(),
-            app.speaks,
-            Sessions::new(app.idle),
-            &self.trace,
-            self.controller.clone(),
-            self.log.clone(),
-        )
-    }
-}
-
 /// What the controls of an app's instances are made with.
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
     pub(crate) setting: Setting,
     pub(crate) speaks: Speaks,
     /// How long nothing may be seen of a session that goes on; `None` if the app has none.
-    idle: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
 }
 
 impl Made {
@@ -74,7 +57,7 @@ pub(crate) enum Instances {
 impl Instances {
     pub(crate) fn of(app: &App, making: &Arc<Making>) -> Self {
         match app.scale {
-            None => Self::One(making.control(&app.name, &Made::of(app))),
+            None => Self::One(Control::new(making, &app.name, &Made::of(app))),
             Some(scale) => Self::Many(Backends::new(app, scale, Arc::clone(making))),
         }
     }

@@ -139,7 +139,7 @@ impl Backends {
             return Heard { control: Arc::clone(control), is_new: false };
         }
         let name = InstanceName::numbered(&self.app, number).map_or_else(|_| self.app.clone(), Into::into);
-        let control = self.making.control(&name, &self.made);
+        let control = Control::new(&self.making, &name, &self.made);
         let (id, now_us) = (BackendId(number), self.now_us());
         state.balancer.add(id, now_us);
         state.balancer.park(id, true);

@@ -9,8 +9,9 @@ pub const CONNECTIONS_MAX: u32 = 16_384;
 pub const LISTEN_QUEUE_MAX: u32 = 4_096;
 /// Longest head of a request or reply, in bytes; a longer request is answered 431.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Most header fields of a request or reply.
-pub const HEADERS_MAX: usize = 128;
+/// Most header fields of a request or reply: what hyper has room for without being told. Told of another number, it
+/// allocates and clears that room four times a request.
+pub const HEADERS_MAX: usize = 100;
 /// How long a client may be silent before it sent the head of its next request.
 pub const HEAD_WAIT: Duration = Duration::from_secs(60);
 /// How long a client may be silent inside a body: one that is read whole, and one that is passed on as it comes while the

@@ -17,6 +17,7 @@ pub(crate) use view::View;
 use leaving::Draining;
 
 use crate::account::Book;
+use crate::apps::{Made, Making};
 use crate::bounds::{AHEAD_MAX, STREAM_AGE};
 use crate::choice::Session;
 use crate::loads::Loads;
@@ -25,16 +26,13 @@ use crate::pause::Pause;
 use crate::sessions::Sessions;
 use crate::streams::Streams;
 use crate::ticket::Heard;
-use crate::upstream::{Pool, Speaks};
+use crate::upstream::Pool;
 use paracloud_core::ids::{GatewayId, StartId};
-use paracloud_core::migration::gateway::{
-    Answer, Effect, Failure, Gateway, Input, Route, Setting, Ticket, Timer,
-};
+use paracloud_core::migration::gateway::{Answer, Effect, Failure, Gateway, Input, Route, Ticket, Timer};
 use paracloud_core::migration::message::ToGateway;
 use paracloud_core::register::RecordOrder;
 use paracloud_substrate::trace::Traced;
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -125,19 +123,11 @@ impl Tickets {
 }
 
 impl Control {
-    /// The machine of an instance at its beginning.
-    pub(crate) fn new(
-        gateway: GatewayId,
-        instance: &str,
-        setting: Setting,
-        speaks: Speaks,
-        sessions: Sessions,
-        trace: &Path,
-        controller: ToController,
-        log: Log,
-    ) -> Arc<Self> {
-        let withheld = Semaphore::new(setting.parked_max as usize);
-        let machine = Traced::new(setting, trace, &format!("{gateway}-{instance}"));
+    /// The machine of an instance of this app at its beginning.
+    pub(crate) fn new(making: &Making, instance: &str, app: &Made) -> Arc<Self> {
+        let gateway = making.gateway;
+        let withheld = Semaphore::new(app.setting.parked_max as usize);
+        let machine = Traced::new(app.setting.clone(), &making.trace, &format!("{gateway}-{instance}"));
         let state = State {
             machine,
             tickets: Tickets::default(),
@@ -148,7 +138,7 @@ impl Control {
             ask: None,
             leaving: None,
             draining: None,
-            sessions,
+            sessions: Sessions::new(app.idle),
             is_known: false,
             looks: None,
             released: None,
@@ -159,12 +149,12 @@ impl Control {
             state: Mutex::new(state),
             view: watch::Sender::new(View::default()),
             moving: watch::Sender::new(()),
-            controller,
-            log,
+            controller: making.controller.clone(),
+            log: making.log.clone(),
             gateway,
             stands: AtomicBool::new(false),
             streams: Streams::default(),
-            pool: Pool::new(speaks),
+            pool: Pool::new(app.speaks),
             loads: Loads::default(),
             withheld,
         })

@@ -1,5 +1,6 @@
 //! Heads of messages: what a gateway takes off, and what it adds.
 
+use bytes::Bytes;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE, VIA,
@@ -8,7 +9,6 @@ use hyper::http::request;
 use hyper::{Method, StatusCode, Uri, Version};
 use paci::http::{NOT_APPLIED_HEADER, NOT_APPLIED_STATUS};
 use paracloud_core::ids::Incarnation;
-use std::net::IpAddr;
 
 /// How a gateway's own answer says what became of the request: `not_applied` or `unknown`.
 pub const OUTCOME_HEADER: &str = "paci-outcome";
@@ -45,13 +45,18 @@ fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Takes off what holds for one connection only.
 fn strip(headers: &mut HeaderMap) {
+    let of_one = [&CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &TE, &TRAILER, &TRANSFER_ENCODING, &UPGRADE];
+    // Most heads have none of them, and one look at each name is cheaper than a search for each.
+    if !headers.keys().any(|name| of_one.contains(&name)) {
+        return;
+    }
     let named: Vec<HeaderName> =
         tokens(headers).filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok()).collect();
     // A client must not have a body's length taken off, or a header that the application trusts.
     for name in named.iter().filter(|name| **name != CONTENT_LENGTH && **name != HOST) {
         headers.remove(name);
     }
-    for name in [&CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &TE, &TRAILER, &TRANSFER_ENCODING, &UPGRADE] {
+    for name in of_one {
         headers.remove(name);
     }
 }
@@ -114,7 +119,7 @@ fn switch(headers: &mut HeaderMap) {
 /// Makes a request's head into the one that the application gets. `length` is that of its body, if known.
 pub(crate) fn to_application(
     request: &mut request::Parts,
-    peer: IpAddr,
+    peer: &HeaderValue,
     length: Option<u64>,
     handshake: bool,
 ) {
@@ -134,11 +139,10 @@ pub(crate) fn to_application(
     if handshake {
         switch(headers);
     }
-    let before = headers.get(FORWARDED_FOR).and_then(|it| it.to_str().ok());
-    let path = before.map_or_else(|| peer.to_string(), |before| format!("{before}, {peer}"));
-    if let Ok(path) = HeaderValue::try_from(path) {
-        headers.insert(FORWARDED_FOR, path);
-    }
+    let before = headers.get(FORWARDED_FOR).filter(|before| before.to_str().is_ok());
+    let path = before.map(|before| [before.as_bytes(), b", ", peer.as_bytes()].concat());
+    let path = path.and_then(|path| HeaderValue::from_maybe_shared(Bytes::from(path)).ok());
+    headers.insert(FORWARDED_FOR, path.unwrap_or_else(|| peer.clone()));
     if !headers.contains_key(HOST)
         && let Some(host) = request.uri.authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok())
     {
@@ -208,7 +212,7 @@ mod tests {
             ],
             "/a?b=c",
         );
-        to_application(&mut request, "127.0.0.1".parse().unwrap(), Some(3), false);
+        to_application(&mut request, &"127.0.0.1".parse().unwrap(), Some(3), false);
         for gone in ["connection", "x-private", "keep-alive", "expect"] {
             assert!(!request.headers.contains_key(gone), "{gone}");
         }
@@ -223,7 +227,7 @@ mod tests {
     fn a_client_cannot_have_the_length_of_its_body_taken_off() {
         let mut request =
             parts(&[("connection", "content-length, host"), ("host", "a"), ("content-length", "3")], "/");
-        to_application(&mut request, "127.0.0.1".parse().unwrap(), Some(3), false);
+        to_application(&mut request, &"127.0.0.1".parse().unwrap(), Some(3), false);
         assert_eq!(
             (&request.headers["content-length"], &request.headers["host"]),
             (&"3".parse().unwrap(), &"a".parse().unwrap())
@@ -233,7 +237,7 @@ mod tests {
     #[test]
     fn an_absolute_target_becomes_a_path_and_its_host() {
         let mut request = parts(&[], "http://shop.example/a?b=c");
-        to_application(&mut request, "127.0.0.1".parse().unwrap(), Some(0), false);
+        to_application(&mut request, &"127.0.0.1".parse().unwrap(), Some(0), false);
         assert_eq!(request.uri, "/a?b=c");
         assert_eq!(request.headers["host"], "shop.example");
     }

@@ -1,10 +1,11 @@
 //! Where clients connect.
 
 use crate::answer;
-use crate::bounds::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_WAIT, HEADERS_MAX, LISTEN_QUEUE_MAX};
+use crate::bounds::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_WAIT, LISTEN_QUEUE_MAX};
 use crate::multiplexed::{self, Multiplexed, Parted};
 use crate::preface::{Speaks, speaks};
 use crate::proxy::{Client, Proxy};
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -48,7 +49,8 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        let client = Client { address: peer.ip(), _place: Arc::new(place), multiplexed: None };
+        let Ok(address) = HeaderValue::try_from(peer.ip().to_string()) else { continue };
+        let client = Client { address, _place: Arc::new(place), multiplexed: None };
         tokio::spawn(serve(stream, peer, client, proxy.clone(), ending.clone()));
     }
 }
@@ -99,7 +101,6 @@ async fn one(
         .header_read_timeout(HEAD_WAIT)
         .max_buf_size(2 * HEAD_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut served = pin!(served);

@@ -27,12 +27,12 @@ use crate::upstream::{Broken, Coming, Connection, Looked, Speaks};
 use crate::websocket::Tunnel;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use paracloud_core::migration::gateway::{Answer, Failure, Route};
 use paracloud_substrate::config::Sticky;
-use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -63,7 +63,8 @@ pub(crate) struct Proxy {
 /// A client's connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    pub(crate) address: IpAddr,
+    /// Where it comes from, as applications are told.
+    pub(crate) address: HeaderValue,
     /// Its place among the connections, for as long as anybody has it: a tunnel keeps it.
     pub(crate) _place: Arc<OwnedSemaphorePermit>,
     /// What it is, if it speaks HTTP/2.
@@ -145,7 +146,7 @@ impl Proxy {
         let handshake = head::is_handshake(&parts);
         let length = incoming.size_hint().exact();
         let takes_trailers = self.instances.speaks() == Speaks::Two && head::takes_trailers(&parts.headers);
-        head::to_application(&mut parts, client.address, length, handshake);
+        head::to_application(&mut parts, &client.address, length, handshake);
         let session = self.sticky.as_ref().and_then(|sticky| sticky::find(sticky, &mut parts.headers));
         parts.extensions.clear();
         if self.instances.speaks() == Speaks::Two {
@@ -284,7 +285,7 @@ impl Proxy {
             }
             let witness = ticketed.witness();
             let control = Arc::clone(ticketed.control());
-            let attempt = self.attempt(&control, route, passed, &mut content, &witness);
+            let attempt = pin!(self.attempt(&control, route, passed, &mut content, &witness));
             let attempt = ticketed.alongside(attempt).await;
             let answer = match attempt {
                 Ok((connection, response)) => {
@@ -330,7 +331,7 @@ impl Proxy {
                 _ = view.wait_for(|view| !is_last && (view.parks || view.route != Some(route))) => None,
             }
         };
-        ticketed.alongside(read).await
+        ticketed.alongside(pin!(read)).await
     }
 
     /// Sends it to one process, once.
@@ -456,8 +457,11 @@ impl Proxy {
             let begun = Begun { connection, first, rest: body, endless, is_call };
             return Response::from_parts(parts, Reply::Passing(Passing::begin(begun, request, way)));
         }
-        let held = tokio::time::timeout(self.waits.reply, hold(&mut connection, body));
-        if let Ok(Ok(bytes)) = request.alongside(held).await {
+        let held = {
+            let held = pin!(hold(&mut connection, body));
+            request.alongside(pin!(tokio::time::timeout(self.waits.reply, held))).await
+        };
+        if let Ok(Ok(bytes)) = held {
             control.pool.give(connection);
             request.replied();
             return Response::from_parts(parts, Reply::held(bytes));

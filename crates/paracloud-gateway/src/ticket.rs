@@ -6,7 +6,6 @@ use crate::parked::{End, ParkedLine, micros, unix_us};
 use crate::sessions::SessionId;
 use hyper::StatusCode;
 use paracloud_core::migration::gateway::{Answer, Failure, Input, Ticket, Timer};
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -154,9 +153,9 @@ impl Ticketed {
         self.tally.as_ref().map(Tally::number)
     }
 
-    /// Waits for something, and tells the machine when the request has waited as long as it may.
-    pub(crate) async fn alongside<F: Future>(&mut self, something: F) -> F::Output {
-        let mut something = pin!(something);
+    /// Waits for something, and tells the machine when the request has waited as long as it may. What is large is pinned by
+    /// who asks: an argument stands in the future of an `async fn` twice.
+    pub(crate) async fn alongside<F: Future + Unpin>(&mut self, mut something: F) -> F::Output {
         while let Some(bound) = self.bound {
             tokio::select! {
                 biased;

@@ -254,7 +254,8 @@ impl Pool {
     /// Nobody accepts.
     pub(crate) async fn open(&self, route: Route) -> io::Result<Connection> {
         match self.speaks {
-            Speaks::One => one::Connection::open(route).await.map(Connection::One),
+            // What is seldom done is apart from the future of each request.
+            Speaks::One => Box::pin(one::Connection::open(route)).await.map(Connection::One),
             Speaks::Two => self.take_shared(route).await.map(Connection::Two),
         }
     }
@@ -288,7 +289,7 @@ impl Pool {
         for _ in 0..=UPSTREAM_CONNECTIONS_MAX {
             let place = match self.place(route, false) {
                 Some(place) => place,
-                None => self.open_shared(route).await?,
+                None => Box::pin(self.open_shared(route)).await?,
             };
             if place.is_usable().await {
                 return Ok(place);

@@ -66,7 +66,7 @@ impl Tunnel {
             Last::Done => {}
             Last::Cut => control.saw(|seen| seen.streams_cut += 1),
             Last::Close(code, reason) => {
-                tracing::debug!(instance = control.instance(), peer = %client.address, code, reason, "closed");
+                tracing::debug!(instance = control.instance(), peer = ?client.address, code, reason, "closed");
                 let until = Instant::now() + CLOSE_WAIT;
                 match timeout_at(until.into(), say_farewell(&mut to_client, code, reason)).await {
                     Ok(Ok(())) if code == RESTART => control.saw(|seen| seen.websockets_closed += 1),

@@ -6,7 +6,7 @@
 
 use super::Broken;
 use crate::body::{BodyError, Outgoing};
-use crate::bounds::{CONNECT_WAIT, HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::bounds::{CONNECT_WAIT, HEAD_BYTES_MAX};
 use crate::ticket::Witness;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
@@ -116,7 +116,6 @@ impl Connection {
         let (sender, driver) = Builder::new()
             .max_buf_size(2 * HEAD_BYTES_MAX)
             .max_header_size(HEAD_BYTES_MAX)
-            .max_headers(HEADERS_MAX)
             .handshake(TokioIo::new(counted))
             .await
             .map_err(io::Error::other)?;

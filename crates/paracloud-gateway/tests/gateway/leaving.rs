@@ -191,11 +191,9 @@ async fn where_every_instance_has_left_a_request_waits_no_longer_than_its_bound_
 async fn an_instance_that_is_gone_is_not_measured_and_with_its_number_another_one_begins() {
     let (world, mut controller) = World::scaled(State::None, None).await;
     let applications = serving(&mut controller, 2).await;
-    let measured = |line: FromGatewayLine| match line {
-        FromGatewayLine::Measured { instances, .. } => {
-            instances.into_iter().map(|it| it.instance).collect::<Vec<_>>()
-        }
-        other => panic!("{other:?}"),
+    let measured = |line: FromGatewayLine| {
+        let FromGatewayLine::Measured { instances, .. } = line else { panic!("{line:?}") };
+        instances.into_iter().map(|it| it.instance).collect::<Vec<_>>()
     };
     assert_eq!(measured(controller.measured().await), [ONE, OTHER]);
     controller.drains(ONE, 3, None).await;
