@@ -10,6 +10,8 @@
 //!   controller.sock             the controller listens here
 //!   controller/                 register and journal
 //!   scales.json                 how many instances a person wants of an app, and until when
+//!   decisions/                  decisions about numbers of instances, with all that they were made from
+//!   decisions.damaged/          such a log that could not be read, put aside
 //!   n1/                         node 1
 //!     generation                counts its agents, under a lock
 //!     agent.sock                other agents pass channel ends here

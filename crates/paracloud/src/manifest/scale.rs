@@ -54,7 +54,7 @@ pub(super) fn scale(field: &Field<'_>) -> Result<Scale, Problem> {
         target_permille: fields
             .get("target")
             .map_or(Ok(default.target_permille), |target| target.permille())?,
-        flap: fields.get("flap").map_or(Ok(default.flap), |flap| self::flap(&flap))?,
+        flap: flap(fields.get("flap").as_ref(), max)?,
         drain_ms: fields.millis("drain", default.drain_ms, DRAIN_MS_MAX)?,
         manual_hold_ms: fields.millis("manualHold", default.manual_hold_ms, MANUAL_HOLD_MS_MAX)?,
         shape: fields.get("shape").map_or(Ok(default.shape), |shape| shape.one_of(&shapes))?,
@@ -62,9 +62,12 @@ pub(super) fn scale(field: &Field<'_>) -> Result<Scale, Problem> {
     })
 }
 
-fn flap(field: &Field<'_>) -> Result<Flap, Problem> {
-    let fields = field.fields(FLAP)?;
+/// Without a word it follows how many there may be: all of them can be started, ended, and started once more.
+fn flap(field: Option<&Field<'_>>, max: u32) -> Result<Flap, Problem> {
     let default = Scale::default().flap;
+    let default = Flap { actions: max.saturating_mul(3).max(default.actions), ..default };
+    let Some(field) = field else { return Ok(default) };
+    let fields = field.fields(FLAP)?;
     Ok(Flap {
         actions: fields
             .get("actions")
