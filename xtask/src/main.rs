@@ -100,6 +100,7 @@ fn schema(words: &[OsString]) -> &'static str {
         Some("bench") => match words.find(|word| !word.starts_with('-')) {
             Some("gateway") => "bench-gateway/1",
             Some("balance") => "bench-balance/1",
+            Some("scale") => "bench-scale/1",
             Some(_) | None => "bench-move/1",
         },
         Some("replay") => "replay/1",

@@ -5,14 +5,13 @@
 //! warm, one works at half speed, five are as they should be. One gateway serves five apps that are the same eight
 //! processes, each app by a rule of its own: `used` by what the instances say of themselves, `ignored` as if they said
 //! nothing, and the plain ones. What they say is read from them and told to the gateway in the words of a controller
-//! ([`feed`]), so that what is measured is the data plane and nothing else.
+//! ([`super::feed`]), so that what is measured is the data plane and nothing else.
 //!
 //! Load is offered in an open loop at the same share of what all of them can do together, by clients in a process of their
 //! own; requests are due at random, and in one round the same for every rule. Rounds alternate between the rules. A round
 //! counts if the machine was not too busy in it (`--machine-percent`): two processors must not become the subject. Then the
 //! same follows with eight instances that are alike, between `least_in_flight` and `used`: there knowing more must not cost.
 
-mod feed;
 mod stand;
 mod workers;
 

@@ -2,12 +2,14 @@
 
 mod balance;
 mod clients;
+mod feed;
 mod gateway;
 mod moving;
 mod nginx;
 mod pauses;
 mod processor;
 mod restart;
+mod scale;
 mod self_tests;
 mod table;
 
@@ -23,6 +25,8 @@ pub(crate) enum Bench {
     Gateway(gateway::Options),
     /// What clients see of instances that are not alike, by the rule after which a gateway chooses.
     Balance(balance::Options),
+    /// What clients see of a step of load, by who decides how many instances there are.
+    Scale(scale::Options),
 }
 
 /// Measures.
@@ -31,6 +35,7 @@ pub(crate) fn run(bench: &Bench) -> Result<Report> {
         Bench::Move(options) => moving::run(options),
         Bench::Gateway(options) => gateway::run(options),
         Bench::Balance(options) => balance::run(options),
+        Bench::Scale(options) => scale::run(options),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Kubernetes' HorizontalPodAutoscaler, v2, on one resource metric: the decision its controller makes at each sync.
+//! Kubernetes' HorizontalPodAutoscaler, v2, on one metric: the decision its controller makes at each sync.
 //!
 //! The rules, in the order in which they are applied:
 //! 1. Pods are grouped: deleted and failed ones are left out, pending ones are *unready*, those without a sample are
@@ -6,9 +6,9 @@
 //!    began before it became ready, and later if it was never ready.
 //! 2. `ratio = usage / target` over the rest. With nothing missing, and nothing unready on the way up: within the
 //!    tolerance keep, else `ceil(ratio × ready)`.
-//! 3. Else missing pods are taken for fully used on the way down and for idle on the way up, unready ones for idle on the way
-//!    up; keep if that is within the tolerance or turns the direction; else `ceil(ratio × counted)`, never against the
-//!    direction.
+//! 3. Else missing pods are taken for fully used on the way down (by a metric of their own: for used as aimed at) and for
+//!    idle on the way up, unready ones for idle on the way up; keep if that is within the tolerance or turns the
+//!    direction; else `ceil(ratio × counted)`, never against the direction.
 //! 4. Without `behavior`: the greatest recommendation of the stabilisation window, then at most `max(2 × current, 4)`.
 //!    With it: the least of the window on the way up, the greatest on the way down, then the policies' rates.
 //! 5. `min` and `max`.
@@ -22,6 +22,8 @@ pub struct Spec {
     pub min: u32,
     /// Most pods.
     pub max: u32,
+    /// What is measured.
+    pub metric: Metric,
     /// Usage aimed at, in thousandths of what a pod requests.
     pub target_permille: u32,
     /// How far usage may be off, as a share of the target.
@@ -43,6 +45,7 @@ impl Spec {
         Self {
             min,
             max,
+            metric: Metric::Processor,
             target_permille,
             tolerance: 0.1,
             stabilisation_ms: 300_000 / faster,
@@ -51,6 +54,15 @@ impl Spec {
             behavior: None,
         }
     }
+}
+
+/// What is measured of each pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// Processor time, by the share of what a pod requests.
+    Processor,
+    /// A figure of its own, by the share of a value per pod.
+    Own,
 }
 
 /// How often its loop runs by default, in milliseconds.
@@ -310,7 +322,11 @@ pub fn recommend(spec: &Spec, now_ms: u64, current: u32, pods: &[Pod]) -> Recomm
     }
     let (mut sum, mut counted) = (sum, ready);
     if missing > 0 && seen < 1.0 {
-        sum += u64::from(missing) * u64::from(spec.target_permille.max(1_000));
+        let taken_for = match spec.metric {
+            Metric::Processor => spec.target_permille.max(1_000),
+            Metric::Own => spec.target_permille,
+        };
+        sum += u64::from(missing) * u64::from(taken_for);
         counted += missing as usize;
     } else if missing > 0 && seen > 1.0 {
         counted += missing as usize;
@@ -329,6 +345,9 @@ pub fn recommend(spec: &Spec, now_ms: u64, current: u32, pods: &[Pod]) -> Recomm
 }
 
 fn is_unready(spec: &Spec, now_ms: u64, pod: &Pod, sample: &Sample) -> bool {
+    if spec.metric == Metric::Own {
+        return false;
+    }
     let Some((is_ready, since_ms)) = pod.ready else { return true };
     if pod.started_ms + spec.initialisation_ms > now_ms {
         return !is_ready || sample.at_ms < since_ms + sample.window_ms;
@@ -408,6 +427,20 @@ mod tests {
     fn missing_pods_are_taken_for_fully_used_on_the_way_down() {
         assert_eq!(pods(500, &[missing(), missing(), missing(), ready(100), ready(100)]), 5);
         assert_eq!(pods(900, &[missing(), ready(100), ready(100), ready(100)]), 2);
+    }
+
+    #[test]
+    fn by_a_metric_of_their_own_missing_pods_are_taken_for_used_as_aimed_at_and_running_ones_are_never_unready() {
+        let own = |target_permille, pods: &[Pod]| {
+            let spec = Spec { metric: Metric::Own, ..spec(target_permille) };
+            recommend(&spec, NOW_MS, u32::try_from(pods.len()).unwrap(), pods)
+        };
+        let two = [missing(), missing(), ready(100), ready(100)];
+        assert_eq!(own(500, &two), Recommended::Pods(3));
+        assert_eq!(pods(500, &two), 4, "by processor time they are taken for fully used");
+        let fresh = Pod { started_ms: NOW_MS, ready: Some((false, NOW_MS)), ..ready(900) };
+        assert_eq!(own(300, &[fresh, fresh]), Recommended::Pods(6));
+        assert_eq!(recommend(&spec(300), NOW_MS, 2, &[fresh, fresh]), Recommended::Nothing);
     }
 
     #[test]

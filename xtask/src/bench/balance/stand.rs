@@ -1,11 +1,11 @@
 //! A gateway before the workers, with an app for each rule.
 
-use super::feed;
+use super::super::feed::{self, Became};
 use super::workers::{COUNT, Kind, Workers};
 use crate::rig;
 use anyhow::{Context, Result, bail};
 use paracloud_core::balancing::Policy;
-use paracloud_core::ids::{GatewayId, NodeId};
+use paracloud_core::ids::{GatewayId, NodeId, Placement, Revision, StartId};
 use paracloud_load::look::Window;
 use paracloud_substrate::config::{App, Balance, Cloud, Node, Scale, State};
 use paracloud_substrate::layout::Layout;
@@ -18,9 +18,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 const GATEWAY: GatewayId = GatewayId(1);
+const NODE: NodeId = NodeId(1);
 /// How long the gateway may take to answer for every app, and to end, in milliseconds.
 const WAIT_MS_MAX: u64 = 20_000;
 /// How often that is looked at.
@@ -31,6 +33,8 @@ pub(super) struct Stand {
     workers: Workers,
     gateway: Child,
     feed: JoinHandle<Result<()>>,
+    /// Nothing changes any more.
+    _records: mpsc::Sender<Became>,
     addresses: BTreeMap<Policy, SocketAddr>,
     _directory: TempDir,
 }
@@ -48,7 +52,12 @@ impl Stand {
         cloud.save(&layout.cloud())?;
         let socket = UnixListener::bind(layout.controller_socket())?;
         let apps = cloud.apps.iter().map(|app| app.name.clone()).collect();
-        let feed = tokio::spawn(feed::serve(socket, apps, workers.addresses().to_vec()));
+        let (records, became) = mpsc::channel(COUNT as usize);
+        for (number, address) in (1..).zip(workers.addresses()) {
+            let owner = Placement { node: NODE, start: StartId(number.into()), revision: Revision::first() };
+            records.send((number, feed::serving(owner, *address)?)).await?;
+        }
+        let feed = tokio::spawn(feed::serve(socket, apps, became, |_, _| {}));
         let gateway = Command::new(rig::binary("paracloud")?)
             .args(["gateway", "--gateway", "g1", "--dir"])
             .arg(directory.path())
@@ -60,7 +69,7 @@ impl Stand {
             .stderr(std::fs::File::create(directory.path().join("gateway.log"))?)
             .kill_on_drop(true)
             .spawn()?;
-        let mut stand = Self { workers, gateway, feed, addresses, _directory: directory };
+        let mut stand = Self { workers, gateway, feed, _records: records, addresses, _directory: directory };
         for address in stand.addresses.clone().into_values() {
             stand.answers(address).await?;
         }
@@ -121,7 +130,7 @@ fn cloud(addresses: &BTreeMap<Policy, SocketAddr>) -> Cloud {
         scale: Some(Scale { min: COUNT, max: COUNT, start: COUNT, ..Scale::default() }),
         ..App::new(&super::name(*policy).replace('_', "-"), vec!["worker".to_owned()])
     };
-    let node = Node { id: NodeId(1), name: "n1".to_owned(), host: [127, 0, 1, 1].into() };
+    let node = Node { id: NODE, name: "n1".to_owned(), host: [127, 0, 1, 1].into() };
     Cloud { nodes: vec![node], gateways: vec![GATEWAY], apps: addresses.iter().map(app).collect() }
 }
 

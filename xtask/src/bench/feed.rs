@@ -4,20 +4,21 @@
 //! meanwhile, and what it said before grows old, as it would from an agent.
 
 use anyhow::{Context, Result};
-use paracloud_core::ids::{Incarnation, StartId};
-use paracloud_core::migration::gateway::{Route, Table};
+use paracloud_core::ids::{Placement, StartId};
+use paracloud_core::migration::gateway::Table;
 use paracloud_core::migration::message::{FromGateway, ToGateway};
-use paracloud_core::register::RecordOrder;
+use paracloud_core::register::{Change, Proposer, Record};
 use paracloud_load::look::Window;
 use paracloud_substrate::advice::Advice;
 use paracloud_substrate::link::{Writer, halves};
 use paracloud_substrate::message::{Caller, FromGatewayLine, ToGatewayLine};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 /// How often an instance is asked, in milliseconds: as often as `worker` reports while something changes.
@@ -29,22 +30,34 @@ const LEASE_MS: u32 = 3_000;
 /// What instances said and the gateway was not told yet.
 const SAID_MAX: usize = 64;
 
-/// Serves one gateway until it goes: the instances `APP.1`, `APP.2`, … of every app are the processes at these addresses.
+/// What became of an instance: its number from 1 on, and its record.
+pub(super) type Became = (u32, Record);
+
+/// The record of the first process of an instance, which serves there.
+///
+/// # Errors
+/// It cannot serve: never, for a process that was just started.
+pub(super) fn serving(owner: Placement, address: SocketAddr) -> Result<Record> {
+    Ok(Record::first(owner).apply(&Change::Serve(address), Proposer::Coordinator)?)
+}
+
+/// Serves one gateway until it goes: `APP.1`, `APP.2`, … of every app are what these records say. Whatever an instance says
+/// is heard by `hear` as well.
 ///
 /// # Errors
 /// The gateway does not come, or says what it does not understand.
-pub(super) async fn serve(socket: UnixListener, apps: Vec<String>, addresses: Vec<SocketAddr>) -> Result<()> {
+pub(super) async fn serve(
+    socket: UnixListener,
+    apps: Vec<String>,
+    mut records: mpsc::Receiver<Became>,
+    hear: impl Fn(u32, &Advice),
+) -> Result<()> {
     let (stream, _) = socket.accept().await?;
     let (mut reader, mut writer) = halves(stream);
     reader.read::<Caller>().await?.context("the gateway has left before it said who it is")?;
     let (says, mut said) = mpsc::channel(SAID_MAX);
-    let mut asking = JoinSet::new();
-    for (number, address) in (1..).zip(&addresses) {
-        for app in &apps {
-            tell_table(&mut writer, &format!("{app}.{number}"), start(number), *address).await?;
-        }
-        asking.spawn(ask(number, *address, says.clone()));
-    }
+    let mut known: BTreeMap<u32, Record> = BTreeMap::new();
+    let mut asking: BTreeMap<u32, (StartId, Asking)> = BTreeMap::new();
     loop {
         tokio::select! {
             line = reader.read::<FromGatewayLine>() => match line? {
@@ -52,37 +65,56 @@ pub(super) async fn serve(socket: UnixListener, apps: Vec<String>, addresses: Ve
                 Some(FromGatewayLine::Machine { instance, message: FromGateway::Ask }) => {
                     let number = instance.rsplit_once('.').and_then(|(_, number)| number.parse::<u32>().ok());
                     let number = number.context("the gateway asks for an instance without a number")?;
-                    let address = addresses.get(number.wrapping_sub(1) as usize);
-                    let address = address.context("the gateway asks for an instance that there is not")?;
-                    tell_table(&mut writer, &instance, start(number), *address).await?;
+                    if let Some(record) = known.get(&number) {
+                        tell_table(&mut writer, &instance, record).await?;
+                    }
                 }
                 Some(_) => {}
             },
-            Some((number, advice)) = said.recv() => {
+            Some((number, record)) = records.recv() => {
+                for app in &apps {
+                    tell_table(&mut writer, &format!("{app}.{number}"), &record).await?;
+                }
+                let address = record.served.filter(|_| !record.gone);
+                let start = record.owner.start;
+                if asking.get(&number).is_some_and(|(of, _)| *of != start || address.is_none()) {
+                    asking.remove(&number);
+                }
+                if let Some(address) = address {
+                    let ask = || Asking(tokio::spawn(ask(number, start, address, says.clone())));
+                    asking.entry(number).or_insert_with(|| (start, ask()));
+                }
+                known.insert(number, record);
+            }
+            Some((number, start, advice)) = said.recv() => {
+                hear(number, &advice);
                 for app in &apps {
                     let instance = format!("{app}.{number}");
                     let advice = Box::new(Advice::clone(&advice));
-                    writer.write(&ToGatewayLine::Advice { instance, start: start(number), advice }).await?;
+                    writer.write(&ToGatewayLine::Advice { instance, start, advice }).await?;
                 }
             }
         }
     }
 }
 
-/// The only process that an instance ever has.
-fn start(number: u32) -> StartId {
-    StartId(u64::from(number))
+/// Somebody who asks an instance, as long as this is kept.
+#[derive(Debug)]
+struct Asking(JoinHandle<()>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
-async fn tell_table(writer: &mut Writer, instance: &str, start: StartId, address: SocketAddr) -> Result<()> {
-    let route = Some(Route { incarnation: Incarnation(1), start, address });
-    let message =
-        ToGateway::Table(Table { order: RecordOrder::default(), parks: false, drains: false, route });
+async fn tell_table(writer: &mut Writer, instance: &str, record: &Record) -> Result<()> {
+    let message = ToGateway::Table(Table::of(record, false));
     Ok(writer.write(&ToGatewayLine::Machine { instance: instance.to_owned(), message }).await?)
 }
 
 /// Asks an instance for ever.
-async fn ask(number: u32, address: SocketAddr, says: mpsc::Sender<(u32, Advice)>) {
+async fn ask(number: u32, start: StartId, address: SocketAddr, says: mpsc::Sender<(u32, StartId, Advice)>) {
     let window = Window::new(address);
     let mut ticks = tokio::time::interval(Duration::from_millis(LOOK_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -92,7 +124,7 @@ async fn ask(number: u32, address: SocketAddr, says: mpsc::Sender<(u32, Advice)>
         let advice = answer.map_err(anyhow::Error::from).and_then(|text| read(&text));
         match advice {
             Ok(advice) => {
-                if says.send((number, advice)).await.is_err() {
+                if says.send((number, start, advice)).await.is_err() {
                     return;
                 }
             }
