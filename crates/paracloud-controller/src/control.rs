@@ -1,6 +1,7 @@
 //! What the parts of the controller share. Everything in it is bounded by the configuration or by a named bound.
 
 use crate::advised::Advised;
+use crate::closed::Closed;
 use crate::crashes::Crashes;
 use crate::fleet::{Fleet, Places};
 use crate::instance::Told;
@@ -54,6 +55,8 @@ pub(crate) struct Control {
     pub(crate) scales: Scales,
     /// What numbers of instances are decided from, and what was decided.
     pub(crate) scaling: Scaling,
+    /// Nodes that get nothing new.
+    pub(crate) closed: Closed,
     /// One after the other takes instances away: so each counts those that stay.
     pub(crate) retiring: tokio::sync::Mutex<()>,
     refusals: Mutex<Refusals>,
@@ -84,6 +87,7 @@ impl Control {
             advised: Advised::default(),
             scales: Scales::load(layout),
             scaling: Scaling::new(layout),
+            closed: Closed::load(layout),
             retiring: tokio::sync::Mutex::default(),
             refusals: Mutex::default(),
             lost: Mutex::default(),
@@ -228,14 +232,15 @@ impl Control {
 
     /// A node said what it knows, or was given up: an app that has never run may be started now.
     pub(crate) fn found(&self) {
-        self.fleet.found(&self.cloud(), &self.lost(), &self.owners());
+        self.fleet.found(&self.cloud(), &self.lost(), &self.owners(), |node| self.closed.has(node));
     }
 
-    /// Nodes whose agents are connected.
+    /// Nodes that take new instances: their agents are connected, and no person drained them.
     pub(crate) fn nodes_there(&self) -> Vec<NodeId> {
         let cloud = self.cloud();
         let nodes = cloud.nodes.iter().map(|node| node.id);
-        nodes.filter(|node| self.peers.is_there(Peer::Agent(*node))).collect()
+        let takes = |node: &NodeId| self.peers.is_there(Peer::Agent(*node)) && !self.closed.has(*node);
+        nodes.filter(takes).collect()
     }
 
     /// On which node the owner of each instance is.

@@ -179,3 +179,80 @@ fn price(quote: Option<&RemovalQuote>) -> impl Ord + use<> {
         (false, preference, sessions > 0, sessions, cost, quote.drain_ms.unwrap_or(u32::MAX))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(instance: &str, quote: Option<RemovalQuote>) -> Quoted {
+        let why = if quote.is_some() { "" } else { "it did not answer" };
+        let candidate = Candidate {
+            instance: instance.to_owned(),
+            node: None,
+            cost_ms: None,
+            drain_ms: None,
+            sessions: None,
+            standing: Standing::NotAsked,
+            why: why.to_owned(),
+        };
+        (candidate, quote)
+    }
+
+    fn costs(cost_ms: u32) -> Option<RemovalQuote> {
+        Some(RemovalQuote { cost_ms: Some(cost_ms), ..RemovalQuote::default() })
+    }
+
+    fn leave(asked: Vec<Quoted>, excess: usize, may_lose: bool) -> Vec<(String, bool)> {
+        let all = chosen(asked, excess, may_lose).into_iter();
+        let leaves = all.filter(|looked| looked.candidate.standing == Standing::Leaves);
+        leaves.map(|looked| (looked.candidate.instance, looked.loses)).collect()
+    }
+
+    fn named(names: &[&str]) -> Vec<(String, bool)> {
+        names.iter().map(|name| ((*name).to_owned(), false)).collect()
+    }
+
+    #[test]
+    fn the_cheapest_leave_and_what_is_not_said_is_dearer_than_what_is() {
+        let unpriced = Some(RemovalQuote { drain_ms: Some(1), ..RemovalQuote::default() });
+        let all = || {
+            vec![
+                asked("worker.4", costs(9)),
+                asked("worker.3", unpriced.clone()),
+                asked("worker.2", costs(0)),
+                asked("worker.1", costs(9)),
+            ]
+        };
+        assert_eq!(leave(all(), 1, false), named(&["worker.2"]));
+        assert_eq!(leave(all(), 2, false), named(&["worker.2", "worker.4"]), "of equals who came last");
+        let most = named(&["worker.2", "worker.4", "worker.1", "worker.3"]);
+        assert_eq!(leave(all(), 9, false), most);
+        assert!(leave(all(), 0, true).is_empty());
+    }
+
+    #[test]
+    fn who_would_rather_go_goes_first_and_who_has_sessions_or_would_rather_stay_later() {
+        let with = |preference, sessions| {
+            Some(RemovalQuote { preference, sessions: Some(sessions), ..costs(5).unwrap_or_default() })
+        };
+        let all = vec![
+            asked("worker.4", with(Preference::Avoid, 0)),
+            asked("worker.3", with(Preference::Unspecified, 2)),
+            asked("worker.2", costs(5_000)),
+            asked("worker.1", with(Preference::Prefer, 7)),
+        ];
+        let first = named(&["worker.1", "worker.2", "worker.3", "worker.4"]);
+        assert_eq!(leave(all, 4, false), first);
+    }
+
+    #[test]
+    fn who_says_nothing_goes_when_nobody_else_is_there_and_of_what_holds_state_never_without_a_consent() {
+        let all = || vec![asked("worker.2", None), asked("worker.1", costs(60_000))];
+        assert_eq!(leave(all(), 1, true), named(&["worker.1"]));
+        assert_eq!(leave(all(), 2, true), [("worker.1".to_owned(), false), ("worker.2".to_owned(), true)]);
+        assert_eq!(leave(all(), 2, false), named(&["worker.1"]), "silence is never a yes");
+        let looked = chosen(all(), 2, false);
+        let standings: Vec<_> = looked.iter().map(|it| it.candidate.standing).collect();
+        assert_eq!(standings, [Standing::Leaves, Standing::NeedsConsent]);
+    }
+}

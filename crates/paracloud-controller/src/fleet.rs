@@ -175,19 +175,27 @@ impl Fleet {
     }
 
     /// Gives apps that have never run their first instances, once every node that is not lost was heard.
-    pub(crate) fn found(&self, cloud: &Cloud, lost: &BTreeSet<NodeId>, owners: &Places) {
+    /// Nodes that are `closed` get none.
+    pub(crate) fn found(
+        &self,
+        cloud: &Cloud,
+        lost: &BTreeSet<NodeId>,
+        owners: &Places,
+        closed: impl Fn(NodeId) -> bool,
+    ) {
         let mut parts = locked(&self.parts);
         let here: Vec<_> =
             cloud.nodes.iter().map(|node| node.id).filter(|node| !lost.contains(node)).collect();
         if !here.iter().all(|node| parts.introduced.contains(node)) {
             return;
         }
+        let open: Vec<_> = here.into_iter().filter(|node| !closed(*node)).collect();
         for app in &cloud.apps {
             let Some(scale) = app.scale.filter(|_| !parts.has_run.contains(&app.name)) else { continue };
             for number in 1..=scale.start {
                 let Ok(name) = InstanceName::numbered(&app.name, number) else { break };
                 let places = parts.places_with(owners);
-                let Some(node) = roomiest(&app.name, &here, &places) else { return };
+                let Some(node) = roomiest(&app.name, &open, &places) else { return };
                 self.bear(&mut parts, app, &name.to_string(), node);
             }
             parts.has_run.insert(app.name.clone());
@@ -350,13 +358,15 @@ mod tests {
         assert_eq!(born(&mut births), at(&[("web", 1)]));
         let (lost, owners) = (BTreeSet::from([NodeId(3)]), Places::new());
         fleet.introduce(&cloud, NodeId(1), &[nothing("web"), nothing("worker.2")]);
-        fleet.found(&cloud, &lost, &owners);
+        fleet.found(&cloud, &lost, &owners, |_| false);
         assert!(born(&mut births).is_empty(), "one node was not heard");
         assert_eq!(fleet.introduce(&cloud, NodeId(2), &[]), ["web"]);
-        fleet.found(&cloud, &lost, &owners);
+        fleet.found(&cloud, &lost, &owners, |_| true);
+        assert!(born(&mut births).is_empty(), "no node takes any");
+        fleet.found(&cloud, &lost, &owners, |_| false);
         let first = at(&[("worker.1", 2), ("worker.2", 1), ("worker.3", 2)]);
         assert_eq!(born(&mut births), first, "spread over those that are there, the fewest first");
-        fleet.found(&cloud, &BTreeSet::new(), &owners);
+        fleet.found(&cloud, &BTreeSet::new(), &owners, |_| false);
         assert!(born(&mut births).is_empty(), "once and for all");
     }
 
@@ -373,7 +383,7 @@ mod tests {
         for node in nodes() {
             fleet.introduce(&cloud, node, &[]);
         }
-        fleet.found(&cloud, &BTreeSet::new(), &Places::new());
+        fleet.found(&cloud, &BTreeSet::new(), &Places::new(), |_| false);
         assert_eq!(born(&mut births), at(&[("worker.2", 1)]));
     }
 

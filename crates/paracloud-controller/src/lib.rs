@@ -15,7 +15,7 @@
 //! | `register` | the one thread that may wait for the disk |
 //! | `instance` | one coordinator and its record; its effects, in order |
 //! | `recovery` | what a controller without a record may believe (rule 7) |
-//! | `fleet` | which instances there are |
+//! | `fleet`, `closed` | which instances there are, and which nodes get no new ones |
 //! | `operations` | an operation from its command to its outcome, for people |
 //! | `journal`, `refusals` | what is written of it, and of what was not begun, and its bounds |
 //! | `server`, `peers` | links of agents and gateways |
@@ -30,6 +30,7 @@
 mod advised;
 mod applying;
 mod asks;
+mod closed;
 mod control;
 mod crashes;
 mod fewer;

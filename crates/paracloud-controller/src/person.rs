@@ -157,10 +157,11 @@ impl Person<'_> {
                     Ok(operation) => Box::pin(self.wait_for(&wanted.instance, operation, heard)).await,
                 }
             }
-            Request::Scale { app, to, hold_ms, dry_run, accept_loss, wait } => {
-                let wanted = scales::Wanted { app: &app, to, hold_ms, dry_run, accept_loss };
+            Request::Scale { app, to, hold_ms, dry_run, accept_loss, within_ms, wait } => {
+                let wanted = scales::Wanted { app: &app, to, hold_ms, dry_run, accept_loss, within_ms };
                 self.scale(&wanted, wait).await
             }
+            Request::NodeTakes { node, takes } => self.node_takes(node, takes).await,
             Request::NodeLost { node, agreed } => self.node_lost(node, agreed).await,
         }
     }
@@ -265,6 +266,19 @@ impl Person<'_> {
 
     async fn refuse(&mut self, refused: Refused) -> Result<(), Left> {
         self.reply(&Reply::Refused(refused)).await
+    }
+
+    async fn node_takes(&mut self, node: NodeId, takes: bool) -> Result<(), Left> {
+        if self.control.cloud().node(node).is_none() {
+            return self.refuse(unknown_node(self.control, node)).await;
+        }
+        if let Err(error) = self.control.closed.set(node, !takes) {
+            let path = self.control.layout.closed_nodes();
+            let message = format!("nothing was changed: {}: {error}", path.display());
+            return self.refuse(refused("no_space", message, "free some space on that disk")).await;
+        }
+        self.control.found();
+        self.reply(&Reply::Done).await
     }
 
     async fn node_lost(&mut self, node: NodeId, agreed: bool) -> Result<(), Left> {
@@ -603,6 +617,7 @@ async fn status(control: &Control) -> Status {
         id: node.id,
         name: node.name.clone(),
         connected: control.peers.is_there(Peer::Agent(node.id)),
+        closed: control.closed.has(node.id),
     };
     let gateway = |gateway: &GatewayId| (gateway.0, control.peers.is_there(Peer::Gateway(*gateway)));
     Status {

@@ -19,9 +19,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The longest that it is kept, in milliseconds: a week.
 pub(crate) const HOLD_MS_MAX: u32 = 7 * 24 * 3_600_000;
+
+/// So long it is waited for whoever changes the number of instances now, in milliseconds.
+const TURN_MS_MAX: u64 = 5_000;
 
 /// What a person wants of one app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +96,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) dry_run: bool,
     /// A person consents to losing what those hold that leave.
     pub(crate) accept_loss: bool,
+    /// Who has not left within so many milliseconds is called back.
+    pub(crate) within_ms: Option<u32>,
 }
 
 /// Sets how many instances an app has.
@@ -111,10 +117,15 @@ pub(crate) async fn scale(control: &Arc<Control>, wanted: &Wanted<'_>) -> Result
         return Err(refused("out_of_bounds", message, "ask for another time with --for"));
     }
     // What decides by itself does not do the same meanwhile.
-    let _turn = control.scaling.turn(name).await;
+    let turn = tokio::time::timeout(Duration::from_millis(TURN_MS_MAX), control.scaling.turn(name)).await;
+    let Ok(_turn) = turn else {
+        let message = format!("{name}: one of its instances is being replaced");
+        return Err(refused("busy", message, "ask again in a moment; `paracloud ps` shows what is there"));
+    };
     let staying = u32::try_from(control.staying(name).len()).unwrap_or(u32::MAX);
     let plan = if to < staying {
-        Plan::Fewer(fewer_of(control, app, staying - to, wanted.accept_loss).await?)
+        let looked = fewer_of(control, app, staying - to, wanted.accept_loss).await?;
+        Plan::Fewer { looked, within_ms: wanted.within_ms }
     } else {
         more_of(control, app, to - staying)?
     };
@@ -156,7 +167,10 @@ enum Plan {
         back: Vec<(String, OperationNumber)>,
         starts: Vec<(String, NodeId)>,
     },
-    Fewer(Vec<Looked>),
+    Fewer {
+        looked: Vec<Looked>,
+        within_ms: Option<u32>,
+    },
 }
 
 /// So many more.
@@ -203,7 +217,7 @@ impl Plan {
                 scaled.called_back = back.into_iter().map(|(name, _)| name).collect();
                 scaled.starts = starting(starts);
             }
-            Self::Fewer(looked) => {
+            Self::Fewer { looked, .. } => {
                 let all: Vec<_> = looked.into_iter().map(|it| it.candidate).collect();
                 scaled.leaves = all.iter().filter_map(|candidate| leaving(candidate, None)).collect();
                 scaled.looked_at = all;
@@ -215,7 +229,7 @@ impl Plan {
     async fn begin(self, control: &Control, app: &App, scaled: &mut Scaled) -> Result<(), Refused> {
         let reason = match &self {
             Self::More { .. } => Reason::ScaleOut,
-            Self::Fewer(_) => Reason::ScaleIn,
+            Self::Fewer { .. } => Reason::ScaleIn,
         };
         let by = By { reason, why: format!("a person wants {} instances of {}", scaled.to, app.name) };
         match self {
@@ -234,10 +248,10 @@ impl Plan {
                     scaled.starts.extend(starting(vec![started]));
                 }
             }
-            Self::Fewer(looked) => {
+            Self::Fewer { looked, within_ms } => {
                 for Looked { mut candidate, loses } in looked {
                     if candidate.standing == Standing::Leaves {
-                        let terms = Terms { budget_ms: None, loss_accepted: loses };
+                        let terms = Terms { budget_ms: within_ms, loss_accepted: loses };
                         match control.retire(&candidate.instance, terms, &by).await {
                             Ok(operation) => scaled.leaves.extend(leaving(&candidate, Some(operation))),
                             Err(rejected) => {
@@ -305,8 +319,12 @@ pub(crate) fn not_added(control: &Control, name: &str, full: Full) -> Refused {
         Full::NoNode => {
             let cloud = control.cloud();
             let nodes: Vec<_> = cloud.nodes.iter().map(|node| node.name.as_str()).collect();
-            let message = format!("no node is connected that could take an instance of {name}");
-            refused("node_unreachable", message, format!("look at the agents of {}", nodes.join(", ")))
+            let message = format!("no node is connected that takes an instance of {name}");
+            let next = format!(
+                "look at the agents of {}; one that was drained takes some after paracloud node open NODE",
+                nodes.join(", ")
+            );
+            refused("node_unreachable", message, next)
         }
     }
 }

@@ -12,6 +12,7 @@
 //!   scales.json                 how many instances a person wants of an app, and until when
 //!   decisions/                  decisions about numbers of instances, with all that they were made from
 //!   decisions.damaged/          such a log that could not be read, put aside
+//!   closed-nodes.json           nodes that get no new instances
 //!   n1/                         node 1
 //!     generation                counts its agents, under a lock
 //!     agent.sock                other agents pass channel ends here
@@ -92,6 +93,11 @@ impl Layout {
     /// How many instances a person wants of an app, and until when.
     pub fn scales(&self) -> PathBuf {
         self.root.join("scales.json")
+    }
+
+    /// Nodes that get no new instances.
+    pub fn closed_nodes(&self) -> PathBuf {
+        self.root.join("closed-nodes.json")
     }
 
     /// A node.

@@ -129,9 +129,19 @@ pub enum Request {
         /// The person consents to losing the state of those that leave.
         #[serde(default)]
         accept_loss: bool,
+        /// Who has not left within so many milliseconds is called back; `None` or more than the manifest says: as that says.
+        #[serde(default)]
+        within_ms: Option<u32>,
         /// Stay and hear how those leave that do.
         #[serde(default)]
         wait: bool,
+    },
+    /// A node gets no new instances from now on, or does again: [`Reply::Done`].
+    NodeTakes {
+        /// The node.
+        node: NodeId,
+        /// It gets new ones.
+        takes: bool,
     },
     /// A person's word that a node will not come back: processes on it count as dead. [`Reply::Done`].
     NodeLost {
@@ -385,6 +395,9 @@ pub struct Node {
     pub name: String,
     /// Its agent is connected.
     pub connected: bool,
+    /// It gets no new instances: it was drained.
+    #[serde(default)]
+    pub closed: bool,
 }
 
 /// One entry of the journal.

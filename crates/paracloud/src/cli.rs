@@ -183,6 +183,10 @@ no more requests, finishes what it has, and ends; cancel calls it back.")]
         /// Consent to losing the state of those that leave
         #[arg(long)]
         accept_loss: bool,
+        /// Call back who has not left within so long; the manifest's
+        /// `scale.drain` is the most
+        #[arg(long = "within", value_name = "TIME", value_parser = time_ms)]
+        within_ms: Option<u32>,
         /// Do not wait until they have left
         #[arg(long)]
         no_wait: bool,
@@ -294,6 +298,11 @@ enum NodeCommand {
         /// Do not ask
         #[arg(short, long, alias = "accept-loss")]
         yes: bool,
+    },
+    /// It was drained, and is to get new instances again
+    Open {
+        /// The node
+        node: String,
     },
 }
 
@@ -422,8 +431,9 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
         }
         Command::Ask { app, asked } => ask::run(context, &app, &asked).await,
         Command::Cancel { app } => cancel::run(context, &named::instance(context, &app).await?).await,
-        Command::Scale { app, instances, hold_ms, dry_run, accept_loss, no_wait } => {
-            let options = scale::Options { to: instances, hold_ms, dry_run, accept_loss, no_wait };
+        Command::Scale { app, instances, hold_ms, dry_run, accept_loss, within_ms, no_wait } => {
+            let options =
+                scale::Options { to: instances, hold_ms, dry_run, accept_loss, within_ms, no_wait };
             Box::pin(scale::run(context, &app, &options)).await
         }
         Command::Resize { app, memory, cpu, dry_run, no_wait } => {
@@ -444,6 +454,7 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Events { app, follow, from } => events::run(context, app.as_deref(), from, follow).await,
         Command::Logs { app, follow } => logs::run(context, &app, follow).await,
         Command::Stop { yes } => stop::run(context, yes).await,
+        Command::Node { command: NodeCommand::Open { node } } => node::open(context, &node).await,
         Command::Node { command: NodeCommand::Lost { node, yes } } => node::lost(context, &node, yes).await,
         Command::Reconsider { app } => reconsider::run(context, &named::instance(context, &app).await?).await,
         Command::Demo(options) => Box::pin(demo::run(context.format, &options)).await,

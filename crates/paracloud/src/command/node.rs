@@ -1,4 +1,4 @@
-//! `paracloud node lost NODE`: a person's word that a node will not come back, after saying what it costs.
+//! `paracloud node lost NODE`: a person's word that a node will not come back, after saying what it costs; and `node open`.
 
 use super::Context;
 use crate::client::{self, ANSWER_MS_MAX};
@@ -62,6 +62,26 @@ pub async fn lost(context: &Context, name: &str, yes: bool) -> Result<(), Failur
         }
     };
     Ok(())
+}
+
+/// A node that was drained gets new instances again.
+///
+/// # Errors
+/// There is no such node, or the cloud does not answer.
+pub async fn open(context: &Context, name: &str) -> Result<(), Failure> {
+    takes(context, name, true).await?;
+    match context.format {
+        Format::Json => say_object("node", json!({ "ok": true, "node": name, "takes": true })),
+        Format::Text => say_words(&format!("{name}: gets new instances again")),
+    };
+    Ok(())
+}
+
+/// Tells the controller whether a node gets new instances.
+pub(super) async fn takes(context: &Context, name: &str, takes: bool) -> Result<(), Failure> {
+    let request = Request::NodeTakes { node: named(context, name)?, takes };
+    let reply = client::ask(&context.layout, name, &request, ANSWER_MS_MAX).await?;
+    if reply == Reply::Done { Ok(()) } else { Err(client::unexpected(&context.layout, &reply)) }
 }
 
 /// Tells the controller, once who loses state was told and consented to. Says what the word does.
@@ -193,7 +213,7 @@ mod tests {
             unready: None,
             unanswered: None,
         };
-        let node = |id, connected| Node { id: NodeId(id), name: format!("n{id}"), connected };
+        let node = |id, connected| Node { id: NodeId(id), name: format!("n{id}"), connected, closed: false };
         let nodes = vec![node(1, false), node(2, connected)];
         let status = Status {
             instances: vec![instance],

@@ -99,6 +99,12 @@ fn text(
             (counted(kept.instances.into(), "instance"), age(kept.remaining_ms.saturating_add(999)));
         say(format!("{}: a person wants {instances} of it, for {left} more", kept.app));
     }
+    for node in status.nodes.iter().filter(|node| node.closed) {
+        say(format!(
+            "node {0}: was drained, and gets no new instances until: paracloud node open {0}",
+            node.name
+        ));
+    }
     for node in status.nodes.iter().filter(|node| !node.connected) {
         say(format!("node {}: its agent is not connected", node.name));
     }
@@ -246,7 +252,8 @@ mod tests {
             remaining_ms,
             reason: "backup: until noon".to_owned(),
         };
-        let node = |id, connected| Node { id: NodeId(id), name: format!("n{id}"), connected };
+        let node =
+            |id, connected| Node { id: NodeId(id), name: format!("n{id}"), connected, closed: id == 2 };
         let status = Status {
             instances: vec![
                 instance("sessions", Some(moving), Phase::Copy),

@@ -21,6 +21,14 @@ fn at(places: &[(&str, u64)]) -> BTreeMap<String, u64> {
     places.iter().map(|(name, node)| ((*name).to_owned(), *node)).collect()
 }
 
+/// Whether the controller answers, and the agents of all nodes are there.
+pub(crate) fn all_connected(rig: &Rig) -> bool {
+    let answer = rig.run(&["ps", "--output", "json"]);
+    let ps: Value = serde_json::from_str(&answer.out).unwrap_or_default();
+    let nodes = ps["nodes"].as_array().is_some_and(|nodes| nodes.iter().all(|it| it["connected"] == true));
+    answer.code == 0 && nodes
+}
+
 /// The record of an instance.
 fn record(rig: &Rig, name: &str) -> Value {
     let ps = rig.json(&["ps"]);
@@ -81,6 +89,32 @@ fn a_node_is_drained_and_what_cannot_go_is_said_with_its_reason() {
     assert_eq!(serving(&rig), at(&[("web.1", 2), ("web.2", 2), ("web.3", 2), ("web.4", 2)]));
     assert!(rig.run(&["drain-node", "n1"]).out.contains("n1: no instance is on it"));
     assert_eq!(rig.json_of_refused(&["drain-node", "n9"], 2)["error"]["code"], "unknown_node");
+    (0..2).for_each(|gateway| assert_eq!(rig.get(gateway), "hello\n"));
+}
+
+#[test]
+fn a_drained_node_gets_nothing_new_and_what_has_no_state_goes_when_another_one_serves_elsewhere() {
+    let rig = Rig::new("state: none\nstopGrace: 1s\nscale: {max: 5, start: 2}");
+    let mut up = rig.up(&[]);
+    up.serving();
+    assert_eq!(serving(&rig), at(&[("web.1", 1), ("web.2", 2)]));
+    let drained = rig.json(&["drain-node", "n1"]);
+    let row = &drained["instances"][0];
+    assert_eq!((&row["instance"], &row["by"], &row["to"]), (&json!("web.1"), &json!("web.3"), &json!(2)));
+    assert_eq!(serving(&rig), at(&[("web.2", 2), ("web.3", 2)]));
+    assert!(rig.run(&["events", "web.1"]).out.contains("depart: "));
+    rig.json(&["scale", "web", "3"]);
+    let others = at(&[("web.1", 2), ("web.2", 2), ("web.3", 2)]);
+    wait_until("it is started where new ones may", || serving(&rig) == others);
+    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
+    wait_until("the controller and its agents are back", || all_connected(&rig));
+    assert!(rig.run(&["ps"]).out.contains("node n1: was drained"));
+    let dry = rig.json(&["scale", "web", "4", "--dry-run"]);
+    assert_eq!(dry["starts"][0]["node"], 2, "{dry}");
+    rig.json(&["node", "open", "n1"]);
+    let dry = rig.json(&["scale", "web", "4", "--dry-run"]);
+    assert_eq!(dry["starts"][0]["node"], 1, "{dry}");
+    assert_eq!(rig.json_of_refused(&["node", "open", "n9"], 2)["error"]["code"], "unknown_node");
     (0..2).for_each(|gateway| assert_eq!(rig.get(gateway), "hello\n"));
 }
 

@@ -1,6 +1,7 @@
 //! Fewer instances by a person's word: the cheapest leaves by its own word, nothing is lost, and until it is decided it can be
 //! called back.
 
+use crate::instances::all_connected;
 use crate::rig::{Rig, kill, wait_until};
 use crate::unruly::Unruly;
 use rustix::process::Signal;
@@ -121,7 +122,7 @@ fn of_three_workers_under_load_two_leave_and_no_job_is_lost_and_their_numbers_co
     }
     // The controller is killed: it knows from its register who left.
     rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
-    wait_until("the controller is back", || rig.record().is_some());
+    wait_until("the controller and its agents are back", || all_connected(&rig));
     assert_eq!(names(&rig), left);
     let more = rig.json(&["scale", "worker", "2"]);
     let lowest = ["worker.1", "worker.2"].into_iter().find(|name| left[0] != *name).expect("one of two");
@@ -223,6 +224,9 @@ fn who_does_not_leave_within_its_budget_serves_on_and_says_why() {
     let why = stays["error"]["why"].as_str().expect("a text");
     assert!(why.contains("phase did not end within its budget"), "{why}");
     assert_eq!(stays["scaled"]["leaves"][0]["outcome"]["committed"], false);
+    let sooner = rig.json_of_refused(&["scale", "jobs", "1", "--within", "50ms"], 1);
+    let why = sooner["error"]["why"].as_str().expect("a text");
+    assert!(why.contains("it had not left within 50 ms"), "{why}");
     assert_eq!(serving(rig), ["jobs.1", "jobs.2"]);
     unruly.end();
 }

@@ -1,10 +1,14 @@
 //! `paracloud drain-node N`: moves every instance that a node owns to other nodes, a few at a time, and says at the end what
 //! moved how, what could not, and why.
 //!
+//! From then on the node gets no new instances, until `paracloud node open`. What has no state, of an app that may have one
+//! more, is replaced: another one is started elsewhere, and the one on the node leaves when that serves. The others are moved.
+//!
 //! Each instance is asked first. Who holds on to its place is waited for until its hold expires, within a bound. Nothing is
 //! moved in a weaker mode than it offers without a person's consent, as with `paracloud move`.
 
 mod plan;
+mod replace;
 mod row;
 
 use super::{Context, node};
@@ -55,6 +59,14 @@ pub async fn run(context: &Context, name: &str, options: &Options) -> Result<(),
     let cloud = context.cloud()?;
     let status = client::status(&context.layout).await?;
     let moves = plan::moves(&status, &cloud, from, name)?;
+    if !options.dry_run {
+        node::takes(context, name, false).await?;
+    }
+    let goes = |(instance, to): (String, NodeId)| {
+        let replaced = replace::may_come(&status, &cloud, &instance);
+        Going { instance, to, replaced }
+    };
+    let moves: Vec<_> = moves.into_iter().map(goes).collect();
     let moving = Arc::new(Mutex::new(BTreeSet::new()));
     let rows = tokio::select! {
         rows = all(context, &moves, options, &moving) => rows?,
@@ -82,10 +94,19 @@ pub async fn run(context: &Context, name: &str, options: &Options) -> Result<(),
     }
 }
 
+/// An instance that is to go.
+#[derive(Debug, Clone)]
+struct Going {
+    instance: String,
+    to: NodeId,
+    /// Another one comes in its place.
+    replaced: bool,
+}
+
 /// What becomes of each, a few at a time; in the order in which they were planned.
 async fn all(
     context: &Context,
-    moves: &[(String, NodeId)],
+    moves: &[Going],
     options: &Options,
     moving: &Arc<Mutex<BTreeSet<String>>>,
 ) -> Result<Vec<Row>, Failure> {
@@ -94,10 +115,10 @@ async fn all(
     let (mut running, mut rows) = (JoinSet::new(), Vec::new());
     loop {
         while running.len() < options.parallel.clamp(1, PARALLEL_MAX) as usize
-            && let Some((place, (instance, to))) = queue.pop_front()
+            && let Some((place, Going { instance, to, replaced })) = queue.pop_front()
         {
-            let one =
-                One { context: context.clone(), instance, to, options: *options, moving: Arc::clone(moving) };
+            let (context, options, moving) = (context.clone(), *options, Arc::clone(moving));
+            let one = One { context, instance, to, replaced, options, moving };
             running.spawn(async move { (place, one.row(until).await) });
         }
         let Some(done) = running.join_next().await else { break };
@@ -116,6 +137,7 @@ struct One {
     context: Context,
     instance: String,
     to: NodeId,
+    replaced: bool,
     options: Options,
     moving: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -125,10 +147,11 @@ impl One {
     async fn row(&self, until: Instant) -> Row {
         let mut is_told = false;
         loop {
-            let held = match self.ask().await {
+            let asked = if self.replaced { self.ask_to_leave().await } else { self.ask().await };
+            let held = match asked {
                 Asked::Row(row) => return row,
                 Asked::Goes(mode) if self.options.dry_run => return self.stays("", "").going(mode),
-                Asked::Goes(_) => match self.go().await {
+                Asked::Goes(_) => match self.leave_the_node().await {
                     Ok(row) => return row,
                     Err(failure) if failure.code == "held" => None,
                     Err(failure) => return self.stays(&failure.code, &failure.why),
@@ -174,6 +197,17 @@ impl One {
             (Some(Offer::Hold { remaining_ms }), _) => Asked::Held(row, u64::from(*remaining_ms)),
             (_, "consent_needed" | "refused") if self.options.accept_loss => Asked::Goes(Some(Mode::Restart)),
             _ => Asked::Row(row),
+        }
+    }
+
+    async fn leave_the_node(&self) -> Result<Row, Failure> {
+        if !self.replaced {
+            return self.go().await;
+        }
+        match self.be_replaced().await {
+            // There are as many as there may be by now.
+            Err(failure) if failure.code == "out_of_bounds" => self.go().await,
+            replaced => replaced,
         }
     }
 

@@ -38,7 +38,8 @@ pub(super) fn moves(
         let next = format!("wait for it; if it will not come back: paracloud node lost {name}");
         return Err(Failure::new(Exit::Failed, "node_unreachable", name, why, next));
     }
-    let others = status.nodes.iter().filter(is_there).map(|node| node.id).filter(|node| *node != from);
+    let takes = |node: &&Node| is_there(node) && !node.closed && node.id != from;
+    let others = status.nodes.iter().filter(takes).map(|node| node.id);
     let others: Vec<_> = others.collect();
     let owner = |instance: &paracloud_substrate::person::Instance| {
         Some((instance.name.clone(), instance.record.as_ref()?.owner.node))
@@ -54,7 +55,7 @@ pub(super) fn moves(
             (on().filter(|(name, _)| is_own(name)).count(), on().count(), *node)
         };
         let Some(to) = others.iter().copied().min_by_key(filling) else {
-            let why = "no other node is connected that its instances could go to";
+            let why = "no other node is connected that takes instances";
             return Err(Failure::new(Exit::Failed, "no_other_node", name, why, "look at paracloud ps"));
         };
         places.insert(instance.clone(), to);
@@ -83,7 +84,12 @@ mod tests {
             unready: None,
             unanswered: None,
         };
-        let node = |id| Node { id: NodeId(id), name: format!("n{id}"), connected: connected.contains(&id) };
+        let node = |id| Node {
+            id: NodeId(id),
+            name: format!("n{id}"),
+            connected: connected.contains(&id),
+            closed: false,
+        };
         Status {
             instances: places.iter().map(instance).collect(),
             nodes: (1..=3).map(node).collect(),

@@ -6,7 +6,7 @@ use crate::output::table_within;
 use crate::telling;
 use paracloud_core::ids::NodeId;
 use paracloud_core::register::Mode;
-use paracloud_substrate::person::Outcome;
+use paracloud_substrate::person::{Outcome, Starting};
 use serde::Serialize;
 
 /// What became of one instance, or in a rehearsal what would.
@@ -15,8 +15,10 @@ pub(super) struct Row {
     instance: String,
     /// Where it was to go.
     to: NodeId,
-    /// It is there now.
+    /// It is there now, or another one is in its place.
     moved: bool,
+    /// The one that came in its place.
+    by: Option<String>,
     /// Nothing stood in the way when it was asked.
     can_go: bool,
     /// How it was moved, or would be.
@@ -37,6 +39,7 @@ impl Row {
             instance: instance.to_owned(),
             to,
             moved: false,
+            by: None,
             can_go: false,
             mode: None,
             state_lost: false,
@@ -49,6 +52,13 @@ impl Row {
     /// Nothing stands in its way: in this mode it would go.
     pub(super) fn going(self, mode: Option<Mode>) -> Self {
         Self { can_go: true, mode, code: None, why: None, ..self }
+    }
+
+    /// Another one came in its place, or was there already.
+    pub(super) fn replaced(self, by: Option<&Starting>, took_ms: u64) -> Self {
+        let to = by.map_or(self.to, |by| by.node);
+        let by = Some(by.map_or_else(|| "one that was there".to_owned(), |by| by.instance.clone()));
+        Self { to, moved: true, by, total_ms: Some(took_ms), ..self }
     }
 
     /// As its move ended.
@@ -65,6 +75,7 @@ impl Row {
             instance: outcome.instance.clone(),
             to,
             moved: outcome.committed,
+            by: None,
             can_go: true,
             mode: Some(outcome.mode),
             state_lost: outcome.state_lost,
@@ -90,6 +101,9 @@ impl Row {
     /// What became of it, for who waits.
     pub(super) fn sentence(&self) -> String {
         let Self { instance, to, .. } = self;
+        if let (Some(by), Some(took)) = (&self.by, self.total_ms) {
+            return format!("{instance}: left in {}; {by} on {to} is in its place", millis(took));
+        }
         match (self.moved, self.total_ms) {
             (true, Some(took)) => format!("{instance}: moved to {to} in {}", millis(took)),
             (true, None) => format!("{instance}: moved to {to}"),
@@ -101,8 +115,9 @@ impl Row {
         let how = match (self.moved, self.can_go, self.mode) {
             (true, _, Some(mode)) if self.state_lost => format!("{}, state lost", named(mode)),
             (true, _, Some(mode)) => named(mode).to_owned(),
-            (true, _, None) => "moved".to_owned(),
+            (true, _, None) => self.by.as_ref().map_or_else(|| "moved".to_owned(), |by| format!("by {by}")),
             (false, true, Some(mode)) if self.code.is_none() => named(mode).to_owned(),
+            (false, true, None) if self.code.is_none() => "replaced".to_owned(),
             (false, ..) => "stays".to_owned(),
         };
         let took = self.total_ms.filter(|_| self.moved).map_or_else(|| "-".to_owned(), millis);
@@ -117,6 +132,9 @@ fn named(mode: Mode) -> &'static str {
     }
 }
 
+/// What is true of a node from now on.
+const CLOSED: &str = "it gets no new ones until: paracloud node open";
+
 /// What people read at the end.
 pub(super) fn text(
     node: &str,
@@ -126,7 +144,8 @@ pub(super) fn text(
     columns: Option<usize>,
 ) -> String {
     if rows.is_empty() {
-        return format!("{node}: no instance is on it");
+        let closed = if dry_run { String::new() } else { format!("; {CLOSED} {node}") };
+        return format!("{node}: no instance is on it{closed}");
     }
     let cells: Vec<_> = rows.iter().map(|row| row.cells(&shown)).collect();
     let table = table_within(&["INSTANCE", "HOW", "TO", "TOOK", "WHY"], &cells, columns);
@@ -135,7 +154,7 @@ pub(super) fn text(
     let sum = if dry_run {
         format!("{node}: {} of {of} can go now; nothing was moved", count(|row| row.can_go))
     } else {
-        format!("{node}: {} of {of} moved", count(|row| row.moved))
+        format!("{node}: {} of {of} moved; {CLOSED} {node}", count(|row| row.moved))
     };
     format!("{table}\n{sum}")
 }
@@ -171,9 +190,11 @@ mod tests {
     }
 
     fn rows() -> Vec<Row> {
+        let by = Starting { instance: "web.11".to_owned(), node: NodeId(3) };
         vec![
             moved("db", Mode::Handoff, false),
             moved("web.1", Mode::Restart, true),
+            Row::stays("web.3", NodeId(2), "", "").going(None).replaced(Some(&by), 812),
             Row::stays("web.2", NodeId(3), "held", "it holds on to its place for 7.00 s: backup\u{1b}[2J"),
             Row::stays("web.10", NodeId(3), "consent_needed", "it does not speak PaCI, and it holds state"),
         ]
@@ -182,10 +203,11 @@ mod tests {
     #[test]
     fn the_table_says_what_moved_how_what_could_not_and_why() {
         let shown = |node: NodeId| node.to_string();
+        let replaced = Row::stays("web.3", NodeId(2), "", "").going(None);
         let going = Row::stays("db", NodeId(2), "", "").going(Some(Mode::Handoff));
         let texts = [
             text("n1", &rows(), false, shown, Some(100)),
-            text("n1", &[going, rows().remove(2)], true, shown, None),
+            text("n1", &[going, replaced, rows().remove(3)], true, shown, None),
             text("n1", &[], false, shown, None),
             rows().iter().map(Row::sentence).collect::<Vec<_>>().join("\n"),
         ];
@@ -200,13 +222,13 @@ mod tests {
             verdict("n1", rows, missed, dry_run).map(|failure| (failure.exit, failure.code))
         };
         let all = rows();
-        assert_eq!(code(&all[..2], &[], false), None);
+        assert_eq!(code(&all[..3], &[], false), None);
         assert_eq!(code(&[], &[], false), None);
         assert_eq!(code(&all, &[], false), Some((Exit::Failed, "not_drained".to_owned())));
-        assert_eq!(code(&all[3..], &[], false), Some((Exit::Consent, "consent_needed".to_owned())));
+        assert_eq!(code(&all[4..], &[], false), Some((Exit::Consent, "consent_needed".to_owned())));
         let came = ["web.4".to_owned()];
-        assert_eq!(code(&all[..2], &came, false), Some((Exit::Failed, "not_drained".to_owned())));
+        assert_eq!(code(&all[..3], &came, false), Some((Exit::Failed, "not_drained".to_owned())));
         assert_eq!(code(&[Row::stays("db", NodeId(2), "", "").going(Some(Mode::Handoff))], &[], true), None);
-        assert_eq!(code(&all[2..3], &[], true), Some((Exit::Failed, "not_drained".to_owned())));
+        assert_eq!(code(&all[3..4], &[], true), Some((Exit::Failed, "not_drained".to_owned())));
     }
 }

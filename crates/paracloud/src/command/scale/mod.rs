@@ -26,6 +26,8 @@ pub struct Options {
     pub dry_run: bool,
     /// The person consents to losing the state of those that leave.
     pub accept_loss: bool,
+    /// Who has not left within so many milliseconds is called back; `None`: as the manifest says.
+    pub within_ms: Option<u32>,
     /// Do not stay until those have left that do.
     pub no_wait: bool,
 }
@@ -36,9 +38,9 @@ pub struct Options {
 /// There is no such app, it cannot have so many instances, a consent is missing, an instance that was to leave stays, or the
 /// cloud does not answer.
 pub async fn run(context: &Context, app: &str, options: &Options) -> Result<(), Failure> {
-    let Options { to, hold_ms, dry_run, accept_loss, no_wait } = *options;
+    let Options { to, hold_ms, dry_run, accept_loss, within_ms, no_wait } = *options;
     let wait = !no_wait && !dry_run;
-    let request = Request::Scale { app: app.to_owned(), to, hold_ms, dry_run, accept_loss, wait };
+    let request = Request::Scale { app: app.to_owned(), to, hold_ms, dry_run, accept_loss, within_ms, wait };
     let mut conversation = Conversation::open(&context.layout, &request).await?;
     let scaled = match conversation.hear_within(SCALED_MS_MAX).await {
         Ok(Reply::Scaled(scaled)) => scaled,
