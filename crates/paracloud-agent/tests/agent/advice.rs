@@ -2,6 +2,7 @@
 
 use crate::contract::owner;
 use crate::rig::{Agent, N1, Puppet, kill, until};
+use paci::ask::Wish;
 use paci::state::State;
 use paracloud_core::ids::{Placement, StartId};
 use paracloud_core::register::Record;
@@ -94,6 +95,39 @@ fn announcements_and_asks_are_told_until_they_are_taken_back_and_again_on_a_new_
 }
 
 #[test]
+fn one_ask_of_each_kind_stands_the_last_one_counts_and_each_ends_with_its_lease() {
+    let (mut rig, _, shop) = owner();
+    shop.hello(ALL);
+    let asks = [
+        json!({"validForMs": 60_000, "moveMe": {}, "reason": "the disk is slow"}),
+        json!({"validForMs": 60_000, "replicas": {"count": 3}}),
+        json!({"validForMs": 60_000, "size": {"memoryKib": 524_288}}),
+        json!({"validForMs": 600_000, "retireMe": {}}),
+        // In the place of the one before; it is over first.
+        json!({"validForMs": 300, "size": {"memoryKib": 1_048_576}}),
+    ];
+    for ask in &asks {
+        let (status, granted) = said(shop, "PUT", "/v1/ask", ask);
+        assert_eq!((status, &granted["grantedValidForMs"]), (200, &ask["validForMs"]), "{ask}");
+    }
+    let agent = &mut rig.agents[0];
+    let kinds = |advice: &Advice| {
+        let names = advice.asks.iter().filter_map(|ask| Some(ask.said.wish.as_ref()?.name()));
+        names.collect::<Vec<_>>()
+    };
+    let size = told(agent, "all four", |advice| {
+        let size = advice.asks.iter().find_map(|ask| match &ask.said.wish {
+            Some(Wish::Size(size)) if advice.asks.len() == 4 => Some(*size),
+            _ => None,
+        })?;
+        (size.memory_kib == Some(1_048_576)).then_some(size)
+    });
+    assert_eq!(size.cpu_millis, None);
+    let left = told(agent, "that one is over", |advice| (advice.asks.len() == 3).then(|| kinds(advice)));
+    assert_eq!(left, ["moveMe", "replicas", "retireMe"]);
+}
+
+#[test]
 fn each_call_needs_a_hello_to_this_agent_and_its_capability_and_says_which() {
     let (mut rig, _, shop) = owner();
     let pausing = json!({"state": "PAUSING", "forMs": 1});
@@ -162,6 +196,8 @@ fn what_is_wrong_is_refused_by_name_with_what_to_do_and_changes_nothing() {
         ("PUT", "/v1/ask", "{}", 400, "OUT_OF_BOUNDS", "wish"),
         ("PUT", "/v1/ask", r#"{"validForMs":600001,"moveMe":{}}"#, 400, "OUT_OF_BOUNDS", "validForMs"),
         ("PUT", "/v1/ask", r#"{"moveMe":{},"retireMe":{}}"#, 400, "MALFORMED", "two members"),
+        ("PUT", "/v1/ask", r#"{"replicas":{"count":0}}"#, 400, "OUT_OF_BOUNDS", "replicas.count"),
+        ("PUT", "/v1/ask", r#"{"size":{"memoryKib":0}}"#, 400, "OUT_OF_BOUNDS", "size.memoryKib: missing"),
         ("PUT", "/v1/ask", r#"{"size":{}}"#, 400, "OUT_OF_BOUNDS", "size: missing"),
         ("PUT", "/v1/state", r#"{"state":"PAUSING"}"#, 400, "OUT_OF_BOUNDS", "forMs: missing"),
         ("PUT", "/v1/state", r#"{"state":"PAUSING","forMs":60001}"#, 400, "OUT_OF_BOUNDS", "forMs"),
