@@ -293,7 +293,12 @@ async fn try_replace(
                 return Err(Failure::new(Exit::Failed, "called_back", instance, why, ""));
             }
             Reply::Refused(refused) => return Err(client::refusal(&refused, instance)),
-            other => return Err(client::unexpected(layout, &other)),
+            other @ (Reply::Status(_)
+            | Reply::Previewed { .. }
+            | Reply::Explained(_)
+            | Reply::Answered(_)
+            | Reply::Begun(_)
+            | Reply::Done) => return Err(client::unexpected(layout, &other)),
         }
     }
 }

@@ -200,7 +200,7 @@ pub(super) fn obstacle(rows: &[Row]) -> Option<Failure> {
     // What no consent helps against comes first.
     let beyond_consent = hindered.iter().find(|row| !needs_consent(row));
     let by_consent = beyond_consent.is_none();
-    let first = beyond_consent.or(hindered.first())?;
+    let first = beyond_consent.or_else(|| hindered.first())?;
     let who = hindered.iter().map(|row| row.who.as_str()).collect::<Vec<_>>().join(", ");
     let why = first.why.as_deref().unwrap_or("it cannot be updated now");
     let (exit, code, next) = if by_consent {
