@@ -147,7 +147,10 @@ fn used(usage: &Usage, age_ms: u32) -> String {
     let cpu = |milli: u32| format!("{}.{:03} processors", milli / 1_000, milli % 1_000);
     let of = |used: Option<String>, limit: Option<String>| {
         let used = used.unwrap_or_else(|| "not known".to_owned());
-        limit.map_or(used.clone(), |limit| format!("{used} of {limit}"))
+        match limit {
+            Some(limit) => format!("{used} of {limit}"),
+            None => used,
+        }
     };
     let memory = of(usage.memory_kib.map(mib), usage.memory_limit_kib.map(mib));
     let cpu = of(usage.cpu_milli.map(cpu), usage.cpu_limit_milli.map(cpu));
