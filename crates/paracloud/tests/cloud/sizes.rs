@@ -11,6 +11,7 @@ use std::path::Path;
 const MIB: u64 = 1 << 20;
 
 /// An app of one instance with 256 MiB and half a processor. `None`: no limit can be enforced here.
+#[expect(clippy::print_stderr, reason = "who runs the tests is to see which of them tested nothing")]
 fn up(orders: &Value, fields: &Value) -> Option<Unruly> {
     let mut own = json!({ "resources": {
         "memory": "256MiB", "cpu": "500m",
@@ -105,7 +106,7 @@ fn a_shrink_that_is_refused_leaves_the_limit_and_the_counter_offer_is_told() {
     assert_eq!(because["why"], "DOES_NOT_FIT: the index takes 180 MiB");
     assert_eq!(because["limit"], json!({ "memory_kib": 262_144, "cpu_milli": 500 }));
     assert_eq!(limits(rig), (Some(256), Some(500)));
-    assert_eq!(noted(rig), [because.clone()], "it is in the journal");
+    assert_eq!(noted(rig), std::slice::from_ref(because), "it is in the journal");
     let told = rig.run(&["events", "jobs"]).out;
     assert!(told.contains("it could do with 192 MiB") && told.contains("its limit is 256 MiB"), "{told}");
     unruly.end();
