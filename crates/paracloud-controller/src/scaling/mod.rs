@@ -1,5 +1,5 @@
 //! How many instances an app with `scale` has, and how large they are: decided again and again by the core's
-//! [`plan`](paracloud_core::scaling::plan), from what is known here, and carried out.
+//! [`plan`], from what is known here, and carried out.
 //!
 //! ```text
 //!   gateways ──measured──┐
