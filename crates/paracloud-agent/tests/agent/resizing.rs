@@ -8,8 +8,8 @@ use paracloud_core::migration::cause::{Cause, Unfit};
 use paracloud_core::migration::message::{FromAgent, ToAgent};
 use paracloud_core::register::{Change, Mode, Proposer, Record, Size};
 use paracloud_substrate::cgroup::{Group, VARIABLE};
-use paracloud_substrate::config;
-use paracloud_substrate::message::{Note, Sizing};
+use paracloud_substrate::config::{self, Cloud};
+use paracloud_substrate::message::{FromAgentLine, Note, Sizing, ToAgentLine};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -245,6 +245,35 @@ fn a_target_is_started_with_the_size_of_its_instance_before_a_record_names_it() 
     owner.rig.agents[0].tell_sized(open.size, prepare, open.operation);
     owner.group = needed(&owner.rig, target).unwrap();
     until("its limits", || (owner.limits() == (Some(320), Some(250))).then_some(()));
+}
+
+#[test]
+fn limits_that_are_applied_hold_at_once_for_who_has_no_size_of_its_own() {
+    let Some(mut owner) = Owner::start() else { return };
+    owner.hold(160);
+    let path = owner.rig.layout.cloud();
+    let apply = |owner: &mut Owner, memory_mib: u64| {
+        let mut cloud = Cloud::load(&path).unwrap();
+        cloud.apps[0].resources.start =
+            config::Size { memory_bytes: Some(memory_mib * MIB), cpu_milli: Some(750) };
+        cloud.apps[0] = Cloud::add_revision(&path, &cloud.apps[0]).unwrap();
+        cloud.save(&path).unwrap();
+        owner.rig.agents[0].say(&ToAgentLine::Configured);
+    };
+    apply(&mut owner, 512);
+    until("they are raised", || (owner.limits() == (Some(512), Some(750))).then_some(()));
+    apply(&mut owner, 128);
+    owner.shop.say("free");
+    until("they are lowered", || (owner.limits() == (Some(128), Some(750))).then_some(()));
+    owner.swap(&Change::Resize(size(256, 500)));
+    assert_eq!(owner.outcome(), Ok(()));
+    owner.swap(&Change::Resized);
+    apply(&mut owner, 512);
+    // Its limits are looked at before each beat.
+    for _ in 0..2 {
+        owner.rig.agents[0].hear_line("a beat", |line| matches!(line, FromAgentLine::Beat).then_some(()));
+    }
+    assert_eq!(owner.limits(), (Some(256), Some(500)), "it has a size of its own");
 }
 
 #[test]

@@ -297,6 +297,7 @@ impl App {
         let fields = [
             ("acceptLoss", self.accept_loss != other.accept_loss),
             ("scale", self.scale != other.scale),
+            ("resources", self.resources != other.resources),
             ("readiness", self.readiness != other.readiness),
             ("liveness", self.liveness != other.liveness),
             ("move", self.budgets != other.budgets),
@@ -309,7 +310,6 @@ impl App {
     pub fn later_differences(&self, other: &Self) -> Vec<&'static str> {
         let fields = [
             ("node", self.node != other.node),
-            ("resources", self.resources != other.resources),
             ("stopGrace", self.stop_grace_ms != other.stop_grace_ms),
         ];
         fields.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
