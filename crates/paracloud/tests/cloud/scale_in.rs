@@ -230,3 +230,59 @@ fn who_does_not_leave_within_its_budget_serves_on_and_says_why() {
     assert_eq!(serving(rig), ["jobs.1", "jobs.2"]);
     unruly.end();
 }
+
+/// A session with a cookie: each answer says at which address it was given, `/end` ends it.
+const SESSIONS: &str = "\
+def session(self):
+    self.send_response(200)
+    self.send_header('set-cookie', 'sid=; Max-Age=0' if self.path == '/end' else 'sid=mine; Path=/')
+    body = f\"{os.environ['HOST']}:{os.environ['PORT']}\".encode()
+    self.send_header('content-length', str(len(body)))
+    self.end_headers()
+    self.wfile.write(body)
+Web.do_GET = session
+";
+
+/// What is answered to a request of a session, and the cookie that it has from then on.
+fn visit(rig: &Rig, path: &str, cookie: Option<&str>) -> (String, String) {
+    let line = cookie.map_or_else(String::new, |cookie| format!("Cookie: sid={cookie}\r\n"));
+    let mut stream = rig.send(0, &format!("GET {path}"), &format!("{line}Connection: close\r\n"));
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert_eq!(head.split(' ').nth(1), Some("200"), "{head}");
+    let cookie =
+        head.lines().find_map(|line| line.to_lowercase().strip_prefix("set-cookie: sid=").map(str::to_owned));
+    (body.to_owned(), cookie.unwrap_or_default().split(';').next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn who_has_a_session_leaves_when_it_has_ended_and_is_called_back_where_it_does_not_in_time() {
+    let rig = Rig::with_program(
+        SESSIONS,
+        "state: session\nsession: {cookie: sid, idle: 5s}\nstopGrace: 1s\nscale: {max: 2, drain: 5m}",
+    );
+    let mut up = rig.up(&[]);
+    up.serving();
+    // What a gateway has not seen from the beginning counts as a session for `idle`, and no longer.
+    rig.json(&["scale", "web", "2"]);
+    wait_until("both serve", || serving(&rig).len() == 2);
+    let mut session = (String::new(), String::new());
+    wait_until("a session begins at the second", || {
+        session = visit(&rig, "/", None);
+        session.1.starts_with("2~")
+    });
+    let (at, cookie) = session;
+    let stays = rig.json_of_refused(&["scale", "web", "1", "--within", "300ms"], 1);
+    assert_eq!(stays["error"]["code"], "called_back", "{stays}");
+    assert_eq!(stays["scaled"]["leaves"][0]["instance"], "web.2", "{stays}");
+    assert_eq!((visit(&rig, "/", Some(&cookie)).0, serving(&rig).len()), (at.clone(), 2));
+    rig.json(&["scale", "web", "1", "--no-wait"]);
+    wait_until("it is drained", || record(&rig, "web.2")["operation"]["leave"]["step"] == "draining");
+    assert_eq!(visit(&rig, "/", Some(&cookie)).0, at, "its session goes on there");
+    assert_ne!(visit(&rig, "/", None).0, at, "and no new one begins");
+    visit(&rig, "/end", Some(&cookie));
+    wait_until("it has left", || names(&rig) == ["web.1"]);
+    rig.json(&["stop", "--yes"]);
+    assert_eq!(up.ended(), 0);
+}
