@@ -1,7 +1,7 @@
 //! Who must notice a fault, and how it is built and run.
 
 use super::tree::Tree;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fmt;
 use std::fs::{self, File};
@@ -41,18 +41,36 @@ pub(crate) enum Target {
 }
 
 impl Catch {
-    /// Whether the other one runs the same.
-    pub(super) fn runs_like(&self, other: &Self) -> bool {
+    /// Whether the same program runs the other one.
+    pub(super) fn is_built_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Seeds { from, count, .. }, Self::Seeds { from: of, count: many, .. }) => {
-                (from, count) == (of, many)
-            }
-            (Self::Model { name, .. }, Self::Model { name: of, .. }) => name == of,
+            (Self::Seeds { .. } | Self::Model { .. }, Self::Seeds { .. } | Self::Model { .. }) => true,
             (
-                Self::Test { package, target, name },
-                Self::Test { package: other_package, target: other_target, name: other_name },
-            ) => (package, target, name) == (other_package, other_target, other_name),
+                Self::Test { package, target, .. },
+                Self::Test { package: other_package, target: other_target, .. },
+            ) => (package, target) == (other_package, other_target),
             (Self::Seeds { .. } | Self::Model { .. } | Self::Test { .. }, _) => false,
+        }
+    }
+
+    /// Whether one run serves both, as they run the same or are tests of the same program.
+    pub(super) fn runs_with(&self, other: &Self) -> bool {
+        self.is_built_like(other)
+            && match (self, other) {
+                (Self::Seeds { from, count, .. }, Self::Seeds { from: of, count: many, .. }) => {
+                    (from, count) == (of, many)
+                }
+                (Self::Model { name, .. }, Self::Model { name: of, .. }) => name == of,
+                (Self::Test { .. }, Self::Test { .. }) => true,
+                (Self::Seeds { .. } | Self::Model { .. } | Self::Test { .. }, _) => false,
+            }
+    }
+
+    /// The test's name, if it is one.
+    pub(super) fn test(&self) -> Option<&'static str> {
+        match self {
+            Self::Test { name, .. } => Some(name),
+            Self::Seeds { .. } | Self::Model { .. } => None,
         }
     }
 
@@ -92,6 +110,27 @@ impl fmt::Display for Catch {
 pub(super) struct Program {
     executable: PathBuf,
     folder: PathBuf,
+    /// It starts other programs that were built with it, which the next build replaces.
+    starts_others: bool,
+}
+
+impl Program {
+    /// Puts it where no build replaces it. One that starts others stays where it is: nothing is to be built before it has
+    /// run.
+    pub(super) fn kept(mut self, tree: &Tree, number: usize) -> Result<Self> {
+        if !self.starts_others {
+            let kept = tree.scratch(&format!("program-{number}"))?;
+            fs::copy(&self.executable, &kept)
+                .with_context(|| format!("{} cannot be written", kept.display()))?;
+            self.executable = kept;
+        }
+        Ok(self)
+    }
+
+    /// Whether something else may be built while it runs.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.starts_others
+    }
 }
 
 /// How a run ended.
@@ -101,61 +140,65 @@ pub(super) enum Ran {
     Late(String),
 }
 
-/// Builds and runs in a tree.
-pub(super) struct Bench<'t> {
-    tree: &'t Tree,
+/// Builds what runs a catch; the inner error is what the compiler said.
+///
+/// What is built is chosen by its name from the whole workspace, because cargo builds a dependency once for each set of
+/// features: so there is but one.
+pub(super) fn build(tree: &Tree, catch: &Catch) -> Result<std::result::Result<Program, String>> {
+    let mut cargo = Command::new("cargo");
+    match catch {
+        Catch::Seeds { .. } | Catch::Model { .. } => {
+            cargo.args(["build", "--workspace", "--example", "first_fault"]);
+        }
+        Catch::Test { package, target, .. } => {
+            cargo.args(["test", "--no-run"]);
+            match target {
+                // The other one has no library, and most of the dependencies.
+                Target::Library => cargo.args(["--package", "xtask", "--package", package, "--lib"]),
+                Target::File(file) => cargo.args(["--workspace", "--test", file]),
+                Target::Shuttle(file) => {
+                    cargo.args(["--workspace", "--features", &format!("{package}/shuttle"), "--test", file])
+                }
+            };
+        }
+    }
+    cargo.args(["--quiet", "--locked", "--profile", "mutant", "--message-format", "json"]);
+    cargo.env("CARGO_TARGET_DIR", tree.target()).current_dir(tree.root());
+    let (status, said, errors) = watch(tree, "build", &mut cargo, BUILD_S_MAX)?;
+    let messages = || said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    match status {
+        Some(true) => {}
+        Some(false) => {
+            let rendered = messages().filter(|it| it["message"]["level"] == "error");
+            let rendered = rendered.filter_map(|it| Some(it["message"]["rendered"].as_str()?.to_owned()));
+            let rendered: String = rendered.collect();
+            return Ok(Err(last_lines(&(errors + &rendered))));
+        }
+        None => return Ok(Err(format!("the build did not end within {BUILD_S_MAX} s"))),
+    }
+    let text = |value: &Value| value.as_str().map(PathBuf::from);
+    let is_test = matches!(catch, Catch::Test { .. });
+    let executables = || messages().filter(|it| it["executable"].is_string());
+    // With a test cargo also builds the programs that it starts.
+    let mut wanted = executables().filter(|it| it["profile"]["test"] == is_test);
+    let starts_others = is_test && executables().any(|it| it["profile"]["test"] == false);
+    let built = wanted.next().context("cargo named no program that it built")?;
+    ensure!(wanted.next().is_none(), "{catch} is the name of more than one program");
+    let executable = text(&built["executable"]).context("a program lies nowhere")?;
+    let manifest = text(&built["manifest_path"]).context("a program has no manifest")?;
+    let folder = manifest.parent().context("a manifest lies in no folder")?.to_owned();
+    Ok(Ok(Program { executable, folder, starts_others }))
 }
 
-impl<'t> Bench<'t> {
-    pub(super) fn new(tree: &'t Tree) -> Self {
-        Self { tree }
+/// Runs a catch, and with it others that the same program runs.
+pub(super) fn run(tree: &Tree, number: usize, catches: &[&Catch], program: &Program) -> Result<Ran> {
+    let mut command = Command::new(&program.executable);
+    command.current_dir(&program.folder);
+    let mut tests = 0;
+    if catches.iter().any(|catch| catch.test().is_some()) {
+        command.arg("--exact");
     }
-
-    /// Builds what runs a catch; the inner error is what the compiler said.
-    pub(super) fn build(&self, catch: &Catch) -> Result<std::result::Result<Program, String>> {
-        let mut cargo = Command::new("cargo");
-        match catch {
-            Catch::Seeds { .. } | Catch::Model { .. } => {
-                cargo.args(["build", "--package", "paracloud-sim", "--example", "first_fault"]);
-            }
-            Catch::Test { package, target, .. } => {
-                cargo.args(["test", "--no-run", "--package", package]);
-                match target {
-                    Target::Library => cargo.arg("--lib"),
-                    Target::File(file) => cargo.args(["--test", file]),
-                    Target::Shuttle(file) => cargo.args(["--features", "shuttle", "--test", file]),
-                };
-            }
-        }
-        cargo.args(["--quiet", "--locked", "--profile", "mutant", "--message-format", "json"]);
-        cargo.env("CARGO_TARGET_DIR", self.tree.target()).current_dir(self.tree.root());
-        let (status, said, errors) = self.watch(&mut cargo, BUILD_S_MAX)?;
-        let messages = || said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        match status {
-            Some(true) => {}
-            Some(false) => {
-                let rendered = messages().filter(|it| it["message"]["level"] == "error");
-                let rendered = rendered.filter_map(|it| Some(it["message"]["rendered"].as_str()?.to_owned()));
-                let rendered: String = rendered.collect();
-                return Ok(Err(last_lines(&(errors + &rendered))));
-            }
-            None => return Ok(Err(format!("the build did not end within {BUILD_S_MAX} s"))),
-        }
-        let text = |value: &Value| value.as_str().map(PathBuf::from);
-        // With a test cargo also builds the programs that it starts.
-        let wanted = |it: &Value| it["profile"]["test"] == matches!(catch, Catch::Test { .. });
-        let mut built = messages()
-            .filter(wanted)
-            .filter_map(|it| Some((text(&it["executable"])?, text(&it["manifest_path"])?)));
-        let (executable, manifest) = built.next().context("cargo named no program that it built")?;
-        let folder = manifest.parent().context("a manifest lies in no folder")?.to_owned();
-        Ok(Ok(Program { executable, folder }))
-    }
-
-    /// Runs a catch.
-    pub(super) fn run(&self, catch: &Catch, program: &Program) -> Result<Ran> {
-        let mut command = Command::new(&program.executable);
-        command.current_dir(&program.folder);
+    for catch in catches {
         match catch {
             Catch::Seeds { from, count, .. } => {
                 command.args(["sim", &from.to_string(), &count.to_string()]);
@@ -164,43 +207,48 @@ impl<'t> Bench<'t> {
                 command.args(["model", name]);
             }
             Catch::Test { name, .. } => {
-                command.args(["--exact", name]);
+                tests += 1;
+                command.arg(name);
             }
         }
-        let (status, said, errors) = self.watch(&mut command, RUN_S_MAX)?;
-        let output = errors + &said;
-        Ok(match status {
-            None => Ran::Late(output),
-            Some(false) => Ran::Failed(output),
-            // A test that is not there passes.
-            Some(true) if matches!(catch, Catch::Test { .. }) && !output.contains("1 passed") => {
-                Ran::Failed(format!("there is no such test:\n{output}"))
-            }
-            Some(true) => Ran::Passed,
-        })
     }
+    let (status, said, errors) = watch(tree, &format!("run-{number}"), &mut command, RUN_S_MAX)?;
+    let output = errors + &said;
+    Ok(match status {
+        None => Ran::Late(output),
+        Some(false) => Ran::Failed(output),
+        // A test that is not there passes.
+        Some(true) if tests > 0 && !output.contains(&format!("{tests} passed")) => {
+            Ran::Failed(format!("not all of these {tests} tests are there:\n{output}"))
+        }
+        Some(true) => Ran::Passed,
+    })
+}
 
-    /// Runs a program to its end or to the bound; then it is killed, and there is no status.
-    fn watch(&self, command: &mut Command, seconds_max: u64) -> Result<(Option<bool>, String, String)> {
-        let path = |name: &str| self.tree.target().with_file_name(name);
-        let (out, err) = (path("stdout"), path("stderr"));
-        command.stdin(Stdio::null()).stdout(create(&out)?).stderr(create(&err)?);
-        let mut child = command.spawn().with_context(|| format!("{command:?} cannot be run"))?;
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break Some(status.success());
-            }
-            if began.elapsed() > Duration::from_secs(seconds_max) {
-                child.kill()?;
-                child.wait()?;
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(LOOK_MS));
-        };
-        let text = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Ok((status, text(&out)?, text(&err)?))
-    }
+/// Runs a program to its end or to the bound; then it is killed, and there is no status.
+fn watch(
+    tree: &Tree,
+    name: &str,
+    command: &mut Command,
+    seconds_max: u64,
+) -> Result<(Option<bool>, String, String)> {
+    let (out, err) = (tree.scratch(&format!("{name}.stdout"))?, tree.scratch(&format!("{name}.stderr"))?);
+    command.stdin(Stdio::null()).stdout(create(&out)?).stderr(create(&err)?);
+    let mut child = command.spawn().with_context(|| format!("{command:?} cannot be run"))?;
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status.success());
+        }
+        if began.elapsed() > Duration::from_secs(seconds_max) {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        std::thread::sleep(Duration::from_millis(LOOK_MS));
+    };
+    let text = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok((status, text(&out)?, text(&err)?))
 }
 
 fn create(path: &Path) -> Result<File> {

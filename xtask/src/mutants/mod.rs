@@ -1,9 +1,8 @@
 //! `cargo xtask mutants`: the tests are tested. Small faults are put into a copy of the tree, one at a time, and each
 //! must be noticed by the test, the model or the seeds that it names.
 //!
-//! First everything that is to notice something must be content with the tree as it is: what is red anyway shows
-//! nothing. A fault whose place is not found exactly once, or that does not compile, is a failure too: it would pass
-//! for tested and is not.
+//! First who is to notice something must be content with the tree as it is: what is red anyway shows nothing. A fault
+//! whose place is not found exactly once, or that does not compile, is a failure too: it would pass for tested and is not.
 
 mod catch;
 mod list;
@@ -11,12 +10,17 @@ mod tree;
 
 use crate::columns::hung;
 use crate::report::Report;
-use anyhow::{Result, ensure};
-use catch::{Bench, Catch, Ran, last_lines};
+use anyhow::{Context, Result, anyhow, ensure};
+use catch::{Catch, Program, Ran, last_lines};
 use clap::Args;
 use serde_json::json;
+use std::collections::VecDeque;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 use tree::Tree;
+
+/// Mutants that run while another one is built. Many are noticed only by a bound that is waited for.
+const RUNS_MAX: usize = 3;
 
 /// Puts faults into a copy of the tree and expects the tests to notice each.
 #[derive(Args)]
@@ -80,32 +84,29 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
 fn try_all(mutants: &[Mutant]) -> Result<Report> {
     let began = Instant::now();
     let tree = Tree::copy()?;
-    let bench = Bench::new(&tree);
-    let baseline_green = is_green(&bench, mutants)?;
-    let (mut survived, mut not_applied, mut caught) = (Vec::new(), Vec::new(), 0);
-    for mutant in mutants.iter().filter(|_| baseline_green) {
-        let since = Instant::now();
-        let fate = try_one(&tree, &bench, mutant)?;
-        let (word, what) = match &fate {
-            Fate::Caught(what) => ("caught", what),
-            Fate::Survived(what) => ("SURVIVED", what),
-            Fate::NotApplied(what) => ("NOT APPLIED", what),
-        };
-        let lead = format!("{word:<11} {:>5.1} s  ", since.elapsed().as_secs_f64());
-        say(&hung(&lead, &format!("{}: {what}", mutant.name)));
-        match fate {
-            Fate::Caught(_) => caught += 1,
-            Fate::Survived(_) => survived.push(mutant.name),
-            Fate::NotApplied(_) => not_applied.push(mutant.name),
+    let groups = grouped(mutants);
+    let (mut green, mut tried) = (true, Vec::new());
+    for group in &groups {
+        // What is red anyway shows nothing.
+        if is_green(&tree, group)? {
+            tried.extend(try_group(&tree, group)?);
+        } else {
+            green = false;
         }
     }
+    let named = |is: fn(&Fate) -> bool| -> Vec<_> {
+        tried.iter().filter(|(_, fate)| is(fate)).map(|(name, _)| *name).collect()
+    };
+    let caught = named(|fate| matches!(fate, Fate::Caught(_))).len();
+    let survived = named(|fate| matches!(fate, Fate::Survived(_)));
+    let not_applied = named(|fate| matches!(fate, Fate::NotApplied(_)));
     Ok(Report {
-        ok: baseline_green && caught == mutants.len(),
+        ok: green && caught == mutants.len(),
         fields: json!({
             "total": mutants.len(),
             "caught": caught,
             "not_applied": not_applied.len(),
-            "baseline_green": baseline_green,
+            "baseline_green": green,
             "survived": survived,
             "not_applied_names": not_applied,
             "seconds": began.elapsed().as_secs(),
@@ -113,27 +114,47 @@ fn try_all(mutants: &[Mutant]) -> Result<Report> {
     })
 }
 
-/// Whether everybody who is to notice something is content with the tree as it is.
-fn is_green(bench: &Bench<'_>, mutants: &[Mutant]) -> Result<bool> {
-    let mut distinct: Vec<&Catch> = Vec::new();
-    for mutant in mutants {
-        if !distinct.iter().any(|known| known.runs_like(&mutant.catch)) {
-            distinct.push(&mutant.catch);
+/// Those that the same program notices are tried one behind the other. The last of the list come first: what everything
+/// else is built on is changed when nothing else is to be built any more.
+fn grouped(mutants: &[Mutant]) -> Vec<Vec<&Mutant>> {
+    let mut groups: Vec<Vec<&Mutant>> = Vec::new();
+    for mutant in mutants.iter().rev() {
+        match groups.iter_mut().find(|group| group[0].catch.is_built_like(&mutant.catch)) {
+            Some(group) => group.push(mutant),
+            None => groups.push(vec![mutant]),
+        }
+    }
+    groups
+}
+
+/// Whether everybody who is to notice something of these is content with the tree as it is.
+fn is_green(tree: &Tree, group: &[&Mutant]) -> Result<bool> {
+    let mut runs: Vec<Vec<&Catch>> = Vec::new();
+    for mutant in group {
+        let catch = &mutant.catch;
+        match runs.iter_mut().find(|run| run[0].runs_with(catch)) {
+            Some(run) if catch.test().is_none() || run.iter().any(|it| it.test() == catch.test()) => {}
+            Some(run) => run.push(catch),
+            None => runs.push(vec![catch]),
         }
     }
     let mut green = true;
-    for catch in distinct {
+    for catches in runs {
         let since = Instant::now();
-        let ran = match bench.build(catch)? {
-            Ok(program) => bench.run(catch, &program)?,
+        let ran = match catch::build(tree, catches[0])? {
+            Ok(program) => catch::run(tree, 0, &catches, &program)?,
             Err(output) => Ran::Failed(output),
         };
         let seconds = since.elapsed().as_secs_f64();
+        let more = if catches.len() > 1 { format!(" and {} more", catches.len() - 1) } else { String::new() };
         match ran {
-            Ran::Passed => say(&hung(&format!("green       {seconds:>5.1} s  "), &catch.to_string())),
+            Ran::Passed => {
+                say(&hung(&format!("green       {seconds:>5.1} s  "), &format!("{}{more}", catches[0])));
+            }
             Ran::Failed(output) | Ran::Late(output) => {
                 green = false;
-                let what = format!("{catch}, without any fault of ours:\n{}", last_lines(&output));
+                let what =
+                    format!("{}{more}, without any fault of ours:\n{}", catches[0], last_lines(&output));
                 say(&hung(&format!("RED         {seconds:>5.1} s  "), &what));
             }
         }
@@ -141,24 +162,64 @@ fn is_green(bench: &Bench<'_>, mutants: &[Mutant]) -> Result<bool> {
     Ok(green)
 }
 
-fn try_one(tree: &Tree, bench: &Bench<'_>, mutant: &Mutant) -> Result<Fate> {
+/// Tries these one behind the other: each is built alone, and most run while the next one is built.
+fn try_group(tree: &Tree, group: &[&Mutant]) -> Result<Vec<(&'static str, Fate)>> {
+    std::thread::scope(|scope| {
+        let (mut tried, mut running) = (Vec::new(), VecDeque::new());
+        let mut numbers = (1..=RUNS_MAX).cycle();
+        for mutant in group {
+            let since = Instant::now();
+            if running.len() == RUNS_MAX {
+                tried.extend(running.pop_front().map(joined).transpose()?);
+            }
+            match built(tree, mutant)? {
+                Err(why) => tried.push(told(mutant, since, Fate::NotApplied(why))),
+                Ok(program) => {
+                    let number = numbers.next().context("a cycle ended")?;
+                    let program = program.kept(tree, number)?;
+                    let is_kept = program.is_kept();
+                    running.push_back(scope.spawn(move || judge(tree, number, mutant, since, &program)));
+                    while !is_kept && let Some(run) = running.pop_front() {
+                        tried.push(joined(run)?);
+                    }
+                }
+            }
+        }
+        for run in running {
+            tried.push(joined(run)?);
+        }
+        Ok(tried)
+    })
+}
+
+fn joined<T>(run: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    run.join().map_err(|_| anyhow!("a run panicked"))?
+}
+
+/// Builds the program with a mutant; the inner error says why there is none.
+fn built(tree: &Tree, mutant: &Mutant) -> Result<std::result::Result<Program, String>> {
     let original = tree.read(mutant.file)?;
     match original.matches(mutant.find).count() {
         1 => {}
-        count => return Ok(Fate::NotApplied(format!("{} has its place {count} times", mutant.file))),
+        count => return Ok(Err(format!("{} has its place {count} times", mutant.file))),
     }
     tree.write(mutant.file, &original.replacen(mutant.find, mutant.replace, 1))?;
-    let fate = judge(bench, mutant);
+    let built = catch::build(tree, &mutant.catch);
     tree.write(mutant.file, &original)?;
-    fate
+    match built? {
+        Ok(program) => Ok(Ok(program)),
+        Err(output) => Ok(Err(format!("it does not compile:\n{output}"))),
+    }
 }
 
-fn judge(bench: &Bench<'_>, mutant: &Mutant) -> Result<Fate> {
-    let program = match bench.build(&mutant.catch)? {
-        Ok(program) => program,
-        Err(output) => return Ok(Fate::NotApplied(format!("it does not compile:\n{output}"))),
-    };
-    Ok(match bench.run(&mutant.catch, &program)? {
+fn judge(
+    tree: &Tree,
+    number: usize,
+    mutant: &Mutant,
+    since: Instant,
+    program: &Program,
+) -> Result<(&'static str, Fate)> {
+    let fate = match catch::run(tree, number, &[&mutant.catch], program)? {
         Ran::Passed => Fate::Survived(format!("{} notices nothing", mutant.catch)),
         Ran::Late(output) => {
             Fate::Survived(format!("{} did not end:\n{}", mutant.catch, last_lines(&output)))
@@ -169,7 +230,19 @@ fn judge(bench: &Bench<'_>, mutant: &Mutant) -> Result<Fate> {
                 Fate::Survived(format!("{} failed in another way:\n{}", mutant.catch, last_lines(&output)))
             }
         },
-    })
+    };
+    Ok(told(mutant, since, fate))
+}
+
+fn told(mutant: &Mutant, since: Instant, fate: Fate) -> (&'static str, Fate) {
+    let (word, what) = match &fate {
+        Fate::Caught(what) => ("caught", what),
+        Fate::Survived(what) => ("SURVIVED", what),
+        Fate::NotApplied(what) => ("NOT APPLIED", what),
+    };
+    let lead = format!("{word:<11} {:>5.1} s  ", since.elapsed().as_secs_f64());
+    say(&hung(&lead, &format!("{}: {what}", mutant.name)));
+    (mutant.name, fate)
 }
 
 #[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]

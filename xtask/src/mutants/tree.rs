@@ -48,6 +48,13 @@ impl Tree {
         &self.target
     }
 
+    /// A file beside it for what is of use only during a run.
+    pub(super) fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.target.with_file_name("scratch");
+        fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        Ok(folder.join(name))
+    }
+
     /// The text of one of its files.
     pub(super) fn read(&self, file: &str) -> Result<String> {
         fs::read_to_string(self.root.join(file)).with_context(|| format!("{file} is not in the tree"))
