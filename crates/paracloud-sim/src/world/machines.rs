@@ -341,8 +341,16 @@ impl World {
                     }
                 }
                 Act::Open(incarnation) => {
-                    if !app.gate.open(incarnation) {
+                    let is_new = app.gate.open(incarnation);
+                    if !is_new {
                         let what = format!("{start} opened its gate again and was told no outcome");
+                        self.broken("I3", what);
+                    }
+                    // What is not on disk may never be: the register decides who serves, and not who was told first.
+                    if incarnation > self.disk.incarnation.0 {
+                        let on_disk = self.disk.incarnation;
+                        let what =
+                            format!("{start} opened its gate as {incarnation}, and {on_disk:?} is on disk");
                         self.broken("I3", what);
                     }
                 }

@@ -63,10 +63,7 @@ pub(super) const LIST: &[Mutant] = &[
             effects.push(Effect::Agent(expected.owner.node, ToAgent::Own(next)));
         }
         effects.push(Effect::Swap { expected, change, proposer: Proposer::Coordinator });",
-        catch: unit(
-            "paracloud-core",
-            "migration::coordinator::tests::nobody_is_told_of_an_abort_before_it_is_on_disk",
-        ),
+        catch: seeds(&["I3"]),
     },
     Mutant {
         name: "digest not compared at the commit",
