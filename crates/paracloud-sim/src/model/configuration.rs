@@ -187,11 +187,18 @@ impl Configuration {
                 .small(),
             model("leave-handoff", handoff, 1, KEYED, leave).leaving().small(),
             model("leave-restart", restart, 1, PLAIN, leave).leaving().small(),
+            model("leave-two-handoff", handoff, 2, PLAIN, Faults { crashes: 1, cancels: 1, ..NONE })
+                .leaving()
+                .small(),
+            model("leave-two-restart", restart, 2, KEYED, Faults { losses: 1, cancels: 1, ..NONE })
+                .leaving()
+                .small(),
             model("walk-some-handoff", handoff, 2, BOTH, all).draining().small().walked(500),
             model("walk-some-restart", restart, 2, BOTH, all).draining().small().walked(500),
             model("late-crash-handoff", handoff, 1, KEYED, late_crash),
             model("late-crash-restart", restart, 1, PLAIN, late_crash),
             model("blocked-handoff", handoff, 1, KEYED, Faults { crashes: 1, losses: 1, hogs: 1, ..NONE }),
+            model("leave-wide-handoff", handoff, 2, KEYED, leave).leaving(),
             model("a-handoff", handoff, 1, PLAIN, a),
             model("a-restart", restart, 1, PLAIN, a),
             model("b-handoff", handoff, 2, KEYED, b),
