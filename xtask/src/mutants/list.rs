@@ -10,6 +10,7 @@ mod http2;
 mod leave;
 mod lost;
 mod register;
+mod scaling;
 mod sdk;
 mod shells;
 
@@ -26,6 +27,7 @@ pub(super) fn all() -> Vec<Mutant> {
         agents::LIST,
         gateways::LIST,
         leave::LIST,
+        scaling::LIST,
         http2::LIST,
         application::LIST,
         sdk::LIST,

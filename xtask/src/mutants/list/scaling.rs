@@ -1,0 +1,186 @@
+//! How many instances there are, how large they are, and which one a request goes to.
+
+use super::super::Mutant;
+use super::unit;
+
+const CORE: &str = "paracloud-core";
+const DECIDE: &str = "crates/paracloud-core/src/scaling/decide.rs";
+const VICTIMS: &str = "crates/paracloud-core/src/scaling/victims.rs";
+const LIMITS: &str = "crates/paracloud-core/src/scaling/limits.rs";
+const VERTICAL: &str = "crates/paracloud-core/src/scaling/vertical.rs";
+const JUDGED: &str = "crates/paracloud-core/src/balancing/judged.rs";
+const CLAIM: &str = "crates/paracloud-core/src/balancing/claim.rs";
+
+pub(super) const LIST: &[Mutant] = &[
+    Mutant {
+        name: "fewer instances than there must be",
+        file: DECIDE,
+        find: r"if bounded < policy.min {",
+        replace: r"if false && bounded < policy.min {",
+        catch: unit(CORE, "scaling::tests::always::bounds_budget_and_replay_hold_whatever_is_told"),
+    },
+    Mutant {
+        name: "one that leaves has no place among those that there may be",
+        file: DECIDE,
+        find: r"let there = u32::try_from(self.observation.instances.len()).unwrap_or(u32::MAX);",
+        replace: r"let there = self.live();",
+        catch: unit(
+            CORE,
+            "scaling::tests::moves::a_leaving_instance_is_not_called_back_and_takes_its_place_in_the_most_there_may_be",
+        ),
+    },
+    Mutant {
+        name: "the number of starts in a time has no bound",
+        file: LIMITS,
+        find: r"flap.actions.saturating_sub(self.spent())",
+        replace: r"flap.actions",
+        catch: unit(CORE, "scaling::tests::moves::starts_stop_at_the_budget_and_the_record_says_so"),
+    },
+    Mutant {
+        name: "stops use up what is kept for starts",
+        file: LIMITS,
+        find: r"flap.actions.div_ceil(2).saturating_sub(self.spent())",
+        replace: r"flap.actions.saturating_sub(self.spent())",
+        catch: unit(CORE, "scaling::limits::tests::stops_leave_half_of_the_budget_to_starts"),
+    },
+    Mutant {
+        name: "who knows nothing lets instances go",
+        file: DECIDE,
+        find: r"if self.view.is_blind && bounded <= count {",
+        replace: r"if false && self.view.is_blind && bounded <= count {",
+        catch: unit(CORE, "scaling::tests::moves::while_nothing_is_told_or_measured_nothing_leaves"),
+    },
+    Mutant {
+        name: "less load lets instances go at once",
+        file: DECIDE,
+        find: r"if raw < count && peak.need > raw {",
+        replace: r"if false && raw < count && peak.need > raw {",
+        catch: unit(
+            CORE,
+            "scaling::tests::moves::less_load_lets_nobody_go_before_the_hold_is_over_and_then_the_cheapest_of_those_asked",
+        ),
+    },
+    Mutant {
+        name: "one that drains is not called back",
+        file: DECIDE,
+        find: r"if left > 0 && instance.phase == Phase::Draining {",
+        replace: r"if false && left > 0 && instance.phase == Phase::Draining {",
+        catch: unit(
+            CORE,
+            "scaling::tests::moves::load_that_comes_back_calls_a_draining_one_back_before_another_is_started",
+        ),
+    },
+    Mutant {
+        name: "half of all instances drain at a time",
+        file: DECIDE,
+        find: r"const DRAINS_ONE_OF: u32 = 4;",
+        replace: r"const DRAINS_ONE_OF: u32 = 2;",
+        catch: unit(CORE, "scaling::tests::moves::nobody_else_goes_while_a_quarter_is_leaving"),
+    },
+    Mutant {
+        name: "one that says it is at work is ended",
+        file: VICTIMS,
+        find: r"if instance.busy {",
+        replace: r"if false && instance.busy {",
+        catch: unit(CORE, "scaling::tests::moves::one_busy_holder_among_eight_is_never_the_victim"),
+    },
+    Mutant {
+        name: "silence is taken for a yes",
+        file: VICTIMS,
+        find: r"(State::Stateful, _) if !instance.quotes => Some(Standing::Unasked),",
+        replace: r"(State::Stateful, _) if false && !instance.quotes => Some(Standing::Unasked),",
+        catch: unit(CORE, "scaling::victims::tests::silence_of_who_holds_something_is_never_a_yes"),
+    },
+    Mutant {
+        name: "one in which sessions live is ended",
+        file: VICTIMS,
+        find: r"(_, Some(sessions)) if sessions > 0 => Some(Standing::Sessions(sessions)),",
+        replace: "",
+        catch: unit(CORE, "scaling::victims::tests::an_owner_of_sessions_goes_only_without_any"),
+    },
+    Mutant {
+        name: "a request is sent into a pause that was announced",
+        file: JUDGED,
+        find: r"pause.begins_in_us <= lead_us.min(PAUSE_LEAD_US_MAX)",
+        replace: r"pause.begins_in_us == 0",
+        catch: unit(CORE, "balancing::tests::a_pause_is_kept_to_before_it_begins_and_is_over_with_its_lease"),
+    },
+    Mutant {
+        name: "all may pause at once",
+        file: JUDGED,
+        find: r"if fleet.pausing <= fleet.pausing_max {",
+        replace: r"if fleet.pausing > 0 {",
+        catch: unit(CORE, "balancing::tests::more_pauses_at_once_than_may_be_are_kept_to_in_proportion"),
+    },
+    Mutant {
+        name: "a weight that is claimed has no bound",
+        file: JUDGED,
+        find: r"let bounded = raw.clamp((configured / TRUST).max(1), configured * TRUST);",
+        replace: r"let bounded = raw.max(1);",
+        catch: unit(
+            CORE,
+            "balancing::tests::a_weight_that_is_claimed_counts_four_times_at_most_and_a_quarter_at_least",
+        ),
+    },
+    Mutant {
+        name: "a report is believed though its lease ends",
+        file: CLAIM,
+        find: r"(self.left_us.saturating_mul(2_000) / lease_us).min(1_000)",
+        replace: r"1_000 * u64::from(lease_us > 0)",
+        catch: unit(CORE, "balancing::tests::what_one_claims_counts_four_times_what_is_measured_at_most"),
+    },
+    Mutant {
+        name: "a claim counts as it stands beside what was measured",
+        file: JUDGED,
+        find: r"judged.bounded = judged.raw.clamp(judged.seen / TRUST, judged.seen * TRUST);",
+        replace: r"judged.bounded = judged.raw;",
+        catch: unit(CORE, "balancing::tests::what_one_claims_counts_four_times_what_is_measured_at_most"),
+    },
+    Mutant {
+        name: "one that fails at once looks idle",
+        file: JUDGED,
+        find: r"load_milli: u64::from(inputs.own) * 1_000 + inputs.debt_milli + others_milli,",
+        replace: r"load_milli: u64::from(inputs.own) * 1_000 + others_milli,",
+        catch: unit(CORE, "balancing::tests::one_that_fails_fast_draws_no_more_than_the_others"),
+    },
+    Mutant {
+        name: "a new instance gets as much as one that is warm",
+        file: JUDGED,
+        find: r"judged.is_hot |= inputs.answered < 255 && inputs.own > inputs.answered;",
+        replace: "",
+        catch: unit(
+            CORE,
+            "balancing::tests::a_new_one_that_states_nothing_gets_one_request_more_than_it_has_answered",
+        ),
+    },
+    Mutant {
+        name: "an instance in another operation is to get another size",
+        file: VERTICAL,
+        find: r"!it.in_operation && it.held_ms.is_none()",
+        replace: r"it.held_ms.is_none()",
+        catch: unit(
+            CORE,
+            "scaling::vertical::tests::who_is_in_an_operation_or_has_no_known_size_is_left_alone",
+        ),
+    },
+    Mutant {
+        name: "some grow while others shrink",
+        file: VERTICAL,
+        find: r"(false, _) => grow,",
+        replace: r"(false, _) => {
+            grow.extend(shrink);
+            grow
+        }",
+        catch: unit(CORE, "scaling::vertical::tests::some_never_grow_while_others_shrink"),
+    },
+    Mutant {
+        name: "an instance gets less than it says that it can live with",
+        file: VERTICAL,
+        find: r".max(report.floor_cpu_m.unwrap_or(0))",
+        replace: "",
+        catch: unit(
+            CORE,
+            "scaling::vertical::tests::what_is_of_no_use_is_not_given_and_what_is_needed_is_not_taken",
+        ),
+    },
+];
