@@ -5,121 +5,22 @@
 //! repeats it; after a restart it knows nothing, asks the coordinator for the record and the processes for their
 //! answers, and gets the same ones. It restarts a dead owner by swap only, and only where the record permits.
 
-use super::cause::Unfit;
-use super::duty::{Duty, duty, standing};
-use super::message::{FromAgent, Offer, Progress, ToAgent};
+use super::duty::{Duty, duty};
+use super::message::{FromAgent, ToAgent};
 use super::shim::{Generation, Order, Status};
-use crate::ids::{Incarnation, NodeId, OperationNumber, StartId};
-use crate::register::{Mode, MoveStep, Record, RecordOrder, Size, Step};
+use crate::ids::{OperationNumber, StartId};
+use crate::register::{Mode, MoveStep, Record, RecordOrder, Step};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use paci::participant::{Answer, Call, Outcome, Side, Standing};
+use paci::participant::{Answer, Call, Side};
 use serde::{Deserialize, Serialize};
 
-/// What an agent is set to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Setting {
-    /// Which node this is.
-    pub node: NodeId,
-    /// Ask again for the record after this long, in milliseconds.
-    pub ask_ms: u32,
-    /// First wait before a dead owner is proposed for a restart, in milliseconds; it doubles with each restart.
-    pub restart_ms: u32,
-    /// Longest such wait, in milliseconds.
-    pub restart_ms_max: u32,
-    /// An owner that has served for this long is sound, in milliseconds: the next wait is the first one again.
-    pub sound_ms: u32,
-}
+mod restarts;
+mod saying;
+mod words;
 
-/// An agent's timers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Timer {
-    /// Ask for the record again.
-    Ask,
-    /// Propose the restart of the dead owner (again).
-    Restart,
-    /// The owner has served for long enough.
-    Sound,
-}
-
-/// What a process says.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum FromApp {
-    /// It opened a session, or opened it anew.
-    Hello,
-    /// It is ready for requests, or not: said by itself or seen by the readiness probe.
-    Ready(bool),
-    /// What it says to a move.
-    Offer(OperationNumber, Offer),
-    /// How far its copy has got.
-    Progress(OperationNumber, Progress),
-    /// Its answer to an upcall of this operation.
-    Answer(OperationNumber, Answer),
-}
-
-/// What a process is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum ToApp {
-    /// The answer to its `Hello`.
-    Welcome(Standing, Incarnation),
-    /// An upcall.
-    Call(OperationNumber, Call),
-}
-
-/// What happens to an agent.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Input {
-    /// It starts and finds these processes in its node's directory.
-    Started {
-        /// This agent's generation.
-        generation: Generation,
-        /// Each process of this instance that was ever marked here, with its address.
-        found: Vec<(StartId, Status, SocketAddr)>,
-    },
-    /// The coordinator speaks.
-    Coordinator(ToAgent),
-    /// A shim reports its process; the address is the one the process was given.
-    Shim(StartId, Status, SocketAddr),
-    /// A process speaks.
-    App(StartId, FromApp),
-    /// The answer to [`Effect::Look`].
-    Looked {
-        /// The process.
-        start: StartId,
-        /// As it was asked.
-        order: RecordOrder,
-        /// Whether it lives now.
-        lives: bool,
-    },
-    /// The answer to [`Effect::Check`].
-    Checked(OperationNumber, StartId, bool),
-    /// The answer to [`Effect::Resize`]: the limits are set, or why not.
-    Resized(OperationNumber, StartId, Option<Unfit>),
-    /// A timer fired.
-    Timer(Timer),
-}
-
-/// What an agent wants done, in this order.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Effect {
-    /// Tell the coordinator.
-    Coordinator(FromAgent),
-    /// Order a shim, starting one if there is none.
-    Shim(StartId, Generation, Order),
-    /// Tell a process.
-    App(StartId, ToApp),
-    /// Look at the process itself, now, whether it lives: what was reported of it may be of before its death. Answer with
-    /// [`Input::Looked`].
-    Look(StartId, RecordOrder),
-    /// Ask the application for the new size, see that what it uses fits, and set its limits; answer with
-    /// [`Input::Resized`]. Ordered as often as the record comes: who has answered answers the same again.
-    Resize(OperationNumber, StartId, Size),
-    /// Look whether a process could be started here (command, room); answer with [`Input::Checked`].
-    Check(OperationNumber, StartId),
-    /// Arm a timer.
-    SetTimer(Timer, u32),
-}
+pub use words::{Effect, FromApp, Input, Setting, Timer, ToApp};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Life {
@@ -508,134 +409,6 @@ impl Agent {
                 }
             }
         }
-    }
-
-    /// Answers a waiting `Hello`, once the register's word about the process is known.
-    fn welcome(&mut self, start: StartId, effects: &mut Vec<Effect>) {
-        let Some(process) = self.processes.get_mut(&start) else { return };
-        if !process.waiting {
-            return;
-        }
-        let staged = process.wish.is_some_and(|wish| wish.call == Call::Prepare(Side::Target));
-        let (standing, incarnation) = match &self.record {
-            Some(record) if record.names(start) => (standing(record, start), record.incarnation),
-            // The operation that prepares it is newer than the record.
-            Some(_) | None if staged => (Standing::Staging, Incarnation(0)),
-            // It is ended because no record names it: until it is dead, its gate is to be closed.
-            known if process.life == Life::Ending => {
-                let incarnation = known.as_ref().map_or(Incarnation(0), |record| record.incarnation);
-                (Standing::Outdated, incarnation)
-            }
-            // The record is asked for again and again, as the timer says.
-            Some(_) | None => return,
-        };
-        process.waiting = false;
-        effects.push(Effect::App(start, ToApp::Welcome(standing, incarnation)));
-    }
-
-    /// Tells a process what it has to be told, or passes on what it answered to that.
-    fn tell(&mut self, start: StartId, effects: &mut Vec<Effect>) {
-        let Some(process) = self.processes.get_mut(&start) else { return };
-        if process.life != Life::Running {
-            return;
-        }
-        let record = self.record.as_ref();
-        let by_record = record.and_then(|record| duty(record, start));
-        // A wish that is still there is newer than the record.
-        // What a program that cannot be drained says is known where its capabilities are.
-        let leaves = record.is_some_and(|record| record.leave().is_some());
-        // Whether a program that has no session agrees to a move is known where its holds and its past are.
-        match process.wish.or(by_record) {
-            Some(duty) => {
-                if process.asked == Some(duty) {
-                    if let Some(answer) = process.answer.clone() {
-                        self.pass_on(start, duty, answer, effects);
-                    }
-                } else if process.greeted || duty.call == Call::Estimate || leaves {
-                    process.asked = Some(duty);
-                    process.answer = None;
-                    effects.push(Effect::App(start, ToApp::Call(duty.operation, duty.call)));
-                }
-            }
-            None => {
-                if let (Some(record), true, Some(address)) = (record, process.ready, process.address)
-                    && record.is_owned_by(start)
-                {
-                    effects.push(Effect::Coordinator(Self::runs(record, address)));
-                }
-            }
-        }
-    }
-
-    /// What is said of an owner that has not to be told anything: it is ready. Of a program that knows nothing of
-    /// moves this is also all there is to say once the outcome is known *here*; only then may the operation be closed,
-    /// because an agent that still believes the move to be open would not replace an owner that dies.
-    fn runs(record: &Record, address: SocketAddr) -> FromAgent {
-        let start = record.owner.start;
-        let operation = record.last_operation;
-        match record.moving().filter(|it| it.mode == Mode::Restart).map(|it| it.step) {
-            Some(MoveStep::Retire) if record.served.is_some() => FromAgent::Serving { operation, start },
-            Some(MoveStep::Undo) if record.served.is_some() => FromAgent::Undone { operation, start },
-            Some(
-                MoveStep::Open
-                | MoveStep::Sealing
-                | MoveStep::Switch
-                | MoveStep::Doomed
-                | MoveStep::Retire
-                | MoveStep::Undo,
-            )
-            | None => FromAgent::Ready { start, incarnation: record.incarnation, address },
-        }
-    }
-
-    fn pass_on(&self, start: StartId, duty: Duty, answer: Answer, effects: &mut Vec<Effect>) {
-        let operation = duty.operation;
-        let message = match (answer, duty.call) {
-            (Answer::Prepared, _) => FromAgent::Prepared { operation, start },
-            (Answer::Sealed(sealed), _) => FromAgent::Sealed { operation, sealed },
-            (Answer::Blocked, _) => FromAgent::Blocked { operation },
-            (Answer::Loaded { held, stated }, _) => FromAgent::Loaded { operation, held, stated },
-            (Answer::Resumed, Call::Resume { incarnation, outcome: Outcome::Committed }) => {
-                let Some(address) = self.processes.get(&start).and_then(|process| process.address) else {
-                    return;
-                };
-                FromAgent::Ready { start, incarnation: Incarnation(incarnation), address }
-            }
-            (Answer::Resumed | Answer::Aborted, _) => FromAgent::Undone { operation, start },
-            (Answer::Serving, _) => FromAgent::Serving { operation, start },
-            (Answer::Drained, _) => FromAgent::Drained { operation, start },
-            // The offer itself comes in a message of its own.
-            (Answer::Estimated, _) => return,
-            (Answer::OperationClosed | Answer::Failed, _) => FromAgent::Failed { operation, start },
-        };
-        effects.push(Effect::Coordinator(message));
-    }
-
-    /// The record, if it names a dead owner that this agent may replace.
-    fn restartable(&self, setting: &Setting) -> Option<&Record> {
-        let record = self.record.as_ref()?;
-        let dead = self.processes.get(&record.owner.start).is_some_and(|process| process.life == Life::Dead);
-        (dead && record.owner.node == setting.node && record.agent_may_restart()).then_some(record)
-    }
-
-    fn arm_restart(&mut self, setting: &Setting, effects: &mut Vec<Effect>) {
-        if !self.restart_armed && self.restartable(setting).is_some() {
-            self.restart_armed = true;
-            let factor = 1_u32.checked_shl(self.restarts).unwrap_or(u32::MAX);
-            let wait_ms = setting.restart_ms.saturating_mul(factor).min(setting.restart_ms_max);
-            effects.push(Effect::SetTimer(Timer::Restart, wait_ms));
-        }
-    }
-
-    fn propose(&mut self, setting: &Setting, fresh: StartId, effects: &mut Vec<Effect>) {
-        let Some(expected) = self.restartable(setting).cloned() else { return };
-        let fresh = *self.proposal.get_or_insert_with(|| {
-            self.restarts = self.restarts.saturating_add(1);
-            fresh
-        });
-        effects.push(Effect::Coordinator(FromAgent::Propose { expected, fresh }));
-        self.restart_armed = true;
-        effects.push(Effect::SetTimer(Timer::Restart, setting.restart_ms_max));
     }
 }
 

@@ -4,13 +4,14 @@ use super::super::Mutant;
 use super::{model, seeds, unit};
 
 const AGENT: &str = "crates/paracloud-core/src/migration/agent.rs";
+const RESTARTS: &str = "crates/paracloud-core/src/migration/agent/restarts.rs";
 const DUTY: &str = "crates/paracloud-core/src/migration/duty.rs";
 const SHIM: &str = "crates/paracloud-core/src/migration/shim.rs";
 
 pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "an agent restarts without swap",
-        file: AGENT,
+        file: RESTARTS,
         find: r"
         effects.push(Effect::Coordinator(FromAgent::Propose { expected, fresh }));
         self.restart_armed = true;",

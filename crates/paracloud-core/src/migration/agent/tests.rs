@@ -1,9 +1,10 @@
 //! What one agent does with what it hears.
 
 use super::*;
-use crate::ids::Placement;
+use crate::ids::{NodeId, Placement};
 use crate::migration::cause::Cause;
 use crate::register::{Change, Proposer};
+use paci::participant::Standing;
 use std::vec;
 
 #[test]
