@@ -136,7 +136,8 @@ fn kib_of(kib: u32) -> String {
     bytes(u64::from(kib) * 1_024)
 }
 
-fn memory_kib(text: &str) -> Result<u32, String> {
+/// KiB of an amount with its unit.
+pub(crate) fn memory_kib(text: &str) -> Result<u32, String> {
     let wrong = || "want an amount of memory with its unit, such as 64MiB or 1GiB".to_owned();
     let units = [("KiB", 1), ("MiB", 1 << 10), ("GiB", 1 << 20)];
     let in_unit = units.iter().find_map(|(unit, kib)| Some((text.strip_suffix(unit)?, *kib)));
@@ -145,7 +146,8 @@ fn memory_kib(text: &str) -> Result<u32, String> {
     number.checked_mul(kib).filter(|kib| *kib > 0).ok_or_else(wrong)
 }
 
-fn cpu_millis(text: &str) -> Result<u32, String> {
+/// Thousandths of a number of processors.
+pub(crate) fn cpu_millis(text: &str) -> Result<u32, String> {
     let wrong = || "want a number of processors, such as 2, or thousandths of one, such as 500m".to_owned();
     let (number, millis) = text.strip_suffix('m').map_or((text, 1_000), |number| (number, 1));
     let number: u32 = number.parse().map_err(|_| wrong())?;
