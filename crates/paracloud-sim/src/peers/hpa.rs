@@ -430,7 +430,8 @@ mod tests {
     }
 
     #[test]
-    fn by_a_metric_of_their_own_missing_pods_are_taken_for_used_as_aimed_at_and_running_ones_are_never_unready() {
+    fn by_a_metric_of_their_own_missing_pods_are_taken_for_used_as_aimed_at_and_running_ones_are_never_unready()
+     {
         let own = |target_permille, pods: &[Pod]| {
             let spec = Spec { metric: Metric::Own, ..spec(target_permille) };
             recommend(&spec, NOW_MS, u32::try_from(pods.len()).unwrap(), pods)
