@@ -79,14 +79,8 @@ pub(crate) async fn put(
     let (name, operation) = (instance.to_owned(), record.operation.clone());
     let (size, terms) = (record.size, Terms::default());
     let message = ToAgent::Own(record);
-    let own = ToAgentLine::Machine {
-        instance: name,
-        message,
-        operation,
-        terms,
-        reason: Reason::Unspecified,
-        size,
-    };
+    let own =
+        ToAgentLine::Machine { instance: name, message, operation, terms, reason: Reason::Unspecified, size };
     control.peers.say(Peer::Agent(node), Out::ToAgent(own));
     let line = ToAgentLine::Question { instance: instance.to_owned(), question, call, reason, budget_ms };
     control.peers.say(Peer::Agent(node), Out::ToAgent(line));

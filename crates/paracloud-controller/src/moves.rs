@@ -262,13 +262,7 @@ pub(crate) fn unreachable(control: &Control, node: NodeId) -> Refused {
 /// The mode: by the application's own hand if it offers that; a restart only if there is nothing to lose, or with
 /// consent to losing it. What the manifest consents to once and for all is meant for programs that cannot hand over: of
 /// one that can, and does not want to now, a person decides with this very command.
-fn choose(
-    name: &str,
-    app: &App,
-    preview: &Preview,
-    accept_loss: bool,
-    what: &str,
-) -> Result<Mode, Refused> {
+fn choose(name: &str, app: &App, preview: &Preview, accept_loss: bool, what: &str) -> Result<Mode, Refused> {
     let standing = app.accept_loss || app.is_stateless();
     let consent = accept_loss || (standing && !preview.hands_over);
     let reason = crate::journal::cut(preview.reason.clone());
@@ -325,7 +319,8 @@ mod tests {
     #[test]
     fn state_is_lost_only_with_consent() {
         let code = |state, manifest, person| {
-            choose("web", &app(state, manifest), &offers(None), person, "a move").map_err(|refused| refused.code)
+            choose("web", &app(state, manifest), &offers(None), person, "a move")
+                .map_err(|refused| refused.code)
         };
         assert_eq!(code(State::Stateful, false, false), Err("consent_needed".to_owned()));
         assert_eq!(code(State::Stateful, true, false), Ok(Mode::Restart));
@@ -376,8 +371,13 @@ mod tests {
 
     #[test]
     fn no_consent_overrules_a_hold() {
-        let held =
-            choose("web", &app(State::None, true), &offers(Some(Offer::Hold { remaining_ms: 7_000 })), true, "a move");
+        let held = choose(
+            "web",
+            &app(State::None, true),
+            &offers(Some(Offer::Hold { remaining_ms: 7_000 })),
+            true,
+            "a move",
+        );
         let refused = held.unwrap_err();
         assert_eq!(refused.code, "held");
         assert!(refused.message.contains("for 7.00 s: backup until noon"), "{}", refused.message);
@@ -386,7 +386,8 @@ mod tests {
     #[test]
     fn a_refusal_gives_its_reason_and_what_consent_would_do() {
         let refused =
-            choose("web", &app(State::Stateful, false), &offers(Some(Offer::Refuse)), false, "a move").unwrap_err();
+            choose("web", &app(State::Stateful, false), &offers(Some(Offer::Refuse)), false, "a move")
+                .unwrap_err();
         assert_eq!(refused.code, "refused");
         assert!(refused.message.contains("backup until noon") && refused.next.contains("--accept-loss"));
     }

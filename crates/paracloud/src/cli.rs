@@ -1,9 +1,9 @@
 //! The command line.
 
 use crate::command::transfer::Options as MoveOptions;
-use crate::command::{apply,
-    Context, ask, cancel, check_directory, drain, events, explain, holds, logs, named, node, ps, reconsider, resize, scale,
-    stop, transfer, validate,
+use crate::command::{
+    Context, apply, ask, cancel, check_directory, drain, events, explain, holds, logs, named, node, ps,
+    reconsider, resize, scale, stop, transfer, validate,
 };
 use crate::failure::{Exit, Failure};
 use crate::manifest::NODES_MAX;
@@ -432,8 +432,7 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Ask { app, asked } => ask::run(context, &app, &asked).await,
         Command::Cancel { app } => cancel::run(context, &named::instance(context, &app).await?).await,
         Command::Scale { app, instances, hold_ms, dry_run, accept_loss, within_ms, no_wait } => {
-            let options =
-                scale::Options { to: instances, hold_ms, dry_run, accept_loss, within_ms, no_wait };
+            let options = scale::Options { to: instances, hold_ms, dry_run, accept_loss, within_ms, no_wait };
             Box::pin(scale::run(context, &app, &options)).await
         }
         Command::Resize { app, memory, cpu, dry_run, no_wait } => {
@@ -502,8 +501,20 @@ mod tests {
         let mut command = Arguments::command();
         command.build();
         let mut help = vec![command.render_long_help().to_string()];
-        let names =
-            ["up", "apply", "move", "ask", "events", "logs", "scale", "drain-node", "holds", "stop", "agent", "demo"];
+        let names = [
+            "up",
+            "apply",
+            "move",
+            "ask",
+            "events",
+            "logs",
+            "scale",
+            "drain-node",
+            "holds",
+            "stop",
+            "agent",
+            "demo",
+        ];
         for name in names {
             help.push(command.find_subcommand_mut(name).unwrap().render_help().to_string());
         }

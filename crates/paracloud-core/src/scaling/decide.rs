@@ -70,6 +70,7 @@ impl Decision<'_> {
             Said { age_ms: asked.age_ms, ..Said::of_all(asked.value.into(), used.into(), Bound::Quarter) };
         notes.told(Subject::App, Figure::Asked, said);
         (self.reasons.raw, self.reasons.rule) = (used, Rule::Asked);
+        self.counts = self.counts.max(used);
     }
 
     fn by_load(&self, count: u32) -> (u32, Rule) {

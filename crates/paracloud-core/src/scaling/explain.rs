@@ -264,7 +264,7 @@ fn bound(bound: Bound) -> &'static str {
         Bound::Measured => "seen",
         Bound::Done => "more done",
         Bound::Fleet => "others",
-        Bound::Little => "Little",
+        Bound::Little => "Little's law",
         Bound::GatewaysSeeMore => "more seen",
         Bound::GatewaysSeeLess => "less seen",
         Bound::Load => "the load",

@@ -308,10 +308,8 @@ impl App {
 
     /// What of it differs that holds for processes that are started from now on: names of fields of the manifest.
     pub fn later_differences(&self, other: &Self) -> Vec<&'static str> {
-        let fields = [
-            ("node", self.node != other.node),
-            ("stopGrace", self.stop_grace_ms != other.stop_grace_ms),
-        ];
+        let fields =
+            [("node", self.node != other.node), ("stopGrace", self.stop_grace_ms != other.stop_grace_ms)];
         fields.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
     }
 

@@ -16,6 +16,7 @@ use paracloud_substrate::decision::Done;
 use paracloud_substrate::explained::{Decided, Explained, Role};
 use paracloud_substrate::message::Usage;
 use paracloud_substrate::person::{Reply, Request};
+use std::collections::BTreeSet;
 
 /// Columns of a line, at most.
 const COLUMNS: usize = 100;
@@ -80,7 +81,10 @@ fn text(explained: &Explained) -> String {
     if is_app && !explained.decisions.iter().any(|decided| decided.role == Role::Acted) {
         parts.push(format!("{}: nothing was done to it by any decision that is kept", explained.app));
     }
-    parts.extend(explained.choices.iter().map(|choice| choice::text(choice, explained)));
+    // The newest of each gateway: people see how it chooses, and JSON has the rest.
+    let mut gateways = BTreeSet::new();
+    let newest = explained.choices.iter().filter(|choice| gateways.insert(choice.gateway));
+    parts.extend(newest.map(|choice| choice::text(choice, explained)));
     parts.extend(explained.usage.iter().map(|(usage, age_ms)| used(usage, *age_ms)));
     parts.extend(explained.gaps.iter().map(|gap| format!("not whole: {}", plain(gap))));
     parts.join("\n\n")

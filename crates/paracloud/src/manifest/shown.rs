@@ -1,8 +1,8 @@
 //! A cloud as a manifest would say it: every field, under the manifest's own names.
 
 use paracloud_substrate::config::{
-    App, Balance, Budgets, Check, Cloud, Parking, Probe, Protocol, Reports, Resources, Scale, Session, Shape, Size,
-    State, Sticky,
+    App, Balance, Budgets, Check, Cloud, Parking, Probe, Protocol, Reports, Resources, Scale, Session, Shape,
+    Size, State, Sticky,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;

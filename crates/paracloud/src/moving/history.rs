@@ -170,8 +170,7 @@ impl History {
             Kind::Resize => self.cause.is_none(),
         };
         let mode = moved.map_or(Mode::Handoff, |operation| operation.mode);
-        let state_lost =
-            self.left_state || moved.is_some_and(|it| it.loses_state(record.owner.start));
+        let state_lost = self.left_state || moved.is_some_and(|it| it.loses_state(record.owner.start));
         let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([self.newest_unix_ms]);
         let phases = self.entered.iter().zip(ends);
         let mut outcome = Outcome {

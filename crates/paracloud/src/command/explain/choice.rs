@@ -1,7 +1,8 @@
 //! A gateway's choice among instances, as people read it.
 
-use super::broken;
+use super::{COLUMNS, broken};
 use crate::figures::{age, millis, time_of_day};
+use crate::output::table_within;
 use paracloud_core::balancing::{BackendId, Clamp, Judged, Regime, Rule, Standing};
 use paracloud_substrate::explained::{Choice, Explained};
 
@@ -21,7 +22,7 @@ pub(super) fn text(choice: &Choice, explained: &Explained) -> String {
         time_of_day(*unix_ms),
         rule(record.rule),
         regime(record.regime),
-        record.alternative.map_or_else(String::new, |other| format!("; without it, {}", name(other)))
+        record.alternative.map_or_else(String::new, |other| format!("; without that, {}", name(other)))
     );
     let mut lines = vec![broken(&head, UNDER)];
     let mut shown: Vec<_> = record.inputs.iter().zip(&record.judged).collect();
@@ -31,44 +32,56 @@ pub(super) fn text(choice: &Choice, explained: &Explained) -> String {
         (!is_asked(inputs.id), inputs.id != record.chosen, !is_compared, inputs.id)
     });
     let hidden = shown.len().saturating_sub(SHOWN_MAX);
-    for (inputs, judged) in shown.into_iter().take(SHOWN_MAX) {
-        let compared = if record.compared.contains(&inputs.id) { "" } else { ", not compared" };
-        let said = inputs.claimed.map_or_else(
-            || "no report".to_owned(),
-            |claimed| {
-                let (age_ms, trust) = (claimed.age_us / 1_000, judged.trust_permille / 10);
-                format!("its report {} old is believed to {trust} %", millis(age_ms))
-            },
+    let rows = shown.into_iter().take(SHOWN_MAX).map(|(inputs, judged)| {
+        let (aged, trusted) = inputs.claimed.map_or_else(
+            || ("-".to_owned(), "-".to_owned()),
+            |claimed| (millis(claimed.age_us / 1_000), format!("{} %", judged.trust_permille / 10)),
         );
-        let line = format!(
-            "  {}: {} of ours in flight, {said}; cost {} by its word, {} as seen, {} used{}{compared}",
+        let is_compared = record.compared.contains(&inputs.id);
+        vec![
             name(inputs.id),
-            inputs.own,
-            judged.raw,
-            judged.seen,
-            judged.cost,
-            remarks(judged)
-        );
-        lines.push(broken(&line, UNDER));
-    }
+            inputs.own.to_string(),
+            aged,
+            trusted,
+            cost(judged.raw),
+            cost(judged.seen),
+            cost(judged.cost),
+            remarks(judged, is_compared),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    let headings = ["INSTANCE", "IN FLIGHT", "REPORT", "TRUST", "COST SAID", "SEEN", "USED", "WHY"];
+    let table = table_within(&headings, &rows, Some(COLUMNS));
+    lines.extend(table.lines().map(str::to_owned));
     if hidden > 0 {
-        lines.push(format!("  and {hidden} more"));
+        lines.push(format!("and {hidden} more"));
     }
     lines.join("\n")
 }
 
-fn remarks(judged: &Judged) -> String {
+/// A cost as it is compared: how long one more would take there, in milliseconds, grown by how full the instance is; where
+/// nobody says how much it can do, requests that would be there.
+fn cost(cost: u64) -> String {
+    format!("{}.{}", cost / 1_000, cost % 1_000 / 100)
+}
+
+fn remarks(judged: &Judged, is_compared: bool) -> String {
     let standing = match judged.standing {
-        Standing::Open => "",
-        Standing::Pausing => "; it pauses",
-        Standing::Parked => "; its requests wait",
-        Standing::NotReady => "; it is not ready",
-        Standing::Draining => "; it drains",
+        Standing::Open => None,
+        Standing::Pausing => Some("it pauses"),
+        Standing::Parked => Some("its requests wait"),
+        Standing::NotReady => Some("it is not ready"),
+        Standing::Draining => Some("it drains"),
     };
-    let hot = if judged.is_hot { "; one more would wait" } else { "" };
     let cuts: Vec<_> = Vec::<Clamp>::from(judged.clamps).into_iter().map(clamp).collect();
-    let cut = if cuts.is_empty() { String::new() } else { format!("; cut: {}", cuts.join(", ")) };
-    format!("{standing}{hot}{cut}")
+    let cut = (!cuts.is_empty()).then(|| format!("cut: {}", cuts.join(", ")));
+    let said = [
+        (!is_compared).then(|| "not compared".to_owned()),
+        standing.map(str::to_owned),
+        judged.is_hot.then(|| "one more would wait".to_owned()),
+        cut,
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn rule(rule: Rule) -> &'static str {
