@@ -9,12 +9,14 @@ use crate::journal::cut;
 use paci::answer::{Answer, Verdict};
 use paci::finding::{Finding, Preference, RemovalQuote};
 use paci::upcall::Reason;
+use paracloud_core::ids::NodeId;
 use paracloud_core::register::Record;
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::{HeldOp, Question, Unasked};
 use paracloud_substrate::names;
 use paracloud_substrate::person::{Candidate, Standing};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -53,10 +55,14 @@ pub(crate) async fn look(
     // Who has least to do first, then who came last.
     able.sort_by_key(|candidate| in_flight(control, &candidate.instance));
     let most = excess.saturating_mul(ASKED_PER_LEAVE).min(ASKED_MAX);
+    let mut on = BTreeMap::new();
+    for node in able.iter().chain(&others).filter_map(|candidate| candidate.node) {
+        *on.entry(node).or_default() += 1;
+    }
     others.extend(able.split_off(able.len().min(most)));
     let holds_state = app.state == State::Stateful;
     let may_lose = !holds_state || loss_accepted || app.accept_loss;
-    let mut all = chosen(ask_all(control, able).await, excess, may_lose);
+    let mut all = chosen(ask_all(control, able).await, excess, may_lose, on);
     all.iter_mut().for_each(|looked| looked.loses &= holds_state);
     all.extend(others.into_iter().map(|candidate| Looked { candidate, loses: false }));
     all
@@ -141,12 +147,23 @@ async fn quoted(control: &Control, candidate: Candidate) -> Quoted {
     }
 }
 
-/// Chooses among those that were asked. Those that leave come first.
-fn chosen(mut asked: Vec<Quoted>, excess: usize, may_lose: bool) -> Vec<Looked> {
-    // Stable: of equals the one stays before that was before.
-    asked.sort_by_key(|(_, quote)| price(quote.as_ref()));
+/// Chooses among those that were asked. Those that leave come first. Of those that cost the same the one goes whose node has
+/// most of them, with so many `on` each; then the one that was asked first.
+fn chosen(
+    mut asked: Vec<Quoted>,
+    excess: usize,
+    may_lose: bool,
+    mut on: BTreeMap<NodeId, usize>,
+) -> Vec<Looked> {
     let (mut left, mut all) = (excess, Vec::new());
-    for (candidate, quote) in asked {
+    while !asked.is_empty() {
+        let there =
+            |candidate: &Candidate| candidate.node.and_then(|node| on.get(&node)).copied().unwrap_or(0);
+        let rank = |(place, (candidate, quote)): &(usize, &Quoted)| {
+            (price(quote.as_ref()), Reverse(there(candidate)), *place)
+        };
+        let next = asked.iter().enumerate().min_by_key(rank).map_or(0, |(place, _)| place);
+        let (candidate, quote) = asked.remove(next);
         let loses = quote.is_none();
         let (standing, why) = match quote {
             None if !may_lose => (
@@ -159,7 +176,11 @@ fn chosen(mut asked: Vec<Quoted>, excess: usize, may_lose: bool) -> Vec<Looked> 
             Some(_) if candidate.why.is_empty() => (Standing::Leaves, "losing it costs least".to_owned()),
             Some(_) => (Standing::Leaves, candidate.why),
         };
-        left -= usize::from(standing == Standing::Leaves);
+        if standing == Standing::Leaves {
+            left -= 1;
+            let there = candidate.node.and_then(|node| on.get_mut(&node));
+            there.into_iter().for_each(|there| *there -= 1);
+        }
         all.push(Looked { candidate: Candidate { standing, why: cut(why), ..candidate }, loses });
     }
     all.sort_by_key(|looked| looked.candidate.standing != Standing::Leaves);
@@ -203,7 +224,7 @@ mod tests {
     }
 
     fn leave(asked: Vec<Quoted>, excess: usize, may_lose: bool) -> Vec<(String, bool)> {
-        let all = chosen(asked, excess, may_lose).into_iter();
+        let all = chosen(asked, excess, may_lose, BTreeMap::new()).into_iter();
         let leaves = all.filter(|looked| looked.candidate.standing == Standing::Leaves);
         leaves.map(|looked| (looked.candidate.instance, looked.loses)).collect()
     }
@@ -231,6 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn of_those_that_cost_the_same_those_leave_whose_node_has_most() {
+        let at = |instance: &str, node: u32| {
+            let (candidate, quote) = asked(instance, costs(0));
+            (Candidate { node: Some(NodeId(node)), ..candidate }, quote)
+        };
+        let all = vec![at("worker.4", 2), at("worker.3", 1), at("worker.2", 1), at("worker.1", 1)];
+        let on = BTreeMap::from([(NodeId(1), 3), (NodeId(2), 1)]);
+        let looked = chosen(all, 2, false, on);
+        let left: Vec<_> = looked.iter().take(2).map(|it| it.candidate.instance.as_str()).collect();
+        assert_eq!(left, ["worker.3", "worker.2"]);
+    }
+
+    #[test]
     fn who_would_rather_go_goes_first_and_who_has_sessions_or_would_rather_stay_later() {
         let with = |preference, sessions| {
             Some(RemovalQuote { preference, sessions: Some(sessions), ..costs(5).unwrap_or_default() })
@@ -251,7 +285,7 @@ mod tests {
         assert_eq!(leave(all(), 1, true), named(&["worker.1"]));
         assert_eq!(leave(all(), 2, true), [("worker.1".to_owned(), false), ("worker.2".to_owned(), true)]);
         assert_eq!(leave(all(), 2, false), named(&["worker.1"]), "silence is never a yes");
-        let looked = chosen(all(), 2, false);
+        let looked = chosen(all(), 2, false, BTreeMap::new());
         let standings: Vec<_> = looked.iter().map(|it| it.candidate.standing).collect();
         assert_eq!(standings, [Standing::Leaves, Standing::NeedsConsent]);
     }

@@ -44,10 +44,11 @@ impl Unruly {
         text.lines().filter_map(words).collect()
     }
 
-    /// Waits until an instance did this.
-    pub(crate) fn wait_did(&self, instance: &str, what: &str) {
-        let begins = |line: &String| line.starts_with(what);
-        wait_until(&format!("{instance}: {what}"), || self.did(instance).iter().any(begins));
+    /// Waits until an instance did this so many times.
+    pub(crate) fn wait_did_times(&self, instance: &str, what: &str, times: usize) {
+        let begins = |line: &&String| line.starts_with(what);
+        let done = || self.did(instance).iter().filter(begins).count() >= times;
+        wait_until(&format!("{instance}: {what}, {times} times"), done);
     }
 
     /// Begins a job of so many milliseconds through the first gateway; its answer comes on the connection.
