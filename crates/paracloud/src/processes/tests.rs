@@ -68,8 +68,9 @@ fn start_unknown(layout: &Layout, start: u64, as_member: &str) -> (Started, Iden
     let mut pid = String::new();
     BufReader::new(child.0.stdout.take().unwrap()).read_line(&mut pid).unwrap();
     let member = Identity::of(pid.trim().parse().unwrap()).unwrap();
-    // The shell forks first, and becomes the program then.
-    while procfs::process::Process::new(child.identity().pid).unwrap().cmdline().unwrap()[0] != "sleep" {
+    // The shell forks first, and becomes the program then; while it does it has no words.
+    let leader = procfs::process::Process::new(child.identity().pid).unwrap();
+    while leader.cmdline().unwrap().first().is_none_or(|word| word != "sleep") {
         std::thread::yield_now();
     }
     (child, member)
