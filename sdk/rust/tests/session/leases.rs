@@ -120,13 +120,13 @@ async fn who_is_cold_says_how_cold_and_after_a_restart_of_the_agent_how_cold_sti
     let again = agent.said_when(change).await;
     assert!((1..=cold.warmup_ms).contains(&again.warmup_ms), "{again:?}");
     paci.cold(Duration::from_millis(1), None);
-    agent.said_when(|said| change(said).filter(|said| said.warmup_ms == 1)).await;
     let said = tokio::time::Instant::now();
     while said.elapsed() < Duration::from_millis(2) {
         tokio::task::yield_now().await;
     }
+    // On a busy machine it is warm before it could say that it is not yet.
     agent.restart(Standing::Owner).await;
-    assert_eq!(agent.state().await, State::Ready, "it is warm");
+    agent.said_when(|said| change(said).filter(|said| said.state == State::Ready)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
