@@ -127,7 +127,7 @@ impl Person<'_> {
             Request::Cancel { instance, asked_unix_ms } => {
                 let why = Some("a person called it back".to_owned());
                 let order = Order { why, ..Order::of_person(Command::Cancel) };
-                let done = self.control.order(&instance, order).await;
+                let done = Box::pin(scales::call_back(self.control, &instance, order)).await;
                 let done = done.map_err(|rejected| rejection(self.control, &instance, rejected));
                 late_cancel(self.control, &instance, asked_unix_ms, &done).await;
                 match done {

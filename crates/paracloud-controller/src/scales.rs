@@ -4,8 +4,9 @@
 use crate::control::{Control, locked};
 use crate::fewer::{self, Looked};
 use crate::fleet::Full;
+use crate::instance::Rejected;
 use crate::journal::now_unix_ms;
-use crate::orders::{By, Terms};
+use crate::orders::{By, Order, Terms};
 use crate::person::{refused, rejection};
 use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber};
@@ -158,6 +159,54 @@ pub(crate) async fn scale(control: &Arc<Control>, wanted: &Wanted<'_>) -> Result
         format!("a person wants {to} instances, of {staying}, for {kept}: {}", begun(control, &scaled));
     control.keep_remark(name, None, what).await;
     Ok(scaled)
+}
+
+/// Gives up what is open on an instance by a person's word. Where that is a leave, and somebody wants a number of instances,
+/// it is one more from now on and for as long as before: the next decision would undo it.
+pub(crate) async fn call_back(
+    control: &Control,
+    instance: &str,
+    order: Order,
+) -> Result<OperationNumber, Rejected> {
+    control.shown(std::iter::once(instance)).await;
+    // Kept first, as above.
+    let raised = one_more(control, instance);
+    let done = control.order(instance, order).await;
+    if let Some((app, before, raised)) = raised {
+        if done.is_ok() {
+            let what = format!(
+                "{instance} is called back: {} instances are wanted, no longer {}",
+                raised.instances, before.instances
+            );
+            control.keep_remark(&app, None, what).await;
+        } else if control.scales.of(&app, now_unix_ms()) == Some(raised) {
+            keep_or_say(control, &app, before);
+        }
+    }
+    done
+}
+
+/// Wants those that stay and the one that may be called back: its app, what was wanted, and what is from now on. `None`: so
+/// many are wanted already, or nobody wants a number.
+fn one_more(control: &Control, instance: &str) -> Option<(String, Manual, Manual)> {
+    let (_, returns) = control.leaving(instance)?;
+    let app = control.cloud().app_of(instance).filter(|_| returns)?.clone();
+    let before = control.scales.of(&app.name, now_unix_ms())?;
+    let most = app.scale.map_or(before.instances, |scale| scale.max);
+    // Counted, so that it is one more however often it is asked.
+    let staying = u32::try_from(control.staying(&app.name).len()).unwrap_or(u32::MAX);
+    let instances = staying.saturating_add(1).min(most).max(before.instances);
+    let raised = Manual { instances, ..before };
+    let is_kept = raised != before && keep_or_say(control, &app.name, raised);
+    is_kept.then_some((app.name, before, raised))
+}
+
+fn keep_or_say(control: &Control, app: &str, manual: Manual) -> bool {
+    let kept = control.scales.keep(&control.layout.scales(), app, manual, now_unix_ms());
+    if let Err(error) = &kept {
+        tracing::warn!(app, %error, "how many instances are wanted cannot be kept");
+    }
+    kept.is_ok()
 }
 
 /// What is to be done so that an app has as many instances as a person wants.

@@ -201,6 +201,9 @@ fn who_is_called_back_serves_again_and_a_person_may_leave_meanwhile() {
     wait_until("it serves again", || serving(rig).len() == 2);
     let told = rig.run(&["events", &name]).out;
     assert!(told.contains("called back (a person called it back)"), "{told}");
+    // And is to stay: by the number that was asked for it would leave again.
+    let ps = rig.json(&["ps"]);
+    assert_eq!(ps["scales"][0]["instances"], 2, "{ps}");
     // Who wants more while one is leaving has it called back.
     rig.json(&["scale", "jobs", "1", "--no-wait"]);
     wait_until("one is drained again", || draining().is_some());
