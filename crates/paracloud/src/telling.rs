@@ -5,7 +5,9 @@ use crate::output;
 use paracloud_core::ids::StartId;
 use paracloud_core::register::{LeaveStep, Mode, Move, MoveStep, Operation, Record, Size};
 use paracloud_substrate::message::{Note, Sizing, Unready};
-use paracloud_substrate::person::{Conclusion, Consent, Event, Loss, Progress, Refusal, Unanswered, What};
+use paracloud_substrate::person::{
+    Conclusion, Consent, Event, Loss, Outcome, Progress, Refusal, Unanswered, What,
+};
 use paracloud_substrate::seen::Account;
 
 /// The most letters of one text of an application that people are shown.
@@ -330,4 +332,13 @@ pub fn short(start: StartId) -> String {
 pub(crate) fn plain(text: &str) -> String {
     let text = output::short(text, SAID_LETTERS_MAX);
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+/// Why an operation ended as it did, for a table: the cause, and for one that was given up that it was.
+pub fn why(outcome: &Outcome) -> Option<String> {
+    let because = outcome.because.as_ref().map_or_else(String::new, |it| format!(" ({})", note(it)));
+    let cause = outcome.cause.as_ref().map(|cause| format!("{cause}{because}"));
+    if outcome.committed {
+        return cause;
+    }
+    Some(format!("rolled back: {}", cause.as_deref().unwrap_or("the cause was not heard")))
 }

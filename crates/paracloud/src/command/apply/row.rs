@@ -115,14 +115,6 @@ impl Row {
 
     /// As its update ended.
     pub(super) fn ended(self, outcome: &Outcome) -> Self {
-        let because =
-            outcome.because.as_ref().map_or_else(String::new, |note| format!(" ({})", telling::note(note)));
-        let cause = outcome.cause.as_ref().map(|cause| format!("{cause}{because}"));
-        let why = if outcome.committed {
-            cause
-        } else {
-            Some(format!("rolled back: {}", cause.as_deref().unwrap_or("the cause was not heard")))
-        };
         Self {
             how: outcome.committed.then_some(how(outcome.mode)),
             done: outcome.committed,
@@ -130,7 +122,7 @@ impl Row {
             state_lost: outcome.state_lost,
             total_ms: Some(outcome.total_ms),
             code: (!outcome.committed).then(|| "rolled_back".to_owned()),
-            why,
+            why: telling::why(outcome),
             ..self
         }
     }

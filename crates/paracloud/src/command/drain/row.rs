@@ -63,14 +63,6 @@ impl Row {
 
     /// As its move ended.
     pub(super) fn of(outcome: &Outcome, to: NodeId) -> Self {
-        let because =
-            outcome.because.as_ref().map_or_else(String::new, |note| format!(" ({})", telling::note(note)));
-        let cause = outcome.cause.as_ref().map(|cause| format!("{cause}{because}"));
-        let why = if outcome.committed {
-            cause
-        } else {
-            Some(format!("rolled back: {}", cause.as_deref().unwrap_or("the cause was not heard")))
-        };
         Self {
             instance: outcome.instance.clone(),
             to,
@@ -81,7 +73,7 @@ impl Row {
             state_lost: outcome.state_lost,
             total_ms: Some(outcome.total_ms),
             code: (!outcome.committed).then(|| "rolled_back".to_owned()),
-            why,
+            why: telling::why(outcome),
         }
     }
 
