@@ -17,6 +17,7 @@ mod workers;
 
 use super::median;
 use super::processor::Watch;
+use super::{round2, say};
 use crate::report::Report;
 use crate::rig;
 use anyhow::{Context, Result};
@@ -194,16 +195,6 @@ impl Found {
 /// What a rule is called: as in a manifest.
 fn name(policy: Policy) -> String {
     serde_json::to_value(policy).ok().and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-#[expect(clippy::print_stdout, reason = "what the measurement shows while it runs")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
-/// Two digits behind the point are enough for people.
-fn round2(figure: f64) -> f64 {
-    (figure * 100.0).round() / 100.0
 }
 
 #[cfg(test)]

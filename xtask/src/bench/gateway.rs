@@ -11,6 +11,7 @@
 use super::nginx::{self, Nginx};
 use super::processor::{self, Used, Watch};
 use super::{greatest, median};
+use super::{round2, say};
 use crate::report::Report;
 use crate::rig::{self, Rig, Who};
 use anyhow::{Context, Result};
@@ -203,19 +204,9 @@ fn row(number: u32, round: &Round, counts: bool) -> String {
     )
 }
 
-#[expect(clippy::print_stdout, reason = "what the measurement shows while it runs")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
 #[expect(clippy::cast_precision_loss, reason = "requests are far below 2^53")]
 fn amount(count: u64) -> f64 {
     count as f64
-}
-
-/// Two digits behind the point are enough for people.
-fn round2(figure: f64) -> f64 {
-    (figure * 100.0).round() / 100.0
 }
 
 #[cfg(test)]

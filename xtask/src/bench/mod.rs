@@ -54,6 +54,16 @@ fn greatest(figures: &[f64]) -> f64 {
     figures.iter().copied().fold(0.0, f64::max)
 }
 
+#[expect(clippy::print_stdout, reason = "what a measurement shows while it runs")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Two digits behind the point are enough for people.
+fn round2(figure: f64) -> f64 {
+    (figure * 100.0).round() / 100.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

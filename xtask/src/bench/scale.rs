@@ -19,6 +19,7 @@ mod peer;
 mod setting;
 
 use super::processor::Watch;
+use super::{round2, say};
 use crate::report::Report;
 use crate::rig;
 use anyhow::{Context, Result};
@@ -257,16 +258,6 @@ fn report(options: &Options, found: &BTreeMap<Variant, Found>, dropped: u32) -> 
             "machine_percent_max": round2(found.values().map(|it| it.machine_percent_max).fold(0.0, f64::max)),
         }),
     }
-}
-
-#[expect(clippy::print_stdout, reason = "what the measurement shows while it runs")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
-/// Two digits behind the point are enough for people.
-fn round2(figure: f64) -> f64 {
-    (figure * 100.0).round() / 100.0
 }
 
 #[cfg(test)]
