@@ -94,35 +94,12 @@ impl Rig {
 
     /// Asks the controller, and gives all it answers.
     pub(crate) async fn ask(&self, request: &Request, bound: Duration) -> Result<Vec<Reply>> {
-        let answered = async {
-            let stream = link::dial(&self.layout.controller_socket()).await;
-            let (mut reader, mut writer) = link::halves(stream);
-            writer.write(&Caller::Person).await?;
-            writer.write(request).await?;
-            let mut replies = Vec::new();
-            while let Some(reply) = reader.read().await? {
-                replies.push(reply);
-            }
-            anyhow::Ok(replies)
-        };
-        tokio::time::timeout(bound, answered).await.context("the controller does not answer")?
+        ask(&self.layout, request, bound).await
     }
 
     /// How everything is; `None` if the controller is away.
     pub(crate) async fn status(&self) -> Option<Status> {
-        let replies = self.ask(&Request::Status, Duration::from_millis(ANSWER_MS_MAX)).await.ok()?;
-        replies.into_iter().find_map(|reply| match reply {
-            Reply::Status(status) => Some(status),
-            Reply::Event(_)
-            | Reply::Outcome(_)
-            | Reply::Previewed { .. }
-            | Reply::Answered(_)
-            | Reply::Begun(_)
-            | Reply::Scaled(_)
-            | Reply::Explained(_)
-            | Reply::Done
-            | Reply::Refused(_) => None,
-        })
+        status(&self.layout).await
     }
 
     /// Waits until the instance is as wanted.
@@ -233,6 +210,39 @@ impl Drop for Rig {
     fn drop(&mut self) {
         kill_all(self.directory.path());
     }
+}
+
+/// Asks the controller of a cloud, and gives all it answers.
+pub(crate) async fn ask(layout: &Layout, request: &Request, bound: Duration) -> Result<Vec<Reply>> {
+    let answered = async {
+        let stream = link::dial(&layout.controller_socket()).await;
+        let (mut reader, mut writer) = link::halves(stream);
+        writer.write(&Caller::Person).await?;
+        writer.write(request).await?;
+        let mut replies = Vec::new();
+        while let Some(reply) = reader.read().await? {
+            replies.push(reply);
+        }
+        anyhow::Ok(replies)
+    };
+    tokio::time::timeout(bound, answered).await.context("the controller does not answer")?
+}
+
+/// How everything in a cloud is; `None` if its controller is away.
+pub(crate) async fn status(layout: &Layout) -> Option<Status> {
+    let replies = ask(layout, &Request::Status, Duration::from_millis(ANSWER_MS_MAX)).await.ok()?;
+    replies.into_iter().find_map(|reply| match reply {
+        Reply::Status(status) => Some(status),
+        Reply::Event(_)
+        | Reply::Outcome(_)
+        | Reply::Previewed { .. }
+        | Reply::Answered(_)
+        | Reply::Begun(_)
+        | Reply::Scaled(_)
+        | Reply::Explained(_)
+        | Reply::Done
+        | Reply::Refused(_) => None,
+    })
 }
 
 /// Kills every process of a rig, until none is left.

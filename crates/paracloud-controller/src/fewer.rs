@@ -265,6 +265,19 @@ mod tests {
     }
 
     #[test]
+    fn of_those_that_cost_the_same_those_leave_from_the_fullest_node_in_turn() {
+        let at = |instance: &str, node: u32| {
+            let (candidate, quote) = asked(instance, costs(0));
+            (Candidate { node: Some(NodeId(node)), ..candidate }, quote)
+        };
+        let all = [("worker.5", 1), ("worker.4", 2), ("worker.3", 1), ("worker.2", 2), ("worker.1", 1)];
+        let on = BTreeMap::from([(NodeId(1), 3), (NodeId(2), 2)]);
+        let looked = chosen(all.map(|(name, node)| at(name, node)).to_vec(), 3, false, on);
+        let left: Vec<_> = looked.iter().take(3).map(|it| it.candidate.instance.as_str()).collect();
+        assert_eq!(left, ["worker.5", "worker.4", "worker.3"], "as many stay on each, as far as that goes");
+    }
+
+    #[test]
     fn who_would_rather_go_goes_first_and_who_has_sessions_or_would_rather_stay_later() {
         let with = |preference, sessions| {
             Some(RemovalQuote { preference, sessions: Some(sessions), ..costs(5).unwrap_or_default() })

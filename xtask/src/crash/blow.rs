@@ -6,13 +6,14 @@
 //! the register says that its operation was to end it.
 
 use super::cells::{Cell, Fault};
+use super::courses::Kin;
 use super::stand::Standing;
-use super::{INSTANCE, starts};
+use super::starts;
 use crate::rig::{Rig, Who};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use paracloud_core::ids::{NodeId, Placement, StartId};
 use paracloud_core::migration::promises::Victim;
-use paracloud_core::register::{Mode, MoveStep, Record};
+use paracloud_core::register::{Mode, MoveStep, Record, Step};
 use paracloud_substrate::process::{Identity, signal};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
@@ -38,7 +39,7 @@ pub(super) enum Blow {
     Standing(Standing),
     /// It hears nothing for as long as this file is there.
     Deaf(PathBuf),
-    /// The move itself had ended the victim before, as this says.
+    /// The operation itself had ended the victim before, as this says.
     Late(String),
 }
 
@@ -60,7 +61,7 @@ pub(super) struct Aim<'a> {
 impl<'a> Aim<'a> {
     /// Takes aim before anything happens.
     pub(super) fn take(rig: &'a Rig, cell: Cell, source: Placement) -> Result<Self> {
-        let known = starts::all(rig.layout());
+        let known = starts::all(rig.layout(), cell.course.instance());
         let mut aim =
             Self { rig, cell, source, known, target: None, found: None, searched: None, is_struck: false };
         aim.look();
@@ -104,8 +105,10 @@ impl<'a> Aim<'a> {
 
     /// Looks whether a victim that is yet to come has come.
     fn look(&mut self) {
-        if self.target.is_none() {
-            self.target = starts::all(self.rig.layout()).difference(&self.known).next().copied();
+        let starts_one = matches!(self.cell.course.kin(), Kin::Move(_));
+        if starts_one && self.target.is_none() {
+            let all = starts::all(self.rig.layout(), self.cell.course.instance());
+            self.target = all.difference(&self.known).next().copied();
         }
         let is_due = self.searched.is_none_or(|last| last.elapsed() >= Duration::from_millis(SEARCH_MS));
         if let (None, Some(who), true) = (&self.found, self.victim(), is_due) {
@@ -196,24 +199,29 @@ impl<'a> Aim<'a> {
     /// The victim is dead already: by its operation, or it is a finding.
     async fn too_late(&self) -> Result<Blow> {
         let Some(process) = self.process() else { bail!("{:?} died before the blow", self.victim()) };
-        let told = self.rig.until(INSTANCE, "", Duration::from_secs(TOLD_S_MAX), |_, it| {
-            it.record.as_ref().is_some_and(|record| is_ended_by_operation(record, process.start))
-        });
-        match told.await {
-            Ok(instance) => {
-                let step = instance.record.and_then(|record| record.step());
-                Ok(Blow::Late(format!("{:?} was ended by the move itself, now at {step:?}", self.victim())))
+        let begun = Instant::now();
+        while begun.elapsed().as_secs() < TOLD_S_MAX {
+            if let Some(status) = self.rig.status().await {
+                let instance = status.instances.iter().find(|it| it.name == self.cell.course.instance());
+                let record = instance.and_then(|it| it.record.as_ref());
+                if record.is_none_or(|record| is_ended_by_operation(record, process.start)) {
+                    let step = record.and_then(Record::step);
+                    let what = format!("{:?} was ended by the operation, now at {step:?}", self.victim());
+                    return Ok(Blow::Late(what));
+                }
             }
-            Err(error) => Err(error).with_context(|| {
-                format!("{:?} died before the blow, and no operation was to end it", self.victim())
-            }),
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        bail!("{:?} died before the blow, and no operation was to end it", self.victim())
     }
 }
 
 /// Whether by this record a process is ended, or was.
 fn is_ended_by_operation(record: &Record, start: StartId) -> bool {
-    let Some(operation) = record.moving() else { return record.owner.start != start };
+    let Some(operation) = record.moving() else {
+        let leaves = record.step() == Some(Step::Leaving);
+        return leaves || record.owner.start != start;
+    };
     let (source, target) = (operation.source.start == start, operation.target.start == start);
     match operation.step {
         MoveStep::Open => false,
@@ -227,7 +235,7 @@ fn is_ended_by_operation(record: &Record, start: StartId) -> bool {
 mod tests {
     use super::*;
     use paracloud_core::ids::{Incarnation, OperationNumber};
-    use paracloud_core::register::{Move, Operation};
+    use paracloud_core::register::{Change, Move, Operation, Proposer};
 
     const SOURCE: Placement = Placement::new(NodeId(1), StartId(1));
     const TARGET: Placement = Placement::new(NodeId(2), StartId(2));
@@ -272,6 +280,15 @@ mod tests {
         assert!(is_ended_by_operation(&restart(SOURCE, MoveStep::Sealing), SOURCE.start));
         assert!(is_ended_by_operation(&restart(TARGET, MoveStep::Switch), SOURCE.start));
         assert!(!is_ended_by_operation(&restart(TARGET, MoveStep::Switch), TARGET.start));
+    }
+
+    #[test]
+    fn who_leaves_is_ended_once_that_is_decided_and_not_while_it_is_drained() {
+        let rest = record(SOURCE, Mode::Handoff, None);
+        let draining = rest.apply(&Change::Leave, Proposer::Coordinator).unwrap();
+        assert!(!is_ended_by_operation(&draining, SOURCE.start));
+        let leaving = draining.apply(&Change::Depart, Proposer::Coordinator).unwrap();
+        assert!(is_ended_by_operation(&leaving, SOURCE.start));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The cells of the crash matrix: mode × promise × point × victim × fault, and the story in which each promise is made.
+//! The cells of the crash matrix: course × promise × point × victim × fault, and the story in which each promise is made.
 
+use super::courses::Course;
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::promises::{Maker, Point, Promise, Victim};
-use paracloud_core::register::Mode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub(super) enum Fault {
 /// One cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Cell {
-    pub(super) mode: Mode,
+    pub(super) course: Course,
     pub(super) promise: Promise,
     pub(super) point: Point,
     pub(super) victim: Victim,
@@ -41,47 +41,68 @@ pub(super) enum Story {
     OwnerDies,
     /// A move by restart, of a program that knows nothing of the cloud, with consent to the loss.
     Restarted,
+    /// A person wants one instance fewer.
+    Leaves,
+    /// The same, and who is to leave still has work and is called back.
+    CalledBack,
+    /// The same, and who leaves is called back as soon as the point was reached.
+    Raced,
+    /// A person wants another size.
+    Resized,
 }
 
 impl Cell {
     /// Every cell with a meaning.
     pub(super) fn all() -> Vec<Self> {
-        let of = |mode| Self::product(mode).into_iter().chain([Self::cut(mode)]);
-        let cells = of(Mode::Handoff).chain(of(Mode::Restart));
-        cells.filter(|cell| cell.struck().is_none()).collect()
+        let of = |course| Self::product(course).into_iter().chain(Self::cut(course));
+        Course::ALL.into_iter().flat_map(of).filter(|cell| cell.struck().is_none()).collect()
     }
 
     /// The gateway is cut off before it can hear that it is to park.
-    fn cut(mode: Mode) -> Self {
+    fn cut(course: Course) -> Option<Self> {
         let (promise, point) = (Promise::Seal, Point::AfterPersist);
-        Self { mode, promise, point, victim: Victim::Gateway, fault: Fault::Cut }
+        course.mode().map(|_| Self { course, promise, point, victim: Victim::Gateway, fault: Fault::Cut })
     }
 
-    /// Every victim once at every promise, by SIGKILL after it was sent; and the rows of the gateway that is cut off.
+    /// Every victim once at every promise of a move, by SIGKILL after it was sent; the rows of the gateway that is cut
+    /// off; and of every other operation every victim at the promise that decides it.
     pub(super) fn smoke() -> Vec<Self> {
-        let is_smoke =
-            |it: &Self| it.fault == Fault::Cut || (it.point == Point::AfterSend && it.fault == Fault::Kill);
+        let is_smoke = |it: &Self| {
+            let is_killed = it.point == Point::AfterSend && it.fault == Fault::Kill;
+            match it.course {
+                Course::Handoff | Course::Restart => it.fault == Fault::Cut || is_killed,
+                Course::Update => it.promise == Promise::Commit && is_killed,
+                Course::Leave => it.promise == Promise::Emptied && is_killed,
+                Course::Revoked => it.promise == Promise::Return && is_killed,
+                Course::Raced => {
+                    let is_killed = it.point == Point::BeforePersist && it.fault == Fault::Kill;
+                    it.promise == Promise::Depart && is_killed && it.victim == Victim::Controller
+                }
+                Course::Shrink => it.promise == Promise::Resize && is_killed,
+                Course::UpdateRestart | Course::Grow | Course::Unkept => false,
+            }
+        };
         Self::all().into_iter().filter(is_smoke).collect()
     }
 
     /// How many cells are struck out.
     pub(super) fn struck_count() -> usize {
-        let cells = Self::product(Mode::Handoff).into_iter().chain(Self::product(Mode::Restart));
+        let cells = Course::ALL.into_iter().flat_map(Self::product);
         cells.filter(|cell| cell.struck().is_some()).count()
     }
 
     /// Why it has no meaning, if so.
     fn struck(self) -> Option<&'static str> {
-        self.promise.struck(self.mode, self.point, self.victim)
+        self.course.struck(self.promise, self.point, self.victim)
     }
 
-    /// Every promise at each of its points, every victim, killed and stopped.
-    fn product(mode: Mode) -> Vec<Self> {
+    /// Every promise of a course at each of its points, every victim, killed and stopped.
+    fn product(course: Course) -> Vec<Self> {
         let mut cells = Vec::new();
-        for &promise in Promise::ALL.iter().filter(|promise| promise.is_of_move()) {
+        for &promise in Promise::ALL.iter().filter(|promise| course.makes(**promise)) {
             for &point in promise.points() {
                 for &victim in Victim::ALL {
-                    let cell = |fault| Self { mode, promise, point, victim, fault };
+                    let cell = |fault| Self { course, promise, point, victim, fault };
                     cells.extend([Fault::Kill, Fault::Stop].map(cell));
                 }
             }
@@ -91,13 +112,17 @@ impl Cell {
 
     /// How its promise comes to be made.
     pub(super) fn story(self) -> Story {
-        match (self.mode, self.promise) {
-            (Mode::Restart, _) => Story::Restarted,
-            (Mode::Handoff, Promise::RollBack | Promise::Undone) => Story::Blocked,
-            (Mode::Handoff, Promise::Doom | Promise::Promote) => Story::NeverReady,
-            (Mode::Handoff, Promise::Restart) => Story::OwnerDies,
+        match (self.course, self.promise) {
+            (Course::Restart | Course::UpdateRestart, _) => Story::Restarted,
+            (Course::Leave, _) => Story::Leaves,
+            (Course::Revoked, _) => Story::CalledBack,
+            (Course::Raced, _) => Story::Raced,
+            (Course::Grow | Course::Shrink | Course::Unkept, _) => Story::Resized,
+            (Course::Handoff | Course::Update, Promise::RollBack | Promise::Undone) => Story::Blocked,
+            (Course::Handoff | Course::Update, Promise::Doom | Promise::Promote) => Story::NeverReady,
+            (Course::Handoff | Course::Update, Promise::Restart) => Story::OwnerDies,
             (
-                Mode::Handoff,
+                Course::Handoff | Course::Update,
                 Promise::Open
                 | Promise::Mark
                 | Promise::Prepared
@@ -167,6 +192,24 @@ impl Cell {
         }
     }
 
+    /// Whether its operation was never begun: a controller that was killed before it wrote anything has forgotten the
+    /// command.
+    pub(super) fn is_forgotten(self) -> bool {
+        matches!(self.promise, Promise::Open | Promise::Leave | Promise::Resize)
+            && (self.point, self.victim, self.fault)
+                == (Point::BeforePersist, Victim::Controller, Fault::Kill)
+    }
+
+    /// Whether a client may see a request fail: whoever it was connected to was struck.
+    pub(super) fn may_turn_away(self) -> bool {
+        matches!(self.victim, Victim::Gateway | Victim::SourceApplication)
+    }
+
+    /// Whether the application that is there at the beginning is struck dead.
+    pub(super) fn kills_application(self) -> bool {
+        (self.victim, self.fault) == (Victim::SourceApplication, Fault::Kill)
+    }
+
     /// The name of the file that arms its point. A gateway's promise is taken from the first one, so that the victim
     /// is known.
     pub(super) fn armed(self) -> String {
@@ -190,16 +233,13 @@ impl Cell {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = match self.mode {
-            Mode::Handoff => "",
-            Mode::Restart => "restart:",
-        };
+        let course = self.course.prefix();
         let fault = match self.fault {
             Fault::Kill => "kill",
             Fault::Stop => "stop",
             Fault::Cut => "cut",
         };
-        write!(f, "{mode}{}.{}.{}.{fault}", self.promise, self.point, self.victim)
+        write!(f, "{course}{}.{}.{}.{fault}", self.promise, self.point, self.victim)
     }
 }
 
@@ -211,33 +251,63 @@ mod tests {
     #[test]
     fn every_promise_has_cells_and_no_two_cells_share_a_name() {
         let cells = Cell::all();
-        for promise in Promise::ALL.iter().filter(|promise| promise.is_of_move()) {
+        for promise in Promise::ALL {
             assert!(cells.iter().any(|cell| cell.promise == *promise), "{promise}");
-            let by_restart = cells.iter().any(|it| it.mode == Mode::Restart && it.promise == *promise);
-            assert_eq!(by_restart, promise.made_by_restart(), "{promise}");
+            for course in [Course::Restart, Course::UpdateRestart] {
+                let by_restart = cells.iter().any(|it| it.course == course && it.promise == *promise);
+                assert_eq!(by_restart, promise.made_by_restart(), "{promise}");
+            }
         }
         let names: BTreeSet<_> = cells.iter().map(ToString::to_string).collect();
         assert_eq!(names.len(), cells.len());
     }
 
     #[test]
-    fn in_both_modes_whoever_is_killed_is_also_stopped_and_a_gateway_is_cut_off() {
-        for mode in [Mode::Handoff, Mode::Restart] {
+    fn in_every_course_whoever_is_killed_is_also_stopped_and_of_a_move_a_gateway_is_cut_off() {
+        for course in Course::ALL {
             let of = |fault| {
-                let cells = Cell::all().into_iter().filter(move |it| it.mode == mode && it.fault == fault);
+                let cells =
+                    Cell::all().into_iter().filter(move |it| it.course == course && it.fault == fault);
                 cells.map(|it| (it.promise, it.point, it.victim)).collect::<Vec<_>>()
             };
             assert_eq!(of(Fault::Kill), of(Fault::Stop));
-            assert_eq!(of(Fault::Cut).len(), 1);
+            assert_eq!(of(Fault::Cut).len(), usize::from(course.mode().is_some()));
         }
+    }
+
+    #[test]
+    fn every_party_of_a_leave_an_update_and_a_resize_is_struck_wherever_it_is_there() {
+        use Victim::{Controller, Gateway, SourceAgent, SourceApplication, SourceShim};
+        let own = [Controller, SourceAgent, Gateway, SourceShim, SourceApplication];
+        let victims = |course, promise, point| {
+            let cells = Cell::all().into_iter();
+            let at = cells.filter(|it| (it.course, it.promise, it.point) == (course, promise, point));
+            at.map(|it| it.victim).collect::<BTreeSet<_>>()
+        };
+        for (course, promise) in [
+            (Course::Leave, Promise::Emptied),
+            (Course::Revoked, Promise::Return),
+            (Course::Raced, Promise::Drained),
+            (Course::Grow, Promise::Resize),
+            (Course::Shrink, Promise::Resized),
+            (Course::Unkept, Promise::Resized),
+        ] {
+            assert_eq!(victims(course, promise, Point::AfterSend), BTreeSet::from(own), "{course:?}");
+        }
+        // In the moment of its decision, both are there; then it has left.
+        assert_eq!(victims(Course::Raced, Promise::Depart, Point::BeforePersist), BTreeSet::from(own));
+        let left = BTreeSet::from([Controller, SourceAgent, Gateway]);
+        assert_eq!(victims(Course::Leave, Promise::Gone, Point::BeforePersist), left);
+        let updated = victims(Course::Update, Promise::Loaded, Point::AfterSend);
+        assert_eq!(updated.len(), Victim::ALL.len() - 1, "it has one agent");
     }
 
     #[test]
     fn a_source_that_is_struck_when_its_target_may_have_everything_is_not_alone() {
         let (source, other) = (StartId(1), StartId(2));
         let alone = |promise, victim, killed| {
-            let (mode, point, fault) = (Mode::Handoff, Point::AfterSend, Fault::Kill);
-            Cell { mode, promise, point, victim, fault }.struck_alone(source, killed)
+            let (course, point, fault) = (Course::Handoff, Point::AfterSend, Fault::Kill);
+            Cell { course, promise, point, victim, fault }.struck_alone(source, killed)
         };
         let killed = Some(source);
         for promise in [Promise::Open, Promise::Seal, Promise::Parked, Promise::RollBack, Promise::Doom] {
@@ -254,10 +324,10 @@ mod tests {
 
     #[test]
     fn the_smoke_run_kills_every_victim_in_both_modes() {
-        for mode in [Mode::Handoff, Mode::Restart] {
+        for course in [Course::Handoff, Course::Restart] {
             let smoke = Cell::smoke();
             let victims: BTreeSet<_> =
-                smoke.iter().filter(|it| it.mode == mode).map(|it| it.victim).collect();
+                smoke.iter().filter(|it| it.course == course).map(|it| it.victim).collect();
             assert_eq!(victims.len(), Victim::ALL.len());
         }
     }

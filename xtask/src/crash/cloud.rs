@@ -1,8 +1,10 @@
 //! The clouds that trials are made in.
 
-use super::INSTANCE;
 use super::cells::{Cell, Story};
+use super::courses::Course;
 use super::kept::End;
+use super::resizing::{BALLAST_BYTES, RESOURCES};
+use super::{INSTANCE, SIZED};
 use crate::replay::Replayed;
 use crate::rig::{self, Rig};
 use anyhow::Result;
@@ -23,6 +25,12 @@ pub(super) enum Kind {
     NeverReady,
     /// It knows nothing of the cloud.
     Unaware,
+    /// Two instances of a queue without state.
+    Queue,
+    /// One instance of it, with a size.
+    Sized,
+    /// The same, with more in use than it would have to do with.
+    Heavy,
 }
 
 impl Kind {
@@ -32,23 +40,45 @@ impl Kind {
             Story::Move | Story::Blocked | Story::OwnerDies => Self::Aware,
             Story::NeverReady => Self::NeverReady,
             Story::Restarted => Self::Unaware,
+            Story::Leaves | Story::CalledBack | Story::Raced => Self::Queue,
+            Story::Resized if cell.course == Course::Unkept => Self::Heavy,
+            Story::Resized => Self::Sized,
         }
     }
 
-    /// What is set in the manifest beside the rest.
-    fn environment(self) -> &'static str {
-        match self {
-            Self::Aware | Self::Unaware => "",
-            Self::NeverReady => "\n  SESSIONS_FAULT: never-ready-on-resume",
-        }
-    }
-
-    /// The command. A program that knows nothing of the cloud is the same one, started where it cannot see it.
-    fn command(self) -> Result<String> {
-        let program = format!("{:?}", rig::binary("sessions")?.display().to_string());
+    /// What the manifest says of the app beside where it listens.
+    fn manifest(self) -> Result<String> {
+        let program = |name| Ok::<_, anyhow::Error>(rig::binary(name)?.display().to_string());
+        let sessions = |command: &[&str], environment: &str| {
+            format!(
+                "name: {INSTANCE}\ncommand: {command:?}\ndrain: 1s\nenv:\n  PARACLOUD_RIG: \"{{rig}}\"\n  \
+                 SESSIONS_FAULTS: \"1\"\n{environment}move:\n  prepare: 10s\n  copy: 30s\n  park: 2s\n  \
+                 seal: 3s\n  guardWait: 1s\n  switch: 3s\n  release: 2s\n"
+            )
+        };
+        // Whoever decides the number of instances by load is not the subject here.
+        let queue = |command: &[&str], fields: &str| {
+            format!(
+                "name: {SIZED}\ncommand: {command:?}\nstate: none\nenv:\n  PARACLOUD_RIG: \"{{rig}}\"\n  \
+                 SLOTS: \"64\"\n  SLOT_KIB: \"1\"\n  SLOT_CPU_MILLIS: \"1\"\n{fields}"
+            )
+        };
         Ok(match self {
-            Self::Aware | Self::NeverReady => program,
-            Self::Unaware => format!("env, PACI_DISABLED=true, {program}"),
+            Self::Aware => sessions(&[&program("sessions")?], ""),
+            Self::NeverReady => {
+                sessions(&[&program("sessions")?], "  SESSIONS_FAULT: never-ready-on-resume\n")
+            }
+            // A program that knows nothing of the cloud is the same one, started where it cannot see it.
+            Self::Unaware => sessions(&["env", "PACI_DISABLED=true", &program("sessions")?], ""),
+            Self::Queue => queue(&[&program("worker")?], "scale: {min: 1, max: 2, start: 2, drain: 20s}\n"),
+            Self::Sized => queue(&[&program("worker")?], RESOURCES),
+            Self::Heavy => {
+                // What is read stays with `tail` until there is an end, and there is none.
+                let read = format!("head -c {BALLAST_BYTES} /dev/zero; sleep 100000");
+                let hold = format!("tail -c {BALLAST_BYTES} > /dev/null");
+                let script = format!("({read}) | {hold} & exec {:?}", program("worker")?);
+                queue(&["sh", "-c", &script], &format!("{RESOURCES}move: {{prepare: 1s}}\n"))
+            }
         })
     }
 }
@@ -69,12 +99,9 @@ impl Cloud {
         let gateways = rig::free_addresses(2)?;
         let listen: Vec<_> = gateways.iter().map(|address| format!("{:?}", address.to_string())).collect();
         let manifest = format!(
-            "kind: App\nname: {INSTANCE}\ncommand: [{}]\nlisten: [{}]\nstopGrace: 1s\ndrain: 1s\n\
-             readiness:\n  http: /healthz\nenv:\n  PARACLOUD_RIG: \"{{rig}}\"\n  SESSIONS_FAULTS: \"1\"{}\n\
-             move:\n  prepare: 10s\n  copy: 30s\n  park: 2s\n  seal: 3s\n  guardWait: 1s\n  switch: 3s\n  release: 2s\n",
-            kind.command()?,
+            "kind: App\nlisten: [{}]\nstopGrace: 1s\nreadiness:\n  http: /healthz\n{}",
             listen.join(", "),
-            kind.environment(),
+            kind.manifest()?,
         );
         let rig = Rig::start(&manifest, &[(trace::SWITCH, "1".to_owned())]).await?;
         Ok(Self { number, kind, rig, gateways, trials: 0 })

@@ -1,6 +1,5 @@
 //! What the register did in a trial, as its journal tells, and what follows for what may be gone.
 
-use super::INSTANCE;
 use super::trial::ANSWER_S_MAX;
 use crate::rig::Rig;
 use anyhow::{Result, bail};
@@ -46,26 +45,40 @@ pub(super) struct Swap {
     after: Record,
 }
 
-/// The swaps of a trial that began at this record.
+/// The swaps of an instance in a trial that began at this record.
 ///
 /// # Errors
 /// The journal names a change of which nobody knows what it leaves behind: nothing can be judged by it.
-pub(super) fn of(events: &[Event], begun: &Record) -> Result<Vec<Swap>> {
+pub(super) fn of(events: &[Event], instance: &str, begun: &Record) -> Result<Vec<Swap>> {
     let mut last = begun.clone();
     let mut swaps = Vec::new();
-    for event in events.iter().filter(|event| event.instance == INSTANCE) {
+    for event in events.iter().filter(|event| event.instance == instance) {
         if let What::Swapped { change, record } = &event.what {
             let before = std::mem::replace(&mut last, record.clone());
             // Its cause may stand behind it.
             let name = change.split_whitespace().next().unwrap_or_default().trim_end_matches(':');
-            let known = Promise::ALL.iter().copied().find(|promise| promise.name() == name);
-            let Some(change) = known else {
+            let Some(change) = promise_of(name) else {
                 bail!("the journal has a swap that is not known here: {change:?}");
             };
             swaps.push(Swap { before, change, after: record.clone() });
         }
     }
     Ok(swaps)
+}
+
+/// The promise that a change of this name is.
+fn promise_of(name: &str) -> Option<Promise> {
+    match name {
+        // An instance stays as large as it was, or begins anew after it was gone.
+        "keep" => Some(Promise::Resized),
+        "start" => Some(Promise::Restart),
+        _ => Promise::ALL.iter().copied().find(|promise| promise.name() == name),
+    }
+}
+
+/// What was decided, in this order.
+pub(super) fn decided(history: &[Swap]) -> Vec<Promise> {
+    history.iter().map(|swap| swap.change).collect()
 }
 
 /// Who owned, in this order, from this record on.
@@ -176,6 +189,7 @@ fn dead(record: &Record, operation: Option<&Move>) -> StartId {
 
 #[cfg(test)]
 mod tests {
+    use super::super::INSTANCE;
     use super::*;
     use paracloud_core::ids::{NodeId, Placement};
     use paracloud_core::migration::cause::Cause;
@@ -212,7 +226,7 @@ mod tests {
                 Event { number: 1, at_unix_ms: 0, instance, operation: None, what }
             })
             .collect();
-        of(&events, &begun()).unwrap()
+        of(&events, INSTANCE, &begun()).unwrap()
     }
 
     fn open(mode: Mode) -> Change {
@@ -254,12 +268,33 @@ mod tests {
     }
 
     #[test]
+    fn every_change_is_known_by_the_name_that_the_journal_gives_it_but_one_that_no_trial_makes() {
+        let size = paracloud_core::register::Size { memory_kib: None, cpu_milli: None };
+        for change in [
+            Change::Leave,
+            Change::Depart,
+            Change::Gone,
+            Change::Resize(size),
+            Change::Resized,
+            RESTART,
+            Change::Commit,
+        ] {
+            let promise = Promise::of_change(&change);
+            assert_eq!(promise_of(promise.name()), Some(promise));
+        }
+        let kept = Promise::of_change(&Change::Keep(Cause::SourceDied));
+        assert_eq!(promise_of("keep"), Some(kept), "it is said apart");
+        let started = Promise::of_change(&Change::Start(Placement::new(NodeId(1), FRESH)));
+        assert_eq!((promise_of("start"), promise_of("replace")), (Some(started), None));
+    }
+
+    #[test]
     fn a_swap_that_is_not_known_is_not_taken_for_one_that_leaves_nothing_behind() {
         for change in ["replace: a person gave its node up", "found", ""] {
             let what = What::Swapped { change: change.to_owned(), record: begun() };
             let instance = INSTANCE.to_owned();
             let event = Event { number: 1, at_unix_ms: 0, instance, operation: None, what };
-            let error = of(&[event], &begun()).unwrap_err().to_string();
+            let error = of(&[event], INSTANCE, &begun()).unwrap_err().to_string();
             assert!(error.contains("not known here") && error.contains(change), "{error}");
         }
     }

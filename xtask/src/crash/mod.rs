@@ -8,14 +8,20 @@ mod blow;
 mod cells;
 mod cloud;
 mod conclude;
+mod courses;
 mod cut;
 mod history;
+mod http;
+mod jobs;
 mod kept;
+mod leaving;
+mod resizing;
 mod stand;
 mod starts;
 mod story;
 mod table;
 mod trial;
+mod updating;
 mod watch;
 
 use crate::columns::hung;
@@ -24,6 +30,7 @@ use crate::rig;
 use anyhow::{Result, anyhow, ensure};
 use cells::Cell;
 use cloud::{Cloud, Kind};
+use courses::Kin;
 use kept::Kept;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -31,12 +38,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use trial::Verdict;
 
-/// The instance of every trial.
+/// The instance that is moved or updated.
 const INSTANCE: &str = "sessions";
+/// The instance that leaves.
+const LEAVER: &str = "worker.2";
+/// The instance that gets another size.
+const SIZED: &str = "worker";
 /// How long a run takes cells on, in seconds. What is left then is tried by the next run.
 const RUN_S_MAX: u64 = 85 * 60;
-/// Columns that it takes to say how far everything is; what came of a trial stands behind that.
-const PROGRESS_COLUMNS: usize = "[123/456 eta 12:34] ".len();
+/// What came of a trial stands below its cell, so far in.
+const INDENT: &str = "       ";
 /// Threads of one job, beside the one that strikes.
 const JOB_THREADS: usize = 2;
 
@@ -69,7 +80,13 @@ struct Work {
 
 /// Runs the matrix.
 pub(crate) fn run(options: &Options) -> Result<Report> {
-    let cells = chosen(options)?;
+    let mut cells = chosen(options)?;
+    if !resizing::is_possible() {
+        let all = cells.len();
+        cells.retain(|cell| cell.course.kin() != Kin::Resize);
+        let left_out = all - cells.len();
+        say(&format!("{left_out} cells are left out: no control group with a limit can be made here"));
+    }
     rig::build()?;
     let commit = report::commit();
     if commit.ends_with('+') {
@@ -130,7 +147,7 @@ async fn worker(work: &Work) -> Result<()> {
         };
         current.trials += 1;
         let good = verdict.is_good();
-        say(&format!("{} {}", work.progress(cell), line(cell, &verdict)));
+        say(&line(&work.progress(cell), cell, &verdict));
         lock(&work.kept).tried(current.number, cell, verdict)?;
         if good {
             cloud = Some(current);
@@ -169,7 +186,8 @@ impl Work {
             *done
         };
         let eta_s = self.begun.elapsed().as_secs() * left / seconds.max(1);
-        format!("[{cells:>3}/{} eta {:>2}:{:02}]", self.total, eta_s / 60, eta_s % 60)
+        let width = self.total.to_string().len();
+        format!("[{cells:>width$}/{} eta {:>2}:{:02}]", self.total, eta_s / 60, eta_s % 60)
     }
 }
 
@@ -181,7 +199,7 @@ fn folder() -> PathBuf {
     Path::new("target").join("crash")
 }
 
-fn line(cell: Cell, verdict: &Verdict) -> String {
+fn line(progress: &str, cell: Cell, verdict: &Verdict) -> String {
     let word = if verdict.is_good() { "held" } else { "BROKEN" };
     let mut what = format!("settled in {} ms", verdict.settled_ms);
     for (name, count) in [
@@ -199,7 +217,7 @@ fn line(cell: Cell, verdict: &Verdict) -> String {
     if let Some(violation) = &verdict.violation {
         what += &format!(": {violation}");
     }
-    format!("{word:<6} {cell}\n{}", hung(&" ".repeat(PROGRESS_COLUMNS), &what))
+    format!("{word:<6} {cell}\n{}", hung(&format!("{INDENT}{progress} "), &what))
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is run for")]
@@ -233,12 +251,13 @@ mod tests {
         let broken = Verdict { violation: Some("it burnt down to its ground; ".repeat(9)), ..good.clone() };
         for cell in Cell::all() {
             for verdict in [&good, &broken] {
-                let all = " ".repeat(PROGRESS_COLUMNS) + &line(cell, verdict);
+                let all = line("[1234/1962 eta 123:45]", cell, verdict);
                 assert!(all.lines().all(|line| line.chars().count() <= COLUMNS), "{all}");
             }
         }
-        let said = line(Cell::all()[0], &good);
-        assert!(said.starts_with("held") && said.ends_with("  settled in 1234 ms, failed 2"), "{said}");
-        assert!(line(Cell::all()[0], &broken).starts_with("BROKEN"));
+        let said = line("[1/2 eta  0:01]", Cell::all()[0], &good);
+        let is_whole = said.ends_with("[1/2 eta  0:01] settled in 1234 ms, failed 2");
+        assert!(said.starts_with("held") && is_whole, "{said}");
+        assert!(line("", Cell::all()[0], &broken).starts_with("BROKEN"));
     }
 }

@@ -1,10 +1,10 @@
 //! The matrix for people: a row for each promise and point, a column for each victim, and below it what its signs mean.
 
 use super::cells::{Cell, Fault};
+use super::courses::Course;
 use super::kept::Trial;
 use crate::columns::hung;
 use paracloud_core::migration::promises::{Point, Promise, Victim};
-use paracloud_core::register::Mode;
 
 /// Columns of a row's name, and of the signs of one victim.
 const NAME_COLUMNS: usize = 25;
@@ -27,19 +27,19 @@ const UNTRIED: &str = "?";
 pub(super) fn lines(cells: &[Cell], trials: &[&Trial]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut reasons = Vec::new();
-    for (mode, name) in [(Mode::Handoff, "handoff"), (Mode::Restart, "restart")] {
-        let cells: Vec<_> = cells.iter().copied().filter(|cell| cell.mode == mode).collect();
+    for course in Course::ALL {
+        let cells: Vec<_> = cells.iter().copied().filter(|cell| cell.course == course).collect();
         if cells.is_empty() {
             continue;
         }
-        lines.extend(heads(name));
+        lines.extend(heads(course.name()));
         for promise in Promise::ALL {
             for point in promise.points() {
                 let of_row = |cell: &Cell| cell.promise == *promise && cell.point == *point;
                 let of_row: Vec<_> = cells.iter().copied().filter(of_row).collect();
                 if !of_row.is_empty() {
                     let signs =
-                        Victim::ALL.iter().map(|victim| match promise.struck(mode, *point, *victim) {
+                        Victim::ALL.iter().map(|victim| match course.struck(*promise, *point, *victim) {
                             Some(reason) => number(&mut reasons, reason).to_string(),
                             None => of_row
                                 .iter()
@@ -62,7 +62,7 @@ pub(super) fn lines(cells: &[Cell], trials: &[&Trial]) -> Vec<String> {
     lines
 }
 
-fn heads(mode: &str) -> [String; 2] {
+fn heads(course: &str) -> [String; 2] {
     let (mut above, mut below) = (Vec::new(), Vec::new());
     for victim in Victim::ALL {
         let (part, what) = match victim {
@@ -78,7 +78,7 @@ fn heads(mode: &str) -> [String; 2] {
         above.push(part.to_owned());
         below.push(what.to_owned());
     }
-    [row("", above.into_iter()), row(mode, below.into_iter())]
+    [row("", above.into_iter()), row(course, below.into_iter())]
 }
 
 fn row_name(promise: Promise, point: Point) -> String {
@@ -142,13 +142,13 @@ mod tests {
             lines.iter().filter_map(|line| line.trim().split_once("  no such cell: ")).collect();
         for cell in &cells {
             for victim in Victim::ALL {
-                let Some(reason) = cell.promise.struck(cell.mode, cell.point, *victim) else { continue };
+                let Some(reason) = cell.course.struck(cell.promise, cell.point, *victim) else { continue };
                 assert_eq!(legend.iter().filter(|(_, meaning)| *meaning == reason).count(), 1, "{reason}");
             }
         }
         let signs = lines.iter().filter(|line| line.contains('.') && line.contains("k!s!")).count();
         let rows: std::collections::BTreeSet<_> =
-            cells.iter().map(|cell| (cell.mode, cell.promise, cell.point)).collect();
+            cells.iter().map(|cell| (cell.course, cell.promise, cell.point)).collect();
         assert_eq!(signs, rows.len(), "{}", lines.join("\n"));
     }
 

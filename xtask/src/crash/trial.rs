@@ -2,17 +2,18 @@
 
 use super::blow::{Aim, Blow};
 use super::cells::{Cell, Fault, Story};
+use super::courses::Kin;
 use super::cut::Ear;
+use super::jobs::Jobs;
 use super::watch::{Answer, Seen, Watch};
-use super::{INSTANCE, audit, history, starts, story, watch};
+use super::{audit, history, leaving, resizing, starts, story, updating, watch};
 use crate::rig::Rig;
 use anyhow::{Context, Result, ensure};
-use paracloud_core::ids::StartId;
+use paracloud_core::ids::{Revision, StartId};
 use paracloud_core::register::{Mode, Record};
 use paracloud_load::Load;
 use paracloud_substrate::person::Instance;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -80,13 +81,23 @@ pub(super) async fn run(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Resul
     }
 }
 
+/// The clients of a trial.
+enum Clients {
+    /// They write keys, of which each is in one place.
+    Keys(Box<Load>),
+    /// They have jobs done, by whoever is there.
+    Jobs(Jobs),
+}
+
 /// A trial under way.
 struct Trial<'a> {
     rig: &'a Rig,
     cell: Cell,
-    load: Load,
+    clients: Clients,
     watch: Watch,
     before: Record,
+    /// The revision that was applied, if one was.
+    applied: Option<Revision>,
     /// The last event of the journal from before it.
     last_event: u64,
     /// The application that was struck dead, if one was.
@@ -97,14 +108,18 @@ struct Trial<'a> {
 
 /// One try; with it, why the blow came too late, if it did.
 async fn attempt(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Result<(Verdict, Option<String>)> {
-    let settled = rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await?;
-    let before = settled.record.context("it serves without a record")?;
+    let (before, applied) = prepare(rig, cell).await?;
     let last_event = history::events(rig, 1).await?.last().map_or(0, |event| event.number);
-    let load = audit::load(gateways, &before).await?;
-    let watch = Watch::begin(rig.layout().clone(), cell.mode == Mode::Restart);
+    let clients = match cell.course.kin() {
+        Kin::Move(_) => Clients::Keys(Box::new(audit::load(gateways, &before).await?)),
+        Kin::Leave | Kin::Resize => Clients::Jobs(Jobs::start(gateways, &format!("j{last_event}")).await?),
+    };
+    let one_at_once = cell.course.mode() == Some(Mode::Restart);
+    let watch = Watch::begin(rig.layout().clone(), cell.course.instance(), one_at_once);
     let ear = (cell.fault == Fault::Cut).then(|| Ear::begin(rig)).transpose()?;
     let verdict = Verdict::default();
-    let mut trial = Trial { rig, cell, load, watch, before, last_event, killed: None, verdict, ear };
+    let killed = None;
+    let mut trial = Trial { rig, cell, clients, watch, before, applied, last_event, killed, verdict, ear };
     let mut aim = Aim::take(rig, cell, trial.before.owner)?;
     // What a trial before this one left would look like this one's.
     for left in std::fs::read_dir(rig.failpoints())?.flatten() {
@@ -112,8 +127,8 @@ async fn attempt(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Result<(Verd
     }
     let armed = rig.failpoints().join(cell.armed());
     std::fs::write(&armed, "")?;
-    let asking = story::begin(rig, cell.story(), &trial.before).await?;
     let fired = armed.with_file_name(format!("{}.fired", cell.armed()));
+    let asking = story::begin(rig, cell, &fired, &trial.before).await?;
     let bound = Duration::from_secs(FIRED_S_MAX);
     if !tokio::task::block_in_place(|| aim.wait_for(&fired, bound))? {
         let _ = std::fs::remove_file(&armed);
@@ -138,13 +153,30 @@ async fn attempt(rig: &Rig, gateways: &[SocketAddr], cell: Cell) -> Result<(Verd
             let told = trial.told().await;
             std::fs::remove_file(file)?;
             if told.is_err() {
-                trial.verdict.is_broken_by("the move waits for a gateway that is cut off");
+                trial.verdict.is_broken_by("the operation waits for a gateway that is cut off");
             }
         }
     }
     let verdict = trial.finish(begun).await?;
     drop(asking);
     Ok((verdict, late))
+}
+
+/// Waits until everything is as a trial of this cell begins: the record, and the revision that was applied for it.
+async fn prepare(rig: &Rig, cell: Cell) -> Result<(Record, Option<Revision>)> {
+    let course = cell.course;
+    match course.kin() {
+        Kin::Move(_) if course.is_update() => {
+            let (record, applied) = updating::prepare(rig).await?;
+            Ok((record, Some(applied)))
+        }
+        Kin::Move(_) => {
+            let settled = rig.settled(course.instance(), Duration::from_secs(SETTLED_S_MAX)).await?;
+            Ok((settled.record.context("it serves without a record")?, None))
+        }
+        Kin::Leave => Ok((leaving::prepare(rig, course).await?, None)),
+        Kin::Resize => Ok((resizing::prepare(rig, course).await?, None)),
+    }
 }
 
 impl Trial<'_> {
@@ -154,7 +186,18 @@ impl Trial<'_> {
         let told = |it: &Instance| {
             it.record.as_ref().is_some_and(|record| story::is_told(self.cell, &self.before, record))
         };
-        self.rig.until(INSTANCE, "ends its operation", bound, |_, it| told(it)).await
+        self.rig.until(self.cell.course.instance(), "ends its operation", bound, |_, it| told(it)).await
+    }
+
+    /// Waits until its operation has ended and all is at rest; with the record of whoever serves, if somebody does.
+    async fn at_rest(&self) -> Result<Option<Record>> {
+        match self.cell.course.kin() {
+            Kin::Leave => leaving::at_rest(self.rig, self.cell, &self.before).await,
+            Kin::Move(_) | Kin::Resize => {
+                self.told().await?;
+                at_rest(self.rig, self.cell.course.instance()).await.map(Some)
+            }
+        }
     }
 
     /// Waits for the end and judges what there is to judge.
@@ -162,10 +205,7 @@ impl Trial<'_> {
         if self.cell.story() == Story::Blocked {
             story::let_go(self.rig).await;
         }
-        let at_rest = match self.told().await {
-            Ok(_) => at_rest(self.rig).await,
-            Err(error) => Err(error),
-        };
+        let at_rest = self.at_rest().await;
         self.verdict.settled_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let after = match at_rest {
             Ok(record) => record,
@@ -177,16 +217,41 @@ impl Trial<'_> {
         self.verdict.ended = true;
         let seen = self.watch.end().await.context("nobody watched who accepts requests")?;
         let events = history::events(self.rig, self.last_event + 1).await?;
-        let history = history::of(&events, &self.before)?;
+        let history = history::of(&events, self.cell.course.instance(), &self.before)?;
         judge_owners(&mut self.verdict, &seen, &history::owners(&self.before, &history));
-        let struck = self.cell.struck_alone(self.before.owner.start, self.killed);
-        let gone = history::gone(&self.before, &history, &struck);
-        let errors = audit::settle(&mut self.verdict, self.load, &gone).await?;
+        let errors = match self.clients {
+            Clients::Keys(load) => {
+                let struck = self.cell.struck_alone(self.before.owner.start, self.killed);
+                let gone = history::gone(&self.before, &history, &struck);
+                Some(audit::settle(&mut self.verdict, *load, &gone).await?)
+            }
+            Clients::Jobs(jobs) => {
+                let end = after.as_ref().map(|record| record.owner.start);
+                let (place, killed) = (self.before.owner, self.killed.is_some());
+                let past = leaving::past(self.rig, self.cell.course, place, end, killed);
+                let serving = leaving::serving(self.rig).await?;
+                let may_fail = self.cell.may_turn_away();
+                jobs.settle(&mut self.verdict, &serving, past.as_ref(), may_fail).await?;
+                None
+            }
+        };
+        if self.cell.course.kin() == Kin::Leave {
+            let told = history::decided(&history);
+            leaving::judge(&mut self.verdict, self.cell, &self.before, after.as_ref(), &told);
+        }
+        let Some(after) = after else { return Ok(self.verdict) };
+        if let Some(applied) = self.applied {
+            let records = (&self.before, &after);
+            updating::judge(&mut self.verdict, self.rig, records, applied, &history);
+        }
+        if self.cell.course.kin() == Kin::Resize {
+            resizing::judge(&mut self.verdict, self.rig, self.cell.course, &after).await;
+        }
         // Read once all requests have ended: the gateway has heard its new route by then.
-        if let Some(ear) = &self.ear {
+        if let (Some(ear), Some(errors)) = (&self.ear, errors) {
             let (source, owner) = (self.before.owner.start, after.owner.start);
             // A source that cannot refuse is not stopped before every gateway parks.
-            let (by_handoff, has_moved) = (self.cell.mode == Mode::Handoff, owner != source);
+            let (by_handoff, has_moved) = (self.cell.course.mode() == Some(Mode::Handoff), owner != source);
             if by_handoff != has_moved {
                 self.verdict.is_broken_by(format!("with a gateway cut off it has moved: {has_moved}"));
             }
@@ -219,20 +284,20 @@ fn judge_owners(verdict: &mut Verdict, seen: &Seen, owners: &[StartId]) {
 
 /// Waits until all is settled, exactly the owner is alive, and it serves. What was just killed may not be known to be
 /// dead when everything else is at rest.
-async fn at_rest(rig: &Rig) -> Result<Record> {
+async fn at_rest(rig: &Rig, instance: &str) -> Result<Record> {
     let begun = Instant::now();
     loop {
-        let settled = rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await?;
+        let settled = rig.settled(instance, Duration::from_secs(SETTLED_S_MAX)).await?;
         let record = settled.record.context("it settled without a record")?;
         let address = record.served.context("it settled without an address")?;
-        let alive = starts::alive(rig);
         let answer = watch::ask(address).await;
-        if alive == BTreeSet::from([record.owner]) && answer == Answer::Accepted {
+        if starts::is_alone(rig, instance, record.owner) && answer == Answer::Accepted {
             return Ok(record);
         }
         ensure!(
             begun.elapsed().as_secs() < SETTLED_S_MAX,
-            "at rest {alive:?} are alive, the owner is {:?}, and it says {answer:?}",
+            "at rest {:?} are alive, the owner is {:?}, and it says {answer:?}",
+            starts::alive(rig, instance),
             record.owner
         );
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -7,7 +7,7 @@
 use super::starts;
 use paracloud_core::ids::{Placement, StartId};
 use paracloud_substrate::layout::Layout;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,12 +51,12 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch everybody who is not proved dead now. With `one_at_once`, no process may be there before the
+    /// Begins to watch everybody of an instance who is not proved dead now. With `one_at_once`, no process may be there before the
     /// one before it is dead.
-    pub(super) fn begin(layout: Layout, one_at_once: bool) -> Self {
+    pub(super) fn begin(layout: Layout, instance: &'static str, one_at_once: bool) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut task = JoinSet::new();
-        task.spawn(watch(layout, one_at_once, stopped));
+        task.spawn(watch(layout, instance, one_at_once, stopped));
         Self { stop, task }
     }
 
@@ -67,15 +67,20 @@ impl Watch {
     }
 }
 
-async fn watch(layout: Layout, one_at_once: bool, mut stopped: watch::Receiver<bool>) -> Seen {
-    let past: BTreeSet<_> =
-        starts::all(&layout).into_iter().filter(|place| starts::is_proved_dead(&layout, *place)).collect();
+async fn watch(
+    layout: Layout,
+    instance: &str,
+    one_at_once: bool,
+    mut stopped: watch::Receiver<bool>,
+) -> Seen {
+    let mut past = starts::all(&layout, instance);
+    past.retain(|place| starts::is_proved_dead(&layout, *place));
     let mut addresses = BTreeMap::<Placement, SocketAddr>::new();
     let mut seen = Seen::default();
     while !*stopped.borrow() {
-        let present: Vec<_> = starts::all(&layout).difference(&past).copied().collect();
+        let present: Vec<_> = starts::all(&layout, instance).difference(&past).copied().collect();
         for place in &present {
-            if let Some(address) = starts::address(&layout, *place) {
+            if let Some(address) = starts::address(&layout, *place, instance) {
                 addresses.insert(*place, address);
             }
         }

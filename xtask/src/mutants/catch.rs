@@ -34,6 +34,8 @@ pub(crate) enum Catch {
 pub(crate) enum Target {
     /// In the library itself.
     Library,
+    /// In the program itself, where there is no library.
+    Binary,
     /// In this file of `tests`.
     File(&'static str),
     /// In this file of `tests`, with the feature of the same crate by which a test chooses how threads take turns.
@@ -98,7 +100,9 @@ impl fmt::Display for Catch {
         match self {
             Self::Seeds { from, count, .. } => write!(f, "seeds {from} to {}", from + count - 1),
             Self::Model { name, .. } => write!(f, "model {name}"),
-            Self::Test { package, target: Target::Library, name } => write!(f, "{package} {name}"),
+            Self::Test { package, target: Target::Library | Target::Binary, name } => {
+                write!(f, "{package} {name}")
+            }
             Self::Test { package, target: Target::File(file) | Target::Shuttle(file), name } => {
                 write!(f, "{package} {file} {name}")
             }
@@ -155,6 +159,7 @@ pub(super) fn build(tree: &Tree, catch: &Catch) -> Result<std::result::Result<Pr
             match target {
                 // The other one has no library, and most of the dependencies.
                 Target::Library => cargo.args(["--package", "xtask", "--package", package, "--lib"]),
+                Target::Binary => cargo.args(["--package", package, "--bin", package]),
                 Target::File(file) => cargo.args(["--workspace", "--test", file]),
                 Target::Shuttle(file) => {
                     cargo.args(["--workspace", "--features", &format!("{package}/shuttle"), "--test", file])

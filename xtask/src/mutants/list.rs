@@ -5,6 +5,8 @@ mod agents;
 mod application;
 mod coordinator;
 mod copies;
+mod crash;
+mod fewer;
 mod gateways;
 mod http2;
 mod leave;
@@ -27,12 +29,14 @@ pub(super) fn all() -> Vec<Mutant> {
         agents::LIST,
         gateways::LIST,
         leave::LIST,
+        fewer::LIST,
         scaling::LIST,
         http2::LIST,
         application::LIST,
         sdk::LIST,
         shells::LIST,
         advice::LIST,
+        crash::LIST,
     ];
     lists.into_iter().flatten().copied().collect()
 }
@@ -51,6 +55,11 @@ const fn model(name: &'static str, property: &'static str) -> Catch {
 /// Noticed by a test in a crate's own source.
 const fn unit(package: &'static str, name: &'static str) -> Catch {
     Catch::Test { package, target: Target::Library, name }
+}
+
+/// Noticed by a test in the project's own commands.
+const fn command(name: &'static str) -> Catch {
+    Catch::Test { package: "xtask", target: Target::Binary, name }
 }
 
 /// Noticed by a test in a file of the crate's `tests`.
