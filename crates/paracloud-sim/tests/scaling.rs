@@ -2,7 +2,7 @@
 //! figures are printed (`--nocapture`).
 
 use paracloud_core::scaling::policy::{Policy, State};
-use paracloud_sim::elastic::{Announced, App, Decider, Outcome, Says, Scenario, Shape, run};
+use paracloud_sim::elastic::{Announced, App, Decider, Outcome, Says, Scenario, Service, Shape, run};
 use paracloud_sim::peers::hpa::{SYNC_MS, Spec};
 
 const SEEDS: std::ops::Range<u64> = 1..3;
@@ -12,6 +12,8 @@ const MINUTE_MS: u64 = 60_000;
 const SLOW_TO_START: App = App {
     slots: 4,
     service_ms: 200,
+    service: Service::Exponential,
+    long: None,
     boot_ms: 30_000,
     warm_ms: 60_000,
     cold_permille: 500,
@@ -33,11 +35,17 @@ fn scenario(app: App, load: Shape, minutes: u64, start: u32) -> Scenario {
         load,
         length_ms,
         start,
+        choices: 2,
         policy: policy(),
         says: Says::Truth,
         announced: Vec::new(),
         seed: 0,
     }
+}
+
+/// At most so many percent more.
+fn within(more_percent: u64, of: Outcome, than: Outcome) {
+    assert!(of.instance_ms * 100 <= than.instance_ms * (100 + more_percent), "{of:?} {than:?}");
 }
 
 fn hpa() -> Decider {
@@ -99,7 +107,8 @@ const FLASH: Shape = Shape::Step {
 
 #[test]
 fn with_reports_a_step_of_load_makes_fewer_late_than_without_them_or_by_hpa() {
-    for (name, app) in [("quick", QUICK), ("slow to start", SLOW_TO_START)] {
+    // Who does not know of a warm-up holds for less time, and starts and stops more for it.
+    for (name, app, more_percent) in [("quick", QUICK, 5), ("slow to start", SLOW_TO_START, 20)] {
         println!("five times the load for ten minutes, {name}");
         let scenario = scenario(app, FLASH, 25, 5);
         let floor = floor(&scenario);
@@ -109,7 +118,8 @@ fn with_reports_a_step_of_load_makes_fewer_late_than_without_them_or_by_hpa() {
         let hpa = runs("  hpa", &scenario, &hpa());
         let excess = |of: Outcome| of.late_ppm().saturating_sub(floor);
         assert!(excess(used) <= excess(ignored) && excess(used) < excess(hpa));
-        assert!(used.instance_ms <= hpa.instance_ms * 21 / 20);
+        within(0, used, hpa);
+        within(more_percent, used, ignored);
         assert!(used.ordered_ms < hpa.ordered_ms);
     }
 }
@@ -120,8 +130,10 @@ fn a_day_costs_no_more_than_by_hpa() {
     let load = Shape::Day { low: 30_000, high: 150_000, day_ms: 40 * MINUTE_MS };
     let day = scenario(SLOW_TO_START, load, 40, 4);
     let used = runs("  reports used", &day, &Decider::Plan);
-    runs("  reports ignored", &Scenario { says: Says::Nothing, ..day.clone() }, &Decider::Plan);
+    let ignored = runs("  reports ignored", &Scenario { says: Says::Nothing, ..day.clone() }, &Decider::Plan);
     let hpa = runs("  hpa", &day, &hpa());
+    within(10, used, ignored);
+    assert!(used.late_ppm() < ignored.late_ppm());
     assert!(used.instance_ms <= hpa.instance_ms && used.late_ppm() <= hpa.late_ppm() + 2_000);
 }
 
@@ -131,8 +143,10 @@ fn a_square_wave_turns_nobody_round_and_round() {
     let load = Shape::Square { low: 60_000, high: 130_000, half_ms: 120_000 };
     let square = scenario(SLOW_TO_START, load, 20, 5);
     let used = runs("  reports used", &square, &Decider::Plan);
-    runs("  reports ignored", &Scenario { says: Says::Nothing, ..square.clone() }, &Decider::Plan);
+    let ignored =
+        runs("  reports ignored", &Scenario { says: Says::Nothing, ..square.clone() }, &Decider::Plan);
     let hpa = runs("  hpa", &square, &hpa());
+    within(20, used, ignored);
     assert!(used.late_ppm() < hpa.late_ppm() && used.turns <= 4);
 }
 
@@ -147,8 +161,9 @@ fn what_a_liar_costs_is_bounded() {
         [Says::Capacity(100), Says::Capacity(10_000), Says::NoQueue, Says::EndlessQueue, Says::Flapping];
     for says in says.into_iter().chain([Says::SilentAfter(2 * MINUTE_MS)]) {
         let liar = say(says);
-        // A capacity that is told too small is believed down to what one was seen to do, which nobody saturated.
-        let most_ms = if says == Says::Capacity(100) { most_ms * 5 / 2 } else { most_ms * 3 / 2 };
+        // A queue that is claimed doubles what there is, until it is known to be none.
+        let claims_queue = matches!(says, Says::EndlessQueue | Says::Flapping);
+        let most_ms = if claims_queue { most_ms * 5 / 4 } else { most_ms * 11 / 10 };
         assert!(liar.instance_ms <= most_ms, "{says:?}: {} of {most_ms}", liar.instance_ms);
         // One that is told ten times too large lets more leave, until those that stay are saturated.
         let more_ppm = if says == Says::Capacity(10_000) { 35_000 } else { 5_000 };

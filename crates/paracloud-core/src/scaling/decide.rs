@@ -54,11 +54,21 @@ impl Decision<'_> {
         self.reasons.count = count;
         let (raw, rule) = self.by_load(count);
         (self.reasons.raw, self.reasons.rule) = (raw, rule);
-        // What was announced and does not come holds nobody once that is known.
-        self.counts = if rule == Rule::Announced {
-            raw.min(staffing::instances(self.view.plain.total_milli(), &self.view.unit))
-        } else {
-            raw
+        // What holds is what the load takes once all are warm. What was announced and does not come holds nobody once that
+        // is known; what waits because too few were there is worked off once; and who was started because others are cold
+        // is not needed any more.
+        self.counts = match rule {
+            Rule::Announced | Rule::Load | Rule::Queue => {
+                raw.min(staffing::instances(self.view.plain.total_milli(), &self.view.unit))
+            }
+            Rule::Unusable
+            | Rule::Manual
+            | Rule::Blind
+            | Rule::Unknown
+            | Rule::Waiting
+            | Rule::Unsaturated
+            | Rule::Asked
+            | Rule::Fixed => raw,
         };
         let Some(asked) = self.observation.asked.filter(|it| it.is_good() && it.value > raw) else { return };
         if self.view.is_blind || rule == Rule::Fixed {
@@ -104,38 +114,38 @@ impl Decision<'_> {
         let missing_milli = total_milli.saturating_sub(self.reasons.coming_milli);
         let capacity = self.memory.fleet.capacity;
         let is_untested = capacity.exact_milli.is_none() && capacity.least_milli == 0;
-        if missing_milli == 0 {
-            return (warm.max(self.fewest(count, warm)), rule);
+        if !need.misses(missing_milli) {
+            // Those that are there will do, however many of the usual ones it would take.
+            return (self.fewest(count, warm), rule);
         }
-        let raw = warm.max(staffing::missing(missing_milli, count, warm, unit, start));
-        // A claim before anything was measured doubles them at most.
+        let raw = staffing::missing(missing_milli, count, warm, unit, start);
+        // A claim before anything was measured doubles them at most, and only if as much waits as is worked on.
         let is_claim = is_untested && self.policy.work == Work::Requests && need.offered_milli > 0;
-        (if is_claim { raw.min(count.saturating_mul(2).max(1)) } else { raw }, rule)
+        let waits = need.queue_milli.saturating_mul(self.policy.catch_up_ms.into()) / unit.work_ms();
+        let works = unit.slots_milli().saturating_mul(count.into());
+        let most = if waits < works { count } else { count.saturating_mul(2) };
+        (if is_claim { raw.min(most.max(1)) } else { raw }, rule)
     }
 
-    /// To how many it may go down at once, where so many would do. A sixteenth more than it takes is kept, so that chance does
-    /// not end and start the same instance; and no more than twice of what any instance was seen to do is counted on, so
-    /// that a claim that nobody has tested takes away half at most, and is tested by that.
+    /// To how many it may go down at once, where so many would do: no more than twice of what any instance was seen to do is
+    /// counted on, so that a claim that nobody has tested takes away half at most, and is tested by that.
     fn fewest(&self, count: u32, warm: u32) -> u32 {
-        let total_milli = self.view.need.total_milli();
-        let kept =
-            staffing::instances(total_milli.saturating_add(total_milli / 16), &self.view.unit).min(count);
         let capacity = self.memory.fleet.capacity;
         let tested_milli = u64::from(capacity.least_milli) * 2;
         let needs_test =
             capacity.exact_milli.is_none() && self.view.need.offered_milli > 0 && tested_milli > 0;
         if !needs_test {
-            return kept.max(warm);
+            return warm.min(count);
         }
         let untested = u32::try_from(self.reasons.planned_milli.div_ceil(tested_milli)).unwrap_or(u32::MAX);
-        kept.max(warm).max(untested.min(count))
+        warm.max(untested).min(count)
     }
 
     /// Keeps hold, bounds, and what a person set. Says whether only who asked to go may go.
     fn bound(&mut self) -> bool {
         let (count, raw, policy) = (self.reasons.count, self.reasons.raw, self.policy);
         let start = &self.view.start;
-        let start_ms = self.view.knows_start.then(|| start.boot_ms.saturating_add(start.warm_ms));
+        let start_ms = self.view.knows_start.then(|| start.cost_ms());
         let hold_ms = limits::hold_ms(&policy.hold, start_ms);
         let first = if self.memory.needs.is_empty() { count.max(policy.start) } else { 0 };
         let mut peak = self.memory.needs.add(self.time.now_ms, hold_ms, self.counts.max(first));

@@ -159,7 +159,13 @@ fn load(record: &Record) -> String {
     let reasons = &record.reasons;
     let Some(rate) = reasons.rate else { return "not measured".to_owned() };
     let (short, long) = (per_second(rate.short_milli), per_second(rate.long_milli));
-    format!("{short} over 3 s, {long} over 30 s; planned for {}", per_second(reasons.planned_milli))
+    let window = |periods: u64| match periods * u64::from(record.policy.period_ms) {
+        ms if ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
+        ms => time(ms),
+    };
+    let [short_for, long_for] = [window(super::load::SHORT_PERIODS), window(super::load::LONG_PERIODS)];
+    let planned = per_second(reasons.planned_milli);
+    format!("{short} over {short_for}, {long} over {long_for}; planned for {planned}")
 }
 
 fn needs(record: &Record) -> String {

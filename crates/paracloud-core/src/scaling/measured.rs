@@ -18,6 +18,9 @@ const WINDOW_MS_MAX: u64 = 20_000;
 /// The most milliseconds and answers of one observation that count, so that no sum overflows.
 const FIGURE_MAX: u64 = 1_000_000_000;
 
+/// How long requests took counts for about so many periods.
+const TIMES_PERIODS: u64 = 30;
+
 /// What was once done is forgotten within about this time, in milliseconds.
 const FORGETS_MS: u64 = 3_600_000;
 
@@ -37,6 +40,15 @@ pub(super) struct Known {
     /// In its last window requests waited.
     waited: bool,
     window: Window,
+    /// How long its requests took of late.
+    pub(super) times: Times,
+}
+
+/// How long requests took of late, also while they waited: no less than they take alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Times {
+    completions_milli: u64,
+    service_us_sum: u64,
 }
 
 /// What was seen of a capacity, in thousandths of a request a second.
@@ -76,6 +88,30 @@ pub(super) struct Fleet {
     pub(super) best_us: Option<u64>,
     /// From decision to ready, in milliseconds.
     pub(super) boot_ms: Option<u32>,
+    /// How long requests took of late in those that are warm.
+    pub(super) times: Times,
+}
+
+impl Times {
+    /// Counts answers of one look; what was counted before counts a little less.
+    fn add(&mut self, measured: &Measured, period_ms: u32) {
+        let window_ms = TIMES_PERIODS * u64::from(period_ms);
+        let over_ms = u64::from(measured.over_ms).min(window_ms);
+        let lost = |figure: u64| {
+            let lost = u128::from(figure) * u128::from(over_ms) / u128::from(window_ms.max(1));
+            u64::try_from(lost).unwrap_or(figure)
+        };
+        let left = |figure: u64| figure - lost(figure).min(figure);
+        let completions_milli = u64::from(measured.completions).min(FIGURE_MAX) * 1_000;
+        self.completions_milli = left(self.completions_milli) + completions_milli;
+        self.service_us_sum = left(self.service_us_sum) + measured.service_us_sum.min(1_000 * FIGURE_MAX);
+    }
+
+    /// How long one took in the mean, in microseconds, once enough were answered.
+    pub(super) fn mean_us(&self) -> Option<u64> {
+        let is_enough = self.completions_milli >= COMPLETIONS * 1_000;
+        is_enough.then(|| (self.service_us_sum / (self.completions_milli / 1_000)).max(1))
+    }
 }
 
 impl Known {
@@ -85,16 +121,19 @@ impl Known {
     }
 
     /// Counts what was measured of this instance. A cold one teaches nothing: it is slow for another reason.
-    pub(super) fn learn(&mut self, instance: &Instance, is_cold: bool, fleet: &mut Fleet) {
+    pub(super) fn learn(&mut self, instance: &Instance, is_cold: bool, period_ms: u32, fleet: &mut Fleet) {
         if self.cpu_m != instance.cpu_m {
             (self.window, self.capacity) = (Window::default(), Capacity::default());
+            self.times = Times::default();
             self.cpu_m = instance.cpu_m;
         }
         let Some(measured) = instance.measured else { return };
         if is_cold {
-            self.window = Window::default();
+            (self.window, self.times) = (Window::default(), Times::default());
             return;
         }
+        self.times.add(&measured, period_ms);
+        fleet.times.add(&measured, period_ms);
         self.window.add(&measured);
         let Some(seen) = self.window.close() else { return };
         let waits = fleet.judge(&seen) && seen.in_flight_min >= 2;
@@ -201,7 +240,7 @@ mod tests {
     fn what_is_done_without_a_queue_is_the_least_that_can_be_done() {
         let (mut known, mut fleet) = (Known::default(), Fleet::default());
         for completions in [60, 80, 70] {
-            known.learn(&second(completions, 100), false, &mut fleet);
+            known.learn(&second(completions, 100), false, 1_000, &mut fleet);
         }
         assert_eq!((known.capacity.exact_milli, known.capacity.least_milli), (None, 66_250));
     }
@@ -209,24 +248,24 @@ mod tests {
     #[test]
     fn what_is_done_while_requests_take_twice_as_long_is_all_that_can_be_done() {
         let (mut known, mut fleet) = (Known::default(), Fleet::default());
-        known.learn(&second(60, 100), false, &mut fleet);
-        known.learn(&second(90, 250), false, &mut fleet);
+        known.learn(&second(60, 100), false, 1_000, &mut fleet);
+        known.learn(&second(90, 250), false, 1_000, &mut fleet);
         assert_eq!(known.capacity.exact_milli, None, "once may be chance");
-        known.learn(&second(90, 250), false, &mut fleet);
+        known.learn(&second(90, 250), false, 1_000, &mut fleet);
         assert_eq!((known.capacity.exact_milli, fleet.capacity.exact_milli), (Some(90_000), Some(90_000)));
-        known.learn(&second(98, 100), false, &mut fleet);
+        known.learn(&second(98, 100), false, 1_000, &mut fleet);
         assert_eq!(known.capacity.exact_milli, Some(92_000), "more was done");
     }
 
     #[test]
     fn a_queue_that_ends_within_a_window_teaches_nothing() {
         let (mut known, mut fleet) = (Known::default(), Fleet::default());
-        known.learn(&second(60, 100), false, &mut fleet);
+        known.learn(&second(60, 100), false, 1_000, &mut fleet);
         for _ in 0..2 {
-            known.learn(&second(30, 900), false, &mut fleet);
+            known.learn(&second(30, 900), false, 1_000, &mut fleet);
             let mut end = second(20, 900);
             end.measured = end.measured.map(|measured| Measured { in_flight: 0, ..measured });
-            known.learn(&end, false, &mut fleet);
+            known.learn(&end, false, 1_000, &mut fleet);
         }
         assert_eq!(known.capacity.exact_milli, None);
     }
@@ -234,27 +273,44 @@ mod tests {
     #[test]
     fn one_that_is_slow_without_doing_much_teaches_nothing_of_its_kind() {
         let (mut known, mut fleet) = (Known::default(), Fleet::default());
-        known.learn(&second(100, 100), false, &mut fleet);
+        known.learn(&second(100, 100), false, 1_000, &mut fleet);
         let mut slow = Known::default();
         for _ in 0..9 {
-            slow.learn(&second(55, 400), false, &mut fleet);
+            slow.learn(&second(55, 400), false, 1_000, &mut fleet);
         }
         assert_eq!((slow.capacity.exact_milli, fleet.capacity.exact_milli), (Some(55_000), None));
     }
 
     #[test]
+    fn how_long_requests_took_of_late_is_known_after_fifty_and_follows_within_thirty_periods() {
+        let (mut known, mut fleet) = (Known::default(), Fleet::default());
+        known.learn(&second(30, 100), false, 1_000, &mut fleet);
+        assert_eq!(known.times.mean_us(), None);
+        for _ in 0..100 {
+            known.learn(&second(30, 100), false, 1_000, &mut fleet);
+        }
+        assert_eq!(known.times.mean_us().map(|us| us.abs_diff(100_000) < 200), Some(true));
+        for _ in 0..30 {
+            known.learn(&second(30, 50), false, 1_000, &mut fleet);
+        }
+        assert!(known.times.mean_us().is_some_and(|us| us < 70_000), "{:?}", known.times.mean_us());
+        known.learn(&second(30, 50), true, 1_000, &mut fleet);
+        assert_eq!(known.times.mean_us(), None, "a cold one is slow for another reason");
+    }
+
+    #[test]
     fn a_cold_instance_teaches_nothing() {
         let (mut known, mut fleet) = (Known::default(), Fleet::default());
-        known.learn(&second(60, 100), false, &mut fleet);
-        known.learn(&second(60, 400), true, &mut fleet);
+        known.learn(&second(60, 100), false, 1_000, &mut fleet);
+        known.learn(&second(60, 400), true, 1_000, &mut fleet);
         assert_eq!(known.capacity.exact_milli, None);
     }
 
     #[test]
     fn what_was_seen_at_another_size_is_forgotten() {
         let (mut known, mut fleet) = (Known::default(), Fleet::default());
-        known.learn(&second(60, 100), false, &mut fleet);
-        known.learn(&Instance { cpu_m: Some(500), ..Instance::default() }, false, &mut fleet);
+        known.learn(&second(60, 100), false, 1_000, &mut fleet);
+        known.learn(&Instance { cpu_m: Some(500), ..Instance::default() }, false, 1_000, &mut fleet);
         assert_eq!(known.capacity, Capacity::default());
     }
 
@@ -262,10 +318,10 @@ mod tests {
     fn a_few_answers_are_gathered_before_they_are_judged() {
         let (mut known, mut fleet) = (Known::default(), Fleet::default());
         for _ in 0..4 {
-            known.learn(&second(3, 900), false, &mut fleet);
+            known.learn(&second(3, 900), false, 1_000, &mut fleet);
             assert_eq!(known.capacity.least_milli, 0);
         }
-        known.learn(&second(3, 900), false, &mut fleet);
+        known.learn(&second(3, 900), false, 1_000, &mut fleet);
         assert_eq!(known.capacity.least_milli, 3_000);
     }
 }

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// How many standard deviations of the load there is room for, in thousandths.
 const SPARE_PERMILLE: u64 = 1_500;
+/// One of so many parts of what it takes may be missing without a start, as Kubernetes' autoscaler tolerates it.
+const TOLERATED_ONE_OF: u64 = 10;
 /// A start that takes this many times as long as starts take is not counted on.
 const OVERDUE_STARTS: u64 = 4;
 /// An instance that was ready and is not, or whose node is silent, is counted on for this long, in milliseconds.
@@ -50,6 +52,11 @@ pub struct Need {
 }
 
 impl Need {
+    /// Whether so much of it is missing that it is not left to chance: more than a tenth, or of what nothing is spared for.
+    pub(super) fn misses(&self, missing_milli: u64) -> bool {
+        missing_milli > self.spare_milli.min(self.total_milli() / TOLERATED_ONE_OF)
+    }
+
     /// All of it.
     pub fn total_milli(&self) -> u64 {
         self.offered_milli.saturating_add(self.spare_milli).saturating_add(self.queue_milli)
@@ -82,6 +89,14 @@ pub struct Start {
     pub warm_ms: u64,
     /// What it can do until then, in thousandths.
     pub cold_permille: u64,
+}
+
+impl Start {
+    /// What a start costs: the time of an instance in which it does nothing, in milliseconds.
+    pub fn cost_ms(&self) -> u64 {
+        let lost_permille = 1_000_u64.saturating_sub(self.cold_permille);
+        self.boot_ms.saturating_add(self.warm_ms.saturating_mul(lost_permille) / 1_000)
+    }
 }
 
 /// What an instance is worth in a time, in thousandths of a slot.
@@ -186,6 +201,19 @@ mod tests {
         let away =
             [(Phase::NotReady, 5_000), (Phase::NotReady, 10_000), (Phase::Unknown, 0), (Phase::Draining, 0)];
         assert_eq!(away.map(|(phase, phase_ms)| worth(phase, phase_ms, 0)), [4_000, 0, 4_000, 0]);
+    }
+
+    #[test]
+    fn a_tenth_may_be_missing_of_what_is_spared_and_nothing_of_what_comes() {
+        let need = Need { offered_milli: 6_000, spare_milli: 2_000, queue_milli: 0 };
+        assert_eq!([800, 801].map(|missing_milli| need.misses(missing_milli)), [false, true]);
+        assert!(Need { spare_milli: 0, ..need }.misses(1));
+    }
+
+    #[test]
+    fn a_start_costs_the_time_in_which_nothing_is_done() {
+        assert_eq!(START.cost_ms(), 60_000);
+        assert_eq!(Start { cold_permille: 1_000, ..START }.cost_ms(), 30_000);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! and narrower for who was not right: trust falls with every disagreement and rises slowly again, between
 //! [`TRUST_MIN_PERMILLE`] and 1000. What is cut off is in the record.
 
-use super::measured::{Capacity, Known};
+use super::measured::{Fleet, Known};
 use super::observation::{Instance, Report, Told};
 use super::policy::{Assumed, TIME_MS_MAX, Work};
 use super::record::{Bound, Figure, Input, Subject};
@@ -139,7 +139,7 @@ pub(super) fn figures(
     of: Subject,
     report: Option<&Told<Report>>,
     known: &mut Known,
-    fleet: Capacity,
+    fleet: Fleet,
     assumed: &Assumed,
     elapsed_ms: u64,
     notes: &mut Notes<'_>,
@@ -154,13 +154,14 @@ fn capacity(
     of: Subject,
     report: Option<&Told<Report>>,
     known: &mut Known,
-    fleet: Capacity,
+    fleet: Fleet,
     elapsed_ms: u64,
     notes: &mut Notes<'_>,
 ) -> Option<(u64, Basis)> {
     let exact = known.capacity.exact_milli.map(u64::from);
     let least = u64::from(known.capacity.least_milli);
-    let measured = exact.or_else(|| fleet.exact_milli.map(u64::from));
+    let kind = fleet.capacity.exact_milli.map(u64::from);
+    let measured = exact.or(kind);
     let alone = measured
         .map(|it| (it.max(1), Basis::Known))
         .or_else(|| (least > 0).then_some((least, Basis::AtLeast)));
@@ -174,8 +175,7 @@ fn capacity(
     };
     let told = u64::from(told);
     let claim = told.min(CAPACITY_MILLI_MAX);
-    let kind = fleet.exact_milli.map(u64::from);
-    let done = least.max(fleet.least_milli.into());
+    let done = least.max(fleet.capacity.least_milli.into());
     if measured.is_some_and(|it| claim < it / 2 || claim > it * 2) || claim < done / 2 {
         known.disagrees(elapsed_ms);
     }
@@ -185,8 +185,10 @@ fn capacity(
         (None, None) => (claim, Bound::Measured),
     };
     // What was done before can be done again, a tenth of it being chance; so can what others of its kind did, nearly.
-    let proven = (least * 9 / 10).max(known.band(fleet.least_milli.into()).0);
+    let proven = (least * 9 / 10).max(known.band(fleet.capacity.least_milli.into()).0);
     let (bounded, by) = if bounded < proven { (proven, Bound::Done) } else { (bounded, by) };
+    let by_slots = by_slots(report, known, fleet).map_or(0, |milli| milli.min(done * 2));
+    let (bounded, by) = if bounded < by_slots { (by_slots, Bound::Little) } else { (bounded, by) };
     let weight = report.weight_permille();
     let by = if weight < 1_000 { Bound::Lease } else { by };
     let (used, basis) = match alone {
@@ -202,6 +204,17 @@ fn capacity(
     let said = Said { told, used, age_ms: report.age_ms, trust_permille: known.trust_permille, by };
     notes.told(of, Figure::Capacity, said);
     Some((used, basis))
+}
+
+/// What an instance can do at least by Little's law, in thousandths of a request a second: what it works on at once, by how
+/// long requests took of late, waiting included.
+fn by_slots(report: &Told<Report>, known: &Known, fleet: Fleet) -> Option<u64> {
+    let slots = report.value.slots.filter(|_| report.is_good())?;
+    let (own, kind) = (known.times.mean_us(), fleet.times.mean_us());
+    // Who is as quick as its kind, but for a quarter, is taken for its kind: of many requests the mean is less by chance.
+    let is_usual = |own: u64| kind.is_some_and(|kind| own.abs_diff(kind) <= kind / 4);
+    let mean_us = own.filter(|own| !is_usual(*own)).or(kind).or(own)?;
+    (u64::from(slots).min(SLOTS_MAX) * 1_000_000_000).checked_div(mean_us)
 }
 
 /// Requests that an instance has at once when it does this much and none waits: Little's law.
@@ -283,6 +296,7 @@ pub(super) fn queue_ms(
 mod tests {
     use super::*;
     use crate::ids::InstanceNumber;
+    use crate::scaling::measured::Capacity;
     use crate::scaling::observation::Measured;
 
     const OF: Subject = Subject::Instance(InstanceNumber(1));
@@ -298,7 +312,7 @@ mod tests {
         known: &mut Known,
         exact_milli: Option<u32>,
     ) -> (u64, Option<Bound>) {
-        let fleet = Capacity { exact_milli, least_milli: 0 };
+        let fleet = Fleet { capacity: Capacity { exact_milli, least_milli: 0 }, ..Fleet::default() };
         let report = told(Report { capacity_milli: Some(claim), ..Report::default() }, age_ms);
         let mut inputs = Vec::new();
         let notes = &mut Notes { inputs: &mut inputs };
@@ -344,6 +358,31 @@ mod tests {
     fn a_report_whose_lease_is_over_fades_to_what_is_measured() {
         let at = |age_ms| believed(100_000, age_ms, &mut measured(60_000), None).0;
         assert_eq!([at(2_999), at(4_500), at(6_000), at(u32::MAX)], [100_000, 80_000, 60_000, 60_000]);
+    }
+
+    #[test]
+    fn who_tells_too_small_a_capacity_is_taken_for_what_its_slots_do_and_for_no_more_than_twice_of_what_was_done()
+     {
+        let believed = |done_milli| {
+            let mut known = Known::trusted(1_000);
+            known.capacity = Capacity { exact_milli: None, least_milli: done_milli };
+            let measured = Measured {
+                over_ms: 1_000,
+                completions: 60,
+                service_us_sum: 6_000_000,
+                ..Measured::default()
+            };
+            let instance = Instance { measured: Some(measured), ..Instance::default() };
+            let mut fleet = Fleet::default();
+            known.learn(&instance, false, 1_000, &mut fleet);
+            known.capacity.least_milli = done_milli;
+            fleet.capacity.least_milli = done_milli;
+            let says = Report { capacity_milli: Some(2_000), slots: Some(4), ..Report::default() };
+            let notes = &mut Notes { inputs: &mut Vec::new() };
+            let figures = figures(OF, Some(&told(says, 0)), &mut known, fleet, &ASSUMED, 1_000, notes);
+            figures.capacity.map(|(milli, _)| milli)
+        };
+        assert_eq!([believed(30_000), believed(15_000)], [Some(40_000), Some(30_000)]);
     }
 
     #[test]

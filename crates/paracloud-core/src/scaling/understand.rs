@@ -67,7 +67,7 @@ pub(super) fn understand(
     time: Time,
     reasons: &mut Reasons,
 ) -> View {
-    let rate = rate(observation, memory, time, reasons);
+    let rate = rate(policy, observation, memory, time, reasons);
     let (start, knows_start) = start(policy, observation, memory, reasons);
     let figures = figures(policy, observation, memory, time, reasons);
     let (capacity_milli, knowledge) = typical(policy, observation, memory, &figures);
@@ -89,7 +89,7 @@ pub(super) fn understand(
     let capacity_milli = capacity_milli.unwrap_or(slots * 1_000_000 / WORK_MS).max(1);
     let unit = Unit { slots, capacity_milli };
 
-    let planned_milli = rate.map_or(0, Rate::planned_milli);
+    let planned_milli = rate.map_or(0, |rate| rate.planned_milli);
     let now = Now {
         now_ms: time.now_ms,
         rate_milli: planned_milli,
@@ -99,7 +99,19 @@ pub(super) fn understand(
     };
     let expected_milli = memory.grades.expect(observation, &now, &mut reasons.inputs);
     let knows_load = knowledge != Knowledge::Nothing && policy.work == Work::Requests;
-    let offered_milli = if knows_load { staffing::offered_milli(expected_milli, &unit) } else { 0 };
+    // What has just been added is taken for requests as they are at best: rare long ones show soon, and by what waits.
+    let best_us = memory.fleet.best_us.filter(|_| knows_slots && knowledge == Knowledge::Known);
+    let offered = |rate_milli: u64| {
+        let added_milli = rate.map_or(0, |rate| rate_milli.saturating_sub(rate.long_milli));
+        let known_milli = rate_milli - added_milli;
+        let added_milli = match best_us {
+            Some(best_us) => staffing::offered_milli(added_milli, &unit)
+                .min(added_milli.saturating_mul(best_us) / 1_000_000),
+            None => staffing::offered_milli(added_milli, &unit),
+        };
+        staffing::offered_milli(known_milli, &unit).saturating_add(added_milli)
+    };
+    let offered_milli = if knows_load { offered(expected_milli) } else { 0 };
     let waiting = observation.traffic.map_or(0, |it| u64::from(it.waiting));
     let is_blind = rate.is_none() && !reports_are_good(observation);
     let need = Need { offered_milli, ..Need::default() };
@@ -138,8 +150,11 @@ pub(super) fn understand(
         Work::Queue => queue_ms,
     };
     view.need = staffing::need(offered_milli, queue_ms, knows_slots, policy);
-    let plain_milli = if knows_load { staffing::offered_milli(planned_milli, &unit) } else { 0 };
-    view.plain = staffing::need(plain_milli, queue_ms, knows_slots, policy);
+    let plain_milli = if knows_load { offered(planned_milli) } else { 0 };
+    // What waits because too few were there is worked off once. What waits though there ought to be enough comes again.
+    let comes_again = policy.work == Work::Queue || reasons.serving_milli >= plain_milli;
+    let plain_ms = if comes_again { queue_ms } else { 0 };
+    view.plain = staffing::need(plain_milli, plain_ms, knows_slots, policy);
     reasons.rate = rate;
     reasons.planned_milli = expected_milli;
     reasons.unit = (knowledge != Knowledge::Nothing).then_some(unit);
@@ -148,18 +163,24 @@ pub(super) fn understand(
     view
 }
 
-fn rate(observation: &Observation, memory: &mut Memory, time: Time, reasons: &mut Reasons) -> Option<Rate> {
+fn rate(
+    policy: &Policy,
+    observation: &Observation,
+    memory: &mut Memory,
+    time: Time,
+    reasons: &mut Reasons,
+) -> Option<Rate> {
     if let Some(traffic) = observation.traffic.filter(|it| it.over_ms > 0) {
-        memory.rates.add(&traffic);
+        memory.rates.add(&traffic, policy.period_ms);
         memory.seen_ms = Some(time.now_ms);
     }
     let seen_ms = memory.seen_ms?;
     let silent_ms = time.now_ms - seen_ms.min(time.now_ms);
-    let rate = memory.rates.rate().filter(|_| silent_ms < SILENT_MS)?;
+    let rate = memory.rates.rate(policy.period_ms).filter(|_| silent_ms < SILENT_MS)?;
     let age_ms = observation.traffic.map_or(0, |it| u64::from(it.age_ms)).saturating_add(silent_ms);
     let age_ms = Some(u32::try_from(age_ms).unwrap_or(u32::MAX));
     let mut notes = Notes { inputs: &mut reasons.inputs };
-    notes.taken(Subject::Gateways, Figure::Rate, rate.planned_milli(), age_ms);
+    notes.taken(Subject::Gateways, Figure::Rate, rate.planned_milli, age_ms);
     if let Some(traffic) = observation.traffic.filter(|it| it.waiting > 0) {
         notes.taken(Subject::Gateways, Figure::Waiting, traffic.waiting.into(), Some(traffic.age_ms));
     }
@@ -222,14 +243,19 @@ fn figures(
     reasons: &mut Reasons,
 ) -> BTreeMap<InstanceNumber, Figures> {
     memory.fleet.forget(time.elapsed_ms);
-    let mut all = BTreeMap::new();
-    for (number, instance) in observation.live().take(usize::try_from(INSTANCES_MAX).unwrap_or(usize::MAX)) {
+    let most = usize::try_from(INSTANCES_MAX).unwrap_or(usize::MAX);
+    // All of them teach before any is judged: one is held against what its kind does.
+    for (number, instance) in observation.live().take(most) {
         let Some(known) = memory.instances.get_mut(&number) else { continue };
         let (warm_ms, _) = trust::warmth(instance.report.map(|it| it.value).as_ref(), &policy.assumed);
         let warm_ms = if instance.report.is_none() { warm_ms.max(NEW_MS) } else { warm_ms };
         let is_cold = instance.phase != Phase::Ready || instance.phase_ms < warm_ms;
-        known.learn(instance, is_cold, &mut memory.fleet);
-        let fleet = memory.fleet.capacity;
+        known.learn(instance, is_cold, policy.period_ms, &mut memory.fleet);
+    }
+    let fleet = memory.fleet;
+    let mut all = BTreeMap::new();
+    for (number, instance) in observation.live().take(most) {
+        let Some(known) = memory.instances.get_mut(&number) else { continue };
         let mut notes = Notes { inputs: &mut reasons.inputs };
         let of = Subject::Instance(number);
         let report = instance.report.as_ref();

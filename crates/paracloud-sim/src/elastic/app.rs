@@ -1,5 +1,6 @@
 //! An instance and the requests in it.
 
+use paracloud_core::scaling::observation::Report;
 use std::collections::VecDeque;
 
 /// A request, in microseconds.
@@ -9,6 +10,7 @@ pub(crate) struct Request {
     pub(crate) came_us: u64,
     /// When it was sent to an instance.
     pub(crate) sent_us: u64,
+    pub(crate) is_long: bool,
 }
 
 /// How far an instance is.
@@ -44,6 +46,12 @@ pub struct Instance {
     pub(crate) lived_us: u64,
     /// What it answered when it was asked what losing it costs, and when.
     pub(crate) quote: Option<(u32, u64)>,
+    /// Requests that were sent to it.
+    pub(crate) taken: u64,
+    /// Their work.
+    pub(crate) taken_us: u64,
+    /// What it said at the last look.
+    pub(crate) said: Option<Report>,
 }
 
 impl Instance {
@@ -66,6 +74,9 @@ impl Instance {
             busy_us: 0,
             lived_us: 0,
             quote: None,
+            taken: 0,
+            taken_us: 0,
+            said: None,
         }
     }
 

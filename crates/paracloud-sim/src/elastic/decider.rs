@@ -118,7 +118,7 @@ fn observe(world: &mut World<'_>, period_ms: u64) -> Observation {
         let seen = observation::Instance {
             phase,
             phase_ms: u32::try_from(phase_us / MS).unwrap_or(u32::MAX),
-            report: says.of(&app, instance, now_ms).filter(|_| is_ready),
+            report: is_ready.then(|| says.of(&app, instance, over_ms, now_ms)).flatten(),
             measured: is_ready.then_some(measured),
             quote: instance.quote.map(quote),
             quotes: true,

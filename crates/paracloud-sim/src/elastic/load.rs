@@ -36,6 +36,8 @@ pub enum Shape {
         /// How long each.
         half_ms: u64,
     },
+    /// From each of these times on this rate.
+    Stairs(&'static [(u64, u64)]),
 }
 
 impl Shape {
@@ -56,6 +58,9 @@ impl Shape {
                     high
                 }
             }
+            Self::Stairs(stairs) => {
+                stairs.iter().rev().find(|(at_ms, _)| *at_ms <= now_ms).map_or(0, |(_, rate)| *rate)
+            }
         }
     }
 
@@ -63,7 +68,7 @@ impl Shape {
     pub(crate) fn step(&self) -> Option<(u64, u64)> {
         match *self {
             Self::Step { at_ms, high, .. } => Some((at_ms, high)),
-            Self::Constant(_) | Self::Day { .. } | Self::Square { .. } => None,
+            Self::Constant(_) | Self::Day { .. } | Self::Square { .. } | Self::Stairs(_) => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! An app of many instances under load, in virtual time: every request, every instance, one decider.
 //!
-//! Requests come by chance at a rate that follows a [`Shape`]; each goes to the less loaded of two instances that serve,
+//! Requests come by chance at a rate that follows a [`Shape`]; each goes to the least loaded of a few instances that serve,
 //! waits there for one of its slots, and is late if it takes longer than it may. The decider is `paracloud-core`'s own
 //! plan, or a policy of [`crate::peers`]; the data plane is the same for all of them. The same seed gives the same run.
 
@@ -25,13 +25,35 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 /// Microseconds of a millisecond.
 const MS: u64 = 1_000;
 
+/// How long requests take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// By chance, with this mean: most are short.
+    Exponential,
+    /// All of them the same.
+    Fixed,
+}
+
+/// Long jobs that come beside the requests, and are never late.
+#[derive(Debug, Clone, Copy)]
+pub struct Long {
+    /// In thousandths of one a second.
+    pub rate_milli: u64,
+    /// How long one takes in a warm slot, in milliseconds.
+    pub service_ms: u32,
+}
+
 /// What one instance of the app is.
 #[derive(Debug, Clone, Copy)]
 pub struct App {
     /// Requests it works on at once.
     pub slots: u32,
-    /// How long one takes in a warm slot on average, in milliseconds; times are exponential.
+    /// How long one takes in a warm slot on average, in milliseconds.
     pub service_ms: u32,
+    /// How they differ.
+    pub service: Service,
+    /// Long jobs beside them.
+    pub long: Option<Long>,
     /// From its start to ready, in milliseconds.
     pub boot_ms: u32,
     /// From ready to full speed, in milliseconds.
@@ -48,6 +70,12 @@ impl App {
     /// Requests that it can do, in thousandths of one a second, warm.
     pub fn capacity_milli(&self) -> u32 {
         self.slots * 1_000_000 / self.service_ms
+    }
+
+    /// How long a request takes in a warm slot on average, in microseconds.
+    fn work_us(&self, request: Request) -> u64 {
+        let long_ms = self.long.filter(|_| request.is_long).map(|long| long.service_ms);
+        u64::from(long_ms.unwrap_or(self.service_ms)) * MS
     }
 }
 
@@ -77,6 +105,8 @@ pub struct Scenario {
     pub length_ms: u64,
     /// Instances at first, all warm.
     pub start: u32,
+    /// A request goes to the least loaded of so many instances, drawn by chance.
+    pub choices: u32,
     /// What is allowed.
     pub policy: Policy,
     /// What instances say of themselves.
@@ -128,6 +158,7 @@ impl Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Arrives,
+    LongArrives,
     Ready(u32),
     Done(u32, Request),
     Decides,
@@ -167,6 +198,9 @@ pub fn run(scenario: &Scenario, decider: &Decider) -> Outcome {
     };
     let mut deciding = Deciding::new(decider, scenario);
     world.after(0, Event::Arrives);
+    if let Some(long) = scenario.app.long {
+        world.long_comes(long);
+    }
     world.after(deciding.period_ms() * MS, Event::Decides);
     while let Some(Reverse((at_us, _, event))) = world.events.pop() {
         if at_us > scenario.length_ms * MS {
@@ -175,6 +209,7 @@ pub fn run(scenario: &Scenario, decider: &Decider) -> Outcome {
         world.pass(at_us);
         match event {
             Event::Arrives => world.arrives(),
+            Event::LongArrives => world.long_arrives(),
             Event::Ready(number) => world.becomes_ready(number),
             Event::Done(number, request) => world.done(number, request),
             Event::Decides => {
@@ -219,7 +254,20 @@ impl World<'_> {
         self.after(wait_us, Event::Arrives);
         self.arrivals += 1;
         self.outcome.requests += 1;
-        self.send(Request { came_us: self.now_us, sent_us: 0 });
+        self.send(Request { came_us: self.now_us, sent_us: 0, is_long: false });
+    }
+
+    fn long_comes(&mut self, long: Long) {
+        let wait_us = self.exponential(1_000_000_000 / long.rate_milli.max(1));
+        self.after(wait_us, Event::LongArrives);
+    }
+
+    fn long_arrives(&mut self) {
+        if let Some(long) = self.scenario.app.long {
+            self.long_comes(long);
+        }
+        self.arrivals += 1;
+        self.send(Request { came_us: self.now_us, sent_us: 0, is_long: true });
     }
 
     /// A length of time with this mean.
@@ -234,7 +282,7 @@ impl World<'_> {
         (-chance.ln() * mean_us as f64) as u64 + 1
     }
 
-    /// To the less loaded of two that serve.
+    /// To the least loaded of a few that serve.
     fn send(&mut self, request: Request) {
         let serving: Vec<u32> = self
             .instances
@@ -242,26 +290,28 @@ impl World<'_> {
             .filter(|(_, it)| it.phase == Phase::Ready)
             .map(|(number, _)| *number)
             .collect();
-        if serving.is_empty() {
+        let drawn = (0..self.scenario.choices).filter_map(|_| {
+            let place = self.dice.random_range(0..serving.len().max(1));
+            serving.get(place).copied()
+        });
+        let drawn: Vec<u32> = drawn.collect();
+        let Some(number) = drawn.into_iter().min_by_key(|number| self.instances[number].in_flight()) else {
             self.parked.push_back(request);
             return;
-        }
-        let two = [0, 1].map(|_| serving[self.dice.random_range(0..serving.len())]);
-        let number = if self.instances[&two[1]].in_flight() < self.instances[&two[0]].in_flight() {
-            two[1]
-        } else {
-            two[0]
         };
         let request = Request { sent_us: self.now_us, ..request };
+        let work_us = self.scenario.app.work_us(request);
         if let Some(instance) = self.instances.get_mut(&number) {
             instance.queue.push_back(request);
+            instance.taken += 1;
+            instance.taken_us += work_us;
         }
         self.work(number);
     }
 
     /// An instance takes what it has slots for.
     fn work(&mut self, number: u32) {
-        let App { slots, service_ms, warm_ms, cold_permille, patience_ms, .. } = self.scenario.app;
+        let App { slots, service, warm_ms, cold_permille, patience_ms, .. } = self.scenario.app;
         while let Some(instance) = self.instances.get_mut(&number) {
             if instance.busy >= slots {
                 return;
@@ -274,9 +324,12 @@ impl World<'_> {
             }
             instance.busy += 1;
             let is_cold = instance.served_us(self.now_us) < u64::from(warm_ms) * MS;
-            let mean_us = u64::from(service_ms) * MS;
+            let mean_us = self.scenario.app.work_us(request);
             let mean_us = if is_cold { mean_us * 1_000 / u64::from(cold_permille) } else { mean_us };
-            let takes_us = self.exponential(mean_us);
+            let takes_us = match service {
+                Service::Exponential => self.exponential(mean_us),
+                Service::Fixed => mean_us,
+            };
             self.after(takes_us, Event::Done(number, request));
         }
     }
@@ -287,7 +340,7 @@ impl World<'_> {
         instance.busy -= 1;
         instance.completions += 1;
         instance.service_us += self.now_us - request.sent_us;
-        if self.now_us - request.came_us > late_us {
+        if !request.is_long && self.now_us - request.came_us > late_us {
             self.outcome.late += 1;
         }
         self.work(number);

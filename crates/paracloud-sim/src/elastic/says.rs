@@ -13,6 +13,11 @@ pub enum Says {
     Nothing,
     /// What is.
     Truth,
+    /// What is, one look late, as the example `worker` says it: its capacity by the mean of all work that it was sent,
+    /// and not how long it took to start.
+    Worker,
+    /// The same with a capacity of so many thousandths of that.
+    WorkerCapacity(u64),
     /// A capacity of so many thousandths of the true one.
     Capacity(u64),
     /// That nothing waits, whatever waits.
@@ -27,7 +32,13 @@ pub enum Says {
 
 impl Says {
     /// What an instance says at this time.
-    pub(crate) fn of(self, app: &App, instance: &Instance, now_ms: u64) -> Option<Told<Report>> {
+    pub(crate) fn of(
+        self,
+        app: &App,
+        instance: &mut Instance,
+        period_ms: u32,
+        now_ms: u64,
+    ) -> Option<Told<Report>> {
         let waits_ms = u32::try_from(instance.queue.len()).unwrap_or(u32::MAX).saturating_mul(app.service_ms);
         let truth = Report {
             capacity_milli: Some(app.capacity_milli()),
@@ -42,6 +53,8 @@ impl Says {
         let (report, age_ms) = match self {
             Self::Nothing => return None,
             Self::Truth => (truth, 0),
+            Self::Worker => (worker(app, instance, 1_000)?, period_ms),
+            Self::WorkerCapacity(permille) => (worker(app, instance, permille)?, period_ms),
             Self::Capacity(permille) => {
                 let capacity = u64::from(app.capacity_milli()) * permille / 1_000;
                 (Report { capacity_milli: u32::try_from(capacity).ok(), ..truth }, 0)
@@ -57,4 +70,20 @@ impl Says {
         };
         Some(Told { value: report, age_ms, lease_ms: LEASE_MS })
     }
+}
+
+/// What it says now, for what it said at the look before.
+fn worker(app: &App, instance: &mut Instance, permille: u64) -> Option<Report> {
+    let per_s = instance.taken.saturating_mul(1_000_000_000).saturating_mul(app.slots.into());
+    let capacity_milli = per_s.checked_div(instance.taken_us).map(|milli| milli * permille / 1_000);
+    let waits_us: u64 = instance.queue.iter().map(|request| app.work_us(*request)).sum();
+    let report = Report {
+        capacity_milli: capacity_milli.and_then(|milli| u32::try_from(milli).ok()),
+        slots: Some(app.slots),
+        backlog_ms: u32::try_from(waits_us / super::MS).ok(),
+        warm_ms: Some(app.warm_ms),
+        cold_permille: Some(app.cold_permille),
+        ..Report::default()
+    };
+    instance.said.replace(report)
 }
