@@ -199,20 +199,24 @@ impl Backends {
         });
     }
 
-    /// What a process says of itself. It counts once requests go to that process.
+    /// What a process says of itself. It counts once requests go to that process: a gateway that begins hears it before it
+    /// hears of the instance.
     pub(crate) fn advise(&self, number: u32, start: StartId, advice: Advice) {
         let mut state = self.state();
-        let Some(control) = state.controls.get(&number).cloned() else { return };
-        let serving = control.view().borrow().route;
-        said::tell_clients(&control, start, &advice);
         state.said.entry(number).or_default().hear(start, advice);
+        let Some(control) = state.controls.get(&number) else { return };
+        let serving = control.view().borrow().route;
         self.say(&mut state, number, serving.map(|route| route.start));
         self.opens(&state, number);
     }
 
     fn say(&self, state: &mut State, number: u32, serving: Option<StartId>) {
         let now_us = self.now_us();
-        let Some(advice) = serving.and_then(|start| state.said.get(&number)?.of(start)) else { return };
+        let Some(start) = serving else { return };
+        let Some(advice) = state.said.get(&number).and_then(|said| said.of(start)) else { return };
+        if let Some(control) = state.controls.get(&number) {
+            said::tell_clients(control, start, &advice);
+        }
         said::tell(&mut state.balancer, BackendId(number), &advice, now_us);
     }
 
