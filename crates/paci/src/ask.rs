@@ -3,7 +3,7 @@
 use crate::bounds;
 use crate::invalid::{self, Invalid, Problem};
 use crate::size::Size;
-use crate::wire::{Message, only_one};
+use crate::wire::{Message, only_one, wire_enum};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// `PUT /v1/ask`. One of each kind stands; the same kind said again replaces it, and for no time it withdraws it.
@@ -83,19 +83,38 @@ impl Message for AskRequest {
     }
 }
 
-/// For how long an ask stands.
+wire_enum! {
+    /// What became of an ask.
+    pub enum Became {
+        "BECAME_UNSPECIFIED",
+        /// It is not decided yet, or waits for what passes by itself.
+        Pending = "PENDING",
+        /// It is being done, or is done.
+        Granted = "GRANTED",
+        /// It is not done, and the ask does not stand any more.
+        Refused = "REFUSED",
+    }
+}
+
+/// For how long an ask stands, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AskResponse {
     /// In milliseconds from now: what was asked for or less; 0: not at all.
     pub granted_valid_for_ms: u32,
-    /// Why it is less than was asked for, for people.
+    /// Why it is less than was asked for, what it waits for, or what is done, for people.
     pub message: String,
+    /// What became of it, as far as that is known.
+    pub became: Became,
+    /// When the same said again is answered with more, in milliseconds from now, at most [`bounds::ASK_MS_MAX`]; 0: there is
+    /// no more to be known.
+    pub retry_after_ms: u32,
 }
 
 impl Message for AskResponse {
     fn validate(&self) -> Result<(), Invalid> {
         invalid::at_most("grantedValidForMs", self.granted_valid_for_ms, bounds::ASK_MS_MAX)?;
+        invalid::at_most("retryAfterMs", self.retry_after_ms, bounds::ASK_MS_MAX)?;
         invalid::text("message", &self.message, bounds::MESSAGE_BYTES_MAX)
     }
 }

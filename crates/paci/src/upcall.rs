@@ -30,6 +30,8 @@ wire_enum! {
         Person = "PERSON",
         /// A test or a rehearsal.
         Test = "TEST",
+        /// The application asked for it.
+        Asked = "ASKED",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use paci::announcement::{AnnounceRequest, AnnounceResponse};
 use paci::answer::{Answer, Verdict};
-use paci::ask::{AskRequest, AskResponse, MoveMe, Replicas, RetireMe, Wish};
+use paci::ask::{AskRequest, AskResponse, Became, MoveMe, Replicas, RetireMe, Wish};
 use paci::call::{
     Abort, Call, Drain, Estimate, Mode, Outcome, Prepare, Quote, Resume, Schema, Seal, Serve, Side, Stop,
 };
@@ -47,6 +47,7 @@ fn every_enum_has_exactly_the_values_of_the_specification() {
         ("paci.v1.Standing", texts(Standing::ALL)),
         ("paci.v1.State", texts(State::ALL)),
         ("paci.v1.Reason", texts(Reason::ALL)),
+        ("paci.v1.Became", texts(Became::ALL)),
         ("paci.v1.Side", texts(Side::ALL)),
         ("paci.v1.Mode", texts(Mode::ALL)),
         ("paci.v1.Outcome", texts(Outcome::ALL)),
@@ -378,7 +379,15 @@ fn leases() -> Vec<(&'static str, Value)> {
         full("ReportResponse", &ReportResponse { granted_valid_for_ms: 1_000, message: "1 s".into() }),
         full("AnnounceRequest", &announcement),
         full("AnnounceResponse", &AnnounceResponse { stands: false, message: "not believed".into() }),
-        full("AskResponse", &AskResponse { granted_valid_for_ms: 1_000, message: "1 s".into() }),
+        full(
+            "AskResponse",
+            &AskResponse {
+                granted_valid_for_ms: 1_000,
+                message: "an operation of it is open".into(),
+                became: Became::Pending,
+                retry_after_ms: 1_000,
+            },
+        ),
     ];
     leases.extend(wishes.map(|wish| full("AskRequest", &ask(wish))));
     leases

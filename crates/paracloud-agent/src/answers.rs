@@ -77,7 +77,20 @@ impl Why {
 }
 
 fn who_asks(reason: Reason) -> &'static str {
-    if reason == Reason::Person { "a person asks" } else { "the cloud asks" }
+    match reason {
+        Reason::Person => "a person asks",
+        Reason::Asked => "as it asked itself, the cloud asks",
+        Reason::Unspecified
+        | Reason::Maintenance
+        | Reason::ScaleIn
+        | Reason::ScaleOut
+        | Reason::Rebalance
+        | Reason::Upgrade
+        | Reason::Preemption
+        | Reason::Consolidation
+        | Reason::Hardware
+        | Reason::Test => "the cloud asks",
+    }
 }
 
 /// The upcall of a machine's call. `schema`: what the source of the move sends, as far as it said so.

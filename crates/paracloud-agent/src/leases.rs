@@ -4,7 +4,7 @@
 //! but the state: an application says it again after each `Hello`.
 
 use paci::announcement::{AnnounceRequest, AnnounceResponse};
-use paci::ask::{AskRequest, AskResponse};
+use paci::ask::{AskRequest, AskResponse, Became, Wish};
 use paci::bounds;
 use paci::error::{ErrorBody, ErrorCode};
 use paci::report::{Report, ReportResponse};
@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 
 /// The controller hears of what has changed at most this often, in milliseconds; of a pause, at once.
 const ADVICE_MS: u64 = 20;
+
+/// What became of an ask is known after so long as a rule, in milliseconds.
+const DECIDED_MS: u32 = 1_000;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -26,9 +29,20 @@ pub(crate) struct Leases {
     announcements: BTreeMap<String, Lease<AnnounceRequest>>,
     /// One of a kind, by its name.
     asks: BTreeMap<&'static str, Lease<AskRequest>>,
+    /// What became of them, as far as the controller said so; also of one that was refused, until it may be asked again.
+    became: BTreeMap<&'static str, (Wish, Answered, u64)>,
     news: News,
     /// When the controller heard of it last.
     told_ms: Option<u64>,
+}
+
+/// What became of an ask, in the controller's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answered {
+    pub(crate) became: Became,
+    pub(crate) message: String,
+    /// When more will be known, in milliseconds from when it was said; 0: there is no more to be known.
+    pub(crate) retry_after_ms: u32,
 }
 
 /// What was said, when, and until when it counts.
@@ -103,14 +117,58 @@ impl Leases {
     /// It says what it wants done with itself, or takes that back.
     pub(crate) fn ask(&mut self, request: AskRequest, now_ms: u64) -> AskResponse {
         let granted_valid_for_ms = request.valid_for_ms;
-        if let Some(wish) = request.wish.as_ref().map(paci::ask::Wish::name) {
-            self.asks.remove(wish);
-            if granted_valid_for_ms > 0 {
-                self.asks.insert(wish, Lease::new(request, granted_valid_for_ms, now_ms));
-            }
+        let Some(wish) = request.wish.clone() else { return AskResponse::default() };
+        let kind = wish.name();
+        if granted_valid_for_ms == 0 {
+            self.asks.remove(kind);
+            self.became.retain(|of, (_, known, _)| *of != kind || known.became == Became::Refused);
+            self.changed(News::Some);
+            return AskResponse::default();
         }
+        let known = self.known(&wish, now_ms);
+        if let Some(Answered { became: Became::Refused, message, retry_after_ms }) = known {
+            return AskResponse { granted_valid_for_ms: 0, message, became: Became::Refused, retry_after_ms };
+        }
+        self.asks.remove(kind);
+        self.asks.insert(kind, Lease::new(request, granted_valid_for_ms, now_ms));
         self.changed(News::Some);
-        AskResponse { granted_valid_for_ms, message: String::new() }
+        let Answered { became, message, retry_after_ms } = known.unwrap_or_else(|| Answered {
+            became: Became::Pending,
+            message: "it is not decided yet".to_owned(),
+            retry_after_ms: DECIDED_MS,
+        });
+        AskResponse { granted_valid_for_ms, message, became, retry_after_ms }
+    }
+
+    /// What is known of what became of this wish. What was refused may be asked for anew when its time is over.
+    fn known(&mut self, wish: &Wish, now_ms: u64) -> Option<Answered> {
+        let (of, answered, at_ms) = self.became.get(wish.name())?;
+        let retry_after_ms = answered.retry_after_ms.saturating_sub(bounded(now_ms.saturating_sub(*at_ms)));
+        let is_over = answered.became == Became::Refused && retry_after_ms == 0;
+        if of != wish || is_over {
+            self.became.remove(wish.name());
+            return None;
+        }
+        // More is known already, and not here yet.
+        let is_last = answered.retry_after_ms == 0;
+        let retry_after_ms = if is_last { 0 } else { retry_after_ms.max(1) };
+        Some(Answered { retry_after_ms, ..answered.clone() })
+    }
+
+    /// The controller says what became of an ask. Of one that does not stand any more nobody wants to know.
+    pub(crate) fn became(&mut self, wish: &Wish, answered: Answered, now_ms: u64) {
+        self.expire(now_ms);
+        let kind = wish.name();
+        if self.asks.get(kind).is_none_or(|ask| ask.said.wish.as_ref() != Some(wish)) {
+            return;
+        }
+        let message = cut(answered.message);
+        let retry_after_ms = answered.retry_after_ms.min(bounds::ASK_MS_MAX);
+        if answered.became == Became::Refused {
+            self.asks.remove(kind);
+            self.changed(News::Some);
+        }
+        self.became.insert(kind, (wish.clone(), Answered { message, retry_after_ms, ..answered }, now_ms));
     }
 
     /// It says its state. What it says of a pause stands beside the state that it had.
@@ -213,6 +271,8 @@ impl Leases {
         }
         self.announcements.retain(|_, one| one.until_ms > now_ms);
         self.asks.retain(|_, one| one.until_ms > now_ms);
+        let stands = |kind: &&'static str| self.asks.contains_key(kind);
+        self.became.retain(|kind, (_, known, _)| stands(kind) || known.became == Became::Refused);
         self.changed(News::Urgent);
     }
 }
@@ -229,6 +289,13 @@ impl<T: Clone> Lease<T> {
             said: self.said.clone(),
         }
     }
+}
+
+/// As much of a text as an answer has room for, without what it may not have.
+fn cut(text: String) -> String {
+    let mut text: String = text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+    text.truncate(text.floor_char_boundary(bounds::MESSAGE_BYTES_MAX));
+    text
 }
 
 fn bounded(time_ms: u64) -> u32 {
@@ -292,6 +359,44 @@ mod tests {
             assert_eq!(told.report.iter().count(), reports);
         }
         assert_eq!(leases.due_ms(), None);
+    }
+
+    #[test]
+    fn an_ask_is_answered_with_what_became_of_it_and_one_that_was_refused_stands_no_more() {
+        let mut leases = Leases::default();
+        let ask =
+            |wish: Wish, valid_for_ms| AskRequest { valid_for_ms, wish: Some(wish), ..AskRequest::default() };
+        let elsewhere = || Wish::MoveMe(MoveMe {});
+        let became = |became, retry_after_ms| Answered { became, message: "why".to_owned(), retry_after_ms };
+        let new = leases.ask(ask(elsewhere(), 60_000), 0);
+        assert_eq!(
+            (new.became, new.granted_valid_for_ms, new.retry_after_ms),
+            (Became::Pending, 60_000, 1_000)
+        );
+        leases.became(&elsewhere(), became(Became::Granted, 500), 100);
+        let again = leases.ask(ask(elsewhere(), 60_000), 300);
+        assert_eq!(
+            (again.became, again.message.as_str(), again.retry_after_ms),
+            (Became::Granted, "why", 300)
+        );
+        assert_eq!(leases.ask(ask(elsewhere(), 60_000), 900).retry_after_ms, 1, "it is due");
+        leases.became(&elsewhere(), became(Became::Refused, 5_000), 1_000);
+        assert_eq!(leases.tell(1_000).asks.len(), 0);
+        let refused = leases.ask(ask(elsewhere(), 60_000), 2_000);
+        assert_eq!(
+            (refused.became, refused.granted_valid_for_ms, refused.retry_after_ms),
+            (Became::Refused, 0, 4_000)
+        );
+        assert_eq!(leases.ask(ask(elsewhere(), 0), 2_000), AskResponse::default(), "withdrawn");
+        assert_eq!(leases.ask(ask(elsewhere(), 60_000), 2_500).became, Became::Refused, "and not forgotten");
+        assert_eq!(leases.ask(ask(elsewhere(), 60_000), 6_000).became, Became::Pending, "anew");
+        let of_another = Wish::Replicas(paci::ask::Replicas { count: 3 });
+        leases.became(&of_another, became(Became::Granted, 0), 6_000);
+        assert_eq!(
+            leases.ask(ask(of_another, 60_000), 6_000).became,
+            Became::Pending,
+            "it was not asked for"
+        );
     }
 
     #[test]

@@ -6,11 +6,14 @@ use crate::crashes::Crashes;
 use crate::fleet::{Fleet, Places};
 use crate::instance::Told;
 use crate::journal::{self, Heard, now_unix_ms};
+use crate::ordered::Ordered;
 use crate::peers::{Out, Peer, Peers};
 use crate::refusals::Refusals;
 use crate::register::Register;
+use crate::replacing::Substitutes;
 use crate::scales::Scales;
 use crate::scaling::Scaling;
+use crate::wishes::Wishes;
 use crate::words::Words;
 use paci::answer::Answer;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
@@ -43,6 +46,8 @@ pub(crate) struct Control {
     pub(crate) register: Register,
     pub(crate) heard: broadcast::Sender<Heard>,
     pub(crate) fleet: Fleet,
+    /// Instances that are to be started and are not in the register yet.
+    pub(crate) ordered: Ordered,
     pub(crate) peers: Peers,
     pub(crate) views: Views,
     /// What a move would cost.
@@ -55,6 +60,10 @@ pub(crate) struct Control {
     pub(crate) scales: Scales,
     /// What numbers of instances are decided from, and what was decided.
     pub(crate) scaling: Scaling,
+    /// What became of what applications ask for themselves.
+    pub(crate) wishes: Wishes,
+    /// Instances that leave because others came in their places.
+    pub(crate) substitutes: Substitutes,
     /// Nodes that get nothing new.
     pub(crate) closed: Closed,
     /// One after the other takes instances away: so each counts those that stay.
@@ -71,7 +80,7 @@ impl Control {
         cloud: &Arc<Cloud>,
         register: Register,
         heard: broadcast::Sender<Heard>,
-        fleet: Fleet,
+        (fleet, ordered): (Fleet, Ordered),
     ) -> Self {
         Self {
             layout: layout.clone(),
@@ -80,6 +89,7 @@ impl Control {
             register,
             heard,
             fleet,
+            ordered,
             peers: Peers::default(),
             views: Views::default(),
             questions: Questions::default(),
@@ -87,6 +97,8 @@ impl Control {
             advised: Advised::default(),
             scales: Scales::load(layout),
             scaling: Scaling::new(layout),
+            wishes: Wishes::default(),
+            substitutes: Substitutes::default(),
             closed: Closed::load(layout),
             retiring: tokio::sync::Mutex::default(),
             refusals: Mutex::default(),

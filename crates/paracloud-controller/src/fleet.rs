@@ -77,11 +77,13 @@ pub(crate) enum Full {
 pub(crate) type Places = BTreeMap<String, NodeId>;
 
 impl Fleet {
-    /// The instances of a cloud, of which the register has these records. Those that are to be driven are in the other end.
+    /// The instances of a cloud, of which the register has these records, and those that were ordered and are not in it yet,
+    /// each with its node. Those that are to be driven are in the other end.
     /// There are never more than a bounded number of names, and each is in it once.
     pub(crate) fn new<'a>(
         cloud: &Cloud,
         records: impl Iterator<Item = (&'a String, &'a Record)>,
+        ordered: &[(String, NodeId)],
     ) -> (Self, mpsc::UnboundedReceiver<Birth>) {
         let (births, born) = mpsc::unbounded_channel();
         let fleet = Self { parts: Mutex::default(), births };
@@ -94,6 +96,12 @@ impl Fleet {
                 parts.has_run.insert(app.name.clone());
                 parts.gone.extend(record.gone.then(|| name.clone()));
                 fleet.bear(&mut parts, app, name, app.node);
+            }
+        }
+        for (name, node) in ordered {
+            if let Some(app) = cloud.app_of(name).filter(|app| app.scale.is_some()) {
+                parts.has_run.insert(app.name.clone());
+                fleet.bear(&mut parts, app, name, *node);
             }
         }
         drop(parts);
@@ -354,7 +362,7 @@ mod tests {
     #[test]
     fn an_app_that_has_never_run_gets_its_first_instances_once_every_node_was_heard() {
         let cloud = cloud(3);
-        let (fleet, mut births) = Fleet::new(&cloud, std::iter::empty());
+        let (fleet, mut births) = Fleet::new(&cloud, std::iter::empty(), &[]);
         assert_eq!(born(&mut births), at(&[("web", 1)]));
         let (lost, owners) = (BTreeSet::from([NodeId(3)]), Places::new());
         fleet.introduce(&cloud, NodeId(1), &[nothing("web"), nothing("worker.2")]);
@@ -374,7 +382,7 @@ mod tests {
     fn what_the_register_or_a_node_knows_of_is_there_and_nothing_is_added_to_it() {
         let cloud = cloud(3);
         let records = ["worker.4", "worker", "gone.1"].map(there);
-        let (fleet, mut births) = Fleet::new(&cloud, each(&records));
+        let (fleet, mut births) = Fleet::new(&cloud, each(&records), &[]);
         assert_eq!(born(&mut births), at(&[("web", 1), ("worker.4", 1)]));
         let lives = Known { alive: vec![(StartId(7), false)], ..nothing("worker.2") };
         let foreign = Known { alive: vec![(StartId(8), false)], ..nothing("other.1") };
@@ -391,7 +399,7 @@ mod tests {
     fn one_that_is_added_gets_the_lowest_free_number_and_the_emptiest_node_within_the_bound() {
         let cloud = cloud(1);
         let records = ["worker.1", "worker.3"].map(there);
-        let (fleet, mut births) = Fleet::new(&cloud, each(&records));
+        let (fleet, mut births) = Fleet::new(&cloud, each(&records), &[]);
         born(&mut births);
         let app = cloud.app("worker").unwrap();
         let owners = Places::from([("worker.1".to_owned(), NodeId(2)), ("worker.3".to_owned(), NodeId(3))]);
@@ -405,7 +413,7 @@ mod tests {
     fn the_number_of_one_that_left_is_the_first_to_be_used_again_and_it_is_none_that_the_app_has() {
         let cloud = cloud(1);
         let records = [there("worker.1"), left("worker.2"), there("worker.3"), left("worker.4")];
-        let (fleet, mut births) = Fleet::new(&cloud, each(&records));
+        let (fleet, mut births) = Fleet::new(&cloud, each(&records), &[]);
         assert_eq!(births.try_recv().unwrap().name, "web");
         assert_eq!(born(&mut births).len(), 4, "they are driven all the same");
         let app = cloud.app("worker").unwrap();
@@ -430,7 +438,7 @@ mod tests {
     #[test]
     fn who_was_heard_before_an_instance_was_heard_of_knew_nothing_of_it() {
         let cloud = cloud(1);
-        let (fleet, mut births) = Fleet::new(&cloud, std::iter::empty());
+        let (fleet, mut births) = Fleet::new(&cloud, std::iter::empty(), &[]);
         born(&mut births);
         fleet.introduce(&cloud, NodeId(1), &[]);
         let app = cloud.app("worker").unwrap();

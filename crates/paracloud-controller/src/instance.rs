@@ -157,7 +157,7 @@ pub(crate) struct Instance {
     command_begun: Instant,
     /// The last command that was taken.
     ordered: Order,
-    /// When the open leave is given up because its own budget is used up, before the manifest's.
+    /// When the open leave or change of size is given up because its own budget is used up, before the manifest's.
     called_back: Option<Instant>,
     /// When it is looked next whether the open operation waits for a node that is away.
     look: Instant,
@@ -345,14 +345,26 @@ impl Instance {
         }
     }
 
-    /// The open leave has a budget of its own, and it is used up.
+    /// The open leave, or change of size, has a budget of its own, and it is used up.
     async fn call_back(&mut self) -> Result<(), Gone> {
         self.called_back = None;
-        if self.machine.machine().record().and_then(Record::step) != Some(Step::Draining) {
-            return Ok(());
-        }
+        let missed = match self.machine.machine().record().and_then(Record::step) {
+            Some(Step::Draining) => "it had not left",
+            Some(Step::Resizing) => "it was not done",
+            Some(
+                Step::Leaving
+                | Step::Returning
+                | Step::Open
+                | Step::Sealing
+                | Step::Switch
+                | Step::Doomed
+                | Step::Retire
+                | Step::Undo,
+            )
+            | None => return Ok(()),
+        };
         let budget = millis(self.ordered.budget_ms.unwrap_or_default().into());
-        self.given_up(Some(format!("it had not left within {budget}")));
+        self.given_up(Some(format!("{missed} within {budget}")));
         self.take(Input::Command(Command::Cancel)).await
     }
 

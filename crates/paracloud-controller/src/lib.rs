@@ -21,8 +21,10 @@
 //! | `server`, `peers` | links of agents and gateways |
 //! | `person`, `moves`, `scales`, `fewer` | what people ask for |
 //! | `scaling` | how many instances an app has, decided from what is known |
+//! | `wishes` | what becomes of what applications ask for themselves |
 //! | `applying`, `replacing` | another configuration, while the cloud runs; one instance in the place of another |
 //! | `orders` | one instance fewer, that one after all, one more, another size: for people and for whoever else decides that |
+//! | `ordered`, `closed` | starts that are not in the register yet; nodes that get nothing new |
 //!
 //! A controller that loses its disk ends this life and begins another: it drops the store, opens it again and reads.
 //! Everybody's links break and are dialled again, as after a crash; there is no second way to recover.
@@ -39,6 +41,7 @@ mod instance;
 mod journal;
 mod moves;
 mod operations;
+mod ordered;
 mod orders;
 mod peers;
 mod person;
@@ -51,6 +54,7 @@ mod scaling;
 mod server;
 mod sizes;
 pub mod store;
+mod wishes;
 mod words;
 
 pub use instance::AWAY_MS;
@@ -59,6 +63,7 @@ pub use register::Ledger;
 use control::Control;
 use fleet::{Birth, Fleet};
 use instance::Instance;
+use ordered::Ordered;
 use paracloud_substrate::config::{App, Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::lifeline::Ends;
@@ -200,8 +205,12 @@ where
     let mut instances = JoinSet::new();
     let mut links = JoinSet::new();
     let ended = {
-        let (fleet, mut births) = Fleet::new(cloud, found.records.iter());
-        let control = Arc::new(Control::new(layout, cloud, disk.register(), disk.heard(), fleet));
+        let ordered = Ordered::load(layout);
+        let comes = |name: &str| {
+            !found.records.contains_key(name) && cloud.app_of(name).is_some_and(|app| app.scale.is_some())
+        };
+        let (fleet, mut births) = Fleet::new(cloud, found.records.iter(), &ordered.keep(comes));
+        let control = Arc::new(Control::new(layout, cloud, disk.register(), disk.heard(), (fleet, ordered)));
         for (name, record) in &found.records {
             if cloud.app_of(name).is_none() {
                 control.views.show_unconfigured(name, record);
@@ -211,11 +220,13 @@ where
         let mut end = std::pin::pin!(end);
         let mut accepting = std::pin::pin!(server::accept(&control, listener, &mut links));
         let mut scaling = std::pin::pin!(scaling::run(Arc::clone(&control)));
+        let mut wishes = std::pin::pin!(wishes::run(Arc::clone(&control)));
         loop {
             tokio::select! {
                 () = &mut end => break Ok(()),
                 () = &mut accepting => break Ok(()),
                 () = &mut scaling => break Ok(()),
+                () = &mut wishes => break Ok(()),
                 fault = disk.ended() => break Err(ControllerError::Disk(fault)),
                 Some(Birth { name, app, node, inbox }) = births.recv() => {
                     let record = found.records.get(&name).cloned();

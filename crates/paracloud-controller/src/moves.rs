@@ -3,8 +3,9 @@
 
 use crate::control::Control;
 use crate::journal::now_unix_ms;
+use crate::orders::{By, Order};
 use crate::peers::{Out, Peer};
-use crate::person::{check, command, refused, unknown_instance, unknown_node};
+use crate::person::{check, refused, rejection, unknown_instance, unknown_node};
 use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber, Placement, Revision};
 use paracloud_core::migration::coordinator::Command;
@@ -71,13 +72,20 @@ struct Got {
 /// Opens a move. That it was not opened is kept in the journal, with the reason.
 pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<OperationNumber, Refused> {
     let mut got = Got::default();
-    let begun = Box::pin(try_begin(control, wanted, &mut got)).await;
+    let begun = Box::pin(try_begin(control, wanted, &mut got, None)).await;
     if let Err(refused) = &begun
         && control.fleet.has(&wanted.instance)
     {
         control.keep_refusal(&wanted.instance, &refusal(wanted, refused, got)).await;
     }
     begun
+}
+
+/// Opens a move that the application asked for: by handing over, or where there is nothing to lose by a restart. Nobody's consent
+/// counts for it, also not the manifest's.
+pub(crate) async fn asked(control: &Control, instance: &str, by: &By) -> Result<OperationNumber, Refused> {
+    let wanted = Wanted { instance: instance.to_owned(), to: To::Anywhere, accept_loss: false };
+    Box::pin(try_begin(control, &wanted, &mut Got::default(), Some(by))).await
 }
 
 fn refusal(wanted: &Wanted, refused: &Refused, got: Got) -> Refusal {
@@ -92,7 +100,13 @@ fn refusal(wanted: &Wanted, refused: &Refused, got: Got) -> Refusal {
     Refusal { to, accept_loss, asked, code, message, held_until_unix_ms, unkept: 0 }
 }
 
-async fn try_begin(control: &Control, wanted: &Wanted, got: &mut Got) -> Result<OperationNumber, Refused> {
+/// `by`: who wants it, if no person does.
+async fn try_begin(
+    control: &Control,
+    wanted: &Wanted,
+    got: &mut Got,
+    by: Option<&By>,
+) -> Result<OperationNumber, Refused> {
     let Asked { app, record, from, to, revision } =
         Box::pin(place(control, &wanted.instance, wanted.to)).await?;
     if !control.peers.is_there(Peer::Agent(to)) {
@@ -100,18 +114,26 @@ async fn try_begin(control: &Control, wanted: &Wanted, got: &mut Got) -> Result<
     }
     got.asked = Some(record.owner);
     let name = &wanted.instance;
-    let preview = ask(control, name, &app, record, from).await?;
+    let reason = by.map_or(Reason::Person, |by| by.reason);
+    let preview = ask(control, name, &app, record, (from, reason)).await?;
     if let Some(Offer::Hold { remaining_ms }) = preview.offer {
         got.held = Some((remaining_ms, said(&preview.reason).to_owned()));
     }
+    // What a manifest consents to once and for all is meant for what people ask for.
+    let app = if by.is_some() { App { accept_loss: false, ..app } } else { app };
     let mode = choose(name, &app, &preview, wanted.accept_loss, wanted.to.what())?;
-    command(control, &wanted.instance, Command::Move { to, mode, revision }, wanted.accept_loss).await
+    let own = Order::of_person(Command::Move { to, mode, revision });
+    let order = match by {
+        Some(By { reason, why }) => Order { reason: *reason, why: Some(why.clone()), ..own },
+        None => Order { loss_accepted: wanted.accept_loss, ..own },
+    };
+    control.order(name, order).await.map_err(|rejected| rejection(control, name, rejected))
 }
 
 /// Says what a move would be.
 pub(crate) async fn preview(control: &Control, instance: &str, wanted: To) -> Result<Reply, Refused> {
     let Asked { app, record, from, to, .. } = Box::pin(place(control, instance, wanted)).await?;
-    let preview = ask(control, instance, &app, record, from).await?;
+    let preview = ask(control, instance, &app, record, (from, Reason::Person)).await?;
     let (mode, mut obstacle) = match choose(instance, &app, &preview, false, wanted.what()) {
         Ok(mode) => (Some(mode), None),
         Err(refused) => (None, Some(refused)),
@@ -145,9 +167,10 @@ async fn place(control: &Control, instance: &str, wanted: To) -> Result<Asked, R
     control.shown(std::iter::once(instance)).await;
     let record = control.views.of(instance).and_then(|view| view.record);
     let from = record.as_ref().map(|record| record.owner.node);
+    let others = || cloud.nodes.iter().map(|node| node.id).filter(|node| Some(*node) != from);
     let elsewhere = || {
-        let others = || cloud.nodes.iter().map(|node| node.id).filter(|node| Some(*node) != from);
-        others().find(|node| control.peers.is_there(Peer::Agent(*node))).or_else(|| others().next())
+        let open = || others().filter(|node| !control.closed.has(*node));
+        open().find(|node| control.peers.is_there(Peer::Agent(*node))).or_else(|| open().next())
     };
     let to = match wanted {
         To::Node(node) => Some(node),
@@ -157,6 +180,12 @@ async fn place(control: &Control, instance: &str, wanted: To) -> Result<Asked, R
     };
     let revision = (wanted == To::Current).then_some(Revision(app.revision));
     let Some(to) = to else {
+        if others().next().is_some() {
+            let closed: Vec<_> = others().map(|node| control.node_name(node)).collect();
+            let message = format!("{instance} has nowhere to go: {} get nothing new", closed.join(", "));
+            let next = "name one with --to, or open it again: paracloud node open NODE";
+            return Err(refused("no_other_node", message, next));
+        }
         let message = format!("there is no other node that {instance} could be moved to");
         return Err(refused("no_other_node", message, "add a node to the configuration"));
     };
@@ -177,7 +206,7 @@ async fn ask(
     name: &str,
     app: &App,
     record: Record,
-    from: NodeId,
+    (from, why): (NodeId, Reason),
 ) -> Result<Preview, Refused> {
     if !control.peers.is_there(Peer::Agent(from)) {
         return Err(unreachable(control, from));
@@ -192,7 +221,7 @@ async fn ask(
     let message = ToAgent::Own(record);
     let own = ToAgentLine::Machine { instance, message, operation, terms, reason, size };
     control.peers.say(Peer::Agent(from), Out::ToAgent(own));
-    let line = ToAgentLine::Preview { instance: name.to_owned(), question, reason: Reason::Person };
+    let line = ToAgentLine::Preview { instance: name.to_owned(), question, reason: why };
     control.peers.say(Peer::Agent(from), Out::ToAgent(line));
     let bound_ms = u64::from(app.budgets.prepare_ms) + ANSWER_MARGIN_MS;
     match tokio::time::timeout(Duration::from_millis(bound_ms), answer).await {

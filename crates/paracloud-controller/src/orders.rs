@@ -23,7 +23,7 @@ pub(crate) struct Order {
     pub(crate) why: Option<String>,
     /// It is about this operation: if another one is open, it is about nothing.
     pub(crate) only: Option<OperationNumber>,
-    /// A leave is given up after so long, in milliseconds, if the manifest does not give it up before.
+    /// A leave or a change of size is given up after so long, in milliseconds, if the manifest does not give it up before.
     pub(crate) budget_ms: Option<u32>,
 }
 
@@ -124,8 +124,18 @@ impl Control {
         nodes: &[NodeId],
         by: &By,
     ) -> Result<(String, NodeId), Rejected> {
-        let Added { name, node, anew } =
-            self.fleet.add(app, nodes, &self.owners()).map_err(Rejected::Full)?;
+        // Kept before anybody hears of it. Who was there before has a record that says it.
+        let planned = self.fleet.plan(app, 1, nodes, &self.owners()).map_err(Rejected::Full)?;
+        let planned = planned.into_iter().find(|(name, _)| !self.fleet.has(name));
+        if let Some((name, node)) = &planned {
+            self.ordered.put(name, *node, &by.why);
+        }
+        let added = self.fleet.add(app, nodes, &self.owners());
+        let comes = |planned: &str| added.as_ref().is_ok_and(|added| added.name == planned);
+        if let Some((name, _)) = planned.filter(|(name, _)| !comes(name)) {
+            self.ordered.done(&name);
+        }
+        let Added { name, node, anew } = added.map_err(Rejected::Full)?;
         if anew {
             let revision = Revision(app.revision);
             let order = by.orders(Command::Start { to: node, revision });

@@ -148,8 +148,8 @@ impl Person<'_> {
                 self.reply(&Reply::Done).await
             }
             Request::Events { from, follow } => Box::pin(self.events(from, follow)).await,
-            Request::Resize { instance, memory_kib, cpu_milli, wait } => {
-                let wanted = sizes::Wanted { instance, memory_kib, cpu_milli };
+            Request::Resize { instance, memory_kib, cpu_milli, budget_ms, wait } => {
+                let wanted = sizes::Wanted { instance, memory_kib, cpu_milli, budget_ms };
                 let heard = self.control.heard.subscribe();
                 match Box::pin(sizes::begin(self.control, &wanted)).await {
                     Err(refused) => self.refuse(refused).await,
@@ -278,6 +278,9 @@ impl Person<'_> {
             return self.refuse(refused("no_space", message, "free some space on that disk")).await;
         }
         self.control.found();
+        // Who has nowhere to go looks again.
+        let names = self.control.fleet.names();
+        self.control.shown(names.iter().map(String::as_str)).await;
         self.reply(&Reply::Done).await
     }
 
@@ -449,17 +452,6 @@ async fn late_cancel(
             control.keep_remark(instance, None, what).await;
         }
     }
-}
-
-/// Hands a command to the instance; `loss_accepted`: a person consents with it to losing the state.
-pub(crate) async fn command(
-    control: &Control,
-    instance: &str,
-    command: Command,
-    loss_accepted: bool,
-) -> Result<OperationNumber, Refused> {
-    let order = Order { loss_accepted, ..Order::of_person(command) };
-    control.order(instance, order).await.map_err(|rejected| rejection(control, instance, rejected))
 }
 
 /// Whether the instance could take a command now.

@@ -1,7 +1,7 @@
 //! One instance in the place of another: the new one is started first, and the old one leaves when it serves. So there are never
 //! fewer that serve, for the price of one more for a while.
 
-use crate::control::Control;
+use crate::control::{Control, locked};
 use crate::orders::{By, Terms};
 use crate::person::{refused, rejection, unknown_instance};
 use paci::upcall::Reason;
@@ -9,6 +9,8 @@ use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_substrate::config::App;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::person::{Leaving, Refused, Scaled, Starting};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -17,7 +19,7 @@ const LOOK_AGAIN_MS: u64 = 50;
 
 /// Starts an instance of what an app is by now in the place of `instance`, and lets that one leave. Where there are more than
 /// `count` already, nobody is started: an earlier try was cut off in between.
-pub(crate) async fn replace(control: &Control, instance: &str, count: usize) -> Result<Scaled, Refused> {
+pub(crate) async fn replace(control: &Arc<Control>, instance: &str, count: usize) -> Result<Scaled, Refused> {
     let cloud = control.cloud();
     let app = cloud.app_of(instance).filter(|_| control.fleet.has(instance));
     let Some(app) = app else { return Err(unknown_instance(control, instance)) };
@@ -34,8 +36,26 @@ pub(crate) async fn replace(control: &Control, instance: &str, count: usize) -> 
         starts.push(Starting { instance: name, node });
     }
     let node = owner(control, instance);
-    let operation = control.retire(instance, Terms::default(), &by).await;
-    let operation = operation.map_err(|rejected| rejection(control, instance, rejected))?;
+    let retired = match starts.first() {
+        Some(substitute) => {
+            // Whoever calls it back from now on wants no more instances than there were.
+            control.substitutes.begin(instance, &substitute.instance);
+            let retired = control.retire(instance, Terms::default(), &by).await;
+            match &retired {
+                Ok(operation) => {
+                    let (name, substitute) = (instance.to_owned(), substitute.instance.clone());
+                    tokio::spawn(settle(Arc::clone(control), name, *operation, substitute));
+                }
+                Err(_) => {
+                    control.substitutes.end(instance);
+                    take_away(control, instance, &substitute.instance).await;
+                }
+            }
+            retired
+        }
+        None => control.retire(instance, Terms::default(), &by).await,
+    };
+    let operation = retired.map_err(|rejected| rejection(control, instance, rejected))?;
     let of = u32::try_from(staying.len()).unwrap_or(u32::MAX);
     Ok(Scaled {
         app: app.name.clone(),
@@ -47,6 +67,56 @@ pub(crate) async fn replace(control: &Control, instance: &str, count: usize) -> 
         looked_at: Vec::new(),
         until_unix_ms: None,
     })
+}
+
+/// Who came in the place of whom: instances that leave, with those that were started for it, until that is over. There are
+/// never more than instances.
+#[derive(Debug, Default)]
+pub(crate) struct Substitutes(Mutex<BTreeMap<String, String>>);
+
+impl Substitutes {
+    fn begin(&self, instance: &str, substitute: &str) {
+        locked(&self.0).insert(instance.to_owned(), substitute.to_owned());
+    }
+
+    fn end(&self, instance: &str) {
+        locked(&self.0).remove(instance);
+    }
+
+    /// Whether another one was started in the place of an instance that leaves.
+    pub(crate) fn is_replaced(&self, instance: &str) -> bool {
+        locked(&self.0).contains_key(instance)
+    }
+}
+
+/// Waits until a leave has ended. If who was to leave stays, nobody needs the one that came in its place.
+async fn settle(control: Arc<Control>, instance: String, operation: OperationNumber, substitute: String) {
+    let stays = loop {
+        // The controller ends: whoever asks again finds one more, and starts none.
+        let Some(inbox) = control.fleet.inbox(&instance).filter(|inbox| !inbox.is_closed()) else { return };
+        drop(inbox);
+        let record = control.views.of(&instance).and_then(|view| view.record);
+        match record {
+            Some(record) if record.last_operation == operation && record.operation.is_some() => {}
+            Some(record) if record.last_operation >= operation => break !record.gone,
+            Some(_) | None => {}
+        }
+        tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+    };
+    control.substitutes.end(&instance);
+    if stays {
+        take_away(&control, &instance, &substitute).await;
+    }
+}
+
+/// Ends an instance that was started in the place of one that stays.
+async fn take_away(control: &Control, instance: &str, substitute: &str) {
+    let why = format!("{instance} stays, in whose place it was started");
+    let by = By { reason: Reason::ScaleIn, why: why.clone() };
+    if let Err(rejected) = control.retire(substitute, Terms::default(), &by).await {
+        let refused = rejection(control, substitute, rejected).message;
+        control.keep_remark(substitute, None, format!("{why}, and it cannot leave: {refused}")).await;
+    }
 }
 
 fn leaving(instance: &str, node: NodeId, operation: OperationNumber) -> Leaving {

@@ -190,6 +190,9 @@ pub(crate) async fn call_back(
 /// many are wanted already, or nobody wants a number.
 fn one_more(control: &Control, instance: &str) -> Option<(String, Manual, Manual)> {
     let (_, returns) = control.leaving(instance)?;
+    if control.substitutes.is_replaced(instance) {
+        return None;
+    }
     let app = control.cloud().app_of(instance).filter(|_| returns)?.clone();
     let before = control.scales.of(&app.name, now_unix_ms())?;
     let most = app.scale.map_or(before.instances, |scale| scale.max);

@@ -1,12 +1,12 @@
 //! Another size for an instance, by a person's word, within what the manifest allows.
 
 use crate::control::Control;
-use crate::orders::Order;
+use crate::orders::{By, Order};
 use crate::person::{refused, rejection, unknown_instance};
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::coordinator::Command;
 use paracloud_core::register::Size;
-use paracloud_substrate::config;
+use paracloud_substrate::config::{self, App};
 use paracloud_substrate::person::Refused;
 
 /// The least share of a processor that a system enforces, in thousandths.
@@ -20,6 +20,28 @@ pub(crate) struct Wanted {
     pub(crate) memory_kib: Option<u32>,
     /// Processors in thousandths; `None`: as they are.
     pub(crate) cpu_milli: Option<u32>,
+    /// It is given up after so long, in milliseconds.
+    pub(crate) budget_ms: Option<u32>,
+}
+
+/// Opens the change that the application asked for, whose bounds were held against the manifest already.
+///
+/// # Errors
+/// It cannot be changed now.
+pub(crate) async fn asked(
+    control: &Control,
+    name: &str,
+    to: Size,
+    by: &By,
+) -> Result<OperationNumber, Refused> {
+    control.resize(name, to, by).await.map_err(|rejected| rejection(control, name, rejected))
+}
+
+/// The least and the most that an instance of an app may have.
+pub(crate) fn bounds(app: &App) -> (Size, Size) {
+    let (least, most) = (registered(app.resources.least), registered(app.resources.most));
+    let cpu_milli = least.cpu_milli.map(|least| least.max(CPU_MILLI_MIN));
+    (Size { cpu_milli, ..least }, most)
 }
 
 /// Opens the change, and says its number.
@@ -58,7 +80,7 @@ pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<Operatio
         Some(least_cpu),
         most.cpu_milli,
     )?;
-    let order = Order::of_person(Command::Resize(to));
+    let order = Order { budget_ms: wanted.budget_ms, ..Order::of_person(Command::Resize(to)) };
     control.order(name, order).await.map_err(|rejected| rejection(control, name, rejected))
 }
 
@@ -82,7 +104,7 @@ fn allowed(
 }
 
 /// A size of the manifest, as the register has it.
-fn registered(size: config::Size) -> Size {
+pub(crate) fn registered(size: config::Size) -> Size {
     let kib = |bytes: u64| u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
     Size { memory_kib: size.memory_bytes.map(kib), cpu_milli: size.cpu_milli }
 }

@@ -24,3 +24,4 @@ pub mod machine;
 pub mod migration;
 pub mod register;
 pub mod scaling;
+pub mod wishes;

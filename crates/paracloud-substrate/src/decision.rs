@@ -13,7 +13,7 @@ pub use done::Done;
 pub use read::{Look, newest_first};
 pub use replay::{Replayed, replay};
 
-use paracloud_core::{balancing, scaling};
+use paracloud_core::{balancing, scaling, wishes};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fs::File;
@@ -40,6 +40,8 @@ pub enum Decision<'a> {
     Balancing(&'a balancing::Record),
     /// What became of what was decided before.
     Done(&'a Done),
+    /// What becomes of what an instance asks for.
+    Wish(&'a wishes::Record),
 }
 
 #[derive(Serialize)]

@@ -1,10 +1,11 @@
 //! Why something is as it is: the decisions behind an app, an instance or an operation, with all that they were made from.
 
+use crate::advice::Advice;
 use crate::decision::Done;
-use crate::message::Usage;
+use crate::message::{Unready, Usage};
 use crate::person::Event;
 use paracloud_core::ids::{GatewayId, OperationNumber};
-use paracloud_core::{balancing, scaling};
+use paracloud_core::{balancing, scaling, wishes};
 use serde::{Deserialize, Serialize};
 
 /// The newest entries of the journal that are told of an operation.
@@ -29,6 +30,16 @@ pub struct Explained {
     pub choices: Vec<Choice>,
     /// What was written in the journal of an operation: the newest [`EVENTS_MAX`].
     pub events: Vec<Event>,
+    /// What became of what the instance asked for last, one of each kind, each with when that was decided, in milliseconds
+    /// since 1970.
+    #[serde(default)]
+    pub wishes: Vec<(u64, Box<wishes::Record>)>,
+    /// What the instance's process says of itself, as it counts now.
+    #[serde(default)]
+    pub says: Option<Advice>,
+    /// Why it is not ready, if it is not.
+    #[serde(default)]
+    pub unready: Option<Unready>,
     /// What the instance's process uses by its agent's measure, and how long ago that was, in milliseconds.
     pub usage: Option<(Usage, u32)>,
     /// Logs that could not be read, or not whole, and why.

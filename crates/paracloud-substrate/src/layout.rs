@@ -12,6 +12,7 @@
 //!   scales.json                 how many instances a person wants of an app, and until when
 //!   decisions/                  decisions about numbers of instances, with all that they were made from
 //!   decisions.damaged/          such a log that could not be read, put aside
+//!   ordered.json                instances that are to be started and are not in the register yet
 //!   closed-nodes.json           nodes that get no new instances
 //!   n1/                         node 1
 //!     generation                counts its agents, under a lock
@@ -93,6 +94,11 @@ impl Layout {
     /// How many instances a person wants of an app, and until when.
     pub fn scales(&self) -> PathBuf {
         self.root.join("scales.json")
+    }
+
+    /// Instances that were ordered to be started and are not in the register yet.
+    pub fn ordered(&self) -> PathBuf {
+        self.root.join("ordered.json")
     }
 
     /// Nodes that get no new instances.

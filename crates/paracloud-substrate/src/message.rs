@@ -4,6 +4,7 @@
 use crate::advice::Advice;
 use crate::seen::Account;
 use paci::answer::Answer;
+use paci::ask::{Became, Wish};
 use paci::call::Schema;
 use paci::finding::MoveEstimate;
 use paci::size::Resize;
@@ -98,6 +99,21 @@ pub enum ToAgentLine {
         reason: Reason,
         /// Time for the whole answer, in milliseconds; then it is [`Unasked::Never`]. The application is told it.
         budget_ms: u32,
+    },
+    /// What became of what an application asked for: said when it changes, and of each ask that is heard of anew.
+    Became {
+        /// The instance.
+        instance: String,
+        /// Which of its processes asked.
+        start: StartId,
+        /// What it asked for.
+        wish: Wish,
+        /// What became of it.
+        became: Became,
+        /// Why, in words.
+        message: String,
+        /// When more will be known, in milliseconds; 0: there is no more to be known.
+        retry_after_ms: u32,
     },
     /// The configuration was changed: it is to be read again. Who dials reads it then by itself.
     Configured,

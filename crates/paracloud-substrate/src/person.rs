@@ -112,6 +112,9 @@ pub enum Request {
         memory_kib: Option<u32>,
         /// Processors in thousandths; `None`: as they are.
         cpu_milli: Option<u32>,
+        /// It is given up if it is not done within so many milliseconds; `None` or more than the manifest says: as that says.
+        #[serde(default)]
+        budget_ms: Option<u32>,
         /// Stay and hear how it goes.
         wait: bool,
     },

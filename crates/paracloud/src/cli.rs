@@ -226,6 +226,9 @@ what it uses has fallen, as measured.")]
         /// Processors that it is to have: 2, or 500m for half of one
         #[arg(long, value_name = "CPUS", value_parser = ask::cpu_millis)]
         cpu: Option<u32>,
+        /// Give it up if it is not done within so long; its size stays then
+        #[arg(long = "budget", value_name = "TIME", value_parser = time_ms, conflicts_with = "dry_run")]
+        budget_ms: Option<u32>,
         /// Ask the app, and change nothing
         #[arg(long, conflicts_with = "no_wait")]
         dry_run: bool,
@@ -435,9 +438,9 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
             let options = scale::Options { to: instances, hold_ms, dry_run, accept_loss, within_ms, no_wait };
             Box::pin(scale::run(context, &app, &options)).await
         }
-        Command::Resize { app, memory, cpu, dry_run, no_wait } => {
+        Command::Resize { app, memory, cpu, budget_ms, dry_run, no_wait } => {
             let instance = named::instance(context, &app).await?;
-            let options = resize::Options { memory_kib: memory, cpu_milli: cpu, dry_run, no_wait };
+            let options = resize::Options { memory_kib: memory, cpu_milli: cpu, budget_ms, dry_run, no_wait };
             resize::run(context, &instance, &options).await
         }
         Command::Holds => holds::run(context).await,

@@ -178,7 +178,7 @@ pub use session::hooks::{Draining, NotNow, Resizing, Resuming, Stopping, Unfit};
 /// What a program says of itself, and what it is asked: the words of the contract.
 pub mod words {
     pub use paci::announcement::{AnnounceRequest, AnnounceResponse};
-    pub use paci::ask::{AskRequest, AskResponse, MoveMe, Replicas, RetireMe, Wish};
+    pub use paci::ask::{AskRequest, AskResponse, Became, MoveMe, Replicas, RetireMe, Wish};
     pub use paci::finding::{MoveEstimate, Preference, RemovalQuote};
     pub use paci::invalid::Invalid;
     pub use paci::report::{Metric, Report};

@@ -425,7 +425,8 @@ impl Paci {
     }
 
     /// Asks for something to be done with the program itself: to be moved, another size, other instances beside it, to be
-    /// retired. It is no right; what comes of it comes as a call to a handler, or not at all. It is told again to an agent
+    /// retired. It is no right; what comes of it comes as a call to a handler, or not at all. The answer says what is known of
+    /// that, and when the same, asked again, is answered with more. It is told again to an agent
     /// that has restarted, until it is over. Without a cloud it stands and nothing comes of it.
     ///
     /// # Errors
@@ -433,7 +434,8 @@ impl Paci {
     pub async fn ask(&self, request: AskRequest) -> Result<AskResponse, CallError> {
         request.validate().map_err(|invalid| CallError::Refused(invalid.into()))?;
         if self.inner.endpoint.is_none() {
-            return Ok(AskResponse { granted_valid_for_ms: request.valid_for_ms, message: String::new() });
+            let granted_valid_for_ms = request.valid_for_ms;
+            return Ok(AskResponse { granted_valid_for_ms, ..AskResponse::default() });
         }
         let (said, answered) = oneshot::channel();
         self.word(Word::Ask(request, said)).await?;

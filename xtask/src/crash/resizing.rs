@@ -60,7 +60,8 @@ pub(super) fn is_possible() -> bool {
 
 /// A person's word that it is to have this size.
 fn request(to: Size, wait: bool) -> Request {
-    Request::Resize { instance: SIZED.to_owned(), memory_kib: to.memory_kib, cpu_milli: to.cpu_milli, wait }
+    let (instance, budget_ms) = (SIZED.to_owned(), None);
+    Request::Resize { instance, memory_kib: to.memory_kib, cpu_milli: to.cpu_milli, budget_ms, wait }
 }
 
 /// Waits until it has the size from which it is to go; with its record.

@@ -3,10 +3,11 @@
 use super::{Node, Start, now_unix_ms};
 use crate::answers::{self, Why};
 use crate::doors::{Reply, Said};
-use crate::leases::Leases;
+use crate::leases::{Answered, Leases};
 use crate::session::Session;
 use crate::upcalls::Taken;
 use paci::answer::Answer;
+use paci::ask::Wish;
 use paci::call;
 use paci::channel::ChannelToken;
 use paci::error::{ErrorBody, ErrorCode};
@@ -76,6 +77,15 @@ impl Node {
         let said = say(&mut start.session.leases, now_ms);
         self.tell_news(id);
         said.map(Some)
+    }
+
+    /// The controller says what became of what a process asks for.
+    pub(super) fn became(&mut self, id: StartId, wish: &Wish, answered: Answered) {
+        let now_ms = self.now_ms();
+        if let Some(start) = self.starts.get_mut(&id) {
+            start.session.leases.became(wish, answered, now_ms);
+            self.tell_news(id);
+        }
     }
 
     /// Tells the controller what has changed of what a process says of itself, if that is due.

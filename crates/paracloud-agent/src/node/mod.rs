@@ -17,6 +17,7 @@ mod unstarted;
 use crate::channel::{Ends, Tokens};
 use crate::controller::{self, Link};
 use crate::doors::{Reply, Said};
+use crate::leases::Answered;
 use crate::resize::Unset;
 use crate::{AgentError, channel, processes};
 use ending::Ending;
@@ -346,6 +347,9 @@ impl Node {
         }
         match line {
             ToAgentLine::Configured => self.configure()?,
+            ToAgentLine::Became { instance: _, start, wish, became, message, retry_after_ms } => {
+                self.became(start, &wish, Answered { became, message, retry_after_ms });
+            }
             ToAgentLine::Preview { instance, question, reason } => self.preview(&instance, question, reason),
             ToAgentLine::Question { instance, question, call, reason, budget_ms } => {
                 self.question(&instance, Ask { question, call, reason, budget_ms });

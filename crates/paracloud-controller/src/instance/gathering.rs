@@ -93,9 +93,13 @@ impl Instance {
                 }
                 Verdict::Newest(record) => (record, "found"),
             };
-        let event = swapped(&self.app.name, change.to_owned(), &record);
-        match control.register.swap(&self.app.name, gathering.own.as_ref(), &record, vec![event]).await? {
-            Ok(Swap::Applied) => {}
+        let mut events = vec![swapped(&self.app.name, change.to_owned(), &record)];
+        if let Some(start) = control.ordered.of(&self.app.name) {
+            let why = What::Note(journal::kept(journal::remark(start.why)));
+            events.push(journal::event(&self.app.name, None, why));
+        }
+        match control.register.swap(&self.app.name, gathering.own.as_ref(), &record, events).await? {
+            Ok(Swap::Applied) => control.ordered.done(&self.app.name),
             Ok(Swap::Refused(_)) => {
                 tracing::error!(instance = self.app.name, "somebody else writes this register");
                 return Err(Gone);

@@ -19,7 +19,10 @@ impl Instance {
         }
         let cloud = self.control.cloud();
         let nodes = cloud.nodes.iter().map(|node| node.id);
-        let connected = nodes.filter(|node| self.control.peers.is_there(Peer::Agent(*node))).collect();
+        let takes = |node: &NodeId| {
+            self.control.peers.is_there(Peer::Agent(*node)) && !self.control.closed.has(*node)
+        };
+        let connected = nodes.filter(takes).collect();
         let nodes = Nodes { lost, connected };
         if nodes == self.nodes {
             return Ok(());

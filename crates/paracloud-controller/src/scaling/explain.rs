@@ -9,6 +9,7 @@ use paracloud_core::balancing;
 use paracloud_core::balancing::BackendId;
 use paracloud_core::ids::{GatewayId, InstanceNumber, OperationNumber};
 use paracloud_core::scaling::{Action, Record};
+use paracloud_core::wishes;
 use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::decision::{Done, Look, newest_first};
 use paracloud_substrate::explained::{CHOICES_MAX, Choice, Decided, EVENTS_MAX, Explained, Role};
@@ -53,6 +54,9 @@ pub(crate) async fn explain(
         decisions: Vec::new(),
         choices: Vec::new(),
         events: Vec::new(),
+        wishes: Vec::new(),
+        says: None,
+        unready: None,
         usage: None,
         gaps: Vec::new(),
     };
@@ -65,8 +69,15 @@ pub(crate) async fn explain(
     match &about {
         About::App => {}
         About::Instance(_) | About::Operation(..) => {
-            let record = control.views.of(name).and_then(|view| view.record);
-            explained.usage = record.and_then(|record| control.scaling.usages.of(name, record.owner.start));
+            if let Some(record) = control.views.of(name).and_then(|view| view.record) {
+                let owner = record.owner.start;
+                explained.usage = control.scaling.usages.of(name, owner);
+                explained.says = control.advised.of(name, owner).map(|(advice, _)| advice);
+                explained.unready = control.why_unready(name, &record);
+            }
+            let wished = control.wishes.of(name).into_iter();
+            explained.wishes =
+                wished.map(|it| (it.unix_ms, Box::new(wishes::Record::clone(&it.record)))).collect();
         }
     }
     if let About::Operation(instance, operation) = &about {
@@ -116,11 +127,6 @@ fn about<'a>(
         return Err(unknown_instance(control, name));
     };
     match operation {
-        None if app.scale.is_none() => {
-            let message = format!("{name} has one instance, and nobody decides how many there are");
-            let next = format!("name an operation of it: `paracloud events {name}` lists them");
-            Err(refused("not_scaled", message, next))
-        }
         None => Ok((app, About::Instance(instance))),
         Some(operation) => Ok((app, About::Operation(instance, operation))),
     }

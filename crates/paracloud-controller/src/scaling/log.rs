@@ -3,6 +3,7 @@
 
 use paracloud_core::scaling::Record;
 use paracloud_core::scaling::record::{Cut, Rule};
+use paracloud_core::wishes;
 use paracloud_substrate::decision::{Decision, Done, Log};
 use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ const WRITE_MS_MAX: u64 = 1_000;
 enum Entry {
     Decision(Box<Record>),
     Done(Done),
+    Wish(Box<wishes::Record>),
     /// The log was put aside.
     BeginAnew,
 }
@@ -62,6 +64,14 @@ impl Keeper {
         }
     }
 
+    /// Keeps a decision about an ask. Returns once it is written, or cannot be, or takes too long.
+    pub(super) async fn wished(&self, app: &str, record: &wishes::Record) {
+        let (sender, written) = oneshot::channel();
+        if self.keep(app, Entry::Wish(Box::new(record.clone())), Some(sender)) {
+            let _ = tokio::time::timeout(Duration::from_millis(WRITE_MS_MAX), written).await;
+        }
+    }
+
     /// Keeps what became of one.
     pub(super) fn done(&self, app: &str, done: Done) {
         self.keep(app, Entry::Done(done), None);
@@ -90,6 +100,7 @@ impl Writer {
         let decision = match entry {
             Entry::Decision(record) => Decision::Scaling(record),
             Entry::Done(done) => Decision::Done(done),
+            Entry::Wish(record) => Decision::Wish(record),
             Entry::BeginAnew => {
                 self.log = None;
                 return;

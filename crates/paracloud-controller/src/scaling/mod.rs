@@ -42,6 +42,7 @@ use crate::journal::now_unix_ms;
 use log::{Keeper, Sampling};
 use observe::Sources;
 use paracloud_core::scaling::{Action, Record, plan};
+use paracloud_core::wishes;
 use paracloud_substrate::decision::Done;
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::names::InstanceName;
@@ -87,6 +88,11 @@ impl Scaling {
     pub(crate) async fn turn(&self, app: &str) -> OwnedMutexGuard<()> {
         let turn = Arc::clone(locked(&self.turns).entry(app.to_owned()).or_default());
         turn.lock_owned().await
+    }
+
+    /// Keeps a decision about what an instance asks for.
+    pub(crate) async fn keep_wish(&self, app: &str, record: &wishes::Record) {
+        self.keeper.wished(app, record).await;
     }
 
     /// The last decisions of an app by this controller.
@@ -228,6 +234,14 @@ async fn recalled(control: &Control, app: &str) -> Recalled {
     let what = format!("the log of decisions ({}): {why}; scaling of {app} begins anew", directory.display());
     control.keep_remark(app, None, what).await;
     Recalled::default()
+}
+
+/// The last decision about what an instance asked for, by whichever controller. What cannot be read counts for nothing: who scales
+/// its app says so.
+pub(crate) async fn recall_wish(control: &Control, app: &str, instance: &str) -> Option<wishes::Record> {
+    let (directory, app, instance) = (control.layout.decisions(), app.to_owned(), instance.to_owned());
+    let looked = tokio::task::spawn_blocking(move || recall::wish(&directory, &app, &instance)).await;
+    looked.ok().flatten()
 }
 
 /// The clock of an app's decisions: the wall's when the controller began, and never before what was decided before.

@@ -1,6 +1,7 @@
 //! What the decisions of earlier controllers left to the next one: it stands in the last record of the log.
 
 use paracloud_core::scaling::{Memory, Record};
+use paracloud_core::wishes;
 use paracloud_substrate::decision::{Look, newest_first};
 use std::io;
 use std::ops::ControlFlow;
@@ -61,6 +62,26 @@ pub(super) fn recall(directory: &Path, app: &str, now_ms: u64) -> Result<Recalle
         return Err(Lost::Damaged("its last decision was made in the future"));
     }
     Ok(Recalled { memory: record.next, left_ms })
+}
+
+/// The last decision about what an instance asked for, if it can be read and is made so.
+pub(super) fn wish(directory: &Path, app: &str, instance: &str) -> Option<wishes::Record> {
+    let mut found = None;
+    let look = |look: Look<'_>| {
+        let Look::Line(line) = look else { return ControlFlow::Continue(()) };
+        if line.app != app || line.kind != "wish" {
+            return ControlFlow::Continue(());
+        }
+        match serde_json::from_str::<wishes::Record>(line.record.get()) {
+            Ok(record) if record.instance == instance && record.replay() == record => {
+                found = Some(record);
+                ControlFlow::Break(())
+            }
+            Ok(_) | Err(_) => ControlFlow::Continue(()),
+        }
+    };
+    newest_first(directory, LOOK_BYTES_MAX, look).ok()?;
+    found
 }
 
 /// Puts a damaged log aside, so that another one is begun; the one that was put aside before goes. Says where it is.

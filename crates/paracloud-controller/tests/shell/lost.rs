@@ -64,6 +64,30 @@ async fn an_instance_at_rest_on_a_node_that_is_given_up_is_started_anew_on_anoth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_whose_node_is_given_up_is_not_started_on_one_that_gets_nothing_new_until_that_does() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let (first, _second, _one, _two) = town.populate();
+    town.until_swapped("serve").await;
+    let takes = |takes| Request::NodeTakes { node: NodeId(2), takes };
+    assert_eq!(town.ask(takes(false)).await, [Reply::Done]);
+    let refused =
+        town.ask(Request::Move { instance: "web".to_owned(), to: None, accept_loss: false, wait: true });
+    let refused = refused.await;
+    assert!(
+        matches!(&refused[..], [Reply::Refused(refused)] if refused.code == "no_other_node"),
+        "{refused:?}"
+    );
+    drop(first);
+    town.gates.lock().unwrap().open.clear();
+    give_up_first(&town).await;
+    assert_eq!(town.web().await.record.unwrap().owner.node, NodeId(1), "there is none that takes it");
+    assert_eq!(town.ask(takes(true)).await, [Reply::Done]);
+    serves_on_second(&town).await;
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_still_runs_on_a_node_that_was_given_up_is_ended_when_its_agent_is_back() {
     let town = Town::new();
     let controller = Controller::start(&town);

@@ -174,8 +174,8 @@ async fn next<T: DeserializeOwned>(
 impl Node {
     fn hear(&mut self, line: ToAgentLine) -> Vec<FromAgentLine> {
         let (instance, message) = match line {
-            // Of the one app that is played nothing changes.
-            ToAgentLine::Configured => return Vec::new(),
+            // Of the one app that is played nothing changes, and it asks for nothing.
+            ToAgentLine::Configured | ToAgentLine::Became { .. } => return Vec::new(),
             ToAgentLine::Preview { question, .. } => {
                 let answer = self.manners.preview.clone();
                 return vec![FromAgentLine::Previewed { question, answer }];

@@ -2,7 +2,7 @@
 
 use super::{Done, Line};
 use crate::trace::ReplayError;
-use paracloud_core::{balancing, scaling};
+use paracloud_core::{balancing, scaling, wishes};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -37,6 +37,10 @@ pub fn replay(path: &Path) -> Result<Replayed, ReplayError> {
             "balancing" => {
                 let record: balancing::Record = serde_json::from_str(logged).map_err(form)?;
                 ("balancing", serde_json::to_string(&record.replay()).map_err(form)?)
+            }
+            "wish" => {
+                let record: wishes::Record = serde_json::from_str(logged).map_err(form)?;
+                ("wish", serde_json::to_string(&record.replay()).map_err(form)?)
             }
             // Nothing is decided by it: it is as it was written, or it is not.
             "done" => {

@@ -2,6 +2,7 @@
 //! operation.
 
 mod choice;
+mod said;
 
 use super::Context;
 use crate::client::{self, ANSWER_MS_MAX};
@@ -40,7 +41,7 @@ pub async fn run(context: &Context, name: &str, operation: Option<OperationNumbe
     let request = Request::Explain { name: name.to_owned(), operation };
     let reply = client::ask(&context.layout, name, &request, ANSWER_MS_MAX).await?;
     let Reply::Explained(explained) = reply else { return Err(client::unexpected(&context.layout, &reply)) };
-    if explained.decisions.is_empty() && explained.choices.is_empty() && explained.events.is_empty() {
+    if is_empty(&explained) {
         let next = "it is decided once a period: ask again in a moment";
         return Err(Failure::new(Exit::Failed, "nothing_decided", name, "nothing was decided yet", next));
     }
@@ -54,6 +55,13 @@ pub async fn run(context: &Context, name: &str, operation: Option<OperationNumbe
         Format::Text => say(&text(&explained)),
     };
     Ok(())
+}
+
+/// Whether there is nothing to be told.
+fn is_empty(explained: &Explained) -> bool {
+    let Explained { decisions, choices, events, wishes, says, unready, usage, .. } = explained;
+    let is_decided = !(decisions.is_empty() && choices.is_empty() && events.is_empty() && wishes.is_empty());
+    !is_decided && says.is_none() && unready.is_none() && usage.is_none()
 }
 
 fn text(explained: &Explained) -> String {
@@ -85,6 +93,7 @@ fn text(explained: &Explained) -> String {
     let mut gateways = BTreeSet::new();
     let newest = explained.choices.iter().filter(|choice| gateways.insert(choice.gateway));
     parts.extend(newest.map(|choice| choice::text(choice, explained)));
+    parts.extend(said::text(explained));
     parts.extend(explained.usage.iter().map(|(usage, age_ms)| used(usage, *age_ms)));
     parts.extend(explained.gaps.iter().map(|gap| format!("not whole: {}", plain(gap))));
     parts.join("\n\n")
@@ -244,6 +253,9 @@ mod tests {
             decisions,
             choices: Vec::new(),
             events: Vec::new(),
+            wishes: Vec::new(),
+            says: None,
+            unready: None,
             usage: None,
             gaps: Vec::new(),
         }

@@ -18,6 +18,8 @@ pub struct Options {
     pub memory_kib: Option<u32>,
     /// Processors in thousandths; `None`: as they are.
     pub cpu_milli: Option<u32>,
+    /// It is given up if it is not done within so many milliseconds; `None`: as the manifest says.
+    pub budget_ms: Option<u32>,
     /// Ask the application, and change nothing.
     pub dry_run: bool,
     /// Do not stay until it is over.
@@ -29,13 +31,13 @@ pub struct Options {
 /// # Errors
 /// It is refused, its size stays as it is, or the cloud does not answer.
 pub async fn run(context: &Context, instance: &str, options: &Options) -> Result<(), Failure> {
-    let Options { memory_kib, cpu_milli, dry_run, no_wait } = *options;
+    let Options { memory_kib, cpu_milli, budget_ms, dry_run, no_wait } = *options;
     if dry_run {
         let asked = ask::Asked::Resize { memory: memory_kib, cpu: cpu_milli };
         return ask::run(context, instance, &asked).await;
     }
     let (name, wait) = (instance.to_owned(), !no_wait);
-    let request = Request::Resize { instance: name, memory_kib, cpu_milli, wait };
+    let request = Request::Resize { instance: name, memory_kib, cpu_milli, budget_ms, wait };
     let mut conversation = Conversation::open(&context.layout, &request).await?;
     let followed = tokio::select! {
         followed = follow(context, instance, &mut conversation) => followed?,

@@ -8,7 +8,9 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod advised;
 mod apply;
+mod asked;
 mod blocked;
 mod clients;
 mod disk;
@@ -21,6 +23,7 @@ mod instances;
 mod killed;
 mod lost;
 mod misbehaving;
+mod ordered;
 mod paused;
 mod points;
 mod refused;
@@ -30,6 +33,7 @@ mod secrets;
 mod sizes;
 mod sockets;
 mod streams;
+mod substitutes;
 mod unready;
 mod unruly;
 mod written;

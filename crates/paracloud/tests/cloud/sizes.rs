@@ -92,6 +92,44 @@ fn an_instance_gets_more_at_once_and_less_once_it_has_let_go_of_it_and_keeps_tha
 }
 
 #[test]
+fn an_app_that_asks_for_another_size_has_it_within_its_manifest_and_is_told_why_it_has_no_other() {
+    let ask = |size: Value| json!({ "validForMs": 600_000, "reason": "the index grows", "size": size });
+    let orders = |size: Value| json!({ "ask": ask(size), "asksAgain": true });
+    let Some(unruly) = up(&orders(json!({ "memoryKib": 512 << 10, "cpuMillis": 1_000 })), &json!({})) else {
+        return;
+    };
+    let rig = &unruly.rig;
+    wait_until("it has what it asked for", || limits(rig) == (Some(512), Some(1_000)));
+    unruly.wait_did_times("jobs", "became GRANTED it is done", 1);
+    let told = rig.run(&["events", "jobs"]).out;
+    let words = "asked by the application, for another size (memory 524288 KiB, cpu 1000m): the index grows";
+    assert!(told.contains(words), "{told}");
+    unruly.order("jobs", &orders(json!({ "memoryKib": 2 << 20 })));
+    let refused = "it may not have more than 1048576 KiB: resources.resizeMax.memory";
+    unruly.wait_did_times("jobs", &format!("became REFUSED {refused}"), 1);
+    assert!(rig.run(&["explain", "jobs"]).out.replace("\n  ", " ").contains(refused));
+    // Less is asked of it as by anybody else: it does not let go of it.
+    let keeps = json!({ "verdict": "REFUSE", "code": "DOES_NOT_FIT", "message": "on second thoughts" });
+    let mut less = orders(json!({ "memoryKib": 300 << 10 }));
+    less["resize"] = keeps;
+    unruly.order("jobs", &less);
+    unruly.wait_did_times("jobs", "became REFUSED op-", 1);
+    assert_eq!(limits(rig), (Some(512), Some(1_000)));
+    unruly.end();
+}
+
+#[test]
+fn a_change_of_size_is_given_up_after_the_budget_that_it_was_given() {
+    let orders = json!({ "resize": "silent", "ballastMib": 60 });
+    let Some(unruly) = up(&orders, &json!({ "move": { "prepare": "10m" } })) else { return };
+    let rig = &unruly.rig;
+    let kept = rig.json_of_refused(&["resize", "jobs", "--memory", "64MiB", "--budget", "300ms"], 1);
+    assert!(kept.to_string().contains("it was not done within 300 ms"), "{kept}");
+    assert_eq!(limits(rig), (Some(256), Some(500)));
+    unruly.end();
+}
+
+#[test]
 fn a_shrink_that_is_refused_leaves_the_limit_and_the_counter_offer_is_told() {
     let counter = json!({ "verdict": "REFUSE", "code": "DOES_NOT_FIT", "message": "the index takes 180 MiB",
                           "fit": { "memoryKib": 196_608 } });

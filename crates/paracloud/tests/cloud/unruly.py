@@ -8,6 +8,7 @@ instance, what RIG/orders-NAME.json says (orders-jobs.2.json) for one; both are 
     stuck true          once the rest is said, answers nothing and says nothing, to clients or to the cloud, for as long as it is ordered
     announce {ID: {..}} says these once each
     ask {..}            says this once
+    asksAgain true      says it again and again, and writes down what became of it when that changes: `became PENDING ..`
     hold {KEY: {..}}    says these once each
     ballastMib 64       has so much memory beside what it needs
     resize ..           "keep": agrees to every size and lets go of nothing; {..}: this answer; "silent": none
@@ -42,11 +43,22 @@ def ordered():
 
 
 class Unruly(App):
-    orders, said, ballast, reports = {}, {}, b"", 0
+    orders, said, ballast, reports, heard = {}, {}, b"", 0, None
 
     async def run(self):
         self.orders = ordered()
-        await asyncio.gather(super().run(), self.obey())
+        await asyncio.gather(super().run(), self.obey(), self.ask_again())
+
+    async def ask_again(self):
+        while True:
+            if self.orders.get("asksAgain") and self.said.get("/v1/ask") == self.orders.get("ask"):
+                with contextlib.suppress(OSError, IndexError):
+                    status, answer = await call("PUT", "/v1/ask", self.orders["ask"])
+                    heard = (answer.get("became"), answer.get("message"))
+                    if status == 200 and heard != self.heard:
+                        self.heard = heard
+                        did("became", *heard)
+            await asyncio.sleep(0.1)
 
     async def obey(self):
         while True:

@@ -6,7 +6,7 @@ use super::backoff::Backoff;
 use super::driver::ms;
 use super::readiness::is_final;
 use paci::announcement::{AnnounceRequest, AnnounceResponse};
-use paci::ask::{AskRequest, AskResponse, Wish};
+use paci::ask::{AskRequest, AskResponse, Became, Wish};
 use paci::http::Route;
 use paci::report::Report;
 use paci::wire::Message;
@@ -153,7 +153,8 @@ impl Standing {
                 let told = ask(agent, &request).await;
                 if let Some(wish) = request.wish.as_ref().map(Wish::name) {
                     self.asks.remove(wish);
-                    if request.valid_for_ms > 0 && counts(&told) {
+                    let is_refused = told.as_ref().is_ok_and(|told| told.became == Became::Refused);
+                    if request.valid_for_ms > 0 && counts(&told) && !is_refused {
                         self.asks.insert(wish, (request, Instant::now()));
                     }
                 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub struct Nodes {
     /// Those that a person gave up, and that did not come back since.
     pub lost: BTreeSet<NodeId>,
-    /// Those whose agent is connected.
+    /// Those whose agent is connected and that take new instances.
     pub connected: BTreeSet<NodeId>,
 }
 
