@@ -1,11 +1,10 @@
-//! Who leaves when fewer are wanted, how its node and its gateways take that, and what is applied while the cloud runs.
+//! Who leaves when fewer are wanted, how its gateways take that, and what is applied while the cloud runs.
 
 use super::super::Mutant;
 use super::{test, unit};
 
 const FEWER: &str = "crates/paracloud-controller/src/fewer.rs";
 const APPLYING: &str = "crates/paracloud-controller/src/applying.rs";
-const APPLICATIONS: &str = "crates/paracloud-agent/src/node/applications.rs";
 const LEAVING: &str = "crates/paracloud-gateway/src/control/leaving.rs";
 
 pub(super) const LIST: &[Mutant] = &[
@@ -70,50 +69,6 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
-        name: "who cannot be called back is not drained",
-        file: APPLICATIONS,
-        find: r"participant::Answer::Drained));",
-        replace: r"participant::Answer::Failed));",
-        catch: test(
-            "paracloud-agent",
-            "agent",
-            "draining::who_cannot_be_called_back_is_asked_nothing_and_who_speaks_no_paci_neither",
-        ),
-    },
-    Mutant {
-        name: "a hold does not keep an instance in its place",
-        file: APPLICATIONS,
-        find: r#"start.session.holds.against("drain", now_unix_ms())"#,
-        replace: r#"start.session.holds.against("move", now_unix_ms())"#,
-        catch: test(
-            "paracloud-agent",
-            "agent",
-            "draining::who_holds_or_refuses_or_cannot_be_drained_is_said_to_with_its_words",
-        ),
-    },
-    Mutant {
-        name: "who is drained has no longer for it than for a call of a move",
-        file: APPLICATIONS,
-        find: r"if call == Call::Drain {",
-        replace: r"if call == Call::Seal {",
-        catch: test(
-            "paracloud-agent",
-            "agent",
-            "draining::an_owner_that_leaves_is_drained_and_may_be_called_back",
-        ),
-    },
-    Mutant {
-        name: "who is called back is told so though it was told nothing before",
-        file: APPLICATIONS,
-        find: r"Call::Abort if leaves && !start.session.can(names::DRAIN_REVERSIBLE) => {",
-        replace: r"Call::Abort if !leaves && !start.session.can(names::DRAIN_REVERSIBLE) => {",
-        catch: test(
-            "paracloud-agent",
-            "agent",
-            "draining::who_cannot_be_called_back_is_asked_nothing_and_who_speaks_no_paci_neither",
-        ),
-    },
-    Mutant {
         name: "an instance in which a session lives is drained",
         file: LEAVING,
         find: r"|| !self.streams.is_empty() || state.sessions.is_any(Instant::now()) {",
@@ -133,17 +88,6 @@ pub(super) const LIST: &[Mutant] = &[
             "paracloud-gateway",
             "gateway",
             "leaving::a_gateway_that_began_after_an_instance_does_not_say_that_no_session_is_there",
-        ),
-    },
-    Mutant {
-        name: "a session that its application ends goes on",
-        file: LEAVING,
-        find: r"Given::End => session,",
-        replace: r"Given::End => None,",
-        catch: test(
-            "paracloud-gateway",
-            "gateway",
-            "leaving::a_session_goes_on_at_an_instance_that_leaves_which_is_drained_when_its_application_ends_it",
         ),
     },
     Mutant {
