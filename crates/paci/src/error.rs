@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(body.code, ErrorCode::Malformed);
         assert_eq!(
             body.message,
-            r#"the body does not have the shape of the message: invalid type: string "long", expected u32"#
+            r#"the body does not have the shape of the message: ttlMs: invalid type: string "long", expected u32"#
         );
     }
 

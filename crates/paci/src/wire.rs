@@ -44,7 +44,10 @@ pub trait Message: Serialize + DeserializeOwned {
             return Err(ReadError::NotAnObject);
         }
         drop_nulls(&mut value);
-        serde_json::from_value(value).map_err(ReadError::Shape)
+        Self::deserialize(&value).map_err(|cause| {
+            let field = culprit(&value, &|fields| Self::deserialize(fields).is_err());
+            ReadError::Shape(Misshapen { field, cause })
+        })
     }
 
     /// Reads a body and holds it against its bounds.
@@ -82,10 +85,39 @@ pub enum ReadError {
     NotAnObject,
     /// A field has another type than the specification says.
     #[error("the body does not have the shape of the message")]
-    Shape(#[source] serde_json::Error),
+    Shape(#[source] Misshapen),
     /// A field breaks its bound.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+}
+
+/// A field of another type than the specification says.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{cause}", field.as_ref().map_or_else(String::new, |field| format!("{field}: ")))]
+pub struct Misshapen {
+    /// Its path, as it stands in JSON; `None`: each field is what it should be, and not together.
+    pub field: Option<String>,
+    cause: serde_json::Error,
+}
+
+/// The path of the field because of which a value breaks: each alone is tried. An entry of a list has the path of the list.
+fn culprit(value: &Value, breaks: &dyn Fn(&Value) -> bool) -> Option<String> {
+    match value {
+        Value::Object(fields) => {
+            let alone = |name: &String, field: &Value| {
+                Value::Object(serde_json::Map::from_iter([(name.clone(), field.clone())]))
+            };
+            let (name, field) = fields.iter().find(|(name, field)| breaks(&alone(name, field)))?;
+            let rest = culprit(field, &|inner| breaks(&alone(name, inner)));
+            Some(rest.map_or_else(|| name.clone(), |rest| format!("{name}.{rest}")))
+        }
+        Value::Array(entries) => {
+            let alone = |entry: &Value| Value::Array(vec![entry.clone()]);
+            let entry = entries.iter().find(|entry| breaks(&alone(entry)))?;
+            culprit(entry, &|inner| breaks(&alone(inner)))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
 }
 
 /// In proto3 JSON `null` stands for the default, as absence does.

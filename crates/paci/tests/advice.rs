@@ -209,3 +209,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_field_of_another_type_is_named_by_its_path() {
+    let named = |error: paci::wire::ReadError| std::error::Error::source(&error).unwrap().to_string();
+    let of_report = |body: &str| named(Report::read(body.as_bytes()).unwrap_err());
+    for (body, field) in [
+        (r#"{"queued":-1,"validForMs":1}"#, "queued: "),
+        (r#"{"unheardOf":{"queued":-1},"metrics":"x"}"#, "metrics: "),
+        (r#"{"metrics":[{"name":"a"},{"name":"b","valueMilli":-1}]}"#, "metrics.valueMilli: "),
+        (r#"{"metrics":[7]}"#, "metrics: "),
+    ] {
+        assert!(of_report(body).starts_with(field), "{body}: {}", of_report(body));
+    }
+    let answer = paci::answer::Answer::read(br#"{"operation":1,"quote":{"costMs":"1"}}"#).unwrap_err();
+    assert!(named(answer).starts_with("quote.costMs: "));
+    let both = AskRequest::read(br#"{"moveMe":{},"retireMe":{}}"#).unwrap_err();
+    assert!(named(both).starts_with("two members of a oneof"), "neither of them alone is wrong");
+}
