@@ -258,7 +258,10 @@ fn sized(sizing: &Sizing) -> String {
     if let Some(kib) = used_kib {
         parts.push(format!("{} of memory in use", bytes(kib << 10)));
     }
-    parts.push(format!("its limit is {}", size(*limit)));
+    parts.push(match limit {
+        Size { memory_kib: None, cpu_milli: None } => "it has no limit".to_owned(),
+        limit => format!("its limit is {}", size(*limit)),
+    });
     parts.join("; ")
 }
 

@@ -31,6 +31,8 @@ use paracloud_substrate::message::{Note, Sizing, Unasked};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
+/// Why nothing is measured and nothing enforced of a process whose group is not known.
+const UNPLACED: &str = "no limit can be enforced: in which group it runs is not known";
 /// A size that could not be enforced is tried again after so long, in milliseconds.
 const TRY_AGAIN_MS: u64 = 1_000;
 
@@ -130,7 +132,7 @@ impl Node {
         let Some(start) = self.starts.get_mut(&id) else { return };
         start.size.open = Some(Open { operation, from, to, until_ms, step: Step::Asked });
         let Some(group) = group else {
-            return self.resized(id, Some(Unfit::Unsupported), None, "where it runs is not written down");
+            return self.resized(id, Some(Unfit::Unsupported), None, UNPLACED);
         };
         if let Some(why) = unenforceable(&group, to) {
             return self.resized(id, Some(Unfit::Unsupported), None, &why);
@@ -221,7 +223,9 @@ impl Node {
 
     fn measure_until_it_fits(&mut self, id: StartId) {
         let now_ms = self.now_ms();
-        let Some(group) = self.group_of(id) else { return };
+        let Some(group) = self.group_of(id) else {
+            return self.resized(id, Some(Unfit::Unsupported), None, UNPLACED);
+        };
         let events = self.events.clone();
         let Some(open) = self.starts.get_mut(&id).and_then(|start| start.size.open.as_mut()) else { return };
         let (operation, to) = (open.operation, open.to);
