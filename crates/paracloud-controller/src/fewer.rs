@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 /// For each that is to leave so many are asked.
 const ASKED_PER_LEAVE: usize = 3;
-/// The most that are asked at once.
+/// The most that are asked at once, and to choose among where fewer are to leave.
 const ASKED_MAX: usize = 32;
 /// An application has so long for its answer, in milliseconds.
 const QUOTE_MS: u32 = 2_000;
@@ -54,7 +54,7 @@ pub(crate) async fn look(
     }
     // Who has least to do first, then who came last.
     able.sort_by_key(|candidate| in_flight(control, &candidate.instance));
-    let most = excess.saturating_mul(ASKED_PER_LEAVE).min(ASKED_MAX);
+    let most = asked_of(excess);
     let mut on = BTreeMap::new();
     for node in able.iter().chain(&others).filter_map(|candidate| candidate.node) {
         *on.entry(node).or_default() += 1;
@@ -66,6 +66,11 @@ pub(crate) async fn look(
     all.iter_mut().for_each(|looked| looked.loses &= holds_state);
     all.extend(others.into_iter().map(|candidate| Looked { candidate, loses: false }));
     all
+}
+
+/// So many are asked where `excess` are to leave: at least as many, because who is not asked does not leave.
+fn asked_of(excess: usize) -> usize {
+    excess.saturating_mul(ASKED_PER_LEAVE).min(ASKED_MAX).max(excess)
 }
 
 /// What is known of an instance before anybody asks it.
@@ -102,14 +107,16 @@ fn in_flight(control: &Control, instance: &str) -> u32 {
 /// An instance, and what it said, if it said anything that can be compared.
 type Quoted = (Candidate, Option<RemovalQuote>);
 
-/// Asks them all at once. They come back in their order.
+/// Asks them all, as many at once as may be. They come back in their order.
 async fn ask_all(control: &Arc<Control>, able: Vec<Candidate>) -> Vec<Quoted> {
-    let mut asking = JoinSet::new();
+    let (mut asking, mut asked) = (JoinSet::new(), BTreeMap::new());
     for (place, candidate) in able.into_iter().enumerate() {
+        if asking.len() >= ASKED_MAX {
+            asked.extend(asking.join_next().await.and_then(Result::ok));
+        }
         let control = Arc::clone(control);
         asking.spawn(async move { (place, quoted(&control, candidate).await) });
     }
-    let mut asked = BTreeMap::new();
     while let Some(one) = asking.join_next().await {
         asked.extend(one.ok());
     }
@@ -231,6 +238,11 @@ mod tests {
 
     fn named(names: &[&str]) -> Vec<(String, bool)> {
         names.iter().map(|name| ((*name).to_owned(), false)).collect()
+    }
+
+    #[test]
+    fn a_few_for_each_that_is_to_leave_are_asked_and_never_fewer_than_are_to_leave() {
+        assert_eq!([1, 5, 20, 32, 56].map(asked_of), [3, 15, 32, 32, 56]);
     }
 
     #[test]

@@ -121,7 +121,8 @@ fn verdict(context: &Context, scaled: &Scaled, leaves: &[Left]) -> Option<Failur
 /// The person left: what was begun goes on.
 fn left(context: &Context, app: &str, leaves: &Leaves) -> Failure {
     let (open, hint) = (leaves.open(), context.hint());
-    let why = format!("you left; {} go on leaving", open.join(", "));
+    let goes = if open.len() == 1 { "goes" } else { "go" };
+    let why = format!("you left; {} {goes} on leaving", open.join(", "));
     let first = open.first().map_or(app, String::as_str);
     let next =
         format!("call one back: paracloud cancel {first}{hint}; watch: paracloud events {app} -f{hint}");
