@@ -93,6 +93,47 @@ fn a_node_is_drained_and_what_cannot_go_is_said_with_its_reason() {
 }
 
 #[test]
+fn who_leaves_already_is_waited_for_by_a_drain_and_is_not_said_to_stay() {
+    let slow = "\
+import time
+def slow(self):
+    while not os.path.exists('go'):
+        time.sleep(0.02)
+    self.send_response(200)
+    self.send_header('content-length', '0')
+    self.end_headers()
+Web.do_POST = slow
+";
+    let rig = Rig::with_program(slow, "state: none\nstopGrace: 1s\nscale: {max: 2, start: 2}");
+    let mut up = rig.up(&[]);
+    up.serving();
+    assert_eq!(serving(&rig), at(&[("web.1", 1), ("web.2", 2)]));
+    // One at each of them, whoever is chosen.
+    let post = || rig.send(0, "POST /", "Content-Length: 0\r\nConnection: close\r\n");
+    let mut asked = [post(), post(), post(), post()];
+    let leaves = rig.json(&["scale", "web", "1", "--no-wait"])["leaves"][0].clone();
+    let node = format!("n{}", leaves["node"]);
+    let drained = std::thread::scope(|scope| {
+        let drain = scope.spawn(|| rig.json(&["drain-node", &node]));
+        let closed = |it: &Value| it["name"] == node && it["closed"] == true;
+        let nodes = || rig.json(&["ps"])["nodes"].as_array().expect("a list").iter().any(closed);
+        wait_until("it is being drained", nodes);
+        std::fs::write(rig.path().join("go"), "").expect("it can be written");
+        drain.join().expect("it ends")
+    });
+    let row = &drained["instances"][0];
+    assert_eq!(
+        (&row["instance"], &row["code"], &row["moved"]),
+        (&leaves["instance"], &json!("left"), &json!(true))
+    );
+    for stream in &mut asked {
+        let mut answer = String::new();
+        std::io::Read::read_to_string(stream, &mut answer).expect("an answer");
+        assert!(answer.contains(" 200 "), "{answer}");
+    }
+}
+
+#[test]
 fn a_drained_node_gets_nothing_new_and_what_has_no_state_goes_when_another_one_serves_elsewhere() {
     let rig = Rig::new("state: none\nstopGrace: 1s\nscale: {max: 5, start: 2}");
     let mut up = rig.up(&[]);

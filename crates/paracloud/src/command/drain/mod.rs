@@ -64,7 +64,7 @@ pub async fn run(context: &Context, name: &str, options: &Options) -> Result<(),
     }
     let goes = |(instance, to): (String, NodeId)| {
         let replaced = replace::may_come(&status, &cloud, &instance);
-        Going { instance, to, replaced }
+        Going { instance, from, to, replaced }
     };
     let moves: Vec<_> = moves.into_iter().map(goes).collect();
     let moving = Arc::new(Mutex::new(BTreeSet::new()));
@@ -98,6 +98,7 @@ pub async fn run(context: &Context, name: &str, options: &Options) -> Result<(),
 #[derive(Debug, Clone)]
 struct Going {
     instance: String,
+    from: NodeId,
     to: NodeId,
     /// Another one comes in its place.
     replaced: bool,
@@ -115,10 +116,10 @@ async fn all(
     let (mut running, mut rows) = (JoinSet::new(), Vec::new());
     loop {
         while running.len() < options.parallel.clamp(1, PARALLEL_MAX) as usize
-            && let Some((place, Going { instance, to, replaced })) = queue.pop_front()
+            && let Some((place, Going { instance, from, to, replaced })) = queue.pop_front()
         {
             let (context, options, moving) = (context.clone(), *options, Arc::clone(moving));
-            let one = One { context, instance, to, replaced, options, moving };
+            let one = One { context, instance, from, to, replaced, options, moving };
             running.spawn(async move { (place, one.row(until).await) });
         }
         let Some(done) = running.join_next().await else { break };
@@ -136,6 +137,7 @@ async fn all(
 struct One {
     context: Context,
     instance: String,
+    from: NodeId,
     to: NodeId,
     replaced: bool,
     options: Options,
@@ -148,15 +150,20 @@ impl One {
         let mut is_told = false;
         loop {
             let asked = if self.replaced { self.ask_to_leave().await } else { self.ask().await };
-            let held = match asked {
-                Asked::Row(row) => return row,
+            let asked = match asked {
+                Asked::Row(row) => self.looked_at(row).await,
                 Asked::Goes(mode) if self.options.dry_run => return self.stays("", "").going(mode),
                 Asked::Goes(_) => match self.leave_the_node().await {
                     Ok(row) => return row,
-                    Err(failure) if failure.code == "held" => None,
-                    Err(failure) => return self.stays(&failure.code, &failure.why),
+                    Err(failure) if failure.code == "held" => continue,
+                    Err(failure) => self.looked_at(self.stays(&failure.code, &failure.why)).await,
                 },
+                held @ Asked::Held(..) => held,
+            };
+            let held = match asked {
+                Asked::Row(row) => return row,
                 Asked::Held(row, remaining_ms) => Some((row, remaining_ms)),
+                Asked::Goes(_) => None,
             };
             let Some((row, remaining_ms)) = held else {
                 // It was taken between question and move: asked again, it says until when.
@@ -176,6 +183,20 @@ impl One {
 
     fn stays(&self, code: &str, why: &str) -> Row {
         Row::stays(&self.instance, self.to, code, why)
+    }
+
+    /// Whether what stands in its way is that it goes already, or is gone: somebody else has moved it, or has it leave.
+    async fn looked_at(&self, row: Row) -> Asked {
+        let Ok(status) = client::status(&self.context.layout).await else { return Asked::Row(row) };
+        let own = status.instances.iter().find(|it| it.name == self.instance);
+        let Some(record) = own.and_then(|instance| instance.record.as_ref()) else {
+            return Asked::Row(row.left("it has left meanwhile"));
+        };
+        match record.step() {
+            None if record.owner.node != self.from => Asked::Row(row.left("it is elsewhere meanwhile")),
+            Some(_) if row.is_busy() => Asked::Held(row, ASK_AGAIN_MS),
+            None | Some(_) => Asked::Row(row),
+        }
     }
 
     /// Asks it what a move would be.
@@ -264,9 +285,12 @@ fn left(context: &Context, name: &str, moving: &Mutex<BTreeSet<String>>) -> Fail
         [] => "you left; no move is open, and no other is begun".to_owned(),
         some => format!("you left; the moves of {} go on, and no other is begun", some.join(", ")),
     };
+    let hint = context.hint();
+    let cancel = open.first().map(|first| format!("give one up: paracloud cancel {first}{hint}; "));
     let next = format!(
-        "paracloud ps{0} shows what is where; paracloud drain-node {name}{0} goes on with it",
-        context.hint()
+        "{}paracloud ps{hint} shows what is where; paracloud drain-node {name}{hint} goes on with it, and paracloud node \
+         open {name}{hint} lets it have new instances again",
+        cancel.unwrap_or_default()
     );
     Failure::new(Exit::Failed, "left", name, why, next)
 }

@@ -4,7 +4,7 @@ use super::row::Row;
 use super::{Asked, One};
 use crate::client::{self, Conversation};
 use crate::failure::{Exit, Failure};
-use paracloud_core::register::Step;
+use paracloud_core::register::{Record, Step};
 use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::message::HeldOp;
 use paracloud_substrate::names::InstanceName;
@@ -33,6 +33,11 @@ impl One {
             Ok(status) => status,
             Err(failure) => return Asked::Row(self.stays(&failure.code, &failure.why)),
         };
+        let own = status.instances.iter().find(|it| it.name == self.instance);
+        let step = own.and_then(|it| it.record.as_ref()).and_then(Record::step);
+        if own.is_none() || matches!(step, Some(Step::Draining | Step::Leaving)) {
+            return Asked::Row(self.stays("busy", "it is leaving already"));
+        }
         let holds = |op| matches!(op, HeldOp::Drain | HeldOp::Move);
         let held = status.holds.iter().find(|hold| hold.instance == self.instance && holds(hold.op));
         match held {

@@ -9,6 +9,9 @@ use paracloud_core::register::Mode;
 use paracloud_substrate::person::{Outcome, Starting};
 use serde::Serialize;
 
+/// The word for one that somebody else took off the node.
+const LEFT: &str = "left";
+
 /// What became of one instance, or in a rehearsal what would.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Row {
@@ -61,6 +64,17 @@ impl Row {
         Self { to, moved: true, by, total_ms: Some(took_ms), ..self }
     }
 
+    /// It is not on the node any more, by nothing that was done here.
+    pub(super) fn left(self, why: &str) -> Self {
+        let (code, why) = (Some(LEFT.to_owned()), Some(why.to_owned()));
+        Self { moved: true, can_go: true, code, why, ..self }
+    }
+
+    /// Another operation of it is open, which ends.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.code.as_deref(), Some("busy" | "departed" | "overtaken"))
+    }
+
     /// As its move ended.
     pub(super) fn of(outcome: &Outcome, to: NodeId) -> Self {
         Self {
@@ -75,6 +89,10 @@ impl Row {
             code: (!outcome.committed).then(|| "rolled_back".to_owned()),
             why: telling::why(outcome),
         }
+    }
+
+    fn is_left(&self) -> bool {
+        self.code.as_deref() == Some(LEFT)
     }
 
     pub(super) fn is_of(&self, instance: &str) -> bool {
@@ -97,6 +115,7 @@ impl Row {
             return format!("{instance}: left in {}; {by} on {to} is in its place", millis(took));
         }
         match (self.moved, self.total_ms) {
+            (true, None) if self.is_left() => format!("{instance}: {}", self.why()),
             (true, Some(took)) => format!("{instance}: moved to {to} in {}", millis(took)),
             (true, None) => format!("{instance}: moved to {to}"),
             (false, _) => format!("{instance}: not moved: {}", telling::plain(self.why())),
@@ -105,6 +124,7 @@ impl Row {
 
     fn cells(&self, shown: impl Fn(NodeId) -> String) -> Vec<String> {
         let how = match (self.moved, self.can_go, self.mode) {
+            (true, ..) if self.is_left() => "left".to_owned(),
             (true, _, Some(mode)) if self.state_lost => format!("{}, state lost", named(mode)),
             (true, _, Some(mode)) => named(mode).to_owned(),
             (true, _, None) => self.by.as_ref().map_or_else(|| "moved".to_owned(), |by| format!("by {by}")),
@@ -187,6 +207,7 @@ mod tests {
             moved("db", Mode::Handoff, false),
             moved("web.1", Mode::Restart, true),
             Row::stays("web.3", NodeId(2), "", "").going(None).replaced(Some(&by), 812),
+            Row::stays("web.4", NodeId(2), "gone", "the instance has left").left("it has left meanwhile"),
             Row::stays("web.2", NodeId(3), "held", "it holds on to its place for 7.00 s: backup\u{1b}[2J"),
             Row::stays("web.10", NodeId(3), "consent_needed", "it does not speak PaCI, and it holds state"),
         ]
@@ -199,7 +220,7 @@ mod tests {
         let going = Row::stays("db", NodeId(2), "", "").going(Some(Mode::Handoff));
         let texts = [
             text("n1", &rows(), false, shown, Some(100)),
-            text("n1", &[going, replaced, rows().remove(3)], true, shown, None),
+            text("n1", &[going, replaced, rows().remove(4)], true, shown, None),
             text("n1", &[], false, shown, None),
             rows().iter().map(Row::sentence).collect::<Vec<_>>().join("\n"),
         ];
@@ -214,13 +235,13 @@ mod tests {
             verdict("n1", rows, missed, dry_run).map(|failure| (failure.exit, failure.code))
         };
         let all = rows();
-        assert_eq!(code(&all[..3], &[], false), None);
+        assert_eq!(code(&all[..4], &[], false), None);
         assert_eq!(code(&[], &[], false), None);
         assert_eq!(code(&all, &[], false), Some((Exit::Failed, "not_drained".to_owned())));
-        assert_eq!(code(&all[4..], &[], false), Some((Exit::Consent, "consent_needed".to_owned())));
-        let came = ["web.4".to_owned()];
-        assert_eq!(code(&all[..3], &came, false), Some((Exit::Failed, "not_drained".to_owned())));
+        assert_eq!(code(&all[5..], &[], false), Some((Exit::Consent, "consent_needed".to_owned())));
+        let came = ["web.5".to_owned()];
+        assert_eq!(code(&all[..4], &came, false), Some((Exit::Failed, "not_drained".to_owned())));
         assert_eq!(code(&[Row::stays("db", NodeId(2), "", "").going(Some(Mode::Handoff))], &[], true), None);
-        assert_eq!(code(&all[3..4], &[], true), Some((Exit::Failed, "not_drained".to_owned())));
+        assert_eq!(code(&all[4..5], &[], true), Some((Exit::Failed, "not_drained".to_owned())));
     }
 }
