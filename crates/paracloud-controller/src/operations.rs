@@ -4,12 +4,12 @@ use crate::journal::{NODE_LOST, now_unix_ms};
 use crate::recovery::Past;
 use paci::finding::MoveEstimate;
 use paci::upcall::Reason;
-use paracloud_core::ids::{GatewayId, OperationNumber};
+use paracloud_core::ids::{GatewayId, OperationNumber, StartId};
 use paracloud_core::migration::Phase;
-use paracloud_core::register::{Change, Mode, Record, Step};
+use paracloud_core::register::{Change, Mode, MoveStep, Record, Step};
 use paracloud_substrate::config::App;
 use paracloud_substrate::message::{Note, Terms};
-use paracloud_substrate::person::{Consent, Kind, Loss, Outcome, Progress};
+use paracloud_substrate::person::{Consent, Kind, Loss, Outcome, Progress, falls_back, fell_back};
 use paracloud_substrate::seen::{Account, Accounts};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -47,6 +47,8 @@ pub(crate) struct Tracker {
     pub(crate) cause: Option<String>,
     /// The last trouble told before that.
     because: Option<Note>,
+    /// The source, once it is to be stopped: its end is no trouble.
+    stopped: Option<StartId>,
     /// What was agreed on for it.
     pub(crate) terms: Terms,
     /// Why it was opened.
@@ -79,6 +81,7 @@ impl Tracker {
             current: None,
             cause: None,
             because: None,
+            stopped: None,
             terms,
             reason,
             node_lost: false,
@@ -135,10 +138,16 @@ impl Tracker {
     /// The register changed. The first cause is the one that counts.
     pub(crate) fn swapped(&mut self, change: &Change, before: &Record, record: &Record) {
         self.parks |= record.step() == Some(Step::Sealing);
+        let restarted = record.moving().filter(|it| it.mode == Mode::Restart && it.step == MoveStep::Sealing);
+        self.stopped = self.stopped.or_else(|| restarted.map(|operation| operation.source.start));
         let cause = match change {
             Change::Restart { .. } if before.step() == Some(Step::Resizing) => DIED_RESIZING.to_owned(),
             Change::RollBack(cause) | Change::Return(cause) | Change::Keep(cause) => cause.to_string(),
             Change::Doom => "the target did not get ready within its budget, and was ended".to_owned(),
+            Change::Restart { .. } if falls_back("restart", before) => {
+                self.cause = Some(fell_back(self.cause.as_deref()));
+                return;
+            }
             Change::Promote => "the target died before it had served".to_owned(),
             // It explains what went wrong before: a channel breaks with either end.
             Change::Restart { .. } if record.step() == Some(Step::Undo) => {
@@ -172,7 +181,8 @@ impl Tracker {
     pub(crate) fn troubled(&mut self, note: &Note) {
         // That it is not ready yet says less than what was told of it before.
         let says_less = matches!(note, Note::Unready { .. }) && self.because.is_some();
-        if self.cause.is_none() && note.is_trouble() && !says_less {
+        let is_ordered = matches!(note, Note::Ended { start, .. } if self.stopped == Some(*start));
+        if self.cause.is_none() && note.is_trouble() && !says_less && !is_ordered {
             self.because = Some(note.clone());
         }
     }

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// One whose processes end before they serve is given up after so many.
+const ENDED_MAX: u32 = 3;
 /// It is looked so often whether a new instance serves, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 50;
 
@@ -132,18 +134,27 @@ fn owner(control: &Control, instance: &str) -> NodeId {
 async fn serving(control: &Control, app: &App, name: &str, by: &By) -> Result<(), Refused> {
     let bound_ms = app.budgets.prepare_ms.saturating_add(app.budgets.switch_ms);
     let until = Instant::now() + Duration::from_millis(bound_ms.into());
+    let mut first = None;
     loop {
-        let record = control.views.of(name).and_then(|view| view.record);
+        let record = control.views.of(name).and_then(|view| view.record).filter(|record| !record.gone);
         if record.as_ref().is_some_and(|record| record.served.is_some()) {
             return Ok(());
         }
-        if Instant::now() >= until {
+        let incarnation = record.as_ref().map(|record| record.incarnation.0);
+        first = first.or(incarnation);
+        let ended = incarnation.zip(first).map_or(0, |(now, first)| now.saturating_sub(first));
+        if ended >= ENDED_MAX || Instant::now() >= until {
             let unready = record.and_then(|record| control.why_unready(name, &record));
             let why = unready.map_or_else(String::new, |it| format!(": {}: {}", it.asked, it.answered));
             if let Err(rejected) = control.retire(name, Terms::default(), by).await {
                 tracing::warn!(instance = name, ?rejected, "an instance that does not come up stays");
             }
-            let message = format!("{name} did not come up within {}{why}", millis(bound_ms.into()));
+            let within = if ended >= ENDED_MAX {
+                String::new()
+            } else {
+                format!(" within {}", millis(bound_ms.into()))
+            };
+            let message = format!("{name} did not come up{within}{why}");
             return Err(refused("not_serving", message, format!("look at `paracloud logs {name}`")));
         }
         tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;

@@ -9,7 +9,7 @@ use paci::participant::Call;
 use paracloud_core::ids::{NodeId, OperationNumber, Placement, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::duty::duty;
-use paracloud_core::register::{Mode, Operation, Record, Step};
+use paracloud_core::register::{Mode, MoveStep, Operation, Record, Step};
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol; a command of another one is refused.
@@ -387,6 +387,19 @@ pub fn delivery(record: &Record) -> Option<(StartId, &'static str)> {
         Call::Estimate | Call::Prepare(_) | Call::Seal | Call::Abort | Call::Drain => return None,
     };
     Some((record.owner.start, call))
+}
+
+/// Whether what was stopped in a move by restart is started again, because what came after it did not serve: `change` made the
+/// record after `before`.
+pub fn falls_back(change: &str, before: &Record) -> bool {
+    let undone = before.moving().filter(|it| matches!(it.step, MoveStep::Switch | MoveStep::Doomed));
+    change == "restart" && undone.is_some_and(|it| it.mode == Mode::Restart)
+}
+
+/// Why such a move ended so; `cause`: why the target was given up, if it was and did not end by itself.
+pub fn fell_back(cause: Option<&str>) -> String {
+    let cause = cause.unwrap_or("the target's process ended before it had served");
+    format!("{cause}; the process that was stopped for it was started again")
 }
 
 /// How a node is.

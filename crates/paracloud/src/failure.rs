@@ -77,6 +77,7 @@ impl Failure {
     pub fn text(&self, paint: Paint) -> String {
         let (name, names) = WHO_LETTERS_MAX;
         let who = short(&self.who, if self.who.contains(['/', ' ']) { names } else { name });
+        let who = if who.is_empty() { "\"\"".into() } else { who };
         let why = short(&self.why, WHY_LETTERS_MAX);
         let mut text = format!("{} {who}: {why}", paint.bad("error:"));
         if !self.next.is_empty() {

@@ -127,6 +127,20 @@ impl Reading {
     }
 }
 
+/// The last lines of what a process wrote, at most so many.
+pub(crate) fn last_lines(process: &Process, lines_max: usize) -> Vec<String> {
+    let end = std::fs::metadata(process.log()).map_or(0, |metadata| metadata.len());
+    let chunk = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut reading = Reading { offset: end.saturating_sub(chunk), rest: Vec::new() };
+    let mut lines = Vec::new();
+    reading.print(process, true, |line| {
+        lines.push(line.to_owned());
+        true
+    });
+    lines.retain(|line| !line.trim().is_empty());
+    lines.split_off(lines.len().saturating_sub(lines_max))
+}
+
 fn text(line: &[u8]) -> String {
     String::from_utf8_lossy(line).trim_end_matches('\r').to_owned()
 }
@@ -176,6 +190,16 @@ mod tests {
         assert!(printed(&mut reading, &process, true).is_empty());
         assert_eq!(shown(&process, "one", Format::Text, false), "n1/12345678 one");
         assert_eq!(shown(&process, "one", Format::Text, true), "web n1/12345678 one");
+    }
+
+    #[test]
+    fn the_last_lines_are_those_with_something_in_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = process(directory.path());
+        assert!(last_lines(&process, 2).is_empty(), "no log yet");
+        std::fs::write(process.log(), "one\n".repeat(40_000) + "two\nthree\n\n \n").unwrap();
+        assert_eq!(last_lines(&process, 2), ["two", "three"]);
+        assert_eq!(last_lines(&process, 3), ["one", "two", "three"]);
     }
 
     #[test]

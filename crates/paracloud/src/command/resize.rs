@@ -42,7 +42,8 @@ pub async fn run(context: &Context, instance: &str, options: &Options) -> Result
     let followed = tokio::select! {
         followed = follow(context, instance, &mut conversation) => followed?,
         _ = tokio::signal::ctrl_c() => {
-            let next = format!("give it up: paracloud cancel {instance}; watch: paracloud events {instance} -f");
+            let hint = context.hint();
+            let next = format!("give it up: paracloud cancel {instance}{hint}; watch: paracloud events {instance} -f{hint}");
             return Err(Failure::new(Exit::Failed, "left", instance, "you left; the change of size goes on", next));
         }
     };

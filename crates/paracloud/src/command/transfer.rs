@@ -55,7 +55,8 @@ pub async fn run(context: &Context, app: &str, options: &Options) -> Result<(), 
     let followed = tokio::select! {
         followed = follow(context, app, wait, &mut conversation, &mut history, &mut view) => followed,
         _ = tokio::signal::ctrl_c() => {
-            let next = format!("give it up: paracloud cancel {app}; watch it: paracloud events -f");
+            let hint = context.hint();
+            let next = format!("give it up: paracloud cancel {app}{hint}; watch it: paracloud events {app} -f{hint}");
             Err(Failure::new(Exit::Failed, "left", app, "you left; the move goes on", next))
         }
     };

@@ -6,7 +6,9 @@ use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{LeaveStep, Mode, Move, MoveStep, Operation, Record, Step};
 use paracloud_substrate::message::Note;
-use paracloud_substrate::person::{self, Conclusion, Event, Kind, Loss, Outcome, What};
+use paracloud_substrate::person::{
+    self, Conclusion, Event, Kind, Loss, Outcome, What, falls_back, fell_back,
+};
 use paracloud_substrate::seen::Accounts;
 
 /// The events of one operation of one instance, each once, in order.
@@ -98,11 +100,13 @@ impl History {
     }
 
     fn swapped(&mut self, change: &str, record: &Record) {
-        self.record = Some(record.clone());
+        let before = self.record.replace(record.clone());
         if change == "restart" && record.step() == Some(Step::Retire) {
             self.lost.get_or_insert("the target's process died when it served, and was started anew");
         }
-        if change == "restart" && record.step() == Some(Step::Undo) {
+        if before.is_some_and(|before| falls_back(change, &before)) {
+            self.cause = Some(fell_back(self.cause.as_deref()));
+        } else if change == "restart" && record.step() == Some(Step::Undo) {
             // It explains what went wrong before: a channel breaks with either end.
             let target = record.moving().map(|operation| operation.target.start);
             self.cause = Some("the source's process died, and was started anew".to_owned());
@@ -323,6 +327,28 @@ pub(crate) mod tests {
         }
         let outcome = history.outcome().unwrap();
         assert_eq!((outcome.mode, outcome.committed, outcome.state_lost), (Mode::Restart, true, true));
+    }
+
+    #[test]
+    fn what_was_stopped_for_a_target_that_does_not_serve_is_said_to_be_started_again() {
+        for (ending, why) in [(None, "ended before it had served"), (Some("doom"), "within its budget")] {
+            let mut history = History::new("sessions", None);
+            let steps =
+                [("commit", MoveStep::Switch), ("doom", MoveStep::Doomed), ("restart", MoveStep::Undo)];
+            let heard = steps.into_iter().filter(|(change, _)| *change != "doom" || ending.is_some());
+            for (number, (change, step)) in (1..).zip(heard) {
+                let mut record = record(Some(step), 2, 5);
+                if let Some(Operation::Move(operation)) = &mut record.operation {
+                    operation.mode = Mode::Restart;
+                }
+                history.take(&event(number, What::Swapped { change: change.to_owned(), record }));
+            }
+            history.take(&event(9, What::Swapped { change: "close".to_owned(), record: record(None, 1, 6) }));
+            let outcome = history.outcome().unwrap();
+            let cause = outcome.cause.unwrap();
+            assert!(!outcome.committed && cause.contains(why), "{cause}");
+            assert!(cause.ends_with("; the process that was stopped for it was started again"), "{cause}");
+        }
     }
 
     #[test]

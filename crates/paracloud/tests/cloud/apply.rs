@@ -134,9 +134,15 @@ fn a_state_that_cannot_be_handed_over_is_lost_with_consent_only() {
 
     // A command that does not come up leaves the old process serving, and says why.
     let owner = record(&rig, "web")["owner"].clone();
-    rewrite(&rig, "command: [python3, web.py]", "command: [python3, -c, 'import sys; sys.exit(9)']");
+    rewrite(&rig, "command: [python3, web.py]", "command: [python3, -c, 'print(\"no such key\"); exit(9)']");
     let failed = rig.json_of_refused(&["apply", rig.manifest(), "--accept-loss"], 1);
-    assert!(failed["changes"][0]["why"].is_string(), "{failed}");
+    let why = failed["changes"][0]["why"].as_str().expect("a reason");
+    for said in ["before it had served; ", "was started again", "exited with status 9", "; its state is lost"]
+    {
+        assert!(why.contains(said), "{said}: {why}");
+    }
+    assert_eq!(failed["changes"][0]["wrote"], json!(["no such key"]), "{failed}");
+    assert_eq!(failed["changes"][0]["state_lost"], true, "{failed}");
     wait_until("somebody serves again", || !record(&rig, "web")["served"].is_null());
     assert_eq!(record(&rig, "web")["owner"]["revision"], owner["revision"], "as what it was");
     let layout =
@@ -150,7 +156,11 @@ fn a_state_that_cannot_be_handed_over_is_lost_with_consent_only() {
         now["incarnation"].as_u64() > before && !now["served"].is_null()
     });
     assert_eq!(revision(&rig, "web"), 2, "started anew as what it was, whatever counts by now");
-    rewrite(&rig, "command: [python3, -c, 'import sys; sys.exit(9)']", "command: [python3, web.py, good]");
+    rewrite(
+        &rig,
+        "command: [python3, -c, 'print(\"no such key\"); exit(9)']",
+        "command: [python3, web.py, good]",
+    );
     apply(&rig, &["--accept-loss"]);
     (0..2).for_each(|gateway| assert_eq!(rig.get(gateway), "hello\n"));
 }
@@ -200,6 +210,33 @@ fn instances_without_state_are_updated_one_after_the_other_while_clients_are_ser
     assert_eq!(names(), before);
     assert!(names().iter().all(|name| revision(&rig, name) == 3), "{:?}", names());
     (0..2).for_each(|gateway| assert_eq!(rig.get(gateway), "hello\n"));
+}
+
+#[test]
+fn a_version_that_does_not_come_up_leaves_those_that_serve_and_says_what_it_wrote() {
+    let rig = Rig::new("state: none\nstopGrace: 1s\nscale: {max: 3, start: 2}");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let owners = || [record(&rig, "web.1"), record(&rig, "web.2")].map(|it| it["owner"].clone());
+    let before = owners();
+    rewrite(&rig, "command: [python3, web.py]", "command: [python3, -c, 'print(\"no such key\"); exit(9)']");
+    let failed = rig.run(&["apply", rig.manifest()]);
+    assert_eq!(failed.code, 1, "{}{}", failed.out, failed.err);
+    let first = failed.err.lines().find(|line| line.starts_with("web.1: ")).expect("what became of it");
+    assert!(first.contains("web.3 did not come up: ") && first.contains("exited with status 9"), "{first}");
+    assert!(failed.err.contains("web.1: its new process wrote: no such key"), "{}", failed.err);
+    assert!(failed.err.contains("web.2: not begun"), "{}", failed.err);
+    assert!(!failed.out.contains("nothing was changed"), "its revision counts: {}", failed.out);
+    assert_eq!(owners(), before, "nobody left");
+    (0..2).for_each(|gateway| assert_eq!(rig.get(gateway), "hello\n"));
+    wait_until("nothing of it is left", || record(&rig, "web.3").is_null());
+    rewrite(
+        &rig,
+        "command: [python3, -c, 'print(\"no such key\"); exit(9)']",
+        "command: [python3, web.py, good]",
+    );
+    let row = |name: &str| (json!(name), json!("replaced"), json!(true));
+    assert_eq!(rows(&apply(&rig, &[])), [row("web.1"), row("web.2")]);
 }
 
 fn named(instance: &Value) -> String {

@@ -17,6 +17,7 @@ pub use plan::running;
 
 use super::Context;
 use crate::client::{self, ANSWER_MS_MAX, Conversation, INTERRUPTED};
+use crate::command::logs;
 use crate::command::transfer::{self, Followed};
 use crate::failure::{Exit, Failure};
 use crate::manifest::{self, Resolved};
@@ -32,11 +33,14 @@ use plan::{Change, Outdated};
 use row::Row;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How long an app that is started is waited for until it serves, in milliseconds.
 pub const START_MS_MAX: u64 = 60_000;
+/// So many lines are shown of what a process wrote that did not come up.
+const LAST_LINES_MAX: usize = 3;
 /// It is looked so often whether it does, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 100;
 /// How often a controller that went away is told again what is to be applied, or to update an instance.
@@ -75,31 +79,32 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
         rows.extend(asked(context, change, options.accept_loss).await);
     }
     if let Some(failure) = row::obstacle(&rows) {
-        return end(context, options, &changes, &rows, Some(failure));
+        return end(context, options, &changes, &rows, true, Some(failure));
     }
     if options.dry_run {
-        return end(context, options, &changes, &rows, None);
+        return end(context, options, &changes, &rows, true, None);
     }
+    let open = Mutex::default();
     let rows = tokio::select! {
-        rows = carry_out(context, &before, &changes, options) => rows?,
-        _ = tokio::signal::ctrl_c() => return Err(left(context, &options.manifest)),
+        rows = carry_out(context, &before, &changes, options, &open) => rows?,
+        _ = tokio::signal::ctrl_c() => return Err(left(context, &options.manifest, &open)),
     };
     let failure = row::verdict(&rows, &options.manifest.display().to_string());
-    end(context, options, &changes, &rows, failure)
+    end(context, options, &changes, &rows, false, failure)
 }
 
-/// Prints what became of it.
+/// Prints what became of it; of a rehearsal, what would.
 fn end(
     context: &Context,
     options: &Options,
     changes: &[Change],
     rows: &[Row],
+    is_rehearsal: bool,
     failure: Option<Failure>,
 ) -> Result<(), Failure> {
     let is_same = |change: &&Change| !change.is_written() && change.outdated.is_empty();
     let unchanged: Vec<_> = changes.iter().filter(is_same).map(|change| change.app.name.as_str()).collect();
     if context.format == Format::Text {
-        let is_rehearsal = options.dry_run || rows.iter().any(|row| !row.possible);
         say(&row::text(rows, &unchanged, is_rehearsal, columns_of_stdout()));
     }
     match failure {
@@ -165,6 +170,7 @@ async fn carry_out(
     before: &Cloud,
     changes: &[Change],
     options: &Options,
+    open: &Mutex<Option<String>>,
 ) -> Result<Vec<Row>, Failure> {
     name(context, before, changes).await?;
     let mut rows = Vec::new();
@@ -173,6 +179,8 @@ async fn carry_out(
         rows.extend(Row::of_fields(change, true));
         let mut failed = false;
         for outdated in &change.outdated {
+            let at = (!failed).then(|| outdated.instance.clone());
+            *open.lock().unwrap_or_else(PoisonError::into_inner) = at;
             let row = if failed {
                 let why = "not begun: the update of another one of its app failed";
                 Row::stays(change, outdated, "not_begun", why)
@@ -181,7 +189,9 @@ async fn carry_out(
             } else {
                 update(context, change, outdated, options.accept_loss).await
             };
+            let row = if row.done || failed { row } else { row.wrote(last_words(context, &change.app.name)) };
             failed |= !row.done;
+            *open.lock().unwrap_or_else(PoisonError::into_inner) = None;
             said(context, &row);
             rows.push(row);
         }
@@ -197,7 +207,18 @@ async fn carry_out(
 fn said(context: &Context, row: &Row) {
     if context.format == Format::Text {
         tell(&row.sentence());
+        row.last_words().for_each(|line| tell(&line));
     }
+}
+
+/// What the newest process of an app wrote last that wrote anything, of those that are what it is to be by now.
+fn last_words(context: &Context, app: &str) -> Vec<String> {
+    let counts = context.cloud().ok().and_then(|cloud| cloud.app(app).map(|app| app.revision));
+    let mut all = processes::all(&context.layout);
+    all.retain(|process| counts.is_some() && process.revision == counts);
+    let own = all.iter().rev().filter(|process| super::named::is_meant(&process.instance, app));
+    let mut words = own.map(|process| logs::last_lines(process, LAST_LINES_MAX));
+    words.find(|lines| !lines.is_empty()).unwrap_or_default()
 }
 
 /// Writes the revisions that are new, and has them named. Nothing is, if nothing is new.
@@ -331,13 +352,21 @@ fn serving(status: &Status, app: &str) -> usize {
     own.filter(|instance| instance.record.as_ref().is_some_and(|record| record.served.is_some())).count()
 }
 
-/// The person left.
-fn left(context: &Context, manifest: &Path) -> Failure {
-    let why = "you left; an update that was begun goes on, and no other is begun";
-    let next = format!(
-        "paracloud ps{0} shows who runs which revision; paracloud apply {1}{0} goes on with it",
-        context.hint(),
-        manifest.display()
-    );
+/// The person left while the update of `open` was.
+fn left(context: &Context, manifest: &Path, open: &Mutex<Option<String>>) -> Failure {
+    let (open, hint) = (open.lock().unwrap_or_else(PoisonError::into_inner).clone(), context.hint());
+    let goes_on = format!("paracloud apply {}{hint} goes on with it", manifest.display());
+    let (why, next) = match open {
+        Some(instance) => (
+            format!("you left; the update of {instance} goes on, and no other is begun"),
+            format!(
+                "watch it: paracloud events {instance} -f{hint}; give it up: paracloud cancel {instance}{hint}; {goes_on}"
+            ),
+        ),
+        None => (
+            "you left; no update is open, and none is begun".to_owned(),
+            format!("paracloud ps{hint} shows who runs which revision; {goes_on}"),
+        ),
+    };
     Failure::new(Exit::Failed, "left", manifest.display().to_string(), why, next)
 }

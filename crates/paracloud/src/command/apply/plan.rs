@@ -64,11 +64,14 @@ pub(super) fn changes(
     status: &Status,
     processes: &[Process],
 ) -> Result<Vec<Change>, Failure> {
-    if let Some(missing) = before.apps.iter().find(|app| wanted.app(&app.name).is_none()) {
-        let why = "is in the cloud, and not in this manifest";
-        let next = "put it back into the manifest; an app is taken out by ending the cloud (paracloud stop) and bringing \
-                    it up without it";
-        return Err(Failure::new(Exit::Usage, "app_missing", &missing.name, why, next));
+    let missing = before.apps.iter().filter(|app| wanted.app(&app.name).is_none());
+    let missing: Vec<_> = missing.map(|app| app.name.as_str()).collect();
+    if !missing.is_empty() {
+        let is_one = missing.len() == 1;
+        let why = format!("{} in the cloud, and not in this manifest", if is_one { "is" } else { "are" });
+        let next = "name every app of the cloud in the manifest; an app is taken out by ending the cloud (paracloud stop) \
+                    and bringing it up without it";
+        return Err(Failure::new(Exit::Usage, "app_missing", missing.join(", "), why, next));
     }
     if wanted.gateways.len() != before.gateways.len() {
         let why = format!(

@@ -47,6 +47,9 @@ pub(super) struct Row {
     pub(super) code: Option<String>,
     /// And in words.
     pub(super) why: Option<String>,
+    /// What its new process wrote last, if that did not come up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) wrote: Vec<String>,
 }
 
 impl Row {
@@ -61,6 +64,7 @@ impl Row {
             total_ms: None,
             code: None,
             why: None,
+            wrote: Vec::new(),
         }
     }
 
@@ -122,7 +126,12 @@ impl Row {
             state_lost: outcome.state_lost,
             total_ms: Some(outcome.total_ms),
             code: (!outcome.committed).then(|| "rolled_back".to_owned()),
-            why: telling::why(outcome),
+            why: match telling::why(outcome) {
+                Some(why) if outcome.state_lost && !outcome.committed => {
+                    Some(format!("{why}; its state is lost"))
+                }
+                why => why,
+            },
             ..self
         }
     }
@@ -143,8 +152,20 @@ impl Row {
         }
     }
 
+    /// With what its new process wrote last.
+    pub(super) fn wrote(self, wrote: Vec<String>) -> Self {
+        Self { wrote, ..self }
+    }
+
+    /// What its new process wrote last, a line each.
+    pub(super) fn last_words(&self) -> impl Iterator<Item = String> {
+        let Self { who, .. } = self;
+        self.wrote.iter().map(move |line| format!("{who}: its new process wrote: {}", telling::plain(line)))
+    }
+
     fn cells(&self, dry_run: bool) -> Vec<String> {
         let how = match self.how {
+            _ if !self.done && self.state_lost => "stays, state lost",
             Some(_) if !self.done && !dry_run => "stays",
             Some(How::AtOnce) => "at once",
             Some(How::Later) => "next start",
@@ -218,9 +239,12 @@ pub(super) fn verdict(rows: &[Row], manifest: &str) -> Option<Failure> {
         if left.len() == 1 { "has" } else { "have" },
         first.why.as_deref().unwrap_or("it was not begun")
     );
-    let next = format!(
-        "what stayed serves as it was; see paracloud logs and events, correct {manifest}, and apply it again"
-    );
+    let stayed = if left.iter().any(|row| row.state_lost) {
+        "what stayed serves as it was before, without the state that is lost"
+    } else {
+        "what stayed serves as it was"
+    };
+    let next = format!("{stayed}; see paracloud logs and events, correct {manifest}, and apply it again");
     let code = first.code.as_deref().unwrap_or("not_begun");
     Some(Failure::new(Exit::Failed, code, who, why, next))
 }
@@ -256,6 +280,8 @@ mod tests {
         rows.push(stays("web.2", "", "").replaced(Some("web.4")).served(1_200));
         rows.push(Row { state_lost: true, ..stays("web.3", "", "").going(Some(Mode::Restart)).served(700) });
         rows.push(stays("web.5", "", "").failed("rolled_back", "rolled back: it does not come up"));
+        let lost = stays("web.7", "", "").failed("rolled_back", "rolled back: it ended; its state is lost");
+        rows.push(Row { state_lost: true, wrote: vec!["no such file".to_owned()], ..lost });
         rows.push(stays("web.6", "not_begun", "not begun: the update of another one of its app failed"));
         let new = Change { is_new: true, ..change() };
         rows.push(Row::starts(&new).served(900));
@@ -265,7 +291,8 @@ mod tests {
     #[test]
     fn what_became_of_each_is_said_in_a_table_and_what_is_left_in_a_sentence() {
         let all = rows();
-        let sentences: Vec<_> = all.iter().map(Row::sentence).collect();
+        let words = |row: &Row| std::iter::once(row.sentence()).chain(row.last_words()).collect::<Vec<_>>();
+        let sentences: Vec<_> = all.iter().flat_map(words).collect();
         let failure = verdict(&all, "app.yaml").unwrap().text(Paint::PLAIN);
         let texts = [
             text(&all, &["db", "mail"], false, Some(100)),
