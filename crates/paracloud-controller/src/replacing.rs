@@ -9,7 +9,7 @@ use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_substrate::config::App;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::person::{Leaving, Refused, Scaled, Starting};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -38,25 +38,26 @@ pub(crate) async fn replace(control: &Arc<Control>, instance: &str, count: usize
         starts.push(Starting { instance: name, node });
     }
     let node = owner(control, instance);
-    let retired = match starts.first() {
-        Some(substitute) => {
-            // Whoever calls it back from now on wants no more instances than there were.
-            control.substitutes.begin(instance, &substitute.instance);
-            let retired = control.retire(instance, Terms::default(), &by).await;
-            match &retired {
-                Ok(operation) => {
-                    let (name, substitute) = (instance.to_owned(), substitute.instance.clone());
-                    tokio::spawn(settle(Arc::clone(control), name, *operation, substitute));
-                }
-                Err(_) => {
-                    control.substitutes.end(instance);
-                    take_away(control, instance, &substitute.instance).await;
-                }
-            }
-            retired
-        }
-        None => control.retire(instance, Terms::default(), &by).await,
+    let substitute = starts.first().map(|it| it.instance.clone());
+    let why = match &substitute {
+        Some(substitute) => format!("{substitute} serves in its place"),
+        None => format!("there is one more of {} than it takes, in its place", app.name),
     };
+    let by = By { why, ..by };
+    // Whoever calls it back from now on wants no more instances than there were.
+    control.substitutes.begin(instance);
+    let retired = control.retire(instance, Terms::default(), &by).await;
+    match (&retired, substitute) {
+        (Ok(operation), substitute) => {
+            tokio::spawn(settle(Arc::clone(control), instance.to_owned(), *operation, substitute));
+        }
+        (Err(_), substitute) => {
+            control.substitutes.end(instance);
+            if let Some(substitute) = substitute {
+                take_away(control, instance, &substitute).await;
+            }
+        }
+    }
     let operation = retired.map_err(|rejected| rejection(control, instance, rejected))?;
     let of = u32::try_from(staying.len()).unwrap_or(u32::MAX);
     Ok(Scaled {
@@ -71,28 +72,32 @@ pub(crate) async fn replace(control: &Arc<Control>, instance: &str, count: usize
     })
 }
 
-/// Who came in the place of whom: instances that leave, with those that were started for it, until that is over. There are
-/// never more than instances.
+/// Instances that leave because others came in their place, until that is over. There are never more than instances.
 #[derive(Debug, Default)]
-pub(crate) struct Substitutes(Mutex<BTreeMap<String, String>>);
+pub(crate) struct Substitutes(Mutex<BTreeSet<String>>);
 
 impl Substitutes {
-    fn begin(&self, instance: &str, substitute: &str) {
-        locked(&self.0).insert(instance.to_owned(), substitute.to_owned());
+    fn begin(&self, instance: &str) {
+        locked(&self.0).insert(instance.to_owned());
     }
 
     fn end(&self, instance: &str) {
         locked(&self.0).remove(instance);
     }
 
-    /// Whether another one was started in the place of an instance that leaves.
+    /// Whether an instance leaves because another one came in its place.
     pub(crate) fn is_replaced(&self, instance: &str) -> bool {
-        locked(&self.0).contains_key(instance)
+        locked(&self.0).contains(instance)
     }
 }
 
 /// Waits until a leave has ended. If who was to leave stays, nobody needs the one that came in its place.
-async fn settle(control: Arc<Control>, instance: String, operation: OperationNumber, substitute: String) {
+async fn settle(
+    control: Arc<Control>,
+    instance: String,
+    operation: OperationNumber,
+    substitute: Option<String>,
+) {
     let stays = loop {
         // The controller ends: whoever asks again finds one more, and starts none.
         let Some(inbox) = control.fleet.inbox(&instance).filter(|inbox| !inbox.is_closed()) else { return };
@@ -106,7 +111,7 @@ async fn settle(control: Arc<Control>, instance: String, operation: OperationNum
         tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
     };
     control.substitutes.end(&instance);
-    if stays {
+    if let Some(substitute) = substitute.filter(|_| stays) {
         take_away(&control, &instance, &substitute).await;
     }
 }

@@ -228,7 +228,9 @@ enum Plan {
 /// So many more.
 fn more_of(control: &Control, app: &App, more: u32) -> Result<Plan, Refused> {
     let of_app = control.fleet.there().into_iter().filter(|name| control.is_of(name, &app.name));
-    let leaves = of_app.filter_map(|name| Some((control.leaving(&name)?, name)));
+    // Who goes because another one came in its place goes all the same.
+    let by_number = of_app.filter(|name| !control.substitutes.is_replaced(name));
+    let leaves = by_number.filter_map(|name| Some((control.leaving(&name)?, name)));
     let back = leaves.filter_map(|((operation, returns), name)| returns.then_some((name, operation)));
     let back: Vec<_> = back.take(usize::try_from(more).unwrap_or(usize::MAX)).collect();
     let rest = more.saturating_sub(u32::try_from(back.len()).unwrap_or(u32::MAX));

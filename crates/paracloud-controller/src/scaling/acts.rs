@@ -64,13 +64,19 @@ pub(super) async fn carry_out(
             Action::Leave(number) => {
                 let by = By { reason: Reason::ScaleIn, why: why("one fewer") };
                 let instance = name(*number);
-                let did = within(control.retire(&instance, Terms::default(), &by)).await.map(Some);
-                (instance, did)
+                let did = within(control.retire(&instance, Terms::default(), &by)).await;
+                if let Ok(leave) = did {
+                    control.scaling.lets_go(&instance, leave);
+                }
+                (instance, did.map(Some))
             }
             Action::Revoke(number) => {
                 let by = By { reason: Reason::ScaleOut, why: why("called back") };
                 let instance = name(*number);
-                let did = match control.leaving(&instance) {
+                // Another leave may have been opened since it was decided: by whoever, it is not about that one.
+                let own =
+                    control.leaving(&instance).filter(|(leave, _)| control.scaling.let_go(&instance, *leave));
+                let did = match own {
                     Some((operation, _)) => within(control.revoke(&instance, operation, &by)).await.map(Some),
                     None => Err(Rejected::Over),
                 };

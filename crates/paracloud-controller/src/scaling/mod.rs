@@ -41,6 +41,7 @@ use crate::control::{Control, locked};
 use crate::journal::now_unix_ms;
 use log::{Keeper, Sampling};
 use observe::Sources;
+use paracloud_core::ids::OperationNumber;
 use paracloud_core::scaling::{Action, Record, plan};
 use paracloud_core::wishes;
 use paracloud_substrate::decision::Done;
@@ -65,6 +66,9 @@ pub(crate) struct Scaling {
     pub(crate) usages: Usages,
     pub(crate) sizes: Sizes,
     keeper: Keeper,
+    /// The last leave of each instance that was decided here. One that an earlier controller decided is not in it, and is not
+    /// called back: another instance is started if it must be.
+    leaves: Mutex<BTreeMap<String, OperationNumber>>,
     /// The last decisions of each app.
     last: Mutex<BTreeMap<String, Last>>,
     /// One after the other changes the number of instances of an app. There are as many as apps were ever configured.
@@ -79,6 +83,7 @@ impl Scaling {
             usages: Usages::default(),
             sizes: Sizes::default(),
             keeper: Keeper::new(&layout.decisions()),
+            leaves: Mutex::default(),
             last: Mutex::default(),
             turns: Mutex::default(),
         }
@@ -88,6 +93,16 @@ impl Scaling {
     pub(crate) async fn turn(&self, app: &str) -> OwnedMutexGuard<()> {
         let turn = Arc::clone(locked(&self.turns).entry(app.to_owned()).or_default());
         turn.lock_owned().await
+    }
+
+    /// An instance leaves because it was decided here.
+    fn lets_go(&self, instance: &str, leave: OperationNumber) {
+        locked(&self.leaves).insert(instance.to_owned(), leave);
+    }
+
+    /// Whether this leave of an instance was decided here, and not by a person or for another node or revision.
+    fn let_go(&self, instance: &str, leave: OperationNumber) -> bool {
+        locked(&self.leaves).get(instance) == Some(&leave)
     }
 
     /// Keeps a decision about what an instance asks for.

@@ -145,6 +145,7 @@ fn of_one(
         busy: false,
         retires: advice.asks.iter().any(|ask| matches!(ask.said.wish, Some(Wish::RetireMe(_)))),
         in_operation: is_operated && !matches!(phase, Phase::Draining | Phase::Leaving),
+        leaves_by_plan: control.leaving(name).is_some_and(|(leave, _)| control.scaling.let_go(name, leave)),
         quotes: !known.is_unable,
         sessions: report
             .filter(|told| told.is_good())

@@ -202,7 +202,7 @@ impl Decision<'_> {
     fn more(&mut self, wanted: u32, plan: &mut Plan) {
         let mut left = wanted;
         for (number, instance) in &self.observation.instances {
-            if left > 0 && instance.phase == Phase::Draining {
+            if left > 0 && instance.phase == Phase::Draining && instance.leaves_by_plan {
                 plan.actions.push(Action::Revoke(*number));
                 left -= 1;
             }

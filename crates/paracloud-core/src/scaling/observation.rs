@@ -80,6 +80,9 @@ pub struct Instance {
     pub retires: bool,
     /// An operation of it is open that is none of [`Phase`].
     pub in_operation: bool,
+    /// It leaves because it was decided here. Who leaves by somebody else's word is not called back.
+    #[serde(default)]
+    pub leaves_by_plan: bool,
     /// It can say what losing it costs.
     pub quotes: bool,
     /// Clients' sessions that live in it. `None`: not known.

@@ -27,7 +27,7 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Call a draining instance back.
+    /// Call an instance back that drains because it was decided here.
     Revoke(InstanceNumber),
     /// Start so many, under the lowest numbers that are free.
     Start(u32),

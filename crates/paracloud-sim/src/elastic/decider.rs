@@ -122,6 +122,7 @@ fn observe(world: &mut World<'_>, period_ms: u64) -> Observation {
             measured: is_ready.then_some(measured),
             quote: instance.quote.map(quote),
             quotes: true,
+            leaves_by_plan: instance.phase == Phase::Draining,
             ..observation::Instance::default()
         };
         (InstanceNumber(*number), seen)

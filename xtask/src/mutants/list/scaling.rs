@@ -63,11 +63,21 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "one that drains is not called back",
         file: DECIDE,
-        find: r"if left > 0 && instance.phase == Phase::Draining {",
+        find: r"if left > 0 && instance.phase == Phase::Draining && instance.leaves_by_plan {",
         replace: r"if false && left > 0 && instance.phase == Phase::Draining {",
         catch: unit(
             CORE,
             "scaling::tests::moves::load_that_comes_back_calls_a_draining_one_back_before_another_is_started",
+        ),
+    },
+    Mutant {
+        name: "scaling calls back who leaves by a person's word",
+        file: DECIDE,
+        find: r"if left > 0 && instance.phase == Phase::Draining && instance.leaves_by_plan {",
+        replace: r"if left > 0 && instance.phase == Phase::Draining {",
+        catch: unit(
+            CORE,
+            "scaling::tests::moves::who_leaves_by_somebody_elses_word_is_not_called_back_and_others_are_started",
         ),
     },
     Mutant {

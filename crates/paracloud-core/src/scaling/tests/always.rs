@@ -47,7 +47,7 @@ fn instance() -> impl Strategy<Value = Instance> {
     });
     let says = (told(report()), prop::option::of(measured), told(quote), told(figure()));
     let is = (
-        any::<[bool; 4]>(),
+        any::<[bool; 5]>(),
         prop::option::of(figure()),
         prop::option::of(figure()),
         prop::option::of(figure()),
@@ -62,6 +62,7 @@ fn instance() -> impl Strategy<Value = Instance> {
         busy: is.0[0] && is.0[1],
         retires: is.0[1] && is.0[2],
         in_operation: is.0[2] && is.0[3],
+        leaves_by_plan: is.0[4],
         quotes: is.0[3],
         held_ms: is.1.filter(|it| it % 3 == 0),
         sessions: is.2.map(|it| it % 2),
@@ -183,7 +184,11 @@ fn holds_whatever_is_told(policy: &Policy, seconds: Vec<Seen>) {
                     }
                 }
                 Action::Resize { cpu_m, .. } => assert!((100..=2_000).contains(cpu_m)),
-                Action::Revoke(_) | Action::AskQuotes(_) => {}
+                Action::Revoke(number) => {
+                    let instance = &there[number];
+                    assert!(instance.phase == Phase::Draining && instance.leaves_by_plan, "{instance:?}");
+                }
+                Action::AskQuotes(_) => {}
             }
         }
         memory = next;

@@ -107,7 +107,10 @@ impl App {
                 }
             }
             Action::Revoke(number) => self.instance(number.0).phase = Phase::Ready,
-            Action::Leave(number) => self.instance(number.0).phase = Phase::Draining,
+            Action::Leave(number) => {
+                let instance = self.instance(number.0);
+                (instance.phase, instance.leaves_by_plan) = (Phase::Draining, true);
+            }
             Action::AskQuotes(of) => {
                 for number in of {
                     let quote = Quote { cost_ms: 10 * number.0, drain_ms: 0 };

@@ -57,6 +57,16 @@ fn load_that_comes_back_calls_a_draining_one_back_before_another_is_started() {
 }
 
 #[test]
+fn who_leaves_by_somebody_elses_word_is_not_called_back_and_others_are_started() {
+    let mut app = App::stateless(1, 10, 3);
+    app.run(30, 100);
+    app.instance(1).phase = Phase::Draining;
+    let more = app.run(4, 300);
+    assert!(more.iter().all(|action| !matches!(action, Action::Revoke(_))), "{more:?}");
+    assert!(starts(&more) >= 6, "it is not counted on: {more:?}");
+}
+
+#[test]
 fn a_leaving_instance_is_not_called_back_and_takes_its_place_in_the_most_there_may_be() {
     let mut app = App::stateless(1, 4, 4);
     app.run(60, 100);
