@@ -260,6 +260,22 @@ fn visit(rig: &Rig, path: &str, cookie: Option<&str>) -> (String, String) {
 }
 
 #[test]
+fn an_instance_that_no_client_came_to_leaves_at_once_however_long_a_session_may_be_idle() {
+    let rig = Rig::with_program(
+        SESSIONS,
+        "state: session\nsession: {cookie: sid, idle: 24h}\nstopGrace: 1s\nscale: {max: 2, drain: 5m}",
+    );
+    let mut up = rig.up(&[]);
+    up.serving();
+    rig.json(&["scale", "web", "2"]);
+    wait_until("both serve", || serving(&rig).len() == 2);
+    rig.json(&["scale", "web", "1"]);
+    assert_eq!(names(&rig), ["web.1"]);
+    rig.json(&["stop", "--yes"]);
+    assert_eq!(up.ended(), 0);
+}
+
+#[test]
 fn who_has_a_session_leaves_when_it_has_ended_and_is_called_back_where_it_does_not_in_time() {
     let rig = Rig::with_program(
         SESSIONS,

@@ -62,11 +62,10 @@ impl Coordinator {
         if matches!(self.phase, Phase::Start | Phase::Serve | Phase::Leave | Phase::Return | Phase::Resize) {
             effects.push(own(record.owner.node));
         }
-        // Also without an operation: after a start, gateways wait for the route. What was given up may run, and is to get
-        // nothing more before the new owner serves; what died gets nothing anyway.
+        // Also without an operation: after a start, gateways wait for the route. They hear of an instance before it serves:
+        // whoever did knows that nothing of a client lives there. And what was given up may run, and is to get nothing more.
         let routes = match self.phase {
-            Phase::Park | Phase::Serve | Phase::Release => true,
-            Phase::Start => !self.nodes.lost.is_empty(),
+            Phase::Start | Phase::Park | Phase::Serve | Phase::Release => true,
             Phase::Idle
             | Phase::Offer
             | Phase::Prepare

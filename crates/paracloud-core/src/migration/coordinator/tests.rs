@@ -4,6 +4,7 @@ use super::*;
 use crate::ids::OperationNumber;
 use crate::migration::cause::Cause;
 use crate::migration::convergence;
+use crate::migration::gateway::Table;
 use std::vec;
 
 fn setting() -> Setting {
@@ -44,6 +45,24 @@ fn gateways_are_told_the_route_of_an_instance_that_was_started() {
     }
     assert_eq!(routed.len(), 2, "{effects:?}");
     assert!(routed.iter().all(|route| route.is_some_and(|route| Some(route.address) == record.served)));
+}
+
+#[test]
+fn gateways_hear_of_an_instance_before_it_serves() {
+    let record = Record::first(Placement::new(NodeId(1), StartId(1)));
+    let (mut coordinator, mut effects) = (Coordinator::default(), Vec::new());
+    coordinator.step(&setting(), Input::Recovered(record.clone()), StartId(2), &mut effects);
+    let told = ToGateway::Table(Table::of(&record, false));
+    for gateway in setting().gateways {
+        assert!(effects.contains(&Effect::Gateway(gateway, told.clone())), "{effects:?}");
+    }
+    // Who was not there to hear it hears it later.
+    let heard = FromGateway::Obeyed { order: record.order(), parks: true };
+    coordinator.step(&setting(), Input::Gateway(GatewayId(1), heard), StartId(2), &mut Vec::new());
+    let mut again = Vec::new();
+    coordinator.step(&setting(), Input::Timer(Timer::Resend), StartId(2), &mut again);
+    let to = |gateway| again.contains(&Effect::Gateway(gateway, told.clone()));
+    assert_eq!((to(GatewayId(1)), to(GatewayId(2))), (false, true), "{again:?}");
 }
 
 /// A handoff after these changes.
