@@ -47,6 +47,11 @@ impl By {
     fn orders(&self, command: Command) -> Order {
         Order { reason: self.reason, why: Some(self.why.clone()), ..Order::of_person(command) }
     }
+
+    /// Gives up this operation, and none that was opened since.
+    fn calls_back(&self, operation: OperationNumber) -> Order {
+        Order { only: Some(operation), ..self.orders(Command::Cancel) }
+    }
 }
 
 /// How an instance is to go.
@@ -98,7 +103,7 @@ impl Control {
         operation: OperationNumber,
         by: &By,
     ) -> Result<OperationNumber, Rejected> {
-        self.order(instance, Order { only: Some(operation), ..by.orders(Command::Cancel) }).await
+        self.order(instance, by.calls_back(operation)).await
     }
 
     /// Gives an instance another size.
@@ -166,5 +171,18 @@ impl Control {
             (Some(Operation::Leave(_)), Some(Step::Leaving)) => Some((record.last_operation, false)),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_back_is_about_the_operation_that_it_names_and_consents_to_nothing() {
+        let by = By { reason: Reason::ScaleOut, why: "more comes".to_owned() };
+        let order = by.calls_back(OperationNumber(7));
+        assert_eq!((order.command, order.only), (Command::Cancel, Some(OperationNumber(7))));
+        assert!(!order.loss_accepted);
     }
 }

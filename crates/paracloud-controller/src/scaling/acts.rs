@@ -22,6 +22,9 @@ const ACT_MS_MAX: u64 = 10_000;
 /// Kibibytes have so many bytes.
 const KIB: u64 = 1_024;
 
+/// Nobody consented to losing what an instance holds that leaves, and its manifest says how long that may take.
+const LEAVES: Terms = Terms { budget_ms: None, loss_accepted: false };
+
 /// Carries a plan out, and says what became of each of its actions. Questions are asked meanwhile and later.
 pub(super) async fn carry_out(
     control: &Arc<Control>,
@@ -64,7 +67,7 @@ pub(super) async fn carry_out(
             Action::Leave(number) => {
                 let by = By { reason: Reason::ScaleIn, why: why("one fewer") };
                 let instance = name(*number);
-                let did = within(control.retire(&instance, Terms::default(), &by)).await;
+                let did = within(control.retire(&instance, LEAVES, &by)).await;
                 if let Ok(leave) = did {
                     control.scaling.lets_go(&instance, leave);
                 }
@@ -152,5 +155,15 @@ fn because(record: &Record) -> &'static str {
         Rule::Asked => "the app asked for more",
         Rule::Fixed => "the size follows the load",
         Rule::Unusable | Rule::Blind | Rule::Unknown | Rule::Unsaturated => "within its bounds",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_decided_by_itself_consents_to_no_loss() {
+        assert!(!LEAVES.loss_accepted && LEAVES.budget_ms.is_none());
     }
 }

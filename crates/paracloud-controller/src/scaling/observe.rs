@@ -10,6 +10,7 @@ use paci::announcement::AnnounceRequest;
 use paci::ask::Wish;
 use paci::report::{Report as Said, WORK_UNIT};
 use paracloud_core::ids::{InstanceNumber, StartId};
+use paracloud_core::register::Record;
 use paracloud_core::scaling::observation::{
     ANNOUNCEMENTS_MAX, Announcement, Instance, Manual, Phase, Report, Told,
 };
@@ -18,6 +19,7 @@ use paracloud_substrate::advice::{Advice, Leased};
 use paracloud_substrate::config::{App, Reports};
 use paracloud_substrate::message::HeldOp;
 use paracloud_substrate::names::InstanceName;
+use paracloud_substrate::person::HeldOff;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -43,12 +45,7 @@ pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now
         None => (None, BTreeMap::new()),
     };
     let views = control.views.all();
-    let mut held: BTreeMap<String, u32> = BTreeMap::new();
-    // Who only wants to stay where it is may be ended all the same.
-    for hold in control.holds().into_iter().filter(|hold| hold.op != HeldOp::Move) {
-        let left_ms = held.entry(hold.instance).or_default();
-        *left_ms = (*left_ms).max(small(hold.remaining_ms));
-    }
+    let held = held(control.holds());
     let mut instances = BTreeMap::new();
     let mut announced: BTreeMap<String, Leased<AnnounceRequest>> = BTreeMap::new();
     let mut asked: Option<Told<u32>> = None;
@@ -130,7 +127,6 @@ fn of_one(
     let given =
         || record.and_then(|record| record.size).map_or(app.resources.start.cpu_milli, |size| size.cpu_milli);
     let report = seen.report.as_ref();
-    let is_operated = record.is_some_and(|record| record.operation.is_some());
     Instance {
         phase,
         phase_ms,
@@ -144,16 +140,34 @@ fn of_one(
         held_ms: known.held_ms,
         busy: false,
         retires: advice.asks.iter().any(|ask| matches!(ask.said.wish, Some(Wish::RetireMe(_)))),
-        in_operation: is_operated && !matches!(phase, Phase::Draining | Phase::Leaving),
+        in_operation: is_in_operation(record, phase),
         leaves_by_plan: control.leaving(name).is_some_and(|(leave, _)| control.scaling.let_go(name, leave)),
         quotes: !known.is_unable,
-        sessions: report
-            .filter(|told| told.is_good())
-            .and_then(|told| told.value.sessions)
-            .or(known.sessions),
+        sessions: sessions(report, known.sessions),
         cpu_m: usage.and_then(|usage| usage.cpu_limit_milli).or_else(given),
         counter_cpu_m: start.and_then(|start| control.scaling.sizes.least_cpu_m(name, start)),
     }
+}
+
+/// For how long each that holds ends off is to be left alone. Who only wants to stay where it is may be ended all the same.
+fn held(holds: Vec<HeldOff>) -> BTreeMap<String, u32> {
+    let mut held: BTreeMap<String, u32> = BTreeMap::new();
+    for hold in holds.into_iter().filter(|hold| hold.op != HeldOp::Move) {
+        let left_ms = held.entry(hold.instance).or_default();
+        *left_ms = (*left_ms).max(small(hold.remaining_ms));
+    }
+    held
+}
+
+/// Whether an operation is open that is not its way out.
+fn is_in_operation(record: Option<&Record>, phase: Phase) -> bool {
+    let is_operated = record.is_some_and(|record| record.operation.is_some());
+    is_operated && !matches!(phase, Phase::Draining | Phase::Leaving)
+}
+
+/// Sessions that live in it, by its report as long as that is good, or else by what it answered.
+fn sessions(report: Option<&Told<Said>>, answered: Option<u32>) -> Option<u32> {
+    report.filter(|told| told.is_good()).and_then(|told| told.value.sessions).or(answered)
 }
 
 /// What a report says that a decision is made from. What counts other work than gateways do says nothing of requests.
@@ -218,6 +232,8 @@ fn small(ms: u64) -> u32 {
 mod tests {
     use super::*;
     use paci::state::State;
+    use paracloud_core::ids::{NodeId, Placement};
+    use paracloud_core::register::{Change, Proposer};
     use paracloud_substrate::advice::Aged;
     use paracloud_substrate::config::Scale;
 
@@ -259,6 +275,56 @@ mod tests {
         assert_eq!((figures(&said).capacity_milli, figures(&said).slots), (Some(7), Some(2)));
         let jobs = Said { work_unit: "job".to_owned(), ..said };
         assert_eq!((figures(&jobs).capacity_milli, figures(&jobs).slots), (None, Some(2)));
+    }
+
+    #[test]
+    fn who_holds_its_end_off_is_left_alone_for_the_longest_that_it_said_and_a_hold_of_moves_is_none() {
+        let hold = |instance: &str, op, remaining_ms| HeldOff {
+            instance: instance.to_owned(),
+            op,
+            remaining_ms,
+            reason: String::new(),
+        };
+        let holds = vec![
+            hold("jobs.1", HeldOp::Move, 9_000),
+            hold("jobs.2", HeldOp::Drain, 3_000),
+            hold("jobs.2", HeldOp::Stop, 5_000),
+            hold("jobs.2", HeldOp::Move, 7_000),
+            hold("jobs.3", HeldOp::Drain, u64::MAX),
+        ];
+        let expected = [("jobs.2".to_owned(), 5_000), ("jobs.3".to_owned(), u32::MAX)];
+        assert_eq!(held(holds), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn sessions_are_by_a_good_report_or_else_by_the_answer_and_are_unknown_without_either() {
+        let report =
+            |sessions, age_ms| Told { value: Said { sessions, ..Said::default() }, age_ms, lease_ms: 10 };
+        let (good, over, none) = (report(Some(4), 0), report(Some(4), 10), report(None, 0));
+        let table = [
+            (Some(&good), Some(9), Some(4)),
+            (Some(&over), Some(9), Some(9)),
+            (Some(&none), Some(9), Some(9)),
+            (Some(&over), None, None),
+            (None, Some(0), Some(0)),
+            (None, None, None),
+        ];
+        for (report, answered, expected) in table {
+            assert_eq!(sessions(report, answered), expected, "{report:?} {answered:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_operation_is_open_is_one_except_the_way_out() {
+        let owner = Placement::new(NodeId(1), StartId(1));
+        let idle = Record::first(owner)
+            .apply(&Change::Serve("127.0.1.1:20000".parse().unwrap()), Proposer::Coordinator)
+            .unwrap();
+        let leaves = idle.apply(&Change::Leave, Proposer::Coordinator).unwrap();
+        assert!(!is_in_operation(None, Phase::Starting) && !is_in_operation(Some(&idle), Phase::Ready));
+        assert!(is_in_operation(Some(&leaves), Phase::Ready), "it returns");
+        assert!(!is_in_operation(Some(&leaves), Phase::Draining));
+        assert!(!is_in_operation(Some(&leaves), Phase::Leaving));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct Grades {
     app_permille: Option<u32>,
     /// Of ids that announced before.
     ids: BTreeMap<String, Grade>,
-    /// Announcements that have begun.
+    /// Announcements that are provided for.
     open: BTreeMap<String, Open>,
 }
 
@@ -91,7 +91,8 @@ impl Grades {
             let of = Subject::Announcement(id.clone());
             let said = Said { told, used, age_ms: 0, trust_permille: grade_permille, by };
             Notes { inputs }.told(of, Figure::Announced, said);
-            if announcement.start_ms <= now.now_ms && !was_graded {
+            // From when it is provided for: what is lowered or taken back afterwards was announced all the same.
+            if !was_graded {
                 self.begin(id, announcement);
             }
         }
@@ -117,7 +118,9 @@ impl Grades {
     fn follow(&mut self, now: &Now<'_>) {
         let mut done = Vec::new();
         for (id, open) in &mut self.open {
-            open.seen_milli = open.seen_milli.max(now.seen_milli.unwrap_or(0));
+            if now.now_ms >= open.start_ms {
+                open.seen_milli = open.seen_milli.max(now.seen_milli.unwrap_or(0));
+            }
             let shows = open.seen_milli >= open.rate_milli / 2;
             let is_late = now.now_ms >= open.start_ms.saturating_add(now.policy.show_ms.into());
             if now.now_ms >= open.end_ms || is_late && !shows {
@@ -223,6 +226,20 @@ mod tests {
             extra.push(expected[0]);
         }
         assert_eq!(extra, [400_000, 200_000, 100_000, 50_000]);
+    }
+
+    #[test]
+    fn who_lowers_an_announcement_or_takes_it_back_once_it_is_provided_for_is_graded_by_what_it_said() {
+        let sale = announced("sale", 30, 60);
+        let mut lowered = sale.clone();
+        lowered.announcements[0].rate_milli = 1_000;
+        for (from_s, later) in [(29, &lowered), (59, &lowered), (29, &Observation::default())] {
+            let mut grades = Grades::default();
+            run(&mut grades, &sale, 0, from_s, |_| 100_000);
+            run(&mut grades, later, from_s, 100, |_| 100_000);
+            let again = run(&mut grades, &announced("sale", 200, 250), 195, 196, |_| 100_000);
+            assert_eq!(again, [300_000], "a fifth of it came, from {from_s}");
+        }
     }
 
     #[test]

@@ -112,6 +112,15 @@ fn under_load_instances_are_started_and_without_it_they_leave_and_each_says_why(
     let operation = format!("op-{operation}");
     let opened = decided(rig, &[name, &operation], "opened").expect("a decision was behind it");
     assert!(opened["record"]["plan"]["actions"].to_string().contains("leave"), "{opened}");
+    let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");
+    let text = std::fs::read_to_string(log).expect("it is there");
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let decided_ms = &opened["record"]["observation"]["now_ms"];
+    let kept = lines
+        .filter(|line| line["kind"] == "scaling" && line["record"]["observation"]["now_ms"] == *decided_ms)
+        .find_map(|line| line["unix_ms"].as_u64())
+        .expect("it is kept");
+    assert!(Some(kept) <= left["at_unix_ms"].as_u64(), "before it is done: {kept} {left}");
     let told = rig.run(&["explain", name, &operation]).out;
     assert!(told.contains("opened by a decision") && told.contains("scaling: one fewer"), "{told}");
     assert!(replayed(rig) > 3);
@@ -150,6 +159,39 @@ fn a_decision_is_kept_across_a_controller_that_is_killed_and_a_damaged_log_is_be
     assert_ne!(restart(), before, "it is begun anew");
     assert!(Path::new(&rig.cloud()).join("decisions.damaged").exists());
     assert!(rig.run(&["events", "jobs"]).out.contains("the log of decisions"));
+    assert!(replayed(rig) > 0);
+}
+
+#[test]
+fn a_number_that_a_person_set_is_kept_for_its_time_and_who_holds_stays_after_it() {
+    let report = json!({ "workUnit": "request", "capacityMilliPerS": 100_000, "backlogMs": 0 });
+    let hold = |ttl_ms: u32| json!({ "month": { "ops": ["drain"], "ttlMs": ttl_ms, "reason": "month end" } });
+    let orders = |ttl_ms: u32| json!({ "report": report, "hold": hold(ttl_ms) });
+    let unruly = Unruly::up(&scaled(&json!({ "max": 3, "start": 1 })), &orders(60_000));
+    let rig = &unruly.rig;
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&ends);
+        // Known is what one can do, and one would do.
+        clients(scope, rig, 1, &ends);
+        rig.json(&["scale", "jobs", "2", "--for", "4s"]);
+        let present = || decided(rig, &["jobs"], "present").unwrap_or_default()["record"].take();
+        let mut decision = Value::Null;
+        wait_until("both serve by the word of a person", || {
+            decision = present();
+            decision["reasons"]["rule"] == "manual" && serving(rig) == 2
+        });
+        assert_eq!(decision["observation"]["manual"]["count"], 2, "{decision}");
+        wait_until("one would do, and both hold", || {
+            decision = present();
+            let standings = &decision["reasons"]["standings"];
+            ["1", "2"].iter().all(|number| standings[number]["held"].is_u64())
+        });
+        assert!(decision["observation"]["manual"].is_null(), "its time is over: {decision}");
+        assert_eq!(serving(rig), 2);
+        ["jobs.1", "jobs.2"].iter().for_each(|name| unruly.order(name, &orders(1)));
+        wait_until("nobody holds, and one is left", || instances(rig).len() == 1);
+    });
     assert!(replayed(rig) > 0);
 }
 

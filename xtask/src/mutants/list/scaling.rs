@@ -81,6 +81,73 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "who holds its end off is not seen",
+        file: "crates/paracloud-controller/src/scaling/observe.rs",
+        find: r"let left_ms = held.entry(hold.instance).or_default();",
+        replace: r"let left_ms = &mut 0; let _ = (&mut held, hold.instance);",
+        catch: unit(
+            "paracloud-controller",
+            "scaling::observe::tests::who_holds_its_end_off_is_left_alone_for_the_longest_that_it_said_and_a_hold_of_moves_is_none",
+        ),
+    },
+    Mutant {
+        name: "no operation is seen",
+        file: "crates/paracloud-controller/src/scaling/observe.rs",
+        find: r"is_operated && !matches!(phase,",
+        replace: r"false && is_operated && !matches!(phase,",
+        catch: unit(
+            "paracloud-controller",
+            "scaling::observe::tests::whatever_operation_is_open_is_one_except_the_way_out",
+        ),
+    },
+    Mutant {
+        name: "sessions that nobody knows of are none",
+        file: "crates/paracloud-controller/src/scaling/observe.rs",
+        find: r".and_then(|told| told.value.sessions).or(answered)",
+        replace: r".and_then(|told| told.value.sessions).or(answered).or(Some(0))",
+        catch: unit(
+            "paracloud-controller",
+            "scaling::observe::tests::sessions_are_by_a_good_report_or_else_by_the_answer_and_are_unknown_without_either",
+        ),
+    },
+    Mutant {
+        name: "a call back gives up whatever is open",
+        file: "crates/paracloud-controller/src/orders.rs",
+        find: r"Order { only: Some(operation), ..self.orders(Command::Cancel) }",
+        replace: r"Order { only: Some(operation).filter(|_| false), ..self.orders(Command::Cancel) }",
+        catch: unit(
+            "paracloud-controller",
+            "orders::tests::a_call_back_is_about_the_operation_that_it_names_and_consents_to_nothing",
+        ),
+    },
+    Mutant {
+        name: "scaling consents to a loss",
+        file: "crates/paracloud-controller/src/scaling/acts.rs",
+        find: r"const LEAVES: Terms = Terms { budget_ms: None, loss_accepted: false };",
+        replace: r"const LEAVES: Terms = Terms { budget_ms: None, loss_accepted: true };",
+        catch: unit(
+            "paracloud-controller",
+            "scaling::acts::tests::what_is_decided_by_itself_consents_to_no_loss",
+        ),
+    },
+    Mutant {
+        name: "an announcement is graded by what it was lowered to",
+        file: "crates/paracloud-core/src/scaling/announcements.rs",
+        find: r"open.rate_milli.max(rate_milli.into())",
+        replace: r"rate_milli.into()",
+        catch: unit(
+            CORE,
+            "scaling::announcements::tests::who_lowers_an_announcement_or_takes_it_back_once_it_is_provided_for_is_graded_by_what_it_said",
+        ),
+    },
+    Mutant {
+        name: "who leaves spends no budget",
+        file: DECIDE,
+        find: r"self.memory.flaps.spend(self.time.now_ms, leaving);",
+        replace: r"self.memory.flaps.spend(self.time.now_ms, 0 * leaving);",
+        catch: unit(CORE, "scaling::tests::moves::stops_spend_the_budget_and_use_half_of_it_at_most"),
+    },
+    Mutant {
         name: "half of all instances drain at a time",
         file: DECIDE,
         find: r"const DRAINS_ONE_OF: u32 = 4;",

@@ -136,6 +136,20 @@ fn starts_stop_at_the_budget_and_the_record_says_so() {
 }
 
 #[test]
+fn stops_spend_the_budget_and_use_half_of_it_at_most() {
+    let flap = Flap { actions: 4, per_ms: 600_000 };
+    let mut app = App::new(Policy { flap, ..App::stateless(1, 8, 0).policy }, 8);
+    app.run(30, 250);
+    let mut gone = Vec::new();
+    for _ in 0..300 {
+        gone.extend(leaves(&app.run(1, 10)));
+        app.seen.instances.retain(|_, it| it.phase != Phase::Draining);
+    }
+    assert_eq!(gone.len(), 2, "{gone:?}");
+    assert!(app.cuts().contains(&Cut::FlapStops { spent: 2, actions: 2 }), "{:?}", app.cuts());
+}
+
+#[test]
 fn who_asks_to_go_goes_before_the_hold_is_over_if_it_is_not_needed() {
     let mut app = App::stateless(1, 8, 6);
     app.run(60, 165);
