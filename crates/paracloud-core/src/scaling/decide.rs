@@ -360,23 +360,31 @@ impl Decision<'_> {
         let slots = |count: u32| self.reasons.unit.map(|unit| unit.slots_milli() * u64::from(count));
         let need_milli = self.reasons.need.total_milli();
         let is_manual = self.reasons.rule == Rule::Manual;
-        let is_cut = !self.reasons.cuts.is_empty();
+        // Each limit is narrower than the one before it.
+        let last =
+            |keeps_up: bool| self.reasons.cuts.iter().rev().find(|cut| cut.keeps_up() == keeps_up).copied();
+        // Nobody can go because of it.
+        let serving = self.reasons.cuts.iter().find(|cut| **cut == Cut::Serving).copied();
+        let (keeps_up, keeps_down) = (serving.or_else(|| last(true)), last(false));
+        // Unknown is not nothing.
+        let knows_need = self.reasons.knows_need();
         let fewer = planned.checked_sub(1).map(|count| {
-            let why_not = match slots(count) {
+            let why_not = match (slots(count), keeps_up) {
                 _ if is_manual => WhyNot::Manual,
-                Some(slots) if slots < need_milli => WhyNot::TooFew,
-                Some(_) if is_cut => WhyNot::Cut,
-                Some(_) => WhyNot::TooFew,
-                None => WhyNot::Unknown,
+                (Some(slots), _) if knows_need && slots < need_milli => WhyNot::TooFew,
+                (_, Some(cut)) => WhyNot::Cut(cut),
+                (Some(_), None) if knows_need => WhyNot::Rule,
+                (Some(_) | None, None) => WhyNot::Unknown,
             };
             Alternative { count, slots_milli: slots(count), why_not }
         });
         let count = planned.saturating_add(1);
-        let why_not = match slots(planned) {
+        let is_short = planned < self.reasons.raw;
+        let why_not = match (slots(planned), keeps_down.filter(|_| is_short)) {
             _ if is_manual => WhyNot::Manual,
-            _ if planned < self.reasons.raw && is_cut => WhyNot::Cut,
-            Some(_) => WhyNot::NotNeeded,
-            None => WhyNot::Unknown,
+            (_, Some(cut)) => WhyNot::Cut(cut),
+            (Some(_), None) if knows_need => WhyNot::NotNeeded,
+            (Some(_) | None, None) => WhyNot::Unknown,
         };
         let more = Alternative { count, slots_milli: slots(count), why_not };
         self.reasons.alternatives = fewer.into_iter().chain([more]).collect();

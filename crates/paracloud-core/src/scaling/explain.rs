@@ -170,6 +170,9 @@ fn load(record: &Record) -> String {
 
 fn needs(record: &Record) -> String {
     let need = record.reasons.need;
+    if !record.reasons.knows_need() && need.total_milli() == 0 {
+        return "not known".to_owned();
+    }
     let [total, offered, spare, queue] =
         [need.total_milli(), need.offered_milli, need.spare_milli, need.queue_milli].map(thousandths);
     format!("{total} slots: {offered} for the load, {spare} for chance, {queue} for what waits")
@@ -257,7 +260,8 @@ fn why_not(alternative: &Alternative, record: &Record) -> String {
         (WhyNot::TooFew, Some(slots)) => format!("too few: {slots} slots of the {need} it takes"),
         (WhyNot::NotNeeded, Some(_)) => format!("not needed: it takes {need} slots"),
         (WhyNot::Manual, _) => "a person set another number".to_owned(),
-        (WhyNot::Cut, _) => record.reasons.cuts.first().map_or_else(String::new, cut),
+        (WhyNot::Cut(limit), _) => cut(&limit),
+        (WhyNot::Rule, _) => format!("the rule takes {}", record.reasons.raw),
         (WhyNot::TooFew | WhyNot::NotNeeded | WhyNot::Unknown, _) => {
             "not known whether it would do".to_owned()
         }

@@ -281,6 +281,39 @@ pub struct Alternative {
     pub why_not: WhyNot,
 }
 
+impl Cut {
+    /// Whether it keeps instances there, rather than keeping more from coming.
+    pub(super) fn keeps_up(self) -> bool {
+        match self {
+            Self::Hold(_)
+            | Self::Blind
+            | Self::Min(_)
+            | Self::FlapStops { .. }
+            | Self::Quotes
+            | Self::NoVictim
+            | Self::Leaving(_)
+            | Self::Serving => true,
+            Self::Max { .. } | Self::Flap { .. } => false,
+        }
+    }
+}
+
+impl Reasons {
+    /// Whether it is known what it takes.
+    pub(super) fn knows_need(&self) -> bool {
+        match self.rule {
+            Rule::Unusable | Rule::Blind | Rule::Unknown | Rule::Waiting => false,
+            Rule::Manual
+            | Rule::Unsaturated
+            | Rule::Load
+            | Rule::Queue
+            | Rule::Announced
+            | Rule::Asked
+            | Rule::Fixed => self.rate.is_some() || self.need.total_milli() > 0,
+        }
+    }
+}
+
 /// Why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -291,8 +324,10 @@ pub enum WhyNot {
     NotNeeded,
     /// A person set another number.
     Manual,
-    /// A limit, the first of [`Reasons::cuts`].
-    Cut,
+    /// This limit: of those that stand in the way, the narrowest.
+    Cut(Cut),
+    /// It would do by the slots alone, and the rule takes as many all the same.
+    Rule,
     /// Not known whether it would do.
     Unknown,
 }

@@ -3,6 +3,7 @@
 use super::super::explain::explain;
 use super::super::observation::{Announcement, Manual};
 use super::super::policy::{Flap, Shape, SizeBounds, Work};
+use super::super::record::WhyNot;
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -150,6 +151,10 @@ fn holds_whatever_is_told(policy: &Policy, seconds: Vec<Seen>) {
         let text = serde_json::to_string(&record).unwrap();
         let read: Record = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&read.replay()).unwrap(), text);
+        for it in record.reasons.alternatives.iter().filter(|it| it.why_not == WhyNot::TooFew) {
+            let need_milli = record.reasons.need.total_milli();
+            assert!(it.slots_milli.is_some_and(|slots| slots < need_milli), "{it:?} of {need_milli}");
+        }
         for line in explain(&record, "an-app-with-a-very-long-name-that-is-still-allowed").lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }

@@ -1,5 +1,6 @@
 //! More and fewer instances.
 
+use super::super::explain::explain;
 use super::super::observation::Manual;
 use super::super::policy::{Flap, Quotes};
 use super::super::record::WhyNot;
@@ -210,6 +211,30 @@ fn the_record_says_why_not_one_fewer_and_why_not_one_more() {
     app.run(60, 165);
     let whys: Vec<_> = app.record().reasons.alternatives.iter().map(|it| (it.count, it.why_not)).collect();
     assert_eq!(whys, [(5, WhyNot::TooFew), (7, WhyNot::NotNeeded)]);
+}
+
+#[test]
+fn of_several_limits_the_one_that_was_met_last_is_why_there_are_not_more() {
+    let flap = Flap { actions: 2, per_ms: 600_000 };
+    let mut app = App::new(Policy { flap, ..App::stateless(1, 8, 0).policy }, 2);
+    app.run(60, 40);
+    app.run(20, 900);
+    let cuts = app.cuts();
+    assert!(matches!(cuts, [Cut::Max { .. }, Cut::Flap { .. }]), "{cuts:?}");
+    let more = app.record().reasons.alternatives[1];
+    assert_eq!((more.count, more.why_not), (5, WhyNot::Cut(Cut::Flap { spent: 2, actions: 2 })));
+}
+
+#[test]
+fn what_is_not_known_is_said_to_be_unknown_and_not_nothing() {
+    let mut app = App::stateless(1, 8, 3);
+    app.run(30, 100);
+    (app.reports, app.measures) = (false, false);
+    app.run(60, 0);
+    let text = explain(app.record(), "web");
+    assert!(text.contains("needs     not known") && !text.contains("0.0 slots"), "{text}");
+    let whys: Vec<_> = app.record().reasons.alternatives.iter().map(|it| it.why_not).collect();
+    assert_eq!(whys, [WhyNot::Cut(Cut::Blind), WhyNot::Unknown]);
 }
 
 #[test]
