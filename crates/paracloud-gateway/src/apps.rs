@@ -6,6 +6,7 @@ use crate::control::{Control, ToController};
 use crate::decided::Decided;
 use crate::parked::Log;
 use crate::upstream::Speaks;
+use crate::workers::Loops;
 use paracloud_core::ids::{GatewayId, StartId};
 use paracloud_core::migration::gateway::Setting;
 use paracloud_substrate::advice::Advice;
@@ -27,6 +28,8 @@ pub(crate) struct Making {
     pub(crate) log: Log,
     /// Where choices are kept with their reasons.
     pub(crate) decided: Decided,
+    /// Where connections are opened before requests need them.
+    pub(crate) loops: Loops,
 }
 
 /// What the controls of an app's instances are made with.
@@ -175,6 +178,7 @@ mod tests {
             controller,
             log: Log::open(&directory.path().join("parked"), 1 << 20).await.unwrap(),
             decided: Decided::in_directory(directory.path()),
+            loops: Loops::of_this_thread(),
         });
         let apps = Apps::default();
         for app in [App::new("web", vec!["web".to_owned()]), worker] {

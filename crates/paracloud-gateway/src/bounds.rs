@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Client connections at once, WebSockets included. Further ones wait in the listener's queue.
 pub const CONNECTIONS_MAX: u32 = 16_384;
+/// Threads that carry requests, however many processors there are.
+pub const WORKERS_MAX: usize = 64;
 /// Clients that connect at once and are not accepted yet, for each app; the system may grant fewer. One that finds no
 /// room tries again after a second, by itself.
 pub const LISTEN_QUEUE_MAX: u32 = 4_096;

@@ -27,6 +27,7 @@ use crate::sessions::Sessions;
 use crate::streams::Streams;
 use crate::ticket::Heard;
 use crate::upstream::Pool;
+use crate::workers::Loops;
 use paracloud_core::ids::{GatewayId, StartId};
 use paracloud_core::migration::gateway::{Answer, Effect, Failure, Gateway, Input, Route, Ticket, Timer};
 use paracloud_core::migration::message::ToGateway;
@@ -70,6 +71,7 @@ pub(crate) struct Control {
     stands: AtomicBool,
     pub(crate) streams: Streams,
     pub(crate) pool: Pool,
+    loops: Loops,
     /// What its application reports with its replies.
     pub(crate) loads: Loads,
     /// Places for messages of WebSockets that wait: as many as there may be requests that do.
@@ -155,6 +157,7 @@ impl Control {
             stands: AtomicBool::new(false),
             streams: Streams::default(),
             pool: Pool::new(app.speaks),
+            loops: making.loops.clone(),
             loads: Loads::default(),
             withheld,
         })
@@ -372,6 +375,16 @@ impl Control {
         }
     }
 
+    /// Has connections opened before they are needed, so many: each worker, its part of them.
+    fn prepare(&self, me: &Arc<Self>, route: Route, ahead: usize) {
+        let workers = self.loops.each();
+        let part = ahead.div_ceil(workers.len().max(1));
+        for (worker, handle) in workers {
+            let me = Arc::clone(me);
+            handle.spawn(async move { me.pool.prepare(route, worker, part).await });
+        }
+    }
+
     /// Shows the table to those who are not asked about one request.
     fn show(&self, state: &mut State) {
         let machine = state.machine.machine();
@@ -395,9 +408,7 @@ impl Control {
         if let Some(route) = now.route.filter(|route| before.route.is_none_or(|it| it.start != route.start)) {
             self.pool.turn(route.start);
             self.streams.left_for(route.start);
-            let ahead = waiting.min(AHEAD_MAX);
-            let me = Arc::clone(&me);
-            tokio::spawn(async move { me.pool.prepare(route, ahead).await });
+            self.prepare(&me, route, waiting.min(AHEAD_MAX));
         }
         if now.parks && !before.parks {
             if state.pause.is_over() {

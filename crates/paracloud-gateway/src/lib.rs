@@ -11,6 +11,8 @@
 //!                (core's gateway machine, one an instance)
 //! ```
 //!
+//! A request stays on the thread of its client's connection, with the connections that it takes to its application.
+//!
 //! What it may do it is told by core's machine, one for each instance ([`paracloud_core::migration::gateway`]).
 //! Safety does not rest here: an application that must not serve refuses, whatever a gateway believes.
 //!
@@ -34,6 +36,7 @@ mod bounds;
 mod choice;
 mod control;
 mod controller;
+mod deadline;
 mod decided;
 mod frames;
 mod grpc;
@@ -59,6 +62,7 @@ mod ticket;
 mod upload;
 mod upstream;
 mod websocket;
+mod workers;
 
 pub use bounds::*;
 pub use controller::DEAF;
@@ -72,6 +76,7 @@ use crate::decided::Decided;
 use crate::opening::Opening;
 use crate::parked::Log;
 use crate::room::Room;
+use crate::workers::Workers;
 use paracloud_core::ids::GatewayId;
 use paracloud_core::migration::gateway::Input;
 use paracloud_substrate::config::{Cloud, ConfigError};
@@ -80,6 +85,7 @@ use paracloud_substrate::lifeline::Ends;
 use paracloud_substrate::private::{self, NotPrivate};
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,6 +134,9 @@ pub enum GatewayError {
         /// Why.
         source: io::Error,
     },
+    /// Threads that carry requests cannot be started.
+    #[error("the threads that carry requests cannot be started")]
+    Workers(#[source] io::Error),
     /// Signals cannot be waited for.
     #[error("signals cannot be waited for")]
     Signals(#[source] io::Error),
@@ -156,6 +165,8 @@ pub async fn run(layout: Layout, gateway: GatewayId) -> Result<(), GatewayError>
 pub struct Terms {
     /// The file that [`DEAF`] names for it.
     pub deaf: Option<PathBuf>,
+    /// Threads that carry requests: one for each processor, [`WORKERS_MAX`] at most.
+    pub workers: usize,
     /// In place of [`CONNECTIONS_MAX`].
     pub connections_max: u32,
     /// In place of [`STREAMS_TOTAL_MAX`].
@@ -176,6 +187,7 @@ impl Default for Terms {
     fn default() -> Self {
         Self {
             deaf: None,
+            workers: std::thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX),
             connections_max: CONNECTIONS_MAX,
             streams_total_max: STREAMS_TOTAL_MAX,
             replay_bytes_total_max: REPLAY_BYTES_TOTAL_MAX,
@@ -209,6 +221,7 @@ pub async fn run_until(
     layout.make(&layout.gateway(gateway)).map_err(failed)?;
     let log = Log::open(&path, PARKED_LOG_BYTES_MAX).await.map_err(failed)?;
 
+    let workers = Workers::start(terms.workers).map_err(GatewayError::Workers)?;
     let (to_controller, link) = ToController::new();
     let (ending, told_ending) = watch::channel(false);
     let places = Arc::new(Semaphore::new(terms.connections_max as usize));
@@ -219,6 +232,7 @@ pub async fn run_until(
         controller: to_controller,
         log,
         decided: Decided::in_directory(&layout.gateway(gateway)),
+        loops: workers.loops().clone(),
     });
     let opening = Opening {
         layout: layout.clone(),
@@ -246,6 +260,7 @@ pub async fn run_until(
     // Nobody is listened to any more; what is in progress has a moment to end.
     ending.send_replace(true);
     let _ = tokio::time::timeout(STOP_WAIT, places.acquire_many(terms.connections_max)).await;
+    drop(workers);
     opening.apps.controls().iter().for_each(|control| control.flush());
     Ok(())
 }

@@ -2,13 +2,15 @@
 
 use crate::answer;
 use crate::bounds::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_WAIT, LISTEN_QUEUE_MAX};
+use crate::deadline::HeadTimer;
 use crate::multiplexed::{self, Multiplexed, Parted};
 use crate::preface::{Speaks, speaks};
 use crate::proxy::{Client, Proxy};
+use crate::workers::Loops;
 use hyper::header::HeaderValue;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -28,30 +30,47 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(LISTEN_QUEUE_MAX)
 }
 
-/// Accepts until it is told to end. Each connection takes a place.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    proxy: Proxy,
-    places: Arc<Semaphore>,
-    mut ending: watch::Receiver<bool>,
-) {
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = until(&mut ending) => return,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection is not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(address) = HeaderValue::try_from(peer.ip().to_string()) else { continue };
-        let client = Client { address, _place: Arc::new(place), multiplexed: None };
-        tokio::spawn(serve(stream, peer, client, proxy.clone(), ending.clone()));
+/// Accepts the clients of one app.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) workers: Loops,
+    pub(crate) ending: watch::Receiver<bool>,
+}
+
+impl Accepting {
+    /// Accepts until it is told to end. Each connection takes a place, and goes to a worker.
+    pub(crate) async fn accept(self, listener: TcpListener) {
+        let mut ending = self.ending.clone();
+        loop {
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = until(&mut ending) => return,
+            };
+            // It is to be watched by its worker's event loop, and by no other.
+            let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection is not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(address) = HeaderValue::try_from(peer.ip().to_string()) else { continue };
+            let Some((seat, handle)) = self.workers.seat() else { return };
+            let worker = seat.worker();
+            let client = Client { address, worker, _place: Arc::new((place, seat)), multiplexed: None };
+            let (proxy, ending) = (Arc::clone(&self.proxy), self.ending.clone());
+            handle.spawn(async move {
+                match TcpStream::from_std(stream) {
+                    Ok(stream) => serve(stream, peer, client, &proxy, ending).await,
+                    Err(error) => tracing::warn!(%error, "a connection is not served"),
+                }
+            });
+        }
     }
 }
 
@@ -63,7 +82,7 @@ async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     client: Client,
-    proxy: Proxy,
+    proxy: &Arc<Proxy>,
     mut ending: watch::Receiver<bool>,
 ) {
     let keeps_alive = |()| Ok(rustix::net::sockopt::set_socket_keepalive(&stream, true)?);
@@ -89,15 +108,15 @@ async fn serve(
 async fn one(
     stream: TcpStream,
     client: Client,
-    proxy: Proxy,
+    proxy: &Arc<Proxy>,
     mut ending: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
     let service = service_fn(|request| {
-        let (proxy, client) = (proxy.clone(), client.clone());
+        let client = &client;
         async move { Ok::<_, Infallible>(proxy.serve(client, request).await) }
     });
     let served = Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(HEAD_WAIT)
         .max_buf_size(2 * HEAD_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
@@ -117,18 +136,18 @@ async fn one(
 async fn two(
     stream: TcpStream,
     client: Client,
-    proxy: Proxy,
+    proxy: &Arc<Proxy>,
     mut ending: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
     let connection = Multiplexed::new();
     let client = Client { multiplexed: Some(Arc::clone(&connection)), ..client };
     let service = service_fn(|request| {
-        let (proxy, client) = (proxy.clone(), client.clone());
+        let (proxy, client) = (Arc::clone(proxy), client.clone());
         let in_progress =
             Arc::clone(&proxy.streams).try_acquire_owned().ok().map(|place| connection.begin(place));
         async move {
             let response = match &in_progress {
-                Some(_) => proxy.serve(client, request).await,
+                Some(_) => proxy.serve(&client, request).await,
                 None => answer::to_call(&request, answer::full()),
             };
             Ok::<_, Infallible>(response.map(|reply| Parted::new(reply, in_progress)))

@@ -5,7 +5,7 @@ use crate::Terms;
 use crate::apps::{Apps, Instances, Making};
 use crate::backends::Backends;
 use crate::control::{Control, Outgoing};
-use crate::listener;
+use crate::listener::{self, Accepting};
 use crate::proxy::Proxy;
 use crate::room::Room;
 use crate::upload::Waits;
@@ -65,7 +65,13 @@ impl Opening {
             waits: Waits { body: body_wait, body_total: body_wait_total, reply: reply_wait },
         };
         tracing::info!(app = app.name, address = ?listener.local_addr().ok(), "clients connect here");
-        tokio::spawn(listener::accept(listener, proxy, Arc::clone(&self.places), self.ending.clone()));
+        let accepting = Accepting {
+            proxy: Arc::new(proxy),
+            places: Arc::clone(&self.places),
+            workers: self.making.loops.clone(),
+            ending: self.ending.clone(),
+        };
+        tokio::spawn(accepting.accept(listener));
     }
 
     /// Opens what the configuration has that is not open yet, and says which instances that makes. What cannot be opened

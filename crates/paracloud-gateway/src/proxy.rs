@@ -22,9 +22,10 @@ use crate::sessions::SessionId;
 use crate::sticky::{self, Given, Marked};
 use crate::streams::{Cut, Streams, Way};
 use crate::ticket::{Ticketed, Witness};
-use crate::upload::{Source, Upload, Waits, given_up};
+use crate::upload::{LATE, Source, Upload, Waits, given_up};
 use crate::upstream::{Broken, Coming, Connection, Looked, Speaks};
 use crate::websocket::Tunnel;
+use crate::workers::{Seat, Worker};
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -65,8 +66,10 @@ pub(crate) struct Proxy {
 pub(crate) struct Client {
     /// Where it comes from, as applications are told.
     pub(crate) address: HeaderValue,
+    /// The worker that it is at.
+    pub(crate) worker: Worker,
     /// Its place among the connections, for as long as anybody has it: a tunnel keeps it.
-    pub(crate) _place: Arc<OwnedSemaphorePermit>,
+    pub(crate) _place: Arc<(OwnedSemaphorePermit, Seat)>,
     /// What it is, if it speaks HTTP/2.
     pub(crate) multiplexed: Option<Arc<Multiplexed>>,
 }
@@ -97,6 +100,7 @@ struct Passed {
     /// When its client waits no longer, if it has said so.
     deadline: Option<Instant>,
     client: Option<Arc<Multiplexed>>,
+    worker: Worker,
     /// The session that its client says.
     session: Option<Marked>,
 }
@@ -114,7 +118,7 @@ enum Unserved {
 
 impl Proxy {
     /// Serves one request.
-    pub(crate) async fn serve(&self, client: Client, request: Request<Incoming>) -> Response<Reply> {
+    pub(crate) async fn serve(&self, client: &Client, request: Request<Incoming>) -> Response<Reply> {
         if !grpc::is_call(request.version(), request.headers()) {
             return self.answer(client, request, None).await;
         }
@@ -128,7 +132,7 @@ impl Proxy {
     /// Answers one request; with `call`, a gRPC one, with the time that its client gives it.
     async fn answer(
         &self,
-        client: Client,
+        client: &Client,
         mut request: Request<Incoming>,
         call: Option<Option<Duration>>,
     ) -> Response<Reply> {
@@ -165,7 +169,8 @@ impl Proxy {
             Ok(content) => content,
             Err(answer) => return answer,
         };
-        let mut passed = Passed { parts, deadline, client: client.multiplexed.clone(), session };
+        let mut passed =
+            Passed { parts, deadline, client: client.multiplexed.clone(), worker: client.worker, session };
         let served = self.forward(&mut passed, content).await;
         let (connection, response, mut request) = match served {
             Ok(served) => served,
@@ -181,7 +186,7 @@ impl Proxy {
                 _tally: request.keep_tally(),
                 control,
                 room: Arc::clone(&self.messages),
-                client,
+                client: client.clone(),
                 start: connection.start(),
             };
             request.replied();
@@ -347,8 +352,8 @@ impl Proxy {
         loop {
             // An upload has one attempt, which must not meet a connection that was closed meanwhile.
             let connection = match content {
-                Content::Upload(_) | Content::Again(_) => control.pool.open(route).await,
-                Content::Whole(_) | Content::Unread(_) => control.pool.take(route).await,
+                Content::Upload(_) | Content::Again(_) => control.pool.open(route, passed.worker).await,
+                Content::Whole(_) | Content::Unread(_) => control.pool.take(route, passed.worker).await,
             };
             let mut connection = match connection {
                 Ok(connection) => connection,
@@ -379,15 +384,23 @@ impl Proxy {
             let may_be_tried = connection.is_used() && (!connection.is_shared() || again < AGAIN_MAX);
             again += 1;
             let request = Request::from_parts(passed.parts.clone(), body);
-            let exchanged = tokio::select! {
-                biased;
-                exchanged = connection.exchange(request, witness) => exchanged,
-                why = given_up(upload, self.waits) => return Err(Unserved::Lost(why)),
+            let exchanged = match upload {
+                None => connection.exchange(request, witness, Some(self.waits.reply)).await,
+                Some(upload) => {
+                    // What is seldom done is apart from the future of each request.
+                    let given_up = Box::pin(given_up(upload, self.waits));
+                    tokio::select! {
+                        biased;
+                        exchanged = Box::pin(connection.exchange(request, witness, None)) => exchanged,
+                        why = given_up => return Err(Unserved::Lost(why)),
+                    }
+                }
             };
             return match exchanged {
                 Ok(response) => self.judge(control, route, connection, response, content).await,
                 Err(Broken::Unsent) if content.is_kept() && may_be_tried => continue,
                 Err(Broken::Unsent | Broken::Refused) => Err(refused(content)),
+                Err(Broken::Late) => Err(Unserved::Lost(LATE)),
                 Err(Broken::Sent(error)) => {
                     tracing::debug!(instance = control.instance(), ?error, "no answer");
                     Err(Unserved::Refused(Answer::Lost))

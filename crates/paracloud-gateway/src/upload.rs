@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 const SILENT: &str = "the rest of the upload did not come in time; what came may have been applied";
 
 /// What is said to a client whose request the application did not begin to answer.
-const LATE: &str = "the application did not answer in time; the request may have been applied";
+pub(crate) const LATE: &str = "the application did not answer in time; the request may have been applied";
 
 /// How long somebody is waited for.
 #[derive(Debug, Clone, Copy)]
@@ -144,12 +144,8 @@ impl Pace {
     }
 }
 
-/// Returns when a reply is not waited for any more, and why: nobody did anything for too long, or the upload was cut.
-pub(crate) async fn given_up(upload: Option<(oneshot::Receiver<()>, Pace)>, waits: Waits) -> &'static str {
-    let Some((cut, pace)) = upload else {
-        tokio::time::sleep(waits.reply).await;
-        return LATE;
-    };
+/// Returns when a reply to an upload is not waited for any more, and why: nobody did anything for too long, or the upload was cut.
+pub(crate) async fn given_up((cut, pace): (oneshot::Receiver<()>, Pace), waits: Waits) -> &'static str {
     tokio::select! {
         biased;
         () = is_cut(cut) => CUT,

@@ -7,6 +7,9 @@
 //! | [`shared`] | the socket of such a one |
 //! | [`pump`] | an upload on such a one |
 //!
+//! An HTTP/1.1 connection belongs to the worker that opened it: a request takes none of another one's, because it would
+//! then wait for two threads. A connection that speaks HTTP/2 is the one for all workers, as long as it has room.
+//!
 //! What was sent is a fact and no guess: an HTTP/1.1 connection counts its bytes, and of HTTP/2 the application itself says
 //! which streams it has not looked at.
 
@@ -18,6 +21,7 @@ mod two;
 use crate::body::{BodyError, Outgoing};
 use crate::bounds::{IDLE_MAX, IDLE_WAIT, UPSTREAM_CONNECTIONS_MAX};
 use crate::ticket::Witness;
+use crate::workers::Worker;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{HeaderMap, Request, Response};
@@ -28,7 +32,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// A connection to one process, or one request's part of it.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ pub(crate) enum Broken {
     Unsent,
     /// The application says so of this request alone: it has too much to do.
     Refused,
+    /// It did not begin in time.
+    Late,
     /// Something was sent; and why, if it is known.
     Sent(Option<BodyError>),
 }
@@ -124,7 +132,7 @@ impl Connection {
     }
 
     /// Sends a request and returns when the head of its reply is here. `witness` hears of its first byte, and of the
-    /// reply's.
+    /// reply's. With `within`, the reply begins as soon.
     ///
     /// # Errors
     /// No reply came.
@@ -132,13 +140,19 @@ impl Connection {
         &mut self,
         request: Request<Outgoing>,
         witness: &Witness,
+        within: Option<Duration>,
     ) -> Result<Response<Coming>, Broken> {
         match self {
             Self::One(connection) => {
-                connection.exchange(request, witness).await.map(|response| response.map(Coming::One))
+                connection.exchange(request, witness, within).await.map(|response| response.map(Coming::One))
             }
             Self::Two(exchange) => {
-                exchange.exchange(request, witness).await.map(|response| response.map(Coming::Two))
+                let exchanged = exchange.exchange(request, witness);
+                let exchanged = match within {
+                    Some(within) => timeout(within, exchanged).await.map_err(|_| Broken::Late)?,
+                    None => exchanged.await,
+                };
+                exchanged.map(|response| response.map(Coming::Two))
             }
         }
     }
@@ -183,9 +197,18 @@ pub(crate) struct Pool {
 #[derive(Debug, Default)]
 struct Open {
     start: Option<StartId>,
-    /// Those that nobody uses.
-    idle: Vec<one::Connection>,
+    /// Those that nobody uses, by their workers.
+    idle: Vec<Vec<one::Connection>>,
+    /// How many they are.
+    idle_count: usize,
     shared: Vec<Arc<two::Connection>>,
+}
+
+impl Open {
+    fn keep_idle(&mut self, which: impl Fn(&one::Connection) -> bool) {
+        self.idle.iter_mut().for_each(|of_one| of_one.retain(&which));
+        self.idle_count = self.idle.iter().map(Vec::len).sum();
+    }
 }
 
 impl Pool {
@@ -207,14 +230,14 @@ impl Pool {
     pub(crate) fn turn(&self, start: StartId) {
         let mut open = self.state();
         open.start = Some(start);
-        open.idle.retain(|connection| connection.start() == start);
+        open.keep_idle(|connection| connection.start() == start);
         open.shared.retain(|connection| connection.start() == start);
     }
 
-    /// Opens connections before they are needed; of shared ones, one.
-    pub(crate) async fn prepare(&self, route: Route, ahead: usize) {
+    /// Opens connections of this worker before they are needed; of shared ones, one for all workers.
+    pub(crate) async fn prepare(&self, route: Route, worker: Worker, ahead: usize) {
         let prepared = match self.speaks {
-            Speaks::One => self.prepare_idle(route, ahead).await,
+            Speaks::One => self.prepare_idle(route, worker, ahead).await,
             Speaks::Two if ahead > 0 => self.take_shared(route).await.map(drop),
             Speaks::Two => Ok(()),
         };
@@ -223,26 +246,26 @@ impl Pool {
         }
     }
 
-    async fn prepare_idle(&self, route: Route, ahead: usize) -> io::Result<()> {
+    async fn prepare_idle(&self, route: Route, worker: Worker, ahead: usize) -> io::Result<()> {
         for _ in 0..ahead {
-            self.give(Connection::One(one::Connection::open(route).await?));
+            self.give(Connection::One(one::Connection::open(route, worker).await?));
         }
         Ok(())
     }
 
-    /// A connection that nobody uses, or a new one, or a place on a shared one.
+    /// A connection of this worker that nobody uses, or a new one, or a place on a shared one.
     ///
     /// # Errors
     /// Nobody accepts.
-    pub(crate) async fn take(&self, route: Route) -> io::Result<Connection> {
+    pub(crate) async fn take(&self, route: Route, worker: Worker) -> io::Result<Connection> {
         match self.speaks {
             Speaks::One => {
-                while let Some(mut connection) = self.idle_one(route) {
+                while let Some(mut connection) = self.idle_one(route, worker) {
                     if connection.idle_for() < IDLE_WAIT && connection.is_usable().await {
                         return Ok(Connection::One(connection));
                     }
                 }
-                self.open(route).await
+                self.open(route, worker).await
             }
             Speaks::Two => self.take_shared(route).await.map(Connection::Two),
         }
@@ -252,17 +275,20 @@ impl Pool {
     ///
     /// # Errors
     /// Nobody accepts.
-    pub(crate) async fn open(&self, route: Route) -> io::Result<Connection> {
+    pub(crate) async fn open(&self, route: Route, worker: Worker) -> io::Result<Connection> {
         match self.speaks {
             // What is seldom done is apart from the future of each request.
-            Speaks::One => Box::pin(one::Connection::open(route)).await.map(Connection::One),
+            Speaks::One => Box::pin(one::Connection::open(route, worker)).await.map(Connection::One),
             Speaks::Two => self.take_shared(route).await.map(Connection::Two),
         }
     }
 
-    fn idle_one(&self, route: Route) -> Option<one::Connection> {
+    fn idle_one(&self, route: Route, worker: Worker) -> Option<one::Connection> {
         let mut open = self.state();
-        if open.start == Some(route.start) { open.idle.pop() } else { None }
+        let ours = open.start == Some(route.start);
+        let found = open.idle.get_mut(worker.0).filter(|_| ours).and_then(Vec::pop);
+        open.idle_count -= usize::from(found.is_some());
+        found
     }
 
     /// Takes back a connection whose exchange is over.
@@ -272,15 +298,20 @@ impl Pool {
             return;
         }
         let mut open = self.state();
-        if open.start == Some(connection.start()) && open.idle.len() < IDLE_MAX {
-            open.idle.push(connection);
+        if open.start == Some(connection.start()) && open.idle_count < IDLE_MAX {
+            let Worker(number) = connection.worker();
+            if open.idle.len() <= number {
+                open.idle.resize_with(number + 1, Vec::new);
+            }
+            open.idle[number].push(connection);
+            open.idle_count += 1;
         }
     }
 
     /// Closes what was not used for long.
     pub(crate) fn sweep(&self) {
         let mut open = self.state();
-        open.idle.retain(|connection| connection.idle_for() < IDLE_WAIT);
+        open.keep_idle(|connection| connection.idle_for() < IDLE_WAIT);
         open.shared.retain(|connection| !connection.is_over() && connection.idle_for() < IDLE_WAIT);
     }
 

@@ -61,7 +61,7 @@ pub fn run(layout: Layout, shell: Shell) -> ExitCode {
         Shell::Controller => ("controller".to_owned(), on_one_thread(paracloud_controller::run(layout))),
         Shell::Agent { node } => (format!("agent {node}"), on_one_thread(paracloud_agent::run(layout, node))),
         Shell::Gateway { gateway } => {
-            (format!("gateway {gateway}"), on_threads(paracloud_gateway::run(layout, gateway)))
+            (format!("gateway {gateway}"), on_one_thread(paracloud_gateway::run(layout, gateway)))
         }
         Shell::Shim { process } => ("shim".to_owned(), on_one_thread(paracloud_agent::shim::run(&process))),
         Shell::Exec { process } => ("exec".to_owned(), become_program(&process)),
@@ -77,13 +77,8 @@ pub fn run(layout: Layout, shell: Shell) -> ExitCode {
 
 type Ended = Result<(), Box<dyn Error>>;
 
-fn on_threads<E: Error + 'static>(shell: impl Future<Output = Result<(), E>>) -> Ended {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(runtime.block_on(Box::pin(shell))?)
-}
-
 /// What controls says little and waits much: from thread to thread each word would only take longer. What carries much
-/// (the channel, the disk) has threads of its own.
+/// (the channel, the disk, a gateway's requests) has threads of its own.
 fn on_one_thread<E: Error + 'static>(shell: impl Future<Output = Result<(), E>>) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(Box::pin(shell))?)

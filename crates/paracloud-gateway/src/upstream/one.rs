@@ -7,7 +7,9 @@
 use super::Broken;
 use crate::body::{BodyError, Outgoing};
 use crate::bounds::{CONNECT_WAIT, HEAD_BYTES_MAX};
+use crate::deadline::Deadline;
 use crate::ticket::Witness;
+use crate::workers::Worker;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http1::{Builder, Connection as Driver, SendRequest};
@@ -96,19 +98,22 @@ pub(crate) struct Connection {
     is_over: bool,
     bytes: Arc<Count>,
     start: StartId,
+    worker: Worker,
     /// Whether another request may use it.
     keeps: bool,
     /// Whether it carried a request before.
     used: bool,
     idle_since: Instant,
+    /// When its reply has to begin.
+    reply: Deadline,
 }
 
 impl Connection {
-    /// Dials the process of a route.
+    /// Dials the process of a route, on the thread of this worker.
     ///
     /// # Errors
     /// Nobody accepts.
-    pub(crate) async fn open(route: Route) -> io::Result<Self> {
+    pub(crate) async fn open(route: Route, worker: Worker) -> io::Result<Self> {
         let stream = tokio::time::timeout(CONNECT_WAIT, TcpStream::connect(route.address)).await??;
         stream.set_nodelay(true)?;
         let bytes = Arc::new(Count::default());
@@ -126,9 +131,11 @@ impl Connection {
             is_over: false,
             bytes,
             start: route.start,
+            worker,
             keeps: true,
             used: false,
             idle_since,
+            reply: Deadline::default(),
         })
     }
 
@@ -172,6 +179,11 @@ impl Connection {
         self.start
     }
 
+    /// Whose it is.
+    pub(crate) fn worker(&self) -> Worker {
+        self.worker
+    }
+
     /// For how long nobody has used it.
     pub(crate) fn idle_for(&self) -> Duration {
         self.idle_since.elapsed()
@@ -189,7 +201,7 @@ impl Connection {
     }
 
     /// Sends a request and returns when the head of its reply is here. `witness` hears of its first byte, and of the
-    /// reply's.
+    /// reply's. With `within`, the reply begins as soon.
     ///
     /// # Errors
     /// No reply came.
@@ -197,11 +209,15 @@ impl Connection {
         &mut self,
         request: Request<Outgoing>,
         witness: &Witness,
+        within: Option<Duration>,
     ) -> Result<Response<Incoming>, Broken> {
         let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
         let (written, read) = (count(&self.bytes.written), count(&self.bytes.read));
         self.used = true;
         self.keeps = !matches!(request.body(), Outgoing::Upload(_));
+        if let Some(within) = within {
+            self.reply.set(Instant::now() + within);
+        }
         let mut reply = pin!(self.sender.try_send_request(request));
         let (mut sent, mut replied) = (false, false);
         std::future::poll_fn(|cx| {
@@ -217,7 +233,12 @@ impl Connection {
             Poll::Ready(match reply.as_mut().poll(cx) {
                 Poll::Ready(Ok(reply)) => Ok(reply),
                 // A driver that is over says nothing to a request that it never took.
-                Poll::Pending if !self.is_over => return Poll::Pending,
+                Poll::Pending if !self.is_over => {
+                    if within.is_some() && self.reply.poll(cx).is_ready() {
+                        return Poll::Ready(Err(Broken::Late));
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Pending | Poll::Ready(Err(_)) if !sent => Err(Broken::Unsent),
                 Poll::Pending => Err(Broken::Sent(None)),
                 Poll::Ready(Err(error)) => Err(Broken::Sent(Some(error.into_error().into()))),
@@ -252,7 +273,7 @@ mod tests {
     async fn exchange(connection: &mut Connection) -> Result<Response<Incoming>, Broken> {
         let request = Request::new(Outgoing::Whole(Bytes::new()));
         let witness = Witness::of_nobody();
-        let exchanged = tokio::time::timeout(PATIENCE, connection.exchange(request, &witness)).await;
+        let exchanged = tokio::time::timeout(PATIENCE, connection.exchange(request, &witness, None)).await;
         exchanged.expect("an exchange ends")
     }
 
@@ -261,7 +282,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let route = Route { incarnation: Incarnation(1), start: StartId(1), address };
-        let mut connection = Connection::open(route).await.unwrap();
+        let mut connection = Connection::open(route, Worker::default()).await.unwrap();
         let (mut accepted, _) = listener.accept().await.unwrap();
         for _ in 0..exchanges {
             let serves = async {

@@ -1,6 +1,6 @@
 //! Places for clients: so many are connected at once, and no more.
 
-use crate::application::RawApplication;
+use crate::application::{Application, RawApplication};
 use crate::client::Raw;
 use crate::websocket::connected;
 use crate::world::World;
@@ -35,4 +35,23 @@ async fn a_client_too_many_waits_until_a_place_is_free_and_a_websocket_has_one()
     let mut next = source.accept().await;
     next.until("/too-many").await;
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_one_worker_share_its_connections_to_the_application_and_take_none_of_another_ones() {
+    for (workers, connections) in [(1, 1), (2, 2), (3, 2)] {
+        let (world, mut controller) =
+            World::on(Parking::default(), Terms { workers, ..Terms::default() }).await;
+        let source = Application::new(1).await;
+        controller.obeyed(1, false, Some(source.route)).await;
+        let mut clients = [Raw::connect(world.address).await, Raw::connect(world.address).await];
+        for n in 0..10 {
+            for client in &mut clients {
+                client.say(get(&format!("/{n}"))).await;
+                client.until("\r\n\r\napp 1").await;
+            }
+        }
+        assert_eq!(source.connections(), connections, "of {workers} workers");
+        world.end().await;
+    }
 }
