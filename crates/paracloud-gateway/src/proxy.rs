@@ -123,7 +123,8 @@ impl Proxy {
             return self.answer(client, request, None).await;
         }
         let response = match grpc::timeout(request.headers()) {
-            Ok(timeout) => self.answer(client, request, Some(timeout)).await,
+            // One answer's future is large enough in that of each request.
+            Ok(timeout) => Box::pin(self.answer(client, request, Some(timeout))).await,
             Err(malformed) => answer::refused(StatusCode::BAD_REQUEST, &malformed),
         };
         grpc::to_call(response)
@@ -209,7 +210,7 @@ impl Proxy {
         }
         if length.is_none() && is_two {
             let again = Again::new(incoming, self.room.none(), self.replay_bytes_max as usize);
-            let whole = if self.instances.is_open() { again.look().await } else { None };
+            let whole = if self.instances.is_open() { Box::pin(again.look()).await } else { None };
             return Ok(whole.map_or(Content::Again(again), Content::Whole));
         }
         let short = length.filter(|length| *length <= u64::from(self.replay_bytes_max));
@@ -219,7 +220,7 @@ impl Proxy {
         if !self.instances.is_open() {
             return Ok(Content::Unread(gathering));
         }
-        gathering.read().await.map(Content::Whole).map_err(unread)
+        Box::pin(gathering.read()).await.map(Content::Whole).map_err(unread)
     }
 
     /// Sends it on until somebody answers.
@@ -261,7 +262,7 @@ impl Proxy {
             };
             if let Content::Unread(gathering) = &mut content {
                 ticketed.released();
-                match self.read(gathering, &mut ticketed, route).await {
+                match Box::pin(self.read(gathering, &mut ticketed, route)).await {
                     Some(Ok(bytes)) => content = Content::Whole(bytes),
                     Some(Err(error)) => return Err(unread(error)),
                     // What is not all here is not sent on into a park, and keeps nobody waiting.
@@ -397,7 +398,12 @@ impl Proxy {
                 }
             };
             return match exchanged {
-                Ok(response) => self.judge(control, route, connection, response, content).await,
+                Ok(response)
+                    if !head::is_not_applied(response.status(), response.headers(), route.incarnation) =>
+                {
+                    Ok((connection, response))
+                }
+                Ok(response) => Err(Box::pin(self.refusal(control, connection, response, content)).await),
                 Err(Broken::Unsent) if content.is_kept() && may_be_tried => continue,
                 Err(Broken::Unsent | Broken::Refused) => Err(refused(content)),
                 Err(Broken::Late) => Err(Unserved::Lost(LATE)),
@@ -409,25 +415,21 @@ impl Proxy {
         }
     }
 
-    /// A reply, or the proof that nothing was applied.
-    async fn judge(
+    /// The proof that nothing was applied.
+    async fn refusal(
         &self,
         control: &Control,
-        route: Route,
         mut connection: Connection,
         response: Response<Coming>,
         content: &Content,
-    ) -> Result<Replied, Unserved> {
-        if !head::is_not_applied(response.status(), response.headers(), route.incarnation) {
-            return Ok((connection, response));
-        }
+    ) -> Unserved {
         let body = response.into_body();
         let is_short = body.size_hint().upper().is_some_and(|length| length <= REPLY_BYTES_HELD);
         // The head alone is the proof: what the application may still say keeps nobody waiting.
         if is_short && let Ok(Ok(_)) = tokio::time::timeout(REFUSAL_WAIT, hold(&mut connection, body)).await {
             control.pool.give(connection);
         }
-        Err(refused(content))
+        refused(content)
     }
 
     /// Passes a reply on.
@@ -454,7 +456,9 @@ impl Proxy {
         // The end of a call stands in its trailers, whatever was said of its length.
         if is_call || length.is_none_or(|length| length > REPLY_BYTES_HELD) {
             let first = match &mut body {
-                Coming::Two(stream) if (is_call || length.is_none()) && !endless => stream.look().await,
+                Coming::Two(stream) if (is_call || length.is_none()) && !endless => {
+                    Box::pin(stream.look()).await
+                }
                 Coming::One(_) | Coming::Two(_) => Looked::default(),
             };
             if let Looked { bytes, end: Some(trailers) } = first {
@@ -479,7 +483,7 @@ impl Proxy {
             request.replied();
             return Response::from_parts(parts, Reply::held(bytes));
         }
-        let failure = match request.answered(Answer::Lost).await {
+        let failure = match Box::pin(request.answered(Answer::Lost)).await {
             Verdict::Fail(failure) => failure,
             Verdict::Forward(_) | Verdict::Late | Verdict::Elsewhere => Failure::Unknown,
         };

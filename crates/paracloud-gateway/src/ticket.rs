@@ -45,8 +45,8 @@ pub(crate) struct Ticketed {
     is_free: bool,
     /// The bound was reached: the attempt is the last one.
     is_last: bool,
-    /// When the first byte of the attempt was sent.
-    sent_on: Arc<OnceLock<Instant>>,
+    /// When the first byte of the attempt was sent, of one that waited.
+    sent_on: Option<Arc<OnceLock<Instant>>>,
     /// Its wait was over before the attempt began: its client's own body is waited for since.
     released: bool,
     ended: bool,
@@ -74,7 +74,7 @@ impl Ticketed {
             session: session.map(|session| session.id),
             is_free,
             is_last: false,
-            sent_on: Arc::default(),
+            sent_on: None,
             released: false,
             ended: false,
         };
@@ -104,6 +104,12 @@ impl Ticketed {
             return verdict;
         }
         let Some(waits) = heard.waits else { return Verdict::Fail(Failure::NotApplied) };
+        // What is seldom done is apart from the future of each request.
+        Box::pin(self.waits(waits)).await
+    }
+
+    /// Returns when it is known what to do, or its client waits no longer, or another instance takes it.
+    async fn waits(&mut self, waits: oneshot::Receiver<Verdict>) -> Verdict {
         self.tally.iter_mut().for_each(Tally::waits);
         let others = self.tally.as_ref().filter(|_| self.is_free && !self.is_last);
         let others = others.map(|tally| (Arc::clone(tally.backends()), tally.number()));
@@ -155,7 +161,14 @@ impl Ticketed {
 
     /// Waits for something, and tells the machine when the request has waited as long as it may. What is large is pinned by
     /// who asks: an argument stands in the future of an `async fn` twice.
-    pub(crate) async fn alongside<F: Future + Unpin>(&mut self, mut something: F) -> F::Output {
+    pub(crate) async fn alongside<F: Future + Unpin>(&mut self, something: F) -> F::Output {
+        if self.bound.is_none() {
+            return something.await;
+        }
+        Box::pin(self.within_its_bound(something)).await
+    }
+
+    async fn within_its_bound<F: Future + Unpin>(&mut self, mut something: F) -> F::Output {
         while let Some(bound) = self.bound {
             tokio::select! {
                 biased;
@@ -176,14 +189,15 @@ impl Ticketed {
     }
 
     /// Looks out for the first byte of the next attempt, and of its reply.
-    pub(crate) fn witness(&self) -> Witness {
+    pub(crate) fn witness(&mut self) -> Witness {
         let waits = self.waits_since.map(|(since, _)| Waits {
             control: Arc::clone(&self.control),
             since,
+            sent_on: Arc::clone(self.sent_on.get_or_insert_default()),
             released: self.released,
             is_of_the_pause: !self.is_last,
         });
-        Witness { waits, sent_on: Arc::clone(&self.sent_on), replied: OnceLock::new() }
+        Witness { waits, replied: OnceLock::new() }
     }
 
     /// It would be sent on now, if its client had sent its body.
@@ -196,10 +210,14 @@ impl Ticketed {
         }
     }
 
+    fn was_sent_on(&self) -> Option<Instant> {
+        self.sent_on.as_ref()?.get().copied()
+    }
+
     /// The attempt was refused: if its wait was over, it is not.
     fn wait_goes_on(&mut self) {
-        let was_over = self.has_waited() && (self.released || self.sent_on.get().is_some());
-        (self.sent_on, self.released) = (Arc::default(), false);
+        let was_over = self.has_waited() && (self.released || self.was_sent_on().is_some());
+        (self.sent_on, self.released) = (None, false);
         if was_over {
             self.control.wait_goes_on();
         }
@@ -258,7 +276,7 @@ impl Ticketed {
 
     fn log(&self, end: End) {
         let Some((since, began_unix_us)) = self.waits_since else { return };
-        let sent_on = self.sent_on.get().copied();
+        let sent_on = self.was_sent_on();
         let until = sent_on.unwrap_or_else(Instant::now);
         let line = ParkedLine::Request {
             instance: self.control.instance().to_owned(),
@@ -276,7 +294,6 @@ impl Ticketed {
 pub(crate) struct Witness {
     /// Of a request that waited; of others nobody asks when.
     waits: Option<Waits>,
-    sent_on: Arc<OnceLock<Instant>>,
     replied: OnceLock<Instant>,
 }
 
@@ -285,6 +302,7 @@ pub(crate) struct Witness {
 struct Waits {
     control: Arc<Control>,
     since: Instant,
+    sent_on: Arc<OnceLock<Instant>>,
     /// It was over before.
     released: bool,
     /// At the bound the attempt shows nothing of the pause.
@@ -295,7 +313,7 @@ impl Witness {
     /// Of a request that never waited.
     #[cfg(test)]
     pub(crate) fn of_nobody() -> Self {
-        Self { waits: None, sent_on: Arc::default(), replied: OnceLock::new() }
+        Self { waits: None, replied: OnceLock::new() }
     }
 
     fn of_the_pause(&self) -> Option<&Arc<Control>> {
@@ -304,9 +322,9 @@ impl Witness {
 
     /// Its first byte was sent just now.
     pub(crate) fn sent_on(&self) {
-        let now = Instant::now();
-        if let Some(Waits { control, since, released, is_of_the_pause }) = &self.waits
-            && self.sent_on.set(now).is_ok()
+        if let Some(Waits { control, since, sent_on, released, is_of_the_pause }) = &self.waits
+            && let now = Instant::now()
+            && sent_on.set(now).is_ok()
         {
             control.sent_on(micros(now.duration_since(*since)), !released, is_of_the_pause.then_some(now));
         }

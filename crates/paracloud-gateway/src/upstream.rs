@@ -147,7 +147,7 @@ impl Connection {
                 connection.exchange(request, witness, within).await.map(|response| response.map(Coming::One))
             }
             Self::Two(exchange) => {
-                let exchanged = exchange.exchange(request, witness);
+                let exchanged = Box::pin(exchange.exchange(request, witness));
                 let exchanged = match within {
                     Some(within) => timeout(within, exchanged).await.map_err(|_| Broken::Late)?,
                     None => exchanged.await,
@@ -267,7 +267,7 @@ impl Pool {
                 }
                 self.open(route, worker).await
             }
-            Speaks::Two => self.take_shared(route).await.map(Connection::Two),
+            Speaks::Two => Box::pin(self.take_shared(route)).await.map(Connection::Two),
         }
     }
 
@@ -279,7 +279,7 @@ impl Pool {
         match self.speaks {
             // What is seldom done is apart from the future of each request.
             Speaks::One => Box::pin(one::Connection::open(route, worker)).await.map(Connection::One),
-            Speaks::Two => self.take_shared(route).await.map(Connection::Two),
+            Speaks::Two => Box::pin(self.take_shared(route)).await.map(Connection::Two),
         }
     }
 

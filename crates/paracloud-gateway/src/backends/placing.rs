@@ -17,9 +17,15 @@ impl Backends {
         if wish.is_new {
             self.state().measuring.came();
         }
-        if let Some(place) = self.choose(wish, false) {
-            return Ok(place);
+        match self.choose(wish, false) {
+            Some(place) => Ok(place),
+            // What is seldom done is apart from the future of each request.
+            None => Box::pin(self.place_later(wish)).await,
         }
+    }
+
+    /// The same, once there is an instance that may get it.
+    async fn place_later(&self, wish: Wish) -> Result<Place, Unplaced> {
         let Ok(_early) = self.early.try_acquire() else { return Err(Unplaced::Full) };
         self.state().measuring.early(1);
         let parked = Duration::from_millis(self.made.setting.parked_ms_max.into());
