@@ -222,7 +222,7 @@ fn a_field_of_another_type_is_named_by_its_path() {
     ] {
         assert!(of_report(body).starts_with(field), "{body}: {}", of_report(body));
     }
-    let answer = paci::answer::Answer::read(br#"{"operation":1,"quote":{"costMs":"1"}}"#).unwrap_err();
+    let answer = Answer::read(br#"{"operation":1,"quote":{"costMs":"1"}}"#).unwrap_err();
     assert!(named(answer).starts_with("quote.costMs: "));
     let both = AskRequest::read(br#"{"moveMe":{},"retireMe":{}}"#).unwrap_err();
     assert!(named(both).starts_with("two members of a oneof"), "neither of them alone is wrong");
