@@ -49,6 +49,7 @@ pub(crate) fn change_name(change: &Change) -> &'static str {
         Change::Start(_) => "start",
         Change::Replace(_) => "replace",
         Change::Keep(_) => "keep",
+        Change::DrainAgain => "drain_again",
         Change::Open { .. }
         | Change::Seal
         | Change::Commit
@@ -82,6 +83,7 @@ pub(crate) fn change_text(change: &Change) -> String {
         | Change::Restart { .. }
         | Change::Close
         | Change::Leave
+        | Change::DrainAgain
         | Change::Depart
         | Change::Gone
         | Change::Start(_)

@@ -168,6 +168,7 @@ impl Tracker {
             | Change::Restart { .. }
             | Change::Close
             | Change::Leave
+            | Change::DrainAgain
             | Change::Depart
             | Change::Gone
             | Change::Start(_)

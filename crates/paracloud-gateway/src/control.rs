@@ -221,6 +221,10 @@ impl Control {
             && !matches!(heard.verdict, Some(Verdict::Elsewhere))
         {
             state.sessions.see(id, Instant::now());
+            // It may be the first that lives there since the instance was to leave.
+            if state.looks.as_ref().is_none_or(JoinHandle::is_finished) {
+                self.looks_on(&mut state);
+            }
         }
         (ticket, heard)
     }

@@ -13,6 +13,11 @@ impl RequestId {
         self.0.is_multiple_of(2)
     }
 
+    /// Whether it is of a session that lives in the instance.
+    pub fn belongs(self) -> bool {
+        self.0.is_multiple_of(3)
+    }
+
     /// Whether a gateway keeps all of its body until it is answered. One in four is too large for that, one of them with
     /// a key and one without.
     pub fn is_kept_whole(self) -> bool {

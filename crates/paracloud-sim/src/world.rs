@@ -142,6 +142,8 @@ struct GatewayState {
     /// It said that it parks by the table with this order, and of no newer one that it does not: what it believes since
     /// takes nothing of that back.
     said_to_park: Option<RecordOrder>,
+    /// By which table it said that no session is left.
+    said_drained: Option<RecordOrder>,
 }
 
 /// A process: its shim, its marker on disk, and the program.
@@ -293,7 +295,13 @@ impl World {
                 &mut Vec::new(),
             );
             let tickets = BTreeMap::new();
-            let state = GatewayState { machine: Some(machine), life: 0, tickets, said_to_park: None };
+            let state = GatewayState {
+                machine: Some(machine),
+                life: 0,
+                tickets,
+                said_to_park: None,
+                said_drained: None,
+            };
             world.gateways.insert(*id, state);
         }
         // Everybody has heard what the register says.
@@ -424,7 +432,12 @@ impl World {
                 if let Some(gateway) = self.gateways.get_mut(&id).filter(|gateway| gateway.machine.is_some())
                 {
                     gateway.tickets.insert(ticket, request);
-                    self.gateway(setting, id, gateway::Input::Arrived(ticket));
+                    let input = if request.belongs() {
+                        gateway::Input::Belongs(ticket)
+                    } else {
+                        gateway::Input::Arrived(ticket)
+                    };
+                    self.gateway(setting, id, input);
                 } else {
                     self.ledger.unknown(request);
                 }

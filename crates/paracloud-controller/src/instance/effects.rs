@@ -198,6 +198,7 @@ impl Instance {
             | Change::Restart { .. }
             | Change::Replace(_)
             | Change::Leave
+            | Change::DrainAgain
             | Change::Depart
             | Change::Return(_)
             | Change::Start(_)
@@ -269,6 +270,7 @@ impl Instance {
             | Change::Doom
             | Change::RollBack(_)
             | Change::Close
+            | Change::DrainAgain
             | Change::Depart
             | Change::Return(_)
             | Change::Resized

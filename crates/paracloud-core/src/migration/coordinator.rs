@@ -49,6 +49,10 @@ struct Facts {
     undone: bool,
     /// The application that leaves has nothing left to do.
     emptied: bool,
+    /// A gateway that said that no session is left there has the request of one.
+    wanted: bool,
+    /// What is left of the leave's budget is all there is.
+    budget_runs: bool,
     /// The owner has its new size, or does not get it.
     resized: bool,
     unfit: Option<Unfit>,
@@ -344,6 +348,7 @@ impl Coordinator {
                     self.facts.drained.insert(gateway);
                 }
             }
+            FromGateway::Wanted { order } => self.facts.wanted |= *order == table.order,
             FromGateway::Ask => effects.push(Effect::Gateway(gateway, ToGateway::Table(table))),
             FromGateway::Obeyed { order, parks } => {
                 if *order == table.order && *parks != table.is_open() {
@@ -386,6 +391,15 @@ impl Coordinator {
             Some(Step::Sealing) if same_operation => {
                 Facts { obeyed: BTreeSet::new(), gateways_over: false, expired: false, ..facts }
             }
+            // Gateways have another table to obey and to answer; a person's word and the budget hold on.
+            Some(Step::Draining) if same_operation => Facts {
+                cancelled: facts.cancelled,
+                expired: facts.expired,
+                offer: facts.offer,
+                source_failed: facts.source_failed,
+                budget_runs: facts.budget_runs || matches!(self.phase, Phase::Drain | Phase::Leave),
+                ..Facts::default()
+            },
             // Gateways route as they did.
             None if closed && record.served == known.served => {
                 Facts { obeyed: facts.obeyed, gateways_over: facts.gateways_over, ..Facts::default() }
@@ -426,7 +440,9 @@ impl Coordinator {
         loop {
             match self.decide(setting, &record, fresh) {
                 Next::Swap(change) => {
-                    effects.push(Effect::CancelTimer(Timer::Deadline));
+                    if change != Change::DrainAgain {
+                        effects.push(Effect::CancelTimer(Timer::Deadline));
+                    }
                     effects.push(Effect::CancelTimer(Timer::Resend));
                     return self.swap(change, effects);
                 }
@@ -455,8 +471,11 @@ impl Coordinator {
 
     fn enter(&mut self, setting: &Setting, phase: Phase, effects: &mut Vec<Effect>) {
         self.phase = phase;
-        self.facts.expired = false;
-        effects.push(Effect::CancelTimer(Timer::Deadline));
+        let budget_runs = self.facts.budget_runs && matches!(phase, Phase::Drain | Phase::Leave);
+        if !budget_runs {
+            self.facts.expired = false;
+            effects.push(Effect::CancelTimer(Timer::Deadline));
+        }
         if phase == Phase::Idle {
             effects.push(Effect::CancelTimer(Timer::Resend));
             return;
@@ -464,6 +483,9 @@ impl Coordinator {
         effects.push(Effect::Entered(phase));
         self.tell(setting, effects);
         effects.push(Effect::SetTimer(Timer::Resend, setting.resend_ms));
+        if budget_runs {
+            return;
+        }
         let budget_ms = match phase {
             Phase::Offer | Phase::Prepare => setting.prepare_ms,
             Phase::Copy => setting.copy_ms,

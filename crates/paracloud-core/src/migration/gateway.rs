@@ -126,6 +126,7 @@ pub enum Input {
     /// A request came.
     Arrived(Ticket),
     /// A request came of a session that lives at this instance: it goes there as long as the instance may still return.
+    /// Once it was said that none is left there, it waits until that is taken back.
     Belongs(Ticket),
     /// The answer to [`Effect::Drain`]: no session lives at the instance any more, and no upload and no stream.
     Emptied(RecordOrder),
@@ -171,6 +172,8 @@ pub enum Effect {
 struct Parked {
     /// The route that refused it, if one did.
     refused_by: Option<Route>,
+    /// Its session lives at this instance.
+    belongs: bool,
 }
 
 /// A request that was sent.
@@ -195,6 +198,8 @@ pub struct Gateway {
     owes_answer: bool,
     /// Nothing but outstanding requests is left at an instance that leaves, by the table with this order.
     emptied: Option<RecordOrder>,
+    /// It began while the instance was leaving by this table: whoever was here before may have said that nothing is left.
+    may_have_said: Option<RecordOrder>,
     /// The coordinator waits to hear that nothing at all is.
     owes_drained: bool,
     /// The route that has had its soon second try: a new owner may not have heard yet that it serves.
@@ -228,11 +233,8 @@ impl Gateway {
     pub fn step(&mut self, setting: &Setting, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Started => self.ask(setting, effects),
-            Input::Arrived(ticket) => self.arrived(setting, ticket, effects),
-            Input::Belongs(ticket) => match self.draining_route() {
-                Some(route) => self.forward(ticket, route, false, false, effects),
-                None => self.arrived(setting, ticket, effects),
-            },
+            Input::Arrived(ticket) => self.arrived(setting, ticket, false, effects),
+            Input::Belongs(ticket) => self.belongs(setting, ticket, effects),
             Input::Emptied(order) => {
                 if self.table.as_ref().is_some_and(|table| table.drains && table.order == order) {
                     self.emptied = Some(order);
@@ -248,6 +250,7 @@ impl Gateway {
             Input::Timer(Timer::Ask) => {
                 if self.wants_table() {
                     self.ask(setting, effects);
+                    self.say_wanted(effects);
                     self.try_again(effects);
                 }
             }
@@ -275,7 +278,39 @@ impl Gateway {
     /// Where requests of sessions go while the instance leaves.
     fn draining_route(&self) -> Option<Route> {
         let table = self.table.as_ref().filter(|table| table.drains)?;
-        table.route.filter(|_| self.emptied != Some(table.order))
+        let said = [self.emptied, self.may_have_said].contains(&Some(table.order));
+        table.route.filter(|_| !said)
+    }
+
+    /// A request of a session that lives here. That none is left was said for good: only a newer table takes it back, and
+    /// that does not come any more where the instance's end was decided first.
+    fn belongs(&mut self, setting: &Setting, ticket: Ticket, effects: &mut Vec<Effect>) {
+        let is_leaving = self.table.as_ref().is_some_and(|table| table.drains && table.route.is_some());
+        if self.owes_drained
+            && let Some(order) = self.emptied.take()
+        {
+            // It was not said yet.
+            effects.push(Effect::Drain(order));
+        }
+        match self.draining_route() {
+            Some(route) => self.forward(ticket, route, false, false, effects),
+            None if is_leaving && self.parked.len() < setting.parked_max as usize => {
+                let is_first = self.parked.is_empty();
+                self.park(setting, ticket, Parked { refused_by: None, belongs: true }, false, effects);
+                if is_first {
+                    self.say_wanted(effects);
+                }
+            }
+            None if is_leaving => effects.push(Effect::Fail(ticket, Failure::Full)),
+            None => self.arrived(setting, ticket, true, effects),
+        }
+    }
+
+    /// Those that wait while an instance leaves are of sessions that live there.
+    fn say_wanted(&self, effects: &mut Vec<Effect>) {
+        if let Some(table) = self.table.as_ref().filter(|table| table.drains && !self.parked.is_empty()) {
+            effects.push(Effect::Coordinator(FromGateway::Wanted { order: table.order }));
+        }
     }
 
     /// Whether a request is to go to another instance.
@@ -283,14 +318,14 @@ impl Gateway {
         self.table.as_ref().is_some_and(|table| table.drains)
     }
 
-    fn arrived(&mut self, setting: &Setting, ticket: Ticket, effects: &mut Vec<Effect>) {
+    fn arrived(&mut self, setting: &Setting, ticket: Ticket, belongs: bool, effects: &mut Vec<Effect>) {
         match self.open_route() {
             Some(route) => self.forward(ticket, route, false, false, effects),
             None if self.drains() => effects.push(Effect::Elsewhere(ticket)),
             None if self.parked.len() >= setting.parked_max as usize => {
                 effects.push(Effect::Fail(ticket, Failure::Full));
             }
-            None => self.park(setting, ticket, None, false, effects),
+            None => self.park(setting, ticket, Parked { refused_by: None, belongs }, false, effects),
         }
     }
 
@@ -299,10 +334,11 @@ impl Gateway {
         &mut self,
         setting: &Setting,
         ticket: Ticket,
-        refused_by: Option<Route>,
+        parked: Parked,
         waited: bool,
         effects: &mut Vec<Effect>,
     ) {
+        let refused_by = parked.refused_by;
         // Whoever was refused by the newest route there is asks at once, but one question is enough.
         let news = refused_by.is_some_and(|route| {
             self.open_route() == Some(route) && !self.parked.values().any(|it| it.refused_by == refused_by)
@@ -316,7 +352,7 @@ impl Gateway {
         } else if self.parked.is_empty() {
             effects.push(Effect::SetTimer(Timer::Ask, setting.ask_ms));
         }
-        self.parked.insert(ticket, Parked { refused_by });
+        self.parked.insert(ticket, parked);
         if !waited {
             effects.push(Effect::Parked(ticket));
             effects.push(Effect::SetTimer(Timer::Bound(ticket), setting.parked_ms_max));
@@ -357,7 +393,10 @@ impl Gateway {
                     Some(route) if route != sent.route => {
                         self.forward(ticket, route, false, sent.waited, effects);
                     }
-                    Some(_) | None => self.park(setting, ticket, Some(sent.route), sent.waited, effects),
+                    Some(_) | None => {
+                        let parked = Parked { refused_by: Some(sent.route), belongs: false };
+                        self.park(setting, ticket, parked, sent.waited, effects);
+                    }
                 }
                 return self.answer_if_quiet(effects);
             }
@@ -387,6 +426,7 @@ impl Gateway {
                 self.last_route = table.route.or(self.last_route);
                 if table.drains {
                     effects.push(Effect::SetTimer(Timer::Ask, setting.ask_ms));
+                    self.may_have_said = self.table.is_none().then_some(table.order);
                 }
                 self.table = Some(table);
             }
@@ -398,10 +438,7 @@ impl Gateway {
                 self.owes_drained = true;
                 effects.push(Effect::Drain(table.order));
             }
-            for ticket in core::mem::take(&mut self.parked).into_keys() {
-                effects.push(Effect::CancelTimer(Timer::Bound(ticket)));
-                effects.push(Effect::Elsewhere(ticket));
-            }
+            self.hand_on(effects);
         } else {
             self.owes_drained = false;
             self.emptied = None;
@@ -419,6 +456,22 @@ impl Gateway {
             }
         }
         self.answer_if_quiet(effects);
+    }
+
+    /// The instance leaves: what waits goes elsewhere, and what belongs there goes there, or waits on until that may be.
+    fn hand_on(&mut self, effects: &mut Vec<Effect>) {
+        let waits_on = self.table.as_ref().is_some_and(|table| table.route.is_some());
+        let route = self.draining_route();
+        for (ticket, parked) in core::mem::take(&mut self.parked) {
+            match route {
+                Some(route) if parked.belongs => self.forward(ticket, route, false, true, effects),
+                None if parked.belongs && waits_on => drop(self.parked.insert(ticket, parked)),
+                Some(_) | None => {
+                    effects.push(Effect::CancelTimer(Timer::Bound(ticket)));
+                    effects.push(Effect::Elsewhere(ticket));
+                }
+            }
+        }
     }
 
     /// A route that refused and is in force all the same takes requests soon, or the register gets another one: no newer
@@ -441,6 +494,8 @@ impl Gateway {
             return;
         }
         match self.open_route().or(self.last_route) {
+            // It was said that nothing is sent there any more.
+            Some(_) | None if self.drains() => effects.push(Effect::Elsewhere(ticket)),
             Some(route) => self.forward(ticket, route, true, true, effects),
             None => effects.push(Effect::Fail(ticket, Failure::NotApplied)),
         }
@@ -544,11 +599,62 @@ mod tests {
         let refused = told(&mut gateway, Input::Answered(Ticket(3), Answer::NotApplied));
         let drained = Effect::Coordinator(FromGateway::Drained { order: draining.order() });
         assert_eq!(refused, [Effect::Elsewhere(Ticket(3)), drained]);
-        assert_eq!(told(&mut gateway, Input::Belongs(Ticket(4))), [Effect::Elsewhere(Ticket(4))]);
         let back = draining.apply(&Change::Return(Cause::Cancelled), Proposer::Coordinator).unwrap();
         told(&mut gateway, table(&back));
         let sent = told(&mut gateway, Input::Arrived(Ticket(5)));
         assert!(matches!(sent.as_slice(), [Effect::Forward(Ticket(5), _)]), "it serves again: {sent:?}");
+    }
+
+    #[test]
+    fn a_session_that_comes_after_it_was_said_that_none_is_left_is_served_when_that_is_taken_back() {
+        let (served, _) = records();
+        let apply = |record: &Record, change| record.apply(&change, Proposer::Coordinator).unwrap();
+        let draining = apply(&served, Change::Leave);
+        let mut gateway = Gateway::default();
+        told(&mut gateway, table(&served));
+        told(&mut gateway, table(&draining));
+        let drained = |record: &Record| Effect::Coordinator(FromGateway::Drained { order: record.order() });
+        assert_eq!(told(&mut gateway, Input::Emptied(draining.order())), [drained(&draining)]);
+        let wanted = Effect::Coordinator(FromGateway::Wanted { order: draining.order() });
+        for ticket in [Ticket(1), Ticket(2)] {
+            let waits = told(&mut gateway, Input::Belongs(ticket));
+            assert!(waits.contains(&Effect::Parked(ticket)), "{waits:?}");
+            assert_eq!(waits.contains(&wanted), ticket == Ticket(1), "{waits:?}");
+        }
+        assert!(told(&mut gateway, Input::Timer(Timer::Ask)).contains(&wanted), "it may have been lost");
+        assert!(!told(&mut gateway, table(&draining)).contains(&Effect::Elsewhere(Ticket(1))), "nothing new");
+        // Its bound ends the wait: nothing is sent there by a table by which that was excluded.
+        assert_eq!(told(&mut gateway, Input::Timer(Timer::Bound(Ticket(2)))), [Effect::Elsewhere(Ticket(2))]);
+        let again = apply(&draining, Change::DrainAgain);
+        let heard = told(&mut gateway, table(&again));
+        assert!(matches!(heard.as_slice(), [.., Effect::Forward(Ticket(1), _), _]), "{heard:?}");
+        assert_eq!(told(&mut gateway, Input::Emptied(again.order())), [], "it is outstanding");
+        // Who comes before it was said takes it back alone.
+        let more = told(&mut gateway, Input::Belongs(Ticket(3)));
+        assert!(matches!(more.as_slice(), [Effect::Drain(_), Effect::Forward(Ticket(3), _)]), "{more:?}");
+        told(&mut gateway, Input::Answered(Ticket(1), Answer::Replied));
+        assert_eq!(told(&mut gateway, Input::Answered(Ticket(3), Answer::Replied)), []);
+        assert_eq!(told(&mut gateway, Input::Emptied(again.order())), [drained(&again)]);
+        // Where its end was decided first, it finds its session elsewhere, or begins a new one.
+        told(&mut gateway, Input::Belongs(Ticket(4)));
+        let left = told(&mut gateway, table(&apply(&again, Change::Depart)));
+        assert!(left.contains(&Effect::Elsewhere(Ticket(4))), "{left:?}");
+        assert_eq!(told(&mut gateway, Input::Belongs(Ticket(5))), [Effect::Elsewhere(Ticket(5))]);
+    }
+
+    #[test]
+    fn a_gateway_that_begins_while_an_instance_leaves_sends_nothing_there_that_an_earlier_life_excluded() {
+        let (served, _) = records();
+        let apply = |record: &Record, change| record.apply(&change, Proposer::Coordinator).unwrap();
+        let draining = apply(&served, Change::Leave);
+        let mut gateway = Gateway::default();
+        told(&mut gateway, Input::Started);
+        told(&mut gateway, table(&draining));
+        let waits = told(&mut gateway, Input::Belongs(Ticket(1)));
+        let wanted = Effect::Coordinator(FromGateway::Wanted { order: draining.order() });
+        assert!(waits.contains(&wanted) && waits.contains(&Effect::Parked(Ticket(1))), "{waits:?}");
+        let heard = told(&mut gateway, table(&apply(&draining, Change::DrainAgain)));
+        assert!(heard.iter().any(|effect| matches!(effect, Effect::Forward(Ticket(1), _))), "{heard:?}");
     }
 
     #[test]

@@ -235,4 +235,9 @@ pub enum FromGateway {
         /// Order of the record that asked for it.
         order: RecordOrder,
     },
+    /// After `Drained`, by a table that drains: a request came of a session that lives there. It waits for a newer table.
+    Wanted {
+        /// Order of the table.
+        order: RecordOrder,
+    },
 }

@@ -146,7 +146,7 @@ impl Promise {
             // Of a dead process, or of one whose node was given up.
             Change::Restart { .. } | Change::Replace(_) | Change::Start(_) => Self::Restart,
             Change::Close => Self::Close,
-            Change::Leave => Self::Leave,
+            Change::Leave | Change::DrainAgain => Self::Leave,
             Change::Depart => Self::Depart,
             Change::Return(_) => Self::Return,
             Change::Gone => Self::Gone,

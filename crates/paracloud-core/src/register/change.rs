@@ -39,6 +39,8 @@ pub enum Change {
     Close,
     /// Issues the next operation number for a leave of the owner.
     Leave,
+    /// A client of a session came after its gateway had said that none is left: each of them is asked anew.
+    DrainAgain,
     /// The owner has nothing left to do, or is dead: it will be ended.
     Depart,
     /// Ends the leave for the owner, which serves on.
@@ -69,6 +71,7 @@ impl Change {
             | Self::Promote
             | Self::Close
             | Self::Leave
+            | Self::DrainAgain
             | Self::Depart
             | Self::Return(_)
             | Self::Gone

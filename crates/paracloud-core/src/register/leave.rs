@@ -33,6 +33,9 @@ pub struct Leave {
     pub step: LeaveStep,
     /// The owner when the leave was opened.
     pub victim: Placement,
+    /// How often a session came back to it after a gateway had said that none is left.
+    #[serde(default)]
+    pub again: u32,
 }
 
 impl Leave {
@@ -46,6 +49,10 @@ impl Leave {
         let mut next = record.clone();
         let at = |step| Some(Operation::Leave(Self { step, ..self.clone() }));
         match (change, self.step) {
+            (Change::DrainAgain, LeaveStep::Draining) => {
+                let again = self.again.checked_add(1).ok_or(Refusal::Step)?;
+                next.operation = Some(Operation::Leave(Self { again, ..self.clone() }));
+            }
             (Change::Depart, LeaveStep::Draining) => next.operation = at(LeaveStep::Leaving),
             (Change::Return(_), LeaveStep::Draining) => next.operation = at(LeaveStep::Returning),
             (Change::Gone, LeaveStep::Leaving) => {

@@ -127,6 +127,9 @@ pub struct RecordOrder {
     incarnation: Incarnation,
     step: u8,
     served: bool,
+    /// Within the first step of a leave.
+    #[serde(default)]
+    again: u32,
 }
 
 impl Record {
@@ -158,6 +161,10 @@ impl Record {
                 None => 6,
             },
             served: self.served.is_some(),
+            again: self
+                .leave()
+                .filter(|leave| leave.step == LeaveStep::Draining)
+                .map_or(0, |leave| leave.again),
         }
     }
 
@@ -287,7 +294,7 @@ impl Record {
                 target: *target,
             })),
             Change::Leave => {
-                open(Operation::Leave(Leave { step: LeaveStep::Draining, victim: self.owner }));
+                open(Operation::Leave(Leave { step: LeaveStep::Draining, victim: self.owner, again: 0 }));
             }
             Change::Resize(to) if self.served.is_some() => {
                 open(Operation::Resize(Resize { from: self.size, to: *to }));
@@ -307,6 +314,7 @@ impl Record {
             | Change::RollBack(_)
             | Change::Promote
             | Change::Close
+            | Change::DrainAgain
             | Change::Depart
             | Change::Return(_)
             | Change::Gone

@@ -48,6 +48,7 @@ impl Resize {
             | Change::Promote
             | Change::Close
             | Change::Leave
+            | Change::DrainAgain
             | Change::Depart
             | Change::Return(_)
             | Change::Gone

@@ -37,6 +37,12 @@ impl Control {
     /// The instance leaves: it is to be said when nothing lives there.
     pub(super) fn leaves(&self, state: &mut State, order: RecordOrder) {
         state.draining = Some(Draining { order, is_empty: false });
+        self.looks_on(state);
+    }
+
+    /// As long as sessions live at an instance that leaves it is looked again whether they still do.
+    pub(super) fn looks_on(&self, state: &mut State) {
+        let Some(Draining { order, is_empty: false }) = state.draining else { return };
         if state.sessions.live_until(Instant::now()).is_none() {
             return;
         }

@@ -77,7 +77,10 @@ impl Control {
             FromGateway::Drained { order } if state.draining.is_some_and(|it| it.order == *order) => {
                 Some(Promise::Drained)
             }
-            FromGateway::Obeyed { .. } | FromGateway::Ask | FromGateway::Drained { .. } => None,
+            FromGateway::Obeyed { .. }
+            | FromGateway::Ask
+            | FromGateway::Drained { .. }
+            | FromGateway::Wanted { .. } => None,
         };
         let up = self.controller.is_up.load(Ordering::Relaxed);
         let armed = promise.filter(|promise| {

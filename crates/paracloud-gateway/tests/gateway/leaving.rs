@@ -230,8 +230,28 @@ async fn a_session_goes_on_at_an_instance_that_leaves_which_is_drained_when_its_
     let logout = send(world.address, with_cookie("/logout", &cookie)).await;
     assert_eq!(text(&logout), format!("app {number}"));
     controller.drained(NAMES[own], 5).await;
-    // It was said that nothing is left there: what comes after that finds its session elsewhere, or begins a new one.
-    assert_eq!(text(&send(world.address, with_cookie("/", &cookie)).await), format!("app {}", other + 1));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_another_gateway_still_has_stays_with_its_instance_until_that_has_left() {
+    let (world, mut controller) = World::scaled_as(sessions(300)).await;
+    let applications = serving(&mut controller, 2).await;
+    let route = Some(applications[0].route);
+    controller.drains(ONE, 3, route).await;
+    controller.drained(ONE, 3).await;
+    // It was said that no session is left there: that is taken back before anything is sent there again.
+    let client = spawn(world.address, with_cookie("/", "1~abc"));
+    controller.until(ONE, FromGateway::Wanted { order: order(3) }).await;
+    assert!(applications.iter().all(|it| it.seen().is_empty()));
+    controller.drains(ONE, 4, route).await;
+    assert_eq!(text(&answer(client).await), "app 1");
+    // From then on it lives there as any other does, until nothing was seen of it for long enough.
+    controller.drained(ONE, 4).await;
+    let late = spawn(world.address, with_cookie("/", "1~abc"));
+    controller.until(ONE, FromGateway::Wanted { order: order(4) }).await;
+    controller.drains(ONE, 5, None).await;
+    assert_eq!(text(&answer(late).await), "app 2", "its end was decided first");
     world.end().await;
 }
 

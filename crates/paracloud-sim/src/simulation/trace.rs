@@ -140,6 +140,7 @@ pub(super) fn message(message: &Message) -> String {
             if *parks { "obeyed: parked" } else { "obeyed: released" }.to_owned()
         }
         Message::FromGateway(FromGateway::Drained { .. }) => "drained".to_owned(),
+        Message::FromGateway(FromGateway::Wanted { .. }) => "wanted".to_owned(),
         Message::Request(ticket, request, _) => format!("request {} as ticket {}", request.0, ticket.0),
         Message::Reply(ticket, request, answer) => {
             format!("{answer:?} to request {} as ticket {}", request.0, ticket.0)

@@ -142,6 +142,7 @@ impl World {
                     gateway.machine = None;
                     gateway.life += 1;
                     gateway.said_to_park = None;
+                    gateway.said_drained = None;
                     open.extend(std::mem::take(&mut gateway.tickets).into_values());
                 }
                 for request in open {

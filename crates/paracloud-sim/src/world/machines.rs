@@ -11,6 +11,7 @@ use paracloud_core::migration::coordinator;
 use paracloud_core::migration::gateway;
 use paracloud_core::migration::message::{FromAgent, FromGateway, Offer, Progress};
 use paracloud_core::migration::shim::{self, Generation, Order, Shim, Status};
+use paracloud_core::register::Step;
 use std::collections::BTreeSet;
 
 impl World {
@@ -140,6 +141,7 @@ impl World {
 
     pub(super) fn gateway(&mut self, setting: &Setting, id: GatewayId, input: gateway::Input) {
         let at_bound = matches!(input, gateway::Input::Timer(gateway::Timer::Bound(_)));
+        let comes_of_session = matches!(input, gateway::Input::Belongs(_));
         let Some(machine) = self.gateways.get_mut(&id).and_then(|gateway| gateway.machine.as_mut()) else {
             return;
         };
@@ -148,14 +150,15 @@ impl World {
         for effect in effects {
             match effect {
                 gateway::Effect::Forward(ticket, route) => {
-                    if self.has_to_park(id) && !at_bound {
-                        self.broken("I4", format!("{id} forwards {ticket:?} though it parks"));
-                    }
                     let Some(request) =
                         self.gateways.get(&id).and_then(|gateway| gateway.tickets.get(&ticket)).copied()
                     else {
                         continue;
                     };
+                    let may = request.belongs() && self.drains_for(id).is_some_and(|is_over| !is_over);
+                    if self.has_to_park(id) && !at_bound && !may {
+                        self.broken("I4", format!("{id} forwards {ticket:?} though it parks"));
+                    }
                     if self.is_up(Party::App(route.start)) {
                         let message = Message::Request(ticket, request, route);
                         self.send(Party::Gateway(id), Party::App(route.start), message);
@@ -183,6 +186,11 @@ impl World {
                     {
                         gateway.said_to_park = parks.then_some(order);
                     }
+                    if let FromGateway::Drained { order } = message
+                        && let Some(gateway) = self.gateways.get_mut(&id)
+                    {
+                        gateway.said_drained = Some(order);
+                    }
                     self.send(Party::Gateway(id), Party::Controller, Message::FromGateway(message));
                 }
                 gateway::Effect::SetTimer(timer, ms) => {
@@ -195,12 +203,25 @@ impl World {
                 // There is no other instance in this world.
                 gateway::Effect::Elsewhere(ticket) => {
                     let request = self.gateways.get_mut(&id).and_then(|it| it.tickets.remove(&ticket));
-                    request.into_iter().for_each(|request| self.ledger.refused(request));
+                    let stays = self.disk.step() == Some(Step::Draining) && self.drains_for(id).is_some();
+                    if let Some(request) = request {
+                        if comes_of_session && stays {
+                            self.broken("I6", format!("{id} splits the session of {request:?} off"));
+                        }
+                        self.ledger.refused(request);
+                    }
                 }
                 gateway::Effect::Leave(order) => self.gateway(setting, id, gateway::Input::Drained(order)),
                 gateway::Effect::Parked(_) => {}
             }
         }
+    }
+
+    /// Whether a gateway has said that no session is left, by its table of an instance that drains and has not left.
+    fn drains_for(&self, id: GatewayId) -> Option<bool> {
+        let gateway = self.gateways.get(&id)?;
+        let table = gateway.machine.as_ref().and_then(gateway::Gateway::table)?;
+        (table.drains && table.route.is_some()).then(|| gateway.said_drained == Some(table.order))
     }
 
     /// Whether a gateway may start nothing: its table parks, or is older than one by which it said that it parks.

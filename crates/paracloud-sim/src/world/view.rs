@@ -179,7 +179,14 @@ impl World {
                 let known = self.gateways.get(&id).and_then(|gateway| gateway.machine.as_ref()?.table());
                 known.is_some_and(|known| known.is_newer_than(table))
             }
-            (Message::FromGateway(FromGateway::Obeyed { order, .. } | FromGateway::Drained { order }), _)
+            (
+                Message::FromGateway(
+                    FromGateway::Obeyed { order, .. }
+                    | FromGateway::Drained { order }
+                    | FromGateway::Wanted { order },
+                ),
+                _,
+            )
             | (Message::ToGateway(ToGateway::Leave { order }), _) => *order < self.disk.order(),
             (Message::EndOfState(operation, ..), Party::App(start)) => !self.channel.is_some_and(|channel| {
                 channel.operation == *operation && channel.target == start && !channel.broken

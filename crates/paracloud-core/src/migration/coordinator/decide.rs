@@ -74,6 +74,9 @@ impl Coordinator {
         if let Some(cause) = cause {
             return Next::Swap(Change::Return(cause));
         }
+        if facts.wanted {
+            return Next::Swap(Change::DrainAgain);
+        }
         // Each of them: one that does not answer may still send.
         if !setting.gateways.is_subset(&facts.drained) {
             return Next::Wait(Phase::Drain);

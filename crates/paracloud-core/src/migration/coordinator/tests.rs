@@ -65,6 +65,42 @@ fn gateways_hear_of_an_instance_before_it_serves() {
     assert_eq!((to(GatewayId(1)), to(GatewayId(2))), (false, true), "{again:?}");
 }
 
+#[test]
+fn a_session_that_comes_back_before_the_end_is_decided_has_every_gateway_asked_anew_within_the_same_budget() {
+    let apply = |record: &Record, change| record.apply(&change, Proposer::Coordinator).unwrap();
+    let served = apply(&moving(&[]), Change::RollBack(Cause::Cancelled));
+    let draining = apply(&apply(&served, Change::Close), Change::Leave);
+    let said = |gateway, message| Input::Gateway(GatewayId(gateway), message);
+    let drained = |record: &Record| FromGateway::Drained { order: record.order() };
+    let wanted = |record: &Record| FromGateway::Wanted { order: record.order() };
+    let mut coordinator = Coordinator::default();
+    hears(&mut coordinator, Input::Recovered(draining.clone()));
+    assert_eq!(hears(&mut coordinator, said(1, drained(&draining))), None);
+    assert_eq!(hears(&mut coordinator, said(1, wanted(&served))), None, "of another leave");
+    assert_eq!(hears(&mut coordinator, said(1, wanted(&draining))), Some(Change::DrainAgain));
+    let again = apply(&draining, Change::DrainAgain);
+    assert!(again.order() > draining.order() && again.last_operation == draining.last_operation);
+    let mut effects = Vec::new();
+    let swapped = Input::Swapped { record: again.clone(), applied: true };
+    coordinator.step(&setting(), swapped, StartId(3), &mut effects);
+    let told = |effect: &&Effect| matches!(effect, Effect::Gateway(_, ToGateway::Table(table)) if table.order == again.order());
+    assert_eq!(effects.iter().filter(told).count(), 2, "{effects:?}");
+    let deadline = |effect: &Effect| {
+        matches!(effect, Effect::SetTimer(Timer::Deadline, _) | Effect::CancelTimer(Timer::Deadline))
+    };
+    assert!(!effects.iter().any(deadline), "its budget runs on: {effects:?}");
+    for gateway in [1, 2] {
+        assert_eq!(hears(&mut coordinator, said(gateway, drained(&draining))), None, "of before");
+    }
+    assert_eq!(coordinator.phase(), Phase::Drain);
+    for gateway in [1, 2] {
+        assert_eq!(hears(&mut coordinator, said(gateway, drained(&again))), None);
+    }
+    assert_eq!(coordinator.phase(), Phase::Leave);
+    let late = Some(Change::Return(Cause::Late(Phase::Leave)));
+    assert_eq!(hears(&mut coordinator, Input::Timer(Timer::Deadline)), late);
+}
+
 /// A handoff after these changes.
 fn moving(changes: &[Change]) -> Record {
     moving_in(Mode::Handoff, changes)
