@@ -212,7 +212,7 @@ proptest! {
 
 #[test]
 fn a_field_of_another_type_is_named_by_its_path() {
-    let named = |error: paci::wire::ReadError| std::error::Error::source(&error).unwrap().to_string();
+    let named = |error: ReadError| std::error::Error::source(&error).unwrap().to_string();
     let of_report = |body: &str| named(Report::read(body.as_bytes()).unwrap_err());
     for (body, field) in [
         (r#"{"queued":-1,"validForMs":1}"#, "queued: "),
