@@ -362,6 +362,8 @@ fn now_unix_us() -> u64 {
 
 async fn route(layout: Layout, gateway: GatewayId, mut closed: watch::Receiver<bool>, is_early: bool) {
     let mut parks = false;
+    // Before an instance has served, nobody's request is withheld from it.
+    let mut has_served = false;
     let mut began_unix_us = 0;
     loop {
         let (mut reader, mut writer) = link::halves(link::dial(&layout.controller_socket()).await);
@@ -370,8 +372,8 @@ async fn route(layout: Layout, gateway: GatewayId, mut closed: watch::Receiver<b
             let ToGatewayLine::Machine { instance, message } = line else { continue };
             let said = match message {
                 ToGateway::Table(table) => {
-                    let released = parks && !table.parks;
-                    if table.parks && !parks {
+                    let released = has_served && parks && !table.parks;
+                    if has_served && table.parks && !parks {
                         began_unix_us = now_unix_us();
                         if is_early {
                             let seen = Seen { requests: 1, ..Seen::default() };
@@ -382,6 +384,7 @@ async fn route(layout: Layout, gateway: GatewayId, mut closed: watch::Receiver<b
                         }
                     }
                     parks = table.parks;
+                    has_served |= !parks;
                     if released {
                         // Requests first, and when the last WebSocket was closed all of it.
                         let seen = Seen {
