@@ -131,8 +131,13 @@ async fn has_work(address: SocketAddr) -> Result<u64> {
 /// What a person does in such a trial, for as long as it is let run: one fewer is wanted, and in its story who is to leave
 /// is called back.
 pub(super) async fn person(layout: Layout, story: Story, fired: PathBuf, begun: OperationNumber) {
-    // The answer may never come: the point may stop the controller before it. Then nobody asks twice.
-    while matches!(scale(&layout, 1, false).await, Ok(None)) {
+    // Who did not say in time what its leaving would cost stays, and is asked again. Once the point is reached nobody is: it
+    // may stop the controller before it answers.
+    loop {
+        let leaves = scale(&layout, 1, false).await.ok().flatten().unwrap_or_default();
+        if fired.exists() || leaves.iter().any(|name| name == LEAVER) {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await;
     }
     match story {
