@@ -5,7 +5,7 @@ use crate::control::{Control, locked};
 use crate::orders::{By, Terms};
 use crate::person::{refused, rejection, unknown_instance};
 use paci::upcall::Reason;
-use paracloud_core::ids::{NodeId, OperationNumber};
+use paracloud_core::ids::{NodeId, OperationNumber, Placement, StartId};
 use paracloud_substrate::config::App;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::person::{Leaving, Refused, Scaled, Starting};
@@ -37,7 +37,9 @@ pub(crate) async fn replace(control: &Arc<Control>, instance: &str, count: usize
         serving(control, app, &name, &by).await?;
         starts.push(Starting { instance: name, node });
     }
-    let node = owner(control, instance);
+    let leaver = owner(control, instance);
+    let node = leaver.map_or_else(NodeId::default, |leaver| leaver.node);
+    let start = leaver.map(|leaver| leaver.start);
     let substitute = starts.first().map(|it| it.instance.clone());
     let why = match &substitute {
         Some(substitute) => format!("{substitute} serves in its place"),
@@ -49,7 +51,8 @@ pub(crate) async fn replace(control: &Arc<Control>, instance: &str, count: usize
     let retired = control.retire(instance, Terms::default(), &by).await;
     match (&retired, substitute) {
         (Ok(operation), substitute) => {
-            tokio::spawn(settle(Arc::clone(control), instance.to_owned(), *operation, substitute));
+            let leaver = (instance.to_owned(), start);
+            tokio::spawn(settle(Arc::clone(control), leaver, *operation, substitute));
         }
         (Err(_), substitute) => {
             control.substitutes.end(instance);
@@ -92,9 +95,10 @@ impl Substitutes {
 }
 
 /// Waits until a leave has ended. If who was to leave stays, nobody needs the one that came in its place.
+/// Its name is used again soon, and then another process has it.
 async fn settle(
     control: Arc<Control>,
-    instance: String,
+    (instance, start): (String, Option<StartId>),
     operation: OperationNumber,
     substitute: Option<String>,
 ) {
@@ -105,7 +109,9 @@ async fn settle(
         let record = control.views.of(&instance).and_then(|view| view.record);
         match record {
             Some(record) if record.last_operation == operation && record.operation.is_some() => {}
-            Some(record) if record.last_operation >= operation => break !record.gone,
+            Some(record) if record.last_operation >= operation => {
+                break !record.gone && Some(record.owner.start) == start;
+            }
             Some(_) | None => {}
         }
         tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
@@ -130,9 +136,8 @@ fn leaving(instance: &str, node: NodeId, operation: OperationNumber) -> Leaving 
     Leaving { instance: instance.to_owned(), node, operation: Some(operation), drain_ms: None }
 }
 
-fn owner(control: &Control, instance: &str) -> NodeId {
-    let record = control.views.of(instance).and_then(|view| view.record);
-    record.map(|record| record.owner.node).unwrap_or_default()
+fn owner(control: &Control, instance: &str) -> Option<Placement> {
+    control.views.of(instance).and_then(|view| view.record).map(|record| record.owner)
 }
 
 /// Waits until a new instance serves. One that does not is taken away again.

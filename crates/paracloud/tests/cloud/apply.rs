@@ -167,7 +167,7 @@ fn a_state_that_cannot_be_handed_over_is_lost_with_consent_only() {
 
 #[test]
 fn instances_without_state_are_updated_one_after_the_other_while_clients_are_served() {
-    let rig = Rig::new("state: none\nstopGrace: 1s\nscale: {min: 3, max: 4}");
+    let rig = Rig::new("state: none\nstopGrace: 1s\nscale: {max: 4, start: 3, hold: 10m}");
     let mut up = rig.up(&[]);
     up.serving();
     rewrite(&rig, "env: {", "env: {NOTE: two, ");
@@ -196,7 +196,7 @@ fn instances_without_state_are_updated_one_after_the_other_while_clients_are_ser
     assert!(names().iter().all(|name| revision(&rig, name) == 2), "{:?}", names());
 
     // Where there may be none more, each is restarted in its place.
-    rewrite(&rig, "scale: {min: 3, max: 4", "scale: {min: 3, max: 3");
+    rewrite(&rig, "scale: {max: 4", "scale: {max: 3");
     rewrite(&rig, "NOTE: two", "NOTE: three");
     let before = names();
     let applied = apply(&rig, &[]);
