@@ -138,7 +138,6 @@ fn of_one(
         measured: None,
         quote: known.quote,
         held_ms: known.held_ms,
-        busy: false,
         retires: advice.asks.iter().any(|ask| matches!(ask.said.wish, Some(Wish::RetireMe(_)))),
         in_operation: is_in_operation(record, phase),
         leaves_by_plan: control.leaving(name).is_some_and(|(leave, _)| control.scaling.let_go(name, leave)),

@@ -114,10 +114,7 @@ impl Quotes {
 fn said(answer: &Answer) -> Option<Said> {
     match (answer.verdict, &answer.result) {
         (Verdict::Done, Some(Finding::Quote(quote))) => Some(match quote.cost_ms {
-            Some(cost_ms) => {
-                let drain_ms = quote.drain_ms.unwrap_or(0);
-                Said::Quote(Quote { cost_ms, drain_ms }, quote.sessions)
-            }
+            Some(cost_ms) => Said::Quote(Quote { cost_ms }, quote.sessions),
             None => Said::Unable,
         }),
         (Verdict::Defer, _) => Some(Said::Later(answer.retry_after_ms)),
@@ -153,7 +150,7 @@ mod tests {
     #[test]
     fn an_answer_is_good_for_its_time_and_of_its_process() {
         let good = known(&quoted(Some(70)), 4_000);
-        let quote = Told { value: Quote { cost_ms: 70, drain_ms: 0 }, age_ms: 4_000, lease_ms: 5_000 };
+        let quote = Told { value: Quote { cost_ms: 70 }, age_ms: 4_000, lease_ms: 5_000 };
         assert_eq!((good.quote, good.sessions, good.is_unable), (Some(quote), Some(2), false));
         let old = known(&quoted(Some(70)), 6_000);
         assert!(!old.quote.unwrap().is_good() && old.sessions.is_none(), "{old:?}");

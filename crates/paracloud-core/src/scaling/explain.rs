@@ -244,7 +244,6 @@ fn standing_text(standing: Standing) -> String {
         Standing::Silent => "no: it was asked and did not answer".to_owned(),
         Standing::Unasked => "no: it may hold something and cannot be asked".to_owned(),
         Standing::Held(left_ms) => format!("no: held for {}", time(left_ms.into())),
-        Standing::Busy => "no: at work, by its own word".to_owned(),
         Standing::InOperation => "no: in an operation".to_owned(),
         Standing::Sessions(sessions) => format!("no: {sessions} sessions live in it"),
         Standing::SessionsUnknown => "no: whether sessions live in it is not known".to_owned(),

@@ -74,8 +74,6 @@ pub struct Instance {
     pub quote: Option<Told<Quote>>,
     /// For how long it is not to be touched, by its own word, in milliseconds.
     pub held_ms: Option<u32>,
-    /// It said that it is at work that would be lost.
-    pub busy: bool,
     /// It asked to be retired.
     pub retires: bool,
     /// An operation of it is open that is none of [`Phase`].
@@ -131,16 +129,10 @@ pub struct Report {
     pub slots: Option<u32>,
     /// Work that waits in it, in milliseconds of one slot.
     pub backlog_ms: Option<u32>,
-    /// From its start to ready, in milliseconds.
-    pub boot_ms: Option<u32>,
     /// From ready to full capacity, in milliseconds.
     pub warm_ms: Option<u32>,
     /// What it can do until then, in thousandths of its capacity.
     pub cold_permille: Option<u32>,
-    /// The least it can live with, in thousandths of a processor.
-    pub floor_cpu_m: Option<u32>,
-    /// More than this is of no use to it, in thousandths of a processor.
-    pub usable_cpu_m: Option<u32>,
 }
 
 /// What the gateways saw of one instance, all of them together.
@@ -176,8 +168,6 @@ pub struct Traffic {
 pub struct Quote {
     /// Work lost or to be done again, in milliseconds of one slot.
     pub cost_ms: u32,
-    /// How long it takes until it can go, in milliseconds.
-    pub drain_ms: u32,
 }
 
 /// Coming demand.

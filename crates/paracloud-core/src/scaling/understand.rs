@@ -204,26 +204,12 @@ fn start(
     memory: &Memory,
     reasons: &mut Reasons,
 ) -> (Start, bool) {
-    let told_ms = median(reports(observation).filter_map(|it| it.boot_ms.map(u64::from)));
     let measured_ms = memory.fleet.boot_ms.map(|it| u64::from(it).max(1));
     let mut notes = Notes { inputs: &mut reasons.inputs };
-    let boot_ms = match (told_ms, measured_ms) {
-        (Some(told_ms), Some(measured_ms)) => {
-            let used_ms = told_ms.clamp(measured_ms.div_ceil(2), measured_ms * 2);
-            notes.told(Subject::App, Figure::Boot, Said::of_all(told_ms, used_ms, Bound::Measured));
-            used_ms
-        }
-        (Some(told_ms), None) => {
-            let used_ms = told_ms.clamp(1, super::policy::TIME_MS_MAX.into());
-            notes.told(Subject::App, Figure::Boot, Said::of_all(told_ms, used_ms, Bound::Bounds));
-            used_ms
-        }
-        (None, Some(measured_ms)) => {
-            notes.taken(Subject::App, Figure::Boot, measured_ms, None);
-            measured_ms
-        }
-        (None, None) => policy.assumed.boot_ms.into(),
-    };
+    if let Some(measured_ms) = measured_ms {
+        notes.taken(Subject::App, Figure::Boot, measured_ms, None);
+    }
+    let boot_ms = measured_ms.unwrap_or_else(|| policy.assumed.boot_ms.into());
     let figures = |report: Report| trust::warmth(Some(&report), &policy.assumed);
     let warm_ms = median(reports(observation).map(|it| figures(it).0.into()));
     let cold_permille = median(reports(observation).map(|it| figures(it).1.into()));
@@ -232,7 +218,7 @@ fn start(
         warm_ms: warm_ms.unwrap_or_else(|| policy.assumed.warm_ms.into()),
         cold_permille: cold_permille.unwrap_or_else(|| policy.assumed.cold_permille.into()),
     };
-    (start, told_ms.or(measured_ms).is_some())
+    (start, measured_ms.is_some())
 }
 
 fn figures(

@@ -41,22 +41,18 @@ pub(super) fn resize(observation: &Observation, terms: &Terms) -> Vec<(InstanceN
     }
 }
 
-/// Within the policy's bounds, not beyond what is of use to it, and not below what it can live with or answered last.
+/// Within the policy's bounds, and not below what it answered last that it can live with.
 fn wanted(instance: &Instance, terms: &Terms) -> u32 {
     let bounds = &terms.bounds;
-    let report = instance.report.filter(|it| it.is_good()).map(|it| it.value).unwrap_or_default();
     let counter = instance.counter_cpu_m.filter(|it| it.is_good()).map(|it| it.value);
-    let floor = bounds.min_cpu_m.max(report.floor_cpu_m.unwrap_or(0)).max(counter.unwrap_or(0));
-    let most = report
-        .usable_cpu_m
-        .map_or(bounds.max_cpu_m, |usable| usable.clamp(bounds.min_cpu_m, bounds.max_cpu_m));
+    let floor = bounds.min_cpu_m.max(counter.unwrap_or(0)).min(bounds.max_cpu_m);
     let wanted = u32::try_from(terms.wanted_cpu_m).unwrap_or(u32::MAX);
-    wanted.min(most).max(floor.min(bounds.max_cpu_m))
+    wanted.min(bounds.max_cpu_m).max(floor)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::observation::{Phase, Report, Told};
+    use super::super::observation::{Phase, Told};
     use super::*;
 
     const BOUNDS: SizeBounds = SizeBounds { base_cpu_m: 500, min_cpu_m: 250, max_cpu_m: 1_000 };
@@ -80,14 +76,6 @@ mod tests {
     fn a_size_stays_within_its_bounds() {
         assert_eq!(proposed(&[sized(500)], u64::MAX, true), [(1, 1_000)]);
         assert_eq!(proposed(&[sized(500)], 0, true), [(1, 250)]);
-    }
-
-    #[test]
-    fn what_is_of_no_use_is_not_given_and_what_is_needed_is_not_taken() {
-        let usable = Report { usable_cpu_m: Some(700), floor_cpu_m: Some(400), ..Report::default() };
-        let app = Instance { report: told(usable), ..sized(500) };
-        assert_eq!(proposed(core::slice::from_ref(&app), 5_000, true), [(1, 700)]);
-        assert_eq!(proposed(&[app], 0, true), [(1, 400)]);
     }
 
     #[test]

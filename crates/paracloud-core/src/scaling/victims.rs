@@ -29,8 +29,6 @@ pub enum Standing {
     Unasked,
     /// It is not to be touched for so many milliseconds.
     Held(u32),
-    /// It is at work, by its own word.
-    Busy,
     /// An operation of it is open.
     InOperation,
     /// So many sessions live in it.
@@ -138,9 +136,6 @@ fn obstacle(instance: &Instance, state: State) -> Option<Standing> {
     if let Some(left_ms) = instance.held_ms {
         return Some(Standing::Held(left_ms));
     }
-    if instance.busy {
-        return Some(Standing::Busy);
-    }
     match (state, instance.sessions) {
         (_, Some(sessions)) if sessions > 0 => Some(Standing::Sessions(sessions)),
         (State::Session, None) => Some(Standing::SessionsUnknown),
@@ -196,7 +191,7 @@ mod tests {
     }
 
     fn quoted(cost_ms: u32) -> Instance {
-        let quote = Told { value: Quote { cost_ms, drain_ms: 0 }, age_ms: 100, lease_ms: 5_000 };
+        let quote = Told { value: Quote { cost_ms }, age_ms: 100, lease_ms: 5_000 };
         Instance { quotes: true, quote: Some(quote), ..ready(1) }
     }
 
@@ -229,14 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_held_busy_or_in_an_operation_is_neither_asked_nor_taken() {
+    fn who_is_held_or_in_an_operation_is_neither_asked_nor_taken() {
         let held = Instance { held_ms: Some(5), ..quoted(0) };
-        let busy = Instance { busy: true, ..quoted(0) };
         let moving = Instance { in_operation: true, ..quoted(0) };
-        let choice = choose_one(State::None, &[held, busy, moving, quoted(700)], None);
-        assert_eq!((choice.leave, choice.ask), ([InstanceNumber(4)].to_vec(), Vec::new()));
-        let standings: Vec<_> = choice.standings.into_values().take(3).collect();
-        assert_eq!(standings, [Standing::Held(5), Standing::Busy, Standing::InOperation]);
+        let choice = choose_one(State::None, &[held, moving, quoted(700)], None);
+        assert_eq!((choice.leave, choice.ask), ([InstanceNumber(3)].to_vec(), Vec::new()));
+        let standings: Vec<_> = choice.standings.into_values().take(2).collect();
+        assert_eq!(standings, [Standing::Held(5), Standing::InOperation]);
     }
 
     #[test]

@@ -44,7 +44,6 @@ impl Says {
             capacity_milli: Some(app.capacity_milli()),
             slots: Some(app.slots),
             backlog_ms: Some(waits_ms),
-            boot_ms: Some(app.boot_ms),
             warm_ms: Some(app.warm_ms),
             cold_permille: Some(app.cold_permille),
             ..Report::default()

@@ -155,11 +155,11 @@ pub(super) const LIST: &[Mutant] = &[
         catch: unit(CORE, "scaling::tests::moves::nobody_else_goes_while_a_quarter_is_leaving"),
     },
     Mutant {
-        name: "one that says it is at work is ended",
+        name: "one that asks to be left alone is ended",
         file: VICTIMS,
-        find: r"if instance.busy {",
-        replace: r"if false && instance.busy {",
-        catch: unit(CORE, "scaling::tests::moves::one_busy_holder_among_eight_is_never_the_victim"),
+        find: r"if let Some(left_ms) = instance.held_ms {",
+        replace: r"if let Some(left_ms) = instance.held_ms.filter(|_| false) {",
+        catch: unit(CORE, "scaling::tests::moves::one_that_holds_among_eight_is_never_the_victim"),
     },
     Mutant {
         name: "silence is taken for a yes",
@@ -253,11 +253,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "an instance gets less than it says that it can live with",
         file: VERTICAL,
-        find: r".max(report.floor_cpu_m.unwrap_or(0))",
+        find: r".max(counter.unwrap_or(0))",
         replace: "",
-        catch: unit(
-            CORE,
-            "scaling::vertical::tests::what_is_of_no_use_is_not_given_and_what_is_needed_is_not_taken",
-        ),
+        catch: unit(CORE, "scaling::vertical::tests::a_counter_offer_is_the_least_as_long_as_it_holds"),
     },
 ];

@@ -21,15 +21,12 @@ fn told<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Va
 }
 
 fn report() -> impl Strategy<Value = Report> {
-    prop::array::uniform8(prop::option::of(figure())).prop_map(|it| Report {
+    prop::array::uniform5(prop::option::of(figure())).prop_map(|it| Report {
         capacity_milli: it[0],
         slots: it[1],
         backlog_ms: it[2],
-        boot_ms: it[3],
-        warm_ms: it[4],
-        cold_permille: it[5],
-        floor_cpu_m: it[6],
-        usable_cpu_m: it[7],
+        warm_ms: it[3],
+        cold_permille: it[4],
     })
 }
 
@@ -38,7 +35,7 @@ fn instance() -> impl Strategy<Value = Instance> {
     let phase = prop::sample::select(Vec::from([
         Ready, Ready, Ready, Starting, NotReady, Unknown, Draining, Leaving,
     ]));
-    let quote = (figure(), figure()).prop_map(|(cost_ms, drain_ms)| Quote { cost_ms, drain_ms });
+    let quote = figure().prop_map(|cost_ms| Quote { cost_ms });
     let measured = (figure(), figure(), figure(), any::<u64>(), figure()).prop_map(|it| Measured {
         age_ms: it.0,
         over_ms: it.1,
@@ -60,7 +57,6 @@ fn instance() -> impl Strategy<Value = Instance> {
         measured: says.1,
         quote: says.2,
         counter_cpu_m: says.3,
-        busy: is.0[0] && is.0[1],
         retires: is.0[1] && is.0[2],
         in_operation: is.0[2] && is.0[3],
         leaves_by_plan: is.0[4],
@@ -171,7 +167,7 @@ fn holds_whatever_is_told(policy: &Policy, seconds: Vec<Seen>) {
         assert!(left.is_empty() || live(&there) - u32::try_from(left.len()).unwrap() >= policy.min);
         for number in &left {
             let instance = &there[&InstanceNumber(*number)];
-            let may = instance.held_ms.is_none() && !instance.busy && !instance.in_operation;
+            let may = instance.held_ms.is_none() && !instance.in_operation;
             assert!(may && instance.sessions.is_none_or(|it| it == 0), "{instance:?}");
         }
         acted.push((now_ms, started + u32::try_from(left.len()).unwrap()));

@@ -31,9 +31,12 @@ impl App {
     fn new(policy: Policy, instances: u32) -> Self {
         let ready = Instance { phase: Phase::Ready, phase_ms: 600_000, quotes: true, ..Instance::default() };
         let instances = (1..=instances).map(|number| (InstanceNumber(number), ready.clone())).collect();
+        // They were started once, and that was seen.
+        let mut memory = Memory::default();
+        memory.fleet.learn_boot(2_000);
         Self {
             policy,
-            memory: Memory::default(),
+            memory,
             seen: Observation { now_ms: 1_000_000, instances, ..Observation::default() },
             rate: 0,
             queued: 0,
@@ -65,7 +68,6 @@ impl App {
                 capacity_milli: Some(40_000),
                 slots: Some(4),
                 backlog_ms: Some(queued * 100),
-                boot_ms: Some(2_000),
                 warm_ms: Some(0),
                 ..Report::default()
             };
@@ -113,7 +115,7 @@ impl App {
             }
             Action::AskQuotes(of) => {
                 for number in of {
-                    let quote = Quote { cost_ms: 10 * number.0, drain_ms: 0 };
+                    let quote = Quote { cost_ms: 10 * number.0 };
                     self.instance(number.0).quote = Some(Told { value: quote, age_ms: 0, lease_ms: 60_000 });
                 }
             }
