@@ -2,11 +2,11 @@
 //! across restarts of the controller, until a person takes it back.
 
 use crate::control::locked;
+use crate::kept;
 use paracloud_core::ids::NodeId;
 use paracloud_substrate::layout::Layout;
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -21,15 +21,7 @@ impl Closed {
     /// What was kept. What cannot be read closes no node.
     pub(crate) fn load(layout: &Layout) -> Self {
         let path = layout.closed_nodes();
-        let kept = match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-            Err(error) => Err(error),
-        };
-        let nodes = kept.unwrap_or_else(|error| {
-            tracing::warn!(%error, path = %path.display(), "which nodes get nothing new is forgotten");
-            BTreeSet::new()
-        });
+        let nodes = kept::read(&path, "which nodes get nothing new");
         Self { path, nodes: Mutex::new(nodes) }
     }
 
@@ -49,11 +41,7 @@ impl Closed {
         if !changes {
             return Ok(());
         }
-        let staged = self.path.with_extension("new");
-        let mut file = File::create(&staged)?;
-        file.write_all(&serde_json::to_vec(&next)?)?;
-        file.sync_all()?;
-        std::fs::rename(&staged, &self.path)?;
+        kept::write(&self.path, &next)?;
         *nodes = next;
         Ok(())
     }

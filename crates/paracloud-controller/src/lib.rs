@@ -24,7 +24,7 @@
 //! | `wishes` | what becomes of what applications ask for themselves |
 //! | `applying`, `replacing` | another configuration, while the cloud runs; one instance in the place of another |
 //! | `orders` | one instance fewer, that one after all, one more, another size: for people and for whoever else decides that |
-//! | `ordered`, `closed` | starts that are not in the register yet; nodes that get nothing new |
+//! | `ordered`, `closed`, `kept` | starts that are not in the register yet; nodes that get nothing new; the files of such |
 //!
 //! A controller that loses its disk ends this life and begins another: it drops the store, opens it again and reads.
 //! Everybody's links break and are dialled again, as after a crash; there is no second way to recover.
@@ -39,6 +39,7 @@ mod fewer;
 mod fleet;
 mod instance;
 mod journal;
+mod kept;
 mod moves;
 mod operations;
 mod ordered;

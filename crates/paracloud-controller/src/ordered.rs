@@ -4,12 +4,11 @@
 
 use crate::control::locked;
 use crate::journal::{cut, now_unix_ms};
+use crate::kept;
 use paracloud_core::ids::NodeId;
 use paracloud_substrate::layout::Layout;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -36,15 +35,7 @@ impl Ordered {
     /// What was kept. What cannot be read orders nothing: it is decided anew.
     pub(crate) fn load(layout: &Layout) -> Self {
         let path = layout.ordered();
-        let kept = match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(error) => Err(error),
-        };
-        let starts = kept.unwrap_or_else(|error| {
-            tracing::warn!(%error, path = %path.display(), "what was ordered to be started is forgotten");
-            BTreeMap::new()
-        });
+        let starts = kept::read(&path, "what was ordered to be started");
         Self { path, starts: Mutex::new(starts) }
     }
 
@@ -78,17 +69,9 @@ impl Ordered {
         if *starts == before {
             return;
         }
-        if let Err(error) = self.write(&starts) {
+        if let Err(error) = kept::write(&self.path, &*starts) {
             tracing::warn!(%error, path = %self.path.display(), "what is ordered to be started cannot be kept");
         }
-    }
-
-    fn write(&self, starts: &BTreeMap<String, Start>) -> io::Result<()> {
-        let staged = self.path.with_extension("new");
-        let mut file = File::create(&staged)?;
-        file.write_all(&serde_json::to_vec_pretty(starts)?)?;
-        file.sync_all()?;
-        std::fs::rename(&staged, &self.path)
     }
 }
 

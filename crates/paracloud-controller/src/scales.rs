@@ -6,6 +6,7 @@ use crate::fewer::{self, Looked};
 use crate::fleet::Full;
 use crate::instance::Rejected;
 use crate::journal::now_unix_ms;
+use crate::kept;
 use crate::orders::{By, Order, Terms};
 use crate::person::{refused, rejection};
 use paci::upcall::Reason;
@@ -16,8 +17,7 @@ use paracloud_substrate::layout::Layout;
 use paracloud_substrate::person::{Candidate, Kept, Leaving, Refused, Scaled, Standing, Starting};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,17 +45,7 @@ pub(crate) struct Scales(Mutex<BTreeMap<String, Manual>>);
 impl Scales {
     /// What was kept. What cannot be read is nobody's wish.
     pub(crate) fn load(layout: &Layout) -> Self {
-        let path = layout.scales();
-        let kept = match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(error) => Err(error),
-        };
-        let kept = kept.unwrap_or_else(|error| {
-            tracing::warn!(%error, path = %path.display(), "what people wanted of numbers of instances is forgotten");
-            BTreeMap::new()
-        });
-        Self(Mutex::new(kept))
+        Self(Mutex::new(kept::read(&layout.scales(), "what people wanted of numbers of instances")))
     }
 
     /// What a person wants of an app, as long as that is kept.
@@ -68,11 +58,7 @@ impl Scales {
         let mut next = all.clone();
         next.retain(|_, manual| manual.until_unix_ms > now_unix_ms);
         next.insert(app.to_owned(), manual);
-        let staged = path.with_extension("new");
-        let mut file = File::create(&staged)?;
-        file.write_all(&serde_json::to_vec_pretty(&next)?)?;
-        file.sync_all()?;
-        std::fs::rename(&staged, path)?;
+        kept::write(path, &next)?;
         *all = next;
         Ok(())
     }

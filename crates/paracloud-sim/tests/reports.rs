@@ -3,7 +3,7 @@
 //! nothing was made for. The figures are printed (`--nocapture`).
 
 use paracloud_core::scaling::policy::{Flap, Hold, Policy, Quotes, State};
-use paracloud_sim::elastic::{App, Decider, Long, Outcome, Says, Scenario, Service, Shape, run};
+use paracloud_sim::elastic::{App, Decider, Long, Outcome, Says, Scenario, Service, Shape};
 use paracloud_sim::peers::hpa::{Metric, SYNC_MS, Spec};
 
 const SEEDS: std::ops::Range<u64> = 1..5;
@@ -58,18 +58,7 @@ fn scenario(load: Shape, length_ms: u64) -> Scenario {
 /// The mean of a few runs that differ by their dice, in late requests of a million and seconds of instances.
 #[expect(clippy::print_stdout, reason = "the figures are what a person looks at")]
 fn runs(name: &str, scenario: &Scenario, decider: &Decider) -> Outcome {
-    let mut sum = Outcome::default();
-    for seed in SEEDS {
-        let it = run(&Scenario { seed, ..scenario.clone() }, decider);
-        sum.requests += it.requests;
-        sum.late += it.late;
-        sum.instance_ms += it.instance_ms;
-        sum.starts += it.starts;
-        sum.stops += it.stops;
-        sum.revokes += it.revokes;
-        sum.turns += it.turns;
-        sum.most = sum.most.max(it.most);
-    }
+    let sum = Outcome::of(SEEDS, scenario, decider);
     let runs = SEEDS.end - SEEDS.start;
     println!(
         "  {name:<24} late {:>6} ppm  {:>5} instance-s a run  starts {:>4} stops {:>4} revokes {:>3} turns {:>3} most {:>2}",

@@ -2,7 +2,7 @@
 //! figures are printed (`--nocapture`).
 
 use paracloud_core::scaling::policy::{Policy, State};
-use paracloud_sim::elastic::{Announced, App, Decider, Outcome, Says, Scenario, Service, Shape, run};
+use paracloud_sim::elastic::{Announced, App, Decider, Outcome, Says, Scenario, Service, Shape};
 use paracloud_sim::peers::hpa::{SYNC_MS, Spec};
 
 const SEEDS: std::ops::Range<u64> = 1..3;
@@ -55,23 +55,7 @@ fn hpa() -> Decider {
 /// Sums of a few runs that differ by their dice.
 #[expect(clippy::print_stdout, reason = "the figures are what a person looks at")]
 fn runs(name: &str, scenario: &Scenario, decider: &Decider) -> Outcome {
-    let mut sum = Outcome { fewest: u32::MAX, ..Outcome::default() };
-    for seed in SEEDS {
-        let it = run(&Scenario { seed, ..scenario.clone() }, decider);
-        sum.requests += it.requests;
-        sum.late += it.late;
-        sum.given_up += it.given_up;
-        sum.instance_ms += it.instance_ms;
-        sum.starts += it.starts;
-        sum.stops += it.stops;
-        sum.revokes += it.revokes;
-        sum.turns += it.turns;
-        sum.most = sum.most.max(it.most);
-        sum.fewest = sum.fewest.min(it.fewest);
-        sum.flap = sum.flap.max(it.flap);
-        sum.trust_permille = sum.trust_permille.into_iter().chain(it.trust_permille).min();
-        sum.ordered_ms = sum.ordered_ms.max(it.ordered_ms);
-    }
+    let sum = Outcome::of(SEEDS, scenario, decider);
     assert!(sum.flap <= scenario.policy.flap.actions && sum.most <= 40 && sum.fewest >= 2, "{sum:?}");
     println!(
         "{name:<34} late {:>6} ppm  given up {:>6}  {:>7} instance-s  starts {:>4} stops {:>4} revokes {:>3} turns {:>3}  \

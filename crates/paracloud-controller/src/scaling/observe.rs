@@ -177,7 +177,6 @@ fn figures(said: &Said) -> Report {
         backlog_ms: said.backlog_ms,
         warm_ms: said.warmup_ms,
         cold_permille: said.cold_permille,
-        ..Report::default()
     }
 }
 

@@ -153,6 +153,30 @@ impl Outcome {
     pub fn late_ppm(&self) -> u64 {
         (self.late * 1_000_000).checked_div(self.requests).unwrap_or(0)
     }
+
+    /// What came of runs that differ by their dice: sums; of the greatest and the least, the greatest and the least of all.
+    pub fn of(seeds: core::ops::Range<u64>, scenario: &Scenario, decider: &Decider) -> Self {
+        let one = |seed| run(&Scenario { seed, ..scenario.clone() }, decider);
+        seeds.map(one).reduce(Self::with).unwrap_or_default()
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            late: self.late + other.late,
+            given_up: self.given_up + other.given_up,
+            instance_ms: self.instance_ms + other.instance_ms,
+            starts: self.starts + other.starts,
+            stops: self.stops + other.stops,
+            revokes: self.revokes + other.revokes,
+            turns: self.turns + other.turns,
+            most: self.most.max(other.most),
+            fewest: self.fewest.min(other.fewest),
+            flap: self.flap.max(other.flap),
+            trust_permille: self.trust_permille.into_iter().chain(other.trust_permille).min(),
+            ordered_ms: self.ordered_ms.max(other.ordered_ms),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
