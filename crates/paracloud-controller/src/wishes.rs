@@ -21,7 +21,7 @@ use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::register::{Record as Registered, Size};
 use paracloud_core::wishes::{
-    Came, Memory, Phase, Policy, Record, Sight, Verdict, Wait, Wish, decide, explain,
+    Act, Came, Memory, Phase, Policy, Record, Sight, Verdict, Wait, Wish, decide, explain,
 };
 use paracloud_substrate::advice::Leased;
 use paracloud_substrate::config::{App, Reports};
@@ -153,28 +153,26 @@ async fn look(control: &Arc<Control>, askers: &mut BTreeMap<String, Asker>, begi
         for ask in &asks {
             let Some(wish) = ask.said.wish.as_ref() else { continue };
             let known = (app, &view, (owner.node, owner.start));
-            if let Some(record) = asker.judge(control, name, known, (ask, wish)).await {
-                let (control, name, kind) = (Arc::clone(control), name.clone(), record.sight.wish.kind());
-                begins.spawn(async move {
-                    let begun = begin(&control, &name, &record).await;
-                    (name, kind, begun)
-                });
-            }
+            let Some(record) = asker.judge(control, name, known, (ask, wish)).await else { continue };
+            let Some(act) = record.act() else { continue };
+            let (control, name, kind) = (Arc::clone(control), name.clone(), record.sight.wish.kind());
+            begins.spawn(async move {
+                let begun = begin(&control, &name, &record, act).await;
+                (name, kind, begun)
+            });
         }
     }
 }
 
 /// Begins what was granted.
-async fn begin(control: &Control, name: &str, record: &Record) -> Result<OperationNumber, Refused> {
+async fn begin(control: &Control, name: &str, record: &Record, act: Act) -> Result<OperationNumber, Refused> {
     let Sight { wish, reason, .. } = &record.sight;
     let own = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     let why = cut(format!("asked by the application, {}{own}", wish.text()));
     let by = By { reason: Reason::Asked, why };
-    match (wish, record.size()) {
-        (Wish::Size(_), Some(to)) => Box::pin(sizes::asked(control, name, to, &by)).await,
-        (Wish::Move | Wish::Size(_) | Wish::Replicas(_) | Wish::Retire, _) => {
-            Box::pin(moves::asked(control, name, &by)).await
-        }
+    match act {
+        Act::Resize(to) => Box::pin(sizes::asked(control, name, to, &by)).await,
+        Act::Move => Box::pin(moves::asked(control, name, &by)).await,
     }
 }
 
@@ -235,7 +233,7 @@ impl Asker {
         }
     }
 
-    /// Decides about one ask, tells it, and says what is to be begun.
+    /// Decides about one ask, and tells it.
     async fn judge(
         &mut self,
         control: &Arc<Control>,
@@ -286,7 +284,7 @@ impl Asker {
         if is_new && matches!(record.verdict, Verdict::Refused(_)) {
             control.keep_remark(name, None, format!("asked by the application: {}", explain(&record))).await;
         }
-        is_granted.then_some(record)
+        Some(record)
     }
 }
 

@@ -199,15 +199,16 @@ struct Open {
     start: Option<StartId>,
     /// Those that nobody uses, by their workers.
     idle: Vec<Vec<one::Connection>>,
-    /// How many they are.
-    idle_count: usize,
     shared: Vec<Arc<two::Connection>>,
 }
 
 impl Open {
     fn keep_idle(&mut self, which: impl Fn(&one::Connection) -> bool) {
         self.idle.iter_mut().for_each(|of_one| of_one.retain(&which));
-        self.idle_count = self.idle.iter().map(Vec::len).sum();
+    }
+
+    fn idle_count(&self) -> usize {
+        self.idle.iter().map(Vec::len).sum()
     }
 }
 
@@ -286,9 +287,7 @@ impl Pool {
     fn idle_one(&self, route: Route, worker: Worker) -> Option<one::Connection> {
         let mut open = self.state();
         let ours = open.start == Some(route.start);
-        let found = open.idle.get_mut(worker.0).filter(|_| ours).and_then(Vec::pop);
-        open.idle_count -= usize::from(found.is_some());
-        found
+        open.idle.get_mut(worker.0).filter(|_| ours).and_then(Vec::pop)
     }
 
     /// Takes back a connection whose exchange is over.
@@ -298,13 +297,12 @@ impl Pool {
             return;
         }
         let mut open = self.state();
-        if open.start == Some(connection.start()) && open.idle_count < IDLE_MAX {
+        if open.start == Some(connection.start()) && open.idle_count() < IDLE_MAX {
             let Worker(number) = connection.worker();
             if open.idle.len() <= number {
                 open.idle.resize_with(number + 1, Vec::new);
             }
             open.idle[number].push(connection);
-            open.idle_count += 1;
         }
     }
 

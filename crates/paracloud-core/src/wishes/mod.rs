@@ -208,6 +208,15 @@ pub enum Resource {
     Cpu,
 }
 
+/// What is done for an ask that is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// The instance goes to another node.
+    Move,
+    /// It gets this size, whole.
+    Resize(Size),
+}
+
 /// A decision, with all that it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -234,12 +243,18 @@ impl Record {
         decide(&self.instance, &self.policy, &self.sight, &self.memory)
     }
 
-    /// The size that is asked for, whole.
+    /// What is to be begun now, if it is granted.
     #[must_use]
-    pub fn size(&self) -> Option<Size> {
-        match self.sight.wish {
-            Wish::Size(to) => Some(whole(to, self.sight.size)),
-            Wish::Move | Wish::Replicas(_) | Wish::Retire => None,
+    pub fn act(&self) -> Option<Act> {
+        match (&self.verdict, self.sight.wish) {
+            (Verdict::Grant, Wish::Move) => Some(Act::Move),
+            (Verdict::Grant, Wish::Size(to)) => Some(Act::Resize(whole(to, self.sight.size))),
+            // The number of instances is decided by `scaling`.
+            (Verdict::Grant, Wish::Replicas(_) | Wish::Retire)
+            | (
+                Verdict::Underway | Verdict::Done | Verdict::Taken | Verdict::Waits(_) | Verdict::Refused(_),
+                _,
+            ) => None,
         }
     }
 }
