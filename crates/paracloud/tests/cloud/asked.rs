@@ -65,8 +65,10 @@ fn who_has_something_to_lose_is_not_moved_by_its_own_word_whatever_its_manifest_
     let rig = &unruly.rig;
     unruly.wait_did_times("jobs", "became REFUSED jobs: ", 1);
     assert!(explained(rig, "jobs").contains("refused: jobs: "), "{}", explained(rig, "jobs"));
-    let told = rig.run(&["events", "jobs"]).out;
-    assert!(told.contains("asked by the application: jobs asks to be moved"), "{told}");
+    // Remarks are written when nothing else is.
+    wait_until("the journal has it", || {
+        rig.run(&["events", "jobs"]).out.contains("asked by the application: jobs asks to be moved")
+    });
     assert_eq!((node(rig), moves(rig)), (Some(1), 0));
     // What is asked of an app without scale does not count.
     let more = json!({ "validForMs": 600_000, "replicas": { "count": 3 } });
