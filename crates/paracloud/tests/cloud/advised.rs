@@ -65,6 +65,7 @@ fn a_gateway_that_was_killed_sends_nothing_new_to_who_pauses_or_drains_when_it_i
         send_jobs(rig, 2);
         begun(&unruly, "jobs.1") > 0
     });
+    ["jobs.1", "jobs.2"].iter().for_each(|name| unruly.wait_obeys(name));
     rig.json(&["scale", "jobs", "1", "--no-wait"]);
     let step = || {
         let ps = rig.json(&["ps"]);

@@ -153,6 +153,7 @@ fn the_cheapest_leaves_and_who_is_dear_holds_or_does_not_answer_stays_while_ther
     unruly.order("jobs.3", &json!({ "quote": "refuse" }));
     unruly.order("jobs.2", &json!({ "quote": { "costMs": 7, "drainMs": 40 } }));
     let rig = &unruly.rig;
+    ["jobs.2", "jobs.3", "jobs.4"].iter().for_each(|name| unruly.wait_obeys(name));
     wait_until("the hold stands", || rig.run(&["holds"]).out.contains("month end"));
     let dry = rig.json(&["scale", "jobs", "3", "--dry-run"]);
     let expected =

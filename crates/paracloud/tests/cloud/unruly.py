@@ -17,6 +17,7 @@ instance, what RIG/orders-NAME.json says (orders-jobs.2.json) for one; both are 
 
 What it was asked and did stands in RIG/did-NAME, a line each with its time in ms: `asked quote`, `begun 50`, `done 50`,
 `stop 2` (so many jobs were at work when it was told to stop), `resized {..}`, `said /v1/state`, `denied 403 ..` (what the cloud did not take).
+RIG/obeys-NAME.json is what was last ordered of this one alone, once it is done.
 """
 
 import os
@@ -42,8 +43,13 @@ def ordered():
     return orders
 
 
+def own_orders():
+    with contextlib.suppress(OSError):
+        return open(os.path.join(RIG, f"orders-{NAME}.json")).read()
+
+
 class Unruly(App):
-    orders, said, ballast, reports, heard = {}, {}, b"", 0, None
+    orders, said, ballast, reports, heard, obeyed = {}, {}, b"", 0, None, None
 
     async def run(self):
         self.orders = ordered()
@@ -62,7 +68,7 @@ class Unruly(App):
 
     async def obey(self):
         while True:
-            self.orders = ordered()
+            own, self.orders = own_orders(), ordered()
             mib = self.orders.get("ballastMib", 0)
             if mib != self.said.get("ballast", 0):
                 self.said["ballast"] = mib
@@ -77,6 +83,10 @@ class Unruly(App):
                             did("denied", status, json.dumps(answer))
                         self.said[target] = body
                         did("said", target)
+            if own != self.obeyed:
+                self.obeyed = own
+                with open(os.path.join(RIG, f"obeys-{NAME}.json"), "w") as obeys:
+                    obeys.write(own)
             while self.orders.get("stuck"):
                 time.sleep(ORDERS_S)  # all of it stands still
                 self.orders = ordered()

@@ -29,6 +29,15 @@ impl Unruly {
         self.rig.order(&format!("orders-{instance}.json"), orders);
     }
 
+    /// Waits until an instance that runs has done what was last ordered of it alone.
+    pub(crate) fn wait_obeys(&self, instance: &str) {
+        let read = |name: String| std::fs::read(self.rig.path().join(name)).ok();
+        let ordered = read(format!("orders-{instance}.json")).expect("something was ordered");
+        wait_until(&format!("{instance} does what is ordered"), || {
+            read(format!("obeys-{instance}.json")).as_ref() == Some(&ordered)
+        });
+    }
+
     /// Ends it; nobody is left.
     pub(crate) fn end(mut self) {
         self.rig.json(&["stop", "--yes"]);
