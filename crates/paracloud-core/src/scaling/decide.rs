@@ -59,7 +59,7 @@ impl Decision<'_> {
         // is not needed any more.
         self.counts = match rule {
             Rule::Announced | Rule::Load | Rule::Queue => {
-                raw.min(staffing::instances(self.view.plain.total_milli(), &self.view.unit))
+                raw.min(staffing::instances(self.view.plain.least_milli(), &self.view.unit))
             }
             Rule::Unusable
             | Rule::Manual
@@ -116,7 +116,8 @@ impl Decision<'_> {
         let is_untested = capacity.exact_milli.is_none() && capacity.least_milli == 0;
         if !need.misses(missing_milli) {
             // Those that are there will do, however many of the usual ones it would take.
-            return (self.fewest(count, warm), rule);
+            let enough = staffing::instances(need.least_milli(), unit);
+            return (self.fewest(count, enough), rule);
         }
         let raw = staffing::missing(missing_milli, count, warm, unit, start);
         // A claim before anything was measured doubles them at most, and only if as much waits as is worked on.
@@ -145,7 +146,7 @@ impl Decision<'_> {
     fn bound(&mut self) -> bool {
         let (count, raw, policy) = (self.reasons.count, self.reasons.raw, self.policy);
         let start = &self.view.start;
-        let start_ms = self.view.knows_start.then(|| start.cost_ms());
+        let start_ms = self.view.knows_start.then_some(start.boot_ms);
         let hold_ms = limits::hold_ms(&policy.hold, start_ms);
         let first = if self.memory.needs.is_empty() { count.max(policy.start) } else { 0 };
         let mut peak = self.memory.needs.add(self.time.now_ms, hold_ms, self.counts.max(first));
@@ -284,7 +285,7 @@ impl Decision<'_> {
         if self.view.knowledge == Knowledge::Nothing {
             return;
         }
-        let need_milli = self.view.need.total_milli();
+        let need_milli = self.view.need.least_milli();
         let mut serving_milli = self.reasons.serving_milli;
         let chosen = core::mem::take(&mut choice.leave);
         for number in chosen {

@@ -1,6 +1,6 @@
 //! A record as people read it: 80 columns, the decision first, then why, then what it was made from.
 
-use super::record::{Action, Alternative, Bound, Cut, Figure, Input, Record, Rule, Subject, WhyNot};
+use super::record::{Action, Alternative, Bound, Cut, Figure, Input, Reasons, Record, Rule, Subject, WhyNot};
 use super::victims::Standing;
 use crate::ids::InstanceNumber;
 use alloc::borrow::ToOwned;
@@ -257,6 +257,9 @@ fn why_not(alternative: &Alternative, record: &Record) -> String {
     let slots = alternative.slots_milli.map(thousandths);
     match (alternative.why_not, slots) {
         (WhyNot::TooFew, Some(slots)) => format!("too few: {slots} slots of the {need} it takes"),
+        (WhyNot::NotNeeded, Some(_)) if is_short(record) => {
+            format!("not needed: a tenth of the {need} slots that it takes may be missing")
+        }
         (WhyNot::NotNeeded, Some(_)) => format!("not needed: it takes {need} slots"),
         (WhyNot::Manual, _) => "a person set another number".to_owned(),
         (WhyNot::Cut(limit), _) => cut(&limit),
@@ -265,6 +268,12 @@ fn why_not(alternative: &Alternative, record: &Record) -> String {
             "not known whether it would do".to_owned()
         }
     }
+}
+
+/// Whether what is planned is less than it takes, of instances of the usual size.
+fn is_short(record: &Record) -> bool {
+    let Reasons { unit, planned, need, .. } = &record.reasons;
+    unit.is_some_and(|unit| unit.slots_milli().saturating_mul((*planned).into()) < need.total_milli())
 }
 
 fn bound(bound: Bound) -> &'static str {

@@ -50,7 +50,7 @@ pub struct Policy {
     pub assumed: Assumed,
 }
 
-/// How long the greatest need of the past still counts. It follows what a start costs: an instance that is soon there
+/// How long the greatest need of the past still counts. It follows how long a start takes: an instance that is soon there
 /// again may leave soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,7 +61,7 @@ pub struct Hold {
     pub min_ms: u32,
     /// The most, in milliseconds: `min_ms` to [`TIME_MS_MAX`].
     pub max_ms: u32,
-    /// Times a start with its warm-up: 1 to 100.
+    /// Times a start, until it is ready: 1 to 100.
     pub starts: u32,
 }
 

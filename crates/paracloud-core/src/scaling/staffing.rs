@@ -52,9 +52,19 @@ pub struct Need {
 }
 
 impl Need {
-    /// Whether so much of it is missing that it is not left to chance: more than a tenth, or of what nothing is spared for.
+    /// Whether so much of it is missing that it is not left to chance.
     pub(super) fn misses(&self, missing_milli: u64) -> bool {
-        missing_milli > self.spare_milli.min(self.total_milli() / TOLERATED_ONE_OF)
+        missing_milli > self.tolerated_milli()
+    }
+
+    /// What may be missing of it: a tenth, and nothing but what is spared.
+    fn tolerated_milli(&self) -> u64 {
+        self.spare_milli.min(self.total_milli() / TOLERATED_ONE_OF)
+    }
+
+    /// The least of it that nothing is started for.
+    pub(super) fn least_milli(&self) -> u64 {
+        self.total_milli() - self.tolerated_milli()
     }
 
     /// All of it.
@@ -89,14 +99,6 @@ pub struct Start {
     pub warm_ms: u64,
     /// What it can do until then, in thousandths.
     pub cold_permille: u64,
-}
-
-impl Start {
-    /// What a start costs: the time of an instance in which it does nothing, in milliseconds.
-    pub fn cost_ms(&self) -> u64 {
-        let lost_permille = 1_000_u64.saturating_sub(self.cold_permille);
-        self.boot_ms.saturating_add(self.warm_ms.saturating_mul(lost_permille) / 1_000)
-    }
 }
 
 /// What an instance is worth in a time, in thousandths of a slot.
@@ -208,12 +210,7 @@ mod tests {
         let need = Need { offered_milli: 6_000, spare_milli: 2_000, queue_milli: 0 };
         assert_eq!([800, 801].map(|missing_milli| need.misses(missing_milli)), [false, true]);
         assert!(Need { spare_milli: 0, ..need }.misses(1));
-    }
-
-    #[test]
-    fn a_start_costs_the_time_in_which_nothing_is_done() {
-        assert_eq!(START.cost_ms(), 60_000);
-        assert_eq!(Start { cold_permille: 1_000, ..START }.cost_ms(), 30_000);
+        assert_eq!([need, Need { spare_milli: 300, ..need }].map(|it| it.least_milli()), [7_200, 6_000]);
     }
 
     #[test]

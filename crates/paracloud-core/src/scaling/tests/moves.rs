@@ -253,6 +253,29 @@ fn an_instance_that_is_needed_now_stays_though_the_numbers_say_otherwise() {
 }
 
 #[test]
+fn who_is_warm_stays_though_it_costs_least_while_others_beside_it_are_too_cold_to_serve_its_part() {
+    let mut app = App::stateless(1, 4, 4);
+    app.run(60, 105);
+    (app.reports, app.rate) = (false, 60);
+    let second = |app: &mut App, warm_ms: u32| {
+        for number in 1..=4 {
+            let warm_ms = Some(if number > 2 { warm_ms } else { 0 });
+            let told = &mut app.instance(number).report;
+            let report = Report { warm_ms, ..told.take().unwrap().value };
+            *told = Some(Told { value: report, age_ms: 0, lease_ms: 3_000 });
+        }
+        leaves(&app.second())
+    };
+    (app.instance(3).phase_ms, app.instance(4).phase_ms) = (0, 0);
+    // Three would do, four are there, and two of them work half as fast: the cheapest one does more than what is over.
+    let left: Vec<u32> = (0..60).flat_map(|_| second(&mut app, 600_000)).collect();
+    assert!(left.is_empty() && app.cuts().contains(&Cut::Serving), "{left:?} {:?}", app.cuts());
+    assert!(explain(app.record(), "web").contains("web.1: not needed to go"));
+    let left: Vec<u32> = (0..5).flat_map(|_| second(&mut app, 0)).collect();
+    assert_eq!(left.len(), 1, "all of them are warm: {left:?}");
+}
+
+#[test]
 fn a_policy_that_cannot_be_used_does_nothing() {
     let mut app = App::stateless(0, 8, 3);
     assert_eq!((app.run(3, 900), app.rule()), (Vec::new(), Rule::Unusable));

@@ -47,6 +47,21 @@ fn what_was_lent_is_given_back_once_more_are_there_and_not_while_they_start() {
 }
 
 #[test]
+fn what_grew_is_not_made_smaller_before_as_long_as_others_are_held() {
+    let mut app = sized(Shape::Both, 2, 8);
+    app.run(60, 40);
+    let lent = resized(&app.run(4, 160));
+    assert!(!lent.is_empty(), "those that serve grew");
+    for instance in app.seen.instances.values_mut() {
+        instance.cpu_m = instance.cpu_m.or(Some(500));
+    }
+    app.run(3, 160);
+    let (all, early) = (app.count(Phase::Ready), app.run(5, 60));
+    assert!(resized(&early).is_empty() && app.count(Phase::Ready) == all, "{early:?}");
+    assert!(!resized(&app.run(30, 60)).is_empty(), "afterwards it is given back");
+}
+
+#[test]
 fn where_the_number_stays_the_size_follows_the_load() {
     let mut app = sized(Shape::Up, 2, 8);
     app.run(60, 40);
