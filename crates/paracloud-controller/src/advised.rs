@@ -9,9 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// The last of each instance. There are as many as the configuration allows instances.
+/// Processes of an instance that speak at a time: its owner, and one that is to become it.
+const PROCESSES_MAX: usize = 2;
+
+/// The last of each process, of each instance those that were heard last. There are as many as the configuration allows
+/// instances.
 #[derive(Debug, Default)]
-pub(crate) struct Advised(Mutex<BTreeMap<String, Word>>);
+pub(crate) struct Advised(Mutex<BTreeMap<String, Vec<Word>>>);
 
 #[derive(Debug)]
 struct Word {
@@ -26,26 +30,30 @@ impl Advised {
     /// An agent passes on what a process says.
     pub(crate) fn hear(&self, instance: &str, start: StartId, advice: &Advice) {
         let (mut all, at) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
-        let before = all.remove(instance).filter(|word| word.start == start);
+        let words = all.entry(instance.to_owned()).or_default();
+        let before = words.iter().position(|word| word.start == start).map(|place| words.remove(place));
         let said = advice.report.clone().map(|report| (report, at));
         let report = said.or_else(|| before.and_then(|word| word.report));
-        all.insert(instance.to_owned(), Word { start, advice: advice.clone(), at, report });
+        words.push(Word { start, advice: advice.clone(), at, report });
+        let excess = words.len().saturating_sub(PROCESSES_MAX);
+        words.drain(..excess);
     }
 
     /// What is said of all, as it counts now.
     pub(crate) fn lines(&self) -> Vec<ToGatewayLine> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = all.iter().flat_map(|(instance, words)| words.iter().map(move |word| (instance, word)));
         let line = |(instance, word): (&String, &Word)| {
             let advice = Box::new(word.advice.clone().aged(since_ms(word.at)));
             ToGatewayLine::Advice { instance: instance.clone(), start: word.start, advice }
         };
-        all.iter().map(line).collect()
+        words.map(line).collect()
     }
 
     /// What a process says of itself, as it counts now, and its last report, also once its lease is over.
     pub(crate) fn of(&self, instance: &str, start: StartId) -> Option<(Advice, Option<Told<Report>>)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let word = all.get(instance).filter(|word| word.start == start)?;
+        let word = all.get(instance)?.iter().find(|word| word.start == start)?;
         let report = word.report.as_ref().map(|(leased, at)| {
             let age_ms = leased.age_ms.saturating_add(since_ms(*at));
             let lease_ms = leased.age_ms.saturating_add(leased.remaining_ms);
@@ -78,5 +86,13 @@ mod tests {
         assert_eq!(advised.of("worker.1", StartId(2)), None);
         advised.hear("worker.1", StartId(2), &Advice::default());
         assert_eq!(advised.of("worker.1", StartId(2)), Some((Advice::default(), None)));
+    }
+
+    #[test]
+    fn the_owner_is_heard_beside_the_one_that_is_to_become_it_and_nobody_from_before() {
+        let advised = Advised::default();
+        [1, 2, 1, 3].into_iter().for_each(|start| advised.hear("web", StartId(start), &Advice::default()));
+        let known = [1, 2, 3].map(|start| advised.of("web", StartId(start)).is_some());
+        assert_eq!((known, advised.lines().len()), ([true, false, true], 2));
     }
 }

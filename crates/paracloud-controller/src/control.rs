@@ -120,6 +120,9 @@ impl Control {
 
     /// A process says something of itself: every gateway hears it.
     pub(crate) fn advise(&self, instance: String, start: StartId, advice: Box<Advice>) {
+        if !self.fleet.has(&instance) {
+            return;
+        }
         self.advised.hear(&instance, start, &advice);
         for gateway in &self.cloud().gateways {
             let (instance, advice) = (instance.clone(), advice.clone());

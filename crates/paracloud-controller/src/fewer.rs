@@ -7,16 +7,16 @@ use crate::asks::{self, NotAsked};
 use crate::control::Control;
 use crate::journal::cut;
 use paci::answer::{Answer, Verdict};
-use paci::finding::{Finding, Preference, RemovalQuote};
+use paci::finding::{self, Finding, RemovalQuote};
 use paci::upcall::Reason;
 use paracloud_core::ids::NodeId;
 use paracloud_core::register::Record;
+use paracloud_core::scaling::fewer::{self, Asked, Chosen, Loss, Preference};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::{HeldOp, Question, Unasked};
 use paracloud_substrate::names;
 use paracloud_substrate::person::{Candidate, Standing};
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -77,7 +77,10 @@ fn asked_of(excess: usize) -> usize {
 fn candidate(control: &Control, instance: String) -> Candidate {
     let view = control.views.of(&instance);
     let record = view.as_ref().and_then(|view| view.record.as_ref());
-    let held = control.holds().into_iter().find(|hold| hold.instance == instance && hold.op == HeldOp::Drain);
+    // Who only wants to stay where it is may leave all the same.
+    let holds = control.holds().into_iter();
+    let holds = holds.filter(|hold| hold.instance == instance && hold.op != HeldOp::Move);
+    let held = holds.max_by_key(|hold| hold.remaining_ms);
     let unknown = view.as_ref().and_then(|view| view.unknown.clone());
     let (standing, why) = match (record, unknown, held) {
         (None, None, _) => (Standing::Busy, "it is being started".to_owned()),
@@ -127,7 +130,8 @@ async fn quoted(control: &Control, candidate: Candidate) -> Quoted {
     let serves = control.views.of(&candidate.instance).and_then(|view| view.record?.served).is_some();
     if !serves {
         let why = "it does not serve".to_owned();
-        let nothing = RemovalQuote { cost_ms: Some(0), drain_ms: Some(0), ..RemovalQuote::default() };
+        let (cost_ms, drain_ms, sessions) = (Some(0), Some(0), Some(0));
+        let nothing = RemovalQuote { cost_ms, drain_ms, sessions, ..RemovalQuote::default() };
         return (Candidate { why, cost_ms: Some(0), drain_ms: Some(0), ..candidate }, Some(nothing));
     }
     let answer = asks::put(control, &candidate.instance, Question::Quote, Reason::ScaleIn, QUOTE_MS).await;
@@ -154,91 +158,52 @@ async fn quoted(control: &Control, candidate: Candidate) -> Quoted {
     }
 }
 
-/// Chooses among those that were asked. Those that leave come first. Of those that cost the same the one goes whose node has
-/// most of them, with so many `on` each; then the one that was asked first.
-fn chosen(
-    mut asked: Vec<Quoted>,
-    excess: usize,
-    may_lose: bool,
-    mut on: BTreeMap<NodeId, usize>,
-) -> Vec<Looked> {
-    let (mut left, mut all) = (excess, Vec::new());
-    while !asked.is_empty() {
-        let there =
-            |candidate: &Candidate| candidate.node.and_then(|node| on.get(&node)).copied().unwrap_or(0);
-        let rank = |(place, (candidate, quote)): &(usize, &Quoted)| {
-            (price(quote.as_ref()), Reverse(there(candidate)), *place)
-        };
-        let next = asked.iter().enumerate().min_by_key(rank).map_or(0, |(place, _)| place);
-        let (candidate, quote) = asked.remove(next);
-        let loses = quote.is_none();
-        let (standing, why) = match quote {
-            None if !may_lose => (
-                Standing::NeedsConsent,
-                format!("it holds state, and did not say that it can go without it: {}", candidate.why),
-            ),
-            None if left == 0 => (Standing::Silent, candidate.why),
-            None => (Standing::Leaves, format!("nobody else is there; {}", candidate.why)),
-            Some(_) if left == 0 => (Standing::Stays, "losing it costs more".to_owned()),
-            Some(_) if candidate.why.is_empty() => (Standing::Leaves, "losing it costs least".to_owned()),
-            Some(_) => (Standing::Leaves, candidate.why),
-        };
-        if standing == Standing::Leaves {
-            left -= 1;
-            let there = candidate.node.and_then(|node| on.get_mut(&node));
-            there.into_iter().for_each(|there| *there -= 1);
-        }
-        all.push(Looked { candidate: Candidate { standing, why: cut(why), ..candidate }, loses });
-    }
+/// Says what became of those that were asked; those that leave come first.
+fn chosen(asked: Vec<Quoted>, excess: usize, may_lose: bool, on: BTreeMap<NodeId, usize>) -> Vec<Looked> {
+    let loss = |(candidate, quote): &Quoted| Asked { node: candidate.node, loss: quote.as_ref().map(loss) };
+    let all_chosen = fewer::choose(&asked.iter().map(loss).collect::<Vec<_>>(), excess, may_lose, on);
+    let mut asked: BTreeMap<usize, Quoted> = asked.into_iter().enumerate().collect();
+    let mut all: Vec<Looked> = all_chosen
+        .into_iter()
+        .filter_map(|(place, one)| Some((asked.remove(&place)?, one)))
+        .map(|((candidate, quote), one)| {
+            let own = candidate.why.clone();
+            let (standing, why) = match one {
+                Chosen::Goes if own.is_empty() => (Standing::Leaves, "losing it costs least".to_owned()),
+                Chosen::Goes => (Standing::Leaves, own),
+                Chosen::GoesUnheard => (Standing::Leaves, format!("nobody else is there; {own}")),
+                Chosen::Stays => (Standing::Stays, "losing it costs more".to_owned()),
+                Chosen::Silent => (Standing::Silent, own),
+                Chosen::NeedsConsent => (
+                    Standing::NeedsConsent,
+                    format!("it holds state, and did not say that it can go without it: {own}"),
+                ),
+            };
+            let candidate = Candidate { standing, why: cut(why), ..candidate };
+            Looked { candidate, loses: quote.is_none() }
+        })
+        .collect();
     all.sort_by_key(|looked| looked.candidate.standing != Standing::Leaves);
     all
 }
 
-/// Who wants to go first, then by sessions and cost; who does not say costs more than who does, and who says nothing most.
-fn price(quote: Option<&RemovalQuote>) -> impl Ord + use<> {
-    quote.map_or((true, 0, false, 0, (false, 0), 0), |quote| {
-        let preference = match quote.preference {
-            Preference::Prefer => 0,
-            Preference::Unspecified => 1,
-            Preference::Avoid => 2,
-        };
-        let cost = (quote.cost_ms.is_none(), quote.cost_ms.unwrap_or_default());
-        let sessions = quote.sessions.unwrap_or_default();
-        (false, preference, sessions > 0, sessions, cost, quote.drain_ms.unwrap_or(u32::MAX))
-    })
+fn loss(quote: &RemovalQuote) -> Loss {
+    let &RemovalQuote { sessions, cost_ms, drain_ms, preference, .. } = quote;
+    Loss { sessions, cost_ms, preference: self::preference(preference), drain_ms }
+}
+
+/// As decisions name it.
+pub(crate) fn preference(said: finding::Preference) -> Preference {
+    match said {
+        finding::Preference::Prefer => Preference::Prefer,
+        finding::Preference::Unspecified => Preference::Unspecified,
+        finding::Preference::Avoid => Preference::Avoid,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn asked(instance: &str, quote: Option<RemovalQuote>) -> Quoted {
-        let why = if quote.is_some() { "" } else { "it did not answer" };
-        let candidate = Candidate {
-            instance: instance.to_owned(),
-            node: None,
-            cost_ms: None,
-            drain_ms: None,
-            sessions: None,
-            standing: Standing::NotAsked,
-            why: why.to_owned(),
-        };
-        (candidate, quote)
-    }
-
-    fn costs(cost_ms: u32) -> Option<RemovalQuote> {
-        Some(RemovalQuote { cost_ms: Some(cost_ms), ..RemovalQuote::default() })
-    }
-
-    fn leave(asked: Vec<Quoted>, excess: usize, may_lose: bool) -> Vec<(String, bool)> {
-        let all = chosen(asked, excess, may_lose, BTreeMap::new()).into_iter();
-        let leaves = all.filter(|looked| looked.candidate.standing == Standing::Leaves);
-        leaves.map(|looked| (looked.candidate.instance, looked.loses)).collect()
-    }
-
-    fn named(names: &[&str]) -> Vec<(String, bool)> {
-        names.iter().map(|name| ((*name).to_owned(), false)).collect()
-    }
 
     #[test]
     fn a_few_for_each_that_is_to_leave_are_asked_and_never_fewer_than_are_to_leave() {
@@ -246,72 +211,41 @@ mod tests {
     }
 
     #[test]
-    fn the_cheapest_leave_and_what_is_not_said_is_dearer_than_what_is() {
-        let unpriced = Some(RemovalQuote { drain_ms: Some(1), ..RemovalQuote::default() });
-        let all = || {
-            vec![
-                asked("worker.4", costs(9)),
-                asked("worker.3", unpriced.clone()),
-                asked("worker.2", costs(0)),
-                asked("worker.1", costs(9)),
-            ]
+    fn those_that_leave_come_first_each_with_what_it_said_or_why_it_was_not_asked() {
+        let asked = |instance: &str, why: &str, quote: Option<RemovalQuote>| {
+            let (cost_ms, drain_ms, sessions) = (None, None, None);
+            let (instance, why) = (instance.to_owned(), why.to_owned());
+            let standing = Standing::NotAsked;
+            let candidate = Candidate { instance, node: None, cost_ms, drain_ms, sessions, standing, why };
+            (candidate, quote)
         };
-        assert_eq!(leave(all(), 1, false), named(&["worker.2"]));
-        assert_eq!(leave(all(), 2, false), named(&["worker.2", "worker.4"]), "of equals who came last");
-        let most = named(&["worker.2", "worker.4", "worker.1", "worker.3"]);
-        assert_eq!(leave(all(), 9, false), most);
-        assert!(leave(all(), 0, true).is_empty());
-    }
-
-    #[test]
-    fn of_those_that_cost_the_same_those_leave_whose_node_has_most() {
-        let at = |instance: &str, node: u32| {
-            let (candidate, quote) = asked(instance, costs(0));
-            (Candidate { node: Some(NodeId(node)), ..candidate }, quote)
-        };
-        let all = vec![at("worker.4", 2), at("worker.3", 1), at("worker.2", 1), at("worker.1", 1)];
-        let on = BTreeMap::from([(NodeId(1), 3), (NodeId(2), 1)]);
-        let looked = chosen(all, 2, false, on);
-        let left: Vec<_> = looked.iter().take(2).map(|it| it.candidate.instance.as_str()).collect();
-        assert_eq!(left, ["worker.3", "worker.2"]);
-    }
-
-    #[test]
-    fn of_those_that_cost_the_same_those_leave_from_the_fullest_node_in_turn() {
-        let at = |instance: &str, node: u32| {
-            let (candidate, quote) = asked(instance, costs(0));
-            (Candidate { node: Some(NodeId(node)), ..candidate }, quote)
-        };
-        let all = [("worker.5", 1), ("worker.4", 2), ("worker.3", 1), ("worker.2", 2), ("worker.1", 1)];
-        let on = BTreeMap::from([(NodeId(1), 3), (NodeId(2), 2)]);
-        let looked = chosen(all.map(|(name, node)| at(name, node)).to_vec(), 3, false, on);
-        let left: Vec<_> = looked.iter().take(3).map(|it| it.candidate.instance.as_str()).collect();
-        assert_eq!(left, ["worker.5", "worker.4", "worker.3"], "as many stay on each, as far as that goes");
-    }
-
-    #[test]
-    fn who_would_rather_go_goes_first_and_who_has_sessions_or_would_rather_stay_later() {
-        let with = |preference, sessions| {
-            Some(RemovalQuote { preference, sessions: Some(sessions), ..costs(5).unwrap_or_default() })
-        };
+        let costs = |cost_ms| Some(RemovalQuote { cost_ms: Some(cost_ms), ..RemovalQuote::default() });
         let all = vec![
-            asked("worker.4", with(Preference::Avoid, 0)),
-            asked("worker.3", with(Preference::Unspecified, 2)),
-            asked("worker.2", costs(5_000)),
-            asked("worker.1", with(Preference::Prefer, 7)),
+            asked("worker.4", "it did not answer", None),
+            asked("worker.3", "", costs(9)),
+            asked("worker.2", "it does not serve", costs(0)),
+            asked("worker.1", "", costs(1)),
         ];
-        let first = named(&["worker.1", "worker.2", "worker.3", "worker.4"]);
-        assert_eq!(leave(all, 4, false), first);
-    }
-
-    #[test]
-    fn who_says_nothing_goes_when_nobody_else_is_there_and_of_what_holds_state_never_without_a_consent() {
-        let all = || vec![asked("worker.2", None), asked("worker.1", costs(60_000))];
-        assert_eq!(leave(all(), 1, true), named(&["worker.1"]));
-        assert_eq!(leave(all(), 2, true), [("worker.1".to_owned(), false), ("worker.2".to_owned(), true)]);
-        assert_eq!(leave(all(), 2, false), named(&["worker.1"]), "silence is never a yes");
-        let looked = chosen(all(), 2, false, BTreeMap::new());
-        let standings: Vec<_> = looked.iter().map(|it| it.candidate.standing).collect();
-        assert_eq!(standings, [Standing::Leaves, Standing::NeedsConsent]);
+        let looked = chosen(all.clone(), 2, true, BTreeMap::new());
+        let said: Vec<_> = looked
+            .iter()
+            .map(|it| (it.candidate.instance.as_str(), it.candidate.standing, it.loses))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                ("worker.2", Standing::Leaves, false),
+                ("worker.1", Standing::Leaves, false),
+                ("worker.3", Standing::Stays, false),
+                ("worker.4", Standing::Silent, true),
+            ]
+        );
+        let whys: Vec<_> = looked.iter().map(|it| it.candidate.why.as_str()).collect();
+        assert_eq!(
+            whys,
+            ["it does not serve", "losing it costs least", "losing it costs more", "it did not answer"]
+        );
+        let all = chosen(all, 4, true, BTreeMap::new());
+        assert_eq!(all[3].candidate.why, "nobody else is there; it did not answer");
     }
 }

@@ -225,13 +225,16 @@ impl Backends {
         let mut state = self.state();
         let State { balancer, controls, measuring, .. } = &mut *state;
         let there = controls.iter().filter(|(_, control)| !control.is_gone());
-        let numbers: Vec<_> = there.map(|(number, control)| (*number, Arc::clone(control))).collect();
+        let there: Vec<_> = there
+            .map(|(number, control)| (*number, Arc::clone(control), balancer.in_flight(BackendId(*number))))
+            .collect();
         let mut line = measuring.take(Instant::now());
-        for (number, control) in &numbers {
-            line.instance(control.instance(), *number, balancer.in_flight(BackendId(*number)));
-        }
         drop(state);
-        let waiting: usize = numbers.iter().map(|(_, control)| control.waiting()).sum();
+        let mut waiting = 0;
+        for (number, control, in_flight) in there {
+            line.instance(control.instance(), number, in_flight, control.sessions());
+            waiting += control.waiting();
+        }
         line.of(&self.app, u32::try_from(waiting).unwrap_or(u32::MAX))
     }
 }

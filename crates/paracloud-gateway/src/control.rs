@@ -188,6 +188,11 @@ impl Control {
         self.state().machine.machine().parked()
     }
 
+    /// How many sessions live in it; `None`: the app has none, or there may be some that were not seen.
+    pub(crate) fn sessions(&self) -> Option<u32> {
+        self.state().sessions.count(Instant::now())
+    }
+
     /// Whether a request that came now would be sent on.
     pub(crate) fn is_open(&self) -> bool {
         let view = self.view.borrow();

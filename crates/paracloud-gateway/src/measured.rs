@@ -78,8 +78,8 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// An instance that there is, and what is in flight there.
-    pub(crate) fn instance(&mut self, instance: &str, number: u32, in_flight: u32) {
+    /// An instance that there is, what is in flight there, and the sessions that live in it, where that is known.
+    pub(crate) fn instance(&mut self, instance: &str, number: u32, in_flight: u32, sessions: Option<u32>) {
         let counted = self.counted.remove(&number).unwrap_or_default();
         self.instances.push(MeasuredInstance {
             instance: instance.to_owned(),
@@ -87,6 +87,7 @@ impl Taken {
             failures: counted.failures,
             in_flight,
             service_us_sum: counted.service_us_sum,
+            sessions,
         });
     }
 

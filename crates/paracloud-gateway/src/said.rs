@@ -13,27 +13,33 @@ use std::time::{Duration, Instant};
 /// Reports that come with replies are taken no more often than this: each covers what was in flight since the last one.
 const REPLIES_EVERY: Duration = Duration::from_millis(100);
 
-/// The last that an instance said.
+/// Processes of an instance that speak at a time: its owner, and one that is to become it.
+const PROCESSES_MAX: usize = 2;
+
+/// The last that processes of an instance said, those that were heard last behind.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
-    advice: Option<(StartId, Advice, Instant)>,
+    words: Vec<(StartId, Advice, Instant)>,
     reply: Option<Instant>,
 }
 
 impl Said {
     pub(crate) fn hear(&mut self, start: StartId, advice: Advice) {
-        self.advice = Some((start, advice, Instant::now()));
+        self.words.retain(|(of, ..)| *of != start);
+        self.words.push((start, advice, Instant::now()));
+        let excess = self.words.len().saturating_sub(PROCESSES_MAX);
+        self.words.drain(..excess);
     }
 
     /// What this process said, as it counts now.
     pub(crate) fn of(&self, start: StartId) -> Option<Advice> {
-        let (_, advice, at) = self.advice.as_ref().filter(|(of, ..)| *of == start)?;
+        let (_, advice, at) = self.words.iter().find(|(of, ..)| *of == start)?;
         Some(advice.clone().aged(u32::try_from(at.elapsed().as_millis()).unwrap_or(u32::MAX)))
     }
 
     /// Whether a report that came with a reply is to be taken. What was said by itself goes before.
     pub(crate) fn takes_reply(&mut self, now: Instant) -> bool {
-        let says = self.advice.as_ref().is_some_and(|(_, advice, _)| advice.report.is_some());
+        let says = self.words.iter().any(|(_, advice, _)| advice.report.is_some());
         let is_soon = self.reply.is_some_and(|last| now.duration_since(last) < REPLIES_EVERY);
         if says || is_soon {
             return false;
@@ -118,4 +124,16 @@ pub(crate) fn tell_clients(control: &Control, start: StartId, advice: &Advice) {
 
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_is_heard_beside_the_one_that_is_to_become_it_and_nobody_from_before() {
+        let mut said = Said::default();
+        [1, 2, 1, 3].into_iter().for_each(|start| said.hear(StartId(start), Advice::default()));
+        assert_eq!([1, 2, 3].map(|start| said.of(StartId(start)).is_some()), [true, false, true]);
+    }
 }

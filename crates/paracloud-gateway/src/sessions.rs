@@ -104,6 +104,17 @@ impl Sessions {
             || self.seen.values().any(|seen| now < *seen + idle)
     }
 
+    /// How many go on, as many at least as have a WebSocket. `None`: the app has none, or there may be some that were not
+    /// seen.
+    pub(crate) fn count(&self, now: Instant) -> Option<u32> {
+        let idle = self.idle?;
+        if self.unknown_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let seen = self.seen.values().filter(|seen| now < **seen + idle).count();
+        Some(u32::try_from(seen).unwrap_or(u32::MAX).max(self.websockets))
+    }
+
     /// When the last one ends if nothing more is seen of any; `None` if none goes on. One with a WebSocket ends no sooner
     /// than after that.
     pub(crate) fn live_until(&self, now: Instant) -> Option<Instant> {
@@ -132,6 +143,8 @@ mod tests {
         sessions.see(id(2), begin + IDLE / 2);
         assert_eq!(sessions.live_until(begin + IDLE), Some(begin + IDLE / 2 + IDLE));
         assert_eq!(sessions.live_until(begin + IDLE / 2 + IDLE), None);
+        let counts = [IDLE / 2, IDLE, IDLE / 2 + IDLE].map(|after| sessions.count(begin + after));
+        assert_eq!(counts, [Some(2), Some(1), Some(0)]);
         sessions.end(id(2));
         assert_eq!(sessions.live_until(begin + IDLE / 2), Some(begin + IDLE));
         sessions.end(id(1));

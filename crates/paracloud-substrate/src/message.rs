@@ -504,6 +504,9 @@ pub struct MeasuredInstance {
     pub in_flight: u32,
     /// From the choice of the instance to the end of the answer, of the completions together, in microseconds.
     pub service_us_sum: u64,
+    /// Sessions that it has seen there and that go on. Absent: the app has none, or there may be some that it has not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<u32>,
 }
 
 /// Gateway → controller.

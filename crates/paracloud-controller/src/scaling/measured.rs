@@ -37,6 +37,7 @@ struct Sums {
     completions: u64,
     service_us_sum: u64,
     in_flight: u32,
+    sessions: Option<u32>,
 }
 
 /// A line of a gateway.
@@ -60,6 +61,8 @@ pub(crate) struct Measurements {
 pub(crate) struct Together {
     pub(crate) traffic: Traffic,
     pub(crate) instances: BTreeMap<InstanceNumber, Measured>,
+    /// Sessions of clients at each, where every gateway knows: one that goes through two of them counts twice.
+    pub(crate) sessions: BTreeMap<InstanceNumber, u32>,
 }
 
 impl Measurements {
@@ -84,7 +87,7 @@ impl Measurements {
             let sums = counted.instances.entry(InstanceNumber(number)).or_default();
             sums.completions = sums.completions.saturating_add(said.completions.into());
             sums.service_us_sum = sums.service_us_sum.saturating_add(said.service_us_sum);
-            sums.in_flight = said.in_flight;
+            (sums.in_flight, sums.sessions) = (said.in_flight, said.sessions);
         }
         drop(all);
         self.said.notify_waiters();
@@ -153,6 +156,7 @@ fn together(taken: &[Counted], now: Instant) -> Together {
     let mut together = Together {
         traffic: Traffic { age_ms, over_ms: small(over_ms), arrivals: 0, waiting: 0 },
         instances: BTreeMap::new(),
+        sessions: BTreeMap::new(),
     };
     for counted in taken {
         let whole = |part: u64| {
@@ -171,6 +175,12 @@ fn together(taken: &[Counted], now: Instant) -> Together {
             measured.in_flight = measured.in_flight.saturating_add(sums.in_flight);
         }
     }
+    let sessions = |number: &InstanceNumber| {
+        let mut each = taken.iter().map(|counted| counted.instances.get(number).and_then(|it| it.sessions));
+        each.try_fold(0_u32, |sum, each| Some(sum.saturating_add(each?)))
+    };
+    let known = together.instances.keys().filter_map(|number| Some((*number, sessions(number)?)));
+    together.sessions = known.collect();
     together
 }
 
@@ -192,6 +202,7 @@ mod tests {
             failures: 0,
             in_flight,
             service_us_sum: u64::from(completions) * 1_000,
+            sessions: None,
         };
         let instances = ["worker.1", "other.1", "worker", "worker.900"].map(first).to_vec();
         Line { over_ms, arrivals, waiting: 1, instances }
@@ -220,6 +231,22 @@ mod tests {
         let all = measurements.take("worker", PERIOD, now).unwrap();
         assert_eq!((all.traffic.over_ms, all.traffic.arrivals), (2_000, 60), "nothing that was said is lost");
         assert_eq!(all.instances[&InstanceNumber(1)].in_flight, 1, "the last look counts");
+    }
+
+    #[test]
+    fn sessions_are_known_where_every_gateway_knows_them() {
+        let (measurements, now) = (Measurements::default(), Instant::now());
+        let heard = |said: [Option<u32>; 2]| {
+            for (gateway, sessions) in (1..).map(GatewayId).zip(said) {
+                let mut line = line(1_000, 1, (1, 0));
+                line.instances.iter_mut().for_each(|it| it.sessions = sessions);
+                measurements.hear(gateway, "worker", line, now);
+            }
+            measurements.take("worker", PERIOD, now).unwrap().sessions.into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(heard([Some(2), Some(3)]), [5]);
+        assert_eq!(heard([Some(0), Some(0)]), [0]);
+        assert!(heard([Some(2), None]).is_empty(), "unknown is not nothing");
     }
 
     #[test]

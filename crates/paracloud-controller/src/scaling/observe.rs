@@ -40,9 +40,9 @@ pub(super) struct Sources<'a> {
 pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now_ms: u64) -> Observation {
     let Sources { control, app, .. } = *sources;
     let (now, unix_ms) = (Instant::now(), now_unix_ms());
-    let (traffic, mut measured) = match together {
-        Some(Together { traffic, instances }) => (Some(traffic), instances),
-        None => (None, BTreeMap::new()),
+    let (traffic, mut measured, living) = match together {
+        Some(Together { traffic, instances, sessions }) => (Some(traffic), instances, sessions),
+        None => (None, BTreeMap::new(), BTreeMap::new()),
     };
     let views = control.views.all();
     let held = held(control.holds());
@@ -76,6 +76,7 @@ pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now
         let seen = Seen { number, name: &name, view, phase, start, advice: &advice, report };
         let mut instance = of_one(sources, &seen, now, (now_ms, unix_ms));
         instance.measured = measured.remove(&number);
+        instance.sessions = instance.sessions.or_else(|| living.get(&number).copied());
         instance.held_ms = instance.held_ms.into_iter().chain(held.get(&name).copied()).max();
         instances.insert(number, instance);
     }
@@ -130,6 +131,7 @@ fn of_one(
     Instance {
         phase,
         phase_ms,
+        node: record.map(|record| record.owner.node),
         report: report.map(|told| Told {
             value: figures(&told.value),
             age_ms: told.age_ms,

@@ -2,6 +2,7 @@
 
 use crate::asks::{self, NotAsked};
 use crate::control::{Control, locked};
+use crate::fewer;
 use paci::answer::{Answer, Verdict};
 use paci::bounds;
 use paci::finding::Finding;
@@ -114,7 +115,10 @@ impl Quotes {
 fn said(answer: &Answer) -> Option<Said> {
     match (answer.verdict, &answer.result) {
         (Verdict::Done, Some(Finding::Quote(quote))) => Some(match quote.cost_ms {
-            Some(cost_ms) => Said::Quote(Quote { cost_ms }, quote.sessions),
+            Some(cost_ms) => {
+                let preference = fewer::preference(quote.preference);
+                Said::Quote(Quote { cost_ms, preference }, quote.sessions)
+            }
             None => Said::Unable,
         }),
         (Verdict::Defer, _) => Some(Said::Later(answer.retry_after_ms)),
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn an_answer_is_good_for_its_time_and_of_its_process() {
         let good = known(&quoted(Some(70)), 4_000);
-        let quote = Told { value: Quote { cost_ms: 70 }, age_ms: 4_000, lease_ms: 5_000 };
+        let quote = Told { value: Quote { cost_ms: 70, ..Quote::default() }, age_ms: 4_000, lease_ms: 5_000 };
         assert_eq!((good.quote, good.sessions, good.is_unable), (Some(quote), Some(2), false));
         let old = known(&quoted(Some(70)), 6_000);
         assert!(!old.quote.unwrap().is_good() && old.sessions.is_none(), "{old:?}");

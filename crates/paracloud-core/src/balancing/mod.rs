@@ -65,6 +65,9 @@ pub use record::Record;
 pub use standing::{Cold, Pause, Standing};
 
 use core::fmt;
+/// The longest pause that is kept to and the longest lease of a report, in milliseconds: what is said to last longer is not
+/// believed.
+pub use paci::bounds::{PAUSE_MS_MAX, REPORT_MS_MAX};
 use serde::{Deserialize, Serialize};
 
 /// By how much what an application says may differ from what the gateway sees: a quarter of it at least, four times at
@@ -74,14 +77,10 @@ pub const TRUST: u64 = 4;
 pub const COMPARED_MAX: usize = 16;
 /// One in so many instances may pause at once.
 pub const PAUSE_SHARE: u32 = 4;
-/// The longest pause that is kept to, in milliseconds: what is said to last longer is not.
-pub const PAUSE_MS_MAX: u32 = 30_000;
 /// A pause is kept to this long before it begins at most, in microseconds, however long requests take.
 pub const PAUSE_LEAD_US_MAX: u64 = 2_000_000;
 /// The longest warm-up that is believed, in milliseconds.
 pub const WARMUP_MS_MAX: u32 = 600_000;
-/// The longest lease of a report, in milliseconds.
-pub const REPORT_MS_MAX: u32 = 60_000;
 /// A report is fresh for so long, in microseconds. With a few gateways a full view that is no older is better than two
 /// random choices; one that is a second old is worse than none.
 pub const FRESH_US: u64 = 50_000;

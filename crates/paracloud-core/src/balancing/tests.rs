@@ -221,6 +221,25 @@ fn a_stated_warm_up_is_a_share_until_it_ends() {
 }
 
 #[test]
+fn a_warm_up_and_a_report_that_never_end_are_over_with_their_bounds() {
+    let mut balancer = balancer(2, Setting { policy: Policy::Used, balancers: 2 });
+    let now_us = answers(&mut balancer, 2, 40, 10_000, 0);
+    balancer.cold(id(1), Some(Cold { ends_in_us: u64::MAX, capacity_permille: Some(200) }), now_us);
+    let weight = |balancer: &mut Balancer, in_us: u64| {
+        balancer.record(None, now_us + in_us, 0).unwrap().judged[0].weight_permille
+    };
+    let bound_us = u64::from(WARMUP_MS_MAX) * 1_000;
+    assert_eq!([bound_us - 1, bound_us].map(|in_us| weight(&mut balancer, in_us)), [200, 1_000]);
+    balancer.report(id(1), Report { valid_for_ms: u32::MAX, ..says(8, 0) }, now_us);
+    let trust = |balancer: &mut Balancer, in_us: u64| {
+        balancer.record(None, now_us + in_us, 0).unwrap().judged[0].trust_permille
+    };
+    let bound_us = u64::from(REPORT_MS_MAX) * 1_000;
+    assert!(trust(&mut balancer, bound_us / 2) > 0);
+    assert_eq!(trust(&mut balancer, bound_us), 0);
+}
+
+#[test]
 fn stale_words_send_no_two_gateways_to_the_same_one() {
     let setting = Setting { policy: Policy::Used, balancers: 2 };
     let mut gateways = [balancer(8, setting), balancer(8, setting)];
@@ -258,6 +277,77 @@ fn what_one_claims_counts_four_times_what_is_measured_at_most() {
     assert!(judged.trust_permille == 400 && judged.final_cost < 25_000, "{judged:?}");
     let judged = balancer.record(None, now_us + 11 * SECOND_US, 0).unwrap().judged[0];
     assert_eq!(judged.trust_permille, 0);
+}
+
+/// Four that have answered and have room, but for what the first says; and how the first is judged.
+fn first_says(report: Report, sent: impl Fn(&mut Balancer, u64)) -> Judged {
+    let mut balancer = balancer(4, Setting::default());
+    let now_us = answers(&mut balancer, 4, 40, 10_000, 0);
+    (2..=4).for_each(|number| balancer.report(id(number), says(8, 0), now_us));
+    balancer.report(id(1), report, now_us);
+    sent(&mut balancer, now_us);
+    balancer.record(None, now_us, 0).unwrap().judged[0]
+}
+
+#[test]
+fn how_many_it_works_on_at_once_counts_four_times_what_its_peers_say_at_most_and_a_quarter_at_least() {
+    let judged = [1, 2, 32, 33].map(|places| first_says(says(places, 0), |_, _| ()));
+    assert_eq!(judged.map(|it| it.places), [2, 2, 32, 32]);
+    assert_eq!(judged.map(|it| it.clamps.has(Clamp::Places)), [true, false, false, true]);
+}
+
+#[test]
+fn who_says_that_it_has_room_and_has_far_more_than_its_peers_counts_as_full() {
+    let send = |count: u32| {
+        move |balancer: &mut Balancer, now_us| {
+            (0..count).for_each(|_| assert!(balancer.sent(id(1), now_us).is_some()));
+        }
+    };
+    let judged = [4, 5].map(|count| first_says(says(32, 0), send(count)));
+    assert_eq!(judged.map(|it| (it.is_hot, it.clamps.has(Clamp::Room))), [(false, false), (true, true)]);
+}
+
+#[test]
+fn who_says_that_it_is_full_and_has_far_less_than_its_peers_counts_as_if_it_said_nothing() {
+    let send = |count: u32| {
+        move |balancer: &mut Balancer, now_us| {
+            for number in 2..=4 {
+                (0..count).for_each(|_| assert!(balancer.sent(id(number), now_us).is_some()));
+            }
+        }
+    };
+    let judged = [1, 2].map(|count| first_says(says(8, 50), send(count)));
+    assert_eq!(judged.map(|it| (it.is_hot, it.clamps.has(Clamp::Full))), [(true, false), (false, true)]);
+    assert!(judged[0].final_cost > judged[0].seen && judged[1].final_cost <= judged[1].seen);
+}
+
+#[test]
+fn who_had_room_by_its_word_and_was_slow_all_the_same_is_believed_less_for_a_time() {
+    let mut balancer = balancer(4, Setting::default());
+    let now_us = answers(&mut balancer, 4, 40, 10_000, 0);
+    let all_say = |balancer: &mut Balancer, at_us| {
+        balancer.report(id(1), says(32, 0), at_us);
+        (2..=4).for_each(|number| balancer.report(id(number), says(8, 0), at_us));
+    };
+    let trust = |balancer: &mut Balancer, at_us| {
+        let judged = balancer.record(None, at_us, 0).unwrap().judged;
+        judged.iter().map(|it| it.trust_permille).collect::<Vec<_>>()
+    };
+    all_say(&mut balancer, now_us);
+    let after_us = now_us + 100_000;
+    // Both have something to do, and only the first one says that this is less to it than to others.
+    for number in [1, 2] {
+        let sent: Vec<_> = (0..4).filter_map(|_| balancer.sent(id(number), now_us)).collect();
+        balancer.choose(None, now_us, 0).unwrap();
+        let last = balancer.sent(id(number), now_us).unwrap();
+        sent.into_iter().for_each(|sent| balancer.ended(sent, End::Left, after_us));
+        balancer.ended(last, End::Answered { at_us: after_us }, after_us);
+    }
+    all_say(&mut balancer, after_us);
+    assert_eq!(trust(&mut balancer, after_us)[..2], [500, 1_000]);
+    let later_us = after_us + 60 * SECOND_US;
+    all_say(&mut balancer, later_us);
+    assert!(trust(&mut balancer, later_us)[0] > 950);
 }
 
 #[test]

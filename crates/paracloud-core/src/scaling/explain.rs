@@ -246,7 +246,6 @@ fn standing_text(standing: Standing) -> String {
         Standing::Held(left_ms) => format!("no: held for {}", time(left_ms.into())),
         Standing::InOperation => "no: in an operation".to_owned(),
         Standing::Sessions(sessions) => format!("no: {sessions} sessions live in it"),
-        Standing::SessionsUnknown => "no: whether sessions live in it is not known".to_owned(),
         Standing::NotReady => "no: it does not serve".to_owned(),
         Standing::Spared => "not needed to go".to_owned(),
     }

@@ -23,7 +23,8 @@
 //! | `announcements` | coming demand, and how true the last one was |
 //! | [`staffing`] | how many slots it takes, and how many there are |
 //! | [`limits`] | the greatest need of late, the budget of starts and stops |
-//! | [`victims`] | who goes |
+//! | [`victims`] | who may go |
+//! | [`fewer`] | who of them goes first, also by a person's word |
 //! | `vertical` | larger and smaller instances |
 //! | [`record`], [`explain`](mod@explain) | why; for machines and for people |
 //!
@@ -36,6 +37,7 @@
 mod announcements;
 mod decide;
 pub mod explain;
+pub mod fewer;
 pub mod limits;
 pub mod load;
 mod measured;

@@ -3,7 +3,8 @@
 //! Nothing in here is believed as it stands: the numbers come from applications and gateways, and every bit pattern is
 //! possible.
 
-use crate::ids::InstanceNumber;
+use super::fewer::Preference;
+use crate::ids::{InstanceNumber, NodeId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -66,6 +67,9 @@ pub struct Instance {
     pub phase: Phase,
     /// For how long it has been that, in milliseconds.
     pub phase_ms: u32,
+    /// Where it is. `None`: not known.
+    #[serde(default)]
+    pub node: Option<NodeId>,
     /// The last report.
     pub report: Option<Told<Report>>,
     /// What the gateways measured of it since it was planned the last time.
@@ -164,10 +168,13 @@ pub struct Traffic {
 }
 
 /// What losing an instance costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Quote {
     /// Work lost or to be done again, in milliseconds of one slot.
     pub cost_ms: u32,
+    /// Whether it would rather go than another.
+    #[serde(default)]
+    pub preference: Preference,
 }
 
 /// Coming demand.

@@ -1,12 +1,14 @@
 //! Who goes when one must: a few that can go are asked what losing them costs, and the cheapest goes.
 //!
-//! Who is held, at work by its own word, in an operation, or owner of sessions is not asked. Who holds what must not be
-//! lost goes only by its own word: silence is never a yes.
+//! Who is held, at work by its own word, or in an operation is not asked, nor who owns sessions of an app that is not
+//! `state: session`: there nothing waits for their end. Who holds what must not be lost goes only by its own word: silence
+//! is never a yes. Of those that have answered [`fewer`] says who goes first.
 
+use super::fewer::{self, Asked, Loss};
 use super::observation::{Instance, Observation, Phase};
 use super::policy::{Policy, State};
 use super::staffing::Unit;
-use crate::ids::InstanceNumber;
+use crate::ids::{InstanceNumber, NodeId};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -33,8 +35,6 @@ pub enum Standing {
     InOperation,
     /// So many sessions live in it.
     Sessions(u32),
-    /// Nobody knows whether sessions live in it.
-    SessionsUnknown,
     /// It starts, or its node is silent.
     NotReady,
     /// Others were looked at first.
@@ -92,7 +92,7 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
     let mut priced = Vec::new();
     for (number, instance, price) in able {
         match price {
-            Price::Costs(cost_ms) => priced.push((cost_ms, number, instance.phase)),
+            Price::Costs(cost_ms) => priced.push((cost_ms, number, instance)),
             Price::Ask => choice.ask.push(number),
             Price::Wait => choice.waits = true,
             Price::Not(_) => {}
@@ -100,13 +100,18 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
         choice.standings.insert(number, Standing::Asked);
     }
     choice.waits |= !choice.ask.is_empty();
-    priced.sort_unstable_by_key(|(cost_ms, number, _)| (*cost_ms, core::cmp::Reverse(*number)));
+    priced.sort_by_key(|(_, number, _)| core::cmp::Reverse(*number));
     // Who was asked later keeps nobody waiting: of each few that have answered, one can go.
     let answered =
         priced.len() / usize::try_from(terms.policy.quotes.candidates).unwrap_or(usize::MAX).max(1);
     let most = if choice.waits { excess.min(answered) } else { excess };
     let mut ready_left = terms.excess_ready;
-    for (cost_ms, number, phase) in priced {
+    let asked: Vec<Asked> = priced.iter().map(|(cost_ms, _, instance)| asked(*cost_ms, instance)).collect();
+    for place in fewer::in_order(&asked, on(observation)) {
+        let Some((cost_ms, number, phase)) = priced.get(place).map(|(cost, of, it)| (*cost, *of, it.phase))
+        else {
+            continue;
+        };
         let is_within = choice.leave.len() < most && (phase != Phase::Ready || ready_left > 0);
         let standing = match () {
             () if u64::from(cost_ms) > terms.dear_ms => Standing::TooDear(cost_ms),
@@ -120,6 +125,21 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
         choice.standings.insert(number, standing);
     }
     choice
+}
+
+fn asked(cost_ms: u32, instance: &Instance) -> Asked {
+    let preference = instance.quote.map(|quote| quote.value.preference).unwrap_or_default();
+    let loss = Loss { sessions: instance.sessions, cost_ms: Some(cost_ms), preference, drain_ms: None };
+    Asked { node: instance.node, loss: Some(loss) }
+}
+
+/// How many are on each node.
+fn on(observation: &Observation) -> BTreeMap<NodeId, usize> {
+    let mut on = BTreeMap::new();
+    for node in observation.live().filter_map(|(_, instance)| instance.node) {
+        *on.entry(node).or_default() += 1;
+    }
+    on
 }
 
 /// What forbids that it goes.
@@ -137,18 +157,22 @@ fn obstacle(instance: &Instance, state: State) -> Option<Standing> {
         return Some(Standing::Held(left_ms));
     }
     match (state, instance.sessions) {
-        (_, Some(sessions)) if sessions > 0 => Some(Standing::Sessions(sessions)),
-        (State::Session, None) => Some(Standing::SessionsUnknown),
+        // It drains until they have ended.
+        (State::Session, _) => None,
+        (State::Stateful | State::None, Some(sessions)) if sessions > 0 => Some(Standing::Sessions(sessions)),
         (State::Stateful, _) if !instance.quotes => Some(Standing::Unasked),
-        (State::Stateful | State::Session | State::None, _) => None,
+        (State::Stateful | State::None, _) => None,
     }
 }
 
-/// Who asked to go, then who does not serve, then who was asked, then who has least to do, then who came last.
+/// Who asked to go, then who does not serve, then who was asked, then who has the fewest sessions, then who has least to do,
+/// then who came last.
 fn order(number: InstanceNumber, instance: &Instance, price: Price) -> impl Ord + use<> {
     let in_flight = instance.measured.map_or(0, |it| it.in_flight);
     let is_unasked = instance.quotes && matches!(price, Price::Ask);
-    (!instance.retires, instance.phase == Phase::Ready, is_unasked, in_flight, core::cmp::Reverse(number))
+    let sessions = instance.sessions.unwrap_or(u32::MAX);
+    let last = core::cmp::Reverse(number);
+    (!instance.retires, instance.phase == Phase::Ready, is_unasked, sessions, in_flight, last)
 }
 
 /// What losing an instance costs, in milliseconds of a slot, as far as that is known.
@@ -182,6 +206,7 @@ fn price(number: InstanceNumber, instance: &Instance, terms: &Terms<'_>) -> Pric
 
 #[cfg(test)]
 mod tests {
+    use super::super::fewer::Preference;
     use super::super::observation::{Measured, Quote, Told};
     use super::*;
 
@@ -191,7 +216,7 @@ mod tests {
     }
 
     fn quoted(cost_ms: u32) -> Instance {
-        let quote = Told { value: Quote { cost_ms }, age_ms: 100, lease_ms: 5_000 };
+        let quote = Told { value: Quote { cost_ms, ..Quote::default() }, age_ms: 100, lease_ms: 5_000 };
         Instance { quotes: true, quote: Some(quote), ..ready(1) }
     }
 
@@ -224,6 +249,18 @@ mod tests {
     }
 
     #[test]
+    fn of_those_that_cost_the_same_who_would_rather_go_goes_and_then_one_of_the_fullest_node() {
+        let with = |cost_ms, preference, node| {
+            let quote = Told { value: Quote { cost_ms, preference }, age_ms: 100, lease_ms: 5_000 };
+            Instance { quote: Some(quote), node: Some(NodeId(node)), ..quoted(0) }
+        };
+        let (go, any, stay) = (Preference::Prefer, Preference::Unspecified, Preference::Avoid);
+        assert_eq!(leaves(State::None, &[with(5, stay, 1), with(5, go, 1), with(5, any, 1)]), [2]);
+        assert_eq!(leaves(State::None, &[with(5, stay, 1), with(6, go, 1), with(6, any, 1)]), [1]);
+        assert_eq!(leaves(State::None, &[with(5, any, 1), with(5, any, 1), with(5, any, 2)]), [2]);
+    }
+
+    #[test]
     fn who_is_held_or_in_an_operation_is_neither_asked_nor_taken() {
         let held = Instance { held_ms: Some(5), ..quoted(0) };
         let moving = Instance { in_operation: true, ..quoted(0) };
@@ -234,10 +271,11 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_of_sessions_goes_only_without_any() {
+    fn who_has_the_fewest_sessions_drains_where_their_end_is_waited_for_and_nobody_with_one_elsewhere() {
         let owner = |sessions| Instance { sessions, ..ready(0) };
-        assert_eq!(leaves(State::Session, &[owner(Some(1)), owner(None)]), Vec::<u32>::new());
-        assert_eq!(leaves(State::Session, &[owner(Some(1)), owner(Some(0))]), [2]);
+        assert_eq!(leaves(State::None, &[owner(Some(1))]), Vec::<u32>::new(), "nothing waits for its end");
+        assert_eq!(leaves(State::Session, &[owner(Some(1)), owner(Some(0)), owner(None)]), [2]);
+        assert_eq!(leaves(State::Session, &[owner(Some(7)), owner(Some(2)), owner(None)]), [2]);
     }
 
     #[test]

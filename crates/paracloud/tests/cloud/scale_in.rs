@@ -3,6 +3,7 @@
 
 use crate::instances::all_connected;
 use crate::rig::{Rig, kill, wait_until};
+use crate::scaling::decided;
 use crate::unruly::Unruly;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -235,11 +236,11 @@ fn who_does_not_leave_within_its_budget_serves_on_and_says_why() {
     unruly.end();
 }
 
-/// A session with a cookie: each answer says at which address it was given, `/end` ends it.
+/// A session with a cookie, `/a` is of session a: each answer says at which address it was given, `/end` ends it.
 const SESSIONS: &str = "\
 def session(self):
     self.send_response(200)
-    self.send_header('set-cookie', 'sid=; Max-Age=0' if self.path == '/end' else 'sid=mine; Path=/')
+    self.send_header('set-cookie', 'sid=; Max-Age=0' if self.path == '/end' else f'sid={self.path[1:]}; Path=/')
     body = f\"{os.environ['HOST']}:{os.environ['PORT']}\".encode()
     self.send_header('content-length', str(len(body)))
     self.end_headers()
@@ -258,6 +259,49 @@ fn visit(rig: &Rig, path: &str, cookie: Option<&str>) -> (String, String) {
     let cookie =
         head.lines().find_map(|line| line.to_lowercase().strip_prefix("set-cookie: sid=").map(str::to_owned));
     (body.to_owned(), cookie.unwrap_or_default().split(';').next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn who_has_the_fewest_sessions_leaves_by_itself_once_they_have_ended() {
+    let rig = Rig::with_program(
+        SESSIONS,
+        "state: session\nsession: {cookie: sid, idle: 24h}\nstopGrace: 1s\n\
+         scale: {min: 2, max: 2, period: 200ms, hold: 1s, drain: 5m}",
+    );
+    let mut up = rig.up(&[]);
+    up.serving();
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for path in (0..).map(|number| format!("/s{number}")) {
+        let (_, cookie) = visit(&rig, &path, None);
+        match cookie.as_str() {
+            at if at.starts_with("1~") && first.is_empty() => first.push((path, cookie)),
+            at if at.starts_with("2~") && second.len() < 2 => second.push((path, cookie)),
+            _ => drop(visit(&rig, "/end", Some(&cookie))),
+        }
+        if (first.len(), second.len()) == (1, 2) {
+            break;
+        }
+    }
+    let all_go_on = || first.iter().chain(&second).for_each(|(path, at)| drop(visit(&rig, path, Some(at))));
+    wait_until("it is seen how many live in each, and what one can do", || {
+        all_go_on();
+        let decided = decided(&rig, &["web"], "present").unwrap_or_default();
+        let sessions =
+            |number: &str| decided["record"]["observation"]["instances"][number]["sessions"].clone();
+        let is_known = !decided["record"]["reasons"]["unit"].is_null();
+        is_known && (sessions("1"), sessions("2")) == (json!(1), json!(2))
+    });
+    let text = std::fs::read_to_string(rig.manifest()).expect("it is there");
+    std::fs::write(rig.manifest(), text.replacen("min: 2", "min: 1", 1)).expect("it can be written");
+    rig.json(&["apply", rig.manifest()]);
+    // Of those that are alike in everything else it would be the second.
+    wait_until("the first is drained", || record(&rig, "web.1")["operation"]["leave"]["step"] == "draining");
+    all_go_on();
+    visit(&rig, "/end", Some(&first[0].1));
+    wait_until("it has left", || names(&rig) == ["web.2"]);
+    second.iter().for_each(|(path, at)| drop(visit(&rig, path, Some(at))));
+    rig.json(&["stop", "--yes"]);
+    assert_eq!(up.ended(), 0);
 }
 
 #[test]
@@ -289,18 +333,18 @@ fn who_has_a_session_leaves_when_it_has_ended_and_is_called_back_where_it_does_n
     wait_until("both serve", || serving(&rig).len() == 2);
     let mut session = (String::new(), String::new());
     wait_until("a session begins at the second", || {
-        session = visit(&rig, "/", None);
+        session = visit(&rig, "/mine", None);
         session.1.starts_with("2~")
     });
     let (at, cookie) = session;
     let stays = rig.json_of_refused(&["scale", "web", "1", "--within", "300ms"], 1);
     assert_eq!(stays["error"]["code"], "called_back", "{stays}");
     assert_eq!(stays["scaled"]["leaves"][0]["instance"], "web.2", "{stays}");
-    assert_eq!((visit(&rig, "/", Some(&cookie)).0, serving(&rig).len()), (at.clone(), 2));
+    assert_eq!((visit(&rig, "/mine", Some(&cookie)).0, serving(&rig).len()), (at.clone(), 2));
     rig.json(&["scale", "web", "1", "--no-wait"]);
     wait_until("it is drained", || record(&rig, "web.2")["operation"]["leave"]["step"] == "draining");
-    assert_eq!(visit(&rig, "/", Some(&cookie)).0, at, "its session goes on there");
-    assert_ne!(visit(&rig, "/", None).0, at, "and no new one begins");
+    assert_eq!(visit(&rig, "/mine", Some(&cookie)).0, at, "its session goes on there");
+    assert_ne!(visit(&rig, "/mine", None).0, at, "and no new one begins");
     visit(&rig, "/end", Some(&cookie));
     wait_until("it has left", || names(&rig) == ["web.1"]);
     rig.json(&["stop", "--yes"]);

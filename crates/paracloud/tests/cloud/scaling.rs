@@ -66,7 +66,7 @@ impl Drop for Ends<'_> {
 }
 
 /// The decision that is this to what is asked after.
-fn decided(rig: &Rig, arguments: &[&str], role: &str) -> Option<Value> {
+pub(crate) fn decided(rig: &Rig, arguments: &[&str], role: &str) -> Option<Value> {
     let answer = rig.run(&[&["explain"], arguments, &["--output", "json"]].concat());
     let explained: Value = serde_json::from_str(&answer.out).ok()?;
     explained["decisions"].as_array()?.iter().find(|decided| decided["role"] == role).cloned()

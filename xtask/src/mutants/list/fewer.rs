@@ -3,7 +3,7 @@
 use super::super::Mutant;
 use super::{test, unit};
 
-const FEWER: &str = "crates/paracloud-controller/src/fewer.rs";
+const FEWER: &str = "crates/paracloud-core/src/scaling/fewer.rs";
 const APPLYING: &str = "crates/paracloud-controller/src/applying.rs";
 const LEAVING: &str = "crates/paracloud-gateway/src/control/leaving.rs";
 
@@ -11,61 +11,61 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "who would rather stay leaves first",
         file: FEWER,
-        find: r"Preference::Avoid => 2,",
-        replace: r"Preference::Avoid => 0,",
+        find: r"cost, self.preference,",
+        replace: r"cost, Reverse(self.preference),",
         catch: unit(
-            "paracloud-controller",
-            "fewer::tests::who_would_rather_go_goes_first_and_who_has_sessions_or_would_rather_stay_later",
+            "paracloud-core",
+            "scaling::fewer::tests::who_would_rather_go_goes_first_only_where_the_figures_do_not_decide_and_who_has_sessions_last",
         ),
     },
     Mutant {
         name: "who has sessions leaves before who has none",
         file: FEWER,
-        find: r"(false, preference, sessions > 0, sessions, cost,",
-        replace: r"(false, preference, false, 0 * sessions, cost,",
+        find: r"(self.sessions.unwrap_or(u32::MAX), cost,",
+        replace: r"(0 * self.sessions.unwrap_or(u32::MAX), cost,",
         catch: unit(
-            "paracloud-controller",
-            "fewer::tests::who_would_rather_go_goes_first_and_who_has_sessions_or_would_rather_stay_later",
+            "paracloud-core",
+            "scaling::fewer::tests::who_would_rather_go_goes_first_only_where_the_figures_do_not_decide_and_who_has_sessions_last",
         ),
     },
     Mutant {
         name: "what a loss costs is nothing where nobody says it",
         file: FEWER,
-        find: r"(quote.cost_ms.is_none(), quote.cost_ms.unwrap_or_default())",
-        replace: r"(false, quote.cost_ms.unwrap_or_default())",
+        find: r"(self.cost_ms.is_none(), self.cost_ms)",
+        replace: r"(false, self.cost_ms)",
         catch: unit(
-            "paracloud-controller",
-            "fewer::tests::the_cheapest_leave_and_what_is_not_said_is_dearer_than_what_is",
+            "paracloud-core",
+            "scaling::fewer::tests::the_cheapest_go_and_what_is_not_said_is_dearer_than_what_is",
         ),
     },
     Mutant {
         name: "one more leaves than are too many",
         file: FEWER,
-        find: r"Some(_) if left == 0 => (Standing::Stays,",
-        replace: r"Some(_) if left == 0 && may_lose => (Standing::Stays,",
+        find: r"Some(_) if left == 0 => Chosen::Stays,",
+        replace: r"Some(_) if left == 0 && may_lose => Chosen::Stays,",
         catch: unit(
-            "paracloud-controller",
-            "fewer::tests::the_cheapest_leave_and_what_is_not_said_is_dearer_than_what_is",
+            "paracloud-core",
+            "scaling::fewer::tests::the_cheapest_go_and_what_is_not_said_is_dearer_than_what_is",
         ),
     },
     Mutant {
         name: "who holds state and says nothing leaves without a consent",
         file: FEWER,
-        find: r"None if !may_lose => (",
-        replace: r"None if !may_lose && left == 0 => (",
+        find: r"None if !may_lose => Chosen::NeedsConsent,",
+        replace: r"None if !may_lose && left == 0 => Chosen::NeedsConsent,",
         catch: unit(
-            "paracloud-controller",
-            "fewer::tests::who_says_nothing_goes_when_nobody_else_is_there_and_of_what_holds_state_never_without_a_consent",
+            "paracloud-core",
+            "scaling::fewer::tests::who_says_nothing_goes_when_nobody_else_is_there_and_of_what_holds_state_never_without_a_consent",
         ),
     },
     Mutant {
         name: "of equals all leave from one node",
         file: FEWER,
-        find: r"there.into_iter().for_each(|there| *there -= 1);",
-        replace: r"there.into_iter().for_each(|there| *there += 1);",
+        find: r"*there = there.saturating_sub(1);",
+        replace: r"*there = there.saturating_add(1);",
         catch: unit(
-            "paracloud-controller",
-            "fewer::tests::of_those_that_cost_the_same_those_leave_from_the_fullest_node_in_turn",
+            "paracloud-core",
+            "scaling::fewer::tests::of_those_that_are_alike_those_go_from_the_fullest_node_in_turn",
         ),
     },
     Mutant {

@@ -171,9 +171,12 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "one in which sessions live is ended",
         file: VICTIMS,
-        find: r"(_, Some(sessions)) if sessions > 0 => Some(Standing::Sessions(sessions)),",
+        find: r"(State::Stateful | State::None, Some(sessions)) if sessions > 0 => Some(Standing::Sessions(sessions)),",
         replace: "",
-        catch: unit(CORE, "scaling::victims::tests::an_owner_of_sessions_goes_only_without_any"),
+        catch: unit(
+            CORE,
+            "scaling::victims::tests::who_has_the_fewest_sessions_drains_where_their_end_is_waited_for_and_nobody_with_one_elsewhere",
+        ),
     },
     Mutant {
         name: "a request is sent into a pause that was announced",
