@@ -1,8 +1,8 @@
 //! `cargo xtask bench gateway`: what a request costs a gateway in processor time, beside Debian's nginx as a reverse
 //! proxy, with the same load to the same process.
 //!
-//! A cloud of `paracloud up` runs `worker`, as it would in use; nginx goes to the same process of it. Both are offered the
-//! same rate by clients in a process of their own, in rounds that alternate, each below what either can do. A round
+//! A cloud of `paracloud up` runs two instances of `worker`, as it would in use: its gateway chooses between them by what they
+//! say of themselves. nginx goes to the same two processes, to the one with fewer connections. Both are offered the same rate by clients in a process of their own, in rounds that alternate, each below what either can do. A round
 //! counts if each of the two answered what it was offered and nobody else used much of the machine meanwhile
 //! (`--others-percent`); one that was disturbed is repeated, three times as many rounds as are wanted at most. Figures are
 //! medians of rounds; the ratio is the median of the rounds' ratios, because the two halves of a round saw the same
@@ -21,7 +21,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::process::Command;
 
-const INSTANCE: &str = "worker";
+const APP: &str = "worker";
+/// Instances that are chosen among.
+const INSTANCES: u32 = 2;
 /// What is asked for: answered by the application at once, with a short body.
 const PATH: &str = "/healthz";
 /// What a request is to cost at most, in requests of nginx.
@@ -97,16 +99,20 @@ async fn measure(options: &Options) -> Result<Report> {
     nginx::install().await?;
     let [gateway, other] = rig::free_addresses(2)?[..] else { anyhow::bail!("two addresses are needed") };
     let manifest = format!(
-        "kind: App\nname: {INSTANCE}\ncommand: [{:?}]\nlisten: [{:?}]\nstate: none\nreadiness:\n  http: {PATH}\n\
-         stopGrace: 2s\nenv:\n  PARACLOUD_RIG: \"{{rig}}\"\n",
+        "kind: App\nname: {APP}\ncommand: [{:?}]\nlisten: [{:?}]\nstate: none\nreadiness:\n  http: {PATH}\n\
+         scale: {{min: {INSTANCES}, max: {INSTANCES}, start: {INSTANCES}}}\nstopGrace: 2s\nenv:\n  \
+         PARACLOUD_RIG: \"{{rig}}\"\n",
         rig::binary("worker")?.display().to_string(),
         gateway.to_string(),
     );
     let rig = Rig::start(&manifest, &[]).await?;
-    let settled = rig.settled(INSTANCE, Duration::from_secs(SETTLED_S_MAX)).await;
-    let record = settled.with_context(|| rig.output())?.record.context("it serves without a record")?;
-    let application = record.served.context("it serves nowhere")?;
-    let nginx = Nginx::start(other, application).await?;
+    let mut applications = Vec::new();
+    for number in 1..=INSTANCES {
+        let settled = rig.settled(&format!("{APP}.{number}"), Duration::from_secs(SETTLED_S_MAX)).await;
+        let record = settled.with_context(|| rig.output())?.record.context("it serves without a record")?;
+        applications.push(record.served.context("it serves nowhere")?);
+    }
+    let nginx = Nginx::start(other, &applications).await?;
     let pid = rig.find(Who::Gateway(1)).context("the gateway is not there")?.pid;
     let cloud: Vec<i32> = rig.processes().iter().map(|(identity, _)| identity.pid).collect();
     let all = [cloud, vec![nginx.pid()?]].concat();

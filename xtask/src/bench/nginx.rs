@@ -1,6 +1,6 @@
-//! Debian's nginx as a reverse proxy before one address: what a gateway is measured beside.
+//! Debian's nginx as a reverse proxy before a few addresses: what a gateway is measured beside.
 //!
-//! It does what a gateway does for a request: keeps its connections to the application open, says whom it forwards for,
+//! It does what a gateway does for a request: chooses who has fewest connections, keeps its connections to the application open, says whom it forwards for,
 //! and writes no log. It is one process, which is its own worker, and it ends with this program, however that ends.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -31,10 +31,10 @@ impl Nginx {
     ///
     /// # Errors
     /// It is not installed and cannot be, or does not accept.
-    pub(super) async fn start(address: SocketAddr, application: SocketAddr) -> Result<Self> {
+    pub(super) async fn start(address: SocketAddr, applications: &[SocketAddr]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("pc-nginx-").tempdir()?;
         let file = directory.path().join("nginx.conf");
-        std::fs::write(&file, config(directory.path(), address, application))?;
+        std::fs::write(&file, config(directory.path(), address, applications))?;
         let output = directory.path().join("output");
         let mut process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "nginx", "-p"])
@@ -103,7 +103,9 @@ async fn is_there() -> bool {
     version.await.is_ok_and(|status| status.success())
 }
 
-fn config(directory: &Path, address: SocketAddr, application: SocketAddr) -> String {
+fn config(directory: &Path, address: SocketAddr, applications: &[SocketAddr]) -> String {
+    let servers: String =
+        applications.iter().map(|application| format!("    server {application};\n")).collect();
     let directory = directory.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|it| format!("  {it}_temp_path {directory}/{it};\n"))
@@ -111,7 +113,7 @@ fn config(directory: &Path, address: SocketAddr, application: SocketAddr) -> Str
     format!(
         "daemon off;\nmaster_process off;\nworker_processes 1;\npid {directory}/pid;\nerror_log stderr crit;\n\
          events {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n  keepalive_requests 1000000000;\n\
-         {temporary}  upstream application {{\n    server {application};\n    keepalive 1024;\n    \
+         {temporary}  upstream application {{\n    least_conn;\n{servers}    keepalive 1024;\n    \
          keepalive_requests 1000000000;\n  }}\n  server {{\n    listen {address};\n    location / {{\n      \
          proxy_pass http://application;\n      proxy_http_version 1.1;\n      proxy_set_header Connection \"\";\n      \
          proxy_set_header Host $http_host;\n      \
@@ -128,10 +130,16 @@ mod tests {
 
     #[test]
     fn it_keeps_connections_writes_no_log_and_puts_nothing_beside_its_directory() {
-        let text = config(Path::new("/d"), ([127, 0, 0, 1], 1).into(), ([127, 0, 1, 1], 2).into());
+        let text = config(
+            Path::new("/d"),
+            ([127, 0, 0, 1], 1).into(),
+            &[([127, 0, 1, 1], 2).into(), ([127, 0, 1, 2], 2).into()],
+        );
         for line in [
             "listen 127.0.0.1:1;",
+            "least_conn;",
             "server 127.0.1.1:2;",
+            "server 127.0.1.2:2;",
             "keepalive 1024;",
             "access_log off;",
             "worker_processes 1;",
