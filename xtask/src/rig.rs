@@ -235,6 +235,9 @@ pub(crate) async fn status(layout: &Layout) -> Option<Status> {
         Reply::Status(status) => Some(status),
         Reply::Event(_)
         | Reply::Outcome(_)
+        | Reply::Waits { .. }
+        | Reply::Drains(_)
+        | Reply::Drained { .. }
         | Reply::Previewed { .. }
         | Reply::Answered(_)
         | Reply::Begun(_)

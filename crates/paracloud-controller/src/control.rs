@@ -3,6 +3,7 @@
 use crate::advised::Advised;
 use crate::closed::Closed;
 use crate::crashes::Crashes;
+use crate::draining::Drains;
 use crate::fleet::{Fleet, Places};
 use crate::instance::Told;
 use crate::journal::{self, Heard, now_unix_ms};
@@ -13,6 +14,7 @@ use crate::register::Register;
 use crate::replacing::Substitutes;
 use crate::scales::Scales;
 use crate::scaling::Scaling;
+use crate::turns::Turns;
 use crate::wishes::Wishes;
 use crate::words::Words;
 use paci::answer::Answer;
@@ -66,8 +68,10 @@ pub(crate) struct Control {
     pub(crate) substitutes: Substitutes,
     /// Nodes that get nothing new.
     pub(crate) closed: Closed,
-    /// One after the other takes instances away: so each counts those that stay.
-    pub(crate) retiring: tokio::sync::Mutex<()>,
+    /// Nodes that are being drained.
+    pub(crate) drains: Drains,
+    /// One after the other takes instances of an app away: so each counts those that stay.
+    pub(crate) retiring: Turns,
     refusals: Mutex<Refusals>,
     lost: Mutex<BTreeSet<NodeId>>,
     words: Mutex<Words>,
@@ -100,7 +104,8 @@ impl Control {
             wishes: Wishes::default(),
             substitutes: Substitutes::default(),
             closed: Closed::load(layout),
-            retiring: tokio::sync::Mutex::default(),
+            drains: Drains::load(layout),
+            retiring: Turns::default(),
             refusals: Mutex::default(),
             lost: Mutex::default(),
             words: Mutex::default(),

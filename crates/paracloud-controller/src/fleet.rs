@@ -9,6 +9,7 @@
 
 use crate::control::locked;
 use crate::instance::Told;
+use paracloud_core::draining;
 use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_core::register::Record;
 use paracloud_substrate::config::{App, Cloud};
@@ -284,13 +285,12 @@ impl Parts {
     }
 }
 
-/// The node with the fewest instances of an app; among those the one with the fewest of all; among those the lowest.
-pub(crate) fn roomiest(app: &str, nodes: &[NodeId], places: &Places) -> Option<NodeId> {
-    let is_own = |name: &str| is_of(name, app);
-    let on = |node: NodeId| places.iter().filter(move |(_, at)| **at == node);
-    let filling =
-        |node: &NodeId| (on(*node).filter(|(name, _)| is_own(name)).count(), on(*node).count(), *node);
-    nodes.iter().copied().min_by_key(filling)
+/// The node that one more of an app goes to.
+fn roomiest(app: &str, nodes: &[NodeId], places: &Places) -> Option<NodeId> {
+    let named = places.iter().map(|(name, node)| (name.parse::<InstanceName>().ok(), *node));
+    let named: Vec<_> = named.collect();
+    let placed = named.iter().map(|(name, node)| (name.as_ref().map_or("", InstanceName::app), *node));
+    draining::roomiest(app, nodes, placed)
 }
 
 fn is_of(instance: &str, app: &str) -> bool {

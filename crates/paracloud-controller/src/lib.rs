@@ -35,6 +35,7 @@ mod asks;
 mod closed;
 mod control;
 mod crashes;
+mod draining;
 mod fewer;
 mod fleet;
 mod instance;
@@ -55,6 +56,7 @@ mod scaling;
 mod server;
 mod sizes;
 pub mod store;
+mod turns;
 mod wishes;
 mod words;
 
@@ -222,12 +224,14 @@ where
         let mut accepting = std::pin::pin!(server::accept(&control, listener, &mut links));
         let mut scaling = std::pin::pin!(scaling::run(Arc::clone(&control)));
         let mut wishes = std::pin::pin!(wishes::run(Arc::clone(&control)));
+        let mut draining = std::pin::pin!(draining::run(Arc::clone(&control)));
         loop {
             tokio::select! {
                 () = &mut end => break Ok(()),
                 () = &mut accepting => break Ok(()),
                 () = &mut scaling => break Ok(()),
                 () = &mut wishes => break Ok(()),
+                () = &mut draining => break Ok(()),
                 fault = disk.ended() => break Err(ControllerError::Disk(fault)),
                 Some(Birth { name, app, node, inbox }) = births.recv() => {
                     let record = found.records.get(&name).cloned();

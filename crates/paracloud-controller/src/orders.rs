@@ -86,7 +86,7 @@ impl Control {
         let app = cloud.app_of(instance).ok_or(Rejected::Unknown)?;
         let least = app.scale.ok_or(Rejected::Full(Full::NotScaled))?.min;
         // Until the swap is done: whoever comes next sees it.
-        let _retiring = self.retiring.lock().await;
+        let _retiring = self.retiring.take(&app.name).await;
         let stays = self.staying(&app.name);
         if stays.iter().any(|name| name == instance) && stays.len() <= least as usize {
             return Err(Rejected::Fewest(least));

@@ -3,6 +3,7 @@
 use crate::applying;
 use crate::asks;
 use crate::control::{Control, View};
+use crate::draining::{self, Over, Progress};
 use crate::instance::{Rejected, Told};
 use crate::journal::{Heard, now_unix_ms};
 use crate::moves::{self, To};
@@ -15,6 +16,7 @@ use crate::sizes;
 use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::coordinator::{Command, Refused as Machine};
+use paracloud_substrate::draining::Drained;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::link::{LinkError, Reader, SILENT_MS, Writer};
 use paracloud_substrate::names::InstanceName;
@@ -24,7 +26,7 @@ use paracloud_substrate::person::{
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 
 /// How long a person's command may take to say what it wants, and to read one reply, in milliseconds.
 pub(crate) const PERSON_MS_MAX: u64 = 10_000;
@@ -161,7 +163,23 @@ impl Person<'_> {
                 let wanted = scales::Wanted { app: &app, to, hold_ms, dry_run, accept_loss, within_ms };
                 self.scale(&wanted, wait).await
             }
-            Request::NodeTakes { node, takes } => self.node_takes(node, takes).await,
+            Request::OpenNode { node } => match draining::close(self.control, node, false).await {
+                Ok(()) => self.reply(&Reply::Done).await,
+                Err(refused) => self.refuse(refused).await,
+            },
+            Request::DrainNode { node, terms, dry_run: true, .. } => {
+                match Box::pin(draining::rehearse(self.control, node, terms)).await {
+                    Ok(drained) => self.drained(drained).await,
+                    Err(refused) => self.refuse(refused).await,
+                }
+            }
+            Request::DrainNode { node, terms, dry_run: false, wait } => {
+                match Box::pin(draining::begin(self.control, node, terms)).await {
+                    Ok(progress) if wait => Box::pin(self.drains(progress)).await,
+                    Ok(_) => self.reply(&Reply::Done).await,
+                    Err(refused) => self.refuse(refused).await,
+                }
+            }
             Request::NodeLost { node, agreed } => self.node_lost(node, agreed).await,
         }
     }
@@ -268,20 +286,37 @@ impl Person<'_> {
         self.reply(&Reply::Refused(refused)).await
     }
 
-    async fn node_takes(&mut self, node: NodeId, takes: bool) -> Result<(), Left> {
-        if self.control.cloud().node(node).is_none() {
-            return self.refuse(unknown_node(self.control, node)).await;
+    /// What would become of each.
+    async fn drained(&mut self, drained: Vec<Drained>) -> Result<(), Left> {
+        for one in drained {
+            self.reply(&Reply::Drains(Box::new(one))).await?;
         }
-        if let Err(error) = self.control.closed.set(node, !takes) {
-            let path = self.control.layout.closed_nodes();
-            let message = format!("nothing was changed: {}: {error}", path.display());
-            return self.refuse(refused("no_space", message, "free some space on that disk")).await;
+        self.reply(&Reply::Drained { missed: Vec::new() }).await
+    }
+
+    /// How a node is being drained, until that is over.
+    async fn drains(&mut self, mut progress: watch::Receiver<Progress>) -> Result<(), Left> {
+        let (mut waits, mut drained) = (0, 0);
+        loop {
+            let now = progress.borrow_and_update().clone();
+            for (instance, why) in now.waits.into_iter().skip(waits) {
+                waits += 1;
+                self.reply(&Reply::Waits { instance, why }).await?;
+            }
+            for one in now.drained.into_iter().skip(drained) {
+                drained += 1;
+                self.reply(&Reply::Drains(Box::new(one))).await?;
+            }
+            match now.end {
+                Some(Over::Done(missed)) => return self.reply(&Reply::Drained { missed }).await,
+                Some(Over::Refused(refused)) => return self.refuse(refused).await,
+                None => {}
+            }
+            tokio::select! {
+                changed = progress.changed() => changed.map_err(|_| Left::Controller)?,
+                left = gone(&mut self.reader) => return Err(left),
+            }
         }
-        self.control.found();
-        // Who has nowhere to go looks again.
-        let names = self.control.fleet.names();
-        self.control.shown(names.iter().map(String::as_str)).await;
-        self.reply(&Reply::Done).await
     }
 
     async fn node_lost(&mut self, node: NodeId, agreed: bool) -> Result<(), Left> {
@@ -421,12 +456,16 @@ impl Person<'_> {
                 Err(RecvError::Lagged(_)) => Ok(None),
                 Err(RecvError::Closed) => Err(Left::Controller),
             },
-            // One request a connection: whatever comes ends it.
-            gone = self.reader.read::<serde_json::Value>() => match gone {
-                Ok(_) => Err(Left::Person(LinkError::Io(std::io::ErrorKind::ConnectionAborted.into()))),
-                Err(error) => Err(error.into()),
-            },
+            left = gone(&mut self.reader) => Err(left),
         }
+    }
+}
+
+/// Returns when the command is gone: one request a connection, so that whatever comes ends it.
+async fn gone(reader: &mut Reader) -> Left {
+    match reader.read::<serde_json::Value>().await {
+        Ok(_) => Left::Person(LinkError::Io(std::io::ErrorKind::ConnectionAborted.into())),
+        Err(error) => error.into(),
     }
 }
 

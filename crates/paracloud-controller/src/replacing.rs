@@ -26,7 +26,7 @@ pub(crate) async fn replace(control: &Arc<Control>, instance: &str, count: usize
     let app = cloud.app_of(instance).filter(|_| control.fleet.has(instance));
     let Some(app) = app else { return Err(unknown_instance(control, instance)) };
     // Nobody else changes their number meanwhile.
-    let _turn = control.scaling.turn(&app.name).await;
+    let _turn = control.scaling.turns.take(&app.name).await;
     let staying = control.staying(&app.name);
     let why = format!("revision {} of {} in the place of {instance}", app.revision, app.name);
     let by = By { reason: Reason::Person, why };

@@ -104,7 +104,8 @@ pub(crate) async fn scale(control: &Arc<Control>, wanted: &Wanted<'_>) -> Result
         return Err(refused("out_of_bounds", message, "ask for another time with --for"));
     }
     // What decides by itself does not do the same meanwhile.
-    let turn = tokio::time::timeout(Duration::from_millis(TURN_MS_MAX), control.scaling.turn(name)).await;
+    let turn =
+        tokio::time::timeout(Duration::from_millis(TURN_MS_MAX), control.scaling.turns.take(name)).await;
     let Ok(_turn) = turn else {
         let message = format!("{name}: one of its instances is being replaced");
         return Err(refused("busy", message, "ask again in a moment; `paracloud ps` shows what is there"));

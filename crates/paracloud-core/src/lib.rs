@@ -19,6 +19,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod balancing;
+pub mod draining;
 pub mod ids;
 pub mod machine;
 pub mod migration;

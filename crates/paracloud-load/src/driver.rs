@@ -5,7 +5,7 @@ use crate::meter::Seen;
 use crate::process::{Command as Order, Reply};
 use crate::run::{Audited, SETTLE_MS_MAX, Summary};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -133,13 +133,16 @@ fn otherwise(reply: &Reply) -> DriverError {
     DriverError::Otherwise(format!("{reply:?}"))
 }
 
-/// Loopback addresses that nobody listens on now. Somebody may take one before it is used.
+/// Loopback addresses that nobody listens on now: of a host of this process, from which nobody dials. On the common one
+/// whoever dials may be given the port of one that does not listen yet.
 ///
 /// # Errors
 /// The system has none.
 pub fn free_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
     // All are held until all are found, or one might be given twice.
-    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<Vec<_>>>()?;
+    let [_, second, third, fourth] = std::process::id().to_be_bytes();
+    let host = Ipv4Addr::new(127, second.max(1), third, fourth.max(1));
+    let listeners = (0..count).map(|_| TcpListener::bind((host, 0))).collect::<io::Result<Vec<_>>>()?;
     listeners.iter().map(TcpListener::local_addr).collect()
 }
 

@@ -14,6 +14,7 @@
 //!   decisions.damaged/          such a log that could not be read, put aside
 //!   ordered.json                instances that are to be started and are not in the register yet
 //!   closed-nodes.json           nodes that get no new instances
+//!   draining.json               nodes that are being drained, and how
 //!   n1/                         node 1
 //!     generation                counts its agents, under a lock
 //!     agent.sock                other agents pass channel ends here
@@ -104,6 +105,11 @@ impl Layout {
     /// Nodes that get no new instances.
     pub fn closed_nodes(&self) -> PathBuf {
         self.root.join("closed-nodes.json")
+    }
+
+    /// Nodes that are being drained, and how.
+    pub fn draining(&self) -> PathBuf {
+        self.root.join("draining.json")
     }
 
     /// A node.

@@ -24,6 +24,7 @@ pub mod advice;
 pub mod cgroup;
 pub mod config;
 pub mod decision;
+pub mod draining;
 pub mod explained;
 pub mod failpoint;
 pub mod figures;

@@ -1,6 +1,7 @@
 //! What a person's command says to the controller, and what it hears: one request a connection, and one or more
 //! replies until the controller closes it.
 
+use crate::draining;
 use crate::explained::Explained;
 use crate::message::{HeldOp, Note, Preview, Question, Unready};
 use crate::seen::{Account, Accounts};
@@ -139,12 +140,23 @@ pub enum Request {
         #[serde(default)]
         wait: bool,
     },
-    /// A node gets no new instances from now on, or does again: [`Reply::Done`].
-    NodeTakes {
+    /// A node that was drained, or is, gets new instances again: [`Reply::Done`].
+    OpenNode {
         /// The node.
         node: NodeId,
-        /// It gets new ones.
-        takes: bool,
+    },
+    /// Take everything that a node owns away from it: from now on it gets no new instances. It goes on whoever listens, until
+    /// it is over or the node gets new ones again; who asks while it goes on hears of it. [`Reply::Waits`] and
+    /// [`Reply::Drains`] as it goes, then [`Reply::Drained`]; without `wait` [`Reply::Done`].
+    DrainNode {
+        /// The node.
+        node: NodeId,
+        /// How.
+        terms: draining::Terms,
+        /// Change nothing, and say what would become of each.
+        dry_run: bool,
+        /// Stay and hear how it goes.
+        wait: bool,
     },
     /// A person's word that a node will not come back: processes on it count as dead. [`Reply::Done`].
     NodeLost {
@@ -195,6 +207,20 @@ pub enum Reply {
     Answered(Box<Answer>),
     /// How many instances an app gets.
     Scaled(Scaled),
+    /// An instance that is to leave a node is waited for.
+    Waits {
+        /// The instance.
+        instance: String,
+        /// What for.
+        why: String,
+    },
+    /// What became of an instance that was to leave a node.
+    Drains(Box<draining::Drained>),
+    /// Nothing more is done about the node.
+    Drained {
+        /// Instances that are on it and were not to leave it: they came meanwhile.
+        missed: Vec<String>,
+    },
     /// This operation has begun.
     Begun(OperationNumber),
     /// It was done.

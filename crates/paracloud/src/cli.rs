@@ -242,8 +242,9 @@ Examples:
   paracloud drain-node n1 --dry-run    ask every app what would happen
   paracloud drain-node n1 --parallel 4
 
-Who holds on to its place is waited for until its hold expires. What was begun
-goes on if you leave with Ctrl-C.")]
+Who holds on to its place is waited for until its hold expires. It goes on if you
+leave with Ctrl-C, until it is over: the same command hears of it again, and
+paracloud node open n1 ends it.")]
     DrainNode {
         /// The node
         node: String,
@@ -259,6 +260,9 @@ goes on if you leave with Ctrl-C.")]
         /// Consent to losing the state of those that cannot hand it over
         #[arg(long, conflicts_with = "dry_run")]
         accept_loss: bool,
+        /// Do not wait for the end
+        #[arg(long, conflicts_with = "dry_run")]
+        no_wait: bool,
     },
     /// Show who asks to be left alone, from what, until when, and why
     Holds,
@@ -448,8 +452,8 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
             let options = apply::Options { manifest, dry_run, accept_loss };
             Box::pin(apply::run(context, &options)).await
         }
-        Command::DrainNode { node, dry_run, parallel, wait, accept_loss } => {
-            let options = drain::Options { dry_run, parallel, wait_ms: wait, accept_loss };
+        Command::DrainNode { node, dry_run, parallel, wait, accept_loss, no_wait } => {
+            let options = drain::Options { dry_run, parallel, wait_ms: wait, accept_loss, no_wait };
             Box::pin(drain::run(context, &node, &options)).await
         }
         Command::Explain { name, operation } => explain::run(context, &name, operation).await,

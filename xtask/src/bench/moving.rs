@@ -190,6 +190,9 @@ async fn once(rig: &Rig, clients: &mut Driver, options: &Options, window: &str) 
         Reply::Refused(refused) => Some(Err(refused)),
         Reply::Event(_)
         | Reply::Status(_)
+        | Reply::Waits { .. }
+        | Reply::Drains(_)
+        | Reply::Drained { .. }
         | Reply::Previewed { .. }
         | Reply::Answered(_)
         | Reply::Begun(_)

@@ -24,6 +24,9 @@ pub(super) async fn events(rig: &Rig, from: u64) -> Result<Vec<Event>> {
             Reply::Event(event) => Some(event),
             Reply::Status(_)
             | Reply::Outcome(_)
+            | Reply::Waits { .. }
+            | Reply::Drains(_)
+            | Reply::Drained { .. }
             | Reply::Previewed { .. }
             | Reply::Answered(_)
             | Reply::Begun(_)

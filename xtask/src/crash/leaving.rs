@@ -56,6 +56,9 @@ async fn scale(layout: &Layout, to: u32, dry_run: bool) -> Result<Option<Vec<Str
         Reply::Status(_)
         | Reply::Event(_)
         | Reply::Outcome(_)
+        | Reply::Waits { .. }
+        | Reply::Drains(_)
+        | Reply::Drained { .. }
         | Reply::Previewed { .. }
         | Reply::Answered(_)
         | Reply::Begun(_)

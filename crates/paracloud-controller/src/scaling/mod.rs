@@ -39,6 +39,7 @@ pub(crate) use usage::Usages;
 
 use crate::control::{Control, locked};
 use crate::journal::now_unix_ms;
+use crate::turns::Turns;
 use log::{Keeper, Sampling};
 use observe::Sources;
 use paracloud_core::ids::OperationNumber;
@@ -53,7 +54,6 @@ use recall::{Lost, Recalled};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinSet;
 
 /// How often it is looked for apps that are new or are scaled no longer.
@@ -71,8 +71,8 @@ pub(crate) struct Scaling {
     leaves: Mutex<BTreeMap<String, OperationNumber>>,
     /// The last decisions of each app.
     last: Mutex<BTreeMap<String, Last>>,
-    /// One after the other changes the number of instances of an app. There are as many as apps were ever configured.
-    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Whoever changes the number of instances of an app has its turn from looking at them until it is done.
+    pub(crate) turns: Turns,
 }
 
 impl Scaling {
@@ -85,14 +85,8 @@ impl Scaling {
             keeper: Keeper::new(&layout.decisions()),
             leaves: Mutex::default(),
             last: Mutex::default(),
-            turns: Mutex::default(),
+            turns: Turns::default(),
         }
-    }
-
-    /// Whoever changes the number of instances of an app holds it from looking at them until it is done.
-    pub(crate) async fn turn(&self, app: &str) -> OwnedMutexGuard<()> {
-        let turn = Arc::clone(locked(&self.turns).entry(app.to_owned()).or_default());
-        turn.lock_owned().await
     }
 
     /// An instance leaves because it was decided here.
@@ -192,7 +186,7 @@ async fn scale(control: Arc<Control>, app: String) -> String {
         if !has_run(&control, &app) {
             continue;
         }
-        let turn = control.scaling.turn(&app).await;
+        let turn = control.scaling.turns.take(&app).await;
         let names: Vec<_> = control.fleet.there();
         control.shown(names.iter().map(String::as_str)).await;
         let together = control.scaling.measurements.take(&app, period, Instant::now());

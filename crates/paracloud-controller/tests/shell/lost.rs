@@ -4,6 +4,7 @@ use crate::player::{Agent, Gateway};
 use crate::town::{Controller, Person, Town, soon, swaps};
 use paracloud_core::ids::{NodeId, StartId};
 use paracloud_core::register::{Change, Proposer, Record};
+use paracloud_substrate::draining::Terms;
 use paracloud_substrate::message::Note;
 use paracloud_substrate::person::{Consent, Event, Loss, Reply, Request, What};
 
@@ -69,8 +70,10 @@ async fn an_instance_whose_node_is_given_up_is_not_started_on_one_that_gets_noth
     let controller = Controller::start(&town);
     let (first, _second, _one, _two) = town.populate();
     town.until_swapped("serve").await;
-    let takes = |takes| Request::NodeTakes { node: NodeId(2), takes };
-    assert_eq!(town.ask(takes(false)).await, [Reply::Done]);
+    // Nothing is on it.
+    let terms = Terms { parallel: 1, until_unix_ms: 0, accept_loss: false };
+    let drain = Request::DrainNode { node: NodeId(2), terms, dry_run: false, wait: true };
+    assert_eq!(town.ask(drain).await, [Reply::Drained { missed: Vec::new() }]);
     let refused =
         town.ask(Request::Move { instance: "web".to_owned(), to: None, accept_loss: false, wait: true });
     let refused = refused.await;
@@ -82,7 +85,7 @@ async fn an_instance_whose_node_is_given_up_is_not_started_on_one_that_gets_noth
     town.gates.lock().unwrap().open.clear();
     give_up_first(&town).await;
     assert_eq!(town.web().await.record.unwrap().owner.node, NodeId(1), "there is none that takes it");
-    assert_eq!(town.ask(takes(true)).await, [Reply::Done]);
+    assert_eq!(town.ask(Request::OpenNode { node: NodeId(2) }).await, [Reply::Done]);
     serves_on_second(&town).await;
     controller.stop().await;
 }

@@ -73,6 +73,9 @@ pub async fn run(context: &Context, app: Option<&str>, from: u64, follow: bool) 
                     | Reply::Scaled(_)
                     | Reply::Explained(_)
                     | Reply::Answered(_)
+                    | Reply::Waits { .. }
+                    | Reply::Drains(_)
+                    | Reply::Drained { .. }
                     | Reply::Previewed { .. }),
                 ) => {
                     return Err(client::unexpected(layout, &other));

@@ -69,19 +69,16 @@ pub async fn lost(context: &Context, name: &str, yes: bool) -> Result<(), Failur
 /// # Errors
 /// There is no such node, or the cloud does not answer.
 pub async fn open(context: &Context, name: &str) -> Result<(), Failure> {
-    takes(context, name, true).await?;
+    let request = Request::OpenNode { node: named(context, name)? };
+    let reply = client::ask(&context.layout, name, &request, ANSWER_MS_MAX).await?;
+    if reply != Reply::Done {
+        return Err(client::unexpected(&context.layout, &reply));
+    }
     match context.format {
         Format::Json => say_object("node", json!({ "ok": true, "node": name, "takes": true })),
         Format::Text => say_words(&format!("{name}: gets new instances again")),
     };
     Ok(())
-}
-
-/// Tells the controller whether a node gets new instances.
-pub(super) async fn takes(context: &Context, name: &str, takes: bool) -> Result<(), Failure> {
-    let request = Request::NodeTakes { node: named(context, name)?, takes };
-    let reply = client::ask(&context.layout, name, &request, ANSWER_MS_MAX).await?;
-    if reply == Reply::Done { Ok(()) } else { Err(client::unexpected(&context.layout, &reply)) }
 }
 
 /// Tells the controller, once who loses state was told and consented to. Says what the word does.

@@ -151,6 +151,9 @@ pub(crate) async fn follow(
                 | Reply::Answered(_)
                 | Reply::Scaled(_)
                 | Reply::Explained(_)
+                | Reply::Waits { .. }
+                | Reply::Drains(_)
+                | Reply::Drained { .. }
                 | Reply::Previewed { .. }),
             ) => {
                 return Err(client::unexpected(&context.layout, &other));

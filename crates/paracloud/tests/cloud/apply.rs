@@ -1,7 +1,7 @@
 //! A manifest is applied to a cloud that runs.
 
 use crate::clients::Clients;
-use crate::rig::{Rig, kill, wait_until};
+use crate::rig::{Rig, free_addresses, kill, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -276,9 +276,7 @@ fn a_new_app_starts_and_what_cannot_be_changed_is_refused_with_its_field() {
     up.serving();
     let owner = record(&rig, "web")["owner"].clone();
     let first = std::fs::read_to_string(rig.manifest()).expect("it is there");
-    let free =
-        || std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let (one, other) = (free(), free());
+    let [one, other] = free_addresses();
     let second = |extra: &str| {
         format!(
             "{first}\n---\nkind: App\nname: other\ncommand: [python3, web.py]\nlisten: ['{one}', '{other}']\nstate: none\n\

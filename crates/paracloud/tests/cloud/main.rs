@@ -14,6 +14,7 @@ mod asked;
 mod blocked;
 mod clients;
 mod disk;
+mod drains;
 mod examples;
 mod forgotten;
 mod forms;

@@ -6,9 +6,10 @@ use paracloud_substrate::layout::Layout;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -103,6 +104,16 @@ pub(crate) struct Rig {
     listen: Vec<SocketAddr>,
 }
 
+/// Addresses that are free now, and stay so: of a host of their own, from which nobody dials. On the common one whoever dials
+/// may be given the port of one that does not listen yet.
+pub(crate) fn free_addresses<const COUNT: usize>() -> [SocketAddr; COUNT] {
+    static HOSTS: AtomicU8 = AtomicU8::new(1);
+    let host = Ipv4Addr::new(127, 0, 3, HOSTS.fetch_add(1, Ordering::Relaxed));
+    // All are held until all are found, or one might be given twice.
+    let listeners = [(); COUNT].map(|()| TcpListener::bind((host, 0)).unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap())
+}
+
 impl Rig {
     /// A web server, with these lines in its manifest.
     pub(crate) fn new(lines: &str) -> Self {
@@ -146,8 +157,7 @@ impl Rig {
     pub(crate) fn with_manifest(text: impl FnOnce(&Self) -> String) -> Self {
         // Short: unix sockets lie in it.
         let directory = tempfile::Builder::new().prefix("pc").tempdir_in("/tmp").unwrap();
-        let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let listen: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let listen = free_addresses::<2>().to_vec();
         let manifest = directory.path().join("app.yaml").to_str().unwrap().to_owned();
         let rig = Self { manifest, listen, directory };
         std::fs::write(rig.manifest(), text(&rig)).unwrap();

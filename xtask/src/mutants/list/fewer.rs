@@ -4,6 +4,9 @@ use super::super::Mutant;
 use super::{test, unit};
 
 const FEWER: &str = "crates/paracloud-core/src/scaling/fewer.rs";
+const DRAINING: &str = "crates/paracloud-core/src/draining.rs";
+const DRAINS: &str = "crates/paracloud-controller/src/draining.rs";
+const MEASURED: &str = "crates/paracloud-controller/src/scaling/measured.rs";
 const APPLYING: &str = "crates/paracloud-controller/src/applying.rs";
 const LEAVING: &str = "crates/paracloud-gateway/src/control/leaving.rs";
 
@@ -66,6 +69,56 @@ pub(super) const LIST: &[Mutant] = &[
         catch: unit(
             "paracloud-core",
             "scaling::fewer::tests::of_those_that_are_alike_those_go_from_the_fullest_node_in_turn",
+        ),
+    },
+    Mutant {
+        name: "who asks to be left alone is waited for for ever",
+        file: DRAINING,
+        find: r"(left_ms > 0).then(|| wait_ms.min(left_ms))",
+        replace: r"Some(wait_ms + 0 * left_ms)",
+        catch: unit(
+            "paracloud-core",
+            "draining::tests::who_asks_to_be_left_alone_is_asked_again_until_nobody_waits_any_more",
+        ),
+    },
+    Mutant {
+        name: "one is replaced though there may be no more",
+        file: DRAINING,
+        find: r"u32::try_from(there).is_ok_and(|it| it < most)",
+        replace: r"u32::try_from(there).is_ok_and(|it| it <= most)",
+        catch: unit(
+            "paracloud-core",
+            "draining::tests::who_may_have_another_one_in_its_place_is_replaced_and_the_others_are_moved",
+        ),
+    },
+    Mutant {
+        name: "all that leave a node go to the same one",
+        file: DRAINING,
+        find: r"planned.node = to;",
+        replace: r"planned.node = node;",
+        catch: unit(
+            "paracloud-core",
+            "draining::tests::what_a_node_owns_goes_where_the_fewest_of_its_kind_are",
+        ),
+    },
+    Mutant {
+        name: "a drain is forgotten with its controller",
+        file: DRAINS,
+        find: r"self.keep(&all, Some((node, terms)))?;",
+        replace: "",
+        catch: unit(
+            "paracloud-controller",
+            "draining::tests::a_drain_is_kept_until_it_is_over_and_found_by_the_next_controller",
+        ),
+    },
+    Mutant {
+        name: "sessions that a gateway does not know of are none",
+        file: MEASURED,
+        find: r"Some(sum.saturating_add(each?))",
+        replace: r"Some(sum.saturating_add(each.unwrap_or(0)))",
+        catch: unit(
+            "paracloud-controller",
+            "scaling::measured::tests::sessions_are_known_where_every_gateway_knows_them",
         ),
     },
     Mutant {

@@ -315,6 +315,9 @@ async fn try_replace(
             }
             Reply::Refused(refused) => return Err(client::refusal(&refused, instance)),
             other @ (Reply::Status(_)
+            | Reply::Waits { .. }
+            | Reply::Drains(_)
+            | Reply::Drained { .. }
             | Reply::Previewed { .. }
             | Reply::Explained(_)
             | Reply::Answered(_)

@@ -1,12 +1,13 @@
 //! What became of each instance.
 
+use crate::client;
 use crate::failure::{Exit, Failure};
 use crate::figures::{counted, millis};
 use crate::output::table_within;
 use crate::telling;
 use paracloud_core::ids::NodeId;
 use paracloud_core::register::Mode;
-use paracloud_substrate::person::{Outcome, Starting};
+use paracloud_substrate::draining::{Drained, End};
 use serde::Serialize;
 
 /// The word for one that somebody else took off the node.
@@ -36,75 +37,55 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// It is where it was.
-    pub(super) fn stays(instance: &str, to: NodeId, code: &str, why: &str) -> Self {
-        Self {
-            instance: instance.to_owned(),
+    pub(super) fn of(drained: Drained) -> Self {
+        let moved = drained.is_gone();
+        let Drained { instance, to, end } = drained;
+        let row = Self {
+            instance,
             to,
-            moved: false,
+            moved,
             by: None,
-            can_go: false,
+            can_go: true,
             mode: None,
             state_lost: false,
             total_ms: None,
-            code: Some(code.to_owned()),
-            why: Some(why.to_owned()),
+            code: None,
+            why: None,
+        };
+        match end {
+            End::Moved(outcome) => Self {
+                mode: Some(outcome.mode),
+                state_lost: outcome.state_lost,
+                total_ms: Some(outcome.total_ms),
+                code: (!outcome.committed).then(|| "rolled_back".to_owned()),
+                why: telling::why(&outcome),
+                ..row
+            },
+            End::Replaced { by, took_ms } => Self {
+                to: by.as_ref().map_or(to, |by| by.node),
+                by: Some(by.map_or_else(|| "one that was there".to_owned(), |by| by.instance)),
+                total_ms: Some(took_ms),
+                ..row
+            },
+            End::Left { why } => Self { code: Some(LEFT.to_owned()), why: Some(why), ..row },
+            End::CanGo { mode } => Self { mode, ..row },
+            End::Stays(refused) => {
+                let Failure { code, why, .. } = client::refusal(&refused, &row.instance);
+                Self { can_go: false, code: Some(code), why: Some(why), ..row }
+            }
         }
     }
 
-    /// Nothing stands in its way: in this mode it would go.
-    pub(super) fn going(self, mode: Option<Mode>) -> Self {
-        Self { can_go: true, mode, code: None, why: None, ..self }
-    }
-
-    /// Another one came in its place, or was there already.
-    pub(super) fn replaced(self, by: Option<&Starting>, took_ms: u64) -> Self {
-        let to = by.map_or(self.to, |by| by.node);
-        let by = Some(by.map_or_else(|| "one that was there".to_owned(), |by| by.instance.clone()));
-        Self { to, moved: true, by, total_ms: Some(took_ms), ..self }
-    }
-
-    /// It is not on the node any more, by nothing that was done here.
-    pub(super) fn left(self, why: &str) -> Self {
-        let (code, why) = (Some(LEFT.to_owned()), Some(why.to_owned()));
-        Self { moved: true, can_go: true, code, why, ..self }
-    }
-
-    /// Another operation of it is open, which ends.
-    pub(super) fn is_busy(&self) -> bool {
-        matches!(self.code.as_deref(), Some("busy" | "departed" | "overtaken"))
-    }
-
-    /// As its move ended.
-    pub(super) fn of(outcome: &Outcome, to: NodeId) -> Self {
-        Self {
-            instance: outcome.instance.clone(),
-            to,
-            moved: outcome.committed,
-            by: None,
-            can_go: true,
-            mode: Some(outcome.mode),
-            state_lost: outcome.state_lost,
-            total_ms: Some(outcome.total_ms),
-            code: (!outcome.committed).then(|| "rolled_back".to_owned()),
-            why: telling::why(outcome),
-        }
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
     }
 
     fn is_left(&self) -> bool {
         self.code.as_deref() == Some(LEFT)
     }
 
-    pub(super) fn is_of(&self, instance: &str) -> bool {
-        self.instance == instance
-    }
-
-    pub(super) fn is_moved(&self) -> bool {
-        self.moved
-    }
-
     /// Why it is where it was.
-    pub(super) fn why(&self) -> &str {
+    fn why(&self) -> &str {
         self.why.as_deref().unwrap_or_default()
     }
 
@@ -195,29 +176,61 @@ pub(super) fn verdict(node: &str, rows: &[Row], missed: &[String], dry_run: bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paracloud_core::ids::OperationNumber;
+    use paracloud_substrate::person::{Kind, Outcome, Refused, Starting};
+
+    fn row(instance: &str, to: u32, end: End) -> Row {
+        Row::of(Drained { instance: instance.to_owned(), to: NodeId(to), end })
+    }
+
+    fn stays(instance: &str, code: &str, message: &str) -> Row {
+        let [code, message, next] = [code, message, ""].map(str::to_owned);
+        row(instance, 3, End::Stays(Refused { code, message, next }))
+    }
 
     fn moved(instance: &str, mode: Mode, state_lost: bool) -> Row {
-        let stays = Row::stays(instance, NodeId(2), "", "").going(Some(Mode::Handoff));
-        Row { moved: true, mode: Some(mode), state_lost, total_ms: Some(1_234), ..stays }
+        let outcome = Outcome {
+            instance: instance.to_owned(),
+            operation: OperationNumber(1),
+            kind: Kind::Move,
+            mode,
+            committed: true,
+            state_lost,
+            cause: None,
+            because: None,
+            node: NodeId(2),
+            incarnation: 2,
+            phases: Vec::new(),
+            total_ms: 1_234,
+            carried_bytes: None,
+            parked: 0,
+            parked_us_max: 0,
+            failed: 0,
+            uploads_failed: 0,
+            streams_cut: 0,
+            websockets_closed: 0,
+            clients_known: true,
+        };
+        row(instance, 2, End::Moved(outcome))
     }
 
     fn rows() -> Vec<Row> {
-        let by = Starting { instance: "web.11".to_owned(), node: NodeId(3) };
+        let by = Some(Starting { instance: "web.11".to_owned(), node: NodeId(3) });
         vec![
             moved("db", Mode::Handoff, false),
             moved("web.1", Mode::Restart, true),
-            Row::stays("web.3", NodeId(2), "", "").going(None).replaced(Some(&by), 812),
-            Row::stays("web.4", NodeId(2), "gone", "the instance has left").left("it has left meanwhile"),
-            Row::stays("web.2", NodeId(3), "held", "it holds on to its place for 7.00 s: backup\u{1b}[2J"),
-            Row::stays("web.10", NodeId(3), "consent_needed", "it does not speak PaCI, and it holds state"),
+            row("web.3", 2, End::Replaced { by, took_ms: 812 }),
+            row("web.4", 2, End::Left { why: "it has left meanwhile".to_owned() }),
+            stays("web.2", "held", "web.2: it holds on to its place for 7.00 s: backup\u{1b}[2J"),
+            stays("web.10", "consent_needed", "web.10: it does not speak PaCI, and it holds state"),
         ]
     }
 
     #[test]
     fn the_table_says_what_moved_how_what_could_not_and_why() {
         let shown = |node: NodeId| node.to_string();
-        let replaced = Row::stays("web.3", NodeId(2), "", "").going(None);
-        let going = Row::stays("db", NodeId(2), "", "").going(Some(Mode::Handoff));
+        let replaced = row("web.3", 2, End::CanGo { mode: None });
+        let going = row("db", 2, End::CanGo { mode: Some(Mode::Handoff) });
         let texts = [
             text("n1", &rows(), false, shown, Some(100)),
             text("n1", &[going, replaced, rows().remove(4)], true, shown, None),
@@ -241,7 +254,7 @@ mod tests {
         assert_eq!(code(&all[5..], &[], false), Some((Exit::Consent, "consent_needed".to_owned())));
         let came = ["web.5".to_owned()];
         assert_eq!(code(&all[..4], &came, false), Some((Exit::Failed, "not_drained".to_owned())));
-        assert_eq!(code(&[Row::stays("db", NodeId(2), "", "").going(Some(Mode::Handoff))], &[], true), None);
+        assert_eq!(code(&[row("db", 2, End::CanGo { mode: Some(Mode::Handoff) })], &[], true), None);
         assert_eq!(code(&all[4..5], &[], true), Some((Exit::Failed, "not_drained".to_owned())));
     }
 }

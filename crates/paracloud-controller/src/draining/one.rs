@@ -1,0 +1,228 @@
+//! One instance leaves a node that is drained.
+
+use super::Progress;
+use crate::control::Control;
+use crate::journal::{Heard, now_unix_ms};
+use crate::moves::{self, To};
+use crate::person::refused;
+use crate::replacing;
+use paracloud_core::draining::{Obstacle, Way, ask_again_ms};
+use paracloud_core::ids::{NodeId, OperationNumber};
+use paracloud_core::migration::message::Offer;
+use paracloud_core::register::{Mode, Step};
+use paracloud_substrate::draining::{Drained, End, Terms};
+use paracloud_substrate::figures::millis;
+use paracloud_substrate::message::HeldOp;
+use paracloud_substrate::person::{Outcome, Refused, Reply};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+
+/// An instance that is to leave.
+#[derive(Debug, Clone)]
+pub(super) struct Going {
+    pub(super) instance: String,
+    pub(super) from: NodeId,
+    pub(super) way: Way,
+}
+
+/// What an instance says to leaving, or what stands in its way.
+enum Asked {
+    /// In this mode; `None`: it is replaced.
+    Goes(Option<Mode>),
+    /// It cannot go for this reason.
+    Waits(Obstacle, Refused),
+    /// Nothing more is to be done about it.
+    Over(End),
+}
+
+impl Going {
+    fn ends(&self, end: End) -> Drained {
+        Drained { instance: self.instance.clone(), to: self.way.to(), end }
+    }
+
+    pub(super) fn stays(&self, why: Refused) -> Drained {
+        self.ends(End::Stays(why))
+    }
+}
+
+/// Why nothing more leaves a node.
+pub(super) fn opened(control: &Control, node: NodeId) -> Refused {
+    let name = control.node_name(node);
+    let next = format!("paracloud drain-node {name} goes on with it");
+    refused("opened", format!("{name} was opened again: it is not drained any more"), next)
+}
+
+/// What becomes of it. In a rehearsal nothing is done, and nobody is waited for.
+pub(super) async fn go(
+    control: &Arc<Control>,
+    going: Going,
+    is_rehearsal: bool,
+    progress: &watch::Sender<Progress>,
+) -> Drained {
+    let mut is_told = false;
+    loop {
+        let terms = control.drains.terms(going.from);
+        let Some(terms) = terms.or_else(|| is_rehearsal.then(rehearsed)) else {
+            return going.stays(opened(control, going.from));
+        };
+        let (obstacle, why) = match ask(control, &going, terms).await {
+            Asked::Over(end) => return going.ends(end),
+            Asked::Goes(mode) if is_rehearsal => return going.ends(End::CanGo { mode }),
+            Asked::Goes(_) => match leave(control, &going, terms).await {
+                Ok(end) => return going.ends(end),
+                // It was taken between question and move: asked again, it says until when.
+                Err(why) if why.code == "held" => continue,
+                Err(why) => match looked_at(control, &going, why) {
+                    Asked::Over(end) => return going.ends(end),
+                    Asked::Waits(obstacle, why) => (obstacle, why),
+                    Asked::Goes(_) => continue,
+                },
+            },
+            Asked::Waits(obstacle, why) => (obstacle, why),
+        };
+        let left_ms = if is_rehearsal { 0 } else { terms.until_unix_ms.saturating_sub(now_unix_ms()) };
+        let Some(wait_ms) = ask_again_ms(obstacle, left_ms) else { return going.stays(why) };
+        if !is_told {
+            is_told = true;
+            progress.send_modify(|it| it.waits.push((going.instance.clone(), why.message.clone())));
+        }
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+    }
+}
+
+/// A rehearsal asks for no consent.
+fn rehearsed() -> Terms {
+    Terms { parallel: 1, until_unix_ms: 0, accept_loss: false }
+}
+
+async fn ask(control: &Arc<Control>, going: &Going, terms: Terms) -> Asked {
+    match going.way {
+        Way::Replace(_) => asked_to_leave(control, going),
+        Way::Move(to) => match Box::pin(moves::preview(control, &going.instance, To::Node(to))).await {
+            Err(why) => looked_at(control, going, why),
+            Ok(Reply::Previewed { mode, obstacle: None, .. }) => Asked::Goes(mode),
+            Ok(Reply::Previewed { preview, obstacle: Some(why), .. }) => {
+                match (preview.offer, why.code.as_str()) {
+                    (Some(Offer::Hold { remaining_ms }), _) => {
+                        Asked::Waits(Obstacle::Held(remaining_ms.into()), why)
+                    }
+                    (_, "consent_needed" | "refused") if terms.accept_loss => {
+                        Asked::Goes(Some(Mode::Restart))
+                    }
+                    _ => looked_at(control, going, why),
+                }
+            }
+            Ok(_) => Asked::Over(End::Stays(refused("unknown", "it was not asked", "look at paracloud ps"))),
+        },
+    }
+}
+
+/// What one says to being replaced: only a hold stands in the way, or that it goes already.
+fn asked_to_leave(control: &Control, going: &Going) -> Asked {
+    let name = &going.instance;
+    let step = control.views.of(name).and_then(|view| view.record).and_then(|record| record.step());
+    if matches!(step, Some(Step::Draining | Step::Leaving)) {
+        let message = format!("{name}: it is leaving already");
+        return looked_at(control, going, refused("busy", message, "wait for it"));
+    }
+    let holds = control.holds().into_iter().filter(|hold| hold.instance == *name);
+    let ends = holds.filter(|hold| matches!(hold.op, HeldOp::Move | HeldOp::Drain | HeldOp::Stop));
+    let Some(hold) = ends.max_by_key(|hold| hold.remaining_ms) else { return Asked::Goes(None) };
+    let left = millis(hold.remaining_ms);
+    let message = format!("{name}: it holds on to its place for {left}: {}", hold.reason);
+    let why = refused("held", message, "ask again when the hold has expired");
+    Asked::Waits(Obstacle::Held(hold.remaining_ms), why)
+}
+
+/// Whether what stands in its way is that it goes already, or is gone: somebody else has moved it, or has it leave.
+fn looked_at(control: &Control, going: &Going, why: Refused) -> Asked {
+    let left = |why: &str| Asked::Over(End::Left { why: why.to_owned() });
+    let record = control.views.of(&going.instance).and_then(|view| view.record);
+    let Some(record) = record.filter(|record| !record.gone) else { return left("it has left meanwhile") };
+    match record.step() {
+        None if record.owner.node != going.from => left("it is elsewhere meanwhile"),
+        Some(_) if matches!(why.code.as_str(), "busy" | "departed" | "overtaken") => {
+            Asked::Waits(Obstacle::Busy, why)
+        }
+        None | Some(_) => Asked::Waits(Obstacle::Lasting, why),
+    }
+}
+
+async fn leave(control: &Arc<Control>, going: &Going, terms: Terms) -> Result<End, Refused> {
+    match going.way {
+        Way::Move(to) => moved(control, &going.instance, to, terms).await,
+        Way::Replace(to) => match replaced(control, &going.instance).await {
+            // There are as many as there may be by now.
+            Err(why) if why.code == "out_of_bounds" => moved(control, &going.instance, to, terms).await,
+            ended => ended,
+        },
+    }
+}
+
+async fn moved(control: &Control, instance: &str, to: NodeId, terms: Terms) -> Result<End, Refused> {
+    let heard = control.heard.subscribe();
+    let wanted =
+        moves::Wanted { instance: instance.to_owned(), to: To::Node(to), accept_loss: terms.accept_loss };
+    let operation = Box::pin(moves::begin(control, &wanted)).await?;
+    Ok(End::Moved(outcome(control, heard, instance, operation).await?))
+}
+
+/// Has another one started in its place, and waits until it has left.
+async fn replaced(control: &Arc<Control>, instance: &str) -> Result<End, Refused> {
+    let (heard, began) = (control.heard.subscribe(), Instant::now());
+    let cloud = control.cloud();
+    let Some(app) = cloud.app_of(instance) else {
+        let message = format!("{instance}: it is in the manifest no more");
+        return Err(refused("unknown_instance", message, "look at paracloud ps"));
+    };
+    let count = control.staying(&app.name).len();
+    let scaled = Box::pin(replacing::replace(control, instance, count)).await?;
+    let Some(operation) = scaled.leaves.iter().find_map(|it| it.operation) else {
+        let message = format!("{instance}: its leave was not begun");
+        return Err(refused("unknown", message, "look at paracloud ps"));
+    };
+    let outcome = outcome(control, heard, instance, operation).await?;
+    if outcome.committed {
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        return Ok(End::Replaced { by: scaled.starts.into_iter().next(), took_ms });
+    }
+    let cause = outcome.cause.as_deref().unwrap_or("it was called back");
+    let message = format!("{instance}: it does not leave: {cause}");
+    Ok(End::Stays(refused("called_back", message, "look at paracloud events")))
+}
+
+/// How an operation that was just begun ends.
+async fn outcome(
+    control: &Control,
+    mut heard: broadcast::Receiver<Heard>,
+    instance: &str,
+    operation: OperationNumber,
+) -> Result<Outcome, Refused> {
+    loop {
+        match heard.recv().await {
+            Ok(Heard::Outcome(outcome)) if outcome.instance == instance && outcome.operation == operation => {
+                return Ok(outcome);
+            }
+            Ok(Heard::Outcome(_) | Heard::Event(_)) => {}
+            // The controller ends, and this with it.
+            Err(RecvError::Closed) => std::future::pending().await,
+            Err(RecvError::Lagged(_)) => {
+                let view = control.views.of(instance);
+                if let Some(outcome) = view.as_ref().and_then(|view| view.outcome.clone())
+                    && outcome.operation == operation
+                {
+                    return Ok(outcome);
+                }
+                let record = view.and_then(|view| view.record);
+                if record.is_none_or(|record| record.last_operation > operation) {
+                    let message =
+                        format!("{instance}: operation {operation} ended, and its outcome was missed");
+                    return Err(refused("outcome_missed", message, "look at paracloud events"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A node is drained by the controller, whoever listens.
+
+use crate::instances::all_connected;
+use crate::rig::{Rig, kill, wait_until};
+use crate::unruly::Unruly;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::process::Stdio;
+
+/// Instances that are on the first node.
+fn on_first(rig: &Rig) -> Vec<String> {
+    let ps = rig.json(&["ps"]);
+    let all = ps["instances"].as_array().expect("a list").iter();
+    let here = all.filter(|it| it["record"]["owner"]["node"] == 1 && it["record"]["gone"] != json!(true));
+    here.map(|it| it["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+fn is_closed(rig: &Rig) -> bool {
+    let is = |it: &Value| it["name"] == "n1" && it["closed"] == true;
+    rig.json(&["ps"])["nodes"].as_array().expect("a list").iter().any(is)
+}
+
+/// Two on each node, of which one on the first holds on to its place.
+fn held() -> Unruly {
+    let scale = json!({ "scale": { "min": 4, "max": 8, "start": 4, "hold": "10m" } });
+    let unruly = Unruly::up(&scale, &json!({}));
+    holds(&unruly, 600_000);
+    assert_eq!(on_first(&unruly.rig), ["jobs.1", "jobs.3"]);
+    unruly
+}
+
+fn holds(unruly: &Unruly, ttl_ms: u32) {
+    let hold = json!({ "ops": ["drain"], "ttlMs": ttl_ms, "reason": "month end" });
+    unruly.order("jobs.1", &json!({ "hold": { "month": hold } }));
+    unruly.wait_obeys("jobs.1");
+    let stands = || unruly.rig.run(&["holds"]).out.contains("month end");
+    wait_until("it is known", || stands() == (ttl_ms > 1));
+}
+
+#[test]
+fn a_drain_goes_on_when_who_asked_for_it_has_left_and_under_the_next_controller() {
+    let unruly = held();
+    let rig = &unruly.rig;
+    let mut asks = rig.start(&["drain-node", "n1", "--parallel", "1"], Stdio::null());
+    wait_until("it is being drained", || is_closed(rig));
+    asks.signal(Signal::INT);
+    assert_eq!(asks.ended(), 1, "who left does not know what becomes of it");
+    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
+    wait_until("the controller and its agents are back", || all_connected(rig));
+    assert!(on_first(rig).contains(&"jobs.1".to_owned()), "it holds on to its place");
+    // Another way of draining it is another thing.
+    let busy = rig.json_of_refused(&["drain-node", "n1", "--parallel", "3"], 1);
+    assert_eq!(busy["error"]["code"], "busy", "{busy}");
+    let begun = rig.json(&["drain-node", "n1", "--parallel", "1", "--no-wait"]);
+    assert_eq!(begun["begun"], true, "{begun}");
+    holds(&unruly, 1);
+    let drained = rig.json(&["drain-node", "n1", "--parallel", "1"]);
+    assert_eq!(drained["ok"], true, "{drained}");
+    assert_eq!(on_first(rig), Vec::<String>::new());
+    let nothing = rig.run(&["drain-node", "n1"]);
+    assert!(nothing.out.contains("n1: no instance is on it"), "{}{}", nothing.out, nothing.err);
+    unruly.end();
+}
+
+#[test]
+fn a_node_that_is_opened_again_is_drained_no_more() {
+    let unruly = held();
+    let rig = &unruly.rig;
+    std::thread::scope(|scope| {
+        let drain = scope.spawn(|| rig.json_of_refused(&["drain-node", "n1"], 1));
+        wait_until("the other one has left", || on_first(rig) == ["jobs.1"]);
+        rig.json(&["node", "open", "n1"]);
+        let ended = drain.join().expect("it ends");
+        let rows: Vec<_> = ended["instances"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|row| (row["instance"].clone(), row["code"].clone(), row["moved"].clone()))
+            .collect();
+        assert_eq!(
+            rows,
+            [(json!("jobs.1"), json!("opened"), json!(false)), (json!("jobs.3"), Value::Null, json!(true))],
+            "{ended}"
+        );
+    });
+    assert!(!is_closed(rig));
+    assert_eq!(on_first(rig), ["jobs.1"]);
+    unruly.end();
+}
