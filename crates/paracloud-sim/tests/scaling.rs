@@ -91,8 +91,7 @@ const FLASH: Shape = Shape::Step {
 
 #[test]
 fn with_reports_a_step_of_load_makes_fewer_late_than_without_them_or_by_hpa() {
-    // Who does not know of a warm-up holds for less time, and starts and stops more for it.
-    for (name, app, more_percent) in [("quick", QUICK, 5), ("slow to start", SLOW_TO_START, 20)] {
+    for (name, app, more_percent) in [("quick", QUICK, 5), ("slow to start", SLOW_TO_START, 6)] {
         println!("five times the load for ten minutes, {name}");
         let scenario = scenario(app, FLASH, 25, 5);
         let floor = floor(&scenario);
@@ -122,7 +121,8 @@ fn a_day_costs_no_more_than_by_hpa() {
 }
 
 #[test]
-fn a_square_wave_turns_nobody_round_and_round() {
+fn on_a_square_wave_that_is_as_long_as_starts_and_holds_fewer_are_late_than_by_others_at_about_the_least_cost()
+ {
     println!("a square wave");
     let load = Shape::Square { low: 60_000, high: 130_000, half_ms: 120_000 };
     let square = scenario(SLOW_TO_START, load, 20, 5);
@@ -130,8 +130,11 @@ fn a_square_wave_turns_nobody_round_and_round() {
     let ignored =
         runs("  reports ignored", &Scenario { says: Says::Nothing, ..square.clone() }, &Decider::Plan);
     let hpa = runs("  hpa", &square, &hpa());
-    within(20, used, ignored);
-    assert!(used.late_ppm() < hpa.late_ppm() && used.turns <= 4);
+    within(5, used, ignored);
+    within(0, used, hpa);
+    assert!(used.late_ppm() < ignored.late_ppm() && used.late_ppm() < hpa.late_ppm());
+    // Whoever holds for as long as a few starts take turns with such a wave, within the budget.
+    assert!(used.turns <= ignored.turns + 2);
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn what_was_announced_is_there_and_what_was_announced_falsely_costs_less_each_ti
     let surprised = runs("  not announced", &flash, &Decider::Plan);
     let announced =
         runs("  announced", &Scenario { announced: vec![at(5, "sale")], ..flash.clone() }, &Decider::Plan);
-    assert!(announced.late_ppm() < surprised.late_ppm() / 2);
+    assert!(announced.late_ppm() * 100 < surprised.late_ppm() * 55);
     let quiet = scenario(SLOW_TO_START, Shape::Constant(50_000), 45, 5);
     let plain = runs("  nothing comes, nothing announced", &quiet, &Decider::Plan);
     let falsely = |count: u64| (0..count).map(|round| at(5 + round * 12, &format!("{round}"))).collect();

@@ -62,9 +62,10 @@ impl Need {
         self.spare_milli.min(self.total_milli() / TOLERATED_ONE_OF)
     }
 
-    /// The least of it that nothing is started for.
+    /// What nobody is kept for beyond it: half of what may be missing without a start, so that who went is not started again
+    /// by the next chance.
     pub(super) fn least_milli(&self) -> u64 {
-        self.total_milli() - self.tolerated_milli()
+        self.total_milli() - self.tolerated_milli() / 2
     }
 
     /// All of it.
@@ -210,7 +211,7 @@ mod tests {
         let need = Need { offered_milli: 6_000, spare_milli: 2_000, queue_milli: 0 };
         assert_eq!([800, 801].map(|missing_milli| need.misses(missing_milli)), [false, true]);
         assert!(Need { spare_milli: 0, ..need }.misses(1));
-        assert_eq!([need, Need { spare_milli: 300, ..need }].map(|it| it.least_milli()), [7_200, 6_000]);
+        assert_eq!([need, Need { spare_milli: 300, ..need }].map(|it| it.least_milli()), [7_600, 6_150]);
     }
 
     #[test]
