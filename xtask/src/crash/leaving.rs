@@ -9,13 +9,15 @@ use super::jobs::{self, Past};
 use super::trial::{ANSWER_S_MAX, SETTLED_S_MAX, Verdict};
 use super::watch::{self, Answer};
 use super::{LEAVER, starts};
-use crate::rig::{self, Rig};
+use crate::rig::{self, Rig, Who};
 use anyhow::{Context, Result, bail, ensure};
 use paracloud_core::ids::{OperationNumber, Placement, StartId};
 use paracloud_core::migration::promises::Promise;
 use paracloud_core::register::{Record, Step};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::person::{Reply, Request, Status};
+use paracloud_substrate::process::signal;
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -108,6 +110,14 @@ pub(super) async fn prepare(rig: &Rig, course: Course) -> Result<Record> {
             && starts::is_alone(rig, LEAVER, leaves.owner)
             && let (Some(stayer), Some(leaver)) = (stays.served, leaves.served)
         {
+            if course != Course::Revoked && jobs::has_long_job(leaver, LONG_JOB_MS).await? {
+                // From a trial in which it was to be called back for it: in this one it could not leave.
+                let process = rig.find(Who::Application(leaves.owner.node, leaves.owner.start));
+                if let Some(handle) = process.and_then(|process| process.open().transpose()).transpose()? {
+                    signal(&handle, Signal::KILL)?;
+                }
+                continue;
+            }
             let wanted = if course == Course::Revoked { has_work(leaver).await? } else { 0 };
             while jobs::invested_ms(stayer).await? < wanted + MARGIN_MS {
                 ensure!(begun.elapsed().as_secs() < SETTLED_S_MAX, "who stays has too little to do");
