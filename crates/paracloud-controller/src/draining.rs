@@ -341,6 +341,7 @@ mod tests {
         let layout = Layout::new(directory.path()).unwrap();
         let drains = Drains::load(&layout);
         let first = drains.begin(NodeId(1), TERMS).unwrap();
+        assert_eq!(Drains::load(&layout).terms(NodeId(1)), Some(TERMS), "from its beginning");
         drains.begin(NodeId(2), Terms { accept_loss: true, ..TERMS }).unwrap();
         assert_eq!(drains.take().len(), 2);
         assert!(drains.take().is_empty(), "somebody works on them");
