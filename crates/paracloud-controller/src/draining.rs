@@ -119,14 +119,12 @@ impl Drains {
     }
 
     /// The same, if it is still this one.
-    fn end_if(&self, node: NodeId, is_it: impl Fn(&Drain) -> bool) -> io::Result<()> {
+    fn end_if(&self, node: NodeId, is_it: impl FnOnce(&Drain) -> bool) -> io::Result<()> {
         let mut all = locked(&self.all);
-        if !all.get(&node).is_some_and(is_it) {
-            return Ok(());
-        }
-        let drain = all.remove(&node);
-        let kept = if drain.is_some() { self.keep(&all, None) } else { Ok(()) };
-        if let (Err(_), Some(drain)) = (&kept, drain) {
+        let Some(drain) = all.remove(&node) else { return Ok(()) };
+        let ends = is_it(&drain);
+        let kept = if ends { self.keep(&all, None) } else { Ok(()) };
+        if kept.is_err() || !ends {
             all.insert(node, drain);
         }
         kept
@@ -178,7 +176,10 @@ pub(crate) async fn begin(
         let next = format!("wait for it; or end it, paracloud node open {name}, and say it again");
         return Err(refused("busy", message, next));
     }
-    plan(control, node)?;
+    // Who joins one that goes on asks for nothing that could be in its way.
+    if control.drains.terms(node).is_none() {
+        plan(control, node)?;
+    }
     close(control, node, true).await?;
     control.drains.begin(node, terms).map_err(|error| {
         let message = format!("nothing was begun: {}: {error}", control.layout.draining().display());

@@ -12,7 +12,6 @@ use paracloud_core::migration::message::Offer;
 use paracloud_core::register::{Mode, Step};
 use paracloud_substrate::draining::{Drained, End, Terms};
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::message::HeldOp;
 use paracloud_substrate::person::{Outcome, Refused, Reply};
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,9 +127,9 @@ fn asked_to_leave(control: &Control, going: &Going) -> Asked {
         let message = format!("{name}: it is leaving already");
         return looked_at(control, going, refused("busy", message, "wait for it"));
     }
+    // Whatever it holds off: it is to be taken out of routing, ended, and to be elsewhere by another one.
     let holds = control.holds().into_iter().filter(|hold| hold.instance == *name);
-    let ends = holds.filter(|hold| matches!(hold.op, HeldOp::Move | HeldOp::Drain | HeldOp::Stop));
-    let Some(hold) = ends.max_by_key(|hold| hold.remaining_ms) else { return Asked::Goes(None) };
+    let Some(hold) = holds.max_by_key(|hold| hold.remaining_ms) else { return Asked::Goes(None) };
     let left = millis(hold.remaining_ms);
     let message = format!("{name}: it holds on to its place for {left}: {}", hold.reason);
     let why = refused("held", message, "ask again when the hold has expired");
