@@ -35,7 +35,8 @@ pub(super) const LIST: &[Mutant] = &[
         file: FILE,
         find: r"Answer::Lost => Some(Failure::Unknown),",
         replace: r"Answer::Lost => {
-                self.park(setting, ticket, None, sent.waited, effects);
+                let parked = Parked { refused_by: None, belongs: false };
+                self.park(setting, ticket, parked, sent.waited, effects);
                 return self.answer_if_quiet(effects);
             }",
         catch: model("crash-restart", "I2"),

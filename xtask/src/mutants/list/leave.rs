@@ -27,7 +27,7 @@ pub(super) const LIST: &[Mutant] = &[
         file: GATEWAY,
         find: r"self.emptied == Some(table.order) && self.outstanding.is_empty();",
         replace: r"self.emptied == Some(table.order);",
-        catch: seeds(&["I6"]),
+        catch: seeds(&["I4", "I6"]),
     },
     Mutant {
         name: "a gateway sends new requests to who leaves",

@@ -17,7 +17,10 @@ pub(super) const LIST: &[Mutant] = &[
         file: DECIDE,
         find: r"if bounded < policy.min {",
         replace: r"if false && bounded < policy.min {",
-        catch: unit(CORE, "scaling::tests::always::bounds_budget_and_replay_hold_whatever_is_told"),
+        catch: unit(
+            CORE,
+            "scaling::tests::moves::however_little_there_is_to_do_the_least_that_there_must_be_stay",
+        ),
     },
     Mutant {
         name: "one that leaves has no place among those that there may be",

@@ -77,6 +77,17 @@ fn a_leaving_instance_is_not_called_back_and_takes_its_place_in_the_most_there_m
 }
 
 #[test]
+fn however_little_there_is_to_do_the_least_that_there_must_be_stay() {
+    let mut app = App::stateless(3, 8, 6);
+    app.run(60, 165);
+    for _ in 0..600 {
+        app.run(1, 1);
+        app.seen.instances.retain(|_, it| it.phase != Phase::Draining);
+    }
+    assert_eq!((app.count(Phase::Ready), app.cuts()), (3, [Cut::Min(3)].as_slice()));
+}
+
+#[test]
 fn while_nothing_is_told_or_measured_nothing_leaves() {
     let mut app = App::stateless(1, 8, 6);
     app.run(60, 165);
