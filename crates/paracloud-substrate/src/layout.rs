@@ -11,7 +11,7 @@
 //!   controller/                 register and journal
 //!   scales.json                 how many instances a person wants of an app, and until when
 //!   decisions/                  decisions about numbers of instances, with all that they were made from
-//!   decisions.damaged/          such a log that could not be read, put aside
+//!   decisions.damaged/          such a log with something in it that could not be read, put aside
 //!   ordered.json                instances that are to be started and are not in the register yet
 //!   closed-nodes.json           nodes that get no new instances
 //!   draining.json               nodes that are being drained, and how

@@ -50,7 +50,7 @@ use paracloud_substrate::layout::Layout;
 use paracloud_substrate::names::InstanceName;
 use phases::Phases;
 use quotes::Quotes;
-use recall::{Lost, Recalled};
+use recall::{Found, Recalled};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -66,6 +66,8 @@ pub(crate) struct Scaling {
     pub(crate) usages: Usages,
     pub(crate) sizes: Sizes,
     keeper: Keeper,
+    /// Held by who looks for what an earlier controller left.
+    recalling: tokio::sync::Mutex<()>,
     /// The last leave of each instance that was decided here. One that an earlier controller decided is not in it, and is not
     /// called back: another instance is started if it must be.
     leaves: Mutex<BTreeMap<String, OperationNumber>>,
@@ -83,6 +85,7 @@ impl Scaling {
             usages: Usages::default(),
             sizes: Sizes::default(),
             keeper: Keeper::new(&layout.decisions()),
+            recalling: tokio::sync::Mutex::default(),
             leaves: Mutex::default(),
             last: Mutex::default(),
             turns: Turns::default(),
@@ -219,30 +222,21 @@ fn has_run(control: &Control, app: &str) -> bool {
     control.fleet.names().iter().any(is_own)
 }
 
-/// What the last decision of an app left, by whichever controller. A log that is damaged is said and put aside.
+/// What the last decision of an app left, by whichever controller. What is wrong with the log is said.
 async fn recalled(control: &Control, app: &str) -> Recalled {
+    let _one_at_a_time = control.scaling.recalling.lock().await;
     let directory = control.layout.decisions();
-    let of = app.to_owned();
-    let looked = {
-        let directory = directory.clone();
-        tokio::task::spawn_blocking(move || recall::recall(&directory, &of, now_unix_ms())).await
-    };
-    let why = match looked {
-        Ok(Ok(recalled)) => return recalled,
-        Ok(Err(Lost::Damaged(why))) => match recall::put_aside(&directory) {
-            Ok(aside) => {
-                control.scaling.keeper.begin_anew();
-                format!("{why}: it lies in {} now, and another one is begun", aside.display())
-            }
-            Err(error) => format!("{why}, and it cannot be put aside: {error}"),
-        },
-        Ok(Err(Lost::Unread(why))) => why,
-        Err(error) => error.to_string(),
-    };
-    tracing::warn!(app, why, "what earlier decisions left is forgotten");
-    let what = format!("the log of decisions ({}): {why}; scaling of {app} begins anew", directory.display());
-    control.keep_remark(app, None, what).await;
-    Recalled::default()
+    let (of, log) = (app.to_owned(), directory.clone());
+    let looked = tokio::task::spawn_blocking(move || recall::recollect(&directory, &of, now_unix_ms())).await;
+    let found = looked.unwrap_or_else(|error| Found { wrong: Some(error.to_string()), ..Found::default() });
+    if found.is_aside {
+        control.scaling.keeper.begin_anew();
+    }
+    if let Some(wrong) = found.wrong {
+        tracing::warn!(app, wrong, "the log of decisions is not as it was left");
+        control.keep_remark(app, None, format!("the log of decisions ({}): {wrong}", log.display())).await;
+    }
+    found.recalled
 }
 
 /// The last decision about what an instance asked for, by whichever controller. What cannot be read counts for nothing: who scales

@@ -22,23 +22,65 @@ pub(super) struct Recalled {
 
 /// What keeps it from being recalled.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Lost {
+enum Lost {
     /// A line cannot be read, or the core does not decide so.
     Damaged(&'static str),
     /// The log cannot be read.
     Unread(String),
 }
 
-/// What the last decision of an app left. Nothing, if none was made yet.
-pub(super) fn recall(directory: &Path, app: &str, now_ms: u64) -> Result<Recalled, Lost> {
+/// What was found of an app.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// What its next decision begins with.
+    pub(super) recalled: Recalled,
+    /// What a person is to know of the log, if something is wrong with it.
+    pub(super) wrong: Option<String>,
+    /// It was put aside: another one is begun.
+    pub(super) is_aside: bool,
+}
+
+/// What the last decision of an app left, by whichever controller. A log that is damaged is put aside, and what can be read of
+/// it still counts, for this app and for those that are asked about later. To be asked by one at a time.
+pub(super) fn recollect(directory: &Path, app: &str, now_ms: u64) -> Found {
+    let anew = |why: &str| Some(format!("{why}; scaling of {app} begins anew"));
+    let mut found = Found::default();
+    match look(directory, app, now_ms, false) {
+        Ok(Some(recalled)) => return Found { recalled, ..found },
+        Ok(None) => {}
+        Err(Lost::Unread(why)) => return Found { wrong: anew(&why), ..found },
+        Err(Lost::Damaged(why)) => match put_aside(directory) {
+            Ok(aside) => {
+                found.is_aside = true;
+                let aside = aside.display();
+                found.wrong = Some(format!("{why}: it lies in {aside} now, and another one is begun"));
+            }
+            Err(error) => {
+                return Found {
+                    wrong: anew(&format!("{why}, and it cannot be put aside: {error}")),
+                    ..found
+                };
+            }
+        },
+    }
+    match look(&aside(directory), app, now_ms, true) {
+        Ok(recalled) => found.recalled = recalled.unwrap_or_default(),
+        Err(Lost::Damaged(why)) => found.wrong = anew(found.wrong.as_deref().unwrap_or(why)),
+        Err(Lost::Unread(why)) => found.wrong = anew(found.wrong.as_deref().unwrap_or(&why)),
+    }
+    found
+}
+
+/// The last decision of an app in the log of this directory, if there is one.
+fn look(directory: &Path, app: &str, now_ms: u64, skips_damaged: bool) -> Result<Option<Recalled>, Lost> {
     let mut found: Option<Result<Box<Record>, Lost>> = None;
     let mut is_last = true;
     let look = |look: Look<'_>| {
         let was_last = std::mem::take(&mut is_last);
         let line = match look {
             Look::Line(line) => line,
-            // A controller that was killed as it wrote left it.
-            Look::Damaged if was_last => return ControlFlow::Continue(()),
+            // A controller that was killed as it wrote left the last one.
+            Look::Damaged if was_last || skips_damaged => return ControlFlow::Continue(()),
             Look::Damaged => {
                 found = Some(Err(Lost::Damaged("a line of it cannot be read")));
                 return ControlFlow::Break(());
@@ -56,43 +98,50 @@ pub(super) fn recall(directory: &Path, app: &str, now_ms: u64) -> Result<Recalle
         ControlFlow::Break(())
     };
     newest_first(directory, LOOK_BYTES_MAX, look).map_err(|error| Lost::Unread(error.to_string()))?;
-    let Some(record) = found.transpose()? else { return Ok(Recalled::default()) };
+    let Some(record) = found.transpose()? else { return Ok(None) };
     let left_ms = record.observation.now_ms;
     if left_ms > now_ms.saturating_add(AHEAD_MS_MAX) {
         return Err(Lost::Damaged("its last decision was made in the future"));
     }
-    Ok(Recalled { memory: record.next, left_ms })
+    Ok(Some(Recalled { memory: record.next, left_ms }))
 }
 
 /// The last decision about what an instance asked for, if it can be read and is made so.
 pub(super) fn wish(directory: &Path, app: &str, instance: &str) -> Option<wishes::Record> {
-    let mut found = None;
-    let look = |look: Look<'_>| {
-        let Look::Line(line) = look else { return ControlFlow::Continue(()) };
-        if line.app != app || line.kind != "wish" {
-            return ControlFlow::Continue(());
-        }
-        match serde_json::from_str::<wishes::Record>(line.record.get()) {
-            Ok(record) if record.instance == instance && record.replay() == record => {
-                found = Some(record);
-                ControlFlow::Break(())
+    let last = |log: &Path| {
+        let mut found = None;
+        let look = |look: Look<'_>| {
+            let Look::Line(line) = look else { return ControlFlow::Continue(()) };
+            if line.app != app || line.kind != "wish" {
+                return ControlFlow::Continue(());
             }
-            Ok(_) | Err(_) => ControlFlow::Continue(()),
-        }
+            match serde_json::from_str::<wishes::Record>(line.record.get()) {
+                Ok(record) if record.instance == instance && record.replay() == record => {
+                    found = Some(record);
+                    ControlFlow::Break(())
+                }
+                Ok(_) | Err(_) => ControlFlow::Continue(()),
+            }
+        };
+        newest_first(log, LOOK_BYTES_MAX, look).ok()?;
+        found
     };
-    newest_first(directory, LOOK_BYTES_MAX, look).ok()?;
-    found
+    last(directory).or_else(|| last(&aside(directory)))
 }
 
 /// Puts a damaged log aside, so that another one is begun; the one that was put aside before goes. Says where it is.
-pub(super) fn put_aside(directory: &Path) -> io::Result<PathBuf> {
-    let aside = directory.with_extension("damaged");
+fn put_aside(directory: &Path) -> io::Result<PathBuf> {
+    let aside = aside(directory);
     match std::fs::remove_dir_all(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     std::fs::rename(directory, &aside)?;
     Ok(aside)
+}
+
+fn aside(directory: &Path) -> PathBuf {
+    directory.with_extension("damaged")
 }
 
 #[cfg(test)]
@@ -117,42 +166,65 @@ mod tests {
     #[test]
     fn what_the_last_decision_left_is_recalled_also_behind_a_torn_line() {
         let directory = tempfile::tempdir().unwrap();
-        let recalled = |app: &str| recall(directory.path(), app, 9_000);
-        assert_eq!(recalled("worker"), Ok(Recalled::default()));
+        let recalled = |app: &str| recollect(directory.path(), app, 9_000);
+        assert_eq!(recalled("worker"), Found::default());
         let memory = written(directory.path(), 3);
-        assert_eq!(recalled("worker"), Ok(Recalled { memory: memory.clone(), left_ms: 3_000 }));
-        assert_eq!(recalled("nobody"), Ok(Recalled::default()));
+        let left = Recalled { memory, left_ms: 3_000 };
+        let found = Found { recalled: left, ..Found::default() };
+        assert_eq!(recalled("worker"), found);
+        assert_eq!(recalled("nobody"), Found::default());
         let file = directory.path().join("decisions.jsonl");
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, format!("{text}{{\"app\":\"wor")).unwrap();
-        assert_eq!(recalled("worker"), Ok(Recalled { memory, left_ms: 3_000 }));
+        assert_eq!(recalled("worker"), found);
+    }
+
+    /// The log of two apps, changed so, as each of them finds it.
+    fn damaged(change: impl FnOnce(String) -> String) -> (Memory, [Found; 2]) {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("decisions");
+        let memory = written(&directory, 3);
+        let file = directory.join("decisions.jsonl");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(text)).unwrap();
+        let found = ["worker", "other"].map(|app| recollect(&directory, app, 9_000));
+        assert!(!directory.exists() && aside(&directory).join("decisions.jsonl").exists());
+        (memory, found)
     }
 
     #[test]
-    fn a_log_that_is_damaged_or_decided_by_another_core_or_from_the_future_is_not_believed() {
-        let directory = tempfile::tempdir().unwrap();
-        written(directory.path(), 3);
-        let file = directory.path().join("decisions.jsonl");
-        let text = std::fs::read_to_string(&file).unwrap();
-        let recalled = |text: String, now_ms| {
-            std::fs::write(&file, text).unwrap();
-            recall(directory.path(), "worker", now_ms)
+    fn a_damaged_log_is_put_aside_once_and_what_can_be_read_of_it_counts_for_every_app() {
+        let (memory, [first, second]) = damaged(|text| format!("{text}no decision\nnor this\n"));
+        let recalled = Recalled { memory, left_ms: 3_000 };
+        assert_eq!((&first.recalled, &second.recalled), (&recalled, &recalled));
+        assert!(first.is_aside && first.wrong.as_ref().is_some_and(|it| it.contains("another one is begun")));
+        assert!(!first.wrong.unwrap().contains("begins anew"));
+        assert_eq!((second.is_aside, second.wrong), (false, None), "the first one said it");
+    }
+
+    #[test]
+    fn what_another_core_decided_or_is_from_the_future_is_not_believed() {
+        let other = |text: String| text.replace("{\"start\":2}", "{\"start\":3}");
+        let later = |text: String| {
+            text.replace("\"now_ms\":3000", "\"now_ms\":99000000")
+                .replace("\"planned_ms\":3000", "\"planned_ms\":99000000")
         };
-        let torn = text.replace("\"kind\"", "kind") + "\n";
-        assert!(matches!(recalled(torn, 9_000), Err(Lost::Damaged(_))));
-        let other = text.replace("{\"start\":2}", "{\"start\":3}");
-        assert_eq!(recalled(other, 9_000), Err(Lost::Damaged("its last decision is not made so")));
-        let later = text
-            .replace("\"now_ms\":3000", "\"now_ms\":99000000")
-            .replace("\"planned_ms\":3000", "\"planned_ms\":99000000");
-        assert!(recalled(later, 9_000).is_err());
-        let aside = put_aside(directory.path()).unwrap();
-        assert!(aside.join("decisions.jsonl").exists() && !directory.path().exists());
-        assert_eq!(recall(directory.path(), "worker", 9_000), Ok(Recalled::default()));
-        std::fs::create_dir(directory.path()).unwrap();
-        put_aside(directory.path()).unwrap();
-        assert!(!aside.join("decisions.jsonl").exists(), "one is kept");
-        std::fs::remove_dir_all(aside).unwrap();
-        std::fs::create_dir(directory.path()).unwrap();
+        for (_, found) in [damaged(other), damaged(later)] {
+            for found in found {
+                assert_eq!(found.recalled, Recalled::default());
+                assert!(found.wrong.unwrap().ends_with("begins anew"));
+            }
+        }
+    }
+
+    #[test]
+    fn one_log_that_was_put_aside_is_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("decisions");
+        written(&directory, 1);
+        put_aside(&directory).unwrap();
+        std::fs::create_dir(&directory).unwrap();
+        let aside = put_aside(&directory).unwrap();
+        assert!(!aside.join("decisions.jsonl").exists() && !directory.exists());
     }
 }
