@@ -153,6 +153,7 @@ fn because(record: &Record) -> &'static str {
         Rule::Waiting => "requests wait, and nobody knows yet what an instance can do",
         Rule::Announced => "enough for what is announced, as far as it is believed",
         Rule::Asked => "the app asked for more",
+        Rule::Idle => "nothing comes",
         Rule::Fixed => "the size follows the load",
         Rule::Unusable | Rule::Blind | Rule::Unknown | Rule::Unsaturated => "within its bounds",
     }

@@ -1,8 +1,9 @@
 //! From what it takes to what is done.
 
 use super::limits;
+use super::load::Rate;
 use super::memory::{Memory, Time};
-use super::observation::{Observation, Phase};
+use super::observation::{Instance, Observation, Phase};
 use super::policy::{Policy, Shape, SizeBounds, Work};
 use super::record::{Action, Alternative, Bound, Cut, Figure, Plan, Reasons, Rule, Subject, WhyNot};
 use super::staffing;
@@ -65,6 +66,7 @@ impl Decision<'_> {
             | Rule::Manual
             | Rule::Blind
             | Rule::Unknown
+            | Rule::Idle
             | Rule::Waiting
             | Rule::Unsaturated
             | Rule::Asked
@@ -94,6 +96,7 @@ impl Decision<'_> {
         let total_milli = need.total_milli();
         let warm = staffing::instances(total_milli, unit);
         match self.view.knowledge {
+            Knowledge::Nothing if self.is_idle() => return (self.policy.min, Rule::Idle),
             Knowledge::Nothing if need.queue_milli == 0 => return (count, Rule::Unknown),
             Knowledge::Nothing if self.view.waiting > 0 => {
                 let more = if self.in_phase(Phase::Starting) > 0 { 0 } else { (count / 2).max(1) };
@@ -128,6 +131,19 @@ impl Decision<'_> {
         (if is_claim { raw.min(most.max(1)) } else { raw }, rule)
     }
 
+    /// Whether nothing comes, nothing waits, nothing is worked on and nobody asks for more: what an instance can do does not
+    /// matter then.
+    fn is_idle(&self) -> bool {
+        let is_silent = |rate: Rate| rate.short_milli == 0 && rate.long_milli == 0;
+        let works = |it: &Instance| it.measured.is_some_and(|it| it.in_flight > 0);
+        self.policy.work == Work::Requests
+            && self.reasons.rate.is_some_and(is_silent)
+            && self.reasons.planned_milli == 0
+            && self.view.need.queue_milli == 0
+            && !self.observation.asked.is_some_and(|it| it.is_good())
+            && !self.observation.instances.values().any(works)
+    }
+
     /// To how many it may go down at once, where so many would do: no more than twice of what any instance was seen to do is
     /// counted on, so that a claim that nobody has tested takes away half at most, and is tested by that.
     fn fewest(&self, count: u32, warm: u32) -> u32 {
@@ -147,7 +163,12 @@ impl Decision<'_> {
         let (count, raw, policy) = (self.reasons.count, self.reasons.raw, self.policy);
         let start = &self.view.start;
         let start_ms = self.view.knows_start.then_some(start.boot_ms);
-        let hold_ms = limits::hold_ms(&policy.hold, start_ms);
+        let hold_ms = if self.reasons.rule == Rule::Idle {
+            // Nothing was ever seen of it: what is to come may be on its way.
+            policy.hold.max_ms.into()
+        } else {
+            limits::hold_ms(&policy.hold, start_ms)
+        };
         let first = if self.memory.needs.is_empty() { count.max(policy.start) } else { 0 };
         let mut peak = self.memory.needs.add(self.time.now_ms, hold_ms, self.counts.max(first));
         if self.reasons.rule == Rule::Announced {

@@ -145,6 +145,7 @@ fn rule(rule: Rule) -> &'static str {
         Rule::Manual => "a person set the number",
         Rule::Blind => "nothing is told and nothing is measured: it stays as it is",
         Rule::Unknown => "nobody knows yet what an instance can do, and nothing waits",
+        Rule::Idle => "nothing comes, and nobody was ever seen at work: the least",
         Rule::Waiting => "nobody knows yet what an instance can do, and requests wait: half as many again",
         Rule::Unsaturated => "no instance was ever saturated: no more than there are",
         Rule::Load => "enough for the requests that come",

@@ -122,6 +122,8 @@ pub enum Rule {
     Blind,
     /// Nobody knows what an instance can do, and nothing waits: as it is.
     Unknown,
+    /// Nobody knows what an instance can do, and for as long as the longest hold nothing comes: the least.
+    Idle,
     /// Nobody knows what an instance can do, and requests wait: half as many again.
     Waiting,
     /// No instance was ever saturated: no more than there are.
@@ -304,6 +306,7 @@ impl Reasons {
         match self.rule {
             Rule::Unusable | Rule::Blind | Rule::Unknown | Rule::Waiting => false,
             Rule::Manual
+            | Rule::Idle
             | Rule::Unsaturated
             | Rule::Load
             | Rule::Queue

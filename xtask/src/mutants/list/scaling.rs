@@ -23,6 +23,16 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "who works on something is idle if nothing comes",
+        file: DECIDE,
+        find: r"&& !self.observation.instances.values().any(works)",
+        replace: r"&& (true || !self.observation.instances.values().any(works))",
+        catch: unit(
+            CORE,
+            "scaling::tests::moves::what_is_worked_on_or_waits_in_a_queue_that_nobody_tells_of_keeps_those_that_were_never_seen_at_work",
+        ),
+    },
+    Mutant {
         name: "one that leaves has no place among those that there may be",
         file: DECIDE,
         find: r"let there = u32::try_from(self.observation.instances.len()).unwrap_or(u32::MAX);",

@@ -2,7 +2,7 @@
 
 use super::super::explain::explain;
 use super::super::observation::Manual;
-use super::super::policy::{Flap, Quotes};
+use super::super::policy::{Flap, Quotes, Work};
 use super::super::record::WhyNot;
 use super::*;
 
@@ -85,6 +85,51 @@ fn however_little_there_is_to_do_the_least_that_there_must_be_stay() {
         app.seen.instances.retain(|_, it| it.phase != Phase::Draining);
     }
     assert_eq!((app.count(Phase::Ready), app.cuts()), (3, [Cut::Min(3)].as_slice()));
+}
+
+#[test]
+fn who_was_never_seen_at_work_and_gets_nothing_for_the_longest_hold_leaves() {
+    let mut app = App::stateless(2, 8, 5);
+    app.reports = false;
+    assert_eq!(app.run(290, 0), [], "what is to come may be on its way");
+    assert_eq!(app.rule(), Rule::Idle);
+    for _ in 0..120 {
+        app.run(1, 0);
+        app.seen.instances.retain(|_, it| it.phase != Phase::Draining);
+    }
+    assert_eq!(app.count(Phase::Ready), 2);
+}
+
+#[test]
+fn an_app_that_gets_nothing_and_asks_for_more_has_more() {
+    let mut app = App::stateless(1, 8, 1);
+    app.reports = false;
+    app.seen.asked = Some(Told { value: 3, age_ms: 0, lease_ms: u32::MAX });
+    app.run(600, 0);
+    assert_eq!(app.count(Phase::Ready), 3);
+}
+
+#[test]
+fn what_is_worked_on_or_waits_in_a_queue_that_nobody_tells_of_keeps_those_that_were_never_seen_at_work() {
+    for is_queue in [false, true] {
+        let mut app = App::stateless(2, 8, 5);
+        app.reports = false;
+        if is_queue {
+            app.policy.work = Work::Queue;
+        }
+        for _ in 0..600 {
+            app.seen.now_ms += 1_000;
+            for instance in app.seen.instances.values_mut() {
+                let in_flight = u32::from(!is_queue);
+                instance.measured =
+                    Some(Measured { age_ms: 0, over_ms: 1_000, in_flight, ..Measured::default() });
+            }
+            app.seen.traffic = Some(Traffic { age_ms: 0, over_ms: 1_000, ..Traffic::default() });
+            let (planned, memory, record) = plan(&app.policy, &app.seen, &app.memory);
+            assert_eq!((planned.actions, record.reasons.rule), (Vec::new(), Rule::Unknown));
+            app.memory = memory;
+        }
+    }
 }
 
 #[test]
