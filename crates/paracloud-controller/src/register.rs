@@ -391,10 +391,10 @@ fn tolerated<T>(answer: Result<T, StoreError>) -> Result<Result<T, StoreError>, 
     }
 }
 
-/// The entry that says what a swap did.
-pub(crate) fn swapped(instance: &str, change: String, record: &Record) -> Event {
-    let operation = (record.last_operation.0 > 0
-        && (record.operation.is_some() || change.starts_with("close")))
-    .then_some(record.last_operation);
+/// The entry that says what a swap did. It is of the operation that was open before it or is after it: its end is, too.
+pub(crate) fn swapped(instance: &str, change: String, (before, record): (Option<&Record>, &Record)) -> Event {
+    let is_open = |record: &Record| record.operation.is_some();
+    let is_of_one = is_open(record) || before.is_some_and(is_open);
+    let operation = is_of_one.then_some(record.last_operation);
     crate::journal::event(instance, operation, What::Swapped { change, record: record.clone() })
 }

@@ -129,7 +129,7 @@ impl Instance {
         let promise = Promise::of_change(&change);
         failpoint::reached(promise, Point::BeforePersist, WHO).await;
         let name = &self.app.name;
-        let mut events = vec![swapped(name, self.change_text(&change), &new)];
+        let mut events = vec![swapped(name, self.change_text(&change), (Some(&current), &new))];
         if let Some((operation, lost)) = self.loss(&change, &current, &new) {
             let lost = journal::event(name, operation, lost);
             // What an operation costs comes before its end.

@@ -93,7 +93,7 @@ impl Instance {
                 }
                 Verdict::Newest(record) => (record, "found"),
             };
-        let mut events = vec![swapped(&self.app.name, change.to_owned(), &record)];
+        let mut events = vec![swapped(&self.app.name, change.to_owned(), (None, &record))];
         if let Some(start) = control.ordered.of(&self.app.name) {
             let why = What::Note(journal::kept(journal::remark(start.why)));
             events.push(journal::event(&self.app.name, None, why));
