@@ -9,7 +9,7 @@ mod list;
 mod tree;
 
 use crate::columns::hung;
-use crate::report::Report;
+use crate::report::{self, Report};
 use anyhow::{Context, Result, anyhow, ensure};
 use catch::{Catch, Program, Ran, last_lines};
 use clap::Args;
@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// Only this one; may be given again.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// One of so many: which, the commit chooses. Of the others it is only looked whether their place is there.
+    #[arg(long, value_name = "COUNT", conflicts_with = "only", value_parser = clap::value_parser!(u32).range(1..=100))]
+    one_in: Option<u32>,
     /// Names all of them, and runs none.
     #[arg(long)]
     list: bool,
@@ -76,16 +79,33 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
     if options.list {
         mutants.iter().for_each(|mutant| say(mutant.name));
     } else {
-        return try_all(&mutants);
+        let (tried, placed) = shared(mutants, options.one_in, &report::commit());
+        return try_all(&tried, &placed);
     }
     Ok(Report { ok: true, fields: json!({ "total": mutants.len() }) })
 }
 
-fn try_all(mutants: &[Mutant]) -> Result<Report> {
+/// Those that are tried, and those of which only the place is looked at: every one has its turn within a few commits.
+fn shared(mutants: Vec<Mutant>, one_in: Option<u32>, commit: &str) -> (Vec<Mutant>, Vec<Mutant>) {
+    let one_in = usize::try_from(one_in.unwrap_or(1)).unwrap_or(1);
+    let digits = commit.get(..8).and_then(|digits| usize::from_str_radix(digits, 16).ok()).unwrap_or(0);
+    let turn = digits % one_in;
+    let (tried, placed): (Vec<_>, Vec<_>) =
+        mutants.into_iter().enumerate().partition(|(at, _)| at % one_in == turn);
+    let plain = |all: Vec<(usize, Mutant)>| all.into_iter().map(|(_, mutant)| mutant).collect();
+    (plain(tried), plain(placed))
+}
+
+fn try_all(mutants: &[Mutant], placed: &[Mutant]) -> Result<Report> {
     let began = Instant::now();
     let tree = Tree::copy()?;
     let groups = grouped(mutants);
     let (mut green, mut tried) = (true, Vec::new());
+    for mutant in placed {
+        if let Err(why) = place(&tree, mutant)? {
+            tried.push(told(mutant, began, Fate::NotApplied(why)));
+        }
+    }
     for group in &groups {
         // What is red anyway shows nothing.
         if is_green(&tree, group)? {
@@ -101,9 +121,10 @@ fn try_all(mutants: &[Mutant]) -> Result<Report> {
     let survived = named(|fate| matches!(fate, Fate::Survived(_)));
     let not_applied = named(|fate| matches!(fate, Fate::NotApplied(_)));
     Ok(Report {
-        ok: green && caught == mutants.len(),
+        ok: green && caught == mutants.len() && not_applied.is_empty(),
         fields: json!({
-            "total": mutants.len(),
+            "total": mutants.len() + placed.len(),
+            "tried": mutants.len(),
             "caught": caught,
             "not_applied": not_applied.len(),
             "baseline_green": green,
@@ -196,13 +217,21 @@ fn joined<T>(run: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     run.join().map_err(|_| anyhow!("a run panicked"))?
 }
 
+/// The text of the file in which a mutant has its place, exactly once; the inner error says how often it is there.
+fn place(tree: &Tree, mutant: &Mutant) -> Result<std::result::Result<String, String>> {
+    let original = tree.read(mutant.file)?;
+    Ok(match original.matches(mutant.find).count() {
+        1 => Ok(original),
+        count => Err(format!("{} has its place {count} times", mutant.file)),
+    })
+}
+
 /// Builds the program with a mutant; the inner error says why there is none.
 fn built(tree: &Tree, mutant: &Mutant) -> Result<std::result::Result<Program, String>> {
-    let original = tree.read(mutant.file)?;
-    match original.matches(mutant.find).count() {
-        1 => {}
-        count => return Ok(Err(format!("{} has its place {count} times", mutant.file))),
-    }
+    let original = match place(tree, mutant)? {
+        Ok(original) => original,
+        Err(why) => return Ok(Err(why)),
+    };
     tree.write(mutant.file, &original.replacen(mutant.find, mutant.replace, 1))?;
     let built = catch::build(tree, &mutant.catch);
     tree.write(mutant.file, &original)?;
@@ -248,4 +277,27 @@ fn told(mutant: &Mutant, since: Instant, fate: Fate) -> (&'static str, Fate) {
 #[expect(clippy::print_stdout, reason = "what was found is what the command is run for")]
 fn say(line: &str) {
     println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_has_its_turn_and_is_looked_at_meanwhile() {
+        let all = list::all();
+        let commits = ["00000000ab", "00000001cd", "00000002ef"];
+        let names = |all: &[Mutant]| all.iter().map(|it| it.name).collect::<Vec<_>>();
+        let mut tried = Vec::new();
+        for commit in commits {
+            let (turn, placed) = shared(all.clone(), Some(3), commit);
+            assert_eq!(turn.len() + placed.len(), all.len());
+            tried.extend(names(&turn));
+        }
+        let mut expected = names(&all);
+        tried.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(tried, expected);
+        assert!(shared(all, None, "unknown").1.is_empty());
+    }
 }
