@@ -26,7 +26,7 @@ pub(super) fn of(app: &App) -> Option<Policy> {
         start,
         period_ms,
         target_permille: scale.target_permille.clamp(100, 1_000),
-        hold: hold(scale.hold_ms),
+        hold: scale.hold_ms.map_or(between.hold, hold),
         flap: Flap {
             actions: scale.flap.actions.clamp(1, ACTIONS_MAX),
             per_ms: scale.flap.per_ms.clamp(FLAP_MS_MIN, TIME_MS_MAX),
@@ -37,6 +37,7 @@ pub(super) fn of(app: &App) -> Option<Policy> {
             config::State::Session => State::Session,
             config::State::None => State::None,
         },
+        accepts_loss: app.accept_loss,
         shape: match scale.shape {
             config::Shape::Out => Shape::Out,
             config::Shape::Up => Shape::Up,
@@ -47,16 +48,10 @@ pub(super) fn of(app: &App) -> Option<Policy> {
     })
 }
 
-/// What the manifest says holds while nothing is known of a start; then it follows what a start takes, within a quarter and
-/// five times of it.
+/// What the manifest says holds, whatever a start takes.
 fn hold(hold_ms: u32) -> Hold {
-    let unknown_ms = hold_ms.clamp(1, TIME_MS_MAX);
-    Hold {
-        unknown_ms,
-        min_ms: (unknown_ms / 4).max(1),
-        max_ms: unknown_ms.saturating_mul(5).min(TIME_MS_MAX),
-        starts: 4,
-    }
+    let hold_ms = hold_ms.clamp(1, TIME_MS_MAX);
+    Hold { unknown_ms: hold_ms, min_ms: hold_ms, max_ms: hold_ms, starts: 1 }
 }
 
 fn size(resources: &Resources) -> Option<SizeBounds> {
@@ -82,7 +77,7 @@ mod tests {
             max: INSTANCES_PER_APP_MAX,
             start: INSTANCES_PER_APP_MAX,
             period_ms: u32::MAX,
-            hold_ms: u32::MAX,
+            hold_ms: Some(u32::MAX),
             target_permille: 1_000,
             flap: config::Flap { actions: u32::MAX, per_ms: u32::MAX },
             drain_ms: u32::MAX,
@@ -91,7 +86,7 @@ mod tests {
         };
         let least = Scale {
             period_ms: 1,
-            hold_ms: 1,
+            hold_ms: Some(1),
             target_permille: 1,
             flap: config::Flap { actions: 1, per_ms: 1 },
             ..Scale::default()
@@ -103,9 +98,11 @@ mod tests {
     }
 
     #[test]
-    fn the_hold_of_a_manifest_holds_while_starts_are_unknown_and_bounds_it_once_they_are() {
-        let hold = of(&app(Scale { hold_ms: 60_000, ..Scale::default() })).unwrap().hold;
-        assert_eq!(hold, Hold { unknown_ms: 60_000, min_ms: 15_000, max_ms: 300_000, starts: 4 });
+    fn the_hold_of_a_manifest_holds_as_it_is_and_without_one_it_follows_what_a_start_takes() {
+        let hold = |hold_ms| of(&app(Scale { hold_ms, ..Scale::default() })).unwrap().hold;
+        let exactly = Hold { unknown_ms: 90_000, min_ms: 90_000, max_ms: 90_000, starts: 1 };
+        assert_eq!(hold(Some(90_000)), exactly);
+        assert_eq!(hold(None), Hold { unknown_ms: 60_000, min_ms: 15_000, max_ms: 300_000, starts: 4 });
     }
 
     #[test]

@@ -14,8 +14,10 @@ pub struct Scale {
     pub start: u32,
     /// It is decided anew so often, in milliseconds.
     pub period_ms: u32,
-    /// What was decided to be too many must be too many for so long before one goes, in milliseconds.
-    pub hold_ms: u32,
+    /// What was decided to be too many must be too many for so long before one goes, in milliseconds. `None`: for as long as a
+    /// few starts take.
+    #[serde(default)]
+    pub hold_ms: Option<u32>,
     /// How busy an instance ought to be: parts of a thousand of its capacity, 1 to 1,000.
     pub target_permille: u32,
     /// How often it may be started and stopped.
@@ -38,7 +40,7 @@ impl Default for Scale {
             max: 1,
             start: 1,
             period_ms: 1_000,
-            hold_ms: 60_000,
+            hold_ms: None,
             target_permille: 700,
             flap: Flap { actions: 12, per_ms: 600_000 },
             drain_ms: 300_000,

@@ -50,7 +50,7 @@ pub(super) fn scale(field: &Field<'_>) -> Result<Scale, Problem> {
         max,
         start,
         period_ms: fields.millis("period", default.period_ms, PERIOD_MS_MAX)?,
-        hold_ms: fields.millis("hold", default.hold_ms, HOLD_MS_MAX)?,
+        hold_ms: fields.get("hold").map(|hold| hold.millis(HOLD_MS_MAX)).transpose()?,
         target_permille: fields
             .get("target")
             .map_or(Ok(default.target_permille), |target| target.permille())?,

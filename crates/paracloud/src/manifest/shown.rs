@@ -90,7 +90,8 @@ struct Scaling {
     max: u32,
     start: u32,
     period: String,
-    hold: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<String>,
     target: String,
     flap: Flapping,
     drain: String,
@@ -223,7 +224,7 @@ impl Scaling {
             max: scale.max,
             start: scale.start,
             period: time(scale.period_ms),
-            hold: time(scale.hold_ms),
+            hold: scale.hold_ms.map(time),
             target: format!("{}%", scale.target_permille / 10),
             flap: Flapping { actions: scale.flap.actions, per: time(scale.flap.per_ms) },
             drain: time(scale.drain_ms),

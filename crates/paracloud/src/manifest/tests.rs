@@ -94,7 +94,7 @@ fn how_many_instances_there_may_be_and_how_large_they_are_reaches_the_cloud() {
         max: 8,
         start: 3,
         period_ms: 2_000,
-        hold_ms: 90_000,
+        hold_ms: Some(90_000),
         target_permille: 650,
         flap,
         drain_ms: 60_000,

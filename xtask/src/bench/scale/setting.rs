@@ -23,10 +23,12 @@ const STEP: u32 = 5;
 const LONG_PER_S: u32 = 1;
 /// How long such a one takes, in milliseconds.
 const LONG_MS: u32 = 1_500;
-/// Usual times of what is scaled, in milliseconds: a period of decisions, for how long less is wanted before one goes, the
-/// window of the budget of starts and stops, how long one may take to leave, and what SIGTERM gives.
+/// For how long less is wanted before one goes, in starts: what a manifest has that says nothing of it, whose bounds are not
+/// faster than usual.
+const HOLD_STARTS: u32 = 4;
+/// Usual times of what is scaled, in milliseconds: a period of decisions, the window of the budget of starts and stops, how
+/// long one may take to leave, and what SIGTERM gives.
 const PERIOD_MS: u64 = 1_000;
-const HOLD_MS: u64 = 60_000;
 const FLAP_MS: u64 = 600_000;
 const DRAIN_MS: u64 = 300_000;
 const GRACE_MS: u64 = 30_000;
@@ -104,7 +106,7 @@ impl Setting {
                 "max": INSTANCES.1,
                 "start": min,
                 "period": ms(PERIOD_MS),
-                "hold": ms(HOLD_MS),
+                "hold": format!("{}ms", self.start_ms * HOLD_STARTS),
                 "target": format!("{}%", TARGET_PERMILLE / 10),
                 "flap": { "actions": 4 * INSTANCES.1, "per": ms(FLAP_MS) },
                 "drain": ms(DRAIN_MS),
@@ -179,10 +181,10 @@ mod tests {
         Setting { faster: 10, low_per_s: 120, work_ms: 20, slots: 4, start_ms: 1_000, seed: 1 };
 
     #[test]
-    fn every_time_of_a_decision_is_as_much_shorter() {
+    fn every_time_of_a_decision_is_as_much_shorter_and_the_hold_is_four_starts() {
         let manifest = SETTING.manifest("worker", ([127, 0, 0, 1], 1).into(), 2, "used");
         let times = ["period", "hold", "drain"].map(|name| manifest["scale"][name].clone());
-        assert_eq!(times, ["100ms", "6000ms", "30000ms"]);
+        assert_eq!(times, ["100ms", "4000ms", "30000ms"]);
         assert_eq!(
             (&manifest["scale"]["flap"]["per"], &manifest["stopGrace"]),
             (&"60000ms".into(), &"3000ms".into())
