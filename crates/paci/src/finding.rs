@@ -53,7 +53,7 @@ pub struct RemovalQuote {
     /// [`bounds::DURATION_MS_MAX`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_ms: Option<u32>,
-    /// State that would have to be handed over, in KiB.
+    /// State that only it holds and that would be lost with it, in KiB. 0: there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_kib: Option<u32>,
     /// Sessions that only this instance can serve.

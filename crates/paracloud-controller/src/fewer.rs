@@ -131,7 +131,8 @@ async fn quoted(control: &Control, candidate: Candidate) -> Quoted {
     if !serves {
         let why = "it does not serve".to_owned();
         let (cost_ms, drain_ms, sessions) = (Some(0), Some(0), Some(0));
-        let nothing = RemovalQuote { cost_ms, drain_ms, sessions, ..RemovalQuote::default() };
+        let state_kib = Some(0);
+        let nothing = RemovalQuote { cost_ms, drain_ms, sessions, state_kib, ..RemovalQuote::default() };
         return (Candidate { why, cost_ms: Some(0), drain_ms: Some(0), ..candidate }, Some(nothing));
     }
     let answer = asks::put(control, &candidate.instance, Question::Quote, Reason::ScaleIn, QUOTE_MS).await;
@@ -168,19 +169,21 @@ fn chosen(asked: Vec<Quoted>, excess: usize, may_lose: bool, on: BTreeMap<NodeId
         .filter_map(|(place, one)| Some((asked.remove(&place)?, one)))
         .map(|((candidate, quote), one)| {
             let own = candidate.why.clone();
+            let holds = match quote.as_ref().map(|quote| quote.state_kib) {
+                Some(Some(kib)) => format!("{kib} KiB of state would be lost with it"),
+                Some(None) => "it did not say that it holds no state".to_owned(),
+                None => format!("it holds state, and did not say that it can go without it: {own}"),
+            };
             let (standing, why) = match one {
                 Chosen::Goes if own.is_empty() => (Standing::Leaves, "losing it costs least".to_owned()),
                 Chosen::Goes => (Standing::Leaves, own),
                 Chosen::GoesUnheard => (Standing::Leaves, format!("nobody else is there; {own}")),
                 Chosen::Stays => (Standing::Stays, "losing it costs more".to_owned()),
                 Chosen::Silent => (Standing::Silent, own),
-                Chosen::NeedsConsent => (
-                    Standing::NeedsConsent,
-                    format!("it holds state, and did not say that it can go without it: {own}"),
-                ),
+                Chosen::NeedsConsent => (Standing::NeedsConsent, holds),
             };
             let candidate = Candidate { standing, why: cut(why), ..candidate };
-            Looked { candidate, loses: quote.is_none() }
+            Looked { candidate, loses: quote.is_none_or(|quote| quote.state_kib != Some(0)) }
         })
         .collect();
     all.sort_by_key(|looked| looked.candidate.standing != Standing::Leaves);
@@ -188,8 +191,8 @@ fn chosen(asked: Vec<Quoted>, excess: usize, may_lose: bool, on: BTreeMap<NodeId
 }
 
 fn loss(quote: &RemovalQuote) -> Loss {
-    let &RemovalQuote { sessions, cost_ms, drain_ms, preference, .. } = quote;
-    Loss { sessions, cost_ms, preference: self::preference(preference), drain_ms }
+    let &RemovalQuote { sessions, cost_ms, drain_ms, preference, state_kib } = quote;
+    Loss { sessions, cost_ms, preference: self::preference(preference), drain_ms, state_kib }
 }
 
 /// As decisions name it.
@@ -219,7 +222,10 @@ mod tests {
             let candidate = Candidate { instance, node: None, cost_ms, drain_ms, sessions, standing, why };
             (candidate, quote)
         };
-        let costs = |cost_ms| Some(RemovalQuote { cost_ms: Some(cost_ms), ..RemovalQuote::default() });
+        let costs = |cost_ms| {
+            let (cost_ms, state_kib) = (Some(cost_ms), Some(0));
+            Some(RemovalQuote { cost_ms, state_kib, ..RemovalQuote::default() })
+        };
         let all = vec![
             asked("worker.4", "it did not answer", None),
             asked("worker.3", "", costs(9)),

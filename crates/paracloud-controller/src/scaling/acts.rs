@@ -10,7 +10,7 @@ use paci::upcall::Reason;
 use paracloud_core::ids::{InstanceNumber, OperationNumber};
 use paracloud_core::register::Size;
 use paracloud_core::scaling::record::{Action, Record, Rule};
-use paracloud_substrate::config::App;
+use paracloud_substrate::config::{App, State};
 use paracloud_substrate::decision::Done;
 use paracloud_substrate::names::InstanceName;
 use std::sync::Arc;
@@ -67,7 +67,10 @@ pub(super) async fn carry_out(
             Action::Leave(number) => {
                 let by = By { reason: Reason::ScaleIn, why: why("one fewer") };
                 let instance = name(*number);
-                let did = within(control.retire(&instance, LEAVES, &by)).await;
+                // A person consented in the manifest: then it is said that the state is lost.
+                let holds = record.observation.instances.get(number).is_some_and(|it| it.may_hold_state());
+                let loss_accepted = record.policy.accepts_loss && holds && app.state == State::Stateful;
+                let did = within(control.retire(&instance, Terms { loss_accepted, ..LEAVES }, &by)).await;
                 if let Ok(leave) = did {
                     control.scaling.lets_go(&instance, leave);
                 }
@@ -83,6 +86,9 @@ pub(super) async fn carry_out(
                     Some((operation, _)) => within(control.revoke(&instance, operation, &by)).await.map(Some),
                     None => Err(Rejected::Over),
                 };
+                if did.is_ok() {
+                    control.scaling.called_back(&instance);
+                }
                 (instance, did)
             }
             Action::Resize { instance: number, cpu_m } => {

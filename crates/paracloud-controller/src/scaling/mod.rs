@@ -68,8 +68,7 @@ pub(crate) struct Scaling {
     keeper: Keeper,
     /// Held by who looks for what an earlier controller left.
     recalling: tokio::sync::Mutex<()>,
-    /// The last leave of each instance that was decided here. One that an earlier controller decided is not in it, and is not
-    /// called back: another instance is started if it must be.
+    /// The last leave of each instance that was decided here, or by an earlier controller, as far as that could note it.
     leaves: Mutex<BTreeMap<String, OperationNumber>>,
     /// The last decisions of each app.
     last: Mutex<BTreeMap<String, Last>>,
@@ -95,6 +94,16 @@ impl Scaling {
     /// An instance leaves because it was decided here.
     fn lets_go(&self, instance: &str, leave: OperationNumber) {
         locked(&self.leaves).insert(instance.to_owned(), leave);
+    }
+
+    /// It was called back: that it stays is no refusal.
+    fn called_back(&self, instance: &str) {
+        locked(&self.leaves).remove(instance);
+    }
+
+    /// Of the leaves that were decided here those that ended, each once: who stayed.
+    fn stayed(&self, mut has_stayed: impl FnMut(&str, OperationNumber) -> bool) {
+        locked(&self.leaves).retain(|instance, leave| !has_stayed(instance, *leave));
     }
 
     /// Whether this leave of an instance was decided here, and not by a person or for another node or revision.
@@ -170,6 +179,9 @@ pub(crate) async fn run(control: Arc<Control>) {
 /// Scales one app, until it is configured with `scale` no longer. Says its name.
 async fn scale(control: Arc<Control>, app: String) -> String {
     let Recalled { mut memory, left_ms } = recalled(&control, &app).await;
+    for (instance, leave) in recalled_leaves(&control, &app).await {
+        control.scaling.lets_go(&instance, leave);
+    }
     let clock = Clock::new(left_ms);
     let (mut phases, quotes, mut sampling) =
         (Phases::default(), Arc::new(Quotes::default()), Sampling::default());
@@ -200,6 +212,7 @@ async fn scale(control: Arc<Control>, app: String) -> String {
             quotes: &quotes,
             phases: &mut phases,
         };
+        sources.note_who_stayed();
         let observation = observe::observe(&mut sources, together, clock.now_ms());
         let (_, left, record) = plan(&policy, &observation, &memory);
         memory = left;
@@ -237,6 +250,13 @@ async fn recalled(control: &Control, app: &str) -> Recalled {
         control.keep_remark(app, None, format!("the log of decisions ({}): {wrong}", log.display())).await;
     }
     found.recalled
+}
+
+/// The last leave of each instance of an app that an earlier controller decided. One that was killed before it could note it
+/// is not in it: who leaves by that is not called back, and another one is started if it must be.
+async fn recalled_leaves(control: &Control, app: &str) -> BTreeMap<String, OperationNumber> {
+    let (directory, app) = (control.layout.decisions(), app.to_owned());
+    tokio::task::spawn_blocking(move || recall::leaves(&directory, &app)).await.unwrap_or_default()
 }
 
 /// The last decision about what an instance asked for, by whichever controller. What cannot be read counts for nothing: who scales

@@ -12,7 +12,7 @@ use paci::report::{Report as Said, WORK_UNIT};
 use paracloud_core::ids::{InstanceNumber, StartId};
 use paracloud_core::register::Record;
 use paracloud_core::scaling::observation::{
-    ANNOUNCEMENTS_MAX, Announcement, Instance, Manual, Phase, Report, Told,
+    ANNOUNCEMENTS_MAX, Announcement, Cold, Instance, Manual, Phase, Report, Told,
 };
 use paracloud_core::scaling::{Observation, Policy};
 use paracloud_substrate::advice::{Advice, Leased};
@@ -34,6 +34,24 @@ pub(super) struct Sources<'a> {
     pub(super) policy: &'a Policy,
     pub(super) quotes: &'a Quotes,
     pub(super) phases: &'a mut Phases,
+}
+
+impl Sources<'_> {
+    /// Who was to leave by a decision and did not, because it refused or was not done in time, is left alone for a while:
+    /// others are asked before it is asked again.
+    pub(super) fn note_who_stayed(&self) {
+        let Self { control, app, quotes, .. } = self;
+        control.scaling.stayed(|instance, leave| {
+            let own = instance.parse::<InstanceName>().ok().filter(|name| name.app() == app.name);
+            let Some(number) = own.and_then(|name| name.number()).map(InstanceNumber) else { return false };
+            let Some(view) = control.views.of(instance) else { return false };
+            let has_stayed = view.outcome.is_some_and(|it| it.operation == leave && !it.committed);
+            if let Some(owner) = view.record.filter(|_| has_stayed).map(|record| record.owner) {
+                quotes.stayed(number, owner.start, Instant::now());
+            }
+            has_stayed
+        });
+    }
 }
 
 /// All that is known at this time, on the clock of the decisions.
@@ -96,6 +114,7 @@ fn counting(app: &App, (mut advice, report): (Advice, Option<Told<Said>>)) -> (A
     }
     advice.announcements.clear();
     advice.asks.clear();
+    advice.cold = None;
     (advice, None)
 }
 
@@ -137,6 +156,7 @@ fn of_one(
             age_ms: told.age_ms,
             lease_ms: told.lease_ms,
         }),
+        cold: advice.cold.map(|cold| Cold { left_ms: cold.warmup_ms, permille: cold.capacity_permille }),
         measured: None,
         quote: known.quote,
         held_ms: known.held_ms,

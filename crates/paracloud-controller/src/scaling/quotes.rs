@@ -79,6 +79,11 @@ impl Quotes {
         }
     }
 
+    /// It was to leave and did not: it is left alone as long as who refuses without saying for how long.
+    pub(super) fn stayed(&self, number: InstanceNumber, start: StartId, now: Instant) {
+        locked(&self.answers).insert(number, (start, Said::Later(bounds::REFUSAL_MS), now));
+    }
+
     /// Forgets those that are not there any more.
     pub(super) fn keep(&self, is_there: impl Fn(InstanceNumber) -> bool) {
         locked(&self.answers).retain(|number, _| is_there(*number));
@@ -117,7 +122,8 @@ fn said(answer: &Answer) -> Option<Said> {
         (Verdict::Done, Some(Finding::Quote(quote))) => Some(match quote.cost_ms {
             Some(cost_ms) => {
                 let preference = fewer::preference(quote.preference);
-                Said::Quote(Quote { cost_ms, preference }, quote.sessions)
+                let quoted = Quote { cost_ms, preference, state_kib: quote.state_kib };
+                Said::Quote(quoted, quote.sessions)
             }
             None => Said::Unable,
         }),
@@ -158,6 +164,18 @@ mod tests {
         assert_eq!((good.quote, good.sessions, good.is_unable), (Some(quote), Some(2), false));
         let old = known(&quoted(Some(70)), 6_000);
         assert!(!old.quote.unwrap().is_good() && old.sessions.is_none(), "{old:?}");
+    }
+
+    #[test]
+    fn who_was_to_leave_and_did_not_is_left_alone_for_a_time() {
+        let (quotes, now) = (Quotes::default(), Instant::now());
+        quotes.stayed(InstanceNumber(1), StartId(1), now);
+        let held = |after_ms| {
+            let later = now + Duration::from_millis(after_ms);
+            quotes.of(InstanceNumber(1), StartId(1), 5_000, later).held_ms
+        };
+        let for_ms = bounds::REFUSAL_MS;
+        assert_eq!([held(0), held(for_ms.into())], [Some(for_ms), None]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What the decisions of earlier controllers left to the next one: it stands in the last record of the log.
 
-use paracloud_core::scaling::{Memory, Record};
+use paracloud_core::ids::OperationNumber;
+use paracloud_core::scaling::{Action, Memory, Record};
 use paracloud_core::wishes;
-use paracloud_substrate::decision::{Look, newest_first};
+use paracloud_substrate::decision::{Done, Look, newest_first};
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -129,6 +131,28 @@ pub(super) fn wish(directory: &Path, app: &str, instance: &str) -> Option<wishes
     last(directory).or_else(|| last(&aside(directory)))
 }
 
+/// The last leave of each instance of an app that was decided, and carried out.
+pub(super) fn leaves(directory: &Path, app: &str) -> BTreeMap<String, OperationNumber> {
+    let mut all = BTreeMap::new();
+    for log in [directory.to_owned(), aside(directory)] {
+        let look = |look: Look<'_>| {
+            if let Look::Line(line) = look
+                && line.app == app
+                && line.kind == "done"
+                && let Ok(done) = serde_json::from_str::<Done>(line.record.get())
+                && let (Action::Leave(_), Some(instance), Some(leave)) =
+                    (done.action, done.instance, done.operation)
+            {
+                all.entry(instance).or_insert(leave);
+            }
+            ControlFlow::Continue(())
+        };
+        // What cannot be read was said where memory was looked for.
+        let _ = newest_first(&log, LOOK_BYTES_MAX, look);
+    }
+    all
+}
+
 /// Puts a damaged log aside, so that another one is begun; the one that was put aside before goes. Says where it is.
 fn put_aside(directory: &Path) -> io::Result<PathBuf> {
     let aside = aside(directory);
@@ -147,6 +171,7 @@ fn aside(directory: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paracloud_core::ids::InstanceNumber;
     use paracloud_core::scaling::{Observation, Policy, plan};
     use paracloud_substrate::decision::{Decision, Log};
 
@@ -177,6 +202,25 @@ mod tests {
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, format!("{text}{{\"app\":\"wor")).unwrap();
         assert_eq!(recalled("worker"), found);
+    }
+
+    #[test]
+    fn the_last_leave_of_each_instance_is_recalled() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = Log::open(directory.path()).unwrap();
+        let mut done = |app: &str, number: u32, operation: Option<u32>| {
+            let action = Action::Leave(InstanceNumber(number));
+            let instance = operation.map(|_| format!("{app}.{number}"));
+            let operation = operation.map(OperationNumber);
+            let done = Done { decided_ms: 0, action, instance, operation, refused: None };
+            log.write(app, Decision::Done(&done)).unwrap();
+        };
+        done("worker", 2, Some(3));
+        done("worker", 2, Some(7));
+        done("worker", 1, None);
+        done("other", 1, Some(9));
+        let expected = [("worker.2".to_owned(), OperationNumber(7))];
+        assert_eq!(leaves(directory.path(), "worker"), expected.into());
     }
 
     /// The log of two apps, changed so, as each of them finds it.

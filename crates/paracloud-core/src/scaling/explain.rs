@@ -244,6 +244,8 @@ fn standing_text(standing: Standing) -> String {
         Standing::Asked => "it is asked".to_owned(),
         Standing::Silent => "no: it was asked and did not answer".to_owned(),
         Standing::Unasked => "no: it may hold something and cannot be asked".to_owned(),
+        Standing::HoldsState(Some(kib)) => format!("no: {kib} KiB of state would be lost with it"),
+        Standing::HoldsState(None) => "no: it did not say that it holds no state".to_owned(),
         Standing::Held(left_ms) => format!("no: held for {}", time(left_ms.into())),
         Standing::InOperation => "no: in an operation".to_owned(),
         Standing::Sessions(sessions) => format!("no: {sessions} sessions live in it"),

@@ -2,8 +2,8 @@
 //!
 //! First those go that no session lives in, then those whose loss costs least, then those that would rather go; of those
 //! that are alike, from the node that has most of them, in turn. What is not said is dearer than what is, and who says
-//! nothing is dearest. Who holds what must not be lost goes by its own word, or with a consent to losing it: silence is
-//! never a yes.
+//! nothing is dearest. Of an app that holds state who says that it holds none goes, or with a consent to losing it: silence
+//! is never a yes.
 
 use crate::ids::NodeId;
 use alloc::collections::BTreeMap;
@@ -35,6 +35,8 @@ pub struct Loss {
     pub preference: Preference,
     /// How long it takes until it can go, in milliseconds.
     pub drain_ms: Option<u32>,
+    /// State that only it holds and that nobody took over, in KiB.
+    pub state_kib: Option<u32>,
 }
 
 /// One of those that were asked.
@@ -57,7 +59,7 @@ pub enum Chosen {
     Stays,
     /// It said nothing, and others go.
     Silent,
-    /// It said nothing, holds state, and nobody consented to losing that.
+    /// It holds state or did not say that it holds none, and nobody consented to losing that.
     NeedsConsent,
 }
 
@@ -114,6 +116,7 @@ pub fn choose(
     let decide = |place: usize| {
         let chosen = match asked.get(place).and_then(|one| one.loss) {
             None if !may_lose => Chosen::NeedsConsent,
+            Some(loss) if !may_lose && loss.state_kib != Some(0) => Chosen::NeedsConsent,
             None if left == 0 => Chosen::Silent,
             None => Chosen::GoesUnheard,
             Some(_) if left == 0 => Chosen::Stays,
@@ -130,7 +133,7 @@ mod tests {
     use super::*;
 
     fn costs(cost_ms: u32) -> Option<Loss> {
-        Some(Loss { cost_ms: Some(cost_ms), ..Loss::default() })
+        Some(Loss { cost_ms: Some(cost_ms), state_kib: Some(0), ..Loss::default() })
     }
 
     fn nowhere(losses: &[Option<Loss>]) -> Vec<Asked> {
@@ -146,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_cheapest_go_and_what_is_not_said_is_dearer_than_what_is() {
-        let unpriced = Some(Loss { drain_ms: Some(1), ..Loss::default() });
+        let unpriced = Some(Loss { drain_ms: Some(1), state_kib: Some(0), ..Loss::default() });
         let all = nowhere(&[costs(9), unpriced, costs(0), costs(9)]);
         assert_eq!(gone(&all, 1, false, &[]), [2]);
         assert_eq!(gone(&all, 2, false, &[]), [2, 0], "of equals who was asked first");
@@ -157,7 +160,8 @@ mod tests {
     #[test]
     fn who_would_rather_go_goes_first_only_where_the_figures_do_not_decide_and_who_has_sessions_last() {
         let with = |preference, cost_ms, sessions| {
-            Some(Loss { preference, sessions: Some(sessions), cost_ms: Some(cost_ms), drain_ms: None })
+            let loss = costs(cost_ms).unwrap_or_default();
+            Some(Loss { preference, sessions: Some(sessions), ..loss })
         };
         let nobody_knows = Some(Loss { sessions: None, ..costs(0).unwrap_or_default() });
         let all = nowhere(&[
@@ -178,6 +182,16 @@ mod tests {
         let first = gone(&all, 3, false, &[(1, 3), (2, 2)]);
         assert_eq!(first, [0, 1, 2], "as many stay on each, as far as that goes");
         assert_eq!(gone(&all, 2, false, &[(1, 3), (2, 9)]), [1, 3]);
+    }
+
+    #[test]
+    fn who_holds_state_or_does_not_say_that_it_holds_none_goes_only_with_a_consent() {
+        let holds = |state_kib| Some(Loss { state_kib, ..costs(0).unwrap_or_default() });
+        let all = nowhere(&[holds(Some(8)), holds(None), costs(60_000)]);
+        let chosen = |may_lose| choose(&all, 1, may_lose, BTreeMap::new());
+        let needs = Chosen::NeedsConsent;
+        assert_eq!(chosen(false), [(0, needs), (1, needs), (2, Chosen::Goes)]);
+        assert_eq!(chosen(true), [(0, Chosen::Goes), (1, Chosen::Stays), (2, Chosen::Stays)]);
     }
 
     #[test]

@@ -148,6 +148,11 @@ impl Known {
 }
 
 impl Capacity {
+    /// What an instance may be taken for by what was seen: no more than twice of what one did that was never saturated.
+    pub(super) fn proven_milli(&self) -> u64 {
+        self.exact_milli.map_or_else(|| u64::from(self.least_milli) * 2, u64::from)
+    }
+
     fn learn(&mut self, rate_milli: u32, is_saturated: bool) {
         self.least_milli = raised(self.least_milli, rate_milli);
         self.exact_milli = match (self.exact_milli, is_saturated) {

@@ -70,6 +70,9 @@ pub struct Instance {
     /// Where it is. `None`: not known.
     #[serde(default)]
     pub node: Option<NodeId>,
+    /// It says that it is cold.
+    #[serde(default)]
+    pub cold: Option<Cold>,
     /// The last report.
     pub report: Option<Told<Report>>,
     /// What the gateways measured of it since it was planned the last time.
@@ -93,6 +96,13 @@ pub struct Instance {
     pub cpu_m: Option<u32>,
     /// It refused to be smaller than this, in thousandths of a processor.
     pub counter_cpu_m: Option<Told<u32>>,
+}
+
+impl Instance {
+    /// Whether it did not say that it holds nothing that only it holds.
+    pub fn may_hold_state(&self) -> bool {
+        self.quote.is_none_or(|quote| quote.value.state_kib != Some(0))
+    }
 }
 
 /// How far an instance is.
@@ -175,6 +185,18 @@ pub struct Quote {
     /// Whether it would rather go than another.
     #[serde(default)]
     pub preference: Preference,
+    /// State that only it holds and that nobody took over, in KiB. `None`: it did not say.
+    #[serde(default)]
+    pub state_kib: Option<u32>,
+}
+
+/// An instance that is not fully able yet, by its own word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Cold {
+    /// For how long that is so, in milliseconds.
+    pub left_ms: u32,
+    /// What it can do until then, in thousandths. `None`: it did not say.
+    pub permille: Option<u32>,
 }
 
 /// Coming demand.

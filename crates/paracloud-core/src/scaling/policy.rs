@@ -40,6 +40,9 @@ pub struct Policy {
     pub announced: Announced,
     /// What an app's instances are when they leave.
     pub state: State,
+    /// A person consents to losing what a stateful instance holds that leaves.
+    #[serde(default)]
+    pub accepts_loss: bool,
     /// More instances, larger ones, or both.
     pub shape: Shape,
     /// Bounds of an instance's size; `None`: it has one size.
@@ -194,6 +197,7 @@ impl Policy {
             quotes: Quotes { candidates: 3, wait_ms: 2_000, valid_ms: 5_000 },
             announced: Announced { grade_permille: 800, show_ms: 60_000 },
             state: State::Stateful,
+            accepts_loss: false,
             shape: Shape::Out,
             size: None,
             work: Work::Requests,

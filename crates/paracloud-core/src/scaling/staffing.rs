@@ -7,7 +7,7 @@
 
 use super::observation::{Instance, Phase};
 use super::policy::Policy;
-use super::trust::Figures;
+use super::trust::{COLD_PERMILLE_MIN, Figures, WARM_MS_MAX};
 use serde::{Deserialize, Serialize};
 
 /// How many standard deviations of the load there is room for, in thousandths.
@@ -124,10 +124,15 @@ pub(super) fn worth_milli(
     };
     let capacity_milli = figures.capacity.map_or(unit.capacity_milli, |(milli, _)| milli);
     let whole = unit.slots_milli() * capacity_milli / unit.capacity_milli;
-    if warm_for_ms >= figures.warm_ms.into() {
-        whole
-    } else {
-        whole * u64::from(figures.cold_permille) / 1_000
+    let permille = |permille: u32| whole * u64::from(permille.clamp(COLD_PERMILLE_MIN, 1_000)) / 1_000;
+    match instance.cold {
+        Some(cold) if u64::from(cold.left_ms.min(WARM_MS_MAX)) > ahead_ms => {
+            permille(cold.permille.unwrap_or(figures.cold_permille))
+        }
+        // Who says that it is cold says when it is not any more.
+        Some(_) => whole,
+        None if warm_for_ms >= figures.warm_ms.into() => whole,
+        None => permille(figures.cold_permille),
     }
 }
 

@@ -20,9 +20,9 @@ const LOSES_MS: u64 = 16_000;
 /// Agreement for this long gives a whole of it back, in milliseconds.
 const GAINS_MS: u64 = 200_000;
 /// The longest warm-up that is believed, in milliseconds.
-const WARM_MS_MAX: u32 = 600_000;
+pub(super) const WARM_MS_MAX: u32 = 600_000;
 /// The least that a cold instance is taken for, in thousandths, whatever it says.
-const COLD_PERMILLE_MIN: u32 = 250;
+pub(super) const COLD_PERMILLE_MIN: u32 = 250;
 /// The greatest capacity there is, in thousandths of a request a second.
 const CAPACITY_MILLI_MAX: u64 = 1_000_000_000;
 /// The most requests that an instance works on at once.
@@ -187,6 +187,8 @@ fn capacity(
     // What was done before can be done again, a tenth of it being chance; so can what others of its kind did, nearly.
     let proven = (least * 9 / 10).max(known.band(fleet.capacity.least_milli.into()).0);
     let (bounded, by) = if bounded < proven { (proven, Bound::Done) } else { (bounded, by) };
+    let most = most_by_slots(report, fleet, done).filter(|_| measured.is_none()).unwrap_or(u64::MAX);
+    let (bounded, by) = if bounded > most { (most, Bound::Little) } else { (bounded, by) };
     let by_slots = by_slots(report, known, fleet).map_or(0, |milli| milli.min(done * 2));
     let (bounded, by) = if bounded < by_slots { (by_slots, Bound::Little) } else { (bounded, by) };
     let weight = report.weight_permille();
@@ -217,18 +219,28 @@ fn by_slots(report: &Told<Report>, known: &Known, fleet: Fleet) -> Option<u64> {
     (u64::from(slots).min(SLOTS_MAX) * 1_000_000_000).checked_div(mean_us)
 }
 
+/// What an instance that was never saturated can do at most by Little's law, in thousandths of a request a second: twice of
+/// what it works on at once by its own word, by how long a request takes at best. What was done can be done twice over, too:
+/// where everything waited from the first request on, nobody has seen how long one takes at best.
+fn most_by_slots(report: &Told<Report>, fleet: Fleet, done_milli: u64) -> Option<u64> {
+    let slots = u64::from(report.value.slots?).clamp(1, SLOTS_MAX);
+    let alone_milli = (slots * 1_000_000_000).checked_div(fleet.best_us?)?;
+    Some(alone_milli.max(done_milli).saturating_mul(2))
+}
+
 /// Requests that an instance has at once when it does this much and none waits: Little's law.
 pub(super) fn at_once(capacity_milli: u64, best_us: u64) -> u64 {
     capacity_milli.saturating_mul(best_us).div_ceil(1_000_000_000).clamp(1, SLOTS_MAX)
 }
 
 /// How many requests an instance works on at once. What it says is held against Little's law: requests at once are
-/// requests a second, times how long one takes.
-pub(super) fn slots(told: u64, capacity_milli: u64, best_us: Option<u64>) -> u64 {
+/// requests a second, times how long one takes. No fewer than half of what it needs for what was `proven`, no more than
+/// twice of what it needs for what it is taken for.
+pub(super) fn slots(told: u64, (proven_milli, capacity_milli): (u64, u64), best_us: Option<u64>) -> u64 {
     let told = told.clamp(1, SLOTS_MAX);
     let Some(best_us) = best_us else { return told };
-    let seen = at_once(capacity_milli, best_us);
-    told.clamp(seen.div_ceil(2), seen * 2)
+    let most = at_once(capacity_milli, best_us) * 2;
+    told.clamp(at_once(proven_milli, best_us).div_ceil(2).min(most), most)
 }
 
 /// What holds for every claim of a queue in one decision.
@@ -387,10 +399,33 @@ mod tests {
 
     #[test]
     fn requests_at_once_are_held_against_littles_law() {
-        assert_eq!(slots(4, 40_000, Some(100_000)), 4);
-        assert_eq!(slots(1_000, 40_000, Some(100_000)), 8);
-        assert_eq!(slots(1, 40_000, Some(100_000)), 2);
-        assert_eq!(slots(0, 40_000, None), 1);
+        let known = (40_000, 40_000);
+        assert_eq!(slots(4, known, Some(100_000)), 4);
+        assert_eq!(slots(1_000, known, Some(100_000)), 8);
+        assert_eq!(slots(1, known, Some(100_000)), 2);
+        assert_eq!(slots(0, known, None), 1);
+        assert_eq!(slots(4, (1_000, 4_000_000), Some(100_000)), 4, "a claim makes no slots");
+    }
+
+    #[test]
+    fn who_claims_more_than_its_slots_can_do_is_taken_for_twice_of_that_or_of_what_was_done() {
+        let believed = |slots, done_milli| {
+            let capacity = Capacity { exact_milli: None, least_milli: done_milli };
+            let fleet = Fleet { capacity, best_us: Some(4_000_000), ..Fleet::default() };
+            let says = Report { capacity_milli: Some(100_000), slots, ..Report::default() };
+            let mut inputs = Vec::new();
+            let notes = &mut Notes { inputs: &mut inputs };
+            let known = &mut Known::trusted(1_000);
+            let figures = figures(OF, Some(&told(says, 0)), known, fleet, &ASSUMED, 1_000, notes);
+            (figures.capacity.unwrap().0, inputs[0].bound)
+        };
+        assert_eq!(believed(Some(4), 500), (2_000, Some(Bound::Little)), "four of four seconds each");
+        assert_eq!(
+            believed(Some(4), 9_000),
+            (18_000, Some(Bound::Little)),
+            "it was in the queue from the first on"
+        );
+        assert_eq!(believed(None, 500), (100_000, None), "nothing contradicts it");
     }
 
     fn queue(

@@ -72,16 +72,17 @@ pub(super) fn understand(
     let figures = figures(policy, observation, memory, time, reasons);
     let (capacity_milli, knowledge) = typical(policy, observation, memory, &figures);
     let told_slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
-    let slots = told_slots.map(|told| trust::slots(told, capacity_milli.unwrap_or(0), memory.fleet.best_us));
+    let proven_milli = capacity_milli.map_or(0, |milli| milli.min(memory.fleet.capacity.proven_milli()));
+    let milli = (proven_milli, capacity_milli.unwrap_or(0));
+    let slots = told_slots.map(|told| trust::slots(told, milli, memory.fleet.best_us));
     if let (Some(told), Some(used)) = (told_slots, slots) {
         let notes = &mut Notes { inputs: &mut reasons.inputs };
         notes.told(Subject::App, Figure::Slots, Said::of_all(told, used, Bound::Little));
     }
     let knows_slots = slots.is_some();
     let seen_at_once = match (knowledge, capacity_milli, memory.fleet.best_us) {
-        (Knowledge::Known, Some(capacity_milli), Some(best_us)) => {
-            Some(trust::at_once(capacity_milli, best_us))
-        }
+        // By a claim that nobody has tested nothing would wait.
+        (Knowledge::Known, Some(_), Some(best_us)) => Some(trust::at_once(proven_milli, best_us)),
         _ => None,
     };
     let at_once = slots.or(seen_at_once);
@@ -235,7 +236,8 @@ fn figures(
         let Some(known) = memory.instances.get_mut(&number) else { continue };
         let (warm_ms, _) = trust::warmth(instance.report.map(|it| it.value).as_ref(), &policy.assumed);
         let warm_ms = if instance.report.is_none() { warm_ms.max(NEW_MS) } else { warm_ms };
-        let is_cold = instance.phase != Phase::Ready || instance.phase_ms < warm_ms;
+        let is_cold =
+            instance.phase != Phase::Ready || instance.phase_ms < warm_ms || instance.cold.is_some();
         known.learn(instance, is_cold, policy.period_ms, &mut memory.fleet);
     }
     let fleet = memory.fleet;

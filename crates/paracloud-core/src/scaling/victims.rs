@@ -29,6 +29,8 @@ pub enum Standing {
     Silent,
     /// It cannot be asked, and it holds what must not be lost.
     Unasked,
+    /// It holds so many KiB that would be lost with it, or did not say that it holds nothing.
+    HoldsState(Option<u32>),
     /// It is not to be touched for so many milliseconds.
     Held(u32),
     /// An operation of it is open.
@@ -77,7 +79,7 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
     let mut able: Vec<(InstanceNumber, &Instance, Price)> = Vec::new();
     for (number, instance) in observation.live() {
         let is_out = terms.only_retiring && !instance.retires;
-        let obstacle = obstacle(instance, terms.policy.state).or_else(|| is_out.then_some(Standing::Spared));
+        let obstacle = obstacle(instance, terms.policy).or_else(|| is_out.then_some(Standing::Spared));
         match obstacle.map_or_else(|| price(number, instance, terms), Price::Not) {
             Price::Not(standing) => drop(choice.standings.insert(number, standing)),
             price @ (Price::Costs(_) | Price::Ask | Price::Wait) => able.push((number, instance, price)),
@@ -129,7 +131,9 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
 
 fn asked(cost_ms: u32, instance: &Instance) -> Asked {
     let preference = instance.quote.map(|quote| quote.value.preference).unwrap_or_default();
-    let loss = Loss { sessions: instance.sessions, cost_ms: Some(cost_ms), preference, drain_ms: None };
+    let state_kib = instance.quote.and_then(|quote| quote.value.state_kib);
+    let (cost_ms, sessions) = (Some(cost_ms), instance.sessions);
+    let loss = Loss { sessions, cost_ms, preference, drain_ms: None, state_kib };
     Asked { node: instance.node, loss: Some(loss) }
 }
 
@@ -143,7 +147,7 @@ fn on(observation: &Observation) -> BTreeMap<NodeId, usize> {
 }
 
 /// What forbids that it goes.
-fn obstacle(instance: &Instance, state: State) -> Option<Standing> {
+fn obstacle(instance: &Instance, policy: &Policy) -> Option<Standing> {
     match instance.phase {
         Phase::Ready | Phase::NotReady => {}
         Phase::Starting | Phase::Unknown | Phase::Draining | Phase::Leaving => {
@@ -156,11 +160,11 @@ fn obstacle(instance: &Instance, state: State) -> Option<Standing> {
     if let Some(left_ms) = instance.held_ms {
         return Some(Standing::Held(left_ms));
     }
-    match (state, instance.sessions) {
+    match (policy.state, instance.sessions) {
         // It drains until they have ended.
         (State::Session, _) => None,
         (State::Stateful | State::None, Some(sessions)) if sessions > 0 => Some(Standing::Sessions(sessions)),
-        (State::Stateful, _) if !instance.quotes => Some(Standing::Unasked),
+        (State::Stateful, _) if !instance.quotes && !policy.accepts_loss => Some(Standing::Unasked),
         (State::Stateful | State::None, _) => None,
     }
 }
@@ -192,6 +196,10 @@ fn price(number: InstanceNumber, instance: &Instance, terms: &Terms<'_>) -> Pric
         return Price::Costs(u32::try_from(in_flight.saturating_mul(work_ms)).unwrap_or(u32::MAX));
     }
     if let Some(quote) = instance.quote.filter(|it| it.is_good() && it.age_ms <= quotes.valid_ms) {
+        let state_kib = quote.value.state_kib;
+        if terms.policy.state == State::Stateful && !terms.policy.accepts_loss && state_kib != Some(0) {
+            return Price::Not(Standing::HoldsState(state_kib));
+        }
         return Price::Costs(quote.value.cost_ms);
     }
     let asked_ago_ms = terms.asked.get(&number).map(|asked_ms| terms.now_ms.saturating_sub(*asked_ms));
@@ -216,7 +224,8 @@ mod tests {
     }
 
     fn quoted(cost_ms: u32) -> Instance {
-        let quote = Told { value: Quote { cost_ms, ..Quote::default() }, age_ms: 100, lease_ms: 5_000 };
+        let value = Quote { cost_ms, state_kib: Some(0), ..Quote::default() };
+        let quote = Told { value, age_ms: 100, lease_ms: 5_000 };
         Instance { quotes: true, quote: Some(quote), ..ready(1) }
     }
 
@@ -251,7 +260,8 @@ mod tests {
     #[test]
     fn of_those_that_cost_the_same_who_would_rather_go_goes_and_then_one_of_the_fullest_node() {
         let with = |cost_ms, preference, node| {
-            let quote = Told { value: Quote { cost_ms, preference }, age_ms: 100, lease_ms: 5_000 };
+            let value = Quote { cost_ms, preference, ..Quote::default() };
+            let quote = Told { value, age_ms: 100, lease_ms: 5_000 };
             Instance { quote: Some(quote), node: Some(NodeId(node)), ..quoted(0) }
         };
         let (go, any, stay) = (Preference::Prefer, Preference::Unspecified, Preference::Avoid);
@@ -288,6 +298,38 @@ mod tests {
         assert_eq!(later.leave, [InstanceNumber(2)], "the other one has answered");
         assert_eq!(later.standings[&InstanceNumber(1)], Standing::Silent);
         assert!(choose_one(State::Stateful, &[silent], Some(0)).waits, "it is asked again");
+    }
+
+    #[test]
+    fn who_holds_state_or_does_not_say_that_it_holds_none_goes_only_with_a_consent() {
+        let holds = |state_kib| {
+            let mut instance = quoted(0);
+            instance.quote = instance.quote.map(|told| {
+                let value = Quote { state_kib, ..told.value };
+                Told { value, ..told }
+            });
+            instance
+        };
+        for state_kib in [Some(1), None] {
+            let choice = choose_one(State::Stateful, &[holds(state_kib), quoted(900)], None);
+            assert_eq!(choice.leave, [InstanceNumber(2)], "its loss is the cheaper one");
+            assert_eq!(choice.standings[&InstanceNumber(1)], Standing::HoldsState(state_kib));
+        }
+        assert_eq!(leaves(State::None, &[holds(None), quoted(900)]), [1], "nothing of it is missed");
+        let policy = Policy { accepts_loss: true, ..Policy::between(1, 8) };
+        let instances = [(InstanceNumber(1), holds(Some(1)))].into();
+        let observation = Observation { instances, ..Observation::default() };
+        let terms = Terms {
+            policy: &policy,
+            unit: None,
+            excess: 1,
+            excess_ready: 1,
+            dear_ms: 60_000,
+            now_ms: 100_000,
+            asked: &BTreeMap::new(),
+            only_retiring: false,
+        };
+        assert_eq!(choose(&observation, &terms).leave, [InstanceNumber(1)], "a person consents");
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn observe(world: &mut World<'_>, period_ms: u64) -> Observation {
         };
         let quote = |(cost_ms, at_ms): (u32, u64)| {
             let age_ms = u32::try_from(now_ms - at_ms).unwrap_or(u32::MAX);
-            Told { value: Quote { cost_ms, ..Quote::default() }, age_ms, lease_ms: 5_000 }
+            Told { value: Quote { cost_ms, state_kib: Some(0), ..Quote::default() }, age_ms, lease_ms: 5_000 }
         };
         let is_ready = instance.phase == Phase::Ready;
         let phase_us = if is_ready { instance.served_us(now_us) } else { now_us - instance.since_us };

@@ -220,6 +220,55 @@ fn who_is_called_back_serves_again_and_a_person_may_leave_meanwhile() {
 }
 
 #[test]
+fn a_command_whose_controller_was_killed_hears_how_the_leave_ended() {
+    let fields = json!({ "scale": { "max": 3, "start": 2, "drain": "60s" } });
+    let unruly = Unruly::up(&fields, &json!({ "drain": "never" }));
+    let rig = &unruly.rig;
+    let mut waiting = rig.start(&["scale", "jobs", "1"], Stdio::null());
+    let draining = || records(rig).into_iter().find(|(_, it)| it["operation"]["leave"]["step"] == "draining");
+    wait_until("one is drained", || draining().is_some());
+    let (name, _) = draining().expect("it never ends by itself");
+    let before = rig.processes("controller");
+    before.iter().for_each(|pid| kill(*pid, Signal::KILL));
+    wait_until("another controller is there", || {
+        rig.processes("controller").iter().any(|pid| !before.contains(pid)) && rig.run(&["ps"]).code == 0
+    });
+    unruly.order(&name, &json!({ "drain": null }));
+    let gone = || rig.events().into_iter().find(|event| event["what"]["swapped"]["change"] == "gone");
+    wait_until("it has left", || gone().is_some());
+    assert!(
+        gone().is_some_and(|gone| gone["operation"].is_u64()),
+        "its end is of the operation: {:?}",
+        gone()
+    );
+    assert_eq!(waiting.ended(), 0, "it hears of the end");
+    unruly.end();
+}
+
+#[test]
+fn what_holds_state_leaves_only_with_a_consent_by_whosever_word() {
+    let holds = json!({ "quote": { "costMs": 0, "stateKib": 4_096 },
+                        "report": { "workUnit": "request", "capacityMilliPerS": 100_000, "backlogMs": 0 } });
+    let scale = json!({ "min": 1, "max": 2, "start": 2, "hold": "100ms" });
+    let unruly = Unruly::up(&json!({ "scale": scale, "state": "stateful" }), &holds);
+    let rig = &unruly.rig;
+    // One would do, and nobody says that it can go without what it holds.
+    wait_until("who may go was looked at", || {
+        let reasons = decided(rig, &["jobs"], "present").unwrap_or_default()["record"]["reasons"].take();
+        let standings = reasons["standings"].as_object().cloned().unwrap_or_default();
+        standings.len() == 2 && standings.values().all(|standing| standing["holds_state"] == 4_096)
+    });
+    let told = rig.run(&["explain", "jobs"]).out;
+    assert!(told.contains("4096 KiB of state would be lost with it"), "{told}");
+    let needs = rig.json_of_refused(&["scale", "jobs", "1"], 4);
+    assert_eq!(needs["error"]["code"], "consent_needed", "{needs}");
+    assert_eq!(serving(rig), ["jobs.1", "jobs.2"]);
+    let left = rig.json(&["scale", "jobs", "1", "--accept-loss"]);
+    assert_eq!(left["leaves"][0]["outcome"]["state_lost"], true, "{left}");
+    unruly.end();
+}
+
+#[test]
 fn who_does_not_leave_within_its_budget_serves_on_and_says_why() {
     let fields = json!({ "scale": { "max": 2, "start": 2, "drain": "700ms" } });
     let unruly = Unruly::up(&fields, &json!({ "drain": "never" }));

@@ -258,6 +258,15 @@ fn who_is_replaced_by_an_update_is_not_called_back_however_much_comes() {
 
 #[test]
 fn one_that_leaves_is_called_back_when_the_load_comes_back() {
+    called_back_by_load(false);
+}
+
+#[test]
+fn one_that_an_earlier_controller_let_go_is_called_back_when_the_load_comes_back() {
+    called_back_by_load(true);
+}
+
+fn called_back_by_load(controller_is_killed: bool) {
     let unruly =
         Unruly::up(&scaled(&json!({ "min": 1, "max": 2, "start": 2 })), &json!({ "drain": "never" }));
     let rig = &unruly.rig;
@@ -278,6 +287,13 @@ fn one_that_leaves_is_called_back_when_the_load_comes_back() {
         let leaving =
             || instances(rig).into_values().any(|operation| operation["leave"]["step"] == "draining");
         wait_until("one of them is to leave", leaving);
+        if controller_is_killed {
+            let before = rig.processes("controller");
+            before.iter().for_each(|pid| kill(*pid, Signal::KILL));
+            wait_until("another controller is there", || {
+                rig.processes("controller").iter().any(|pid| !before.contains(pid))
+            });
+        }
         clients(scope, rig, 24, &ends);
         wait_until("both serve again", || serving(rig) == 2);
     });
@@ -295,6 +311,22 @@ fn one_that_leaves_is_called_back_when_the_load_comes_back() {
     let told = rig.run(&["explain", name, &operation]).out;
     assert!(told.contains("was given up by this one"), "{told}");
     assert!(unruly.did("jobs.1").len() + unruly.did("jobs.2").len() > 0);
+}
+
+#[test]
+fn who_refuses_to_leave_keeps_nobody_else_from_leaving() {
+    let report = json!({ "workUnit": "request", "capacityMilliPerS": 100_000, "backlogMs": 0 });
+    let dear = json!({ "report": report, "quote": { "costMs": 90 } });
+    let fields = json!({ "min": 1, "max": 3, "start": 3, "hold": "100ms" });
+    let unruly = Unruly::up(&scaled(&fields), &dear);
+    let rig = &unruly.rig;
+    unruly.order("jobs.3", &json!({ "report": report, "quote": { "costMs": 0 }, "drain": "refuse" }));
+    wait_until("the others have left, as far as they may", || {
+        let left = instances(rig);
+        left.len() == 1 && left.contains_key("jobs.3")
+    });
+    let asked = unruly.did("jobs.3").iter().filter(|line| line.starts_with("asked drain")).count();
+    assert!(asked <= 1, "it is left alone: {:?}", unruly.did("jobs.3"));
 }
 
 /// What was told of this figure in the last decision, and what was made of it.

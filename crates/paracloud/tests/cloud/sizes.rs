@@ -129,6 +129,12 @@ fn a_change_of_size_is_given_up_after_the_budget_that_it_was_given() {
     unruly.end();
 }
 
+/// What `explain` says of an operation of this outcome.
+fn explained(rig: &Rig, outcome: &Value) -> String {
+    let operation = format!("op-{}", outcome["operation"]);
+    rig.run(&["explain", "jobs", &operation]).out.replace("\n  ", " ")
+}
+
 #[test]
 fn a_shrink_that_is_refused_leaves_the_limit_and_the_counter_offer_is_told() {
     let counter = json!({ "verdict": "REFUSE", "code": "DOES_NOT_FIT", "message": "the index takes 180 MiB",
@@ -147,6 +153,8 @@ fn a_shrink_that_is_refused_leaves_the_limit_and_the_counter_offer_is_told() {
     assert_eq!(noted(rig), std::slice::from_ref(because), "it is in the journal");
     let told = rig.run(&["events", "jobs"]).out;
     assert!(told.contains("it could do with 192 MiB") && told.contains("its limit is 256 MiB"), "{told}");
+    let told = explained(rig, outcome);
+    assert!(told.contains("it could do with 192 MiB") && told.contains("the index takes 180 MiB"), "{told}");
     unruly.end();
 }
 
@@ -165,6 +173,8 @@ fn a_shrink_that_is_accepted_and_not_kept_lowers_no_limit() {
     assert!(because["used_kib"].as_u64().is_some_and(|kib| kib > 100 << 10), "{kept}");
     assert_eq!((&because["offered"], &because["limit"]["memory_kib"]), (&Value::Null, &json!(262_144)));
     assert_eq!(limits(rig), (Some(256), Some(500)), "neither of both");
+    let told = explained(rig, &kept["outcome"]);
+    assert!(told.contains("did not fall") && told.contains("its limit is 256 MiB"), "{told}");
     let again = rig.json(&["resize", "jobs", "--memory", "300MiB"]);
     assert_eq!(again["outcome"]["committed"], true, "{again}");
     assert_eq!(limits(rig).0, Some(300));

@@ -13,7 +13,7 @@ instance, what RIG/orders-NAME.json says (orders-jobs.2.json) for one; both are 
     ballastMib 64       has so much memory beside what it needs
     resize ..           "keep": agrees to every size and lets go of nothing; {..}: this answer; "silent": none
     quote ..            {..}: these fields in its price; "refuse", "defer", "silent": it has none
-    drain ..            "refuse", "defer", "silent"; "never": it works on for ever
+    drain ..            "refuse", "defer", "silent"; "never": it works on for as long as that is ordered
 
 What it was asked and did stands in RIG/did-NAME, a line each with its time in ms: `asked quote`, `begun 50`, `done 50`,
 `stop 2` (so many jobs were at work when it was told to stop), `resized {..}`, `said /v1/state`, `denied 403 ..` (what the cloud did not take).
@@ -125,17 +125,20 @@ class Unruly(App):
             return await self.answer(up, {"verdict": order.upper(), "message": "it was ordered", **later})
         if asked == "drain" and order == "never":
             self.draining = True
-            asyncio.create_task(self.works(up))
+            asyncio.create_task(self.works(up, op))
             return
         if asked == "quote" and order:
             price = {"costMs": 0, "drainMs": 0, "stateKib": 0, "sessions": 0} | order
             return await self.answer(up, {"verdict": "DONE", "quote": price})
         await super().take(up, op)
 
-    async def works(self, up):
-        while self.draining and self.seen == up["operation"]:
+    async def works(self, up, op):
+        while self.orders.get("drain") == "never":
+            if not self.draining or self.seen != up["operation"]:
+                return
             await self.answer(up, {"verdict": "IN_PROGRESS", "inFlight": 1})
             await asyncio.sleep(0.2)
+        await super().take(up, op)
 
     def resize(self, size, dry):
         order = self.orders.get("resize")

@@ -33,6 +33,26 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "a capacity that nobody has tested hides what waits",
+        file: "crates/paracloud-core/src/scaling/trust.rs",
+        find: r".filter(|_| measured.is_none()).unwrap_or(u64::MAX);",
+        replace: r".filter(|_| false).unwrap_or(u64::MAX);",
+        catch: unit(
+            CORE,
+            "scaling::tests::liars::a_capacity_a_hundred_times_too_large_hides_no_queue_that_gateways_see",
+        ),
+    },
+    Mutant {
+        name: "a price is a consent to losing what is held",
+        file: VICTIMS,
+        find: r"&& !terms.policy.accepts_loss && state_kib != Some(0) {",
+        replace: r"&& !terms.policy.accepts_loss && state_kib != Some(0) && false {",
+        catch: unit(
+            CORE,
+            "scaling::victims::tests::who_holds_state_or_does_not_say_that_it_holds_none_goes_only_with_a_consent",
+        ),
+    },
+    Mutant {
         name: "one that leaves has no place among those that there may be",
         file: DECIDE,
         find: r"let there = u32::try_from(self.observation.instances.len()).unwrap_or(u32::MAX);",

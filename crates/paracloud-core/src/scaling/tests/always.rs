@@ -2,7 +2,7 @@
 
 use super::super::explain::explain;
 use super::super::fewer::Preference;
-use super::super::observation::{Announcement, Manual};
+use super::super::observation::{Announcement, Cold, Manual};
 use super::super::policy::{Flap, Shape, SizeBounds, Work};
 use super::super::record::WhyNot;
 use super::*;
@@ -39,7 +39,7 @@ fn instance() -> impl Strategy<Value = Instance> {
     ]));
     let quote = (figure(), 0..3_usize).prop_map(|(cost_ms, at)| {
         let preference = [Preference::Prefer, Preference::Unspecified, Preference::Avoid][at];
-        Quote { cost_ms, preference }
+        Quote { cost_ms, preference, state_kib: [Some(0), None, Some(9)][at] }
     });
     let node = prop::option::of((1..4_u32).prop_map(NodeId));
     let measured = (figure(), figure(), figure(), any::<u64>(), figure()).prop_map(|it| Measured {
@@ -60,6 +60,7 @@ fn instance() -> impl Strategy<Value = Instance> {
         phase,
         phase_ms,
         node,
+        cold: is.1.map(|left_ms| Cold { left_ms, permille: is.2 }),
         report: says.0,
         measured: says.1,
         quote: says.2,

@@ -1,6 +1,7 @@
 //! Sentences about whole decisions.
 
 mod always;
+mod liars;
 mod moves;
 mod sizes;
 mod texts;
@@ -115,7 +116,8 @@ impl App {
             }
             Action::AskQuotes(of) => {
                 for number in of {
-                    let quote = Quote { cost_ms: 10 * number.0, ..Quote::default() };
+                    let cost_ms = 10 * number.0;
+                    let quote = Quote { cost_ms, state_kib: Some(0), ..Quote::default() };
                     self.instance(number.0).quote = Some(Told { value: quote, age_ms: 0, lease_ms: 60_000 });
                 }
             }
