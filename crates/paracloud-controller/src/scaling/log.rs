@@ -1,12 +1,14 @@
 //! Decisions are kept with their reasons: each that does something, one that is made for another reason than the one before,
 //! and one now and then. They are written by a thread of their own; what was decided stands whether it could be written or not.
 
+use crate::control::locked;
 use paracloud_core::scaling::Record;
 use paracloud_core::scaling::record::{Cut, Rule};
 use paracloud_core::wishes;
 use paracloud_substrate::decision::{Decision, Done, Log};
 use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,9 +38,21 @@ struct Written {
     written: Option<oneshot::Sender<()>>,
 }
 
+/// Entries since one was last seen written in time.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Missed {
+    /// They found no room, and are not kept.
+    dropped: u64,
+    /// They were not written within the bound; they may be, later.
+    late: u64,
+}
+
 /// Where they go.
 #[derive(Debug, Clone)]
-pub(super) struct Keeper(mpsc::Sender<Written>);
+pub(super) struct Keeper {
+    entries: mpsc::Sender<Written>,
+    missed: Arc<Mutex<Missed>>,
+}
 
 impl Keeper {
     /// Writes to the log of this directory.
@@ -52,24 +66,21 @@ impl Keeper {
                 drop(written);
             }
         });
-        Self(sender)
+        Self::to(sender)
+    }
+
+    fn to(entries: mpsc::Sender<Written>) -> Self {
+        Self { entries, missed: Arc::default() }
     }
 
     /// Keeps a decision. Returns once it is written, or cannot be, or takes too long.
     pub(super) async fn decided(&self, app: &str, record: &Record) {
-        let (sender, written) = oneshot::channel();
-        let entry = Entry::Decision(Box::new(record.clone()));
-        if self.keep(app, entry, Some(sender)) {
-            let _ = tokio::time::timeout(Duration::from_millis(WRITE_MS_MAX), written).await;
-        }
+        self.keep_in_time(app, Entry::Decision(Box::new(record.clone()))).await;
     }
 
     /// Keeps a decision about an ask. Returns once it is written, or cannot be, or takes too long.
     pub(super) async fn wished(&self, app: &str, record: &wishes::Record) {
-        let (sender, written) = oneshot::channel();
-        if self.keep(app, Entry::Wish(Box::new(record.clone())), Some(sender)) {
-            let _ = tokio::time::timeout(Duration::from_millis(WRITE_MS_MAX), written).await;
-        }
+        self.keep_in_time(app, Entry::Wish(Box::new(record.clone()))).await;
     }
 
     /// Keeps what became of one.
@@ -82,8 +93,37 @@ impl Keeper {
         self.keep("", Entry::BeginAnew, None);
     }
 
+    async fn keep_in_time(&self, app: &str, entry: Entry) {
+        let (sender, written) = oneshot::channel();
+        if !self.keep(app, entry, Some(sender)) {
+            return;
+        }
+        if tokio::time::timeout(Duration::from_millis(WRITE_MS_MAX), written).await.is_err() {
+            return self.misses(app, |missed| missed.late += 1);
+        }
+        let missed = std::mem::take(&mut *locked(&self.missed));
+        if missed != Missed::default() {
+            let Missed { dropped, late } = missed;
+            tracing::info!(dropped, late, "decisions are taken in time again");
+        }
+    }
+
     fn keep(&self, app: &str, entry: Entry, written: Option<oneshot::Sender<()>>) -> bool {
-        self.0.try_send(Written { app: app.to_owned(), entry, written }).is_ok()
+        let has_room = self.entries.try_send(Written { app: app.to_owned(), entry, written }).is_ok();
+        if !has_room {
+            self.misses(app, |missed| missed.dropped += 1);
+        }
+        has_room
+    }
+
+    /// One more: the first of many is said, and how many there were when they are over.
+    fn misses(&self, app: &str, count: impl FnOnce(&mut Missed)) {
+        let mut missed = locked(&self.missed);
+        let is_first = *missed == Missed::default();
+        count(&mut missed);
+        if is_first {
+            tracing::warn!(app, "decisions are not written in time, or not kept; scaling goes on");
+        }
     }
 }
 
@@ -158,6 +198,7 @@ mod tests {
     use super::*;
     use paracloud_core::scaling::{Action, Memory, Observation, Policy, plan};
     use paracloud_substrate::decision::replay;
+    use std::io::Write;
 
     fn record() -> Record {
         plan(&Policy::between(1, 4), &Observation::default(), &Memory::default()).2
@@ -186,6 +227,61 @@ mod tests {
         assert!(takes(&record, 17 * second) && !takes(&other, 17 * second), "not each of many");
     }
 
+    fn done() -> Done {
+        Done {
+            decided_ms: 0,
+            action: Action::Start(1),
+            instance: Some("worker.2".to_owned()),
+            operation: None,
+            refused: None,
+        }
+    }
+
+    /// What is said in one test, which asks for it on its own thread.
+    static SAID: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+    struct Said;
+
+    impl Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            locked(&SAID).write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_finds_no_room_or_is_written_too_late_is_said_once_and_then_how_many_there_were() {
+        let listens = tracing_subscriber::fmt().with_writer(|| Said).with_ansi(false).finish();
+        let _listens = tracing::subscriber::set_default(listens);
+        let said = || String::from_utf8(std::mem::take(&mut *locked(&SAID))).unwrap();
+        let (sender, mut entries) = mpsc::channel(1);
+        let keeper = Keeper::to(sender);
+        for times in 1..=2 {
+            // It takes the only room there is, and nobody writes.
+            keeper.decided("worker", &record()).await;
+            assert!(said().contains("decisions are not written in time"), "{times}");
+            keeper.decided("worker", &record()).await;
+            keeper.done("worker", done());
+            assert_eq!(*locked(&keeper.missed), Missed { dropped: 2, late: 1 }, "{times}");
+            assert_eq!(said(), "", "{times}: it was said");
+            assert!(entries.recv().await.is_some());
+            // What nobody waits for says nothing of how soon it is written.
+            keeper.done("worker", done());
+            assert!(entries.recv().await.is_some());
+            assert_eq!(said(), "", "{times}");
+            let decision = record();
+            tokio::join!(keeper.decided("worker", &decision), async { drop(entries.recv().await) });
+            let said = said();
+            assert!(
+                said.contains("taken in time again") && said.contains("dropped=2 late=1"),
+                "{times}: {said}"
+            );
+        }
+    }
+
     #[tokio::test]
     async fn what_is_kept_is_made_again_and_a_log_that_cannot_be_written_keeps_nobody() {
         let directory = tempfile::tempdir().unwrap();
@@ -196,14 +292,7 @@ mod tests {
         keeper.decided("worker", &record()).await;
         std::fs::remove_file(&path).unwrap();
         keeper.decided("worker", &record()).await;
-        let done = Done {
-            decided_ms: 0,
-            action: Action::Start(1),
-            instance: Some("worker.2".to_owned()),
-            operation: None,
-            refused: None,
-        };
-        keeper.done("worker", done);
+        keeper.done("worker", done());
         keeper.decided("worker", &record()).await;
         let replayed = replay(&path.join("decisions.jsonl")).unwrap();
         assert_eq!(replayed, [("done", 1), ("scaling", 2)].into(), "the first could not be written");
