@@ -1,16 +1,18 @@
 //! Another size for an instance, on real control groups: what the kernel enforces is read from its own files. Where none can
-//! be made the tests see that it is refused with the reason.
+//! be made the tests see that it is refused with the reason, and say that nothing was shown. Where one can be, not to have one
+//! is a failure.
 
 use crate::rig::{Rig, kill, wait_until};
 use crate::unruly::Unruly;
 use paracloud_substrate::cgroup::Group;
-use rustix::process::Signal;
+use rustix::fs::{Access, access};
+use rustix::process::{Signal, geteuid};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const MIB: u64 = 1 << 20;
 
-/// An app of one instance with 256 MiB and half a processor. `None`: no limit can be enforced here.
+/// An app of one instance with 256 MiB and half a processor. `None`: no limit can be enforced here, and nobody could.
 #[expect(clippy::print_stderr, reason = "who runs the tests is to see which of them tested nothing")]
 fn up(orders: &Value, fields: &Value) -> Option<Unruly> {
     let mut own = json!({ "resources": {
@@ -25,9 +27,49 @@ fn up(orders: &Value, fields: &Value) -> Option<Unruly> {
     let refused = unruly.rig.json_of_refused(&["resize", "jobs", "--memory", "128MiB"], 1);
     let told = refused.to_string();
     assert!(told.contains("no limit can be enforced"), "{told}");
+    assert!(!has_to_be_possible(), "control groups can be made here, and none was: {told}");
     eprintln!("skipped: no limit can be enforced here: {told}");
     unruly.end();
     None
+}
+
+/// Whether limits can be enforced here for sure: by root, in trees of control groups that it may write to. It is asked of the
+/// kernel, and not of what makes the groups.
+fn has_to_be_possible() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc can be read");
+    geteuid().is_root() && ["memory", "cpu"].iter().all(|controller| is_to_be_had(&mounts, controller))
+}
+
+/// Whether a tree in which limits of this kind are set is mounted and can be written to.
+fn is_to_be_had(mounts: &str, controller: &str) -> bool {
+    mounts.lines().any(|line| {
+        let Some((before, after)) = line.split_once(" - ") else { return false };
+        let Some(point) = before.split(' ').nth(4).map(PathBuf::from) else { return false };
+        let mut after = after.split(' ');
+        let has_it = match after.next() {
+            // Its options name its controllers.
+            Some("cgroup") => after.nth(1).is_some_and(|all| all.split(',').any(|it| it == controller)),
+            // What is below its top may have those that are handed down.
+            Some("cgroup2") => std::fs::read_to_string(point.join("cgroup.subtree_control"))
+                .is_ok_and(|handed| handed.split_whitespace().any(|it| it == controller)),
+            Some(_) | None => false,
+        };
+        has_it && access(&point, Access::WRITE_OK).is_ok()
+    })
+}
+
+#[test]
+fn where_limits_can_be_enforced_for_sure_is_told_by_what_is_mounted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let point = directory.path().display();
+    let v1 = format!("35 31 0:32 / {point} rw,relatime shared:7 - cgroup cgroup rw,cpu,cpuacct\n");
+    assert!(is_to_be_had(&v1, "cpu") && !is_to_be_had(&v1, "memory"));
+    assert!(!is_to_be_had(&v1.replace(&point.to_string(), "/not/there"), "cpu"));
+    assert!(!is_to_be_had(&v1.replace("cgroup cgroup", "tmpfs tmpfs"), "cpu"));
+    let v2 = format!("41 31 0:38 / {point} rw - cgroup2 cgroup2 rw\n");
+    assert!(!is_to_be_had(&v2, "memory"), "nothing is handed down");
+    std::fs::write(directory.path().join("cgroup.subtree_control"), "cpu memory\n").expect("written");
+    assert!(is_to_be_had(&v2, "memory") && is_to_be_had(&v2, "cpu") && !is_to_be_had(&v2, "io"));
 }
 
 /// The group of the owner.
