@@ -2,6 +2,7 @@
 
 use super::cells::{Cell, Fault};
 use super::kept::{Kept, Trial};
+use super::resizing::Resized;
 use super::trial::Verdict;
 use super::{say, table};
 use crate::columns::hung;
@@ -10,7 +11,10 @@ use crate::report::Report;
 use serde_json::json;
 
 /// The report on these cells: of every trial there was, not of the last one.
-pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
+///
+/// Its field `resize` says whether cells of another size are among them: `ran`; `no control groups`: they were left out,
+/// because no control group with a limit can be made here; `not asked for`: none was chosen.
+pub(super) fn conclude(cells: &[Cell], resized: Resized, kept: &Kept, seconds: u64) -> Report {
     let trials: Vec<_> = kept.trials.iter().filter(|trial| cells.contains(&trial.cell)).collect();
     let count = |of: &dyn Fn(&Trial) -> bool| trials.iter().filter(|trial| of(trial)).count();
     let sum = |of: &dyn Fn(&Verdict) -> u64| trials.iter().map(|trial| of(&trial.verdict)).sum::<u64>();
@@ -49,6 +53,7 @@ pub(super) fn conclude(cells: &[Cell], kept: &Kept, seconds: u64) -> Report {
     let fields = json!({
         "cells": cells.len(),
         "fired": fired,
+        "resize": resized.word(),
         "struck": Cell::struck_count(),
         "violations": count(&|trial| trial.verdict.violation.is_some()) + replayed.differ.len(),
         "unended": count(&|trial| !trial.verdict.ended),
@@ -89,7 +94,7 @@ mod tests {
             kept.tried(cloud, cell, verdict).unwrap();
         }
         kept.ended(cloud, end).unwrap();
-        conclude(&[cell], &kept, 1)
+        conclude(&[cell], Resized::NotAsked, &kept, 1)
     }
 
     fn replayed() -> End {
@@ -110,8 +115,17 @@ mod tests {
         let cloud = kept.new_cloud();
         kept.tried(cloud, Cell::all()[0], good()).unwrap();
         kept.ended(cloud, replayed()).unwrap();
-        assert!(conclude(&[Cell::all()[0]], &kept, 1).ok);
-        assert!(!conclude(&[], &kept, 1).ok);
+        assert!(conclude(&[Cell::all()[0]], Resized::NotAsked, &kept, 1).ok);
+        assert!(!conclude(&[], Resized::NotAsked, &kept, 1).ok);
+    }
+
+    #[test]
+    fn whether_another_size_was_tried_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::open(folder.path(), "abc", true).unwrap();
+        let said = |resized| conclude(&Cell::all(), resized, &kept, 1).fields["resize"].clone();
+        let all = [Resized::Ran, Resized::NoGroups, Resized::NotAsked].map(said);
+        assert_eq!(all, ["ran", "no control groups", "not asked for"].map(|word| json!(word)));
     }
 
     #[test]
@@ -161,7 +175,7 @@ mod tests {
                 kept.tried(cloud, cell, good()).unwrap();
                 kept.ended(cloud, end).unwrap();
             }
-            let report = conclude(&[cell], &kept, 1);
+            let report = conclude(&[cell], Resized::NotAsked, &kept, 1);
             assert!(!report.ok, "no {machine} in the first cloud");
             assert_eq!(report.fields["unproven"], 1);
             assert_eq!(report.fields["replayed_inputs_of"][machine], 1);

@@ -30,7 +30,6 @@ use crate::rig;
 use anyhow::{Result, anyhow, ensure};
 use cells::Cell;
 use cloud::{Cloud, Kind};
-use courses::Kin;
 use kept::Kept;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -81,9 +80,9 @@ struct Work {
 /// Runs the matrix.
 pub(crate) fn run(options: &Options) -> Result<Report> {
     let mut cells = chosen(options)?;
-    if !resizing::is_possible() {
-        let all = cells.len();
-        cells.retain(|cell| cell.course.kin() != Kin::Resize);
+    let all = cells.len();
+    let resized = resizing::keep_possible(&mut cells, resizing::is_possible);
+    if cells.len() < all {
         let left_out = all - cells.len();
         say(&format!("{left_out} cells are left out: no control group with a limit can be made here"));
     }
@@ -108,7 +107,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         jobs.into_iter().try_for_each(|job| job.join().map_err(|_| anyhow!("a job panicked"))?)
     })?;
     let kept = work.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(conclude::conclude(&cells, &kept, work.begun.elapsed().as_secs()))
+    Ok(conclude::conclude(&cells, resized, &kept, work.begun.elapsed().as_secs()))
 }
 
 /// The cells that are asked for: at least one.

@@ -1,7 +1,8 @@
 //! Trials of another size, on real control groups: what the kernel enforces is read from its own files.
 
 use super::SIZED;
-use super::courses::Course;
+use super::cells::Cell;
+use super::courses::{Course, Kin};
 use super::trial::{ANSWER_S_MAX, SETTLED_S_MAX, Verdict};
 use crate::rig::Rig;
 use anyhow::{Context, Result, ensure};
@@ -56,6 +57,42 @@ pub(super) fn is_possible() -> bool {
     let _ = group.remove();
     paracloud_substrate::cgroup::sweep_gone_clouds(&hierarchies);
     is_possible
+}
+
+/// What came of the cells of another size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resized {
+    /// They are tried like the others.
+    Ran,
+    /// They are left out.
+    NoGroups,
+    /// None was chosen.
+    NotAsked,
+}
+
+impl Resized {
+    /// As the report has it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Ran => "ran",
+            Self::NoGroups => "no control groups",
+            Self::NotAsked => "not asked for",
+        }
+    }
+}
+
+/// Leaves the cells of another size out, where that is not possible.
+pub(super) fn keep_possible(cells: &mut Vec<Cell>, is_possible: impl FnOnce() -> bool) -> Resized {
+    let all = cells.len();
+    let others = cells.iter().filter(|cell| cell.course.kin() != Kin::Resize).count();
+    if others == all {
+        return Resized::NotAsked;
+    }
+    if is_possible() {
+        return Resized::Ran;
+    }
+    cells.retain(|cell| cell.course.kin() != Kin::Resize);
+    Resized::NoGroups
 }
 
 /// A person's word that it is to have this size.
@@ -129,4 +166,21 @@ struct Place {
 fn group(layout: &Layout, place: Placement) -> Option<Group> {
     let text = std::fs::read(layout.process(place.node, place.start).join("group.json")).ok()?;
     serde_json::from_slice::<Place>(&text).ok().map(|place| place.group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_of_another_size_are_left_out_where_no_group_can_be_made_and_nothing_else_is() {
+        let (mut all, mut here) = (Cell::all(), Cell::all());
+        assert_eq!(keep_possible(&mut here, || true), Resized::Ran);
+        assert_eq!(here, all);
+        assert_eq!(keep_possible(&mut here, || false), Resized::NoGroups);
+        all.retain(|cell| cell.course.kin() != Kin::Resize);
+        assert_eq!(here, all);
+        assert_eq!(keep_possible(&mut here, || true), Resized::NotAsked);
+        assert_eq!(here, all);
+    }
 }
