@@ -5,6 +5,7 @@ use crate::rig::{Rig, kill, wait_until};
 use crate::unruly::Unruly;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::process::Stdio;
 
 /// Instances that are on the first node.
@@ -86,4 +87,62 @@ fn a_node_that_is_opened_again_is_drained_no_more() {
     assert!(!is_closed(rig));
     assert_eq!(on_first(rig), ["jobs.1"]);
     unruly.end();
+}
+
+/// Those that are to leave the first node of [`three_that_wait`].
+const LEAVING: [&str; 3] = ["jobs.1", "jobs.3", "jobs.5"];
+
+/// Three on each node. Who leaves has nothing left to do only once that is ordered.
+fn three_that_wait() -> Unruly {
+    let fields = json!({ "scale": { "min": 6, "max": 12, "start": 6 }, "drain": "10m" });
+    let unruly = Unruly::up(&fields, &json!({ "drain": "never" }));
+    assert_eq!(on_first(&unruly.rig), LEAVING);
+    unruly
+}
+
+/// Those of the first node that have an operation open, and how many had one at once at most: by the journal.
+fn open(rig: &Rig) -> (BTreeSet<String>, usize) {
+    let (mut open, mut most) = (BTreeSet::new(), 0);
+    for event in rig.events() {
+        let record = &event["what"]["swapped"]["record"];
+        let Some(name) = event["instance"].as_str().filter(|name| LEAVING.contains(name)) else { continue };
+        if record["operation"].is_object() {
+            open.insert(name.to_owned());
+        } else if record.is_object() {
+            open.remove(name);
+        }
+        most = most.max(open.len());
+    }
+    (open, most)
+}
+
+/// Drains the first node, so many at once: these have to leave at once, and never more.
+fn drains_at_once(parallel: &str, first: &[&str]) {
+    let unruly = three_that_wait();
+    let rig = &unruly.rig;
+    std::thread::scope(|scope| {
+        let drain = scope.spawn(|| rig.json(&["drain-node", "n1", "--parallel", parallel]));
+        first.iter().for_each(|name| unruly.wait_did_times(name, "asked drain", 1));
+        // Who else were to leave with them would have begun to: another one was started that was asked for after that.
+        rig.json(&["scale", "jobs", "7"]);
+        let first: BTreeSet<_> = first.iter().map(|name| (*name).to_owned()).collect();
+        let at_once = first.len();
+        assert_eq!(open(rig), (first, at_once));
+        LEAVING.iter().for_each(|name| unruly.order(name, &json!({ "drain": null })));
+        let drained = drain.join().expect("it ends");
+        assert_eq!(drained["ok"], true, "{drained}");
+        assert_eq!(open(rig), (BTreeSet::new(), at_once));
+    });
+    assert_eq!(on_first(rig), Vec::<String>::new());
+    unruly.end();
+}
+
+#[test]
+fn of_a_node_that_is_drained_one_at_a_time_no_two_have_an_operation_open_at_once() {
+    drains_at_once("1", &LEAVING[..1]);
+}
+
+#[test]
+fn of_a_node_that_is_drained_two_at_a_time_two_leave_at_once_and_the_third_after_one_of_them() {
+    drains_at_once("2", &LEAVING[..2]);
 }

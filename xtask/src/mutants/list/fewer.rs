@@ -102,6 +102,28 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "a drain takes as many at once as there are",
+        file: DRAINS,
+        find: r"let parallel = terms.map_or(0, |terms| usize::try_from(terms.parallel).unwrap_or(1));",
+        replace: r"let parallel = terms.map_or(0, |_| 64);",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "drains::of_a_node_that_is_drained_one_at_a_time_no_two_have_an_operation_open_at_once",
+        ),
+    },
+    Mutant {
+        name: "a drain takes one after the other whatever was asked for",
+        file: DRAINS,
+        find: r"let parallel = terms.map_or(0, |terms| usize::try_from(terms.parallel).unwrap_or(1));",
+        replace: r"let parallel = terms.map_or(0, |_| 1);",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "drains::of_a_node_that_is_drained_two_at_a_time_two_leave_at_once_and_the_third_after_one_of_them",
+        ),
+    },
+    Mutant {
         name: "a drain is forgotten with its controller",
         file: DRAINS,
         find: r"self.keep(&all, Some((node, terms)))?;",
