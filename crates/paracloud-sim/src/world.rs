@@ -12,13 +12,14 @@ mod canonical;
 mod faults;
 mod lost;
 mod machines;
+mod revisions;
 mod rules;
 mod view;
 
 use crate::application::Application;
 use crate::ledger::{Ledger, RequestId};
 use paci::participant::Sealed;
-use paracloud_core::ids::{GatewayId, NodeId, Placement, StartId};
+use paracloud_core::ids::{GatewayId, NodeId, Placement, Revision, StartId};
 use paracloud_core::machine::Machine;
 use paracloud_core::migration::agent::{self, Agent, ToApp};
 use paracloud_core::migration::coordinator::{self, Command, Coordinator};
@@ -26,6 +27,7 @@ use paracloud_core::migration::gateway::{self, Gateway, Route, Ticket};
 use paracloud_core::migration::message::{FromAgent, FromGateway, ToAgent, ToGateway};
 use paracloud_core::migration::shim::{self, Generation, Shim};
 use paracloud_core::register::{Change, Mode, Proposer, Record, RecordOrder, Step};
+use revisions::Due;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -119,8 +121,9 @@ pub enum Action {
 /// What a broken rule looks like.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Violation {
-    /// The rule: `I1` … `I5`; `G`: a gate is as its application's machine has it; `P`: no process is started twice, and
-    /// no damaged disk is believed.
+    /// The rule: `I1` … `I6`; `G`: a gate is as its application's machine has it; `P`: no process is started twice, and
+    /// no damaged disk is believed; `R`: a committed operation leaves an owner of the revision that it asked for, any other
+    /// end leaves what ran before, and what is started anew is what the register says.
     pub rule: &'static str,
     /// What happened.
     pub what: String,
@@ -150,6 +153,8 @@ struct GatewayState {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Process {
     pub(crate) node: NodeId,
+    /// What it was ordered to be started as, as far as anybody could say.
+    pub(crate) revision: Option<Revision>,
     marked: bool,
     marking: bool,
     shim: Option<Shim>,
@@ -200,6 +205,7 @@ pub struct World {
     coordinator: Option<Coordinator>,
     controller_life: u8,
     pending: Option<(Record, Change, Proposer)>,
+    due: Due,
     agents: BTreeMap<NodeId, AgentState>,
     gateways: BTreeMap<GatewayId, GatewayState>,
     pub(crate) processes: BTreeMap<StartId, Process>,
@@ -249,6 +255,7 @@ impl World {
             coordinator: Some(coordinator),
             controller_life: 0,
             pending: None,
+            due: Due::new(disk.owner.revision),
             agents: BTreeMap::new(),
             gateways: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -273,6 +280,7 @@ impl World {
         running.take(&(), shim::Input::Started { marked: true, alive: true }, StartId(0), &mut Vec::new());
         let process = Process {
             node: first,
+            revision: Some(disk.owner.revision),
             marked: true,
             marking: false,
             shim: Some(running),
@@ -425,7 +433,11 @@ impl World {
                 self.gateway(setting, id, gateway::Input::Timer(timer));
             }
             Action::Fire(..) => {}
-            Action::Command(command) => self.coordinate(setting, coordinator::Input::Command(command)),
+            Action::Command(command) => {
+                let was_swapping = self.is_swapping();
+                self.coordinate(setting, coordinator::Input::Command(command));
+                self.note_asked(command, !was_swapping && self.is_swapping());
+            }
             Action::GiveUp(node) => self.give_up(setting, node),
             Action::Send(request, id) => {
                 let ticket = Ticket(self.ledger.send(request, id));
@@ -466,8 +478,10 @@ impl World {
             self.bury(&before, &change);
             self.check_swap(&before, &change, proposer);
             self.check_copies(&before, &change);
+            self.check_revision(&before, &change);
             self.source_was_seen = false;
         }
+        self.forget_asked();
         Some((self.disk.clone(), applied))
     }
 

@@ -99,6 +99,11 @@ fn a_world_that_cannot_come_to_rest_is_noticed() {
 }
 
 #[test]
+fn an_owner_of_another_revision_is_noticed() {
+    assert!(noticed(Sabotage::OtherRevision).contains(&"R"));
+}
+
+#[test]
 fn a_damaged_disk_that_is_taken_for_a_whole_one_is_noticed() {
     assert!(noticed(Sabotage::BlindDisk).contains(&"P"));
 }

@@ -3,7 +3,7 @@
 use super::{Fate, MoveModel, State};
 use crate::ledger::Standing;
 use crate::world::{Action, Envelope, Message, Party, Timer};
-use paracloud_core::ids::NodeId;
+use paracloud_core::ids::{NodeId, Revision};
 use paracloud_core::migration::agent;
 use paracloud_core::migration::coordinator::{self, Command};
 use paracloud_core::migration::gateway::{self, Answer};
@@ -135,8 +135,15 @@ impl MoveModel {
         let mut may = |action| actions.push((action, Fate::Plain));
         if state.moves > 0 && world.coordinator().is_some() {
             let mode = self.configuration.mode;
-            let moves = Command::Move { to: NodeId(2), mode, revision: None };
-            may(Action::Command(if self.configuration.leaves { Command::Leave } else { moves }));
+            let moves = |to, revision| Action::Command(Command::Move { to: NodeId(to), mode, revision });
+            if self.configuration.leaves {
+                may(Action::Command(Command::Leave));
+            } else {
+                may(moves(2, None));
+            }
+            if self.configuration.updates {
+                may(moves(1, Some(Revision::first().next())));
+            }
         }
         if state.left.cancels > 0
             && world.coordinator().is_some()

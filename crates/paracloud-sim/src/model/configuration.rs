@@ -53,6 +53,8 @@ pub struct Configuration {
     pub requests: &'static [RequestId],
     /// Whether the instance leaves, instead of being moved.
     pub leaves: bool,
+    /// Whether it may go to another revision on its node, instead of to another node.
+    pub updates: bool,
     /// Whether gateways are told of a park before it comes (the phase `drain`).
     pub drains: bool,
     /// What may go wrong.
@@ -127,6 +129,7 @@ impl Configuration {
             gateways,
             requests,
             leaves: false,
+            updates: false,
             drains: false,
             faults,
             heal_every,
@@ -145,6 +148,12 @@ impl Configuration {
     #[must_use]
     pub const fn draining(self) -> Self {
         Self { drains: true, ..self }
+    }
+
+    /// Its instance is moved or updated.
+    #[must_use]
+    pub const fn updating(self) -> Self {
+        Self { updates: true, ..self }
     }
 
     /// Its instance leaves; what a person cancels is called back.
@@ -171,19 +180,32 @@ impl Configuration {
         let all = Faults { crashes: 3, losses: 3, duplicates: 2, retries: 2, lates: 2, hogs: 1, cancels: 1 };
         let model = Self::exhausted;
         vec![
-            model("crash-handoff", handoff, 1, PLAIN, Faults { crashes: 1, ..NONE }).small(),
-            model("network-handoff", handoff, 2, KEYED, Faults { losses: 1, duplicates: 1, ..NONE }).small(),
-            model("late-handoff", handoff, 1, KEYED, Faults { lates: 1, retries: 1, hogs: 1, ..NONE })
+            model("crash-handoff", handoff, 1, PLAIN, Faults { crashes: 1, ..NONE }).updating().small(),
+            model("network-handoff", handoff, 2, KEYED, Faults { losses: 1, duplicates: 1, ..NONE })
+                .updating()
                 .small(),
-            model("drain-handoff", handoff, 2, &[], Faults { crashes: 1, ..NONE }).draining().small(),
+            model("late-handoff", handoff, 1, KEYED, Faults { lates: 1, retries: 1, hogs: 1, ..NONE })
+                .updating()
+                .small(),
+            model("drain-handoff", handoff, 2, &[], Faults { crashes: 1, ..NONE })
+                .draining()
+                .updating()
+                .small(),
             model("cancel-handoff", handoff, 1, KEYED, Faults { losses: 1, cancels: 1, ..NONE })
                 .draining()
+                .updating()
                 .small(),
-            model("crash-restart", restart, 1, PLAIN, Faults { crashes: 1, losses: 1, ..NONE }).small(),
-            model("late-restart", restart, 1, KEYED, Faults { lates: 1, ..NONE }).small(),
-            model("drain-restart", restart, 2, &[], Faults { crashes: 1, ..NONE }).draining().small(),
+            model("crash-restart", restart, 1, PLAIN, Faults { crashes: 1, losses: 1, ..NONE })
+                .updating()
+                .small(),
+            model("late-restart", restart, 1, KEYED, Faults { lates: 1, ..NONE }).updating().small(),
+            model("drain-restart", restart, 2, &[], Faults { crashes: 1, ..NONE })
+                .draining()
+                .updating()
+                .small(),
             model("cancel-restart", restart, 1, PLAIN, Faults { losses: 1, cancels: 1, ..NONE })
                 .draining()
+                .updating()
                 .small(),
             model("leave-handoff", handoff, 1, KEYED, leave).leaving().small(),
             model("leave-restart", restart, 1, PLAIN, leave).leaving().small(),
@@ -193,8 +215,8 @@ impl Configuration {
             model("leave-two-restart", restart, 2, KEYED, Faults { losses: 1, cancels: 1, ..NONE })
                 .leaving()
                 .small(),
-            model("walk-some-handoff", handoff, 2, BOTH, all).draining().small().walked(500),
-            model("walk-some-restart", restart, 2, BOTH, all).draining().small().walked(500),
+            model("walk-some-handoff", handoff, 2, BOTH, all).draining().updating().small().walked(500),
+            model("walk-some-restart", restart, 2, BOTH, all).draining().updating().small().walked(500),
             model("late-crash-handoff", handoff, 1, KEYED, late_crash),
             model("late-crash-restart", restart, 1, PLAIN, late_crash),
             model("blocked-handoff", handoff, 1, KEYED, Faults { crashes: 1, losses: 1, hogs: 1, ..NONE }),

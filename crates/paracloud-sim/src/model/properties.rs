@@ -9,10 +9,11 @@
 use super::{Configuration, MoveModel, State};
 use crate::ledger::Standing;
 use crate::world::{Party, Timer, World};
+use paracloud_core::ids::Revision;
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::cause::Cause;
 use paracloud_core::migration::gateway;
-use paracloud_core::register::{Change, Mode, Step};
+use paracloud_core::register::{Change, Mode, MoveStep, Step};
 use stateright::Property;
 
 /// Properties by phase. A phase that is not listed does not compile.
@@ -169,8 +170,10 @@ pub(super) fn properties(configuration: &Configuration) -> Vec<Property<MoveMode
         Property::<MoveModel>::always("I6: who leaves has nothing left to do", |_, state| {
             !state.breaks("I6")
         }),
+        Property::<MoveModel>::always("R: who owns runs what was asked for", |_, state| !state.breaks("R")),
         Property::<MoveModel>::always("P: no process is started twice", |_, state| {
-            state.world.violations.iter().all(|it| ["I1", "I2", "I3", "I4", "I6", "G"].contains(&it.rule))
+            let others = ["I1", "I2", "I3", "I4", "I6", "G", "R"];
+            state.world.violations.iter().all(|it| others.contains(&it.rule))
         }),
     ];
     if configuration.leaves {
@@ -181,6 +184,11 @@ pub(super) fn properties(configuration: &Configuration) -> Vec<Property<MoveMode
         }));
         properties.push(Property::<MoveModel>::sometimes("a committed move ends", |_, state| {
             state.step().is_none() && state.moves == 0 && state.world.disk.owner.node.0 == 2
+        }));
+        properties.extend(configuration.updates.then(|| {
+            Property::<MoveModel>::sometimes("a committed update ends", |_, state| {
+                state.step().is_none() && state.world.disk.owner.revision != Revision::first()
+            })
         }));
     }
     for (phase, reached, left) in by_phase() {
@@ -204,7 +212,14 @@ pub(super) fn properties(configuration: &Configuration) -> Vec<Property<MoveMode
             state.step().is_none()
                 && state.moves == 0
                 && state.world.disk.owner.node.0 == 1
+                && state.world.disk.owner.revision == Revision::first()
                 && state.world.disk.last_operation.0 == 1
+        }));
+        properties.extend(configuration.updates.then(|| {
+            Property::<MoveModel>::sometimes("an update is given up", |_, state| {
+                let moving = state.world.disk.moving().filter(|it| it.step == MoveStep::Undo);
+                moving.is_some_and(|it| it.target.revision != it.source.revision)
+            })
         }));
         if handoff {
             properties.push(Property::<MoveModel>::sometimes("a sealed source is promoted", |_, state| {

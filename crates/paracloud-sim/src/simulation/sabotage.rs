@@ -23,6 +23,8 @@ pub enum Sabotage {
     DeafAgents,
     /// A controller takes a damaged disk for a whole one.
     BlindDisk,
+    /// The owner is of another revision than the register says.
+    OtherRevision,
 }
 
 impl Simulation {
@@ -56,6 +58,11 @@ impl Simulation {
                 app.is_some_and(|app| {
                     if loses { app.state.pop_first().is_some() } else { app.apply_again().is_some() }
                 })
+            }
+            Some(Sabotage::OtherRevision) => {
+                let owner = self.world.processes.get_mut(&owner).filter(|it| it.app.is_some());
+                let revision = owner.and_then(|it| it.revision.as_mut());
+                revision.map(|it| *it = it.next()).is_some()
             }
             Some(Sabotage::ForgottenBound | Sabotage::DeafAgents | Sabotage::BlindDisk) | None => true,
         };

@@ -118,6 +118,7 @@ impl World {
                 self.coordinator = None;
                 self.lost.clear();
                 self.pending = None;
+                self.forget_asked();
                 self.controller_life += 1;
             }
             Party::Agent(node) => {

@@ -240,8 +240,10 @@ impl World {
         generation: Generation,
         order: Order,
     ) {
+        let told = if order == Order::Spawn { self.revision_told(node, start) } else { None };
         let process = self.processes.entry(start).or_insert(Process {
             node,
+            revision: None,
             marked: false,
             marking: false,
             shim: None,
@@ -250,6 +252,9 @@ impl World {
             held: BTreeSet::new(),
             ended_early: false,
         });
+        if !process.was_started {
+            process.revision = told.or(process.revision);
+        }
         if process.shim.is_none() {
             let mut adopting = Shim::default();
             let found = shim::Input::Started { marked: process.marked, alive: process.app.is_some() };

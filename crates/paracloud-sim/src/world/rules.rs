@@ -142,6 +142,7 @@ impl World {
             let (gate, phase) = (if app.is_open() { "open" } else { "closed" }, app.participant.phase());
             broken.push(("G", format!("{start} has its gate {gate}, its machine says {phase:?}")));
         }
+        broken.extend(self.other_revision().map(|what| ("R", what)));
         for (rule, what) in broken {
             self.broken(rule, what);
         }

@@ -194,6 +194,31 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "an update starts the old version",
+        file: FILE,
+        find: r"let revision = revision.unwrap_or(owner.revision);",
+        replace: r"let revision = revision.map_or(owner.revision, |_| owner.revision);",
+        catch: seeds(&["R"]),
+    },
+    Mutant {
+        name: "an update opens a move to the old version",
+        file: FILE,
+        find: r"let revision = revision.unwrap_or(owner.revision);",
+        replace: r"let revision = revision.map_or(owner.revision, |_| owner.revision);",
+        catch: unit(
+            "paracloud-core",
+            "migration::coordinator::tests::an_update_opens_a_move_to_the_revision_that_is_asked_for_and_any_other_move_keeps_the_owners",
+        ),
+    },
+    Mutant {
+        name: "what has left is started anew as an app's first version",
+        file: FILE,
+        find: r"self.swap(Change::Start(Placement { node: to, start: fresh, revision }), effects);",
+        replace: r"let _ = revision;
+                    self.swap(Change::Start(Placement::new(to, fresh)), effects);",
+        catch: seeds(&["R"]),
+    },
+    Mutant {
         name: "the source of an unfinished move is ended",
         file: TELL,
         find: r"Phase::Retire if operation.step == MoveStep::Undo => effects.push(end(operation.target)),",

@@ -1,12 +1,27 @@
 //! What the register lets happen.
 
 use super::super::Mutant;
-use super::{seeds, unit};
+use super::{model, seeds, unit};
 
 const FILE: &str = "crates/paracloud-core/src/register/mod.rs";
 const MOVING: &str = "crates/paracloud-core/src/register/moving.rs";
 
 pub(super) const LIST: &[Mutant] = &[
+    Mutant {
+        name: "an owner that dies is started anew as an app's first version",
+        file: FILE,
+        find: r"Change::Restart { fresh } => next.own_anew(Placement { start: *fresh, ..self.owner }),",
+        replace: r"Change::Restart { fresh } => next.own_anew(Placement::new(self.owner.node, *fresh)),",
+        catch: seeds(&["R"]),
+    },
+    Mutant {
+        name: "an update that is given up is started anew as what it was to become",
+        file: MOVING,
+        find: r"next.own_anew(Placement { start: *fresh, ..self.source });",
+        replace: r"next.own_anew(self.source.running(self.target.revision));
+                next.owner.start = *fresh;",
+        catch: model("crash-handoff", "R"),
+    },
     Mutant {
         name: "an agent restarts a sealed source",
         file: FILE,

@@ -1,7 +1,7 @@
 //! What one coordinator does with what it hears.
 
 use super::*;
-use crate::ids::OperationNumber;
+use crate::ids::{OperationNumber, Revision};
 use crate::migration::cause::Cause;
 use crate::migration::convergence;
 use crate::migration::gateway::Table;
@@ -195,6 +195,39 @@ fn a_source_that_ends_its_stream_before_it_is_asked_to_seal_ends_the_move() {
     let loaded = FromAgent::Loaded { operation, held: holds(&[1; 16]), stated: holds(&[1; 16]) };
     let early = Some(Change::RollBack(Cause::EndedEarly));
     assert_eq!(swaps(Input::Agent(NodeId(2), loaded)), early);
+}
+
+#[test]
+fn an_update_opens_a_move_to_the_revision_that_is_asked_for_and_any_other_move_keeps_the_owners() {
+    let mut served = Record::first(Placement::new(NodeId(1), StartId(1)).running(Revision(4)));
+    served.served = Some(([127, 0, 0, 1], 80).into());
+    let opened = |to, revision| {
+        let mut coordinator = Coordinator::default();
+        assert_eq!(hears(&mut coordinator, Input::Recovered(served.clone())), None);
+        let command = Command::Move { to, mode: Mode::Restart, revision };
+        hears(&mut coordinator, Input::Command(command))
+    };
+    let to = |node, revision| {
+        let target = Placement::new(node, StartId(3)).running(revision);
+        Some(Change::Open { mode: Mode::Restart, target })
+    };
+    let (here, there) = (NodeId(1), NodeId(2));
+    assert_eq!(opened(here, Some(Revision(5))), to(here, Revision(5)));
+    assert_eq!(opened(here, Some(Revision(2))), to(here, Revision(2)), "back to an older one");
+    assert_eq!(opened(there, Some(Revision(5))), to(there, Revision(5)));
+    assert_eq!(opened(there, None), to(there, Revision(4)));
+    assert_eq!(opened(here, Some(Revision(4))), None, "it is there already");
+}
+
+#[test]
+fn what_has_left_is_started_anew_as_the_revision_that_is_asked_for() {
+    let mut gone = Record::first(Placement::new(NodeId(1), StartId(1)).running(Revision(4)));
+    gone.gone = true;
+    let mut coordinator = Coordinator::default();
+    assert_eq!(hears(&mut coordinator, Input::Recovered(gone)), None);
+    let command = Command::Start { to: NodeId(2), revision: Revision(5) };
+    let place = Placement::new(NodeId(2), StartId(3)).running(Revision(5));
+    assert_eq!(hears(&mut coordinator, Input::Command(command)), Some(Change::Start(place)));
 }
 
 #[test]
