@@ -25,4 +25,5 @@ pub mod machine;
 pub mod migration;
 pub mod register;
 pub mod scaling;
+pub mod updating;
 pub mod wishes;
