@@ -238,6 +238,8 @@ pub(crate) async fn status(layout: &Layout) -> Option<Status> {
         | Reply::Waits { .. }
         | Reply::Drains(_)
         | Reply::Drained { .. }
+        | Reply::Updates(_)
+        | Reply::Applied { .. }
         | Reply::Previewed { .. }
         | Reply::Answered(_)
         | Reply::Begun(_)

@@ -8,33 +8,48 @@ use crate::control::Control;
 use crate::instance::Told;
 use crate::peers::{Out, Peer};
 use crate::person::refused;
+use crate::updating::{self, Begun};
 use paracloud_substrate::config::{App, Cloud, ConfigError};
 use paracloud_substrate::message::{ToAgentLine, ToGatewayLine};
 use paracloud_substrate::names;
 use paracloud_substrate::person::{Refused, Revised};
+use paracloud_substrate::updating::Terms;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Names other revisions as those that count.
-pub(crate) async fn apply(control: &Control, from: &[Revised], to: &[Revised]) -> Result<(), Refused> {
+/// Names other revisions as those that count, and begins to update who runs something else: those that are told of it.
+pub(crate) async fn apply(
+    control: &Control,
+    from: &[Revised],
+    to: &[Revised],
+    update: Option<&Terms>,
+) -> Result<Vec<Begun>, Refused> {
     let _applying = control.applying.lock().await;
     let before = control.cloud();
     let named: Vec<_> = before.apps.iter().map(revised).collect();
-    if same(to, &named) && !to.iter().any(|revised| revised.anew) {
-        // Said again by somebody who did not hear the answer.
-        return Ok(());
-    }
-    if !same(from, &named) && !same(to, &named) {
+    // Or it is said again by somebody who did not hear the answer.
+    let is_new = !same(to, &named) || to.iter().any(|revised| revised.anew);
+    if is_new && !same(from, &named) && !same(to, &named) {
         let message = "something else was applied meanwhile";
         return Err(refused("overtaken", message, "look at what changed, then apply it again"));
     }
-    let (path, wanted, was) = (control.layout.cloud(), to.to_vec(), Arc::clone(&before));
+    let held = update.map(|terms| updating::hold(control, to, terms)).transpose()?;
+    if is_new && let Err(why) = name(control, &before, to).await {
+        held.iter().for_each(|held| updating::let_go(control, held));
+        return Err(why);
+    }
+    held.map_or_else(|| Ok(Vec::new()), |held| updating::begin(control, held))
+}
+
+async fn name(control: &Control, before: &Arc<Cloud>, to: &[Revised]) -> Result<(), Refused> {
+    let named: Vec<_> = before.apps.iter().map(revised).collect();
+    let (path, wanted, was) = (control.layout.cloud(), to.to_vec(), Arc::clone(before));
     // The disk may take its time.
     let written = tokio::task::spawn_blocking(move || name_them(&path, &was, &wanted)).await;
     let cloud = written.unwrap_or_else(|error| Err(refused("broken", error.to_string(), "")))?;
     let cloud = Arc::new(cloud);
     control.configure(Arc::clone(&cloud));
-    tell(control, &before, &cloud).await;
+    tell(control, before, &cloud).await;
     let changed = cloud.apps.iter().filter(|app| !named.contains(&revised(app)));
     for app in changed {
         let what = format!("a person applied revision {} of {}", app.revision, app.name);

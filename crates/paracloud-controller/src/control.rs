@@ -15,6 +15,7 @@ use crate::replacing::Substitutes;
 use crate::scales::Scales;
 use crate::scaling::Scaling;
 use crate::turns::Turns;
+use crate::updating::Updates;
 use crate::wishes::Wishes;
 use crate::words::Words;
 use paci::answer::Answer;
@@ -70,6 +71,8 @@ pub(crate) struct Control {
     pub(crate) closed: Closed,
     /// Nodes that are being drained.
     pub(crate) drains: Drains,
+    /// Apps that are being updated.
+    pub(crate) updates: Updates,
     /// One after the other takes instances of an app away: so each counts those that stay.
     pub(crate) retiring: Turns,
     refusals: Mutex<Refusals>,
@@ -104,7 +107,8 @@ impl Control {
             wishes: Wishes::default(),
             substitutes: Substitutes::default(),
             closed: Closed::load(layout),
-            drains: Drains::load(layout),
+            drains: Drains::load(layout.draining(), "which nodes are being drained"),
+            updates: Updates::load(layout.updating(), "which apps are being updated"),
             retiring: Turns::default(),
             refusals: Mutex::default(),
             lost: Mutex::default(),

@@ -6,30 +6,21 @@
 
 mod one;
 
-use crate::control::{Control, locked};
-use crate::journal::now_unix_ms;
-use crate::kept;
+use crate::control::Control;
+use crate::ongoing::{Ongoing, Taken, there};
 use crate::peers::Peer;
 use crate::person::{refused, unknown_node};
 use one::{Going, go};
 use paracloud_core::draining::{self, Placed};
 use paracloud_core::ids::NodeId;
 use paracloud_substrate::draining::{Drained, PARALLEL_MAX, Terms};
-use paracloud_substrate::layout::Layout;
 use paracloud_substrate::names;
 use paracloud_substrate::person::Refused;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use std::sync::Arc;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-/// After the controller began it is waited for so long until a node that is being drained is there, in milliseconds.
-const THERE_MS_MAX: u64 = 60_000;
-/// How often that is looked at, in milliseconds.
-const LOOK_AGAIN_MS: u64 = 50;
 
 /// How far a drain is.
 #[derive(Debug, Clone, Default)]
@@ -51,114 +42,12 @@ pub(crate) enum Over {
     Refused(Refused),
 }
 
-/// Nodes that are being drained. There are never more than are configured.
-#[derive(Debug)]
-pub(crate) struct Drains {
-    path: PathBuf,
-    all: Mutex<BTreeMap<NodeId, Drain>>,
-    begun: Notify,
-}
-
-#[derive(Debug)]
-struct Drain {
-    terms: Terms,
-    progress: Arc<watch::Sender<Progress>>,
-    /// Somebody works on it.
-    runs: bool,
-    /// An earlier controller began it.
-    was_kept: bool,
-}
-
-impl Drain {
-    fn new(terms: Terms, was_kept: bool) -> Self {
-        Self { terms, progress: Arc::default(), runs: false, was_kept }
-    }
-}
-
-/// A drain that somebody is to work on.
-struct Taken {
-    node: NodeId,
-    progress: Arc<watch::Sender<Progress>>,
-    was_kept: bool,
-}
-
-impl Drains {
-    /// What was kept. What cannot be read is forgotten: what is left on a node stays there.
-    pub(crate) fn load(layout: &Layout) -> Self {
-        let path = layout.draining();
-        let kept: BTreeMap<NodeId, Terms> = kept::read(&path, "which nodes are being drained");
-        let all = kept.into_iter().map(|(node, terms)| (node, Drain::new(terms, true))).collect();
-        Self { path, all: Mutex::new(all), begun: Notify::new() }
-    }
-
-    /// Begins to drain a node, or joins who does.
-    fn begin(&self, node: NodeId, terms: Terms) -> io::Result<watch::Receiver<Progress>> {
-        let mut all = locked(&self.all);
-        if let Some(drain) = all.get(&node) {
-            return Ok(drain.progress.subscribe());
-        }
-        self.keep(&all, Some((node, terms)))?;
-        let drain = Drain::new(terms, false);
-        let progress = drain.progress.subscribe();
-        all.insert(node, drain);
-        self.begun.notify_one();
-        Ok(progress)
-    }
-
-    /// How it is being drained, if it is.
-    fn terms(&self, node: NodeId) -> Option<Terms> {
-        locked(&self.all).get(&node).map(|drain| drain.terms)
-    }
-
-    /// Nothing more of it is begun.
-    ///
-    /// # Errors
-    /// That cannot be kept: the next controller would go on.
-    fn end(&self, node: NodeId) -> io::Result<()> {
-        self.end_if(node, |_| true)
-    }
-
-    /// The same, if it is still this one.
-    fn end_if(&self, node: NodeId, is_it: impl FnOnce(&Drain) -> bool) -> io::Result<()> {
-        let mut all = locked(&self.all);
-        let Some(drain) = all.remove(&node) else { return Ok(()) };
-        let ends = is_it(&drain);
-        let kept = if ends { self.keep(&all, None) } else { Ok(()) };
-        if kept.is_err() || !ends {
-            all.insert(node, drain);
-        }
-        kept
-    }
-
-    fn keep(&self, all: &BTreeMap<NodeId, Drain>, more: Option<(NodeId, Terms)>) -> io::Result<()> {
-        let terms = all.iter().map(|(node, drain)| (*node, drain.terms)).chain(more);
-        kept::write(&self.path, &terms.collect::<BTreeMap<_, _>>())
-    }
-
-    /// Those that nobody works on: from now on somebody does.
-    fn take(&self) -> Vec<Taken> {
-        let mut all = locked(&self.all);
-        let idle = all.iter_mut().filter(|(_, drain)| !drain.runs);
-        idle.map(|(node, drain)| {
-            drain.runs = true;
-            Taken { node: *node, progress: Arc::clone(&drain.progress), was_kept: drain.was_kept }
-        })
-        .collect()
-    }
-}
+/// Nodes that are being drained.
+pub(crate) type Drains = Ongoing<NodeId, Terms, Progress>;
 
 /// Drains nodes for as long as the controller lives.
 pub(crate) async fn run(control: Arc<Control>) {
-    let mut drains = JoinSet::new();
-    loop {
-        for taken in control.drains.take() {
-            drains.spawn(Box::pin(drain(Arc::clone(&control), taken)));
-        }
-        tokio::select! {
-            () = control.drains.begun.notified() => {}
-            Some(_) = drains.join_next() => {}
-        }
-    }
+    control.drains.run(|taken| Box::pin(drain(Arc::clone(&control), taken))).await;
 }
 
 /// Begins to drain a node, which gets nothing new from now on.
@@ -168,7 +57,7 @@ pub(crate) async fn begin(
     terms: Terms,
 ) -> Result<watch::Receiver<Progress>, Refused> {
     let terms = Terms { parallel: terms.parallel.clamp(1, PARALLEL_MAX), ..terms };
-    if let Some(before) = control.drains.terms(node)
+    if let Some(before) = control.drains.terms(&node)
         && (before.parallel, before.accept_loss) != (terms.parallel, terms.accept_loss)
     {
         let name = control.node_name(node);
@@ -177,14 +66,22 @@ pub(crate) async fn begin(
         return Err(refused("busy", message, next));
     }
     // Who joins one that goes on asks for nothing that could be in its way.
-    if control.drains.terms(node).is_none() {
+    if control.drains.terms(&node).is_none() {
         plan(control, node)?;
     }
-    close(control, node, true).await?;
-    control.drains.begin(node, terms).map_err(|error| {
+    let no_space = |error: io::Error| {
         let message = format!("nothing was begun: {}: {error}", control.layout.draining().display());
         refused("no_space", message, "free some space on that disk")
-    })
+    };
+    // Kept before anybody sees it: whoever is killed from here on leaves to the next controller what it has to do.
+    let new = control.drains.hold([(node, terms)]).map_err(no_space)?;
+    if let Err(why) = close(control, node, true).await {
+        if let Err(error) = new.first().map_or(Ok(()), |node| control.drains.end(node)) {
+            tracing::warn!(%node, %error, "it is kept that it is drained: the next controller does it");
+        }
+        return Err(why);
+    }
+    control.drains.begin(node, terms).map_err(no_space)
 }
 
 /// What would become of each instance of a node now. Nothing is changed.
@@ -203,7 +100,7 @@ pub(crate) async fn close(control: &Control, node: NodeId, is_closed: bool) -> R
     if control.cloud().node(node).is_none() {
         return Err(unknown_node(control, node));
     }
-    let kept = if is_closed { Ok(()) } else { control.drains.end(node) };
+    let kept = if is_closed { Ok(()) } else { control.drains.end(&node) };
     if let Err(error) = kept.and_then(|()| control.closed.set(node, is_closed)) {
         let directory = control.layout.root().display();
         let message = format!("nothing was changed: {directory}: {error}");
@@ -217,37 +114,26 @@ pub(crate) async fn close(control: &Control, node: NodeId, is_closed: bool) -> R
 }
 
 /// Drains one.
-async fn drain(control: Arc<Control>, Taken { node, progress, was_kept }: Taken) {
-    if was_kept {
-        there(&control, node).await;
+async fn drain(control: Arc<Control>, taken: Taken<NodeId, Progress>) {
+    let Taken { of: node, progress, was_kept } = &taken;
+    if *was_kept {
+        // Who was killed may not have come to that.
+        if let Err(error) = control.closed.set(*node, true) {
+            tracing::warn!(%node, %error, "a node that is drained gets new instances");
+        }
+        there(&control, || control.peers.is_there(Peer::Agent(*node))).await;
     }
-    let over = match plan(&control, node) {
+    let over = match plan(&control, *node) {
         Err(refused) => Over::Refused(refused),
         Ok(going) => {
-            let drained = each(&control, going, None, &progress).await;
+            let drained = each(&control, going, None, progress).await;
             let stays = |name: &String| drained.iter().any(|it| it.instance == *name && !it.is_gone());
-            let missed = owned(&control, node).into_iter().filter(|name| !stays(name)).collect();
+            let missed = owned(&control, *node).into_iter().filter(|name| !stays(name)).collect();
             Over::Done(missed)
         }
     };
-    // Who opened the node and drains it again begins another one.
-    if let Err(error) = control.drains.end_if(node, |drain| Arc::ptr_eq(&drain.progress, &progress)) {
-        tracing::warn!(%node, %error, "a drain that is over is kept: the next controller looks at the node again");
-    }
+    control.drains.over(&taken, || true);
     progress.send_modify(|it| it.end = Some(over));
-}
-
-/// Waits until what runs on a node is known, after the controller began.
-async fn there(control: &Control, node: NodeId) {
-    let until = now_unix_ms() + THERE_MS_MAX;
-    while now_unix_ms() < until {
-        let is_there = control.peers.is_there(Peer::Agent(node));
-        let is_known = |name: &String| control.views.of(name).is_some_and(|view| view.record.is_some());
-        if is_there && control.fleet.there().iter().all(is_known) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
-    }
 }
 
 /// The instances that a node owns, in the order in which people count.
@@ -305,7 +191,7 @@ async fn each(
     let (mut running, mut all) = (JoinSet::new(), BTreeMap::new());
     loop {
         let node = queue.front().map(|(_, going)| going.from);
-        let terms = rehearsal.or_else(|| control.drains.terms(node?));
+        let terms = rehearsal.or_else(|| control.drains.terms(&node?));
         let parallel = terms.map_or(0, |terms| usize::try_from(terms.parallel).unwrap_or(1));
         while running.len() < parallel
             && let Some((place, going)) = queue.pop_front()
@@ -328,43 +214,4 @@ async fn each(
         all.insert(place, drained);
     }
     all.into_values().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TERMS: Terms = Terms { parallel: 2, until_unix_ms: 5, accept_loss: false };
-
-    #[test]
-    fn a_drain_is_kept_until_it_is_over_and_found_by_the_next_controller() {
-        let directory = tempfile::tempdir().unwrap();
-        let layout = Layout::new(directory.path()).unwrap();
-        let drains = Drains::load(&layout);
-        let first = drains.begin(NodeId(1), TERMS).unwrap();
-        assert_eq!(Drains::load(&layout).terms(NodeId(1)), Some(TERMS), "from its beginning");
-        drains.begin(NodeId(2), Terms { accept_loss: true, ..TERMS }).unwrap();
-        assert_eq!(drains.take().len(), 2);
-        assert!(drains.take().is_empty(), "somebody works on them");
-        let again = drains.begin(NodeId(1), TERMS).unwrap();
-        assert!(again.same_channel(&first), "who asks again hears of the same");
-        drains.end(NodeId(2)).unwrap();
-        let next = Drains::load(&layout);
-        assert_eq!(next.terms(NodeId(1)), Some(TERMS));
-        assert_eq!(next.take().into_iter().map(|taken| taken.node).collect::<Vec<_>>(), [NodeId(1)]);
-        next.end(NodeId(1)).unwrap();
-        assert!(Drains::load(&layout).take().is_empty());
-    }
-
-    #[test]
-    fn what_cannot_be_kept_is_not_begun_and_not_ended() {
-        let directory = tempfile::tempdir().unwrap();
-        let layout = Layout::new(directory.path()).unwrap();
-        let drains = Drains::load(&layout);
-        drains.begin(NodeId(1), TERMS).unwrap();
-        std::fs::create_dir(layout.draining().with_extension("new")).unwrap();
-        assert!(drains.begin(NodeId(2), TERMS).is_err() && drains.terms(NodeId(2)).is_none());
-        assert!(drains.end(NodeId(1)).is_err());
-        assert_eq!(drains.terms(NodeId(1)), Some(TERMS), "the next controller would go on");
-    }
 }

@@ -36,12 +36,14 @@ mod closed;
 mod control;
 mod crashes;
 mod draining;
+mod ended;
 mod fewer;
 mod fleet;
 mod instance;
 mod journal;
 mod kept;
 mod moves;
+mod ongoing;
 mod operations;
 mod ordered;
 mod orders;
@@ -57,6 +59,7 @@ mod server;
 mod sizes;
 pub mod store;
 mod turns;
+mod updating;
 mod wishes;
 mod words;
 
@@ -225,6 +228,7 @@ where
         let mut scaling = std::pin::pin!(scaling::run(Arc::clone(&control)));
         let mut wishes = std::pin::pin!(wishes::run(Arc::clone(&control)));
         let mut draining = std::pin::pin!(draining::run(Arc::clone(&control)));
+        let mut updating = std::pin::pin!(updating::run(Arc::clone(&control)));
         loop {
             tokio::select! {
                 () = &mut end => break Ok(()),
@@ -232,6 +236,7 @@ where
                 () = &mut scaling => break Ok(()),
                 () = &mut wishes => break Ok(()),
                 () = &mut draining => break Ok(()),
+                () = &mut updating => break Ok(()),
                 fault = disk.ended() => break Err(ControllerError::Disk(fault)),
                 Some(Birth { name, app, node, inbox }) = births.recv() => {
                     let record = found.records.get(&name).cloned();

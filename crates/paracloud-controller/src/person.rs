@@ -1,22 +1,22 @@
 //! What people ask for: one request a connection.
 
+mod going_on;
+
 use crate::applying;
 use crate::asks;
 use crate::control::{Control, View};
-use crate::draining::{self, Over, Progress};
+use crate::draining;
 use crate::instance::{Rejected, Told};
 use crate::journal::{Heard, now_unix_ms};
 use crate::moves::{self, To};
 use crate::orders::Order;
 use crate::peers::Peer;
-use crate::replacing;
 use crate::scales;
 use crate::scaling;
 use crate::sizes;
 use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::coordinator::{Command, Refused as Machine};
-use paracloud_substrate::draining::Drained;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::link::{LinkError, Reader, SILENT_MS, Writer};
 use paracloud_substrate::names::InstanceName;
@@ -26,7 +26,7 @@ use paracloud_substrate::person::{
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, oneshot};
 
 /// How long a person's command may take to say what it wants, and to read one reply, in milliseconds.
 pub(crate) const PERSON_MS_MAX: u64 = 10_000;
@@ -108,11 +108,13 @@ impl Person<'_> {
             }
             Request::Preview { instance, to } => Box::pin(self.preview(&instance, To::node(to))).await,
             Request::PreviewUpdate { instance } => Box::pin(self.preview(&instance, To::Current)).await,
-            Request::Replace { instance, count } => self.replace(&instance, count).await,
-            Request::Apply { from, to } => match Box::pin(applying::apply(self.control, &from, &to)).await {
-                Ok(()) => self.reply(&Reply::Done).await,
-                Err(refused) => self.refuse(refused).await,
-            },
+            Request::Apply { from, to, update, wait } => {
+                match Box::pin(applying::apply(self.control, &from, &to, update.as_ref())).await {
+                    Ok(updates) if wait && update.is_some() => Box::pin(self.updates(updates)).await,
+                    Ok(_) => self.reply(&Reply::Done).await,
+                    Err(refused) => self.refuse(refused).await,
+                }
+            }
             Request::Ask { instance, question } => {
                 let asked = asks::ask(self.control, &instance, question, Reason::Person, ASK_MS);
                 match Box::pin(asked).await {
@@ -182,18 +184,6 @@ impl Person<'_> {
             }
             Request::NodeLost { node, agreed } => self.node_lost(node, agreed).await,
         }
-    }
-
-    async fn replace(&mut self, instance: &str, count: u32) -> Result<(), Left> {
-        let heard = self.control.heard.subscribe();
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let scaled = match Box::pin(replacing::replace(self.control, instance, count)).await {
-            Ok(scaled) => scaled,
-            Err(refused) => return self.refuse(refused).await,
-        };
-        let open = scaled.leaves.iter().filter_map(|it| Some((it.instance.clone(), it.operation?))).collect();
-        self.reply(&Reply::Scaled(scaled)).await?;
-        Box::pin(self.wait_for_all(open, heard)).await
     }
 
     async fn scale(&mut self, wanted: &scales::Wanted<'_>, wait: bool) -> Result<(), Left> {
@@ -284,39 +274,6 @@ impl Person<'_> {
 
     async fn refuse(&mut self, refused: Refused) -> Result<(), Left> {
         self.reply(&Reply::Refused(refused)).await
-    }
-
-    /// What would become of each.
-    async fn drained(&mut self, drained: Vec<Drained>) -> Result<(), Left> {
-        for one in drained {
-            self.reply(&Reply::Drains(Box::new(one))).await?;
-        }
-        self.reply(&Reply::Drained { missed: Vec::new() }).await
-    }
-
-    /// How a node is being drained, until that is over.
-    async fn drains(&mut self, mut progress: watch::Receiver<Progress>) -> Result<(), Left> {
-        let (mut waits, mut drained) = (0, 0);
-        loop {
-            let now = progress.borrow_and_update().clone();
-            for (instance, why) in now.waits.into_iter().skip(waits) {
-                waits += 1;
-                self.reply(&Reply::Waits { instance, why }).await?;
-            }
-            for one in now.drained.into_iter().skip(drained) {
-                drained += 1;
-                self.reply(&Reply::Drains(Box::new(one))).await?;
-            }
-            match now.end {
-                Some(Over::Done(missed)) => return self.reply(&Reply::Drained { missed }).await,
-                Some(Over::Refused(refused)) => return self.refuse(refused).await,
-                None => {}
-            }
-            tokio::select! {
-                changed = progress.changed() => changed.map_err(|_| Left::Controller)?,
-                left = gone(&mut self.reader) => return Err(left),
-            }
-        }
     }
 
     async fn node_lost(&mut self, node: NodeId, agreed: bool) -> Result<(), Left> {
@@ -657,5 +614,6 @@ async fn status(control: &Control) -> Status {
         gateways: control.cloud().gateways.iter().map(gateway).collect(),
         holds: control.holds(),
         scales: scales::kept(control),
+        updating: control.updates.going_on(),
     }
 }

@@ -2,13 +2,14 @@
 //! fewer that serve, for the price of one more for a while.
 
 use crate::control::{Control, locked};
+use crate::ended::outcome;
 use crate::orders::{By, Terms};
 use crate::person::{refused, rejection, unknown_instance};
 use paci::upcall::Reason;
-use paracloud_core::ids::{NodeId, OperationNumber, Placement, StartId};
+use paracloud_core::ids::{OperationNumber, Placement, Revision, StartId};
 use paracloud_substrate::config::App;
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::person::{Leaving, Refused, Scaled, Starting};
+use paracloud_substrate::person::{Refused, Starting};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,9 +20,13 @@ const ENDED_MAX: u32 = 3;
 /// It is looked so often whether a new instance serves, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 50;
 
-/// Starts an instance of what an app is by now in the place of `instance`, and lets that one leave. Where there are more than
-/// `count` already, nobody is started: an earlier try was cut off in between.
-pub(crate) async fn replace(control: &Arc<Control>, instance: &str, count: usize) -> Result<Scaled, Refused> {
+/// Starts an instance of what an app is by now in the place of `instance`, and lets that one leave: who was started, and the leave.
+/// Where there are more than `count` already, nobody is started: an earlier try was cut off in between.
+async fn replace(
+    control: &Arc<Control>,
+    instance: &str,
+    count: usize,
+) -> Result<(Option<Starting>, OperationNumber), Refused> {
     let cloud = control.cloud();
     let app = cloud.app_of(instance).filter(|_| control.fleet.has(instance));
     let Some(app) = app else { return Err(unknown_instance(control, instance)) };
@@ -30,17 +35,20 @@ pub(crate) async fn replace(control: &Arc<Control>, instance: &str, count: usize
     let staying = control.staying(&app.name);
     let why = format!("revision {} of {} in the place of {instance}", app.revision, app.name);
     let by = By { reason: Reason::Person, why };
-    let mut starts = Vec::new();
-    if staying.len() <= count {
+    let started = if staying.len() <= count {
         let started = control.start_instance(app, &by).await;
-        let (name, node) = started.map_err(|rejected| rejection(control, instance, rejected))?;
+        let (instance, node) = started.map_err(|rejected| rejection(control, instance, rejected))?;
+        Some(Starting { instance, node })
+    } else {
+        None
+    };
+    let comes = started.as_ref().map(|it| it.instance.clone());
+    // Who was started by the try before may not serve yet.
+    if let Some(name) = comes.or_else(|| coming(control, app, &staying, instance)) {
         serving(control, app, &name, &by).await?;
-        starts.push(Starting { instance: name, node });
     }
-    let leaver = owner(control, instance);
-    let node = leaver.map_or_else(NodeId::default, |leaver| leaver.node);
-    let start = leaver.map(|leaver| leaver.start);
-    let substitute = starts.first().map(|it| it.instance.clone());
+    let start = owner(control, instance).map(|leaver| leaver.start);
+    let substitute = started.as_ref().map(|it| it.instance.clone());
     let why = match &substitute {
         Some(substitute) => format!("{substitute} serves in its place"),
         None => format!("there is one more of {} than it takes, in its place", app.name),
@@ -62,17 +70,49 @@ pub(crate) async fn replace(control: &Arc<Control>, instance: &str, count: usize
         }
     }
     let operation = retired.map_err(|rejected| rejection(control, instance, rejected))?;
-    let of = u32::try_from(staying.len()).unwrap_or(u32::MAX);
-    Ok(Scaled {
-        app: app.name.clone(),
-        from: of,
-        to: of,
-        starts,
-        called_back: Vec::new(),
-        leaves: vec![leaving(instance, node, operation)],
-        looked_at: Vec::new(),
-        until_unix_ms: None,
-    })
+    Ok((started, operation))
+}
+
+/// One of what the app is by now that does not serve yet, other than `instance`.
+fn coming(control: &Control, app: &App, staying: &[String], instance: &str) -> Option<String> {
+    let comes = |name: &&String| {
+        let record = control.views.of(name).and_then(|view| view.record);
+        record.is_none_or(|it| it.served.is_none() && it.owner.revision == Revision(app.revision))
+    };
+    staying.iter().filter(|name| *name != instance).find(comes).cloned()
+}
+
+/// One left, and another one serves.
+#[derive(Debug)]
+pub(crate) struct Replaced {
+    /// The one that was started; `None`: there was one more already.
+    pub(crate) by: Option<Starting>,
+    /// How long that took, in milliseconds.
+    pub(crate) took_ms: u64,
+}
+
+/// The same, until it has left. `count`: so many there are to be; `None`: as many as there are.
+pub(crate) async fn to_its_end(
+    control: &Arc<Control>,
+    instance: &str,
+    count: Option<usize>,
+) -> Result<Replaced, Refused> {
+    let (heard, began) = (control.heard.subscribe(), Instant::now());
+    let cloud = control.cloud();
+    let Some(app) = cloud.app_of(instance) else {
+        let message = format!("{instance}: it is in the manifest no more");
+        return Err(refused("unknown_instance", message, "look at paracloud ps"));
+    };
+    let count = count.unwrap_or_else(|| control.staying(&app.name).len());
+    let (by, operation) = Box::pin(replace(control, instance, count)).await?;
+    let outcome = outcome(control, heard, instance, operation).await?;
+    if outcome.committed {
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        return Ok(Replaced { by, took_ms });
+    }
+    let cause = outcome.cause.as_deref().unwrap_or("it was called back");
+    let message = format!("{instance}: it does not leave: {cause}");
+    Err(refused("called_back", message, "look at paracloud events"))
 }
 
 /// Instances that leave because others came in their place, until that is over. There are never more than instances.
@@ -130,10 +170,6 @@ async fn take_away(control: &Control, instance: &str, substitute: &str) {
         let refused = rejection(control, substitute, rejected).message;
         control.keep_remark(substitute, None, format!("{why}, and it cannot leave: {refused}")).await;
     }
-}
-
-fn leaving(instance: &str, node: NodeId, operation: OperationNumber) -> Leaving {
-    Leaving { instance: instance.to_owned(), node, operation: Some(operation), drain_ms: None }
 }
 
 fn owner(control: &Control, instance: &str) -> Option<Placement> {

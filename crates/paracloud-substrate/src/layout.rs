@@ -15,6 +15,7 @@
 //!   ordered.json                instances that are to be started and are not in the register yet
 //!   closed-nodes.json           nodes that get no new instances
 //!   draining.json               nodes that are being drained, and how
+//!   updating.json               apps whose instances are being updated, and with what consent
 //!   n1/                         node 1
 //!     generation                counts its agents, under a lock
 //!     agent.sock                other agents pass channel ends here
@@ -110,6 +111,11 @@ impl Layout {
     /// Nodes that are being drained, and how.
     pub fn draining(&self) -> PathBuf {
         self.root.join("draining.json")
+    }
+
+    /// Apps whose instances are being updated, and with what consent.
+    pub fn updating(&self) -> PathBuf {
+        self.root.join("updating.json")
     }
 
     /// A node.

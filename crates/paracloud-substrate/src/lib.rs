@@ -38,6 +38,7 @@ pub mod private;
 pub mod process;
 pub mod seen;
 pub mod trace;
+pub mod updating;
 
 use paracloud_core::ids::StartId;
 

@@ -5,6 +5,7 @@ use crate::draining;
 use crate::explained::Explained;
 use crate::message::{HeldOp, Note, Preview, Question, Unready};
 use crate::seen::{Account, Accounts};
+use crate::updating;
 use paci::answer::Answer;
 use paci::participant::Call;
 use paracloud_core::ids::{NodeId, OperationNumber, Placement, StartId};
@@ -54,20 +55,19 @@ pub enum Request {
         /// The instance.
         instance: String,
     },
-    /// Start an instance of what its app is by now in the place of this one, which leaves once that serves:
-    /// [`Reply::Scaled`], then [`Reply::Event`]s and the [`Reply::Outcome`] of the one that leaves.
-    Replace {
-        /// The instance that leaves.
-        instance: String,
-        /// So many there are to be. Where there are more already, none is started.
-        count: u32,
-    },
-    /// Name other revisions of apps, which are written already, as those that count from now on: [`Reply::Done`].
+    /// Name other revisions of apps, which are written already, as those that count from now on, and update the instances that
+    /// run something else, of each app one after the other. That goes on whoever listens, until it is over or one of the app
+    /// failed; who asks while it goes on hears of it. [`Reply::Updates`] as it goes, and a [`Reply::Event`] of whom is waited
+    /// for, then [`Reply::Applied`]; without `wait` or `update` [`Reply::Done`].
     Apply {
         /// What counts now. If that is not so any more, it is refused.
         from: Vec<Revised>,
         /// What counts from now on: every app of the cloud, each once.
         to: Vec<Revised>,
+        /// How; `None`: who runs something else is left as it is.
+        update: Option<updating::Terms>,
+        /// Stay and hear how it goes.
+        wait: bool,
     },
     /// Ask the application something that nothing is done because of: [`Reply::Answered`].
     Ask {
@@ -221,6 +221,13 @@ pub enum Reply {
         /// Instances that are on it and were not to leave it: they came meanwhile.
         missed: Vec<String>,
     },
+    /// What became of an instance that was to be updated.
+    Updates(Box<updating::Updated>),
+    /// Nothing more is done about what was applied.
+    Applied {
+        /// What became of each, as far as this controller did it: app by app, in the order in which it was.
+        updated: Vec<updating::Updated>,
+    },
     /// This operation has begun.
     Begun(OperationNumber),
     /// It was done.
@@ -339,6 +346,9 @@ pub struct Status {
     /// How many instances people want of apps.
     #[serde(default)]
     pub scales: Vec<Kept>,
+    /// Apps whose instances are being updated.
+    #[serde(default)]
+    pub updating: Vec<String>,
 }
 
 /// How many instances a person wants of an app.

@@ -198,7 +198,8 @@ Examples:
   paracloud apply app.yaml
 
 An app that hands its state over goes to its new process without losing
-anything. What was begun goes on if you leave with Ctrl-C.")]
+anything. It goes on if you leave with Ctrl-C: the same command hears of it
+again, and paracloud cancel of who is updated gives it up.")]
     Apply {
         /// The manifest
         manifest: PathBuf,
@@ -208,6 +209,9 @@ anything. What was begun goes on if you leave with Ctrl-C.")]
         /// Consent to losing the state of those that cannot hand it over
         #[arg(long)]
         accept_loss: bool,
+        /// Do not wait for the end
+        #[arg(long, conflicts_with = "dry_run")]
+        no_wait: bool,
     },
     /// Give an instance another size, with its consent
     #[command(after_help = "\
@@ -448,8 +452,8 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
             resize::run(context, &instance, &options).await
         }
         Command::Holds => holds::run(context).await,
-        Command::Apply { manifest, dry_run, accept_loss } => {
-            let options = apply::Options { manifest, dry_run, accept_loss };
+        Command::Apply { manifest, dry_run, accept_loss, no_wait } => {
+            let options = apply::Options { manifest, dry_run, accept_loss, no_wait };
             Box::pin(apply::run(context, &options)).await
         }
         Command::DrainNode { node, dry_run, parallel, wait, accept_loss, no_wait } => {

@@ -314,6 +314,7 @@ pub(crate) mod tests {
             gateways: Vec::new(),
             holds: Vec::new(),
             scales: Vec::new(),
+            updating: Vec::new(),
         };
         let (_directory, context) = stalling([vec![Reply::Status(status)], vec![begun()]]);
         silent(events::run(&context, None, 0, true).await);
@@ -329,6 +330,7 @@ pub(crate) mod tests {
             gateways: Vec::new(),
             holds: Vec::new(),
             scales: Vec::new(),
+            updating: Vec::new(),
         };
         let first = Reply::Event(a_move().remove(0));
         let answers = std::iter::repeat_n(vec![Reply::Status(status)], 100);

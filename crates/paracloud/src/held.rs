@@ -91,6 +91,7 @@ mod tests {
             gateways: Vec::new(),
             holds: Vec::new(),
             scales: Vec::new(),
+            updating: Vec::new(),
         }
     }
 

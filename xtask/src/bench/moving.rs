@@ -193,6 +193,8 @@ async fn once(rig: &Rig, clients: &mut Driver, options: &Options, window: &str) 
         | Reply::Waits { .. }
         | Reply::Drains(_)
         | Reply::Drained { .. }
+        | Reply::Updates(_)
+        | Reply::Applied { .. }
         | Reply::Previewed { .. }
         | Reply::Answered(_)
         | Reply::Begun(_)

@@ -27,6 +27,8 @@ pub(super) async fn events(rig: &Rig, from: u64) -> Result<Vec<Event>> {
             | Reply::Waits { .. }
             | Reply::Drains(_)
             | Reply::Drained { .. }
+            | Reply::Updates(_)
+            | Reply::Applied { .. }
             | Reply::Previewed { .. }
             | Reply::Answered(_)
             | Reply::Begun(_)

@@ -61,6 +61,8 @@ async fn scale(layout: &Layout, to: u32, dry_run: bool) -> Result<Option<Vec<Str
         | Reply::Waits { .. }
         | Reply::Drains(_)
         | Reply::Drained { .. }
+        | Reply::Updates(_)
+        | Reply::Applied { .. }
         | Reply::Previewed { .. }
         | Reply::Answered(_)
         | Reply::Begun(_)

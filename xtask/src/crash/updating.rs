@@ -28,7 +28,9 @@ pub(super) async fn prepare(rig: &Rig) -> Result<(Record, Revision)> {
     let app = Cloud::add_revision(&path, &app)?;
     ensure!(app.revision == wanted, "somebody else writes revisions: {} and not {wanted}", app.revision);
     let named = |app: &App| Revised { app: app.name.clone(), revision: app.revision, anew: false };
-    let request = Request::Apply { from: vec![named(known)], to: vec![named(&app)] };
+    // The trial has it updated, when it is ready for that.
+    let (from, to) = (vec![named(known)], vec![named(&app)]);
+    let request = Request::Apply { from, to, update: None, wait: false };
     let replies = rig.ask(&request, Duration::from_secs(ANSWER_S_MAX)).await?;
     ensure!(replies.contains(&Reply::Done), "what was applied is not taken: {replies:?}");
     Ok((record, Revision(app.revision)))

@@ -2,22 +2,21 @@
 
 use super::Progress;
 use crate::control::Control;
-use crate::journal::{Heard, now_unix_ms};
+use crate::ended::outcome;
+use crate::journal::now_unix_ms;
 use crate::moves::{self, To};
 use crate::person::refused;
-use crate::replacing;
+use crate::replacing::{self, Replaced};
 use paracloud_core::draining::{Obstacle, Way, ask_again_ms};
-use paracloud_core::ids::{NodeId, OperationNumber};
+use paracloud_core::ids::NodeId;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::{Mode, Step};
 use paracloud_substrate::draining::{Drained, End, Terms};
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::person::{Outcome, Refused, Reply};
+use paracloud_substrate::person::{Refused, Reply};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
-use tokio::time::Instant;
+use tokio::sync::watch;
 
 /// An instance that is to leave.
 #[derive(Debug, Clone)]
@@ -63,7 +62,7 @@ pub(super) async fn go(
 ) -> Drained {
     let mut is_told = false;
     loop {
-        let terms = control.drains.terms(going.from);
+        let terms = control.drains.terms(&going.from);
         let Some(terms) = terms.or_else(|| is_rehearsal.then(rehearsed)) else {
             return going.stays(opened(control, going.from));
         };
@@ -153,10 +152,11 @@ fn looked_at(control: &Control, going: &Going, why: Refused) -> Asked {
 async fn leave(control: &Arc<Control>, going: &Going, terms: Terms) -> Result<End, Refused> {
     match going.way {
         Way::Move(to) => moved(control, &going.instance, to, terms).await,
-        Way::Replace(to) => match replaced(control, &going.instance).await {
+        Way::Replace(to) => match Box::pin(replacing::to_its_end(control, &going.instance, None)).await {
             // There are as many as there may be by now.
             Err(why) if why.code == "out_of_bounds" => moved(control, &going.instance, to, terms).await,
-            ended => ended,
+            Err(why) => Err(why),
+            Ok(Replaced { by, took_ms }) => Ok(End::Replaced { by, took_ms }),
         },
     }
 }
@@ -167,61 +167,4 @@ async fn moved(control: &Control, instance: &str, to: NodeId, terms: Terms) -> R
         moves::Wanted { instance: instance.to_owned(), to: To::Node(to), accept_loss: terms.accept_loss };
     let operation = Box::pin(moves::begin(control, &wanted)).await?;
     Ok(End::Moved(outcome(control, heard, instance, operation).await?))
-}
-
-/// Has another one started in its place, and waits until it has left.
-async fn replaced(control: &Arc<Control>, instance: &str) -> Result<End, Refused> {
-    let (heard, began) = (control.heard.subscribe(), Instant::now());
-    let cloud = control.cloud();
-    let Some(app) = cloud.app_of(instance) else {
-        let message = format!("{instance}: it is in the manifest no more");
-        return Err(refused("unknown_instance", message, "look at paracloud ps"));
-    };
-    let count = control.staying(&app.name).len();
-    let scaled = Box::pin(replacing::replace(control, instance, count)).await?;
-    let Some(operation) = scaled.leaves.iter().find_map(|it| it.operation) else {
-        let message = format!("{instance}: its leave was not begun");
-        return Err(refused("unknown", message, "look at paracloud ps"));
-    };
-    let outcome = outcome(control, heard, instance, operation).await?;
-    if outcome.committed {
-        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        return Ok(End::Replaced { by: scaled.starts.into_iter().next(), took_ms });
-    }
-    let cause = outcome.cause.as_deref().unwrap_or("it was called back");
-    let message = format!("{instance}: it does not leave: {cause}");
-    Ok(End::Stays(refused("called_back", message, "look at paracloud events")))
-}
-
-/// How an operation that was just begun ends.
-async fn outcome(
-    control: &Control,
-    mut heard: broadcast::Receiver<Heard>,
-    instance: &str,
-    operation: OperationNumber,
-) -> Result<Outcome, Refused> {
-    loop {
-        match heard.recv().await {
-            Ok(Heard::Outcome(outcome)) if outcome.instance == instance && outcome.operation == operation => {
-                return Ok(outcome);
-            }
-            Ok(Heard::Outcome(_) | Heard::Event(_)) => {}
-            // The controller ends, and this with it.
-            Err(RecvError::Closed) => std::future::pending().await,
-            Err(RecvError::Lagged(_)) => {
-                let view = control.views.of(instance);
-                if let Some(outcome) = view.as_ref().and_then(|view| view.outcome.clone())
-                    && outcome.operation == operation
-                {
-                    return Ok(outcome);
-                }
-                let record = view.and_then(|view| view.record);
-                if record.is_none_or(|record| record.last_operation > operation) {
-                    let message =
-                        format!("{instance}: operation {operation} ended, and its outcome was missed");
-                    return Err(refused("outcome_missed", message, "look at paracloud events"));
-                }
-            }
-        }
-    }
 }

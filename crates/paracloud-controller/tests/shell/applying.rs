@@ -3,6 +3,11 @@
 use crate::town::{Controller, Town};
 use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::person::{Reply, Request, Revised};
+use paracloud_substrate::updating::Terms;
+
+fn apply(from: Vec<Revised>, to: Vec<Revised>) -> Request {
+    Request::Apply { from, to, update: None, wait: false }
+}
 
 fn revised(app: &str, revision: u32) -> Revised {
     Revised { app: app.to_owned(), revision, anew: false }
@@ -28,19 +33,19 @@ async fn what_is_named_counts_for_whoever_comes_later_and_may_be_said_twice() {
     let web = Cloud::load(&path).unwrap().apps.remove(0);
     let second = Cloud::add_revision(&path, &App { stop_grace_ms: 7, ..web.clone() }).unwrap();
     assert_eq!(Cloud::load(&path).unwrap().apps[0], web, "written, and named by nobody");
-    let apply = Request::Apply { from: vec![revised("web", 1)], to: vec![revised("web", second.revision)] };
+    let second_counts = apply(vec![revised("web", 1)], vec![revised("web", second.revision)]);
     for _ in 0..2 {
-        assert_eq!(town.ask(apply.clone()).await, [Reply::Done]);
+        assert_eq!(town.ask(second_counts.clone()).await, [Reply::Done]);
         assert_eq!(Cloud::load(&path).unwrap().apps[0], second);
     }
-    let back = Request::Apply { from: vec![revised("web", 2)], to: vec![revised("web", 1)] };
+    let back = apply(vec![revised("web", 2)], vec![revised("web", 1)]);
     controller.stop().await;
     let again = Controller::start(&town);
-    let overtaken = Request::Apply { from: vec![revised("web", 1)], to: vec![revised("web", 1)] };
+    let overtaken = apply(vec![revised("web", 1)], vec![revised("web", 1)]);
     assert_eq!(town.refused(overtaken).await.code, "overtaken", "the one that came later knows what counts");
     assert_eq!(town.refused(back).await.code, "backwards");
     let third = Cloud::add_revision(&path, &web).unwrap();
-    let on = Request::Apply { from: vec![revised("web", 2)], to: vec![revised("web", third.revision)] };
+    let on = apply(vec![revised("web", 2)], vec![revised("web", third.revision)]);
     assert_eq!(town.ask(on).await, [Reply::Done]);
     assert_eq!(Cloud::load(&path).unwrap().apps[0], third);
     again.stop().await;
@@ -65,18 +70,45 @@ async fn what_cannot_count_is_refused_and_nothing_is_changed() {
         (vec![revised("web", 1), revised("../web", 1)], "bad_request"),
         (vec![revised("web", 1), revised("other", narrow)], "gateways"),
     ] {
-        let refused = town.refused(Request::Apply { from: from(), to: to.clone() }).await;
+        let refused = town.refused(apply(from(), to.clone())).await;
         assert_eq!(refused.code, code, "{to:?}");
         assert!(!refused.message.is_empty() && !refused.next.is_empty(), "{refused:?}");
         assert_eq!(Cloud::load(&path).unwrap(), before);
     }
-    let nobody = Request::Replace { instance: "nobody".to_owned(), count: 1 };
-    assert_eq!(town.refused(nobody).await.code, "unknown_instance");
     assert_eq!(
         town.refused(Request::Update { instance: "nobody".to_owned(), accept_loss: true, wait: true })
             .await
             .code,
         "unknown_instance"
     );
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_it_cannot_be_kept_who_is_to_be_updated_nothing_is_applied() {
+    let (town, path) = town();
+    let controller = Controller::start(&town);
+    let _people = town.populate();
+    town.until_swapped("serve").await;
+    let Ok([Reply::Status(status)]) = <[Reply; 1]>::try_from(town.ask(Request::Status).await) else {
+        panic!()
+    };
+    let owner = status.instances[0].record.as_ref().unwrap().owner;
+    let before = Cloud::load(&path).unwrap();
+    let web = &before.apps[0];
+    let second = Cloud::add_revision(&path, &App { stop_grace_ms: 7, ..web.clone() }).unwrap();
+    let (from, to) = (vec![revised("web", 1)], vec![revised("web", second.revision)]);
+    let apply = |outdated| {
+        let update = Some(Terms { outdated, accept_loss: false });
+        Request::Apply { from: from.clone(), to: to.clone(), update, wait: true }
+    };
+    std::fs::create_dir(town.layout.updating().with_extension("new")).unwrap();
+    let refused = town.refused(apply(vec![owner.start])).await;
+    assert_eq!(refused.code, "no_space", "{refused:?}");
+    assert!(refused.message.contains("nothing was applied"), "{refused:?}");
+    assert_eq!(Cloud::load(&path).unwrap(), before);
+    // Where nobody is to be updated nothing needs to be kept.
+    assert_eq!(town.ask(apply(Vec::new())).await, [Reply::Applied { updated: Vec::new() }]);
+    assert_eq!(Cloud::load(&path).unwrap().apps[0], second);
     controller.stop().await;
 }

@@ -76,6 +76,8 @@ pub async fn run(context: &Context, app: Option<&str>, from: u64, follow: bool) 
                     | Reply::Waits { .. }
                     | Reply::Drains(_)
                     | Reply::Drained { .. }
+                    | Reply::Updates(_)
+                    | Reply::Applied { .. }
                     | Reply::Previewed { .. }),
                 ) => {
                     return Err(client::unexpected(layout, &other));

@@ -73,7 +73,14 @@ mod tests {
             unanswered: None,
         };
         let instances = names.iter().map(instance).collect();
-        Status { instances, nodes: Vec::new(), gateways: Vec::new(), holds: Vec::new(), scales: Vec::new() }
+        Status {
+            instances,
+            nodes: Vec::new(),
+            gateways: Vec::new(),
+            holds: Vec::new(),
+            scales: Vec::new(),
+            updating: Vec::new(),
+        }
     }
 
     async fn meant(names: &[&str], name: &str) -> Result<String, Failure> {

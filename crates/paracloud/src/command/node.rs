@@ -218,6 +218,7 @@ mod tests {
             gateways: Vec::new(),
             holds: Vec::new(),
             scales: Vec::new(),
+            updating: Vec::new(),
         };
         stakes(&status, LOST).pop()
     }

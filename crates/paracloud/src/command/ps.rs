@@ -99,6 +99,9 @@ fn text(
             (counted(kept.instances.into(), "instance"), age(kept.remaining_ms.saturating_add(999)));
         say(format!("{}: a person wants {instances} of it, for {left} more", kept.app));
     }
+    for app in &status.updating {
+        say(format!("{app}: its instances are being updated, one after the other"));
+    }
     for node in status.nodes.iter().filter(|node| node.closed) {
         say(format!(
             "node {0}: was drained, and gets no new instances until: paracloud node open {0}",
@@ -215,6 +218,7 @@ mod tests {
             gateways: Vec::new(),
             holds: Vec::new(),
             scales: Vec::new(),
+            updating: Vec::new(),
         };
         forget_the_gone(&mut status, &cloud, |app| app == "stays");
         let shown: Vec<_> = status.instances.iter().map(|instance| instance.name.as_str()).collect();
@@ -266,6 +270,7 @@ mod tests {
             gateways: vec![(1, true), (2, false)],
             holds: vec![held(HeldOp::Move, 11_200), held(HeldOp::Stop, 3_600_000)],
             scales: vec![Kept { app: "web".to_owned(), instances: 3, remaining_ms: 125_000 }],
+            updating: vec!["web".to_owned()],
         };
         let manifest = "kind: App\nname: sessions\ncommand: [sh, '{port}']\nlisten: [8080, 8081]\n";
         let cloud = crate::manifest::resolve(manifest, std::path::Path::new("/"), 2).unwrap().cloud;

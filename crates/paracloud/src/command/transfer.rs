@@ -154,6 +154,8 @@ pub(crate) async fn follow(
                 | Reply::Waits { .. }
                 | Reply::Drains(_)
                 | Reply::Drained { .. }
+                | Reply::Updates(_)
+                | Reply::Applied { .. }
                 | Reply::Previewed { .. }),
             ) => {
                 return Err(client::unexpected(&context.layout, &other));
@@ -587,6 +589,7 @@ mod tests {
             gateways: Vec::new(),
             holds: Vec::new(),
             scales: Vec::new(),
+            updating: Vec::new(),
         };
         for (last, carried_bytes, websockets_closed) in
             [(12, Some(200 << 20), 50), (11, None, 50), (10, None, 0)]

@@ -378,6 +378,7 @@ mod tests {
             gateways: vec![(1, connected)],
             holds: Vec::new(),
             scales: Vec::new(),
+            updating: Vec::new(),
         }
     }
 

@@ -230,6 +230,8 @@ fn a_version_that_does_not_come_up_leaves_those_that_serve_and_says_what_it_wrot
     assert_eq!(owners(), before, "nobody left");
     (0..2).for_each(|gateway| assert_eq!(rig.get(gateway), "hello\n"));
     wait_until("nothing of it is left", || record(&rig, "web.3").is_null());
+    let kept = std::fs::read_to_string(std::path::Path::new(&rig.cloud()).join("updating.json"));
+    assert_eq!(kept.expect("it was begun"), "{}", "nobody tries again");
     rewrite(
         &rig,
         "command: [python3, -c, 'print(\"no such key\"); exit(9)']",

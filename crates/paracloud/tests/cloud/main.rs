@@ -37,4 +37,5 @@ mod streams;
 mod substitutes;
 mod unready;
 mod unruly;
+mod updates;
 mod written;

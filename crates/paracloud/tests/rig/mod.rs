@@ -194,6 +194,13 @@ impl Rig {
         Started(command.stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).spawn().unwrap())
     }
 
+    /// Starts a command about this cloud, and what it tells meanwhile can be waited for.
+    pub(crate) fn start_telling(&self, arguments: &[&str]) -> Started {
+        let mut command = command();
+        command.args(["--dir", &self.cloud()]).args(arguments);
+        Started(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
     /// Runs a command that must succeed, and gives its object.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let answer = self.run(&[arguments, &["--output", "json"]].concat());
@@ -309,6 +316,14 @@ pub(crate) struct Started(Child);
 impl Started {
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.0.id().cast_signed(), signal);
+    }
+
+    /// Waits until it tells this. It is heard of nothing more then.
+    pub(crate) fn tells(&mut self, what: &str) {
+        let lines = BufReader::new(self.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut told = Vec::new();
+        let is_told = lines.inspect(|line| told.push(line.clone())).any(|line| line.contains(what));
+        assert!(is_told, "{what}: {told:#?}");
     }
 
     pub(crate) fn is_ended(&mut self) -> bool {

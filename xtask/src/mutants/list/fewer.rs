@@ -5,7 +5,8 @@ use super::{test, unit};
 
 const FEWER: &str = "crates/paracloud-core/src/scaling/fewer.rs";
 const DRAINING: &str = "crates/paracloud-core/src/draining.rs";
-const DRAINS: &str = "crates/paracloud-controller/src/draining.rs";
+const ONGOING: &str = "crates/paracloud-controller/src/ongoing.rs";
+const UPDATING: &str = "crates/paracloud-core/src/updating.rs";
 const MEASURED: &str = "crates/paracloud-controller/src/scaling/measured.rs";
 const APPLYING: &str = "crates/paracloud-controller/src/applying.rs";
 const LEAVING: &str = "crates/paracloud-gateway/src/control/leaving.rs";
@@ -124,13 +125,33 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
-        name: "a drain is forgotten with its controller",
-        file: DRAINS,
-        find: r"self.keep(&all, Some((node, terms)))?;",
+        name: "one is replaced by an update though there may be no more",
+        file: UPDATING,
+        find: r"self.count < most",
+        replace: r"self.count <= most",
+        catch: unit(
+            "paracloud-core",
+            "updating::tests::who_holds_nothing_is_replaced_where_there_may_be_one_more",
+        ),
+    },
+    Mutant {
+        name: "what is over is done again",
+        file: ONGOING,
+        find: r"all.remove(&taken.of);",
         replace: "",
         catch: unit(
             "paracloud-controller",
-            "draining::tests::a_drain_is_kept_until_it_is_over_and_found_by_the_next_controller",
+            "ongoing::tests::what_is_begun_is_kept_until_it_is_over_and_found_by_the_next_controller",
+        ),
+    },
+    Mutant {
+        name: "what goes on is forgotten with its controller",
+        file: ONGOING,
+        find: r"self.keep(all, &new)?;",
+        replace: "",
+        catch: unit(
+            "paracloud-controller",
+            "ongoing::tests::what_is_begun_is_kept_until_it_is_over_and_found_by_the_next_controller",
         ),
     },
     Mutant {

@@ -2,8 +2,9 @@
 
 use crate::failure::{Exit, Failure};
 use crate::processes::Process;
-use paracloud_core::ids::NodeId;
+use paracloud_core::ids::StartId;
 use paracloud_core::register::{Mode, Record};
+use paracloud_core::updating::Standing;
 use paracloud_substrate::config::{App, Cloud, ConfigError};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::names::{self, InstanceName};
@@ -28,13 +29,16 @@ pub(super) struct Change {
     pub(super) outdated: Vec<Outdated>,
     /// Instances that serve.
     pub(super) count: u32,
+    /// They are being updated already.
+    pub(super) is_updating: bool,
 }
 
 /// An instance that runs something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Outdated {
     pub(super) instance: String,
-    pub(super) node: NodeId,
+    /// Its owner.
+    pub(super) start: StartId,
     /// How it would go to another process, by its own word.
     pub(super) mode: Option<Mode>,
 }
@@ -46,10 +50,10 @@ impl Change {
         self.is_new || changed.iter().any(|fields| !fields.is_empty())
     }
 
-    /// Whether another instance comes in its place: it holds nothing, and there may be one more.
-    pub(super) fn replaces(&self, outdated: &Outdated) -> bool {
-        let may_be_more = self.app.scale.is_some_and(|scale| self.count < scale.max);
-        may_be_more && self.app.is_stateless() && outdated.mode == Some(Mode::Restart)
+    /// What says how each of them comes to its new process.
+    pub(super) fn standing(&self) -> Standing {
+        let (is_stateless, most) = (self.app.is_stateless(), self.app.scale.map(|scale| scale.max));
+        Standing { is_stateless, count: self.count, most }
     }
 }
 
@@ -103,6 +107,7 @@ fn change(
             anew: false,
             outdated: Vec::new(),
             count: 0,
+            is_updating: false,
         });
     };
     let fixed = known.fixed_differences(wanted);
@@ -127,8 +132,8 @@ fn change(
                 .map_err(|error| unreadable(&app.name, &error))?
         };
         if !is.runs_as(&app) {
-            let (instance, node) = ((*name).to_owned(), record.owner.node);
-            outdated.push(Outdated { instance, node, mode: None });
+            let (instance, start) = ((*name).to_owned(), record.owner.start);
+            outdated.push(Outdated { instance, start, mode: None });
         }
     }
     Ok(Change {
@@ -138,6 +143,7 @@ fn change(
         later: known.later_differences(&app),
         anew: serving.is_empty() && records > 0,
         count: u32::try_from(serving.len()).unwrap_or(u32::MAX),
+        is_updating: status.updating.contains(&app.name),
         outdated,
         app,
     })

@@ -1,12 +1,15 @@
 //! What became of each app and each instance.
 
 use super::plan::{Change, Outdated};
+use crate::client;
 use crate::failure::{Exit, Failure};
 use crate::figures::{counted, millis};
 use crate::output::table_within;
 use crate::telling;
 use paracloud_core::register::Mode;
+use paracloud_core::updating::Way;
 use paracloud_substrate::person::Outcome;
+use paracloud_substrate::updating::{End, Updated};
 use serde::Serialize;
 
 /// How something of an app comes to be as the manifest says.
@@ -85,6 +88,34 @@ impl Row {
         Self { how: Some(How::Started), possible: true, ..Self::new(&change.app.name, changed) }
     }
 
+    /// As the controller says that it ended.
+    pub(super) fn of(change: &Change, updated: &Updated) -> Self {
+        let row = Self::new(&updated.instance, change.process.clone());
+        match &updated.end {
+            End::InPlace(outcome) => row.ended(outcome),
+            End::Replaced { by, took_ms } => {
+                row.replaced(by.as_ref().map(|by| by.instance.as_str())).served(*took_ms)
+            }
+            End::Left { why } => Self { done: true, possible: true, why: Some(why.clone()), ..row },
+            End::Stays(refused) => {
+                let Failure { code, why, .. } = client::refusal(refused, &updated.instance);
+                row.failed(&code, &why)
+            }
+        }
+    }
+
+    /// One that is as the manifest says, by a controller that is gone.
+    pub(super) fn missed(change: &Change, outdated: &Outdated) -> Self {
+        let row = Self::new(&outdated.instance, change.process.clone());
+        let row = match outdated.mode.map(|mode| change.standing().way(mode)) {
+            Some(Way::Replace) => row.replaced(None),
+            Some(Way::Update(mode)) => row.going(Some(mode)),
+            None => row,
+        };
+        let why = "the controller that did it is gone";
+        Self { done: true, possible: true, why: Some(why.to_owned()), ..row }
+    }
+
     /// An instance that stays as it is.
     pub(super) fn stays(change: &Change, outdated: &Outdated, code: &str, why: &str) -> Self {
         let row = Self::new(&outdated.instance, change.process.clone());
@@ -147,7 +178,8 @@ impl Row {
                 format!("{who}: left{took}: {}", self.why.as_deref().unwrap_or("another one is in its place"))
             }
             (true, Some(How::Started)) => format!("{who}: serves{took}"),
-            (true, Some(How::AtOnce | How::Later) | None) => format!("{who}: applied{took}"),
+            (true, Some(How::AtOnce | How::Later)) => format!("{who}: applied{took}"),
+            (true, None) => format!("{who}: {}", self.why.as_deref().unwrap_or("applied")),
             (false, _) => format!("{who}: {}", telling::plain(self.why.as_deref().unwrap_or("not updated"))),
         }
     }
@@ -174,6 +206,7 @@ impl Row {
             Some(How::Handoff) => "handoff",
             Some(How::Restart) if self.state_lost => "restart, state lost",
             Some(How::Restart) => "restart",
+            None if self.done => "left",
             None => "stays",
         };
         let changed = if self.changed.is_empty() { "-".to_owned() } else { self.changed.join(", ") };
@@ -250,13 +283,14 @@ pub(super) fn verdict(rows: &[Row], manifest: &str) -> Option<Failure> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::output::Paint;
-    use paracloud_core::ids::NodeId;
+    use paracloud_core::ids::StartId;
     use paracloud_substrate::config::App;
 
-    fn change() -> Change {
+    /// An app of two, which is to have another command and more.
+    pub(in super::super) fn change() -> Change {
         Change {
             app: App::new("web", vec!["web".to_owned()]),
             is_new: false,
@@ -266,11 +300,12 @@ mod tests {
             anew: false,
             outdated: Vec::new(),
             count: 2,
+            is_updating: false,
         }
     }
 
     fn stays(name: &str, code: &str, why: &str) -> Row {
-        let outdated = Outdated { instance: name.to_owned(), node: NodeId(1), mode: None };
+        let outdated = Outdated { instance: name.to_owned(), start: StartId(1), mode: None };
         Row::stays(&change(), &outdated, code, why)
     }
 

@@ -112,6 +112,8 @@ async fn hear(
             | Reply::Event(_)
             | Reply::Outcome(_)
             | Reply::Scaled(_)
+            | Reply::Updates(_)
+            | Reply::Applied { .. }
             | Reply::Answered(_)
             | Reply::Explained(_)
             | Reply::Previewed { .. }) => return Err(client::unexpected(layout, &other)),

@@ -1,0 +1,147 @@
+//! One instance comes to what counts.
+
+use super::Replacing;
+use crate::control::Control;
+use crate::ended::outcome;
+use crate::moves::{self, To, Wanted};
+use crate::person::refused;
+use crate::replacing::{self, Replaced};
+use paracloud_core::register::{Mode, Operation, Record};
+use paracloud_core::updating::{Standing, Way};
+use paracloud_substrate::config::App;
+use paracloud_substrate::person::{Outcome, Refused, Reply};
+use paracloud_substrate::updating::End;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Another operation of an instance is waited for so long, in milliseconds.
+const BUSY_MS_MAX: u64 = 600_000;
+
+/// What came of it.
+pub(super) enum Ended {
+    /// This.
+    So(Box<End>),
+    /// Something else was under way. It is to be looked at again.
+    Again,
+}
+
+/// Brings one to what its app is.
+pub(super) async fn update(control: &Arc<Control>, app: &App, instance: &str, record: &Record) -> Ended {
+    if record.operation.is_some() {
+        return other(control, instance, record).await;
+    }
+    match Box::pin(try_update(control, app, instance, record)).await {
+        Ok(end) => so(end),
+        // The controller ends, and this with it: the next one goes on.
+        Err(why) if why.code == "controller_restarts" => std::future::pending().await,
+        Err(why) => looked_at(control, instance, record, why),
+    }
+}
+
+/// An operation of it is open: one that an earlier controller began for this, or somebody else's.
+async fn other(control: &Control, instance: &str, record: &Record) -> Ended {
+    let heard = control.heard.subscribe();
+    let now = control.views.of(instance).and_then(|view| view.record);
+    if now.is_none_or(|now| now.last_operation != record.last_operation || now.operation.is_none()) {
+        return Ended::Again;
+    }
+    let bound = Duration::from_millis(BUSY_MS_MAX);
+    let ends = outcome(control, heard, instance, record.last_operation);
+    match (tokio::time::timeout(bound, ends).await, &record.operation) {
+        (Err(_), _) => {
+            let message = format!("{instance}: another operation of it is open, and does not end");
+            let next = format!("look at paracloud events {instance}, and apply it again when that is over");
+            so(End::Stays(refused("busy", message, next)))
+        }
+        (Ok(Ok(ended)), Some(Operation::Leave(_))) if ended.committed => so(left()),
+        (Ok(Ok(ended)), Some(Operation::Move(_))) if ended.committed && is_new(control, instance, &ended) => {
+            so(End::InPlace(ended))
+        }
+        (Ok(_), _) => Ended::Again,
+    }
+}
+
+/// Whether a move that was committed was to what counts.
+fn is_new(control: &Control, instance: &str, outcome: &Outcome) -> bool {
+    let record = control.views.of(instance).and_then(|view| view.record);
+    let cloud = control.cloud();
+    record.zip(cloud.app_of(instance)).is_some_and(|(record, app)| {
+        record.last_operation == outcome.operation && record.owner.revision.0 == app.revision
+    })
+}
+
+/// That nothing was done may be because it goes, or went, or because something else came first.
+fn looked_at(control: &Control, instance: &str, record: &Record, why: Refused) -> Ended {
+    let now = control.views.of(instance).and_then(|view| view.record).filter(|now| !now.gone);
+    match now {
+        None => so(left()),
+        Some(now) if now.operation.is_some() && now.last_operation != record.last_operation => Ended::Again,
+        Some(_) => so(End::Stays(why)),
+    }
+}
+
+fn so(end: End) -> Ended {
+    Ended::So(Box::new(end))
+}
+
+fn left() -> End {
+    End::Left { why: "it has left meanwhile".to_owned() }
+}
+
+async fn try_update(
+    control: &Arc<Control>,
+    app: &App,
+    instance: &str,
+    record: &Record,
+) -> Result<End, Refused> {
+    let kept = control.updates.terms(&app.name).unwrap_or_default();
+    let accept_loss = kept.terms.accept_loss;
+    let cut_off = kept.replacing.filter(|it| it.start == record.owner.start);
+    let count = cut_off.map_or_else(|| control.staying(&app.name).len(), |it| it.count);
+    let standing = Standing {
+        is_stateless: app.is_stateless(),
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        most: app.scale.map(|scale| scale.max),
+    };
+    let way =
+        if standing.may_replace() { way(control, instance, standing, accept_loss).await? } else { None };
+    if way == Some(Way::Replace) {
+        // Whoever goes on with it starts no other one.
+        let replacing = Some(Replacing { start: record.owner.start, count });
+        let kept = control.updates.change(&app.name, |kept| kept.replacing = replacing);
+        kept.map_err(|error| super::no_space(control, "nothing was begun", &error))?;
+        match Box::pin(replacing::to_its_end(control, instance, Some(count))).await {
+            // There are as many as there may be by now.
+            Err(why) if why.code == "out_of_bounds" => {}
+            ended => return ended.map(|Replaced { by, took_ms }| End::Replaced { by, took_ms }),
+        }
+    }
+    let heard = control.heard.subscribe();
+    let wanted = Wanted { instance: instance.to_owned(), to: To::Current, accept_loss };
+    let operation = Box::pin(moves::begin(control, &wanted)).await?;
+    Ok(End::InPlace(outcome(control, heard, instance, operation).await?))
+}
+
+/// By its own word. `None`: where it is; what stands in the way is said when that is begun.
+async fn way(
+    control: &Control,
+    instance: &str,
+    standing: Standing,
+    accept_loss: bool,
+) -> Result<Option<Way>, Refused> {
+    let previewed = Box::pin(moves::preview(control, instance, To::Current)).await?;
+    let Reply::Previewed { mode, obstacle, .. } = previewed else { return Ok(None) };
+    match obstacle {
+        None => Ok(mode.map(|mode| standing.way(mode))),
+        Some(why) if accept_loss && matches!(why.code.as_str(), "consent_needed" | "refused") => {
+            Ok(Some(standing.way(Mode::Restart)))
+        }
+        Some(why) => Err(why),
+    }
+}
+
+/// Why one was not begun of which nothing serves.
+pub(super) fn not_serving(instance: &str) -> Refused {
+    let message = format!("{instance}: it does not serve: its process is started again as what it was");
+    refused("not_serving", message, format!("look at paracloud logs {instance}, and apply it again"))
+}

@@ -1,0 +1,132 @@
+//! Instances are updated by the controller, whoever listens.
+
+use crate::instances::all_connected;
+use crate::rig::{Rig, kill, wait_until};
+use crate::unruly::Unruly;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
+
+/// Three, of which the second does not come to its end when it leaves; the manifest says something else by now.
+fn held() -> Unruly {
+    let scale = json!({ "scale": { "min": 3, "max": 5, "start": 3, "hold": "10m", "drain": "10m" } });
+    let unruly = Unruly::up(&scale, &json!({}));
+    unruly.order("jobs.2", &json!({ "drain": "never" }));
+    unruly.wait_obeys("jobs.2");
+    let text = std::fs::read_to_string(unruly.rig.manifest()).expect("it is there");
+    let changed = text.replacen("\"EXAMPLE\":", "\"NOTE\":\"two\",\"EXAMPLE\":", 1);
+    assert_ne!(changed, text);
+    std::fs::write(unruly.rig.manifest(), changed).expect("it can be written");
+    unruly
+}
+
+/// The second comes to its end after all.
+fn let_go(unruly: &Unruly) {
+    unruly.order("jobs.2", &json!({ "drain": null }));
+}
+
+/// Which revision each instance runs.
+fn revisions(rig: &Rig) -> BTreeMap<String, Value> {
+    let ps = rig.json(&["ps"]);
+    let all = ps["instances"].as_array().expect("a list").iter();
+    all.map(|it| (it["name"].as_str().expect("a name").to_owned(), it["revision"].clone())).collect()
+}
+
+/// The first was updated, and the second is about to be.
+fn wait_half_way(rig: &Rig) {
+    wait_until("the second is to leave", || {
+        let ps = rig.json(&["ps"]);
+        let second = ps["instances"].as_array().expect("a list").iter().find(|it| it["name"] == "jobs.2");
+        second.is_some_and(|it| it["record"]["operation"]["leave"]["step"] == "draining")
+    });
+    let now = revisions(rig);
+    assert!(now.get("jobs.1").is_none_or(|it| *it == 2), "{now:?}");
+    assert_eq!([&now["jobs.2"], &now["jobs.3"]], [1, 1], "{now:?}");
+}
+
+/// What the controller leaves to the next one.
+fn kept(rig: &Rig) -> Value {
+    let path = std::path::Path::new(&rig.cloud()).join("updating.json");
+    serde_json::from_slice(&std::fs::read(path).expect("it was written")).expect("it is whole")
+}
+
+/// So many processes of what counts by now were started for that.
+fn wait_all_updated(rig: &Rig, starts: usize) {
+    wait_until("all are updated", || {
+        let now = revisions(rig);
+        now.len() == 3 && now.values().all(|it| *it == 2)
+    });
+    wait_until("it is over", || kept(rig) == json!({}));
+    let started: BTreeSet<_> = rig
+        .events()
+        .into_iter()
+        .map(|event| event["what"]["swapped"]["record"]["owner"].clone())
+        .filter(|owner| owner["revision"] == 2)
+        .map(|owner| owner["start"].to_string())
+        .collect();
+    assert_eq!(started.len(), starts);
+    let same = rig.json(&["apply", rig.manifest()]);
+    assert_eq!((&same["changes"], &same["unchanged"]), (&json!([]), &json!(["jobs"])), "{same}");
+}
+
+#[test]
+fn who_is_killed_while_it_applies_leaves_the_rest_to_the_controller() {
+    let unruly = held();
+    let rig = &unruly.rig;
+    let mut applying = rig.start(&["apply", rig.manifest()], Stdio::null());
+    wait_half_way(rig);
+    applying.signal(Signal::KILL);
+    applying.ended();
+    let_go(&unruly);
+    wait_all_updated(rig, 3);
+    unruly.end();
+}
+
+#[test]
+fn a_controller_that_is_killed_half_way_leaves_the_rest_to_the_next_and_each_is_updated_once() {
+    let unruly = held();
+    let rig = &unruly.rig;
+    std::thread::scope(|scope| {
+        let applying = scope.spawn(|| rig.json(&["apply", rig.manifest()]));
+        wait_half_way(rig);
+        rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
+        wait_until("the controller and its agents are back", || all_connected(rig));
+        let_go(&unruly);
+        let applied = applying.join().expect("it hears of it from the next one");
+        let row = |row: &Value| (row["who"].clone(), row["done"].clone());
+        let rows: Vec<_> = applied["changes"].as_array().expect("a list").iter().map(row).collect();
+        assert_eq!(rows, ["jobs.1", "jobs.2", "jobs.3"].map(|it| (json!(it), json!(true))), "{applied}");
+    });
+    wait_all_updated(rig, 3);
+    unruly.end();
+}
+
+#[test]
+fn who_does_not_wait_hears_of_it_by_applying_the_same_and_who_is_called_back_ends_it() {
+    let unruly = held();
+    let rig = &unruly.rig;
+    let begun = rig.json(&["apply", rig.manifest(), "--no-wait"]);
+    assert_eq!(begun["begun"], true, "{begun}");
+    wait_half_way(rig);
+    let mut joins = rig.start_telling(&["apply", rig.manifest()]);
+    joins.tells("jobs.1: left in");
+    rig.json(&["cancel", "jobs.2"]);
+    assert_eq!(joins.ended(), 1, "it is not so");
+    wait_until("it is over", || kept(rig) == json!({}));
+    wait_until("who came in its place is gone", || revisions(rig).len() == 3);
+    let now = revisions(rig);
+    assert_eq!([&now["jobs.2"], &now["jobs.3"]], [1, 1], "no other is begun: {now:?}");
+
+    // And the next one does not try again.
+    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
+    wait_until("the controller and its agents are back", || all_connected(rig));
+    assert_eq!(revisions(rig), now);
+    let_go(&unruly);
+    let applied = rig.json(&["apply", rig.manifest()]);
+    let row = |row: &Value| (row["who"].clone(), row["how"].clone(), row["done"].clone());
+    let rows: Vec<_> = applied["changes"].as_array().expect("a list").iter().map(row).collect();
+    assert_eq!(rows, ["jobs.2", "jobs.3"].map(|it| (json!(it), json!("replaced"), json!(true))), "{applied}");
+    wait_all_updated(rig, 4);
+    unruly.end();
+}
