@@ -14,11 +14,16 @@ fn held() -> Unruly {
     let unruly = Unruly::up(&scale, &json!({}));
     unruly.order("jobs.2", &json!({ "drain": "never" }));
     unruly.wait_obeys("jobs.2");
-    let text = std::fs::read_to_string(unruly.rig.manifest()).expect("it is there");
-    let changed = text.replacen("\"EXAMPLE\":", "\"NOTE\":\"two\",\"EXAMPLE\":", 1);
-    assert_ne!(changed, text);
-    std::fs::write(unruly.rig.manifest(), changed).expect("it can be written");
+    rewrite(&unruly.rig, "\"EXAMPLE\":", "\"NOTE\":\"two\",\"EXAMPLE\":");
     unruly
+}
+
+/// The manifest says that in the place of this.
+fn rewrite(rig: &Rig, this: &str, that: &str) {
+    let text = std::fs::read_to_string(rig.manifest()).expect("it is there");
+    let changed = text.replacen(this, that, 1);
+    assert_ne!(changed, text);
+    std::fs::write(rig.manifest(), changed).expect("it can be written");
 }
 
 /// The second comes to its end after all.
@@ -51,18 +56,18 @@ fn kept(rig: &Rig) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("it was written")).expect("it is whole")
 }
 
-/// So many processes of what counts by now were started for that.
-fn wait_all_updated(rig: &Rig, starts: usize) {
+/// So many processes of this revision, which counts by now, were started for that.
+fn wait_all_updated(rig: &Rig, revision: u32, starts: usize) {
     wait_until("all are updated", || {
         let now = revisions(rig);
-        now.len() == 3 && now.values().all(|it| *it == 2)
+        now.len() == 3 && now.values().all(|it| *it == revision)
     });
     wait_until("it is over", || kept(rig) == json!({}));
     let started: BTreeSet<_> = rig
         .events()
         .into_iter()
         .map(|event| event["what"]["swapped"]["record"]["owner"].clone())
-        .filter(|owner| owner["revision"] == 2)
+        .filter(|owner| owner["revision"] == revision)
         .map(|owner| owner["start"].to_string())
         .collect();
     assert_eq!(started.len(), starts);
@@ -79,7 +84,7 @@ fn who_is_killed_while_it_applies_leaves_the_rest_to_the_controller() {
     applying.signal(Signal::KILL);
     applying.ended();
     let_go(&unruly);
-    wait_all_updated(rig, 3);
+    wait_all_updated(rig, 2, 3);
     unruly.end();
 }
 
@@ -98,7 +103,7 @@ fn a_controller_that_is_killed_half_way_leaves_the_rest_to_the_next_and_each_is_
         let rows: Vec<_> = applied["changes"].as_array().expect("a list").iter().map(row).collect();
         assert_eq!(rows, ["jobs.1", "jobs.2", "jobs.3"].map(|it| (json!(it), json!(true))), "{applied}");
     });
-    wait_all_updated(rig, 3);
+    wait_all_updated(rig, 2, 3);
     unruly.end();
 }
 
@@ -127,6 +132,25 @@ fn who_does_not_wait_hears_of_it_by_applying_the_same_and_who_is_called_back_end
     let row = |row: &Value| (row["who"].clone(), row["how"].clone(), row["done"].clone());
     let rows: Vec<_> = applied["changes"].as_array().expect("a list").iter().map(row).collect();
     assert_eq!(rows, ["jobs.2", "jobs.3"].map(|it| (json!(it), json!("replaced"), json!(true))), "{applied}");
-    wait_all_updated(rig, 4);
+    wait_all_updated(rig, 2, 4);
+    unruly.end();
+}
+
+#[test]
+fn what_is_applied_meanwhile_is_what_all_come_to_and_who_waits_for_the_first_hears_of_that() {
+    let unruly = held();
+    let rig = &unruly.rig;
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| rig.json(&["apply", rig.manifest()]));
+        wait_half_way(rig);
+        rewrite(rig, "\"NOTE\":\"two\"", "\"NOTE\":\"three\"");
+        let begun = rig.json(&["apply", rig.manifest(), "--no-wait"]);
+        assert_eq!(begun["begun"], true, "{begun}");
+        let_go(&unruly);
+        let applied = first.join().expect("it ends");
+        let rows = applied["changes"].as_array().expect("a list");
+        assert!(rows.len() >= 4 && rows.iter().all(|row| row["done"] == true), "the first twice: {applied}");
+    });
+    wait_all_updated(rig, 3, 3);
     unruly.end();
 }
