@@ -255,7 +255,7 @@ fn left(context: &Context, manifest: &str, open: &[&str]) -> Failure {
     let why = if open.is_empty() {
         "you left; no update is open, and none is begun".to_owned()
     } else {
-        format!("you left; the update goes on, of {}", open.join(", "))
+        format!("you left; the update of {} goes on, and of those after it", open.join(", "))
     };
     Failure::new(Exit::Failed, "left", manifest, why, ways_on(context, manifest, open))
 }
