@@ -5,6 +5,7 @@ use super::{test, unit};
 
 const FEWER: &str = "crates/paracloud-core/src/scaling/fewer.rs";
 const DRAINING: &str = "crates/paracloud-core/src/draining.rs";
+const DRAINS: &str = "crates/paracloud-controller/src/draining.rs";
 const ONGOING: &str = "crates/paracloud-controller/src/ongoing.rs";
 const UPDATING: &str = "crates/paracloud-core/src/updating.rs";
 const MEASURED: &str = "crates/paracloud-controller/src/scaling/measured.rs";
