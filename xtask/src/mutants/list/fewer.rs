@@ -190,8 +190,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "what was overtaken is applied",
         file: APPLYING,
-        find: r"if !same(from, &named) && !same(to, &named) {",
-        replace: r"if !same(from, &named) && !same(to, &named) && named.is_empty() {",
+        find: r"if is_new && !same(from, &named) && !same(to, &named) {",
+        replace: r"if is_new && !same(from, &named) && !same(to, &named) && named.is_empty() {",
         catch: test(
             "paracloud-controller",
             "shell",

@@ -197,7 +197,7 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "silence is taken for a yes",
         file: VICTIMS,
-        find: r"(State::Stateful, _) if !instance.quotes => Some(Standing::Unasked),",
+        find: r"(State::Stateful, _) if !instance.quotes && !policy.accepts_loss => Some(Standing::Unasked),",
         replace: r"(State::Stateful, _) if false && !instance.quotes => Some(Standing::Unasked),",
         catch: unit(CORE, "scaling::victims::tests::silence_of_who_holds_something_is_never_a_yes"),
     },
