@@ -103,36 +103,48 @@ fn all_connected(status: &Status) -> bool {
 /// Waits until both instances serve, and who is to leave is the one that it costs less to lose; with its record.
 pub(super) async fn prepare(rig: &Rig, course: Course) -> Result<Record> {
     let begun = Instant::now();
-    let mut is_asked = false;
-    loop {
-        ensure!(begun.elapsed().as_secs() < SETTLED_S_MAX, "two instances do not settle");
+    let (mut is_asked, mut last) = (false, None);
+    while begun.elapsed().as_secs() < SETTLED_S_MAX {
         is_asked = is_asked || wants_both(rig.layout()).await;
-        if let Some(status) = rig.status().await.filter(|_| is_asked)
-            && let (Some(stays), Some(leaves)) = (settled(&status, STAYER), settled(&status, LEAVER))
-            && starts::is_alone(rig, LEAVER, leaves.owner)
-            && let (Some(stayer), Some(leaver)) = (stays.served, leaves.served)
-        {
-            if course != Course::Revoked && jobs::has_long_job(leaver, LONG_JOB_MS).await? {
-                // From a trial in which it was to be called back for it: in this one it could not leave.
-                let process = rig.find(Who::Application(leaves.owner.node, leaves.owner.start));
-                if let Some(handle) = process.and_then(|process| process.open().transpose()).transpose()? {
-                    signal(&handle, Signal::KILL)?;
-                }
-                continue;
-            }
-            let wanted = if course == Course::Revoked { has_work(leaver).await? } else { 0 };
-            while jobs::invested_ms(stayer).await? < wanted + MARGIN_MS {
-                ensure!(begun.elapsed().as_secs() < SETTLED_S_MAX, "who stays has too little to do");
-                jobs::give(stayer, LONG_JOB_MS).await?;
-                tokio::time::sleep(Duration::from_millis(MARGIN_MS / 4)).await;
-            }
-            // An instance that has just been started may not be known to answer yet.
-            if scale(rig.layout(), 1, true).await?.is_some_and(|names| names == [LEAVER]) {
-                return Ok(leaves);
+        if let Some(status) = rig.status().await.filter(|_| is_asked) {
+            // A process of the trial before may end while it is asked.
+            match prepared(rig, course, &status).await {
+                Ok(Some(leaves)) => return Ok(leaves),
+                Ok(None) => {}
+                Err(error) => last = Some(error),
             }
         }
         tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
     }
+    bail!("two instances do not settle: {}", last.map_or_else(String::new, |error| format!("{error:#}")));
+}
+
+/// The record of who is to leave, if both are as they are to be.
+async fn prepared(rig: &Rig, course: Course, status: &Status) -> Result<Option<Record>> {
+    let (Some(stays), Some(leaves)) = (settled(status, STAYER), settled(status, LEAVER)) else {
+        return Ok(None);
+    };
+    let Some((stayer, leaver)) = stays.served.zip(leaves.served) else { return Ok(None) };
+    if !starts::is_alone(rig, LEAVER, leaves.owner) {
+        return Ok(None);
+    }
+    if course != Course::Revoked && jobs::has_long_job(leaver, LONG_JOB_MS).await? {
+        // From a trial in which it was to be called back for it: in this one it could not leave.
+        let process = rig.find(Who::Application(leaves.owner.node, leaves.owner.start));
+        if let Some(handle) = process.and_then(|process| process.open().transpose()).transpose()? {
+            signal(&handle, Signal::KILL)?;
+        }
+        return Ok(None);
+    }
+    let wanted = if course == Course::Revoked { has_work(leaver).await? } else { 0 };
+    if jobs::invested_ms(stayer).await? < wanted + MARGIN_MS {
+        jobs::give(stayer, LONG_JOB_MS).await?;
+        tokio::time::sleep(Duration::from_millis(MARGIN_MS / 4)).await;
+        return Ok(None);
+    }
+    // An instance that has just been started may not be known to answer yet.
+    let would_leave = scale(rig.layout(), 1, true).await?;
+    Ok(would_leave.is_some_and(|names| names == [LEAVER]).then_some(leaves))
 }
 
 /// Sees to it that an instance has a job that keeps it from leaving; with what was invested in it.
