@@ -135,33 +135,57 @@ async fn quoted(control: &Control, candidate: Candidate) -> Quoted {
         let nothing = RemovalQuote { cost_ms, drain_ms, sessions, state_kib, ..RemovalQuote::default() };
         return (Candidate { why, cost_ms: Some(0), drain_ms: Some(0), ..candidate }, Some(nothing));
     }
-    let answer = asks::put(control, &candidate.instance, Question::Quote, Reason::ScaleIn, QUOTE_MS).await;
-    match answer {
-        Ok(Answer { verdict: Verdict::Done, result: Some(Finding::Quote(quote)), .. }) => {
+    match price(control, &candidate.instance).await {
+        Ok(quote) => {
             let RemovalQuote { cost_ms, drain_ms, sessions, .. } = quote;
             (Candidate { cost_ms, drain_ms, sessions, why: String::new(), ..candidate }, Some(quote))
         }
+        Err(why) => (Candidate { standing: Standing::Silent, why: cut(why), ..candidate }, None),
+    }
+}
+
+/// What losing an instance costs by its own word, or why it did not say that.
+async fn price(control: &Control, instance: &str) -> Result<RemovalQuote, String> {
+    match asks::put(control, instance, Question::Quote, Reason::ScaleIn, QUOTE_MS).await {
+        Ok(Answer { verdict: Verdict::Done, result: Some(Finding::Quote(quote)), .. }) => Ok(quote),
         Ok(answer) => {
             let own = if answer.message.is_empty() { answer.code } else { answer.message };
             let own = if own.is_empty() { String::new() } else { format!(": {own}") };
-            let why = format!("it answers {}{own}", answer.verdict);
-            (Candidate { standing: Standing::Silent, why: cut(why), ..candidate }, None)
+            Err(format!("it answers {}{own}", answer.verdict))
         }
-        Err(not_asked) => {
-            let why = match not_asked {
-                NotAsked::Here(refused) => refused.message,
-                NotAsked::Agent(Unasked::Busy) => "it is being asked something already".to_owned(),
-                NotAsked::Agent(Unasked::Ended(how)) => format!("its process ended: {how}"),
-                NotAsked::Agent(Unasked::Soon(why) | Unasked::Never(why)) => why,
-            };
-            (Candidate { standing: Standing::Silent, why: cut(why), ..candidate }, None)
-        }
+        Err(NotAsked::Here(refused)) => Err(refused.message),
+        Err(NotAsked::Agent(Unasked::Busy)) => Err("it is being asked something already".to_owned()),
+        Err(NotAsked::Agent(Unasked::Ended(how))) => Err(format!("its process ended: {how}")),
+        Err(NotAsked::Agent(Unasked::Soon(why) | Unasked::Never(why))) => Err(why),
     }
+}
+
+/// What an instance says of being lost, in words. Nothing is changed by asking it.
+pub(crate) async fn says(control: &Control, instance: &str) -> String {
+    cut(match price(control, instance).await {
+        Ok(quote) => in_words(&quote),
+        Err(why) => why,
+    })
+}
+
+fn in_words(quote: &RemovalQuote) -> String {
+    let parts = [
+        quote.cost_ms.map(|ms| format!("losing it costs {} of work", millis(ms.into()))),
+        quote.drain_ms.map(|ms| format!("it drains within {}", millis(ms.into()))),
+        quote.sessions.filter(|sessions| *sessions > 0).map(|sessions| format!("sessions: {sessions}")),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "it does not say what losing it costs".to_owned() } else { parts.join("; ") }
 }
 
 /// Says what became of those that were asked; those that leave come first.
 fn chosen(asked: Vec<Quoted>, excess: usize, may_lose: bool, on: BTreeMap<NodeId, usize>) -> Vec<Looked> {
-    let loss = |(candidate, quote): &Quoted| Asked { node: candidate.node, loss: quote.as_ref().map(loss) };
+    let loss = |(candidate, quote): &Quoted| Asked {
+        node: candidate.node,
+        loss: quote.as_ref().map(loss),
+        // A person asks for a number, and not for one that would go.
+        retires: false,
+    };
     let all_chosen = fewer::choose(&asked.iter().map(loss).collect::<Vec<_>>(), excess, may_lose, on);
     let mut asked: BTreeMap<usize, Quoted> = asked.into_iter().enumerate().collect();
     let mut all: Vec<Looked> = all_chosen
@@ -211,6 +235,13 @@ mod tests {
     #[test]
     fn a_few_for_each_that_is_to_leave_are_asked_and_never_fewer_than_are_to_leave() {
         assert_eq!([1, 5, 20, 32, 56].map(asked_of), [3, 15, 32, 32, 56]);
+    }
+
+    #[test]
+    fn a_price_is_told_in_words_and_what_is_not_said_is_not() {
+        let quote = RemovalQuote { cost_ms: Some(7), sessions: Some(2), ..RemovalQuote::default() };
+        assert_eq!(in_words(&quote), "losing it costs 7 ms of work; sessions: 2");
+        assert_eq!(in_words(&RemovalQuote::default()), "it does not say what losing it costs");
     }
 
     #[test]

@@ -206,6 +206,14 @@ impl Decision<'_> {
             self.reasons.cuts.push(Cut::Max { max: policy.max, leaving: 0 });
             bounded = policy.max;
         }
+        let retiring = self.observation.live().filter(|(_, it)| it.retires).count();
+        let retiring = u32::try_from(retiring).unwrap_or(u32::MAX);
+        // Who is to go though as many are needed is replaced: one at a time, and only where it is known what is there.
+        let is_short = count.saturating_sub(retiring) < bounded && bounded == count && count < policy.max;
+        if retiring > 0 && is_short && !self.view.is_blind {
+            self.reasons.cuts.push(Cut::Retiring(retiring));
+            bounded = count + 1;
+        }
         self.reasons.bounded = bounded;
         only_retiring
     }

@@ -209,6 +209,7 @@ fn cut(cut: &Cut) -> String {
         Cut::Quotes => "candidates are asked what losing them costs".to_owned(),
         Cut::NoVictim => "nobody can go".to_owned(),
         Cut::Leaving(leaving) => format!("{leaving} are leaving already; at most a quarter does at once"),
+        Cut::Retiring(count) => format!("{count} asked to go: another one comes first"),
         Cut::Serving => "without them too little would serve now".to_owned(),
     }
 }

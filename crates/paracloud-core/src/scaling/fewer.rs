@@ -1,6 +1,6 @@
 //! Who goes first when one must: one order for whoever lets instances go, the controller by itself or a person's word.
 //!
-//! First those go that no session lives in, then those whose loss costs least, then those that would rather go; of those
+//! First those go that asked to, then those that no session lives in, then those whose loss costs least, then those that would rather go; of those
 //! that are alike, from the node that has most of them, in turn. What is not said is dearer than what is, and who says
 //! nothing is dearest. Of an app that holds state who says that it holds none goes, or with a consent to losing it: silence
 //! is never a yes.
@@ -46,6 +46,8 @@ pub struct Asked {
     pub node: Option<NodeId>,
     /// What it said. `None`: nothing that can be compared.
     pub loss: Option<Loss>,
+    /// It asked to go.
+    pub retires: bool,
 }
 
 /// What came of one that was asked.
@@ -85,7 +87,7 @@ impl Loss {
 pub fn in_order(asked: &[Asked], mut on: BTreeMap<NodeId, usize>) -> Vec<usize> {
     let mut left: Vec<usize> = (0..asked.len()).collect();
     let mut order = Vec::with_capacity(left.len());
-    let rank = |one: &Asked| (one.loss.is_none(), one.loss.map(|loss| loss.rank()));
+    let rank = |one: &Asked| (one.loss.is_none(), !one.retires, one.loss.map(|loss| loss.rank()));
     while let Some((at, place, node)) = left
         .iter()
         .enumerate()
@@ -137,7 +139,7 @@ mod tests {
     }
 
     fn nowhere(losses: &[Option<Loss>]) -> Vec<Asked> {
-        losses.iter().map(|loss| Asked { node: None, loss: *loss }).collect()
+        losses.iter().map(|loss| Asked { node: None, loss: *loss, retires: false }).collect()
     }
 
     /// Who goes, by place.
@@ -177,8 +179,17 @@ mod tests {
     }
 
     #[test]
+    fn who_asked_to_go_goes_first_whatever_that_costs() {
+        let mut all = nowhere(&[costs(0), costs(9), None]);
+        all[1].retires = true;
+        all[2].retires = true;
+        assert_eq!(gone(&all, 1, true, &[]), [1], "silence is no yes, whatever was asked for before");
+    }
+
+    #[test]
     fn of_those_that_are_alike_those_go_from_the_fullest_node_in_turn() {
-        let all = [1, 2, 1, 2, 1].map(|node| Asked { node: Some(NodeId(node)), loss: costs(0) });
+        let all =
+            [1, 2, 1, 2, 1].map(|node| Asked { node: Some(NodeId(node)), loss: costs(0), retires: false });
         let first = gone(&all, 3, false, &[(1, 3), (2, 2)]);
         assert_eq!(first, [0, 1, 2], "as many stay on each, as far as that goes");
         assert_eq!(gone(&all, 2, false, &[(1, 3), (2, 9)]), [1, 3]);

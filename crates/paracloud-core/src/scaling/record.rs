@@ -270,6 +270,8 @@ pub enum Cut {
     Leaving(u32),
     /// What serves now would not do.
     Serving,
+    /// So many asked to go, and without them there would be too few: others come first.
+    Retiring(u32),
 }
 
 /// One fewer or one more than was planned, and why not.
@@ -295,7 +297,7 @@ impl Cut {
             | Self::NoVictim
             | Self::Leaving(_)
             | Self::Serving => true,
-            Self::Max { .. } | Self::Flap { .. } => false,
+            Self::Max { .. } | Self::Flap { .. } | Self::Retiring(_) => false,
         }
     }
 }

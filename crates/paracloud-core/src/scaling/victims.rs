@@ -134,7 +134,7 @@ fn asked(cost_ms: u32, instance: &Instance) -> Asked {
     let state_kib = instance.quote.and_then(|quote| quote.value.state_kib);
     let (cost_ms, sessions) = (Some(cost_ms), instance.sessions);
     let loss = Loss { sessions, cost_ms, preference, drain_ms: None, state_kib };
-    Asked { node: instance.node, loss: Some(loss) }
+    Asked { node: instance.node, loss: Some(loss), retires: instance.retires }
 }
 
 /// How many are on each node.

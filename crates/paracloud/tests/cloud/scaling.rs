@@ -314,19 +314,48 @@ fn called_back_by_load(controller_is_killed: bool) {
 }
 
 #[test]
+fn who_asks_to_be_retired_though_as_many_are_needed_is_replaced() {
+    let unruly = Unruly::up(&scaled(&json!({ "min": 2, "max": 3, "start": 2 })), &json!({}));
+    let rig = &unruly.rig;
+    let report = json!({ "workUnit": "request", "capacityMilliPerS": 100_000, "backlogMs": 0 });
+    let ask = json!({ "validForMs": 600_000, "retireMe": {}, "reason": "it leaks" });
+    unruly.order("jobs.1", &json!({ "report": report, "ask": ask }));
+    unruly.order("jobs.2", &json!({ "report": report }));
+    wait_until("another one is there instead", || {
+        instances(rig).into_keys().eq(["jobs.2".to_owned(), "jobs.3".to_owned()]) && serving(rig) == 2
+    });
+    let events = rig.events();
+    let place = |instance: &str, change: &str| {
+        let is = |event: &Value| {
+            event["instance"] == instance
+                && event["what"]["swapped"]["change"].as_str().is_some_and(|it| it.starts_with(change))
+        };
+        events.iter().position(is).expect("it was so")
+    };
+    assert!(place("jobs.3", "serve") < place("jobs.1", "leave"), "never fewer than there must be");
+    let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");
+    let text = std::fs::read_to_string(log).expect("it is there");
+    assert!(text.contains("\"retiring\":1") && replayed(rig) > 0);
+}
+
+#[test]
 fn who_refuses_to_leave_keeps_nobody_else_from_leaving() {
     let report = json!({ "workUnit": "request", "capacityMilliPerS": 100_000, "backlogMs": 0 });
-    let dear = json!({ "report": report, "quote": { "costMs": 90 } });
+    // Who defers the question is asked again in a second.
+    let not_yet = json!({ "report": report, "quote": "defer" });
     let fields = json!({ "min": 1, "max": 3, "start": 3, "hold": "100ms" });
-    let unruly = Unruly::up(&scaled(&fields), &dear);
+    let unruly = Unruly::up(&scaled(&fields), &not_yet);
     let rig = &unruly.rig;
     unruly.order("jobs.3", &json!({ "report": report, "quote": { "costMs": 0 }, "drain": "refuse" }));
+    let asked = || unruly.did("jobs.3").iter().filter(|line| line.starts_with("asked drain")).count();
+    wait_until("it was to leave", || asked() > 0);
+    let dear = json!({ "report": report, "quote": { "costMs": 90 } });
+    ["jobs.1", "jobs.2"].iter().for_each(|name| unruly.order(name, &dear));
     wait_until("the others have left, as far as they may", || {
         let left = instances(rig);
         left.len() == 1 && left.contains_key("jobs.3")
     });
-    let asked = unruly.did("jobs.3").iter().filter(|line| line.starts_with("asked drain")).count();
-    assert!(asked <= 1, "it is left alone: {:?}", unruly.did("jobs.3"));
+    assert_eq!(asked(), 1, "it is left alone: {:?}", unruly.did("jobs.3"));
 }
 
 /// What was told of this figure in the last decision, and what was made of it.

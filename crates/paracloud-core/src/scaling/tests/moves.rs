@@ -101,6 +101,22 @@ fn who_was_never_seen_at_work_and_gets_nothing_for_the_longest_hold_leaves() {
 }
 
 #[test]
+fn who_asks_to_go_though_as_many_are_needed_is_replaced() {
+    let mut app = App::stateless(3, 8, 3);
+    app.run(60, 60);
+    app.instance(2).retires = true;
+    assert_eq!(app.run(1, 60), [Action::Start(1)]);
+    assert_eq!(app.cuts(), [Cut::Retiring(1)]);
+    let then = app.run(120, 60);
+    assert_eq!(leaves(&then), [2], "and nobody else");
+    assert_eq!(starts(&then), 0, "once");
+    let mut full = App::stateless(1, 3, 3);
+    full.run(60, 110);
+    full.instance(2).retires = true;
+    assert_eq!(full.run(20, 110), [], "there may be no more");
+}
+
+#[test]
 fn an_app_that_gets_nothing_and_asks_for_more_has_more() {
     let mut app = App::stateless(1, 8, 1);
     app.reports = false;
