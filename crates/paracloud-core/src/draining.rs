@@ -9,6 +9,9 @@ use alloc::vec::Vec;
 /// Who cannot go yet is asked again after this long at most, in milliseconds: it may let go before it said so.
 pub const ASK_AGAIN_MS: u64 = 2_000;
 
+/// Who cannot be asked or placed because an agent is away is tried again after this long, in milliseconds.
+pub const AWAY_MS: u64 = 500;
+
 /// An instance, and the node of its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed<'a> {
@@ -45,6 +48,8 @@ pub enum Obstacle {
     Held(u64),
     /// Another operation of it is open, which ends.
     Busy,
+    /// An agent that it takes is not connected. It may be there again in a moment.
+    Away,
     /// What does not pass by itself.
     Lasting,
 }
@@ -92,6 +97,7 @@ pub fn ask_again_ms(obstacle: Obstacle, left_ms: u64) -> Option<u64> {
     let wait_ms = match obstacle {
         Obstacle::Held(held_ms) => held_ms.clamp(1, ASK_AGAIN_MS),
         Obstacle::Busy => ASK_AGAIN_MS,
+        Obstacle::Away => AWAY_MS,
         Obstacle::Lasting => return None,
     };
     (left_ms > 0).then(|| wait_ms.min(left_ms))
@@ -140,6 +146,7 @@ mod tests {
         assert_eq!(waits(Obstacle::Held(90_000)), [None, Some(700), Some(ASK_AGAIN_MS)]);
         assert_eq!(waits(Obstacle::Held(0)), [None, Some(1), Some(1)]);
         assert_eq!(waits(Obstacle::Busy), [None, Some(700), Some(ASK_AGAIN_MS)]);
+        assert_eq!(waits(Obstacle::Away), [None, Some(AWAY_MS), Some(AWAY_MS)]);
         assert_eq!(waits(Obstacle::Lasting), [None, None, None]);
     }
 }

@@ -52,6 +52,8 @@ pub enum End {
     CanGo {
         /// How it would be moved; `None`: it would be replaced.
         mode: Option<Mode>,
+        /// What it says of being replaced.
+        says: Option<String>,
     },
     /// It is where it was.
     Stays(Refused),

@@ -3,6 +3,7 @@
 use super::Progress;
 use crate::control::Control;
 use crate::ended::outcome;
+use crate::fewer;
 use crate::journal::now_unix_ms;
 use crate::moves::{self, To};
 use crate::person::refused;
@@ -68,7 +69,14 @@ pub(super) async fn go(
         };
         let (obstacle, why) = match ask(control, &going, terms).await {
             Asked::Over(end) => return going.ends(end),
-            Asked::Goes(mode) if is_rehearsal => return going.ends(End::CanGo { mode }),
+            Asked::Goes(mode) if is_rehearsal => {
+                // Who is moved was asked how.
+                let says = match mode {
+                    None => Some(fewer::says(control, &going.instance).await),
+                    Some(_) => None,
+                };
+                return going.ends(End::CanGo { mode, says });
+            }
             Asked::Goes(_) => match leave(control, &going, terms).await {
                 Ok(end) => return going.ends(end),
                 // It was taken between question and move: asked again, it says until when.
@@ -145,6 +153,7 @@ fn looked_at(control: &Control, going: &Going, why: Refused) -> Asked {
         Some(_) if matches!(why.code.as_str(), "busy" | "departed" | "overtaken") => {
             Asked::Waits(Obstacle::Busy, why)
         }
+        None | Some(_) if why.code == "node_unreachable" => Asked::Waits(Obstacle::Away, why),
         None | Some(_) => Asked::Waits(Obstacle::Lasting, why),
     }
 }

@@ -143,3 +143,21 @@ fn of_a_node_that_is_drained_one_at_a_time_no_two_have_an_operation_open_at_once
 fn of_a_node_that_is_drained_two_at_a_time_two_leave_at_once_and_the_third_after_one_of_them() {
     drains_at_once("2", &LEAVING[..2]);
 }
+
+#[test]
+fn a_rehearsal_asks_who_would_be_replaced_what_that_costs_and_changes_nothing() {
+    let fields = json!({ "scale": { "min": 2, "max": 4, "start": 2 } });
+    let unruly = Unruly::up(&fields, &json!({ "quote": { "costMs": 7, "drainMs": 40 } }));
+    let rig = &unruly.rig;
+    let dry = rig.json(&["drain-node", "n1", "--dry-run"]);
+    let says = &dry["instances"][0];
+    assert_eq!((&says["instance"], &says["can_go"]), (&json!("jobs.1"), &json!(true)), "{dry}");
+    assert!(says["why"].as_str().is_some_and(|why| why.contains("losing it costs 7 ms of work")), "{dry}");
+    assert_eq!(unruly.did("jobs.1"), ["asked quote dry"], "it is asked, and nothing else");
+    assert!(!is_closed(rig) && on_first(rig) == ["jobs.1"], "nothing was changed");
+    unruly.order("jobs.1", &json!({ "quote": "refuse" }));
+    unruly.wait_obeys("jobs.1");
+    let dry = rig.run(&["drain-node", "n1", "--dry-run"]).out;
+    assert!(dry.contains("it answers REFUSE: it was ordered"), "{dry}");
+    unruly.end();
+}

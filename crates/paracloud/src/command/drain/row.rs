@@ -68,7 +68,7 @@ impl Row {
                 ..row
             },
             End::Left { why } => Self { code: Some(LEFT.to_owned()), why: Some(why), ..row },
-            End::CanGo { mode } => Self { mode, ..row },
+            End::CanGo { mode, says } => Self { mode, why: says, ..row },
             End::Stays(refused) => {
                 let Failure { code, why, .. } = client::refusal(&refused, &row.instance);
                 Self { can_go: false, code: Some(code), why: Some(why), ..row }
@@ -229,8 +229,9 @@ mod tests {
     #[test]
     fn the_table_says_what_moved_how_what_could_not_and_why() {
         let shown = |node: NodeId| node.to_string();
-        let replaced = row("web.3", 2, End::CanGo { mode: None });
-        let going = row("db", 2, End::CanGo { mode: Some(Mode::Handoff) });
+        let replaced =
+            row("web.3", 2, End::CanGo { mode: None, says: Some("losing it costs 7 ms of work".to_owned()) });
+        let going = row("db", 2, End::CanGo { mode: Some(Mode::Handoff), says: None });
         let texts = [
             text("n1", &rows(), false, shown, Some(100)),
             text("n1", &[going, replaced, rows().remove(4)], true, shown, None),
@@ -254,7 +255,10 @@ mod tests {
         assert_eq!(code(&all[5..], &[], false), Some((Exit::Consent, "consent_needed".to_owned())));
         let came = ["web.5".to_owned()];
         assert_eq!(code(&all[..4], &came, false), Some((Exit::Failed, "not_drained".to_owned())));
-        assert_eq!(code(&[row("db", 2, End::CanGo { mode: Some(Mode::Handoff) })], &[], true), None);
+        assert_eq!(
+            code(&[row("db", 2, End::CanGo { mode: Some(Mode::Handoff), says: None })], &[], true),
+            None
+        );
         assert_eq!(code(&all[4..5], &[], true), Some((Exit::Failed, "not_drained".to_owned())));
     }
 }
