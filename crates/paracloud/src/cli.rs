@@ -8,7 +8,7 @@ use crate::command::{
 use crate::failure::{Exit, Failure};
 use crate::manifest::NODES_MAX;
 use crate::output::Format;
-use crate::{demo, output, shells, up};
+use crate::{demo, output, quantity, shells, up};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -475,11 +475,8 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
 /// A length of time with its unit: `90s`, `30m`, `2h`. In milliseconds.
 fn time_ms(text: &str) -> Result<u32, String> {
     let want = "want a time with its unit, such as 90s, 30m or 2h";
-    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    let factor = units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
-    let (Some(factor), Ok(number)) = (factor, number.parse::<u32>()) else { return Err(want.to_owned()) };
-    let ms = number.checked_mul(factor).filter(|ms| *ms > 0);
+    let ms = quantity::amount(text, quantity::TIMES).ok_or_else(|| want.to_owned())?;
+    let ms = u32::try_from(ms).ok().filter(|ms| *ms > 0);
     ms.ok_or_else(|| format!("{want}, not nothing and not more than 49d"))
 }
 
@@ -573,7 +570,7 @@ mod tests {
     fn a_time_has_its_unit_and_its_bounds() {
         let all = ["90s", "30m", "2h", "1d", "5ms"].map(time_ms);
         assert_eq!(all, [Ok(90_000), Ok(1_800_000), Ok(7_200_000), Ok(86_400_000), Ok(5)]);
-        for wrong in ["", "5", "h", "0s", "1w", "-1s", "1.5h", "50d", "99999999999s", "1 h"] {
+        for wrong in ["", "5", "h", "0s", "1w", "-1s", "1.5h", "50d", "99999999999s", "1 day"] {
             assert!(time_ms(wrong).is_err(), "{wrong}");
         }
     }

@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod moving;
 pub mod output;
 pub mod processes;
+pub mod quantity;
 pub mod shells;
 pub mod telling;
 pub mod up;

@@ -5,6 +5,7 @@ use crate::client;
 use crate::failure::Failure;
 use crate::figures::{bytes, millis};
 use crate::output::{Format, say, say_object};
+use crate::quantity;
 use clap::Subcommand;
 use paci::answer::{Answer, Verdict};
 use paci::finding::{Finding, MoveEstimate, Preference, RemovalQuote};
@@ -139,19 +140,18 @@ fn kib_of(kib: u32) -> String {
 /// KiB of an amount with its unit.
 pub(crate) fn memory_kib(text: &str) -> Result<u32, String> {
     let wrong = || "want an amount of memory with its unit, such as 64MiB or 1GiB".to_owned();
-    let units = [("KiB", 1), ("MiB", 1 << 10), ("GiB", 1 << 20)];
-    let in_unit = units.iter().find_map(|(unit, kib)| Some((text.strip_suffix(unit)?, *kib)));
-    let (number, kib) = in_unit.ok_or_else(wrong)?;
-    let number: u32 = number.trim_end().parse().map_err(|_| wrong())?;
-    number.checked_mul(kib).filter(|kib| *kib > 0).ok_or_else(wrong)
+    let kib = quantity::amount(text, quantity::BYTES).ok_or_else(wrong)?.div_ceil(1_024);
+    let out_of_bounds = || "want from 1 KiB to 4 TiB of memory".to_owned();
+    u32::try_from(kib).ok().filter(|kib| *kib > 0).ok_or_else(out_of_bounds)
 }
 
 /// Thousandths of a number of processors.
 pub(crate) fn cpu_millis(text: &str) -> Result<u32, String> {
     let wrong = || "want a number of processors, such as 2, or thousandths of one, such as 500m".to_owned();
-    let (number, millis) = text.strip_suffix('m').map_or((text, 1_000), |number| (number, 1));
-    let number: u32 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(millis).filter(|millis| *millis > 0).ok_or_else(wrong)
+    let millis = quantity::processors_milli(text).ok_or_else(wrong)?;
+    let most = quantity::PROCESSORS_MILLI_MAX;
+    let out_of_bounds = || format!("want from 1m to {} processors", most / 1_000);
+    Some(millis).filter(|millis| (1..=most).contains(millis)).ok_or_else(out_of_bounds)
 }
 
 #[cfg(test)]
@@ -194,11 +194,18 @@ mod tests {
     fn a_size_is_read_with_its_unit_and_nothing_else_is_taken_for_one() {
         assert_eq!((memory_kib("64MiB"), memory_kib("1GiB")), (Ok(65_536), Ok(1 << 20)));
         assert_eq!((cpu_millis("2"), cpu_millis("500m")), (Ok(2_000), Ok(500)));
-        for bad in ["", "64", "MiB", "-1MiB", "0KiB", "9999999GiB", "64MB"] {
+        assert_eq!((memory_kib("1TiB"), cpu_millis("1024")), (Ok(1 << 30), Ok(1_024_000)));
+        for bad in ["", "64", "MiB", "-1MiB", "64MB"] {
             assert!(memory_kib(bad).unwrap_err().starts_with("want an amount"), "{bad}");
         }
-        for bad in ["", "m", "0", "0.5", "-1", "9999999"] {
+        for bad in ["0KiB", "9999999GiB", "16TiB"] {
+            assert_eq!(memory_kib(bad).unwrap_err(), "want from 1 KiB to 4 TiB of memory");
+        }
+        for bad in ["", "m", "0.5", "-1"] {
             assert!(cpu_millis(bad).unwrap_err().starts_with("want a number"), "{bad}");
+        }
+        for bad in ["0", "1025", "9999999"] {
+            assert_eq!(cpu_millis(bad).unwrap_err(), "want from 1m to 1024 processors");
         }
     }
 }

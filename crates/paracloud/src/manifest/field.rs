@@ -3,6 +3,7 @@
 use super::Problem;
 use super::node::{Node, Placed, place};
 use crate::output::short;
+use crate::quantity;
 
 /// A map whose fields are all known and stand once.
 pub(super) struct Fields<'a> {
@@ -130,12 +131,10 @@ impl<'a> Field<'a> {
 
     /// A length of time with its unit, from 1 ms up to `most` ms.
     pub(super) fn millis(&self, most: u32) -> Result<u32, Problem> {
-        let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
         self.with_unit(
-            &units,
+            quantity::TIMES,
             "a time with its unit, such as 5ms, 10s or 2m",
-            1,
-            most,
+            (1, most),
             crate::figures::millis,
         )
     }
@@ -153,31 +152,15 @@ impl<'a> Field<'a> {
 
     /// An amount of memory with its unit, within bounds in bytes.
     pub(super) fn memory(&self, (least, most): (u64, u64)) -> Result<u64, Problem> {
-        let units = [("MiB", 1_u64 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("KiB", 1 << 10), ("B", 1)];
         let want = "an amount of memory with its unit, such as 256MiB";
-        let Node::Text(text) = &self.value.value else { return Err(self.wants(want)) };
-        let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-        let unit = units.iter().find(|(name, _)| *name == unit.trim());
-        let (Some((_, factor)), Ok(number)) = (unit, number.parse::<u64>()) else {
-            return Err(self.wants(want));
-        };
-        number.checked_mul(*factor).filter(|value| (least..=most).contains(value)).ok_or_else(|| {
-            let shown = crate::figures::bytes;
-            let what =
-                format!("{} is out of bounds: from {} to {}", short(text, 40), shown(least), shown(most));
-            self.problem(what)
-        })
+        self.with_unit(quantity::BYTES, want, (least, most), crate::figures::bytes)
     }
 
     /// Processor time: `500m` are thousandths of a processor, `2` are processors. In thousandths, within bounds.
     pub(super) fn cpu(&self, (least, most): (u32, u32)) -> Result<u32, Problem> {
         let want = "processors (2) or thousandths of one (500m)";
         let text = self.word(want)?;
-        let milli = match text.strip_suffix('m') {
-            Some(milli) => milli.parse::<u32>().ok(),
-            None => text.parse::<u32>().ok().and_then(|whole| whole.checked_mul(1_000)),
-        };
-        let milli = milli.ok_or_else(|| self.wants(want))?;
+        let milli = quantity::processors_milli(text).ok_or_else(|| self.wants(want))?;
         if (least..=most).contains(&milli) {
             return Ok(milli);
         }
@@ -187,34 +170,27 @@ impl<'a> Field<'a> {
 
     /// A number of bytes with its unit, up to `most`.
     pub(super) fn bytes(&self, most: u32) -> Result<u32, Problem> {
-        let units = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-        self.with_unit(&units, "a size with its unit, such as 64KiB or 1MiB", 0, most, crate::figures::bytes)
+        let want = "a size with its unit, such as 64KiB or 1MiB";
+        self.with_unit(quantity::BYTES, want, (0, most), crate::figures::bytes)
     }
 
-    fn with_unit(
+    fn with_unit<T>(
         &self,
-        units: &[(&str, u32)],
+        units: &[(&str, u64)],
         want: &str,
-        least: u32,
-        most: u32,
+        (least, most): (T, T),
         shown: fn(u64) -> String,
-    ) -> Result<u32, Problem> {
+    ) -> Result<T, Problem>
+    where
+        T: Copy + PartialOrd + Into<u64> + TryFrom<u64>,
+    {
         let Node::Text(text) = &self.value.value else { return Err(self.wants(want)) };
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let unit = units.iter().find(|(name, _)| *name == unit.trim());
-        let (Some((_, factor)), Ok(number)) = (unit, number.parse::<u32>()) else {
-            return Err(self.wants(want));
-        };
-        match number.checked_mul(*factor) {
-            Some(value) if (least..=most).contains(&value) => Ok(value),
-            _ => Err(self.problem(format!(
-                "{} is out of bounds: from {} to {}",
-                short(text, 40),
-                shown(least.into()),
-                shown(most.into())
-            ))),
-        }
+        let value = quantity::amount(text, units).ok_or_else(|| self.wants(want))?;
+        let value = T::try_from(value).ok().filter(|value| (least..=most).contains(value));
+        value.ok_or_else(|| {
+            let (least, most) = (shown(least.into()), shown(most.into()));
+            self.problem(format!("{} is out of bounds: from {least} to {most}", short(text, 40)))
+        })
     }
 
     /// The parts of a list.
