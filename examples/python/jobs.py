@@ -47,6 +47,8 @@ class App:
         writer.close()
     async def do(self, path):
         match path:
+            case ["jobs" | "announce" | "pause", *_, figure] if not (figure.isdecimal() and int(figure) < 2**31 / 1000):
+                return "400 Bad Request", "want a whole number below 2147483\n"
             case ["jobs", _] if self.draining:
                 return "503 Service Unavailable", "draining\n"
             case ["jobs", ms]:
@@ -55,7 +57,7 @@ class App:
                 self.begin()
                 return "200 OK", await done
             case ["announce", name, per_s]:
-                sale = {"beginsInMs": 60000, "lastsMs": 60000, "demandMilliPerS": int(per_s) * 1000, "workUnit": "job"}
+                sale = {"beginsInMs": 60000, "lastsMs": 60000, "demandMilliPerS": int(per_s) * 1000}
                 self.announced[name] = (time.monotonic(), sale)
                 await self.announce(name)
             case ["pause", ms]:

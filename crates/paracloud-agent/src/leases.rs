@@ -7,7 +7,7 @@ use paci::announcement::{AnnounceRequest, AnnounceResponse};
 use paci::ask::{AskRequest, AskResponse, Became, Wish};
 use paci::bounds;
 use paci::error::{ErrorBody, ErrorCode};
-use paci::report::{Report, ReportResponse};
+use paci::report::{Report, ReportResponse, WORK_UNIT};
 use paci::state::{State, StateChange};
 use paracloud_substrate::advice::{Advice, Aged, Cold, Leased, Pause};
 use std::collections::BTreeMap;
@@ -103,6 +103,12 @@ impl Leases {
         if request.revokes() {
             self.announcements.remove(&request.id);
             return Ok(AnnounceResponse::default());
+        }
+        if request.unit() != WORK_UNIT {
+            // Nobody can tell how many requests that is.
+            let message = format!("what comes is planned in {WORK_UNIT}s: say how many of those");
+            self.announcements.remove(&request.id);
+            return Ok(AnnounceResponse { stands: false, message });
         }
         let count = self.announcements.len();
         if count >= bounds::ANNOUNCEMENTS_MAX && !self.announcements.contains_key(&request.id) {
@@ -440,6 +446,13 @@ mod tests {
             ErrorCode::AnnouncementsFull
         );
         assert!(leases.announce(sale("a3", 50, 1_000), 0).unwrap().stands, "the same id replaces");
+        let jobs = AnnounceRequest { work_unit: "job".to_owned(), ..sale("a5", 0, 1_000) };
+        let not_taken = leases.announce(jobs, 0).unwrap();
+        assert_eq!(
+            (not_taken.stands, not_taken.message.as_str()),
+            (false, "what comes is planned in requests: say how many of those")
+        );
+        assert!(leases.announce(sale("a5", 0, 1_000), 0).unwrap().stands);
         assert!(!leases.announce(sale("a4", 0, 0), 0).unwrap().stands, "it is revoked");
         assert!(leases.announce(sale("more", 0, 1_000), 0).unwrap().stands);
         assert!(leases.announce(sale("later", 0, 1_000), 1_000).unwrap().stands, "what is over makes room");
