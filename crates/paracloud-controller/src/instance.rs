@@ -21,15 +21,16 @@ use crate::operations::Tracker;
 use crate::orders::Order;
 use crate::recovery::History;
 use crate::register::Gone;
+use crate::scaling::sizes;
 use crate::store::StoreError;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::coordinator::{Command, Coordinator, Effect, Input, Nodes, Refused, Timer};
 use paracloud_core::migration::message::{FromAgent, FromGateway};
-use paracloud_core::register::{Change, Proposer, Record, Step};
+use paracloud_core::register::{Change, Operation, Proposer, Record, Step};
 use paracloud_substrate::config::App;
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::message::{Known, Note};
+use paracloud_substrate::message::{Known, Note, Sizing};
 use paracloud_substrate::person::{Outcome, What};
 use paracloud_substrate::seen::Account;
 use paracloud_substrate::trace::Traced;
@@ -345,6 +346,19 @@ impl Instance {
         }
     }
 
+    /// The open change of size as it stands: what is used, as far as its agent told, and which limit stays.
+    fn unsized_yet(&self, why: &str) -> Option<(OperationNumber, Sizing)> {
+        let record = self.machine.machine().record()?;
+        let Some(Operation::Resize(resize)) = &record.operation else { return None };
+        let start = record.owner.start;
+        let from = resize.from.unwrap_or_else(|| sizes::at_start(&self.app));
+        let used = self.control.scaling.usages.of(&self.app.name, start);
+        let used_kib = used.and_then(|(usage, _)| usage.memory_kib);
+        let (to, why) = (resize.to, why.to_owned());
+        let sizing = Sizing { start, from, to, limit: from, used_kib, offered: None, why };
+        Some((record.last_operation, sizing))
+    }
+
     /// The open leave, or change of size, has a budget of its own, and it is used up.
     async fn call_back(&mut self) -> Result<(), Gone> {
         self.called_back = None;
@@ -364,7 +378,11 @@ impl Instance {
             | None => return Ok(()),
         };
         let budget = millis(self.ordered.budget_ms.unwrap_or_default().into());
-        self.given_up(Some(format!("{missed} within {budget}")));
+        let why = format!("{missed} within {budget}");
+        if let Some((operation, sizing)) = self.unsized_yet(&why) {
+            self.note(Some(operation), Note::Sized(sizing)).await?;
+        }
+        self.given_up(Some(why));
         self.take(Input::Command(Command::Cancel)).await
     }
 

@@ -178,12 +178,13 @@ impl Tracker {
         self.cause.get_or_insert(cause);
     }
 
-    /// Something went wrong. What comes after the cause is not its reason.
+    /// Something went wrong, or it came to a new size. What comes after the cause is not its reason.
     pub(crate) fn troubled(&mut self, note: &Note) {
         // That it is not ready yet says less than what was told of it before.
         let says_less = matches!(note, Note::Unready { .. }) && self.because.is_some();
         let is_ordered = matches!(note, Note::Ended { start, .. } if self.stopped == Some(*start));
-        if self.cause.is_none() && note.is_trouble() && !says_less && !is_ordered {
+        let says_how = note.is_trouble() || note.is_new_size();
+        if self.cause.is_none() && says_how && !says_less && !is_ordered {
             self.because = Some(note.clone());
         }
     }
@@ -280,7 +281,7 @@ impl Tracker {
             mode,
             committed,
             state_lost: state_lost && !app.is_stateless(),
-            because: self.because.clone().filter(|_| cause.is_some()),
+            because: self.because.clone().filter(|note| cause.is_some() || note.is_new_size()),
             cause,
             node: closed.owner.node,
             incarnation: closed.incarnation.0,

@@ -449,6 +449,11 @@ impl Note {
         matches!(self, Self::Failure { start, .. } if *start == process)
     }
 
+    /// Whether it says which size an instance has from now on.
+    pub fn is_new_size(&self) -> bool {
+        matches!(self, Self::Sized(sizing) if sizing.is_done())
+    }
+
     /// Whether it says that something is not as it should be.
     pub fn is_trouble(&self) -> bool {
         match self {

@@ -2,6 +2,7 @@
 //! longer is an operation with events of its own.
 
 use super::quotes::Quotes;
+use super::sizes;
 use crate::control::Control;
 use crate::instance::Rejected;
 use crate::orders::{By, Terms};
@@ -19,8 +20,6 @@ use tokio::task::JoinSet;
 
 /// How long one action may take until it is begun or refused, in milliseconds.
 const ACT_MS_MAX: u64 = 10_000;
-/// Kibibytes have so many bytes.
-const KIB: u64 = 1_024;
 
 /// Nobody consented to losing what an instance holds that leaves, and its manifest says how long that may take.
 const LEAVES: Terms = Terms { budget_ms: None, loss_accepted: false };
@@ -143,11 +142,7 @@ fn done(
 /// The size that an instance has.
 fn size(control: &Control, app: &App, instance: &str) -> Size {
     let record = control.views.of(instance).and_then(|view| view.record);
-    record.and_then(|record| record.size).unwrap_or_else(|| {
-        let start = app.resources.start;
-        let kib = |bytes: u64| u32::try_from(bytes / KIB).unwrap_or(u32::MAX);
-        Size { memory_kib: start.memory_bytes.map(kib), cpu_milli: start.cpu_milli }
-    })
+    record.and_then(|record| record.size).unwrap_or_else(|| sizes::at_start(app))
 }
 
 /// Why it was decided, in a few words.

@@ -29,7 +29,7 @@ mod phases;
 mod policy;
 mod quotes;
 mod recall;
-mod sizes;
+pub(crate) mod sizes;
 mod usage;
 
 pub(crate) use explain::explain;

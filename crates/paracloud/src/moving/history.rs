@@ -84,7 +84,8 @@ impl History {
             What::Swapped { change, record } => self.swapped(change, record),
             What::Entered(phase) => self.entered.push((*phase, event.at_unix_ms)),
             What::Note(note) => {
-                if self.cause.is_none() && self.lost.is_none() && note.is_trouble() {
+                let says_how = note.is_trouble() || note.is_new_size();
+                if self.cause.is_none() && self.lost.is_none() && says_how {
                     self.because = Some(note.clone());
                 }
             }
@@ -185,7 +186,10 @@ impl History {
             committed,
             state_lost,
             cause: self.cause.clone().or_else(|| self.lost.map(str::to_owned)),
-            because: self.because.clone().filter(|_| self.cause.is_some() || self.lost.is_some()),
+            because: self
+                .because
+                .clone()
+                .filter(|note| self.cause.is_some() || self.lost.is_some() || note.is_new_size()),
             node: record.owner.node,
             incarnation: record.incarnation.0,
             phases: phases

@@ -100,6 +100,7 @@ fn an_instance_gets_more_at_once_and_less_once_it_has_let_go_of_it_and_keeps_tha
     let rig = &unruly.rig;
     let grown = rig.json(&["resize", "jobs", "--memory", "512MiB", "--cpu", "1"]);
     assert_eq!((&grown["outcome"]["kind"], &grown["outcome"]["committed"]), (&json!("resize"), &json!(true)));
+    assert_eq!(grown["outcome"]["because"]["sized"]["limit"]["memory_kib"], 512 << 10, "{grown}");
     assert_eq!(limits(rig), (Some(512), Some(1_000)));
     assert!(unruly.did("jobs").iter().any(|line| line.starts_with("resized") && line.contains("524288")));
     // Less is asked for; what it lets go of is measured.
@@ -167,6 +168,13 @@ fn a_change_of_size_is_given_up_after_the_budget_that_it_was_given() {
     let rig = &unruly.rig;
     let kept = rig.json_of_refused(&["resize", "jobs", "--memory", "64MiB", "--budget", "300ms"], 1);
     assert!(kept.to_string().contains("it was not done within 300 ms"), "{kept}");
+    let because = &kept["outcome"]["because"]["sized"];
+    assert_eq!(
+        (&because["to"]["memory_kib"], &because["limit"]["memory_kib"]),
+        (&json!(64 << 10), &json!(262_144))
+    );
+    let told = explained(rig, &kept["outcome"]);
+    assert!(told.contains("its limit is 256 MiB") && told.contains("not done within 300 ms"), "{told}");
     assert_eq!(limits(rig), (Some(256), Some(500)));
     unruly.end();
 }
