@@ -7,12 +7,14 @@
 mod one;
 
 use crate::control::Control;
+use crate::decided::Decided;
 use crate::ongoing::{Ongoing, Taken, there};
 use crate::peers::Peer;
 use crate::person::{refused, unknown_node};
 use one::{Going, go};
-use paracloud_core::draining::{self, Placed};
+use paracloud_core::draining::Placed;
 use paracloud_core::ids::NodeId;
+use paracloud_core::ordered::{Decision, Drain};
 use paracloud_substrate::draining::{Drained, PARALLEL_MAX, Terms};
 use paracloud_substrate::names;
 use paracloud_substrate::person::Refused;
@@ -90,7 +92,7 @@ pub(crate) async fn rehearse(
     node: NodeId,
     terms: Terms,
 ) -> Result<Vec<Drained>, Refused> {
-    let going = plan(control, node)?;
+    let going = going(plan(control, node)?, None);
     let progress = Arc::default();
     Ok(each(control, going, Some(terms), &progress).await)
 }
@@ -125,7 +127,9 @@ async fn drain(control: Arc<Control>, taken: Taken<NodeId, Progress>) {
     }
     let over = match plan(&control, *node) {
         Err(refused) => Over::Refused(refused),
-        Ok(going) => {
+        Ok(decided) => {
+            let order = control.decided("", Decision::Drain(decided.clone())).await;
+            let going = going(decided, Some(&order));
             let drained = each(&control, going, None, progress).await;
             let stays = |name: &String| drained.iter().any(|it| it.instance == *name && !it.is_gone());
             let missed = owned(&control, *node).into_iter().filter(|name| !stays(name)).collect();
@@ -146,14 +150,24 @@ fn owned(control: &Control, node: NodeId) -> Vec<String> {
 }
 
 /// How each of them is to leave.
-fn plan(control: &Control, node: NodeId) -> Result<Vec<Going>, Refused> {
+fn plan(control: &Control, node: NodeId) -> Result<Drain, Refused> {
     let cloud = control.cloud();
     let name = control.node_name(node);
     if cloud.node(node).is_none() {
         return Err(unknown_node(control, node));
     }
-    if owned(control, node).is_empty() {
-        return Ok(Vec::new());
+    let owners = control.owners().into_iter();
+    let placed = owners.filter_map(|(name, node)| {
+        let app = cloud.app_of(&name).filter(|_| control.fleet.has(&name))?.name.clone();
+        Some(Placed { name, app, node })
+    });
+    let mut placed: Vec<_> = placed.collect();
+    placed.sort_by(|left, right| names::order(&left.name, &right.name));
+    let replaced = cloud.apps.iter().filter(|app| app.is_stateless());
+    let most = replaced.filter_map(|app| Some((app.name.clone(), app.scale?.max))).collect();
+    let decided = Drain::of(node, placed, control.nodes_there(), most);
+    if decided.ways.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(decided);
     }
     if !control.peers.is_there(Peer::Agent(node)) {
         let message =
@@ -161,23 +175,17 @@ fn plan(control: &Control, node: NodeId) -> Result<Vec<Going>, Refused> {
         let next = format!("wait for it; if it will not come back: paracloud node lost {name}");
         return Err(refused("node_unreachable", message, next));
     }
-    let owners = control.owners();
-    let placed = owners.iter().filter_map(|(name, node)| {
-        let app = cloud.app_of(name).filter(|_| control.fleet.has(name))?;
-        Some(Placed { name, app: &app.name, node: *node })
-    });
-    let mut placed: Vec<_> = placed.collect();
-    placed.sort_by(|left, right| names::order(left.name, right.name));
-    let most = |app: &str| {
-        let app = cloud.apps.iter().find(|it| it.name == app).filter(|it| it.is_stateless())?;
-        Some(app.scale?.max)
-    };
-    let Some(ways) = draining::plan(node, &placed, &control.nodes_there(), most) else {
+    if decided.ways.is_none() {
         let message = format!("{name}: no other node is connected that takes instances");
         return Err(refused("no_other_node", message, "look at paracloud ps"));
-    };
-    let going = |(instance, way): (&str, _)| Going { instance: instance.to_owned(), from: node, way };
-    Ok(ways.into_iter().map(going).collect())
+    }
+    Ok(decided)
+}
+
+/// Those that are to leave, by an order that was kept; in a rehearsal, by none.
+fn going(decided: Drain, order: Option<&Decided>) -> Vec<Going> {
+    let (from, ways) = (decided.node, decided.ways.into_iter().flatten());
+    ways.map(|(instance, way)| Going { instance, from, way, order: order.cloned() }).collect()
 }
 
 /// What becomes of each, a few at a time, in the order in which they were planned. With `rehearsal` nothing is done.

@@ -1,7 +1,7 @@
 //! Who leaves when a person wants fewer: those that can go are asked what losing them costs now, and the cheapest leave.
 //!
 //! Who asks to be left alone is not touched. Who does not answer leaves only if nobody else is there. Who holds what must not
-//! be lost leaves by its own word, or with a consent to losing it: silence is never a yes.
+//! be lost leaves with a consent to losing it, or when it says that it holds none of that by now: silence is never a yes.
 
 use crate::asks::{self, NotAsked};
 use crate::control::Control;
@@ -9,9 +9,9 @@ use crate::journal::cut;
 use paci::answer::{Answer, Verdict};
 use paci::finding::{self, Finding, RemovalQuote};
 use paci::upcall::Reason;
-use paracloud_core::ids::NodeId;
+use paracloud_core::ordered::{self, Fewer, Obstacle};
 use paracloud_core::register::Record;
-use paracloud_core::scaling::fewer::{self, Asked, Chosen, Loss, Preference};
+use paracloud_core::scaling::fewer::{Chosen, Loss, Preference};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::{HeldOp, Question, Unasked};
@@ -21,10 +21,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// For each that is to leave so many are asked.
-const ASKED_PER_LEAVE: usize = 3;
-/// The most that are asked at once, and to choose among where fewer are to leave.
-const ASKED_MAX: usize = 32;
+/// The most that are asked at once.
+const ASKING_MAX: usize = 32;
 /// An application has so long for its answer, in milliseconds.
 const QUOTE_MS: u32 = 2_000;
 
@@ -36,45 +34,37 @@ pub(crate) struct Looked {
     pub(crate) loses: bool,
 }
 
-/// Looks at all instances of an app that stay: those that are to leave first, the cheapest first; then the others. Nothing is
+/// Looks at all instances of an app that stay, so many to so many: what is decided, and what is told of each of them. Nothing is
 /// changed.
 pub(crate) async fn look(
     control: &Arc<Control>,
     app: &App,
-    excess: usize,
+    (from, to): (u32, u32),
     loss_accepted: bool,
-) -> Vec<Looked> {
+) -> (Fewer, Vec<Looked>) {
     let mut names = control.staying(&app.name);
+    // Who came last leaves first, where nothing else decides.
     names.sort_by(|left, right| names::order(right, left));
     control.shown(names.iter().map(String::as_str)).await;
-    let (mut able, mut others) = (Vec::new(), Vec::new());
-    for name in names {
-        let candidate = candidate(control, name);
-        if candidate.standing == Standing::NotAsked { able.push(candidate) } else { others.push(candidate) }
-    }
-    // Who has least to do first, then who came last.
-    able.sort_by_key(|candidate| in_flight(control, &candidate.instance));
-    let most = asked_of(excess);
-    let mut on = BTreeMap::new();
-    for node in able.iter().chain(&others).filter_map(|candidate| candidate.node) {
-        *on.entry(node).or_default() += 1;
-    }
-    others.extend(able.split_off(able.len().min(most)));
+    let mut whys = BTreeMap::new();
+    let candidates = names.into_iter().map(|name| {
+        let (candidate, why) = candidate(control, name);
+        whys.extend(why.map(|why| (candidate.instance.clone(), why)));
+        candidate
+    });
+    let fewer = Fewer::ask(&app.name, from, to, candidates.collect());
+    let asked = fewer.asked.iter().filter_map(|place| Some(fewer.candidates.get(*place)?.instance.clone()));
+    let quotes = ask_all(control, asked.collect()).await;
+    let said = quotes.iter().map(|it| it.quote.as_ref().map(loss)).collect();
     let holds_state = app.state == State::Stateful;
-    let may_lose = !holds_state || loss_accepted || app.accept_loss;
-    let mut all = chosen(ask_all(control, able).await, excess, may_lose, on);
-    all.iter_mut().for_each(|looked| looked.loses &= holds_state);
-    all.extend(others.into_iter().map(|candidate| Looked { candidate, loses: false }));
-    all
+    let fewer = fewer.choose(said, !holds_state || loss_accepted || app.accept_loss);
+    whys.extend(quotes.into_iter().map(|it| (it.instance, it.why)));
+    let looked = told(&fewer, &whys, holds_state);
+    (fewer, looked)
 }
 
-/// So many are asked where `excess` are to leave: at least as many, because who is not asked does not leave.
-fn asked_of(excess: usize) -> usize {
-    excess.saturating_mul(ASKED_PER_LEAVE).min(ASKED_MAX).max(excess)
-}
-
-/// What is known of an instance before anybody asks it.
-fn candidate(control: &Control, instance: String) -> Candidate {
+/// What is known of an instance before anybody asks it, and why it is not asked.
+fn candidate(control: &Control, instance: String) -> (ordered::Candidate, Option<String>) {
     let view = control.views.of(&instance);
     let record = view.as_ref().and_then(|view| view.record.as_ref());
     // Who only wants to stay where it is may leave all the same.
@@ -82,43 +72,49 @@ fn candidate(control: &Control, instance: String) -> Candidate {
     let holds = holds.filter(|hold| hold.instance == instance && hold.op != HeldOp::Move);
     let held = holds.max_by_key(|hold| hold.remaining_ms);
     let unknown = view.as_ref().and_then(|view| view.unknown.clone());
-    let (standing, why) = match (record, unknown, held) {
-        (None, None, _) => (Standing::Busy, "it is being started".to_owned()),
-        (_, Some(why), _) => (Standing::Busy, why),
+    let (obstacle, why) = match (record, unknown, held) {
+        (None, None, _) => (Some(Obstacle::Starts), "it is being started".to_owned()),
+        (_, Some(why), _) => (Some(Obstacle::Unknown), why),
         (Some(Record { operation: Some(_), .. }), ..) => {
-            (Standing::Busy, "another operation of it is open".to_owned())
+            (Some(Obstacle::InOperation), "another operation of it is open".to_owned())
         }
         (Some(_), None, Some(hold)) => {
             let left = millis(hold.remaining_ms);
-            (Standing::Held, format!("it holds on to its place for {left}: {}", hold.reason))
+            let why = format!("it holds on to its place for {left}: {}", hold.reason);
+            (Some(Obstacle::Held(hold.remaining_ms)), why)
         }
-        (Some(_), None, None) => (Standing::NotAsked, "others have less to do".to_owned()),
+        (Some(_), None, None) => (None, String::new()),
     };
     let node = record.map(|record| record.owner.node);
-    let (cost_ms, drain_ms, sessions) = (None, None, None);
-    Candidate { instance, node, cost_ms, drain_ms, sessions, standing, why: cut(why) }
+    let in_flight = in_flight(control, &instance);
+    (ordered::Candidate { instance, node, in_flight, obstacle }, obstacle.map(|_| cut(why)))
 }
 
-/// What it has to do by its own word; unknown is not nothing.
-fn in_flight(control: &Control, instance: &str) -> u32 {
+/// What it has to do by its own word.
+fn in_flight(control: &Control, instance: &str) -> Option<u32> {
     let owner = control.views.of(instance).and_then(|view| view.record).map(|record| record.owner.start);
     let advice = owner.and_then(|owner| control.advised.of(instance, owner));
-    let report = advice.and_then(|(advice, _)| advice.report);
-    report.and_then(|report| report.said.in_flight).unwrap_or(u32::MAX)
+    advice.and_then(|(advice, _)| advice.report).and_then(|report| report.said.in_flight)
 }
 
-/// An instance, and what it said, if it said anything that can be compared.
-type Quoted = (Candidate, Option<RemovalQuote>);
+/// One that was asked.
+struct Quoted {
+    instance: String,
+    /// What it said. `None`: nothing that can be compared.
+    quote: Option<RemovalQuote>,
+    /// Why that is not its word, or why there is none.
+    why: String,
+}
 
 /// Asks them all, as many at once as may be. They come back in their order.
-async fn ask_all(control: &Arc<Control>, able: Vec<Candidate>) -> Vec<Quoted> {
+async fn ask_all(control: &Arc<Control>, able: Vec<String>) -> Vec<Quoted> {
     let (mut asking, mut asked) = (JoinSet::new(), BTreeMap::new());
-    for (place, candidate) in able.into_iter().enumerate() {
-        if asking.len() >= ASKED_MAX {
+    for (place, name) in able.into_iter().enumerate() {
+        if asking.len() >= ASKING_MAX {
             asked.extend(asking.join_next().await.and_then(Result::ok));
         }
         let control = Arc::clone(control);
-        asking.spawn(async move { (place, quoted(&control, candidate).await) });
+        asking.spawn(async move { (place, quoted(&control, name).await) });
     }
     while let Some(one) = asking.join_next().await {
         asked.extend(one.ok());
@@ -126,21 +122,17 @@ async fn ask_all(control: &Arc<Control>, able: Vec<Candidate>) -> Vec<Quoted> {
     asked.into_values().collect()
 }
 
-async fn quoted(control: &Control, candidate: Candidate) -> Quoted {
-    let serves = control.views.of(&candidate.instance).and_then(|view| view.record?.served).is_some();
+async fn quoted(control: &Control, instance: String) -> Quoted {
+    let serves = control.views.of(&instance).and_then(|view| view.record?.served).is_some();
     if !serves {
-        let why = "it does not serve".to_owned();
         let (cost_ms, drain_ms, sessions) = (Some(0), Some(0), Some(0));
         let state_kib = Some(0);
         let nothing = RemovalQuote { cost_ms, drain_ms, sessions, state_kib, ..RemovalQuote::default() };
-        return (Candidate { why, cost_ms: Some(0), drain_ms: Some(0), ..candidate }, Some(nothing));
+        return Quoted { instance, quote: Some(nothing), why: "it does not serve".to_owned() };
     }
-    match price(control, &candidate.instance).await {
-        Ok(quote) => {
-            let RemovalQuote { cost_ms, drain_ms, sessions, .. } = quote;
-            (Candidate { cost_ms, drain_ms, sessions, why: String::new(), ..candidate }, Some(quote))
-        }
-        Err(why) => (Candidate { standing: Standing::Silent, why: cut(why), ..candidate }, None),
+    match price(control, &instance).await {
+        Ok(quote) => Quoted { instance, quote: Some(quote), why: String::new() },
+        Err(why) => Quoted { instance, quote: None, why: cut(why) },
     }
 }
 
@@ -178,40 +170,44 @@ fn in_words(quote: &RemovalQuote) -> String {
     if parts.is_empty() { "it does not say what losing it costs".to_owned() } else { parts.join("; ") }
 }
 
-/// Says what became of those that were asked; those that leave come first.
-fn chosen(asked: Vec<Quoted>, excess: usize, may_lose: bool, on: BTreeMap<NodeId, usize>) -> Vec<Looked> {
-    let loss = |(candidate, quote): &Quoted| Asked {
-        node: candidate.node,
-        loss: quote.as_ref().map(loss),
-        // A person asks for a number, and not for one that would go.
-        retires: false,
-    };
-    let all_chosen = fewer::choose(&asked.iter().map(loss).collect::<Vec<_>>(), excess, may_lose, on);
-    let mut asked: BTreeMap<usize, Quoted> = asked.into_iter().enumerate().collect();
-    let mut all: Vec<Looked> = all_chosen
-        .into_iter()
-        .filter_map(|(place, one)| Some((asked.remove(&place)?, one)))
-        .map(|((candidate, quote), one)| {
-            let own = candidate.why.clone();
-            let holds = match quote.as_ref().map(|quote| quote.state_kib) {
-                Some(Some(kib)) => format!("{kib} KiB of state would be lost with it"),
-                Some(None) => "it did not say that it holds no state".to_owned(),
-                None => format!("it holds state, and did not say that it can go without it: {own}"),
-            };
-            let (standing, why) = match one {
-                Chosen::Goes if own.is_empty() => (Standing::Leaves, "losing it costs least".to_owned()),
-                Chosen::Goes => (Standing::Leaves, own),
-                Chosen::GoesUnheard => (Standing::Leaves, format!("nobody else is there; {own}")),
-                Chosen::Stays => (Standing::Stays, "losing it costs more".to_owned()),
-                Chosen::Silent => (Standing::Silent, own),
-                Chosen::NeedsConsent => (Standing::NeedsConsent, holds),
-            };
-            let candidate = Candidate { standing, why: cut(why), ..candidate };
-            Looked { candidate, loses: quote.is_none_or(|quote| quote.state_kib != Some(0)) }
-        })
-        .collect();
+/// What is told of each: those that leave first, then the others that were asked, then the rest.
+fn told(fewer: &Fewer, whys: &BTreeMap<String, String>, holds_state: bool) -> Vec<Looked> {
+    let own = |instance: &str| whys.get(instance).cloned().unwrap_or_default();
+    let asked = fewer.outcome().map(|(candidate, said, chosen)| {
+        let own = own(&candidate.instance);
+        let holds = match said.map(|loss| loss.state_kib) {
+            Some(Some(kib)) => format!("{kib} KiB of state would be lost with it"),
+            Some(None) => "it did not say that it holds no state".to_owned(),
+            None => format!("it holds state, and did not say that it can go without it: {own}"),
+        };
+        let (standing, why) = match chosen {
+            Chosen::Goes if own.is_empty() => (Standing::Leaves, "losing it costs least".to_owned()),
+            Chosen::Goes => (Standing::Leaves, own),
+            Chosen::GoesUnheard => (Standing::Leaves, format!("nobody else is there; {own}")),
+            Chosen::Stays => (Standing::Stays, "losing it costs more".to_owned()),
+            Chosen::Silent => (Standing::Silent, own),
+            Chosen::NeedsConsent => (Standing::NeedsConsent, holds),
+        };
+        let loses = holds_state && said.is_none_or(|loss| loss.state_kib != Some(0));
+        Looked { candidate: shown(candidate, said, standing, why), loses }
+    });
+    let unasked = fewer.unasked().map(|candidate| {
+        let (standing, why) = match candidate.obstacle {
+            Some(Obstacle::Held(_)) => (Standing::Held, own(&candidate.instance)),
+            Some(_) => (Standing::Busy, own(&candidate.instance)),
+            None => (Standing::NotAsked, "others have less to do".to_owned()),
+        };
+        Looked { candidate: shown(candidate, None, standing, why), loses: false }
+    });
+    let mut all: Vec<_> = asked.chain(unasked).collect();
     all.sort_by_key(|looked| looked.candidate.standing != Standing::Leaves);
     all
+}
+
+fn shown(candidate: &ordered::Candidate, said: Option<Loss>, standing: Standing, why: String) -> Candidate {
+    let Loss { sessions, cost_ms, drain_ms, .. } = said.unwrap_or_default();
+    let (instance, node) = (candidate.instance.clone(), candidate.node);
+    Candidate { instance, node, cost_ms, drain_ms, sessions, standing, why: cut(why) }
 }
 
 fn loss(quote: &RemovalQuote) -> Loss {
@@ -233,11 +229,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_for_each_that_is_to_leave_are_asked_and_never_fewer_than_are_to_leave() {
-        assert_eq!([1, 5, 20, 32, 56].map(asked_of), [3, 15, 32, 32, 56]);
-    }
-
-    #[test]
     fn a_price_is_told_in_words_and_what_is_not_said_is_not() {
         let quote = RemovalQuote { cost_ms: Some(7), sessions: Some(2), ..RemovalQuote::default() };
         assert_eq!(in_words(&quote), "losing it costs 7 ms of work; sessions: 2");
@@ -246,43 +237,43 @@ mod tests {
 
     #[test]
     fn those_that_leave_come_first_each_with_what_it_said_or_why_it_was_not_asked() {
-        let asked = |instance: &str, why: &str, quote: Option<RemovalQuote>| {
-            let (cost_ms, drain_ms, sessions) = (None, None, None);
-            let (instance, why) = (instance.to_owned(), why.to_owned());
-            let standing = Standing::NotAsked;
-            let candidate = Candidate { instance, node: None, cost_ms, drain_ms, sessions, standing, why };
-            (candidate, quote)
+        let candidate = |instance: &str, obstacle| {
+            let (node, in_flight) = (None, None);
+            ordered::Candidate { instance: instance.to_owned(), node, in_flight, obstacle }
         };
-        let costs = |cost_ms| {
-            let (cost_ms, state_kib) = (Some(cost_ms), Some(0));
-            Some(RemovalQuote { cost_ms, state_kib, ..RemovalQuote::default() })
-        };
-        let all = vec![
-            asked("worker.4", "it did not answer", None),
-            asked("worker.3", "", costs(9)),
-            asked("worker.2", "it does not serve", costs(0)),
-            asked("worker.1", "", costs(1)),
+        let costs = |cost_ms| Some(Loss { cost_ms: Some(cost_ms), state_kib: Some(0), ..Loss::default() });
+        let candidates = vec![
+            candidate("worker.5", Some(Obstacle::Held(900))),
+            candidate("worker.4", None),
+            candidate("worker.3", None),
+            candidate("worker.1", None),
         ];
-        let looked = chosen(all.clone(), 2, true, BTreeMap::new());
-        let said: Vec<_> = looked
-            .iter()
-            .map(|it| (it.candidate.instance.as_str(), it.candidate.standing, it.loses))
-            .collect();
+        let whys = [("worker.5", "it holds on"), ("worker.4", "it did not answer")];
+        let whys = whys.map(|(name, why)| (name.to_owned(), why.to_owned())).into();
+        let looked = |to, may_lose, holds_state| {
+            let fewer = Fewer::ask("worker", 4, to, candidates.clone());
+            let fewer = fewer.choose(vec![None, costs(9), costs(1)], may_lose);
+            let told = told(&fewer, &whys, holds_state).into_iter();
+            told.map(|it| (it.candidate.instance, it.candidate.standing, it.candidate.why, it.loses))
+                .collect::<Vec<_>>()
+        };
+        let row = |instance: &str, standing, why: &str, loses| {
+            (instance.to_owned(), standing, why.to_owned(), loses)
+        };
         assert_eq!(
-            said,
+            looked(3, true, false),
             [
-                ("worker.2", Standing::Leaves, false),
-                ("worker.1", Standing::Leaves, false),
-                ("worker.3", Standing::Stays, false),
-                ("worker.4", Standing::Silent, true),
+                row("worker.1", Standing::Leaves, "losing it costs least", false),
+                row("worker.3", Standing::Stays, "losing it costs more", false),
+                row("worker.4", Standing::Silent, "it did not answer", false),
+                row("worker.5", Standing::Held, "it holds on", false),
             ]
         );
-        let whys: Vec<_> = looked.iter().map(|it| it.candidate.why.as_str()).collect();
         assert_eq!(
-            whys,
-            ["it does not serve", "losing it costs least", "losing it costs more", "it did not answer"]
+            looked(1, true, true)[2],
+            row("worker.4", Standing::Leaves, "nobody else is there; it did not answer", true)
         );
-        let all = chosen(all, 4, true, BTreeMap::new());
-        assert_eq!(all[3].candidate.why, "nobody else is there; it did not answer");
+        let needs = "it holds state, and did not say that it can go without it: it did not answer";
+        assert_eq!(looked(1, false, true)[2], row("worker.4", Standing::NeedsConsent, needs, true));
     }
 }

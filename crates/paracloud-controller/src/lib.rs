@@ -35,6 +35,7 @@ mod asks;
 mod closed;
 mod control;
 mod crashes;
+mod decided;
 mod draining;
 mod ended;
 mod fewer;

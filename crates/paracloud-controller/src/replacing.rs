@@ -2,6 +2,7 @@
 //! fewer that serve, for the price of one more for a while.
 
 use crate::control::{Control, locked};
+use crate::decided::Decided;
 use crate::ended::outcome;
 use crate::orders::{By, Terms};
 use crate::person::{refused, rejection, unknown_instance};
@@ -26,6 +27,7 @@ async fn replace(
     control: &Arc<Control>,
     instance: &str,
     count: usize,
+    order: Option<&Decided>,
 ) -> Result<(Option<Starting>, OperationNumber), Refused> {
     let cloud = control.cloud();
     let app = cloud.app_of(instance).filter(|_| control.fleet.has(instance));
@@ -38,6 +40,7 @@ async fn replace(
     let started = if staying.len() <= count {
         let started = control.start_instance(app, &by).await;
         let (instance, node) = started.map_err(|rejected| rejection(control, instance, rejected))?;
+        order.iter().for_each(|order| order.opened(control, &instance, None));
         Some(Starting { instance, node })
     } else {
         None
@@ -59,6 +62,7 @@ async fn replace(
     let retired = control.retire(instance, Terms::default(), &by).await;
     match (&retired, substitute) {
         (Ok(operation), substitute) => {
+            order.iter().for_each(|order| order.opened(control, instance, Some(*operation)));
             let leaver = (instance.to_owned(), start);
             tokio::spawn(settle(Arc::clone(control), leaver, *operation, substitute));
         }
@@ -91,11 +95,13 @@ pub(crate) struct Replaced {
     pub(crate) took_ms: u64,
 }
 
-/// The same, until it has left. `count`: so many there are to be; `None`: as many as there are.
+/// The same, until it has left. `count`: so many there are to be; `None`: as many as there are. `order`: by which it is done, if
+/// that was kept.
 pub(crate) async fn to_its_end(
     control: &Arc<Control>,
     instance: &str,
     count: Option<usize>,
+    order: Option<&Decided>,
 ) -> Result<Replaced, Refused> {
     let (heard, began) = (control.heard.subscribe(), Instant::now());
     let cloud = control.cloud();
@@ -104,7 +110,7 @@ pub(crate) async fn to_its_end(
         return Err(refused("unknown_instance", message, "look at paracloud ps"));
     };
     let count = count.unwrap_or_else(|| control.staying(&app.name).len());
-    let (by, operation) = Box::pin(replace(control, instance, count)).await?;
+    let (by, operation) = Box::pin(replace(control, instance, count, order)).await?;
     let outcome = outcome(control, heard, instance, operation).await?;
     if outcome.committed {
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -11,6 +11,7 @@ use crate::orders::{By, Order, Terms};
 use crate::person::{refused, rejection};
 use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber};
+use paracloud_core::ordered::{self, Decision, More};
 use paracloud_substrate::config::{App, Scale};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::layout::Layout;
@@ -112,10 +113,10 @@ pub(crate) async fn scale(control: &Arc<Control>, wanted: &Wanted<'_>) -> Result
     };
     let staying = u32::try_from(control.staying(name).len()).unwrap_or(u32::MAX);
     let plan = if to < staying {
-        let looked = fewer_of(control, app, staying - to, wanted.accept_loss).await?;
-        Plan::Fewer { looked, within_ms: wanted.within_ms }
+        let (decided, looked) = fewer_of(control, app, (staying, to), wanted.accept_loss).await?;
+        Plan::Fewer { decided, looked, within_ms: wanted.within_ms }
     } else {
-        more_of(control, app, to - staying)?
+        more_of(control, app, (staying, to))?
     };
     let mut scaled = Scaled {
         app: name.clone(),
@@ -203,38 +204,37 @@ fn keep_or_say(control: &Control, app: &str, manual: Manual) -> bool {
 enum Plan {
     /// Who leaves still is called back first, and the rest is started.
     More {
-        back: Vec<(String, OperationNumber)>,
+        decided: More,
         starts: Vec<(String, NodeId)>,
     },
     Fewer {
+        decided: ordered::Fewer,
         looked: Vec<Looked>,
         within_ms: Option<u32>,
     },
 }
 
-/// So many more.
-fn more_of(control: &Control, app: &App, more: u32) -> Result<Plan, Refused> {
+/// As many, or more.
+fn more_of(control: &Control, app: &App, (from, to): (u32, u32)) -> Result<Plan, Refused> {
     let of_app = control.fleet.there().into_iter().filter(|name| control.is_of(name, &app.name));
     // Who goes because another one came in its place goes all the same.
     let by_number = of_app.filter(|name| !control.substitutes.is_replaced(name));
-    let leaves = by_number.filter_map(|name| Some((control.leaving(&name)?, name)));
-    let back = leaves.filter_map(|((operation, returns), name)| returns.then_some((name, operation)));
-    let back: Vec<_> = back.take(usize::try_from(more).unwrap_or(usize::MAX)).collect();
-    let rest = more.saturating_sub(u32::try_from(back.len()).unwrap_or(u32::MAX));
-    let planned = control.fleet.plan(app, rest, &control.nodes_there(), &control.owners());
+    let leaving = by_number.filter(|name| control.leaving(name).is_some_and(|(_, returns)| returns));
+    let decided = More::of(&app.name, from, to, leaving.collect());
+    let planned = control.fleet.plan(app, decided.starts, &control.nodes_there(), &control.owners());
     let starts = planned.map_err(|full| not_added(control, &app.name, full))?;
-    Ok(Plan::More { back, starts })
+    Ok(Plan::More { decided, starts })
 }
 
 /// So many fewer.
 async fn fewer_of(
     control: &Arc<Control>,
     app: &App,
-    excess: u32,
+    (from, to): (u32, u32),
     accept_loss: bool,
-) -> Result<Vec<Looked>, Refused> {
-    let excess = usize::try_from(excess).unwrap_or(usize::MAX);
-    let looked = fewer::look(control, app, excess, accept_loss).await;
+) -> Result<(ordered::Fewer, Vec<Looked>), Refused> {
+    let excess = usize::try_from(from.saturating_sub(to)).unwrap_or(usize::MAX);
+    let (decided, looked) = fewer::look(control, app, (from, to), accept_loss).await;
     let standing = |standing| move |it: &&Looked| it.candidate.standing == standing;
     let leaves = looked.iter().filter(standing(Standing::Leaves)).count();
     let needing: Vec<_> = looked.iter().filter(standing(Standing::NeedsConsent)).collect();
@@ -247,15 +247,15 @@ async fn fewer_of(
             "consent to losing it with --accept-loss, or say `state: none` in the manifest if it has none";
         return Err(refused("consent_needed", message, next));
     }
-    Ok(looked)
+    Ok((decided, looked))
 }
 
 impl Plan {
     /// What would be done.
     fn say(self, scaled: &mut Scaled) {
         match self {
-            Self::More { back, starts } => {
-                scaled.called_back = back.into_iter().map(|(name, _)| name).collect();
+            Self::More { decided, starts } => {
+                scaled.called_back = decided.back;
                 scaled.starts = starting(starts);
             }
             Self::Fewer { looked, .. } => {
@@ -274,27 +274,40 @@ impl Plan {
         };
         let by = By { reason, why: format!("a person wants {} instances of {}", scaled.to, app.name) };
         match self {
-            Self::More { back, starts } => {
-                let mut missing = starts.len();
-                for (name, operation) in back {
-                    match control.revoke(&name, operation, &by).await {
-                        Ok(_) => scaled.called_back.push(name),
+            Self::More { decided, starts } => {
+                let (back, mut missing) = (decided.back.clone(), starts.len());
+                let order = control.decided(&app.name, Decision::More(decided)).await;
+                for name in back {
+                    let revoked = match control.leaving(&name) {
+                        Some((operation, _)) => control.revoke(&name, operation, &by).await.ok(),
+                        None => None,
+                    };
+                    match revoked {
+                        Some(operation) => {
+                            order.opened(control, &name, Some(operation));
+                            scaled.called_back.push(name);
+                        }
                         // It has left meanwhile: another one comes.
-                        Err(_) => missing += 1,
+                        None => missing += 1,
                     }
                 }
                 for _ in 0..missing {
                     let one = control.start_instance(app, &by).await;
                     let started = one.map_err(|rejected| rejection(control, &app.name, rejected))?;
+                    order.opened(control, &started.0, None);
                     scaled.starts.extend(starting(vec![started]));
                 }
             }
-            Self::Fewer { looked, within_ms } => {
+            Self::Fewer { decided, looked, within_ms } => {
+                let order = control.decided(&app.name, Decision::Fewer(decided)).await;
                 for Looked { mut candidate, loses } in looked {
                     if candidate.standing == Standing::Leaves {
                         let terms = Terms { budget_ms: within_ms, loss_accepted: loses };
                         match control.retire(&candidate.instance, terms, &by).await {
-                            Ok(operation) => scaled.leaves.extend(leaving(&candidate, Some(operation))),
+                            Ok(operation) => {
+                                order.opened(control, &candidate.instance, Some(operation));
+                                scaled.leaves.extend(leaving(&candidate, Some(operation)));
+                            }
                             Err(rejected) => {
                                 candidate.why = rejection(control, &candidate.instance, rejected).message;
                                 candidate.standing = Standing::Busy;

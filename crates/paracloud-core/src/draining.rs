@@ -4,7 +4,10 @@
 //! moved.
 
 use crate::ids::NodeId;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Who cannot go yet is asked again after this long at most, in milliseconds: it may let go before it said so.
 pub const ASK_AGAIN_MS: u64 = 2_000;
@@ -13,18 +16,20 @@ pub const ASK_AGAIN_MS: u64 = 2_000;
 pub const AWAY_MS: u64 = 500;
 
 /// An instance, and the node of its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Placed<'a> {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placed {
     /// Its name.
-    pub name: &'a str,
+    pub name: String,
     /// Its app.
-    pub app: &'a str,
+    pub app: String,
     /// Where it is.
     pub node: NodeId,
 }
 
 /// How one leaves the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Way {
     /// It is moved there.
     Move(NodeId),
@@ -69,25 +74,26 @@ pub fn roomiest<'a>(
 }
 
 /// How each instance that a node owns leaves it, in the order of `instances`; what was planned before counts. `open`: the
-/// nodes that take any. `most`: how many instances of an app there may be, if each of them can be replaced. `None`: they have
-/// nowhere to go.
-pub fn plan<'a>(
+/// nodes that take any. `most`: how many instances of an app there may be, of those of which each can be replaced. `None`:
+/// they have nowhere to go.
+pub fn plan(
     node: NodeId,
-    instances: &[Placed<'a>],
+    instances: &[Placed],
     open: &[NodeId],
-    most: impl Fn(&str) -> Option<u32>,
-) -> Option<Vec<(&'a str, Way)>> {
+    most: &BTreeMap<String, u32>,
+) -> Option<Vec<(String, Way)>> {
     let others: Vec<NodeId> = open.iter().copied().filter(|it| *it != node).collect();
-    let mut placed: Vec<Placed<'a>> = instances.to_vec();
+    let mut placed: Vec<_> = instances.iter().map(|it| (it.app.as_str(), it.node)).collect();
     let mut ways = Vec::new();
     for (place, instance) in instances.iter().enumerate().filter(|(_, it)| it.node == node) {
-        let to = roomiest(instance.app, &others, placed.iter().map(|it| (it.app, it.node)))?;
-        if let Some(planned) = placed.get_mut(place) {
-            planned.node = to;
+        let to = roomiest(&instance.app, &others, placed.iter().copied())?;
+        if let Some((_, at)) = placed.get_mut(place) {
+            *at = to;
         }
         let there = instances.iter().filter(|it| it.app == instance.app).count();
-        let may_come = most(instance.app).is_some_and(|most| u32::try_from(there).is_ok_and(|it| it < most));
-        ways.push((instance.name, if may_come { Way::Replace(to) } else { Way::Move(to) }));
+        let most = most.get(&instance.app);
+        let may_come = most.is_some_and(|most| u32::try_from(there).is_ok_and(|it| it < *most));
+        ways.push((instance.name.clone(), if may_come { Way::Replace(to) } else { Way::Move(to) }));
     }
     Some(ways)
 }
@@ -109,22 +115,28 @@ mod tests {
 
     const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 
-    fn placed(all: &[(&'static str, u32)]) -> Vec<Placed<'static>> {
-        let app = |name: &'static str| name.split('.').next().unwrap_or(name);
-        all.iter().map(|(name, node)| Placed { name, app: app(name), node: NodeId(*node) }).collect()
+    fn placed(all: &[(&str, u32)]) -> Vec<Placed> {
+        let app = |name: &str| name.split('.').next().unwrap_or(name).into();
+        all.iter()
+            .map(|(name, node)| Placed { name: (*name).into(), app: app(name), node: NodeId(*node) })
+            .collect()
     }
 
-    fn moves(all: &[(&'static str, u32)], open: &[NodeId]) -> Option<Vec<(&'static str, u32)>> {
-        let ways = plan(NodeId(1), &placed(all), open, |_| None)?;
+    fn moves(all: &[(&str, u32)], open: &[NodeId]) -> Option<Vec<(String, u32)>> {
+        let ways = plan(NodeId(1), &placed(all), open, &BTreeMap::new())?;
         Some(ways.into_iter().map(|(name, way)| (name, way.to().0)).collect())
     }
 
     #[test]
     fn what_a_node_owns_goes_where_the_fewest_of_its_kind_are() {
         let all = [("db", 1), ("web.2", 1), ("web.3", 2), ("web.4", 3), ("web.10", 1)];
-        assert_eq!(moves(&all, &NODES), Some(Vec::from([("db", 2), ("web.2", 3), ("web.10", 2)])));
+        let to = |nodes: [u32; 3]| {
+            let names = ["db", "web.2", "web.10"].map(String::from);
+            Some(names.into_iter().zip(nodes).collect())
+        };
+        assert_eq!(moves(&all, &NODES), to([2, 3, 2]));
         let two = [NodeId(1), NodeId(3)];
-        assert_eq!(moves(&all, &two), Some(Vec::from([("db", 3), ("web.2", 3), ("web.10", 3)])));
+        assert_eq!(moves(&all, &two), to([3, 3, 3]));
         assert_eq!(moves(&all, &NODES[..1]), None, "there is no other node");
         assert_eq!(moves(&[("db", 2)], &NODES[..1]), Some(Vec::new()), "nothing is there");
     }
@@ -133,8 +145,8 @@ mod tests {
     fn who_may_have_another_one_in_its_place_is_replaced_and_the_others_are_moved() {
         let all = placed(&[("db", 1), ("web.1", 1), ("web.2", 2)]);
         let way = |most: u32| {
-            let ways = plan(NodeId(1), &all, &NODES, |app| (app == "web").then_some(most))?;
-            ways.into_iter().find(|(name, _)| *name == "web.1").map(|(_, way)| way)
+            let ways = plan(NodeId(1), &all, &NODES, &BTreeMap::from([("web".into(), most)]))?;
+            ways.into_iter().find(|(name, _)| name == "web.1").map(|(_, way)| way)
         };
         assert_eq!([way(3), way(2)], [Some(Way::Replace(NodeId(3))), Some(Way::Move(NodeId(3)))]);
     }

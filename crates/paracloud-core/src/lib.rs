@@ -23,6 +23,8 @@ pub mod draining;
 pub mod ids;
 pub mod machine;
 pub mod migration;
+pub mod ordered;
+mod page;
 pub mod register;
 pub mod scaling;
 pub mod updating;

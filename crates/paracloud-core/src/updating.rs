@@ -4,9 +4,11 @@
 //! its place, in the mode that it offers.
 
 use crate::register::Mode;
+use serde::{Deserialize, Serialize};
 
 /// What is known of an app of which one is to be updated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Standing {
     /// Nothing is lost with a process of it.
     pub is_stateless: bool,
@@ -17,7 +19,8 @@ pub struct Standing {
 }
 
 /// How an instance comes to its new process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Way {
     /// Another one is started, and it leaves once that serves. Where there may be none by then, it is restarted.
     Replace,

@@ -6,14 +6,16 @@
 //! and the decision stands.
 
 mod done;
+mod opened;
 mod read;
 mod replay;
 
 pub use done::Done;
+pub use opened::Opened;
 pub use read::{Look, newest_first};
 pub use replay::{Replayed, replay};
 
-use paracloud_core::{balancing, scaling, wishes};
+use paracloud_core::{balancing, ordered, scaling, wishes};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::fs::File;
@@ -42,6 +44,10 @@ pub enum Decision<'a> {
     Done(&'a Done),
     /// What becomes of what an instance asks for.
     Wish(&'a wishes::Record),
+    /// What a person's order was made into.
+    Ordered(&'a ordered::Record),
+    /// What was begun by that.
+    Opened(&'a Opened),
 }
 
 #[derive(Serialize)]
@@ -55,7 +61,7 @@ struct Written<'a> {
 /// A line, as it is read: the record stays text.
 #[derive(Debug, Deserialize)]
 pub struct Line<'a> {
-    /// Of which app.
+    /// Of which app; empty: of all that are on a node.
     pub app: String,
     /// When it was written, in milliseconds since 1970.
     pub unix_ms: u64,

@@ -1,11 +1,11 @@
 //! Why something is as it is: the decisions behind an app, an instance or an operation, with all that they were made from.
 
 use crate::advice::Advice;
-use crate::decision::Done;
+use crate::decision::{Done, Opened};
 use crate::message::{Unready, Usage};
 use crate::person::Event;
 use paracloud_core::ids::{GatewayId, OperationNumber};
-use paracloud_core::{balancing, scaling, wishes};
+use paracloud_core::{balancing, ordered, scaling, wishes};
 use serde::{Deserialize, Serialize};
 
 /// The newest entries of the journal that are told of an operation.
@@ -26,6 +26,9 @@ pub struct Explained {
     pub now_unix_ms: u64,
     /// Decisions about the number of its app's instances; the one that is asked for most comes first.
     pub decisions: Vec<Decided>,
+    /// What was decided for a person: the newest about the app or the instance, or the one behind the operation.
+    #[serde(default)]
+    pub orders: Vec<Ordered>,
     /// Choices of gateways in which an instance was looked at: the newest of each first. They are samples.
     pub choices: Vec<Choice>,
     /// What was written in the journal of an operation: the newest [`EVENTS_MAX`].
@@ -59,6 +62,19 @@ pub struct Decided {
     pub done: Vec<Done>,
 }
 
+/// A decision for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// What it is to what was asked after.
+    pub role: Role,
+    /// When it was made, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// All that it was made from, and what was decided.
+    pub record: Box<ordered::Record>,
+    /// What was begun by it.
+    pub opened: Vec<Opened>,
+}
+
 /// What a decision is to what is asked after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,6 +87,8 @@ pub enum Role {
     Started,
     /// The instance was to leave, was called back, or got another size by it.
     Changed,
+    /// The instance was looked at, and nothing was done to it.
+    Looked,
     /// The operation was opened by it.
     Opened,
     /// The operation was given up by it.

@@ -2,6 +2,7 @@
 
 use super::Progress;
 use crate::control::Control;
+use crate::decided::Decided;
 use crate::ended::outcome;
 use crate::fewer;
 use crate::journal::now_unix_ms;
@@ -25,6 +26,8 @@ pub(super) struct Going {
     pub(super) instance: String,
     pub(super) from: NodeId,
     pub(super) way: Way,
+    /// The order by which it goes, if that was kept.
+    pub(super) order: Option<Decided>,
 }
 
 /// What an instance says to leaving, or what stands in its way.
@@ -160,20 +163,25 @@ fn looked_at(control: &Control, going: &Going, why: Refused) -> Asked {
 
 async fn leave(control: &Arc<Control>, going: &Going, terms: Terms) -> Result<End, Refused> {
     match going.way {
-        Way::Move(to) => moved(control, &going.instance, to, terms).await,
-        Way::Replace(to) => match Box::pin(replacing::to_its_end(control, &going.instance, None)).await {
-            // There are as many as there may be by now.
-            Err(why) if why.code == "out_of_bounds" => moved(control, &going.instance, to, terms).await,
-            Err(why) => Err(why),
-            Ok(Replaced { by, took_ms }) => Ok(End::Replaced { by, took_ms }),
-        },
+        Way::Move(to) => moved(control, going, to, terms).await,
+        Way::Replace(to) => {
+            let order = going.order.as_ref();
+            match Box::pin(replacing::to_its_end(control, &going.instance, None, order)).await {
+                // There are as many as there may be by now.
+                Err(why) if why.code == "out_of_bounds" => moved(control, going, to, terms).await,
+                Err(why) => Err(why),
+                Ok(Replaced { by, took_ms }) => Ok(End::Replaced { by, took_ms }),
+            }
+        }
     }
 }
 
-async fn moved(control: &Control, instance: &str, to: NodeId, terms: Terms) -> Result<End, Refused> {
+async fn moved(control: &Control, going: &Going, to: NodeId, terms: Terms) -> Result<End, Refused> {
+    let instance = going.instance.as_str();
     let heard = control.heard.subscribe();
     let wanted =
         moves::Wanted { instance: instance.to_owned(), to: To::Node(to), accept_loss: terms.accept_loss };
     let operation = Box::pin(moves::begin(control, &wanted)).await?;
+    going.order.iter().for_each(|order| order.opened(control, instance, Some(operation)));
     Ok(End::Moved(outcome(control, heard, instance, operation).await?))
 }

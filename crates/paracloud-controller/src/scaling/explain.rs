@@ -1,7 +1,7 @@
 //! Why an app has so many instances, why an instance is there and gets what it gets, what was behind an operation: from the
 //! last decisions, as they stand in the logs.
 
-use super::Made;
+use super::{Made, orders};
 use crate::control::Control;
 use crate::journal::now_unix_ms;
 use crate::person::{refused, unknown_instance};
@@ -23,13 +23,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 /// So much of each log is looked through, in bytes.
-const LOOK_BYTES_MAX: u64 = 16 << 20;
+pub(super) const LOOK_BYTES_MAX: u64 = 16 << 20;
 /// What became of an action that is kept while the decision it belongs to is looked for.
 const DONE_MAX: usize = 4_096;
 
 /// What is asked after.
 #[derive(Debug, Clone)]
-enum About {
+pub(super) enum About {
     App,
     Instance(InstanceName),
     Operation(InstanceName, OperationNumber),
@@ -52,6 +52,7 @@ pub(crate) async fn explain(
         operation,
         now_unix_ms: now_unix_ms(),
         decisions: Vec::new(),
+        orders: Vec::new(),
         choices: Vec::new(),
         events: Vec::new(),
         wishes: Vec::new(),
@@ -167,7 +168,12 @@ fn look_up(layout: &Layout, app: &str, about: &About, gateways: &[GatewayId], ex
     let scaled = Scaled { app, about, directory: &directory };
     let read = scaled.read(&mut explained.decisions);
     note_gap(&directory, read, &mut explained.gaps);
+    let read = orders::read(&directory, app, about, &mut explained.orders);
+    note_gap(&directory, read, &mut explained.gaps);
+    // It is one log.
+    explained.gaps.dedup();
     explained.decisions.sort_by_key(|decided| decided.role);
+    explained.orders.sort_by_key(|ordered| ordered.role);
     let About::Instance(instance) = about else { return };
     let Some(number) = instance.number() else { return };
     for gateway in gateways {

@@ -4,8 +4,8 @@
 use crate::control::locked;
 use paracloud_core::scaling::Record;
 use paracloud_core::scaling::record::{Cut, Rule};
-use paracloud_core::wishes;
-use paracloud_substrate::decision::{Decision, Done, Log};
+use paracloud_core::{ordered, wishes};
+use paracloud_substrate::decision::{Decision, Done, Log, Opened};
 use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -27,6 +27,8 @@ enum Entry {
     Decision(Box<Record>),
     Done(Done),
     Wish(Box<wishes::Record>),
+    Ordered(Box<ordered::Record>),
+    Opened(Opened),
     /// The log was put aside.
     BeginAnew,
 }
@@ -81,6 +83,16 @@ impl Keeper {
     /// Keeps a decision about an ask. Returns once it is written, or cannot be, or takes too long.
     pub(super) async fn wished(&self, app: &str, record: &wishes::Record) {
         self.keep_in_time(app, Entry::Wish(Box::new(record.clone()))).await;
+    }
+
+    /// Keeps what a person's order was made into. Returns once it is written, or cannot be, or takes too long.
+    pub(super) async fn ordered(&self, app: &str, record: &ordered::Record) {
+        self.keep_in_time(app, Entry::Ordered(Box::new(record.clone()))).await;
+    }
+
+    /// Keeps what was begun by that.
+    pub(super) fn opened(&self, app: &str, opened: Opened) {
+        self.keep(app, Entry::Opened(opened), None);
     }
 
     /// Keeps what became of one.
@@ -141,6 +153,8 @@ impl Writer {
             Entry::Decision(record) => Decision::Scaling(record),
             Entry::Done(done) => Decision::Done(done),
             Entry::Wish(record) => Decision::Wish(record),
+            Entry::Ordered(record) => Decision::Ordered(record),
+            Entry::Opened(opened) => Decision::Opened(opened),
             Entry::BeginAnew => {
                 self.log = None;
                 return;

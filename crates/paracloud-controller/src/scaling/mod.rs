@@ -18,13 +18,14 @@
 //! | `quotes`, `sizes` | what instances answered to what losing them costs, and to other sizes |
 //! | `acts` | what was decided is done |
 //! | `log`, `recall` | decisions with their reasons, and what the last one left |
-//! | `explain` | they are looked up for people |
+//! | `explain`, `orders` | they are looked up for people, and what people's orders were made into |
 
 mod acts;
 mod explain;
 mod log;
 mod measured;
 mod observe;
+mod orders;
 mod phases;
 mod policy;
 mod quotes;
@@ -44,8 +45,8 @@ use log::{Keeper, Sampling};
 use observe::Sources;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::scaling::{Action, Record, plan};
-use paracloud_core::wishes;
-use paracloud_substrate::decision::Done;
+use paracloud_core::{ordered, wishes};
+use paracloud_substrate::decision::{Done, Opened};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::names::InstanceName;
 use phases::Phases;
@@ -114,6 +115,16 @@ impl Scaling {
     /// Keeps a decision about what an instance asks for.
     pub(crate) async fn keep_wish(&self, app: &str, record: &wishes::Record) {
         self.keeper.wished(app, record).await;
+    }
+
+    /// Keeps what a person's order was made into.
+    pub(crate) async fn keep_order(&self, app: &str, record: &ordered::Record) {
+        self.keeper.ordered(app, record).await;
+    }
+
+    /// Keeps what was begun by that.
+    pub(crate) fn opened(&self, app: &str, opened: Opened) {
+        self.keeper.opened(app, opened);
     }
 
     /// The last decisions of an app by this controller.

@@ -6,6 +6,8 @@ use crate::ended::outcome;
 use crate::moves::{self, To, Wanted};
 use crate::person::refused;
 use crate::replacing::{self, Replaced};
+use paracloud_core::ids::Revision;
+use paracloud_core::ordered::{Decision, Update};
 use paracloud_core::register::{Mode, Operation, Record};
 use paracloud_core::updating::{Standing, Way};
 use paracloud_substrate::config::App;
@@ -103,14 +105,16 @@ async fn try_update(
         count: u32::try_from(count).unwrap_or(u32::MAX),
         most: app.scale.map(|scale| scale.max),
     };
-    let way =
-        if standing.may_replace() { way(control, instance, standing, accept_loss).await? } else { None };
+    let offered = if standing.may_replace() { offered(control, instance, accept_loss).await? } else { None };
+    let decided = Update::of(instance, Revision(app.revision), standing, offered);
+    let way = decided.way;
+    let order = control.decided(&app.name, Decision::Update(decided)).await;
     if way == Some(Way::Replace) {
         // Whoever goes on with it starts no other one.
         let replacing = Some(Replacing { start: record.owner.start, count });
         let kept = control.updates.change(&app.name, |kept| kept.replacing = replacing);
         kept.map_err(|error| super::no_space(control, "nothing was begun", &error))?;
-        match Box::pin(replacing::to_its_end(control, instance, Some(count))).await {
+        match Box::pin(replacing::to_its_end(control, instance, Some(count), Some(&order))).await {
             // There are as many as there may be by now.
             Err(why) if why.code == "out_of_bounds" => {}
             ended => return ended.map(|Replaced { by, took_ms }| End::Replaced { by, took_ms }),
@@ -119,22 +123,18 @@ async fn try_update(
     let heard = control.heard.subscribe();
     let wanted = Wanted { instance: instance.to_owned(), to: To::Current, accept_loss };
     let operation = Box::pin(moves::begin(control, &wanted)).await?;
+    order.opened(control, instance, Some(operation));
     Ok(End::InPlace(outcome(control, heard, instance, operation).await?))
 }
 
-/// By its own word. `None`: where it is; what stands in the way is said when that is begun.
-async fn way(
-    control: &Control,
-    instance: &str,
-    standing: Standing,
-    accept_loss: bool,
-) -> Result<Option<Way>, Refused> {
+/// The mode that it offers. `None`: it was not to be learnt; what stands in the way is said when that is begun.
+async fn offered(control: &Control, instance: &str, accept_loss: bool) -> Result<Option<Mode>, Refused> {
     let previewed = Box::pin(moves::preview(control, instance, To::Current)).await?;
     let Reply::Previewed { mode, obstacle, .. } = previewed else { return Ok(None) };
     match obstacle {
-        None => Ok(mode.map(|mode| standing.way(mode))),
+        None => Ok(mode),
         Some(why) if accept_loss && matches!(why.code.as_str(), "consent_needed" | "refused") => {
-            Ok(Some(standing.way(Mode::Restart)))
+            Ok(Some(Mode::Restart))
         }
         Some(why) => Err(why),
     }

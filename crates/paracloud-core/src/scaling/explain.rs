@@ -3,18 +3,15 @@
 use super::record::{Action, Alternative, Bound, Cut, Figure, Input, Reasons, Record, Rule, Subject, WhyNot};
 use super::victims::Standing;
 use crate::ids::InstanceNumber;
+use crate::page::{Page, WIDTH, time};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt::{self, Write};
+use core::fmt::Write;
 
-/// Columns of a line.
-const WIDTH: usize = 80;
 /// The longest name of an app.
 const NAME_MAX: usize = 63;
-/// Columns before the text of a line.
-const LABEL: usize = 12;
 /// The most inputs that are shown; those that were cut come first.
 const INPUTS_MAX: usize = 24;
 /// The most instances of which it is said why they stay.
@@ -23,106 +20,76 @@ const STANDINGS_MAX: usize = 16;
 /// What was decided of the app of this name, and why.
 #[must_use]
 pub fn explain(record: &Record, app: &str) -> String {
-    let mut text = Text { lines: String::new() };
+    let mut page = Page::default();
     let reasons = &record.reasons;
     let headline = headline(record);
     let app: String = app.chars().take(NAME_MAX).collect();
     let app = app.as_str();
     let is_long = app.chars().count() + 2 + headline.len() > WIDTH;
     let between = if is_long { "\n " } else { "" };
-    let _ = writeln!(text.lines, "{app}:{between} {headline}");
+    let _ = writeln!(page.lines, "{app}:{between} {headline}");
     if reasons.rule == Rule::Unusable {
         let why =
             record.policy.check().err().map_or_else(|| "it is usable now".to_owned(), |why| why.to_string());
-        text.say("policy", &why);
-        return text.lines;
+        page.say("policy", &why);
+        return page.lines;
     }
-    text.say("rule", rule(reasons.rule));
-    text.say("load", &load(record));
-    text.say("needs", &needs(record));
-    text.say("has", &has(record));
+    page.say("rule", rule(reasons.rule));
+    page.say("load", &load(record));
+    page.say("needs", &needs(record));
+    page.say("has", &has(record));
     let steps = format!(
         "{} by the rule, {} within limits, {} by this plan",
         reasons.raw, reasons.bounded, reasons.planned
     );
-    text.say("instances", &steps);
+    page.say("instances", &steps);
     for limit in &reasons.cuts {
-        text.say("cut by", &cut(limit));
+        page.say("cut by", &cut(limit));
     }
     if let Some((hold_ms, _)) = reasons.hold {
-        text.say("hold", &format!("what was needed counts for {}", time(hold_ms)));
+        page.say("hold", &format!("what was needed counts for {}", time(hold_ms)));
     }
     for action in &record.plan.actions {
-        text.say("does", &does(action, app));
+        page.say("does", &does(action, app));
     }
     for (number, standing) in reasons.standings.iter().take(STANDINGS_MAX) {
-        text.say("may go?", &format!("{}: {}", instance(app, *number), standing_text(*standing)));
+        page.say("may go?", &format!("{}: {}", instance(app, *number), standing_text(*standing)));
     }
     if reasons.standings.len() > STANDINGS_MAX {
-        text.say("may go?", &format!("and {} more", reasons.standings.len() - STANDINGS_MAX));
+        page.say("may go?", &format!("and {} more", reasons.standings.len() - STANDINGS_MAX));
     }
     for alternative in &reasons.alternatives {
         let label = format!("not {}", alternative.count);
-        text.say(&label, &why_not(alternative, record));
+        page.say(&label, &why_not(alternative, record));
     }
-    text.inputs(&reasons.inputs, app);
-    text.lines
+    list(&mut page, &reasons.inputs, app);
+    page.lines
 }
 
-struct Text {
-    lines: String,
-}
-
-impl Text {
-    /// A labelled line, broken at words.
-    fn say(&mut self, label: &str, text: &str) {
-        if text.is_empty() {
-            return;
-        }
-        let mut line = format!("  {label:<LABEL$}", LABEL = LABEL - 2);
-        let mut is_first = true;
-        for word in text.split(' ') {
-            if !is_first && line.chars().count() + 1 + word.chars().count() > WIDTH {
-                self.lines.push_str(&line);
-                self.lines.push('\n');
-                line = " ".repeat(LABEL);
-                is_first = true;
-            }
-            if !is_first {
-                line.push(' ');
-            }
-            line.extend(word.chars().take(WIDTH - LABEL));
-            is_first = false;
-        }
-        self.lines.push_str(&line);
-        self.lines.push('\n');
+fn list(page: &mut Page, inputs: &[Input], app: &str) {
+    if inputs.is_empty() {
+        return;
     }
-
-    fn inputs(&mut self, inputs: &[Input], app: &str) {
-        if inputs.is_empty() {
-            return;
-        }
-        let mut shown: Vec<&Input> = inputs.iter().collect();
-        shown.sort_by_key(|input| input.bound.is_none());
-        let hidden = shown.len().saturating_sub(INPUTS_MAX);
-        self.lines.push_str("  known                         told      used       age  trust  because\n");
-        for input in shown.into_iter().take(INPUTS_MAX) {
-            let of = format!("{} {}", subject(&input.of, app), figure(input.figure));
-            let told = input.told.map_or_else(|| "seen".to_owned(), |told| value(input.figure, told));
-            let used = value(input.figure, input.used);
-            let age = input.age_ms.map_or_else(|| "-".to_owned(), |age_ms| time(age_ms.into()));
-            let trust = input.trust_permille.map_or_else(|| "-".to_owned(), |it| format!("{} %", it / 10));
-            let of: String = of.chars().take(23).collect();
-            let line = format!(
-                "    {of:<23} {told:>9} {used:>9} {age:>9} {trust:>6}  {}",
-                input.bound.map_or("", bound)
-            );
-            self.lines.push_str(line.trim_end());
-            self.lines.push('\n');
-        }
-        if hidden > 0 {
-            let _ = writeln!(self.lines, "    and {hidden} more, all used as they were told or seen");
-        }
+    let mut shown: Vec<&Input> = inputs.iter().collect();
+    shown.sort_by_key(|input| input.bound.is_none());
+    let hidden = shown.len().saturating_sub(INPUTS_MAX);
+    page.lines.push_str("  known                         told      used       age  trust  because\n");
+    for input in shown.into_iter().take(INPUTS_MAX) {
+        let of = format!("{} {}", subject(&input.of, app), figure(input.figure));
+        let told = input.told.map_or_else(|| "seen".to_owned(), |told| value(input.figure, told));
+        let used = value(input.figure, input.used);
+        let age = input.age_ms.map_or_else(|| "-".to_owned(), |age_ms| time(age_ms.into()));
+        let trust = input.trust_permille.map_or_else(|| "-".to_owned(), |it| format!("{} %", it / 10));
+        let of: String = of.chars().take(23).collect();
+        let line = format!(
+            "    {of:<23} {told:>9} {used:>9} {age:>9} {trust:>6}  {}",
+            input.bound.map_or("", bound)
+        );
+        page.lines.push_str(line.trim_end());
+        page.lines.push('\n');
+    }
+    if hidden > 0 {
+        let _ = writeln!(page.lines, "    and {hidden} more, all used as they were told or seen");
     }
 }
 
@@ -355,23 +322,4 @@ fn large(count: u64) -> String {
 
 fn per_second(milli: u64) -> String {
     format!("{}/s", thousandths(milli))
-}
-
-/// A length of time: `120 ms`, `4.2 s`, `2 m 05 s`, `3 h 10 m`.
-fn time(ms: u64) -> String {
-    struct Time(u64);
-    impl fmt::Display for Time {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match self.0 {
-                ms @ 0..1_000 => write!(f, "{ms} ms"),
-                ms @ 1_000..60_000 => write!(f, "{}.{} s", ms / 1_000, ms % 1_000 / 100),
-                ms @ 60_000..3_600_000 => write!(f, "{} m {:02} s", ms / 60_000, ms % 60_000 / 1_000),
-                ms @ 3_600_000..360_000_000 => {
-                    write!(f, "{} h {:02} m", ms / 3_600_000, ms % 3_600_000 / 60_000)
-                }
-                _ => f.write_str("100 h+"),
-            }
-        }
-    }
-    Time(ms).to_string()
 }

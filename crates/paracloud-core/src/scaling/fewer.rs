@@ -25,7 +25,8 @@ pub enum Preference {
 }
 
 /// What losing an instance costs, by its own word. What is not said is unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Loss {
     /// Sessions that only it can serve.
     pub sessions: Option<u32>,
@@ -51,7 +52,8 @@ pub struct Asked {
 }
 
 /// What came of one that was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Chosen {
     /// It goes.
     Goes,

@@ -1,8 +1,8 @@
 //! A log of decisions, made again.
 
-use super::{Done, Line};
+use super::{Done, Line, Opened};
 use crate::trace::ReplayError;
-use paracloud_core::{balancing, scaling, wishes};
+use paracloud_core::{balancing, ordered, scaling, wishes};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -42,10 +42,18 @@ pub fn replay(path: &Path) -> Result<Replayed, ReplayError> {
                 let record: wishes::Record = serde_json::from_str(logged).map_err(form)?;
                 ("wish", serde_json::to_string(&record.replay()).map_err(form)?)
             }
-            // Nothing is decided by it: it is as it was written, or it is not.
+            "ordered" => {
+                let record: ordered::Record = serde_json::from_str(logged).map_err(form)?;
+                ("ordered", serde_json::to_string(&record.replay()).map_err(form)?)
+            }
+            // Nothing is decided by these: each is as it was written, or it is not.
             "done" => {
                 let done: Done = serde_json::from_str(logged).map_err(form)?;
                 ("done", serde_json::to_string(&done).map_err(form)?)
+            }
+            "opened" => {
+                let opened: Opened = serde_json::from_str(logged).map_err(form)?;
+                ("opened", serde_json::to_string(&opened).map_err(form)?)
             }
             name => return Err(ReplayError::Unknown { path: path.into(), name: name.to_owned() }),
         };

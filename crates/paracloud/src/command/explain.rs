@@ -2,6 +2,7 @@
 //! operation.
 
 mod choice;
+mod ordered;
 mod said;
 
 use super::Context;
@@ -59,8 +60,12 @@ pub async fn run(context: &Context, name: &str, operation: Option<OperationNumbe
 
 /// Whether there is nothing to be told.
 fn is_empty(explained: &Explained) -> bool {
-    let Explained { decisions, choices, events, wishes, says, unready, usage, .. } = explained;
-    let is_decided = !(decisions.is_empty() && choices.is_empty() && events.is_empty() && wishes.is_empty());
+    let Explained { decisions, orders, choices, events, wishes, says, unready, usage, .. } = explained;
+    let is_decided = !(decisions.is_empty()
+        && orders.is_empty()
+        && choices.is_empty()
+        && events.is_empty()
+        && wishes.is_empty());
     !is_decided && says.is_none() && unready.is_none() && usage.is_none()
 }
 
@@ -71,10 +76,12 @@ fn text(explained: &Explained) -> String {
     let is_app = explained.name == explained.app && explained.operation.is_none();
     let (present, behind): (Vec<_>, Vec<_>) =
         explained.decisions.iter().partition(|decided| decided.role == Role::Present);
+    let orders: Vec<_> = explained.orders.iter().map(|it| ordered::text(it, explained)).collect();
     let order: Vec<&Decided> = if is_app {
         present.into_iter().chain(behind).collect()
     } else {
         parts.extend(operated(explained));
+        parts.extend(orders.iter().cloned());
         behind.into_iter().chain(present).collect()
     };
     for decided in order {
@@ -88,6 +95,9 @@ fn text(explained: &Explained) -> String {
     }
     if is_app && !explained.decisions.iter().any(|decided| decided.role == Role::Acted) {
         parts.push(format!("{}: nothing was done to it by any decision that is kept", explained.app));
+    }
+    if is_app {
+        parts.extend(orders);
     }
     // The newest of each gateway: people see how it chooses, and JSON has the rest.
     let mut gateways = BTreeSet::new();
@@ -107,6 +117,7 @@ fn role(role: Role, explained: &Explained) -> String {
         Role::Acted => "The last one by which something was done".to_owned(),
         Role::Started => format!("{name} was started by this one"),
         Role::Changed => format!("{name} was last changed by this one"),
+        Role::Looked => format!("{name} was looked at by this one"),
         Role::Opened => format!("{operation} of {name} was opened by this one"),
         Role::GaveUp => format!("{operation} of {name} was given up by this one"),
     }
@@ -143,7 +154,8 @@ fn done(done: &Done) -> String {
 /// What the journal has of an operation, and whether a decision was behind it.
 fn operated(explained: &Explained) -> Option<String> {
     let operation = explained.operation?;
-    let is_decided = explained.decisions.iter().any(|decided| decided.role == Role::Opened);
+    let roles = explained.decisions.iter().map(|it| it.role);
+    let is_decided = roles.chain(explained.orders.iter().map(|it| it.role)).any(|role| role == Role::Opened);
     let by = if is_decided {
         "opened by a decision, below"
     } else {
@@ -251,6 +263,7 @@ mod tests {
             operation: None,
             now_unix_ms: NOW,
             decisions,
+            orders: Vec::new(),
             choices: Vec::new(),
             events: Vec::new(),
             wishes: Vec::new(),

@@ -25,6 +25,7 @@ mod killed;
 mod lost;
 mod misbehaving;
 mod ordered;
+mod orders;
 mod paused;
 mod points;
 mod refused;

@@ -5,6 +5,7 @@ use super::{test, unit};
 
 const FEWER: &str = "crates/paracloud-core/src/scaling/fewer.rs";
 const DRAINING: &str = "crates/paracloud-core/src/draining.rs";
+const ORDERED: &str = "crates/paracloud-core/src/ordered/mod.rs";
 const DRAINS: &str = "crates/paracloud-controller/src/draining.rs";
 const ONGOING: &str = "crates/paracloud-controller/src/ongoing.rs";
 const UPDATING: &str = "crates/paracloud-core/src/updating.rs";
@@ -86,8 +87,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "one is replaced though there may be no more",
         file: DRAINING,
-        find: r"u32::try_from(there).is_ok_and(|it| it < most)",
-        replace: r"u32::try_from(there).is_ok_and(|it| it <= most)",
+        find: r"u32::try_from(there).is_ok_and(|it| it < *most)",
+        replace: r"u32::try_from(there).is_ok_and(|it| it <= *most)",
         catch: unit(
             "paracloud-core",
             "draining::tests::who_may_have_another_one_in_its_place_is_replaced_and_the_others_are_moved",
@@ -96,11 +97,35 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "all that leave a node go to the same one",
         file: DRAINING,
-        find: r"planned.node = to;",
-        replace: r"planned.node = node;",
+        find: r"*at = to;",
+        replace: r"*at = node;",
         catch: unit(
             "paracloud-core",
             "draining::tests::what_a_node_owns_goes_where_the_fewest_of_its_kind_are",
+        ),
+    },
+    Mutant {
+        name: "who does not say how much is in it is asked first",
+        file: ORDERED,
+        find: r"it.in_flight.unwrap_or(u32::MAX)",
+        replace: r"it.in_flight.unwrap_or(0)",
+        catch: unit("paracloud-core", "ordered::tests::who_has_least_in_it_is_asked_and_who_is_held_is_not"),
+    },
+    Mutant {
+        name: "who asks to be left alone is asked what losing it costs",
+        file: ORDERED,
+        find: r"it.obstacle.is_none()",
+        replace: r"it.obstacle != Some(Obstacle::Starts)",
+        catch: unit("paracloud-core", "ordered::tests::who_has_least_in_it_is_asked_and_who_is_held_is_not"),
+    },
+    Mutant {
+        name: "who leaves still is left to go while another one is started",
+        file: ORDERED,
+        find: r"leaving.iter().take(usize::try_from(more).unwrap_or(usize::MAX))",
+        replace: r"leaving.iter().take(0)",
+        catch: unit(
+            "paracloud-core",
+            "ordered::tests::who_leaves_still_is_called_back_before_another_one_is_started",
         ),
     },
     Mutant {

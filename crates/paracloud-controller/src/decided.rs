@@ -1,0 +1,31 @@
+//! What a person's order was made into is kept with its reasons before it is carried out, and which operations came of it.
+
+use crate::control::Control;
+use crate::journal::now_unix_ms;
+use paracloud_core::ids::OperationNumber;
+use paracloud_core::ordered::{Decision, Record};
+use paracloud_substrate::decision::Opened;
+
+/// A decision that was kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Decided {
+    app: String,
+    at_ms: u64,
+}
+
+impl Control {
+    /// Keeps a decision about an app; of none: about what is on a node.
+    pub(crate) async fn decided(&self, app: &str, decision: Decision) -> Decided {
+        let record = Record { at_ms: now_unix_ms(), decision };
+        self.scaling.keep_order(app, &record).await;
+        Decided { app: app.to_owned(), at_ms: record.at_ms }
+    }
+}
+
+impl Decided {
+    /// An operation of an instance was opened or given up by it; none: it was started.
+    pub(crate) fn opened(&self, control: &Control, instance: &str, operation: Option<OperationNumber>) {
+        let opened = Opened { decided_ms: self.at_ms, instance: instance.to_owned(), operation };
+        control.scaling.opened(&self.app, opened);
+    }
+}

@@ -1,0 +1,146 @@
+//! What people's orders were made into, looked up in the log of decisions.
+
+use super::explain::{About, LOOK_BYTES_MAX};
+use paracloud_core::ordered::{Decision, Record};
+use paracloud_substrate::decision::{Look, Opened, newest_first};
+use paracloud_substrate::explained::{Ordered, Role};
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// What was begun that is kept while the decision it belongs to is looked for.
+const OPENED_MAX: usize = 4_096;
+
+/// Adds those that are asked after, the newest of each role. Whether every line could be read.
+pub(super) fn read(
+    directory: &Path,
+    app: &str,
+    about: &About,
+    orders: &mut Vec<Ordered>,
+) -> io::Result<bool> {
+    let mut wanted = match about {
+        About::App => vec![Role::Acted],
+        About::Instance(_) => vec![Role::Changed, Role::Started, Role::Looked],
+        About::Operation(..) => vec![Role::GaveUp, Role::Opened],
+    };
+    let (mut is_whole, mut is_last) = (true, true);
+    let mut opened: VecDeque<Opened> = VecDeque::new();
+    newest_first(directory, LOOK_BYTES_MAX, |look| {
+        let was_last = std::mem::take(&mut is_last);
+        let Look::Line(line) = look else {
+            // The last one may be on its way.
+            is_whole &= was_last;
+            return ControlFlow::Continue(());
+        };
+        // Of what is on a node every app may have something.
+        if line.app != app && !line.app.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        match line.kind.as_str() {
+            "opened" => match serde_json::from_str(line.record.get()) {
+                Ok(one) => {
+                    opened.push_front(one);
+                    opened.truncate(OPENED_MAX);
+                }
+                Err(_) => is_whole = false,
+            },
+            "ordered" => {
+                let Ok(record) = serde_json::from_str::<Record>(line.record.get()) else {
+                    is_whole = false;
+                    return ControlFlow::Continue(());
+                };
+                let own: Vec<_> = opened.iter().filter(|it| it.decided_ms == record.at_ms).cloned().collect();
+                opened.retain(|it| it.decided_ms != record.at_ms);
+                let role = role(about, app, &line.app, &record, &own);
+                if let Some(at) = wanted.iter().position(|wanted| role == Some(*wanted)) {
+                    let (role, record) = (wanted.swap_remove(at), Box::new(record));
+                    orders.push(Ordered { role, unix_ms: line.unix_ms, record, opened: own });
+                }
+                if wanted.is_empty() {
+                    return ControlFlow::Break(());
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(is_whole)
+}
+
+/// What a decision is to what is asked after.
+fn role(about: &About, app: &str, of: &str, record: &Record, opened: &[Opened]) -> Option<Role> {
+    let revokes = matches!(record.decision, Decision::More(_));
+    match about {
+        About::App => (of == app).then_some(Role::Acted),
+        About::Instance(instance) => {
+            let name = instance.to_string();
+            match opened.iter().find(|it| it.instance == name) {
+                Some(Opened { operation: Some(_), .. }) => Some(Role::Changed),
+                Some(Opened { operation: None, .. }) => Some(Role::Started),
+                None => record.is_about(&name).then_some(Role::Looked),
+            }
+        }
+        About::Operation(instance, operation) => {
+            let name = instance.to_string();
+            let is_it = |it: &Opened| it.instance == name && it.operation == Some(*operation);
+            let role = if revokes { Role::GaveUp } else { Role::Opened };
+            opened.iter().any(is_it).then_some(role)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::ids::OperationNumber;
+    use paracloud_core::ordered::{Candidate, Fewer, More};
+    use paracloud_substrate::decision::{self, Log};
+
+    /// One is let go, then called back while another one is started.
+    fn logged(directory: &Path) {
+        let candidate = |instance: &str| {
+            let (node, in_flight, obstacle) = (None, None, None);
+            Candidate { instance: instance.to_owned(), node, in_flight, obstacle }
+        };
+        let fewer = Fewer::ask("web", 2, 1, vec![candidate("web.2"), candidate("web.1")]);
+        let fewer = Decision::Fewer(fewer.choose(vec![None, None], true));
+        let more = Decision::More(More::of("web", 1, 3, vec!["web.2".to_owned()]));
+        let mut log = Log::open(directory).unwrap();
+        let mut write = |at_ms, decision, opened: &[(&str, Option<u32>)]| {
+            let record = Record { at_ms, decision };
+            log.write("web", decision::Decision::Ordered(&record)).unwrap();
+            for (instance, operation) in opened {
+                let (instance, operation) = ((*instance).to_owned(), operation.map(OperationNumber));
+                let opened = Opened { decided_ms: at_ms, instance, operation };
+                log.write("web", decision::Decision::Opened(&opened)).unwrap();
+            }
+        };
+        write(1, fewer, &[("web.2", Some(4))]);
+        write(2, more, &[("web.2", Some(4)), ("web.3", None)]);
+    }
+
+    fn found(directory: &Path, app: &str, about: &About) -> Vec<(Role, u64)> {
+        let mut orders = Vec::new();
+        assert!(read(directory, app, about, &mut orders).unwrap());
+        let mut found: Vec<_> = orders.iter().map(|it| (it.role, it.record.at_ms)).collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn an_order_is_found_by_its_app_by_those_whom_it_touched_and_by_the_operations_that_came_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        logged(directory.path());
+        let of = |about: &About| found(directory.path(), "web", about);
+        let instance = |name: &str| About::Instance(name.parse().unwrap());
+        assert_eq!(of(&About::App), [(Role::Acted, 2)]);
+        assert_eq!(of(&instance("web.1")), [(Role::Looked, 1)]);
+        assert_eq!(of(&instance("web.2")), [(Role::Changed, 2)]);
+        assert_eq!(of(&instance("web.3")), [(Role::Started, 2)]);
+        let operation = |number| About::Operation("web.2".parse().unwrap(), OperationNumber(number));
+        assert_eq!(of(&operation(4)), [(Role::Opened, 1), (Role::GaveUp, 2)]);
+        assert_eq!(of(&operation(3)), [], "that one was somebody else's");
+        assert_eq!(found(directory.path(), "other", &About::App), []);
+    }
+}

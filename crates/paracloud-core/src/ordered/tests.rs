@@ -1,0 +1,140 @@
+use super::*;
+use std::string::ToString;
+use std::vec;
+
+fn candidate(instance: &str, node: u32, in_flight: Option<u32>, obstacle: Option<Obstacle>) -> Candidate {
+    Candidate { instance: instance.into(), node: Some(NodeId(node)), in_flight, obstacle }
+}
+
+fn costs(cost_ms: u32) -> Option<Loss> {
+    Some(Loss { cost_ms: Some(cost_ms), sessions: Some(0), state_kib: Some(0), ..Loss::default() })
+}
+
+fn fewer(may_lose: bool) -> Fewer {
+    let candidates = vec![
+        candidate("web.5", 1, Some(2), None),
+        candidate("web.4", 1, None, None),
+        candidate("web.3", 2, Some(0), Some(Obstacle::Held(1_500))),
+        candidate("web.2", 2, Some(1), None),
+        candidate("web.1", 2, Some(9), None),
+    ];
+    let fewer = Fewer::ask("web", 5, 4, candidates);
+    let holds = Loss { state_kib: Some(64), sessions: Some(2), ..costs(1).unwrap_or_default() };
+    fewer.choose(vec![costs(40), Some(holds), None], may_lose)
+}
+
+fn drain() -> Drain {
+    let placed = [("db", "db", 1), ("web.1", "web", 1), ("web.2", "web", 2), ("web.3", "web", 3)];
+    let placed =
+        placed.map(|(name, app, node)| Placed { name: name.into(), app: app.into(), node: NodeId(node) });
+    let most = BTreeMap::from([("web".into(), 4)]);
+    Drain::of(NodeId(1), placed.into(), [1, 2, 3].map(NodeId).into(), most)
+}
+
+fn update(offered: Option<Mode>) -> Update {
+    let standing = Standing { is_stateless: true, count: 2, most: Some(3) };
+    Update::of("web.2", Revision(4), standing, offered)
+}
+
+fn leaving() -> Vec<String> {
+    ["web.4", "web.5"].map(String::from).into()
+}
+
+fn all() -> Vec<Decision> {
+    vec![
+        Decision::Fewer(fewer(false)),
+        Decision::Fewer(fewer(true)),
+        Decision::More(More::of("web", 2, 5, leaving())),
+        Decision::Drain(drain()),
+        Decision::Drain(Drain::of(NodeId(1), drain().placed, vec![NodeId(1)], BTreeMap::new())),
+        Decision::Update(update(Some(Mode::Restart))),
+        Decision::Update(update(Some(Mode::Handoff))),
+        Decision::Update(update(None)),
+    ]
+}
+
+#[test]
+fn who_has_least_in_it_is_asked_and_who_is_held_is_not() {
+    let fewer = fewer(true);
+    let asked: Vec<_> = fewer.asked.iter().map(|place| fewer.candidates[*place].instance.as_str()).collect();
+    assert_eq!(asked, ["web.2", "web.5", "web.1"], "three for one that is to leave");
+    let unasked: Vec<_> = fewer.unasked().map(|it| it.instance.as_str()).collect();
+    assert_eq!(unasked, ["web.4", "web.3"], "who does not say how much is in it is not idle");
+}
+
+#[test]
+fn a_few_for_each_that_is_to_leave_are_asked_and_never_fewer_than_are_to_leave() {
+    let all = |count: u32| (0..count).map(|it| candidate(&it.to_string(), 1, None, None)).collect();
+    let asked = |excess: u32| Fewer::ask("web", 100, 100 - excess, all(100)).asked.len();
+    assert_eq!([1, 5, 20, 32, 56].map(asked), [3, 15, 32, 32, 56]);
+}
+
+#[test]
+fn what_each_said_decides_who_leaves() {
+    let outcome = |may_lose| -> Vec<_> {
+        let fewer = fewer(may_lose);
+        fewer.outcome().map(|(it, _, chosen)| (it.instance.clone(), chosen)).collect()
+    };
+    let named = |all: [(&str, Chosen); 3]| all.map(|(name, chosen)| (name.into(), chosen)).to_vec();
+    let (goes, stays, needs) = (Chosen::Goes, Chosen::Stays, Chosen::NeedsConsent);
+    assert_eq!(outcome(true), named([("web.2", goes), ("web.5", stays), ("web.1", Chosen::Silent)]));
+    assert_eq!(outcome(false), named([("web.2", goes), ("web.5", needs), ("web.1", needs)]));
+}
+
+#[test]
+fn who_leaves_still_is_called_back_before_another_one_is_started() {
+    let more = |to| More::of("web", 2, to, leaving());
+    assert_eq!((more(3).back, more(3).starts), (vec!["web.4".into()], 0));
+    assert_eq!((more(5).back, more(5).starts), (leaving(), 1));
+    assert_eq!((more(2).back, more(2).starts), (vec![], 0));
+}
+
+#[test]
+fn each_is_made_again_byte_for_byte_from_what_is_written_of_it() {
+    for decision in all() {
+        let record = Record { at_ms: 7, decision };
+        let written = serde_json::to_string(&record).unwrap();
+        let read: Record = serde_json::from_str(&written).unwrap();
+        assert_eq!(serde_json::to_string(&read.replay()).unwrap(), written);
+    }
+}
+
+#[test]
+fn what_was_changed_afterwards_is_not_made_again() {
+    let mut leaves = fewer(true);
+    leaves.chosen.swap(0, 1);
+    let mut moved = drain();
+    moved.ways.iter_mut().flatten().for_each(|(_, way)| *way = Way::Move(NodeId(2)));
+    let replaced = Update { way: Some(updating::Way::Replace), ..update(Some(Mode::Handoff)) };
+    let back = More { back: leaving(), ..More::of("web", 2, 3, leaving()) };
+    for decision in
+        [Decision::Fewer(leaves), Decision::Drain(moved), Decision::Update(replaced), Decision::More(back)]
+    {
+        let record = Record { at_ms: 0, decision };
+        assert_ne!(record.replay(), record);
+    }
+}
+
+#[test]
+fn a_decision_is_about_those_whom_it_names() {
+    let about = |decision: &Decision| {
+        let record = Record { at_ms: 0, decision: decision.clone() };
+        ["db", "web.1", "web.2", "web.3", "web.4"].map(|name| record.is_about(name))
+    };
+    assert_eq!(about(&Decision::Drain(drain())), [true, true, false, false, false]);
+    assert_eq!(about(&Decision::Fewer(fewer(true))), [false, true, true, true, true]);
+    assert_eq!(about(&Decision::More(More::of("web", 2, 3, leaving()))), [false, false, false, false, true]);
+    assert_eq!(about(&Decision::Update(update(None))), [false, false, true, false, false]);
+}
+
+#[test]
+fn each_is_explained_within_80_columns() {
+    let texts: Vec<_> = all()
+        .into_iter()
+        .map(|decision| explain(&Record { at_ms: 0, decision }, None))
+        .chain([explain(&Record { at_ms: 0, decision: Decision::Drain(drain()) }, Some("web.1"))])
+        .collect();
+    let text = texts.join("\n");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    insta::assert_snapshot!(text);
+}

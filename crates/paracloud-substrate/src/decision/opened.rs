@@ -1,0 +1,16 @@
+//! What was begun on one instance by what a person's order was made into: a line behind the decision in the log.
+
+use paracloud_core::ids::OperationNumber;
+use serde::{Deserialize, Serialize};
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opened {
+    /// The decision: when it was made, in milliseconds since 1970.
+    pub decided_ms: u64,
+    /// The instance.
+    pub instance: String,
+    /// The operation that was opened, or given up where one is called back. `None`: it was started.
+    pub operation: Option<OperationNumber>,
+}

@@ -1,0 +1,45 @@
+//! What a person's order was made into, and what was begun by it.
+
+use super::{broken, role};
+use crate::figures::{age, time_of_day};
+use paracloud_core::ordered;
+use paracloud_substrate::decision::Opened;
+use paracloud_substrate::explained::{Explained, Ordered, Role};
+
+/// The most instances of which it is said what was begun.
+const SHOWN_MAX: usize = 16;
+/// Before the second line of what was begun.
+const UNDER: usize = 12;
+
+pub(super) fn text(order: &Ordered, explained: &Explained) -> String {
+    let Ordered { unix_ms, record, opened, .. } = order;
+    let what = if order.role == Role::Acted {
+        "The last order of a person".to_owned()
+    } else {
+        role(order.role, explained)
+    };
+    let ago = age(explained.now_unix_ms.saturating_sub(*unix_ms));
+    let head = format!("{what}, {} ({ago} ago)", time_of_day(*unix_ms));
+    let is_app = explained.name == explained.app && explained.operation.is_none();
+    let asked = (!is_app).then_some(explained.name.as_str());
+    let mut lines = vec![head, ordered::explain(record, asked).trim_end().to_owned()];
+    // Who is asked after is not left out.
+    let mut begun: Vec<_> = opened.iter().collect();
+    begun.sort_by_key(|it| Some(it.instance.as_str()) != asked);
+    let revokes = matches!(record.decision, ordered::Decision::More(_));
+    lines.extend(begun.iter().take(SHOWN_MAX).map(|it| line(it, revokes)));
+    if let Some(hidden) = begun.len().checked_sub(SHOWN_MAX).filter(|hidden| *hidden > 0) {
+        lines.push(format!("            and {hidden} more"));
+    }
+    lines.join("\n")
+}
+
+fn line(opened: &Opened, revokes: bool) -> String {
+    let instance = &opened.instance;
+    let what = match opened.operation {
+        None => "started".to_owned(),
+        Some(operation) if revokes => format!("called back ({operation})"),
+        Some(operation) => operation.to_string(),
+    };
+    broken(&format!("  done      {instance}: {what}"), UNDER)
+}

@@ -1,0 +1,80 @@
+//! What a person's order was made into is kept with its reasons: it is explained, and made again from what went into it.
+
+use crate::rig::{Rig, wait_until};
+use crate::unruly::Unruly;
+use paracloud_substrate::decision;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// What `explain` says, each sentence on one line.
+fn explained(rig: &Rig, what: &[&str]) -> String {
+    let told = rig.run(&[&["explain"], what].concat());
+    assert_eq!(told.code, 0, "{what:?}: {}{}", told.out, told.err);
+    told.out.replace("\n            ", " ")
+}
+
+fn names(all: &Value) -> Vec<String> {
+    let names = all.as_array().expect("a list").iter();
+    names.map(|it| it["instance"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn whoever_asks_after_an_operation_of_an_order_is_told_what_was_decided_and_why() {
+    let scale = json!({ "scale": { "min": 2, "max": 5, "start": 4, "hold": "10m" } });
+    let unruly = Unruly::up(&scale, &json!({}));
+    let rig = &unruly.rig;
+
+    let fewer = rig.json(&["scale", "jobs", "3"]);
+    let [left] = &names(&fewer["leaves"])[..] else { panic!("one leaves: {fewer}") };
+    let operation_of_leave = format!("op-{}", fewer["leaves"][0]["operation"]);
+    let told = explained(rig, &[left, &operation_of_leave]);
+    assert!(told.contains(&format!("{operation_of_leave} of {left} was opened by this one")), "{told}");
+    assert!(told.contains("jobs: 4 -> 3, by a person's word\n"), "{told}");
+    assert!(told.contains(&format!("leaves    {left} on n")), "{told}");
+    let told = explained(rig, &["jobs"]);
+    assert!(told.contains("The last order of a person") && told.contains("jobs: 4 -> 3"), "{told}");
+    let stays = if left == "jobs.1" { "jobs.2" } else { "jobs.1" };
+    let told = explained(rig, &[stays]);
+    assert!(told.contains(&format!("{stays} was looked at by this one")), "{told}");
+    let object = rig.json(&["explain", left, &operation_of_leave]);
+    let order = &object["orders"][0];
+    assert_eq!(
+        (&order["role"], &order["opened"][0]["instance"]),
+        (&json!("opened"), &json!(left)),
+        "{object}"
+    );
+    assert_eq!(order["record"]["decision"]["fewer"]["to"], 3, "{object}");
+
+    let more = rig.json(&["scale", "jobs", "4"]);
+    let [came] = &names(&more["starts"])[..] else { panic!("one comes: {more}") };
+    let told = explained(rig, &[came]);
+    assert!(told.contains(&format!("{came} was started by this one")), "{told}");
+    assert!(told.contains("jobs: 3 -> 4, by a person's word"), "{told}");
+
+    let drained = rig.json(&["drain-node", "n1"]);
+    assert_eq!(drained["ok"], true, "{drained}");
+    let replaced = &names(&drained["instances"])[0];
+    let events = rig.events();
+    let of_it = |event: &&Value| event["instance"] == json!(replaced) && !event["operation"].is_null();
+    let leave = format!("op-{}", events.iter().rev().find(of_it).expect("it left")["operation"]);
+    let told = explained(rig, &[replaced, &leave]);
+    assert!(told.contains(&format!("{leave} of {replaced} was opened by this one")), "{told}");
+    assert!(told.contains("n1 is drained: 2 leave it") && told.contains("replaced"), "{told}");
+
+    let text = std::fs::read_to_string(rig.manifest()).expect("it is there");
+    let changed = text.replacen("\"EXAMPLE\":", "\"NOTE\":\"two\",\"EXAMPLE\":", 1);
+    assert_ne!(changed, text);
+    std::fs::write(rig.manifest(), changed).expect("it can be written");
+    rig.json(&["node", "open", "n1"]);
+    let applied = rig.json(&["apply", rig.manifest()]);
+    assert_eq!(applied["changes"][0]["how"], "replaced", "{applied}");
+    let who = applied["changes"][0]["who"].as_str().expect("a name");
+    wait_until("it has left", || rig.run(&["events", who]).out.contains("serves in its place"));
+    let told = explained(rig, &[who]);
+    assert!(told.contains(&format!("{who} comes to r2: another one comes first, then it leaves")), "{told}");
+
+    let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");
+    let replayed = decision::replay(&log).expect("each comes out the same");
+    assert!(replayed["ordered"] >= 4 && replayed["opened"] >= 4, "{replayed:?}");
+    unruly.end();
+}
