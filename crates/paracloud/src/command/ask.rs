@@ -75,6 +75,16 @@ pub async fn run(context: &Context, app: &str, asked: &Asked) -> Result<(), Fail
     Ok(())
 }
 
+/// What an instance says to being lost, in words, or why it does not say that. Nothing is changed by asking it.
+pub(super) async fn quoted(context: &Context, instance: &str) -> String {
+    let request = Request::Ask { instance: instance.to_owned(), question: Asked::Quote.question() };
+    match client::ask(&context.layout, instance, &request, ASKED_MS_MAX).await {
+        Ok(Reply::Answered(answer)) => told(&Asked::Quote, &answer),
+        Ok(other) => client::unexpected(&context.layout, &other).why,
+        Err(failure) => failure.why,
+    }
+}
+
 /// An answer in words.
 fn told(asked: &Asked, answer: &Answer) -> String {
     let own = match (answer.code.is_empty(), answer.message.is_empty()) {

@@ -154,3 +154,23 @@ fn what_is_applied_meanwhile_is_what_all_come_to_and_who_waits_for_the_first_hea
     wait_all_updated(rig, 3, 3);
     unruly.end();
 }
+
+#[test]
+fn a_rehearsal_asks_who_would_be_replaced_what_losing_it_costs_and_changes_nothing() {
+    let scale = json!({ "scale": { "min": 2, "max": 4, "start": 2, "hold": "10m" } });
+    let unruly = Unruly::up(&scale, &json!({ "quote": { "costMs": 7, "drainMs": 40 } }));
+    let rig = &unruly.rig;
+    rewrite(rig, "\"EXAMPLE\":", "\"NOTE\":\"two\",\"EXAMPLE\":");
+    unruly.order("jobs.2", &json!({ "quote": "refuse" }));
+    unruly.wait_obeys("jobs.2");
+    let dry = rig.json(&["apply", rig.manifest(), "--dry-run"]);
+    let row = |row: &Value| (row["who"].clone(), row["how"].clone(), row["why"].clone());
+    let rows: Vec<_> = dry["changes"].as_array().expect("a list").iter().map(row).collect();
+    let cost = "losing it now would cost 7 ms of work, drained in 40 ms";
+    assert_eq!((&rows[0].0, &rows[0].1), (&json!("jobs.1"), &json!("replaced")), "{dry}");
+    assert!(rows[0].2.as_str().is_some_and(|why| why.starts_with(cost)), "{dry}");
+    assert!(rows[1].2.as_str().is_some_and(|why| why.contains("it was ordered")), "{dry}");
+    assert_eq!(revisions(rig), BTreeMap::from(["jobs.1", "jobs.2"].map(|it| (it.to_owned(), json!(1)))));
+    assert_eq!(unruly.did("jobs.1").iter().filter(|did| did.starts_with("asked quote")).count(), 1);
+    unruly.end();
+}

@@ -18,6 +18,7 @@ mod row;
 pub use plan::running;
 
 use super::Context;
+use super::ask::quoted;
 use crate::client;
 use crate::failure::{Exit, Failure};
 use crate::manifest::{self, Resolved};
@@ -74,7 +75,7 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     room::check_addresses(&Cloud { apps: fresh, ..before.clone() })?;
     let mut rows = Vec::new();
     for change in &mut changes {
-        rows.extend(asked(context, change, options.accept_loss).await);
+        rows.extend(asked(context, change, options).await);
     }
     if let Some(failure) = row::obstacle(&rows) {
         return end(context, options, &changes, &rows, true, Some(failure));
@@ -129,16 +130,22 @@ fn end(
 }
 
 /// What would become of an app: each instance that is to be updated is asked.
-async fn asked(context: &Context, change: &mut Change, accept_loss: bool) -> Vec<Row> {
+async fn asked(context: &Context, change: &mut Change, options: &Options) -> Vec<Row> {
     let mut rows = Row::of_fields(change, false);
     if change.is_new || (change.anew && !change.process.is_empty()) {
         rows.push(Row::starts(change));
     }
     for at in 0..change.outdated.len() {
-        let (row, mode) = ask(context, change, &change.outdated[at], accept_loss).await;
+        let (row, mode) = ask(context, change, &change.outdated[at], options.accept_loss).await;
         change.outdated[at].mode = mode;
         let way = mode.map(|mode| change.standing().way(mode));
-        rows.push(if way == Some(Way::Replace) { row.replaced(None) } else { row });
+        rows.push(match way {
+            Some(Way::Replace) if options.dry_run => {
+                row.replaced(None).says(&quoted(context, &change.outdated[at].instance).await)
+            }
+            Some(Way::Replace) => row.replaced(None),
+            Some(Way::Update(_)) | None => row,
+        });
     }
     rows
 }

@@ -138,6 +138,11 @@ impl Row {
         }
     }
 
+    /// What it says to that.
+    pub(super) fn says(self, words: &str) -> Self {
+        Self { why: Some(words.to_owned()), ..self }
+    }
+
     /// It serves.
     pub(super) fn served(self, total_ms: u64) -> Self {
         Self { done: true, possible: true, total_ms: Some(total_ms), ..self }
