@@ -45,6 +45,8 @@ pub(crate) struct Tracker {
     knows_phases: bool,
     current: Option<(Phase, Instant)>,
     pub(crate) cause: Option<String>,
+    /// What it was given up for passes.
+    may_pass: bool,
     /// The last trouble told before that.
     because: Option<Note>,
     /// The source, once it is to be stopped: its end is no trouble.
@@ -80,6 +82,7 @@ impl Tracker {
             knows_phases: true,
             current: None,
             cause: None,
+            may_pass: false,
             because: None,
             stopped: None,
             terms,
@@ -142,7 +145,10 @@ impl Tracker {
         self.stopped = self.stopped.or_else(|| restarted.map(|operation| operation.source.start));
         let cause = match change {
             Change::Restart { .. } if before.step() == Some(Step::Resizing) => DIED_RESIZING.to_owned(),
-            Change::RollBack(cause) | Change::Return(cause) | Change::Keep(cause) => cause.to_string(),
+            Change::RollBack(cause) | Change::Return(cause) | Change::Keep(cause) => {
+                self.may_pass |= self.cause.is_none() && cause.is_passing();
+                cause.to_string()
+            }
             Change::Doom => "the target did not get ready within its budget, and was ended".to_owned(),
             Change::Restart { .. } if falls_back("restart", before) => {
                 self.cause = Some(fell_back(self.cause.as_deref()));
@@ -282,6 +288,7 @@ impl Tracker {
             committed,
             state_lost: state_lost && !app.is_stateless(),
             because: self.because.clone().filter(|note| cause.is_some() || note.is_new_size()),
+            may_pass: self.may_pass && cause.is_some(),
             cause,
             node: closed.owner.node,
             incarnation: closed.incarnation.0,

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// What was begun was given up for something that passes.
+pub(crate) const GIVEN_UP: &str = "given_up";
 /// One whose processes end before they serve is given up after so many.
 const ENDED_MAX: u32 = 3;
 /// It is looked so often whether a new instance serves, in milliseconds.
@@ -49,6 +51,9 @@ async fn replace(
     // Who was started by the try before may not serve yet.
     if let Some(name) = comes.or_else(|| coming(control, app, &staying, instance)) {
         serving(control, app, &name, &by).await?;
+        if started.is_some() {
+            same_size(control, instance, &name, &by).await;
+        }
     }
     let start = owner(control, instance).map(|leaver| leaver.start);
     let substitute = started.as_ref().map(|it| it.instance.clone());
@@ -118,7 +123,8 @@ pub(crate) async fn to_its_end(
     }
     let cause = outcome.cause.as_deref().unwrap_or("it was called back");
     let message = format!("{instance}: it does not leave: {cause}");
-    Err(refused("called_back", message, "look at paracloud events"))
+    let code = if outcome.may_pass { GIVEN_UP } else { "called_back" };
+    Err(refused(code, message, "look at paracloud events"))
 }
 
 /// Instances that leave because others came in their place, until that is over. There are never more than instances.
@@ -180,6 +186,25 @@ async fn take_away(control: &Control, instance: &str, substitute: &str) {
 
 fn owner(control: &Control, instance: &str) -> Option<Placement> {
     control.views.of(instance).and_then(|view| view.record).map(|record| record.owner)
+}
+
+/// What comes in the place of one that was given another size gets that too. Where it does not, it serves all the same.
+async fn same_size(control: &Control, instance: &str, substitute: &str, by: &By) {
+    let size = |name: &str| control.views.of(name)?.record?.size;
+    let Some(to) = size(instance).filter(|to| size(substitute) != Some(*to)) else { return };
+    let heard = control.heard.subscribe();
+    let why = match control.resize(substitute, to, by).await {
+        Err(rejected) => Some(rejection(control, substitute, rejected).message),
+        Ok(operation) => match outcome(control, heard, substitute, operation).await {
+            Err(refused) => Some(refused.message),
+            Ok(ended) if ended.committed => None,
+            Ok(ended) => Some(ended.cause.unwrap_or_else(|| "it was given up".to_owned())),
+        },
+    };
+    if let Some(why) = why {
+        let what = format!("it does not have the size of {instance}, in whose place it came: {why}");
+        control.keep_remark(substitute, None, what).await;
+    }
 }
 
 /// Waits until a new instance serves. One that does not is taken away again.

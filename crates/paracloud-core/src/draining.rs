@@ -15,6 +15,9 @@ pub const ASK_AGAIN_MS: u64 = 2_000;
 /// Who cannot be asked or placed because an agent is away is tried again after this long, in milliseconds.
 pub const AWAY_MS: u64 = 500;
 
+/// Of one that was begun and given up for something that passes so many are tried in all.
+pub const TRIES_MAX: u32 = 3;
+
 /// An instance, and the node of its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +58,8 @@ pub enum Obstacle {
     Busy,
     /// An agent that it takes is not connected. It may be there again in a moment.
     Away,
+    /// It was begun and given up so many times, for something that passes.
+    GivenUp(u32),
     /// What does not pass by itself.
     Lasting,
 }
@@ -104,7 +109,8 @@ pub fn ask_again_ms(obstacle: Obstacle, left_ms: u64) -> Option<u64> {
         Obstacle::Held(held_ms) => held_ms.clamp(1, ASK_AGAIN_MS),
         Obstacle::Busy => ASK_AGAIN_MS,
         Obstacle::Away => AWAY_MS,
-        Obstacle::Lasting => return None,
+        Obstacle::GivenUp(tries) if tries < TRIES_MAX => AWAY_MS,
+        Obstacle::GivenUp(_) | Obstacle::Lasting => return None,
     };
     (left_ms > 0).then(|| wait_ms.min(left_ms))
 }
@@ -160,5 +166,7 @@ mod tests {
         assert_eq!(waits(Obstacle::Busy), [None, Some(700), Some(ASK_AGAIN_MS)]);
         assert_eq!(waits(Obstacle::Away), [None, Some(AWAY_MS), Some(AWAY_MS)]);
         assert_eq!(waits(Obstacle::Lasting), [None, None, None]);
+        assert_eq!(waits(Obstacle::GivenUp(TRIES_MAX - 1)), [None, Some(AWAY_MS), Some(AWAY_MS)]);
+        assert_eq!(waits(Obstacle::GivenUp(TRIES_MAX)), [None, None, None], "it does not pass after all");
     }
 }

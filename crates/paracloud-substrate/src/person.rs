@@ -622,6 +622,10 @@ pub struct Outcome {
     /// Why not, in words; of a move that was committed, what was lost after it: the target's process died when it
     /// served, and was started anew.
     pub cause: Option<String>,
+    /// It was given up for something that passes: the same may be done another time. Not known of what was put together
+    /// from events.
+    #[serde(default)]
+    pub may_pass: bool,
     /// The last trouble that was told before the cause: who blocked a seal, what a side said, how a process ended.
     #[serde(default)]
     pub because: Option<Note>,

@@ -57,6 +57,13 @@ pub(super) fn opened(control: &Control, node: NodeId) -> Refused {
     refused("opened", format!("{name} was opened again: it is not drained any more"), next)
 }
 
+/// Why it is tried again.
+fn given_up(control: &Control, going: &Going, cause: Option<&str>) -> Refused {
+    let to = control.node_name(going.way.to());
+    let message = format!("{}: the move to {to} was given up: {}", going.instance, cause.unwrap_or_default());
+    refused(replacing::GIVEN_UP, message, "look at paracloud events")
+}
+
 /// What becomes of it. In a rehearsal nothing is done, and nobody is waited for.
 pub(super) async fn go(
     control: &Arc<Control>,
@@ -64,12 +71,14 @@ pub(super) async fn go(
     is_rehearsal: bool,
     progress: &watch::Sender<Progress>,
 ) -> Drained {
-    let mut is_told = false;
+    let (mut is_told, mut tries) = (false, 0);
     loop {
         let terms = control.drains.terms(&going.from);
         let Some(terms) = terms.or_else(|| is_rehearsal.then(rehearsed)) else {
             return going.stays(opened(control, going.from));
         };
+        // How it ended, if it is tried no more.
+        let mut ended = None;
         let (obstacle, why) = match ask(control, &going, terms).await {
             Asked::Over(end) => return going.ends(end),
             Asked::Goes(mode) if is_rehearsal => {
@@ -81,7 +90,17 @@ pub(super) async fn go(
                 return going.ends(End::CanGo { mode, says });
             }
             Asked::Goes(_) => match leave(control, &going, terms).await {
+                Ok(End::Moved(outcome)) if !outcome.committed && outcome.may_pass => {
+                    tries += 1;
+                    let why = given_up(control, &going, outcome.cause.as_deref());
+                    ended = Some(End::Moved(outcome));
+                    (Obstacle::GivenUp(tries), why)
+                }
                 Ok(end) => return going.ends(end),
+                Err(why) if why.code == replacing::GIVEN_UP => {
+                    tries += 1;
+                    (Obstacle::GivenUp(tries), why)
+                }
                 // It was taken between question and move: asked again, it says until when.
                 Err(why) if why.code == "held" => continue,
                 Err(why) => match looked_at(control, &going, why) {
@@ -93,7 +112,9 @@ pub(super) async fn go(
             Asked::Waits(obstacle, why) => (obstacle, why),
         };
         let left_ms = if is_rehearsal { 0 } else { terms.until_unix_ms.saturating_sub(now_unix_ms()) };
-        let Some(wait_ms) = ask_again_ms(obstacle, left_ms) else { return going.stays(why) };
+        let Some(wait_ms) = ask_again_ms(obstacle, left_ms) else {
+            return going.ends(ended.unwrap_or(End::Stays(why)));
+        };
         if !is_told {
             is_told = true;
             progress.send_modify(|it| it.waits.push((going.instance.clone(), why.message.clone())));

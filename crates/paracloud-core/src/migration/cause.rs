@@ -54,6 +54,29 @@ pub enum Cause {
     Unfit(Unfit),
 }
 
+impl Cause {
+    /// Whether the same may well come to its end another time: something broke or took too long, and nobody said no.
+    pub fn is_passing(self) -> bool {
+        match self {
+            Self::Interrupted
+            | Self::Held
+            | Self::Late(_)
+            | Self::SealBlocked
+            | Self::EndedEarly
+            | Self::SourceDied
+            | Self::TargetDied
+            | Self::Failed(_) => true,
+            Self::Cancelled
+            | Self::Refused
+            | Self::Diverging
+            | Self::DigestMismatch
+            | Self::Unwilling
+            | Self::Undrained
+            | Self::Unfit(_) => false,
+        }
+    }
+}
+
 /// Why an owner did not get another size.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,

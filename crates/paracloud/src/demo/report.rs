@@ -194,6 +194,7 @@ mod tests {
             committed,
             state_lost: false,
             cause: (!committed).then(|| "roll back: cancelled".to_owned()),
+            may_pass: false,
             because: None,
             node: NodeId(2),
             incarnation: 2,

@@ -186,6 +186,7 @@ impl History {
             committed,
             state_lost,
             cause: self.cause.clone().or_else(|| self.lost.map(str::to_owned)),
+            may_pass: false,
             because: self
                 .because
                 .clone()

@@ -1,8 +1,11 @@
 //! A node is drained by the controller, whoever listens.
 
 use crate::instances::all_connected;
+use crate::killed::process_on;
+use crate::points::Points;
 use crate::rig::{Rig, kill, wait_until};
 use crate::unruly::Unruly;
+use paracloud_core::migration::promises::{Point, Promise};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -160,4 +163,26 @@ fn a_rehearsal_asks_who_would_be_replaced_what_that_costs_and_changes_nothing() 
     let dry = rig.run(&["drain-node", "n1", "--dry-run"]).out;
     assert!(dry.contains("it answers REFUSE: it was ordered"), "{dry}");
     unruly.end();
+}
+
+#[test]
+fn a_move_of_a_drain_that_breaks_is_tried_again_and_the_table_says_how_it_went_in_the_end() {
+    let rig = Rig::sessions(&json!({}), &json!({}));
+    let (_up, points) = Points::up(&rig);
+    points.arm(Promise::Seal, Point::BeforePersist);
+    std::thread::scope(|scope| {
+        let drain = scope.spawn(|| rig.json(&["drain-node", "n1"]));
+        points.fired(Promise::Seal, Point::BeforePersist);
+        let (target, _) = process_on(&rig, "n2");
+        kill(target, Signal::KILL);
+        points.go(Promise::Seal, Point::BeforePersist);
+        let drained = drain.join().expect("it ends");
+        let row = &drained["instances"][0];
+        assert_eq!((&row["instance"], &row["moved"]), (&json!("sessions"), &json!(true)), "{drained}");
+    });
+    assert_eq!(rig.record().expect("a record")["owner"]["node"], 2);
+    let told = rig.run(&["events", "sessions"]).out;
+    assert!(told.contains("op-1  given up ("), "{told}");
+    let operations = rig.record().expect("a record")["last_operation"].clone();
+    assert_eq!(operations, 2, "once more, and no more: {told}");
 }

@@ -74,7 +74,7 @@ fn a_move_that_was_decided_when_everything_was_killed_is_finished_by_the_next_up
 }
 
 /// The one process on a node, and its shim.
-fn process_on(rig: &Rig, node: &str) -> (i32, i32) {
+pub(crate) fn process_on(rig: &Rig, node: &str) -> (i32, i32) {
     let processes = format!("/{node}/p/");
     let left = rig.left();
     let of_node = |word: &&String| word.contains(&processes);

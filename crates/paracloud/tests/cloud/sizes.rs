@@ -13,24 +13,37 @@ use std::path::{Path, PathBuf};
 const MIB: u64 = 1 << 20;
 
 /// An app of one instance with 256 MiB and half a processor. `None`: no limit can be enforced here, and nobody could.
-#[expect(clippy::print_stderr, reason = "who runs the tests is to see which of them tested nothing")]
 fn up(orders: &Value, fields: &Value) -> Option<Unruly> {
+    let unruly = Unruly::up(&with_resources(fields), orders);
+    if can_be_limited(&unruly.rig, "jobs") {
+        return Some(unruly);
+    }
+    unruly.end();
+    None
+}
+
+/// These fields, and limits that can be changed.
+fn with_resources(fields: &Value) -> Value {
     let mut own = json!({ "resources": {
         "memory": "256MiB", "cpu": "500m",
         "resizeMin": { "memory": "48MiB", "cpu": "250m" }, "resizeMax": { "memory": "1GiB", "cpu": 2 },
     } });
     own.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
-    let unruly = Unruly::up(&own, orders);
-    if group(&unruly.rig).is_some_and(|group| group.memory.is_ok() && group.cpu.is_ok()) {
-        return Some(unruly);
+    own
+}
+
+/// Whether limits are enforced on the owner. Where they are not, nobody could.
+#[expect(clippy::print_stderr, reason = "who runs the tests is to see which of them tested nothing")]
+fn can_be_limited(rig: &Rig, instance: &str) -> bool {
+    if group(rig).is_some_and(|group| group.memory.is_ok() && group.cpu.is_ok()) {
+        return true;
     }
-    let refused = unruly.rig.json_of_refused(&["resize", "jobs", "--memory", "128MiB"], 1);
+    let refused = rig.json_of_refused(&["resize", instance, "--memory", "128MiB"], 1);
     let told = refused.to_string();
     assert!(told.contains("no limit can be enforced"), "{told}");
     assert!(!has_to_be_possible(), "control groups can be made here, and none was: {told}");
     eprintln!("skipped: no limit can be enforced here: {told}");
-    unruly.end();
-    None
+    false
 }
 
 /// Whether limits can be enforced here for sure: by root, in trees of control groups that it may write to. It is asked of the
@@ -228,5 +241,22 @@ fn a_shrink_that_is_accepted_and_not_kept_lowers_no_limit() {
     let again = rig.json(&["resize", "jobs", "--memory", "300MiB"]);
     assert_eq!(again["outcome"]["committed"], true, "{again}");
     assert_eq!(limits(rig).0, Some(300));
+    unruly.end();
+}
+
+#[test]
+fn what_comes_in_the_place_of_one_that_was_given_another_size_has_that_too() {
+    let scale = json!({ "scale": { "min": 1, "max": 3, "start": 1, "hold": "10m" } });
+    let unruly = Unruly::up(&with_resources(&scale), &json!({}));
+    let rig = &unruly.rig;
+    if !can_be_limited(rig, "jobs.1") {
+        return unruly.end();
+    }
+    rig.json(&["resize", "jobs.1", "--memory", "512MiB"]);
+    let drained = rig.json(&["drain-node", "n1"]);
+    assert_eq!(drained["instances"][0]["instance"], "jobs.1", "{drained}");
+    let ps = rig.json(&["ps"]);
+    let second = ps["instances"].as_array().expect("a list").iter().find(|it| it["name"] == "jobs.2");
+    assert_eq!(second.expect("it came in its place")["record"]["size"]["memory_kib"], 512 << 10, "{ps}");
     unruly.end();
 }

@@ -85,6 +85,16 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "what a drain gives up is tried again for as long as anybody waits",
+        file: DRAINING,
+        find: r"Obstacle::GivenUp(tries) if tries < TRIES_MAX => AWAY_MS,",
+        replace: r"Obstacle::GivenUp(_) => AWAY_MS,",
+        catch: unit(
+            "paracloud-core",
+            "draining::tests::who_asks_to_be_left_alone_is_asked_again_until_nobody_waits_any_more",
+        ),
+    },
+    Mutant {
         name: "one is replaced though there may be no more",
         file: DRAINING,
         find: r"u32::try_from(there).is_ok_and(|it| it < *most)",

@@ -197,6 +197,7 @@ mod tests {
             committed: true,
             state_lost,
             cause: None,
+            may_pass: false,
             because: None,
             node: NodeId(2),
             incarnation: 2,
