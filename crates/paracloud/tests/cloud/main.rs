@@ -35,6 +35,7 @@ mod secrets;
 mod sizes;
 mod sockets;
 mod streams;
+mod struck;
 mod substitutes;
 mod unready;
 mod unruly;

@@ -1,0 +1,236 @@
+//! Each party is killed while a node is drained, and while an app is updated: it ends by itself, as many serve as before, and
+//! whoever was not killed lost nothing.
+
+use crate::instances::all_connected;
+use crate::rig::{Rig, kill, wait_until};
+use crate::scale_in::serving;
+use crate::unruly::Unruly;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Controller,
+    /// Of the node of the one that leaves.
+    SourceAgent,
+    /// Of the node of the one that came in its place.
+    TargetAgent,
+    /// The second one.
+    Gateway,
+    Leaver,
+    LeaversShim,
+    Substitute,
+    SubstitutesShim,
+}
+
+const VICTIMS: [Victim; 8] = [
+    Victim::Controller,
+    Victim::SourceAgent,
+    Victim::TargetAgent,
+    Victim::Gateway,
+    Victim::Leaver,
+    Victim::LeaversShim,
+    Victim::Substitute,
+    Victim::SubstitutesShim,
+];
+
+impl Victim {
+    /// Whether requests that it has are lost with it.
+    fn has_requests(self) -> bool {
+        match self {
+            Self::Leaver | Self::LeaversShim | Self::Substitute | Self::SubstitutesShim => true,
+            Self::Controller | Self::SourceAgent | Self::TargetAgent | Self::Gateway => false,
+        }
+    }
+}
+
+/// An instance that is there.
+#[derive(Debug, Clone)]
+struct Instance {
+    name: String,
+    node: u64,
+    start: String,
+    revision: u64,
+    step: Value,
+}
+
+/// Instances that are there, the first one first.
+fn instances(rig: &Rig) -> Vec<Instance> {
+    let answer = rig.run(&["ps", "--output", "json"]);
+    let ps: Value = serde_json::from_str(&answer.out).unwrap_or_default();
+    let all = ps["instances"].as_array().cloned().unwrap_or_default().into_iter();
+    let there = all.filter(|it| it["record"].is_object() && it["record"]["gone"] != json!(true));
+    let instance = |it: Value| Instance {
+        name: it["name"].as_str().expect("a name").to_owned(),
+        node: it["record"]["owner"]["node"].as_u64().expect("a number"),
+        start: it["record"]["owner"]["start"].as_str().expect("an id").to_owned(),
+        revision: it["revision"].as_u64().unwrap_or_default(),
+        step: it["record"]["operation"]["leave"]["step"].clone(),
+    };
+    let mut all: Vec<_> = there.map(instance).collect();
+    all.sort_by(|left, right| left.name.cmp(&right.name));
+    all
+}
+
+/// The shim of an instance, and its process.
+fn processes(rig: &Rig, instance: &Instance) -> (i32, i32) {
+    let place = Path::new(&rig.cloud()).join(format!("n{}", instance.node)).join("p").join(&instance.start);
+    let identity = std::fs::read(place.join("identity.json")).expect("it was started");
+    let identity: Value = serde_json::from_slice(&identity).expect("JSON");
+    let left = rig.left();
+    let is_shim = |words: &[String]| {
+        words.get(1).is_some_and(|it| it == "shim") && words.iter().any(|it| it.contains(&instance.start))
+    };
+    let shim = left.iter().find(|it| is_shim(&it.words)).expect("it has a shim").pid;
+    let pid = identity["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    (shim, pid.expect("a number"))
+}
+
+/// The process of a part of the cloud that has this number.
+fn part(rig: &Rig, what: &str, id: &str) -> Option<i32> {
+    let is_it = |words: &[String]| {
+        words.get(1).is_some_and(|it| it == what) && (id.is_empty() || words.iter().any(|it| it == id))
+    };
+    rig.left().iter().find(|it| is_it(&it.words)).map(|it| it.pid)
+}
+
+/// Kills it, and waits until the cloud is whole again, if it was a part of that.
+fn strike(rig: &Rig, victim: Victim, leaver: &Instance, substitute: &Instance) {
+    let of_cloud = |what: &str, id: &str| {
+        let struck = part(rig, what, id).expect("it runs");
+        kill(struck, Signal::KILL);
+        wait_until("another one is there", || part(rig, what, id).is_some_and(|it| it != struck));
+        wait_until("everybody is connected", || all_connected(rig));
+    };
+    match victim {
+        Victim::Controller => of_cloud("controller", ""),
+        Victim::SourceAgent => of_cloud("agent", &format!("n{}", leaver.node)),
+        Victim::TargetAgent => of_cloud("agent", &format!("n{}", substitute.node)),
+        Victim::Gateway => of_cloud("gateway", "g2"),
+        Victim::Leaver => kill(processes(rig, leaver).1, Signal::KILL),
+        Victim::LeaversShim => kill(processes(rig, leaver).0, Signal::KILL),
+        Victim::Substitute => kill(processes(rig, substitute).1, Signal::KILL),
+        Victim::SubstitutesShim => kill(processes(rig, substitute).0, Signal::KILL),
+    }
+}
+
+/// Jobs through the first gateway, one after the other, until it is over: how many were done, and what did not succeed.
+fn work(rig: &Rig, is_over: &AtomicBool) -> (u32, Vec<String>) {
+    let (mut done, mut failed) = (0, Vec::new());
+    while !is_over.load(Ordering::Relaxed) {
+        let mut stream = rig.send(0, "POST /jobs/5", "Content-Length: 0\r\nConnection: close\r\n");
+        let mut answer = String::new();
+        match stream.read_to_string(&mut answer) {
+            Ok(_) if answer.split(' ').nth(1) == Some("200") => done += 1,
+            Ok(_) => failed.push(answer.lines().next().unwrap_or_default().to_owned()),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    (done, failed)
+}
+
+/// Two, one on each node, of which another one may come.
+fn two() -> Unruly {
+    let scale = json!({ "scale": { "min": 2, "max": 4, "start": 2, "hold": "10m", "drain": "10m" } });
+    Unruly::up(&scale, &json!({}))
+}
+
+/// Begins what lets `leaver` go, strikes when that one is draining, and waits until it is over.
+fn strikes(
+    unruly: &Unruly,
+    victim: Victim,
+    leaver: &Instance,
+    begin: impl FnOnce(&Rig),
+    is_over: impl Fn(&Rig) -> bool,
+) {
+    let rig = &unruly.rig;
+    unruly.order(&leaver.name, &json!({ "drain": "never" }));
+    unruly.wait_obeys(&leaver.name);
+    let before: Vec<_> = instances(rig).into_iter().map(|it| it.name).collect();
+    begin(rig);
+    let mut substitute = None;
+    wait_until("it is being drained", || {
+        let now = instances(rig);
+        substitute = now.iter().find(|it| !before.contains(&it.name)).cloned();
+        now.iter().any(|it| it.start == leaver.start && it.step == "draining")
+    });
+    let substitute = substitute.expect("another one came in its place");
+    strike(rig, victim, leaver, &substitute);
+    unruly.order(&leaver.name, &json!({}));
+    wait_until(&format!("{victim:?} was struck: it is over"), || is_over(rig));
+    wait_until("as many serve as before", || serving(rig).len() == 2 && instances(rig).len() == 2);
+}
+
+/// Does it once for each party, while somebody works: what failed in each.
+fn each(rig: &Rig, turn: impl Fn(usize, Victim)) {
+    for (number, victim) in VICTIMS.into_iter().enumerate() {
+        let is_over = AtomicBool::new(false);
+        let (done, failed) = std::thread::scope(|scope| {
+            let client = scope.spawn(|| work(rig, &is_over));
+            let _over = Over(&is_over);
+            turn(number, victim);
+            is_over.store(true, Ordering::Relaxed);
+            client.join().expect("it works")
+        });
+        assert!(done > 0, "{victim:?}: {failed:?}");
+        // What somebody has in hand dies with it: one at a time is sent.
+        let most = usize::from(victim.has_requests());
+        assert!(failed.len() <= most, "{victim:?}: {failed:?} of {done}");
+    }
+}
+
+/// Ends clients also when a test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_drain_of_a_node_ends_whoever_is_killed_meanwhile_and_as_many_serve_as_before() {
+    let unruly = two();
+    let rig = &unruly.rig;
+    let is_drained = |rig: &Rig, node: u64| {
+        let kept = std::fs::read(Path::new(&rig.cloud()).join("draining.json")).unwrap_or_default();
+        let is_over = serde_json::from_slice::<Value>(&kept).is_ok_and(|kept| kept == json!({}));
+        is_over && instances(rig).iter().all(|it| it.node != node)
+    };
+    each(rig, |_, victim| {
+        let leaver = instances(rig).into_iter().next().expect("two are there");
+        let node = format!("n{}", leaver.node);
+        let begin = |rig: &Rig| drop(rig.json(&["drain-node", &node, "--parallel", "1", "--no-wait"]));
+        strikes(&unruly, victim, &leaver, begin, |rig| is_drained(rig, leaver.node));
+        rig.json(&["node", "open", &node]);
+    });
+    unruly.end();
+}
+
+#[test]
+fn an_update_of_an_app_ends_whoever_is_killed_meanwhile_and_as_many_serve_as_before() {
+    let unruly = two();
+    let rig = &unruly.rig;
+    each(rig, |number, victim| {
+        let leaver = instances(rig).into_iter().next().expect("two are there");
+        let text = std::fs::read_to_string(rig.manifest()).expect("it is there");
+        let note =
+            |number: usize| if number == 0 { String::new() } else { format!("\"NOTE\":\"{number}\",") };
+        let (old, new) = (note(number) + "\"EXAMPLE\":", note(number + 1) + "\"EXAMPLE\":");
+        let changed = text.replacen(&old, &new, 1);
+        assert_ne!(changed, text);
+        std::fs::write(rig.manifest(), changed).expect("it can be written");
+        let begin = |rig: &Rig| drop(rig.json(&["apply", rig.manifest(), "--no-wait"]));
+        let is_over = |rig: &Rig| {
+            let kept = std::fs::read(Path::new(&rig.cloud()).join("updating.json")).unwrap_or_default();
+            serde_json::from_slice::<Value>(&kept).is_ok_and(|kept| kept == json!({}))
+                && instances(rig).iter().all(|it| it.revision > leaver.revision)
+        };
+        strikes(&unruly, victim, &leaver, begin, is_over);
+    });
+    unruly.end();
+}
