@@ -89,6 +89,21 @@ fn who_is_killed_while_it_applies_leaves_the_rest_to_the_controller() {
 }
 
 #[test]
+fn who_leaves_an_update_is_told_what_goes_on_and_it_does() {
+    let unruly = held();
+    let rig = &unruly.rig;
+    let mut applying = rig.start_telling(&["apply", rig.manifest()]);
+    applying.tells("jobs.1: left in");
+    wait_half_way(rig);
+    applying.signal(Signal::INT);
+    applying.tells("you left; the update of jobs.2 goes on, and of those after it");
+    assert_eq!(applying.ended(), 1, "who left does not know what becomes of it");
+    let_go(&unruly);
+    wait_all_updated(rig, 2, 3);
+    unruly.end();
+}
+
+#[test]
 fn a_controller_that_is_killed_half_way_leaves_the_rest_to_the_next_and_each_is_updated_once() {
     let unruly = held();
     let rig = &unruly.rig;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -191,14 +191,14 @@ impl Rig {
     pub(crate) fn start(&self, arguments: &[&str], out: impl Into<Stdio>) -> Started {
         let mut command = command();
         command.args(["--dir", &self.cloud()]).args(arguments);
-        Started(command.stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).spawn().unwrap())
+        Started::of(command.stdin(Stdio::null()).stdout(out).stderr(Stdio::null()))
     }
 
     /// Starts a command about this cloud, and what it tells meanwhile can be waited for.
     pub(crate) fn start_telling(&self, arguments: &[&str]) -> Started {
         let mut command = command();
         command.args(["--dir", &self.cloud()]).args(arguments);
-        Started(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+        Started::of(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))
     }
 
     /// Runs a command that must succeed, and gives its object.
@@ -311,36 +311,45 @@ impl Drop for Rig {
 }
 
 /// A command that runs, until it ends or nobody needs it any more.
-pub(crate) struct Started(Child);
+pub(crate) struct Started {
+    child: Child,
+    tells: Option<BufReader<ChildStderr>>,
+}
 
 impl Started {
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill(self.0.id().cast_signed(), signal);
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let tells = child.stderr.take().map(BufReader::new);
+        Self { child, tells }
     }
 
-    /// Waits until it tells this. It is heard of nothing more then.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.child.id().cast_signed(), signal);
+    }
+
+    /// Waits until it tells this.
     pub(crate) fn tells(&mut self, what: &str) {
-        let lines = BufReader::new(self.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let lines = self.tells.as_mut().unwrap().lines().map_while(Result::ok);
         let mut told = Vec::new();
         let is_told = lines.inspect(|line| told.push(line.clone())).any(|line| line.contains(what));
         assert!(is_told, "{what}: {told:#?}");
     }
 
     pub(crate) fn is_ended(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_some()
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end and gives its exit code.
     pub(crate) fn ended(&mut self) -> i32 {
         wait_until("the command ends", || self.is_ended());
-        self.0.wait().unwrap().code().unwrap_or(-1)
+        self.child.wait().unwrap().code().unwrap_or(-1)
     }
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
