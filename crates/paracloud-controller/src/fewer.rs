@@ -11,7 +11,7 @@ use paci::finding::{self, Finding, RemovalQuote};
 use paci::upcall::Reason;
 use paracloud_core::ordered::{self, Fewer, Obstacle};
 use paracloud_core::register::Record;
-use paracloud_core::scaling::fewer::{Chosen, Loss, Preference};
+use paracloud_core::scaling::fewer::{Chosen, Loss, Preference, may_hold_state};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::{HeldOp, Question, Unasked};
@@ -188,7 +188,7 @@ fn told(fewer: &Fewer, whys: &BTreeMap<String, String>, holds_state: bool) -> Ve
             Chosen::Silent => (Standing::Silent, own),
             Chosen::NeedsConsent => (Standing::NeedsConsent, holds),
         };
-        let loses = holds_state && said.is_none_or(|loss| loss.state_kib != Some(0));
+        let loses = holds_state && said.is_none_or(|loss| may_hold_state(loss.state_kib));
         Looked { candidate: shown(candidate, said, standing, why), loses }
     });
     let unasked = fewer.unasked().map(|candidate| {

@@ -67,6 +67,11 @@ pub enum Chosen {
     NeedsConsent,
 }
 
+/// Whether something is lost with who says this of the state that only it holds, in KiB: silence is never a no.
+pub fn may_hold_state(said_kib: Option<u32>) -> bool {
+    said_kib != Some(0)
+}
+
 impl Chosen {
     /// Whether it goes.
     pub fn goes(self) -> bool {
@@ -120,7 +125,7 @@ pub fn choose(
     let decide = |place: usize| {
         let chosen = match asked.get(place).and_then(|one| one.loss) {
             None if !may_lose => Chosen::NeedsConsent,
-            Some(loss) if !may_lose && loss.state_kib != Some(0) => Chosen::NeedsConsent,
+            Some(loss) if !may_lose && may_hold_state(loss.state_kib) => Chosen::NeedsConsent,
             None if left == 0 => Chosen::Silent,
             None => Chosen::GoesUnheard,
             Some(_) if left == 0 => Chosen::Stays,

@@ -3,7 +3,7 @@
 //! Nothing in here is believed as it stands: the numbers come from applications and gateways, and every bit pattern is
 //! possible.
 
-use super::fewer::Preference;
+use super::fewer::{self, Preference};
 use crate::ids::{InstanceNumber, NodeId};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -101,7 +101,7 @@ pub struct Instance {
 impl Instance {
     /// Whether it did not say that it holds nothing that only it holds.
     pub fn may_hold_state(&self) -> bool {
-        self.quote.is_none_or(|quote| quote.value.state_kib != Some(0))
+        self.quote.is_none_or(|quote| fewer::may_hold_state(quote.value.state_kib))
     }
 }
 

@@ -197,7 +197,8 @@ fn price(number: InstanceNumber, instance: &Instance, terms: &Terms<'_>) -> Pric
     }
     if let Some(quote) = instance.quote.filter(|it| it.is_good() && it.age_ms <= quotes.valid_ms) {
         let state_kib = quote.value.state_kib;
-        if terms.policy.state == State::Stateful && !terms.policy.accepts_loss && state_kib != Some(0) {
+        let may_lose = terms.policy.state != State::Stateful || terms.policy.accepts_loss;
+        if !may_lose && fewer::may_hold_state(state_kib) {
             return Price::Not(Standing::HoldsState(state_kib));
         }
         return Price::Costs(quote.value.cost_ms);

@@ -45,8 +45,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a price is a consent to losing what is held",
         file: VICTIMS,
-        find: r"&& !terms.policy.accepts_loss && state_kib != Some(0) {",
-        replace: r"&& !terms.policy.accepts_loss && state_kib != Some(0) && false {",
+        find: r"if !may_lose && fewer::may_hold_state(state_kib) {",
+        replace: r"if !may_lose && state_kib > Some(u32::MAX) {",
         catch: unit(
             CORE,
             "scaling::victims::tests::who_holds_state_or_does_not_say_that_it_holds_none_goes_only_with_a_consent",
