@@ -20,6 +20,7 @@ const PROCESSES: &str =
     "disk::a_move_to_a_node_whose_disk_is_full_is_rolled_back_and_its_target_is_said_to_be_dead";
 const CLOUD: &str =
     "disk::on_a_full_disk_shells_that_are_killed_come_back_and_moves_end_and_logs_say_later_what_is_missing";
+const ORDERS: &str = "disk::on_a_full_disk_no_order_of_a_person_begins_and_each_is_done_once_there_is_room";
 /// Set where it runs in namespaces of its own.
 const INSIDE: &str = "PARACLOUD_TEST_IN_NAMESPACE";
 /// `1`: whoever runs the tests consents to one that shows nothing, where no disk can be mounted.
@@ -194,6 +195,56 @@ fn on_a_full_disk_shells_that_are_killed_come_back_and_moves_end_and_logs_say_la
     assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
     assert_eq!(up.ended(), 0);
     assert!(!up.said().contains("exit status"), "{}", up.said());
+}
+
+#[test]
+fn on_a_full_disk_no_order_of_a_person_begins_and_each_is_done_once_there_is_room() {
+    let worker = Path::new(env!("CARGO_BIN_EXE_paracloud")).with_file_name("worker");
+    let own = json!({ "state": "none", "stopGrace": "1s", "scale": { "min": 1, "max": 4, "start": 2 } });
+    let rig = Rig::of("worker", &json!([worker]), &[&own], &json!({}));
+    let Some(disk) = Disk::under(&rig, |layout| layout.root().to_owned()) else {
+        return in_namespaces(ORDERS);
+    };
+    let mut up = rig.up(&[]);
+    up.serving();
+    disk.enlarge();
+    let before = there(&rig);
+    let text = std::fs::read_to_string(rig.manifest()).expect("it is there");
+    let changed = text.replacen("\"env\":{", "\"env\":{\"NOTE\":\"two\",", 1);
+    assert_ne!(changed, text);
+    std::fs::write(rig.manifest(), changed).expect("it can be written");
+    disk.fill();
+    let orders = [&["scale", "worker", "3"][..], &["drain-node", "n1"], &["apply", rig.manifest()]]
+        .map(<[&str]>::to_vec);
+    for order in &orders {
+        let refused = rig.run(order);
+        assert_eq!(refused.code, 1, "{order:?}: {}{}", refused.out, refused.err);
+        assert!(refused.err.contains(NO_SPACE), "{order:?}: {}", refused.err);
+        assert!(refused.err.contains("free some space"), "{order:?}: {}", refused.err);
+    }
+    assert_eq!(there(&rig), before, "nothing was begun");
+    let closed = rig.json(&["ps"])["nodes"].to_string();
+    assert!(!closed.contains("\"closed\":true"), "{closed}");
+
+    disk.clear();
+    for order in &orders {
+        let done = rig.run(order);
+        assert_eq!(done.code, 0, "{order:?}: {}{}", done.out, done.err);
+    }
+    let now = there(&rig);
+    assert!(now.len() == 3 && now.iter().all(|(_, node, revision)| *node == 2 && *revision == 2), "{now:?}");
+    assert_eq!(rig.run(&["stop", "--yes"]).code, 0);
+    assert_eq!(up.ended(), 0);
+}
+
+/// The instances that are there: who, where and what.
+fn there(rig: &Rig) -> Vec<(Value, Value, Value)> {
+    let ps = rig.json(&["ps"]);
+    let all = ps["instances"].as_array().expect("a list").iter();
+    let there = all.filter(|it| it["record"]["gone"] != json!(true));
+    there
+        .map(|it| (it["name"].clone(), it["record"]["owner"]["node"].clone(), it["revision"].clone()))
+        .collect()
 }
 
 /// Takes what room there is in the last block of each file, so that nothing can be added to it.
