@@ -186,6 +186,9 @@ impl Decision<'_> {
                 (bounded, only_retiring) = (count - 1, true);
             }
         }
+        if bounded > raw.max(count) {
+            self.reasons.cuts.push(Cut::Start(bounded));
+        }
         if self.view.is_blind && bounded <= count {
             self.reasons.cuts.push(Cut::Blind);
             (bounded, only_retiring) = (count, false);
@@ -292,17 +295,15 @@ impl Decision<'_> {
         if !is_manual {
             self.keep_enough(&mut choice);
         }
-        match (choice.waits, choice.leave.is_empty()) {
-            (true, true) => self.reasons.cuts.push(Cut::Quotes),
-            (false, true) => self.reasons.cuts.push(Cut::NoVictim),
-            (_, false) => {}
+        let leaving = u32::try_from(choice.leave.len()).unwrap_or(u32::MAX);
+        if leaving < excess {
+            self.reasons.cuts.push(if choice.waits { Cut::Quotes } else { Cut::NoVictim });
         }
         if !choice.ask.is_empty() {
             let now_ms = self.time.now_ms;
             self.memory.asked.extend(choice.ask.iter().map(|number| (*number, now_ms)));
             plan.actions.push(Action::AskQuotes(choice.ask));
         }
-        let leaving = u32::try_from(choice.leave.len()).unwrap_or(u32::MAX);
         self.memory.flaps.spend(self.time.now_ms, leaving);
         plan.actions.extend(choice.leave.into_iter().map(Action::Leave));
         self.reasons.planned = self.reasons.count - leaving.min(self.reasons.count);
@@ -387,36 +388,71 @@ impl Decision<'_> {
 
     fn alternatives(&mut self) {
         let planned = self.reasons.planned;
-        let slots = |count: u32| self.reasons.unit.map(|unit| unit.slots_milli() * u64::from(count));
-        let need_milli = self.reasons.need.total_milli();
-        let is_manual = self.reasons.rule == Rule::Manual;
-        // Each limit is narrower than the one before it.
-        let last =
-            |keeps_up: bool| self.reasons.cuts.iter().rev().find(|cut| cut.keeps_up() == keeps_up).copied();
-        // Nobody can go because of it.
-        let serving = self.reasons.cuts.iter().find(|cut| **cut == Cut::Serving).copied();
-        let (keeps_up, keeps_down) = (serving.or_else(|| last(true)), last(false));
-        // Unknown is not nothing.
-        let knows_need = self.reasons.knows_need();
-        let fewer = planned.checked_sub(1).map(|count| {
-            let why_not = match (slots(count), keeps_up) {
-                _ if is_manual => WhyNot::Manual,
-                (Some(slots), _) if knows_need && slots < need_milli => WhyNot::TooFew,
-                (_, Some(cut)) => WhyNot::Cut(cut),
-                (Some(_), None) if knows_need => WhyNot::Rule,
-                (Some(_) | None, None) => WhyNot::Unknown,
-            };
-            Alternative { count, slots_milli: slots(count), why_not }
-        });
-        let count = planned.saturating_add(1);
-        let is_short = planned < self.reasons.raw;
-        let why_not = match (slots(planned), keeps_down.filter(|_| is_short)) {
-            _ if is_manual => WhyNot::Manual,
-            (_, Some(cut)) => WhyNot::Cut(cut),
-            (Some(_), None) if knows_need => WhyNot::NotNeeded,
-            (Some(_) | None, None) => WhyNot::Unknown,
-        };
-        let more = Alternative { count, slots_milli: slots(count), why_not };
-        self.reasons.alternatives = fewer.into_iter().chain([more]).collect();
+        let fewer = planned.checked_sub(1).map(|count| (count, self.why_not_fewer(count)));
+        let more = planned.saturating_add(1);
+        let whys = fewer.into_iter().chain([(more, self.why_not_more())]);
+        let unit = self.reasons.unit;
+        let slots_milli = |count: u32| unit.map(|unit| unit.slots_milli().saturating_mul(count.into()));
+        let alternatives =
+            whys.map(|(count, why_not)| Alternative { count, slots_milli: slots_milli(count), why_not });
+        self.reasons.alternatives = alternatives.collect();
+    }
+
+    /// Why not this many, which is one fewer: what keeps more than the rule takes, or the rule.
+    fn why_not_fewer(&self, count: u32) -> WhyNot {
+        let reasons = &*self.reasons;
+        // Who asked to go keeps only who comes instead. Without those who serve now nobody can go, whatever else there is.
+        // Of the others each is narrower than the one before it.
+        let keeps =
+            |cut: &Cut| cut.keeps_up() && (count >= reasons.count || !matches!(cut, Cut::Retiring(_)));
+        let serving = reasons.cuts.iter().find(|cut| **cut == Cut::Serving);
+        let cut = serving.or_else(|| reasons.cuts.iter().rev().find(|cut| keeps(cut)));
+        if let Some(cut) = cut.filter(|_| count >= reasons.raw) {
+            return WhyNot::Cut(*cut);
+        }
+        let slots_milli = reasons.unit.map(|unit| unit.slots_milli().saturating_mul(count.into()));
+        match reasons.rule {
+            Rule::Manual => WhyNot::Manual,
+            Rule::Blind => WhyNot::Cut(Cut::Blind),
+            Rule::Idle => WhyNot::Cut(Cut::Min(self.policy.min)),
+            Rule::Unusable | Rule::Unknown => WhyNot::Unknown,
+            Rule::Unsaturated | Rule::Load | Rule::Queue | Rule::Announced
+                if slots_milli.is_some_and(|slots| slots < reasons.need.total_milli()) =>
+            {
+                WhyNot::TooFew
+            }
+            Rule::Waiting
+            | Rule::Fixed
+            | Rule::Asked
+            | Rule::Unsaturated
+            | Rule::Load
+            | Rule::Queue
+            | Rule::Announced => WhyNot::Rule,
+        }
+    }
+
+    /// Why not one more: what keeps those from coming that are wanted, or the rule.
+    fn why_not_more(&self) -> WhyNot {
+        let reasons = &*self.reasons;
+        let cut = reasons.cuts.iter().rev().find(|cut| !cut.keeps_up());
+        if let Some(cut) = cut.filter(|_| reasons.planned < reasons.raw.max(reasons.bounded)) {
+            return WhyNot::Cut(*cut);
+        }
+        let does = reasons
+            .there_milli()
+            .is_some_and(|there| !reasons.need.misses(reasons.need.total_milli().saturating_sub(there)));
+        match reasons.rule {
+            Rule::Manual => WhyNot::Manual,
+            Rule::Unusable | Rule::Blind | Rule::Unknown => WhyNot::Unknown,
+            Rule::Unsaturated | Rule::Load | Rule::Queue | Rule::Announced if does => WhyNot::NotNeeded,
+            Rule::Waiting
+            | Rule::Idle
+            | Rule::Fixed
+            | Rule::Asked
+            | Rule::Unsaturated
+            | Rule::Load
+            | Rule::Queue
+            | Rule::Announced => WhyNot::Rule,
+        }
     }
 }

@@ -174,9 +174,10 @@ fn cut(cut: &Cut) -> String {
             format!("flap budget: {spent} starts and stops are spent, and stops may use {actions} of it")
         }
         Cut::Quotes => "candidates are asked what losing them costs".to_owned(),
-        Cut::NoVictim => "nobody can go".to_owned(),
+        Cut::NoVictim => "no more can go".to_owned(),
         Cut::Leaving(leaving) => format!("{leaving} are leaving already; at most a quarter does at once"),
         Cut::Retiring(count) => format!("{count} asked to go: another one comes first"),
+        Cut::Start(start) => format!("at first: {start}"),
         Cut::Serving => "without them too little would serve now".to_owned(),
     }
 }
@@ -227,7 +228,7 @@ fn why_not(alternative: &Alternative, record: &Record) -> String {
     let slots = alternative.slots_milli.map(thousandths);
     match (alternative.why_not, slots) {
         (WhyNot::TooFew, Some(slots)) => format!("too few: {slots} slots of the {need} it takes"),
-        (WhyNot::NotNeeded, Some(_)) if is_short(record) => {
+        (WhyNot::NotNeeded, Some(_)) if is_short(&record.reasons) => {
             format!("not needed: a tenth of the {need} slots that it takes may be missing")
         }
         (WhyNot::NotNeeded, Some(_)) => format!("not needed: it takes {need} slots"),
@@ -240,10 +241,9 @@ fn why_not(alternative: &Alternative, record: &Record) -> String {
     }
 }
 
-/// Whether what is planned is less than it takes, of instances of the usual size.
-fn is_short(record: &Record) -> bool {
-    let Reasons { unit, planned, need, .. } = &record.reasons;
-    unit.is_some_and(|unit| unit.slots_milli().saturating_mul((*planned).into()) < need.total_milli())
+/// Whether what is planned is less than it takes.
+fn is_short(reasons: &Reasons) -> bool {
+    reasons.there_milli().is_some_and(|there_milli| there_milli < reasons.need.total_milli())
 }
 
 fn bound(bound: Bound) -> &'static str {

@@ -264,7 +264,7 @@ pub enum Cut {
     },
     /// Candidates have not answered yet.
     Quotes,
-    /// Nobody can go.
+    /// No more of them can go.
     NoVictim,
     /// Enough are leaving at once.
     Leaving(u32),
@@ -272,6 +272,8 @@ pub enum Cut {
     Serving,
     /// So many asked to go, and without them there would be too few: others come first.
     Retiring(u32),
+    /// So many are there at first, until what they have to do shows.
+    Start(u32),
 }
 
 /// One fewer or one more than was planned, and why not.
@@ -296,8 +298,10 @@ impl Cut {
             | Self::Quotes
             | Self::NoVictim
             | Self::Leaving(_)
-            | Self::Serving => true,
-            Self::Max { .. } | Self::Flap { .. } | Self::Retiring(_) => false,
+            | Self::Serving
+            | Self::Retiring(_)
+            | Self::Start(_) => true,
+            Self::Max { .. } | Self::Flap { .. } => false,
         }
     }
 }
@@ -317,6 +321,15 @@ impl Reasons {
             | Rule::Fixed => self.rate.is_some() || self.need.total_milli() > 0,
         }
     }
+
+    /// What those that are planned are worth when all are warm, in thousandths of a slot: what is there may be of another
+    /// size than the usual. `None`: not known.
+    pub(super) fn there_milli(&self) -> Option<u64> {
+        let slots = |count: u32| Some(self.unit?.slots_milli().saturating_mul(count.into()));
+        let ordered = self.planned.checked_sub(self.count).and_then(slots);
+        let with_ordered = ordered.map(|ordered| ordered.saturating_add(self.coming_milli));
+        slots(self.planned).max(with_ordered)
+    }
 }
 
 /// Why not.
@@ -331,7 +344,7 @@ pub enum WhyNot {
     Manual,
     /// This limit: of those that stand in the way, the narrowest.
     Cut(Cut),
-    /// It would do by the slots alone, and the rule takes as many all the same.
+    /// The rule takes another number, whatever the slots.
     Rule,
     /// Not known whether it would do.
     Unknown,

@@ -4,7 +4,7 @@ use super::super::explain::explain;
 use super::super::fewer::Preference;
 use super::super::observation::{Announcement, Cold, Manual};
 use super::super::policy::{Flap, Shape, SizeBounds, Work};
-use super::super::record::WhyNot;
+use super::super::record::{Alternative, WhyNot};
 use super::*;
 use crate::ids::NodeId;
 use proptest::prelude::*;
@@ -134,6 +134,26 @@ fn policy() -> impl Strategy<Value = Policy> {
     })
 }
 
+/// Whatever is given as a reason for a number that was not taken is one that keeps it from being that.
+fn says_why(alternative: &Alternative, record: &Record) {
+    let Record { policy, reasons, .. } = record;
+    let Alternative { count, slots_milli, why_not } = *alternative;
+    let (is_fewer, need_milli) = (count < reasons.planned, reasons.need.total_milli());
+    let is_so = match why_not {
+        WhyNot::TooFew => {
+            is_fewer && count < reasons.raw && slots_milli.is_some_and(|slots| slots < need_milli)
+        }
+        WhyNot::NotNeeded => !is_fewer && reasons.planned >= reasons.raw,
+        WhyNot::Manual => reasons.rule == Rule::Manual && count != reasons.raw,
+        WhyNot::Cut(Cut::Min(min)) => is_fewer && count < min && min == policy.min,
+        WhyNot::Cut(Cut::Blind) => is_fewer && reasons.rule == Rule::Blind,
+        WhyNot::Cut(cut) => reasons.cuts.contains(&cut) && cut.keeps_up() == is_fewer,
+        WhyNot::Rule => count != reasons.raw,
+        WhyNot::Unknown => matches!(reasons.rule, Rule::Blind | Rule::Unknown),
+    };
+    assert!(is_so, "{alternative:?}: {reasons:?}");
+}
+
 /// Whatever is told of them each second, those that were started are there and those that left are not.
 fn holds_whatever_is_told(policy: &Policy, seconds: Vec<Seen>) {
     let mut memory = Memory::default();
@@ -155,9 +175,8 @@ fn holds_whatever_is_told(policy: &Policy, seconds: Vec<Seen>) {
         let text = serde_json::to_string(&record).unwrap();
         let read: Record = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&read.replay()).unwrap(), text);
-        for it in record.reasons.alternatives.iter().filter(|it| it.why_not == WhyNot::TooFew) {
-            let need_milli = record.reasons.need.total_milli();
-            assert!(it.slots_milli.is_some_and(|slots| slots < need_milli), "{it:?} of {need_milli}");
+        for it in &record.reasons.alternatives {
+            says_why(it, &record);
         }
         for line in explain(&record, "an-app-with-a-very-long-name-that-is-still-allowed").lines() {
             assert!(line.chars().count() <= 80, "{line}");

@@ -1,11 +1,14 @@
 //! Records: as text, as data, and made again.
 
 use super::super::explain::explain;
-use super::super::observation::Announcement;
+use super::super::observation::{Announcement, Manual};
+use super::super::policy::{Flap, Shape, SizeBounds};
 use super::super::victims::Standing;
 use super::*;
+use std::format;
+use std::string::String;
 
-fn told(app: &App) -> std::string::String {
+fn told(app: &App) -> String {
     explain(app.record(), "worker")
 }
 
@@ -82,6 +85,126 @@ fn an_announcement_is_explained_with_its_grade() {
     app.run(1, 40);
     assert_eq!(app.rule(), Rule::Announced);
     insta::assert_snapshot!(told(&app));
+}
+
+/// One that nobody knows anything of, for which so many requests wait.
+fn unknown(app: &mut App, waiting: u32) {
+    app.seen.now_ms += 1_000;
+    app.seen.traffic = Some(Traffic { age_ms: 0, over_ms: 1_000, arrivals: 20, waiting });
+    app.last = Some(plan(&app.policy, &app.seen, &app.memory).2);
+}
+
+/// What there is, by which rule, and why not one fewer and not one more.
+fn whys(name: &str, app: &App) -> String {
+    let reasons = &app.record().reasons;
+    let head = format!("{name}: {} -> {}, {:?}", reasons.count, reasons.planned, reasons.rule);
+    let text = told(app);
+    let whys = text.lines().filter(|line| line.starts_with("  not "));
+    [head.as_str()].into_iter().chain(whys).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn why_not_one_fewer_and_not_one_more_is_what_the_rule_goes_by_or_what_cuts_it() {
+    type Case = (&'static str, [u32; 3], fn(&mut App));
+    let cases: [Case; 23] = [
+        ("a person", [1, 8, 3], |app| {
+            app.seen.manual = Some(Manual { count: 3, left_ms: 60_000 });
+            app.run(2, 10);
+        }),
+        ("a person wants fewer than can go at once", [1, 8, 8], |app| {
+            app.seen.manual = Some(Manual { count: 3, left_ms: 60_000 });
+            app.run(1, 10);
+        }),
+        ("a person wants more than there may be", [1, 4, 3], |app| {
+            app.seen.manual = Some(Manual { count: 6, left_ms: 60_000 });
+            app.run(1, 10);
+        }),
+        ("nothing is told or measured", [1, 8, 3], |app| {
+            (app.reports, app.measures) = (false, false);
+            app.run(1, 0);
+        }),
+        ("nothing is told or measured at first", [1, 8, 0], |app| {
+            (app.reports, app.measures, app.policy.start) = (false, false, 3);
+            app.run(1, 0);
+        }),
+        ("a gateway says that nothing comes, and it begins", [1, 8, 0], |app| {
+            (app.reports, app.policy.start) = (false, 3);
+            app.run(1, 0);
+        }),
+        ("nothing comes and nobody was seen at work", [2, 8, 3], |app| {
+            app.reports = false;
+            app.run(2, 0);
+        }),
+        ("nothing comes for long", [2, 8, 2], |app| {
+            app.reports = false;
+            app.run(400, 0);
+        }),
+        ("nobody knows what one can do", [1, 8, 3], |app| unknown(app, 0)),
+        ("nobody knows, and requests wait", [1, 8, 3], |app| unknown(app, 9)),
+        ("nobody was saturated", [1, 8, 6], |app| {
+            app.reports = false;
+            app.run(60, 165);
+            app.run(60, 200);
+        }),
+        ("the load", [1, 8, 6], |app| drop(app.run(60, 165))),
+        ("the load, a little short", [1, 8, 6], |app| drop(app.run(60, 176))),
+        ("the load, and it was more", [1, 8, 6], |app| {
+            app.run(60, 165);
+            app.run(10, 20);
+        }),
+        ("the load, and no more may be", [1, 3, 3], |app| drop(app.run(60, 165))),
+        ("the load of larger ones", [1, 8, 2], |app| {
+            app.policy.size = Some(SizeBounds { base_cpu_m: 500, min_cpu_m: 100, max_cpu_m: 2_000 });
+            app.policy.shape = Shape::Both;
+            for number in [1, 2] {
+                app.instance(number).cpu_m = Some(1_000);
+            }
+            app.run(60, 40);
+        }),
+        ("one asks to go", [3, 8, 3], |app| {
+            app.run(60, 60);
+            app.instance(2).retires = true;
+            app.run(1, 60);
+        }),
+        ("what waits", [1, 40, 3], |app| {
+            app.run(30, 100);
+            app.queued = 2_000;
+            app.run(1, 100);
+        }),
+        ("an announcement", [1, 20, 2], |app| {
+            app.run(60, 40);
+            let start_ms = app.seen.now_ms + 2_000;
+            let (id, end_ms) = ("sale".into(), start_ms + 100_000);
+            let sale = Announcement { id, start_ms, end_ms, rate_milli: 300_000, confidence_permille: 900 };
+            app.seen.announcements.push(sale);
+            app.run(1, 40);
+        }),
+        ("the app asks", [1, 8, 2], |app| {
+            app.run(60, 40);
+            app.seen.asked = Some(Told { value: 3, age_ms: 0, lease_ms: u32::MAX });
+            app.run(1, 40);
+        }),
+        ("the app asks for more than it gets", [1, 8, 3], |app| {
+            app.run(60, 60);
+            app.seen.asked = Some(Told { value: 8, age_ms: 0, lease_ms: u32::MAX });
+            app.run(1, 60);
+        }),
+        ("the size follows", [1, 8, 2], |app| {
+            app.policy.size = Some(SizeBounds { base_cpu_m: 500, min_cpu_m: 100, max_cpu_m: 2_000 });
+            app.policy.shape = Shape::Up;
+            app.run(60, 200);
+        }),
+        ("too few starts are left", [5, 8, 2], |app| {
+            app.policy.flap = Flap { actions: 1, per_ms: 600_000 };
+            app.run(1, 10);
+        }),
+    ];
+    let all = cases.map(|(name, [min, max, count], prepare)| {
+        let mut app = App::stateless(min, max, count);
+        prepare(&mut app);
+        whys(name, &app)
+    });
+    insta::assert_snapshot!(all.join("\n\n"));
 }
 
 #[test]
