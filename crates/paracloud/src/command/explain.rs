@@ -9,7 +9,7 @@ use super::Context;
 use crate::client::{self, ANSWER_MS_MAX};
 use crate::failure::{Exit, Failure};
 use crate::figures::{age, millis, time_of_day};
-use crate::output::{Format, say, say_object};
+use crate::output::{Format, folded, say, say_object};
 use crate::telling::{self, plain};
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::scaling::Action;
@@ -20,8 +20,8 @@ use paracloud_substrate::message::Usage;
 use paracloud_substrate::person::{Reply, Request};
 use std::collections::BTreeSet;
 
-/// Columns of a line, at most.
-const COLUMNS: usize = 100;
+/// Columns of a line, at most, as far as a word does not take more.
+const COLUMNS: usize = 80;
 /// Bytes of a mebibyte, in kibibytes.
 const KIB_OF_MIB: u64 = 1_024;
 
@@ -106,7 +106,7 @@ fn text(explained: &Explained) -> String {
     parts.extend(said::text(explained));
     parts.extend(explained.usage.iter().map(|(usage, age_ms)| used(usage, *age_ms)));
     parts.extend(explained.gaps.iter().map(|gap| format!("not whole: {}", plain(gap))));
-    parts.join("\n\n")
+    folded(&parts.join("\n\n"), Some(COLUMNS)).into_owned()
 }
 
 fn role(role: Role, explained: &Explained) -> String {
@@ -312,6 +312,30 @@ mod tests {
             gaps: vec!["the log in /tmp/x/g1 is damaged: a part of it is left out".to_owned()],
             ..explained("worker.2", vec![decided(Role::Started, 1_000)])
         });
+        fits(&shown);
+        insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn a_choice_fits_whatever_the_instances_are_called_and_cost_and_tells_them_apart() {
+        let mut balancer = Balancer::new(balancing::Setting::default());
+        let numbers = [1, 999_999_998, 999_999_999].map(balancing::BackendId);
+        for number in numbers {
+            balancer.add(number, 0);
+            let report = balancing::Report {
+                valid_for_ms: 60_000,
+                concurrency: Some(1_000_000),
+                backlog_ms: Some(u32::MAX),
+                ..balancing::Report::default()
+            };
+            balancer.report(number, report, 0);
+        }
+        balancer.drain(numbers[0], true);
+        let record = Box::new(balancer.record(None, 50_000_000, 7).expect("there are three"));
+        let app = "w".repeat(63);
+        let choice = Choice { gateway: GatewayId(1), unix_ms: NOW, record };
+        let name = format!("{app}.999999999");
+        let shown = text(&Explained { app, choices: vec![choice], ..explained(&name, Vec::new()) });
         fits(&shown);
         insta::assert_snapshot!(shown);
     }

@@ -2,12 +2,14 @@
 
 use super::{COLUMNS, broken};
 use crate::figures::{age, millis, time_of_day};
-use crate::output::table_within;
+use crate::output::{short, table_within};
 use paracloud_core::balancing::{BackendId, Clamp, Judged, Regime, Rule, Standing};
 use paracloud_substrate::explained::{Choice, Explained};
 
 /// Columns before what is continued.
 const UNDER: usize = 4;
+/// The most letters of an instance's name in a table.
+const NAME_LETTERS_MAX: usize = 23;
 /// The most instances that are shown; those that were compared come first.
 const SHOWN_MAX: usize = 8;
 
@@ -32,27 +34,33 @@ pub(super) fn text(choice: &Choice, explained: &Explained) -> String {
         (!is_asked(inputs.id), inputs.id != record.chosen, !is_compared, inputs.id)
     });
     let hidden = shown.len().saturating_sub(SHOWN_MAX);
-    let rows = shown.into_iter().take(SHOWN_MAX).map(|(inputs, judged)| {
+    shown.truncate(SHOWN_MAX);
+    let rows = shown.iter().map(|(inputs, judged)| {
         let (aged, trusted) = inputs.claimed.map_or_else(
             || ("-".to_owned(), "-".to_owned()),
             |claimed| (millis(claimed.age_us / 1_000), format!("{} %", judged.trust_permille / 10)),
         );
-        let is_compared = record.compared.contains(&inputs.id);
         vec![
-            name(inputs.id),
+            short_name(&explained.app, inputs.id),
             inputs.own.to_string(),
             aged,
             trusted,
             cost(judged.raw),
             cost(judged.seen),
             cost(judged.cost),
-            remarks(judged, is_compared),
         ]
     });
     let rows: Vec<_> = rows.collect();
-    let headings = ["INSTANCE", "IN FLIGHT", "REPORT", "TRUST", "COST SAID", "SEEN", "USED", "WHY"];
+    let headings = ["INSTANCE", "IN FLIGHT", "REPORT", "TRUST", "COST SAID", "SEEN", "USED"];
     let table = table_within(&headings, &rows, Some(COLUMNS));
-    lines.extend(table.lines().map(str::to_owned));
+    let whys = shown.iter().map(|(inputs, judged)| remarks(judged, record.compared.contains(&inputs.id)));
+    let whys = ["WHY".to_owned()].into_iter().chain(whys);
+    let wide = table.lines().map(|row| row.chars().count()).max().unwrap_or(0);
+    lines.extend(table.lines().zip(whys).map(|(row, why)| {
+        let line = format!("{row:<wide$}  {why}");
+        let below = || format!("{row}\n{}", broken(&format!("{:UNDER$}{why}", ""), UNDER));
+        if line.chars().count() <= COLUMNS { line.trim_end().to_owned() } else { below() }
+    }));
     if hidden > 0 {
         lines.push(format!("and {hidden} more"));
     }
@@ -62,7 +70,18 @@ pub(super) fn text(choice: &Choice, explained: &Explained) -> String {
 /// A cost as it is compared: how long one more would take there, in milliseconds, grown by how full the instance is; where
 /// nobody says how much it can do, requests that would be there.
 fn cost(cost: u64) -> String {
-    format!("{}.{}", cost / 1_000, cost % 1_000 / 100)
+    match cost / 1_000 {
+        whole @ ..10_000 => format!("{whole}.{}", cost % 1_000 / 100),
+        whole @ ..10_000_000 => format!("{}k", whole / 1_000),
+        whole => format!("{}M", whole / 1_000_000),
+    }
+}
+
+/// An instance's name in so many letters: of a long one the number is whole.
+fn short_name(app: &str, id: BackendId) -> String {
+    let number = id.to_string();
+    let app_max = NAME_LETTERS_MAX.saturating_sub(1 + number.len());
+    format!("{}.{number}", short(app, app_max))
 }
 
 fn remarks(judged: &Judged, is_compared: bool) -> String {
