@@ -9,7 +9,7 @@ use paci::bounds;
 use paci::error::{ErrorBody, ErrorCode};
 use paci::report::{Report, ReportResponse, WORK_UNIT};
 use paci::state::{State, StateChange};
-use paracloud_substrate::advice::{Advice, Aged, Cold, Leased, Pause};
+use paracloud_substrate::advice::{Advice, Aged, Cold, Lapsed, Leased, Pause};
 use std::collections::BTreeMap;
 
 /// The controller hears of what has changed at most this often, in milliseconds; of a pause, at once.
@@ -25,6 +25,8 @@ pub(crate) struct Leases {
     /// The last state that is none of a pause, and when it was said.
     state: Option<(State, u64)>,
     pause: Option<Span>,
+    /// The last pause, if it was over with its time: it has said no state since.
+    lapsed: Option<Span>,
     cold: Option<(Option<u32>, u64)>,
     announcements: BTreeMap<String, Lease<AnnounceRequest>>,
     /// One of a kind, by its name.
@@ -179,7 +181,7 @@ impl Leases {
 
     /// It says its state. What it says of a pause stands beside the state that it had.
     pub(crate) fn state(&mut self, change: &StateChange, now_ms: u64) {
-        self.pause = None;
+        (self.pause, self.lapsed) = (None, None);
         if change.state == State::Pausing {
             let from_ms = now_ms + u64::from(change.in_ms);
             self.pause = Some(Span { from_ms, until_ms: from_ms + u64::from(change.for_ms) });
@@ -240,6 +242,10 @@ impl Leases {
                 in_ms: left(from_ms),
                 for_ms: bounded(until_ms - from_ms.max(now_ms)),
             }),
+            lapsed: self.lapsed.and_then(|Span { from_ms, until_ms }| {
+                let lapsed = Lapsed { for_ms: bounded(until_ms - from_ms), age_ms: 0 };
+                lapsed.aged(bounded(now_ms.saturating_sub(until_ms)))
+            }),
             cold: self
                 .cold
                 .map(|(capacity_permille, until_ms)| Cold { warmup_ms: left(until_ms), capacity_permille }),
@@ -268,7 +274,7 @@ impl Leases {
             return;
         }
         self.report.take_if(|report| report.until_ms <= now_ms);
-        self.pause.take_if(|pause| pause.until_ms <= now_ms);
+        self.lapsed = self.pause.take_if(|pause| pause.until_ms <= now_ms).or(self.lapsed);
         if let Some((_, warm_ms)) = self.cold.take_if(|(_, until_ms)| *until_ms <= now_ms)
             && let Some((state, _)) = self.state
         {
@@ -414,9 +420,11 @@ mod tests {
         assert_eq!(told.pause, Some(Pause { in_ms: 0, for_ms: 150 }));
         let told = leases.news(210).unwrap();
         assert_eq!((told.pause, told.state.unwrap().said), (None, State::Ready));
+        assert_eq!(told.lapsed, Some(Lapsed { for_ms: 200, age_ms: 0 }), "and that is told");
         leases.state(&StateChange { for_ms: 200, ..StateChange::to(State::Pausing, "") }, 300);
         leases.state(&StateChange::to(State::Ready, ""), 310);
-        assert_eq!(leases.news(320).unwrap().pause, None, "it is over earlier when it says so");
+        let told = leases.news(320).unwrap();
+        assert_eq!((told.pause, told.lapsed), (None, None), "it is over earlier when it says so");
     }
 
     #[test]

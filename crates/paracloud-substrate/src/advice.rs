@@ -10,6 +10,9 @@ use paci::report::Report;
 use paci::state::State;
 use serde::{Deserialize, Serialize};
 
+/// The end of a pause is told for so long, in milliseconds.
+pub const LAPSED_MS: u32 = 600_000;
+
 /// All that one process says of itself and that still counts. What is absent is unknown, never zero.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -21,6 +24,9 @@ pub struct Advice {
     pub state: Option<Aged<State>>,
     /// A pause that it told of and that is not over.
     pub pause: Option<Pause>,
+    /// The last pause that it told of, if its word was over with its time, it has said no state since, and that was not more
+    /// than [`LAPSED_MS`] ago. It counts for nothing: it is told to whoever asks why it gets requests.
+    pub lapsed: Option<Lapsed>,
     /// It is not fully able yet. Then the state is [`State::Cold`].
     pub cold: Option<Cold>,
     /// Demand that it knows of: announcements that are not over, by their ids. The times in them are those of when they were
@@ -59,6 +65,15 @@ pub struct Pause {
     pub for_ms: u32,
 }
 
+/// A pause that was over with its time, and not by a word of the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Lapsed {
+    /// For how long it was told to last, in milliseconds.
+    pub for_ms: u32,
+    /// How long ago it was over, in milliseconds.
+    pub age_ms: u32,
+}
+
 /// An application that is not fully able yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cold {
@@ -82,6 +97,7 @@ impl Advice {
             report: self.report.and_then(|report| report.aged(by_ms)),
             state,
             pause: self.pause.and_then(|pause| pause.aged(by_ms)),
+            lapsed: self.lapsed.and_then(|lapsed| lapsed.aged(by_ms)),
             cold,
             announcements: self.announcements.into_iter().filter_map(|one| one.aged(by_ms)).collect(),
             asks: self.asks.into_iter().filter_map(|one| one.aged(by_ms)).collect(),
@@ -124,6 +140,14 @@ impl Pause {
     }
 }
 
+impl Lapsed {
+    /// The same, so many milliseconds later; `None`: it is told no more.
+    pub fn aged(self, by_ms: u32) -> Option<Self> {
+        let age_ms = self.age_ms.saturating_add(by_ms);
+        (age_ms <= LAPSED_MS).then_some(Self { age_ms, ..self })
+    }
+}
+
 impl Cold {
     /// The same, so many milliseconds later; `None`: it is fully able.
     pub fn aged(self, by_ms: u32) -> Option<Self> {
@@ -144,6 +168,7 @@ mod tests {
             report: Some(Leased { age_ms: 0, remaining_ms: 500, said: report.clone() }),
             state: Some(Aged { age_ms: 9, said: State::Cold }),
             pause: Some(Pause { in_ms: 20, for_ms: 30 }),
+            lapsed: None,
             cold: Some(Cold { warmup_ms: 400, capacity_permille: None }),
             announcements: vec![Leased { age_ms: 0, remaining_ms: 300, said: sale }],
             asks: Vec::new(),
@@ -159,6 +184,15 @@ mod tests {
         assert_eq!(later.state, Some(Aged { age_ms: 409, said: State::Ready }), "it is warm");
         assert_eq!((later.cold, later.announcements.len()), (None, 0));
         assert_eq!(later.aged(100).report, None);
+    }
+
+    #[test]
+    fn a_pause_that_was_over_with_its_time_is_told_for_a_while() {
+        let told = Advice { lapsed: Some(Lapsed { for_ms: 30, age_ms: 1 }), ..Advice::default() };
+        assert_eq!(told.ends_in_ms(), None, "nothing is over with it");
+        let later = told.aged(LAPSED_MS - 1);
+        assert_eq!(later.lapsed, Some(Lapsed { for_ms: 30, age_ms: LAPSED_MS }));
+        assert_eq!(later.aged(1), Advice::default());
     }
 
     #[test]

@@ -219,6 +219,11 @@ fn standing_text(standing: Standing) -> String {
         Standing::InOperation => "no: in an operation".to_owned(),
         Standing::Sessions(sessions) => format!("no: {sessions} sessions live in it"),
         Standing::NotReady => "no: it does not serve".to_owned(),
+        Standing::Behind { sessions, in_flight } => {
+            let sessions =
+                sessions.filter(|it| *it > 0).map_or_else(String::new, |it| format!("{it} sessions and "));
+            format!("no: with {sessions}{in_flight} in flight it comes after others that can go")
+        }
         Standing::Spared => "not needed to go".to_owned(),
     }
 }

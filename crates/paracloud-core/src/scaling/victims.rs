@@ -39,7 +39,14 @@ pub enum Standing {
     Sessions(u32),
     /// It starts, or its node is silent.
     NotReady,
-    /// Others were looked at first.
+    /// Others were looked at first: they have fewer sessions or less in flight, or are alike in that and came later.
+    Behind {
+        /// Those that live in it, if that is known.
+        sessions: Option<u32>,
+        /// What gateways have in flight there.
+        in_flight: u32,
+    },
+    /// It stays though it could go: what serves now would not do without it, or only those go that asked to.
     Spared,
 }
 
@@ -90,7 +97,11 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
     let candidates =
         excess.saturating_mul(usize::try_from(terms.policy.quotes.candidates).unwrap_or(usize::MAX));
     let spared = able.split_off(able.len().min(candidates));
-    choice.standings.extend(spared.into_iter().map(|(number, ..)| (number, Standing::Spared)));
+    let behind = |instance: &Instance| {
+        let in_flight = instance.measured.map_or(0, |it| it.in_flight);
+        Standing::Behind { sessions: instance.sessions, in_flight }
+    };
+    choice.standings.extend(spared.into_iter().map(|(number, instance, _)| (number, behind(instance))));
     let mut priced = Vec::new();
     for (number, instance, price) in able {
         match price {

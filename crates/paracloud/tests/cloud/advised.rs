@@ -2,6 +2,7 @@
 
 use crate::instances::all_connected;
 use crate::rig::{Rig, kill, wait_until};
+use crate::scaling::explained;
 use crate::unruly::Unruly;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -47,7 +48,7 @@ fn a_gateway_that_was_killed_sends_nothing_new_to_who_pauses_or_drains_when_it_i
     let unruly = Unruly::up(&fields, &json!({}));
     let rig = &unruly.rig;
     unruly.order("jobs.1", &json!({ "state": { "state": "PAUSING", "inMs": 0, "forMs": 60_000 } }));
-    let shown = || rig.run(&["explain", "jobs.1"]).out;
+    let shown = || explained(rig, &["jobs.1"]);
     wait_until("it is known that it pauses", || {
         shown().contains("jobs.1 pauses, by its own word, for another ")
     });
@@ -106,7 +107,7 @@ class Web(Web):
     std::fs::write(&sick, "").expect("a file of our own");
     wait_until("nothing goes there", || !is_asked());
     assert!(answered(60).iter().all(|by| by == "web.2"), "and nothing does");
-    let shown = || rig.run(&["explain", "web.1"]).out;
+    let shown = || explained(&rig, &["web.1"]);
     wait_until("it is said why", || shown().contains("web.1 is not ready, by its own word or its probe"));
     std::fs::remove_file(&sick).expect("it is there");
     wait_until("it is asked again", is_asked);

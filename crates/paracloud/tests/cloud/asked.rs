@@ -3,6 +3,7 @@
 
 use crate::instances::all_connected;
 use crate::rig::{Rig, kill, wait_until};
+use crate::scaling::explained;
 use crate::unruly::Unruly;
 use paracloud_substrate::decision;
 use rustix::process::Signal;
@@ -13,11 +14,6 @@ use std::path::Path;
 fn elsewhere() -> Value {
     let ask = json!({ "validForMs": 600_000, "reason": "the disk is slow", "moveMe": {} });
     json!({ "ask": ask, "asksAgain": true })
-}
-
-fn explained(rig: &Rig, instance: &str) -> String {
-    let shown = rig.run(&["explain", instance]);
-    shown.out.replace("\n  ", " ")
 }
 
 fn node(rig: &Rig) -> Option<u64> {
@@ -43,16 +39,16 @@ fn who_asks_to_be_moved_waits_for_an_open_node_and_is_moved_no_more_often_than_t
     unruly.order("jobs", &elsewhere());
     unruly.wait_did_times("jobs", "became PENDING no other node is there that takes it", 1);
     assert_eq!((node(rig), moves(rig)), (Some(1), 0));
-    assert!(explained(rig, "jobs").contains("pending: no other node is there that takes it"));
+    assert!(explained(rig, &["jobs"]).contains("pending: no other node is there that takes it"));
     rig.json(&["node", "open", "n2"]);
     // Each process that it becomes asks again.
     let spent = "as many of its asks were carried out as may be";
-    wait_until("the budget is spent", || explained(rig, "jobs").contains(spent));
+    wait_until("the budget is spent", || explained(rig, &["jobs"]).contains(spent));
     assert_eq!((node(rig), moves(rig)), (Some(2), 3));
     unruly.wait_did_times("jobs", &format!("became PENDING {spent}"), 1);
     rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
     wait_until("the controller is back", || all_connected(rig));
-    wait_until("it is decided again", || explained(rig, "jobs").contains(spent));
+    wait_until("it is decided again", || explained(rig, &["jobs"]).contains(spent));
     assert_eq!((node(rig), moves(rig)), (Some(2), 3), "it is spent by whichever controller");
     let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");
     assert!(decision::replay(&log).expect("every decision comes out the same")["wish"] >= 5);
@@ -64,7 +60,7 @@ fn who_has_something_to_lose_is_not_moved_by_its_own_word_whatever_its_manifest_
     let unruly = Unruly::up(&json!({ "state": "stateful", "acceptLoss": true }), &elsewhere());
     let rig = &unruly.rig;
     unruly.wait_did_times("jobs", "became REFUSED jobs: ", 1);
-    assert!(explained(rig, "jobs").contains("refused: jobs: "), "{}", explained(rig, "jobs"));
+    assert!(explained(rig, &["jobs"]).contains("refused: jobs: "), "{}", explained(rig, &["jobs"]));
     // Remarks are written when nothing else is.
     wait_until("the journal has it", || {
         rig.run(&["events", "jobs"]).out.contains("asked by the application: jobs asks to be moved")

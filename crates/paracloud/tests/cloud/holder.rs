@@ -2,6 +2,7 @@
 
 use crate::rig::{Rig, wait_until};
 use crate::scale_in::{serving, work};
+use crate::scaling::{decided, explained};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -37,7 +38,9 @@ fn of_fifty_that_leave_under_load_none_is_the_one_at_work_and_nothing_is_lost() 
         "state": "none",
         "readiness": { "http": "/healthz", "period": "20ms" },
         "stopGrace": "1s",
-        "scale": { "max": ALL, "start": ALL, "flap": { "actions": 200, "per": "1m" } },
+        "scale": {
+            "max": ALL, "start": ALL, "period": "200ms", "hold": "1s", "flap": { "actions": 200, "per": "1m" },
+        },
     });
     let rig = Rig::of("worker", &json!([worker]), &[&own], &json!({}));
     let mut up = rig.up(&[]);
@@ -74,8 +77,20 @@ fn of_fifty_that_leave_under_load_none_is_the_one_at_work_and_nothing_is_lost() 
     let (done, failed): (Vec<_>, Vec<_>) = clients.into_iter().unzip();
     assert!(done.iter().all(|done| *done > 0) && failed.concat().is_empty(), "{done:?}, {failed:?}");
     let (name, number) = operation.expect("one left");
-    let told = rig.run(&["explain", &name, &format!("op-{number}")]);
-    assert!(told.out.contains("a person wants 3 instances of worker"), "{}{}", told.out, told.err);
+    let told = explained(&rig, &[&name, &format!("op-{number}")]);
+    assert!(told.contains("a person wants 3 instances of worker"), "{told}");
+    // By itself it goes down to one: to the one that works.
+    rig.json(&["scale", "worker", &all, "--for", "1ms"]);
+    wait_until("the others have left", || serving(&rig) == [holder.as_str()]);
+    let acted = decided(&rig, &["worker"], "acted").expect("it was decided");
+    let (_, number) = holder.split_once('.').expect("a number");
+    let cost_ms = acted["record"]["reasons"]["standings"][number]["too_dear"].as_u64().expect("a price");
+    assert!((1_000..600_000).contains(&cost_ms), "what is done of it would be done again: {acted}");
+    let told = explained(&rig, &["worker"]);
+    let why =
+        told.split_once(&format!("{holder}: no: costs ")).and_then(|(_, why)| why.split_once(" of work"));
+    assert!(why.is_some_and(|(_, why)| why.starts_with(", more than keeping it")), "{told}");
+    assert_eq!(incarnation(&rig, &holder), 1);
     rig.json(&["stop", "--yes"]);
     assert_eq!(up.ended(), 0);
     assert!(rig.left().is_empty(), "{:?}", rig.left());

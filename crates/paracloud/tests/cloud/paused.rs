@@ -1,6 +1,7 @@
 //! A pause that an application told of and does not come back from.
 
 use crate::rig::wait_until;
+use crate::scaling::explained;
 use crate::unruly::Unruly;
 use serde_json::json;
 use std::io::{ErrorKind, Read};
@@ -57,6 +58,11 @@ fn a_pause_that_never_ends_counts_for_as_long_as_it_was_told_and_loses_nothing()
         waits = (!is_answered).then_some(job);
         !is_answered
     });
+    let told = explained(&unruly.rig, &["jobs.2"]);
+    let says = unruly.rig.json(&["explain", "jobs.2"])["says"].take();
+    assert_eq!((&says["pause"], &says["lapsed"]["for_ms"]), (&json!(null), &pause["forMs"]), "{says}");
+    assert!(told.contains("jobs.2 was to pause for 4.0"), "{told}");
+    assert!(told.contains("and it has said nothing of its state since: it gets requests again"), "{told}");
     // From one that does not answer the others are kept away by what the gateway sees of it.
     assert!((0..MANY).all(|_| is_answered(&mut unruly.begin(1), crate::rig::PATIENCE)));
     unruly.order("jobs.2", &json!({}));

@@ -3,6 +3,7 @@
 //! is a failure.
 
 use crate::rig::{Rig, kill, wait_until};
+use crate::scaling;
 use crate::unruly::Unruly;
 use paracloud_substrate::cgroup::Group;
 use rustix::fs::{Access, access};
@@ -163,7 +164,7 @@ fn an_app_that_asks_for_another_size_has_it_within_its_manifest_and_is_told_why_
     unruly.order("jobs", &orders(json!({ "memoryKib": 2 << 20 })));
     let refused = "it may not have more than 1048576 KiB: resources.resizeMax.memory";
     unruly.wait_did_times("jobs", &format!("became REFUSED {refused}"), 1);
-    assert!(rig.run(&["explain", "jobs"]).out.replace("\n  ", " ").contains(refused));
+    assert!(scaling::explained(rig, &["jobs"]).contains(refused));
     // Less is asked of it as by anybody else: it does not let go of it.
     let keeps = json!({ "verdict": "REFUSE", "code": "DOES_NOT_FIT", "message": "on second thoughts" });
     let mut less = orders(json!({ "memoryKib": 300 << 10 }));
@@ -195,7 +196,7 @@ fn a_change_of_size_is_given_up_after_the_budget_that_it_was_given() {
 /// What `explain` says of an operation of this outcome.
 fn explained(rig: &Rig, outcome: &Value) -> String {
     let operation = format!("op-{}", outcome["operation"]);
-    rig.run(&["explain", "jobs", &operation]).out.replace("\n  ", " ")
+    scaling::explained(rig, &["jobs", &operation])
 }
 
 #[test]

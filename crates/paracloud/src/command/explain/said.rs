@@ -5,7 +5,7 @@ use crate::figures::{age, millis};
 use crate::telling::plain;
 use paci::state::State;
 use paracloud_core::wishes;
-use paracloud_substrate::advice::{Advice, Cold, Pause};
+use paracloud_substrate::advice::{Advice, Cold, Lapsed, Pause};
 use paracloud_substrate::explained::Explained;
 use paracloud_substrate::message::Unready;
 
@@ -42,6 +42,18 @@ fn state(name: &str, advice: &Advice) -> Vec<String> {
             in_ms => format!("{name} pauses in {}, by its own word, for {left}", millis(in_ms.into())),
         });
     }
+    let takes = match &advice.state {
+        Some(said) => !matches!(said.said, State::NotReady | State::Stopping | State::Draining),
+        None => true,
+    };
+    if let Some(Lapsed { for_ms, age_ms }) = advice.lapsed {
+        let (lasts, since) = (millis(for_ms.into()), millis(age_ms.into()));
+        let again = if takes { ": it gets requests again" } else { "" };
+        lines.push(format!(
+            "{name} was to pause for {lasts}; its word was over with that time, {since} ago, and it has said nothing of \
+             its state since{again}"
+        ));
+    }
     if let Some(Cold { warmup_ms, capacity_permille }) = advice.cold {
         let able =
             capacity_permille.map(|permille| format!(", with {permille} of a thousand of its capacity"));
@@ -60,4 +72,26 @@ fn state(name: &str, advice: &Advice) -> Vec<String> {
         });
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_substrate::advice::Aged;
+
+    #[test]
+    fn a_pause_that_was_over_with_its_time_is_why_it_gets_requests_again_unless_something_else_keeps_them_away()
+     {
+        let lapsed = Some(Lapsed { for_ms: 4_000, age_ms: 2_500 });
+        let told = |said: Option<State>| {
+            let state = said.map(|said| Aged { age_ms: 9_000, said });
+            super::state("web.2", &Advice { lapsed, state, ..Advice::default() })
+        };
+        let words = "web.2 was to pause for 4.00 s; its word was over with that time, 2.50 s ago, and it has said \
+                     nothing of its state since";
+        for said in [None, Some(State::Ready)] {
+            assert_eq!(told(said), [format!("{words}: it gets requests again")]);
+        }
+        assert_eq!(told(Some(State::NotReady))[0], words);
+    }
 }
