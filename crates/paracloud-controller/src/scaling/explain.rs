@@ -8,6 +8,7 @@ use crate::person::{refused, unknown_instance};
 use paracloud_core::balancing;
 use paracloud_core::balancing::BackendId;
 use paracloud_core::ids::{GatewayId, InstanceNumber, OperationNumber};
+use paracloud_core::register;
 use paracloud_core::scaling::{Action, Record};
 use paracloud_core::wishes;
 use paracloud_substrate::config::{App, Cloud};
@@ -16,7 +17,7 @@ use paracloud_substrate::explained::{CHOICES_MAX, Choice, Decided, EVENTS_MAX, E
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::LINE_BYTES_MAX;
 use paracloud_substrate::names::InstanceName;
-use paracloud_substrate::person::{Event, Refused};
+use paracloud_substrate::person::{Event, Refused, What};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
@@ -67,19 +68,20 @@ pub(crate) async fn explain(
             explained.decisions.extend(last.acted.map(|made| told(Role::Acted, made)));
         }
     }
-    match &about {
-        About::App => {}
-        About::Instance(_) | About::Operation(..) => {
-            if let Some(record) = control.views.of(name).and_then(|view| view.record) {
-                let owner = record.owner.start;
-                explained.usage = control.scaling.usages.of(name, owner);
-                explained.says = control.advised.of(name, owner).map(|(advice, _)| advice);
-                explained.unready = control.why_unready(name, &record);
-            }
-            let wished = control.wishes.of(name).into_iter();
-            explained.wishes =
-                wished.map(|it| (it.unix_ms, Box::new(wishes::Record::clone(&it.record)))).collect();
-        }
+    let began_unix_ms = match &about {
+        About::App | About::Operation(..) => 0,
+        About::Instance(instance) => began_unix_ms(control, &instance.to_string()).await?,
+    };
+    if let Some(record) = control.views.of(name).and_then(|view| view.record)
+        && about.is_now(&record)
+    {
+        let owner = record.owner.start;
+        explained.usage = control.scaling.usages.of(name, owner);
+        explained.says = control.advised.of(name, owner).map(|(advice, _)| advice);
+        explained.unready = control.why_unready(name, &record);
+        let wished = control.wishes.of(name).into_iter().filter(|it| it.unix_ms >= began_unix_ms);
+        explained.wishes =
+            wished.map(|it| (it.unix_ms, Box::new(wishes::Record::clone(&it.record)))).collect();
     }
     if let About::Operation(instance, operation) = &about {
         explained.events = events(control, &instance.to_string(), *operation).await?;
@@ -91,7 +93,9 @@ pub(crate) async fn explain(
     }
     let (layout, app, gateways) = (control.layout.clone(), app.name.clone(), cloud.gateways.clone());
     let looked = tokio::task::spawn_blocking(move || {
-        look_up(&layout, &app, &about, &gateways, &mut explained);
+        let directory = layout.decisions();
+        let scaled = Scaled { app: &app, about: &about, directory: &directory, began_unix_ms };
+        look_up(&layout, &scaled, &gateways, &mut explained);
         explained
     });
     let explained = looked.await.map_err(|error| refused("failed", error.to_string(), "ask again"))?;
@@ -133,6 +137,19 @@ fn about<'a>(
     }
 }
 
+impl About {
+    /// Whether what is so now is of what is asked after: nothing is any more of an operation that is over.
+    fn is_now(&self, record: &register::Record) -> bool {
+        match self {
+            Self::App => false,
+            Self::Instance(_) => true,
+            Self::Operation(_, operation) => {
+                record.operation.is_some() && record.last_operation == *operation
+            }
+        }
+    }
+}
+
 /// What the journal has of an operation: the newest of it.
 async fn events(
     control: &Control,
@@ -140,6 +157,35 @@ async fn events(
     operation: OperationNumber,
 ) -> Result<Vec<Event>, Refused> {
     let mut kept = VecDeque::new();
+    each_of(control, instance, |event| {
+        if event.operation == Some(operation) {
+            kept.push_back(event);
+        }
+        if kept.len() > EVENTS_MAX {
+            kept.pop_front();
+        }
+    })
+    .await?;
+    Ok(kept.into())
+}
+
+/// When the one that has this name now began in the place of another, in milliseconds since 1970: names are used again, the
+/// numbers of their operations are not. 0: the journal knows of no other.
+async fn began_unix_ms(control: &Control, instance: &str) -> Result<u64, Refused> {
+    let mut began_unix_ms = 0;
+    each_of(control, instance, |event| {
+        if let What::Swapped { change, .. } = &event.what
+            && change == "start"
+        {
+            began_unix_ms = event.at_unix_ms;
+        }
+    })
+    .await?;
+    Ok(began_unix_ms)
+}
+
+/// Looks at all that the journal has of an instance, the oldest first.
+async fn each_of(control: &Control, instance: &str, mut look: impl FnMut(Event)) -> Result<(), Refused> {
     let mut next = 1;
     loop {
         let page = control.register.read(next).await.map_err(|_| {
@@ -149,36 +195,27 @@ async fn events(
                 "ask again",
             )
         })?;
-        let Some(last) = page.last() else { return Ok(kept.into()) };
+        let Some(last) = page.last() else { return Ok(()) };
         next = last.number + 1;
-        for event in page {
-            if event.instance == instance && event.operation == Some(operation) {
-                kept.push_back(event);
-            }
-            if kept.len() > EVENTS_MAX {
-                kept.pop_front();
-            }
-        }
+        page.into_iter().filter(|event| event.instance == instance).for_each(&mut look);
     }
 }
 
 /// Reads the logs.
-fn look_up(layout: &Layout, app: &str, about: &About, gateways: &[GatewayId], explained: &mut Explained) {
-    let directory = layout.decisions();
-    let scaled = Scaled { app, about, directory: &directory };
+fn look_up(layout: &Layout, scaled: &Scaled<'_>, gateways: &[GatewayId], explained: &mut Explained) {
     let read = scaled.read(&mut explained.decisions);
-    note_gap(&directory, read, &mut explained.gaps);
-    let read = orders::read(&directory, app, about, &mut explained.orders);
-    note_gap(&directory, read, &mut explained.gaps);
+    note_gap(scaled.directory, read, &mut explained.gaps);
+    note_gap(scaled.directory, orders::read(scaled, &mut explained.orders), &mut explained.gaps);
     // It is one log.
     explained.gaps.dedup();
     explained.decisions.sort_by_key(|decided| decided.role);
     explained.orders.sort_by_key(|ordered| ordered.role);
-    let About::Instance(instance) = about else { return };
+    let About::Instance(instance) = scaled.about else { return };
     let Some(number) = instance.number() else { return };
     for gateway in gateways {
         let directory = layout.gateway(*gateway);
-        let read = choices(&directory, app, *gateway, number, &mut explained.choices);
+        let of = (scaled.app, number, scaled.began_unix_ms);
+        let read = choices(&directory, *gateway, of, &mut explained.choices);
         note_gap(&directory, read, &mut explained.gaps);
     }
 }
@@ -193,10 +230,12 @@ fn note_gap(directory: &Path, read: io::Result<bool>, gaps: &mut Vec<String>) {
 }
 
 /// Decisions about the number of instances of an app, in the log.
-struct Scaled<'a> {
-    app: &'a str,
-    about: &'a About,
-    directory: &'a Path,
+pub(super) struct Scaled<'a> {
+    pub(super) app: &'a str,
+    pub(super) about: &'a About,
+    pub(super) directory: &'a Path,
+    /// What was decided of an instance before this was about another one of its name, in milliseconds since 1970.
+    pub(super) began_unix_ms: u64,
 }
 
 impl Scaled<'_> {
@@ -217,7 +256,9 @@ impl Scaled<'_> {
                 is_whole &= was_last;
                 return ControlFlow::Continue(());
             };
-            if line.app != self.app {
+            // What began this one is noted after it began.
+            let is_of_this_one = line.unix_ms >= self.began_unix_ms;
+            if line.app != self.app || line.kind == "done" && !is_of_this_one {
                 return ControlFlow::Continue(());
             }
             match line.kind.as_str() {
@@ -237,7 +278,10 @@ impl Scaled<'_> {
                     let own: Vec<Done> =
                         done.iter().filter(|one| one.decided_ms == decided_ms).cloned().collect();
                     done.retain(|one| one.decided_ms != decided_ms);
-                    let Some(at) = wanted.iter().position(|role| self.is(*role, &record, &own)) else {
+                    let is = |role: &Role| {
+                        (is_of_this_one || *role != Role::Changed) && self.is(*role, &record, &own)
+                    };
+                    let Some(at) = wanted.iter().position(is) else {
                         return ControlFlow::Continue(());
                     };
                     let role = wanted.swap_remove(at);
@@ -301,9 +345,8 @@ fn of(action: &Action) -> Option<InstanceNumber> {
 /// Adds the newest choices of a gateway in which an instance was looked at. Whether every line could be read.
 fn choices(
     directory: &Path,
-    app: &str,
     gateway: GatewayId,
-    number: u32,
+    (app, number, began_unix_ms): (&str, u32, u64),
     choices: &mut Vec<Choice>,
 ) -> io::Result<bool> {
     let (mut is_whole, mut is_last, mut found) = (true, true, 0);
@@ -313,7 +356,7 @@ fn choices(
             is_whole &= was_last;
             return ControlFlow::Continue(());
         };
-        if line.app != app || line.kind != "balancing" {
+        if line.app != app || line.kind != "balancing" || line.unix_ms < began_unix_ms {
             return ControlFlow::Continue(());
         }
         let Ok(record) = serde_json::from_str::<balancing::Record>(line.record.get()) else {
@@ -327,4 +370,82 @@ fn choices(
         if found < CHOICES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     Ok(is_whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::ids::{NodeId, Placement, StartId};
+    use paracloud_core::migration::cause::Cause;
+    use paracloud_core::register::{Change, Proposer};
+    use paracloud_core::scaling::{Memory, Observation, Policy, plan};
+    use serde_json::json;
+
+    fn instance() -> InstanceName {
+        "worker.1".parse().expect("a name")
+    }
+
+    /// A log in which the first instance of `worker` is started at 1000, and is to leave by another decision at 2000.
+    fn log(directory: &Path) {
+        let line = |unix_ms: u64, kind: &str, record: serde_json::Value| {
+            json!({ "app": "worker", "unix_ms": unix_ms, "kind": kind, "record": record }).to_string()
+        };
+        let decided = |now_ms, action: Action| {
+            let observation = Observation { now_ms, ..Observation::default() };
+            let (.., mut record) = plan(&Policy::between(1, 8), &observation, &Memory::default());
+            record.plan.actions = vec![action];
+            serde_json::to_value(record).expect("it is data")
+        };
+        let done = |decided_ms, action, operation| {
+            let instance = Some(instance().to_string());
+            let done = Done { decided_ms, action, instance, operation, refused: None };
+            serde_json::to_value(done).expect("it is data")
+        };
+        let leave = Action::Leave(InstanceNumber(1));
+        let lines = [
+            line(1_000, "scaling", decided(1, Action::Start(1))),
+            line(1_010, "done", done(1, Action::Start(1), None)),
+            line(2_000, "scaling", decided(2, leave.clone())),
+            line(2_010, "done", done(2, leave, Some(OperationNumber(1)))),
+        ];
+        std::fs::write(directory.join("decisions.jsonl"), lines.join("\n") + "\n")
+            .expect("it can be written");
+    }
+
+    fn roles(about: &About, began_unix_ms: u64) -> Vec<Role> {
+        let directory = tempfile::tempdir().expect("a directory");
+        log(directory.path());
+        let scaled = Scaled { app: "worker", about, directory: directory.path(), began_unix_ms };
+        let mut decisions = Vec::new();
+        assert!(scaled.read(&mut decisions).expect("it can be read"));
+        decisions.into_iter().map(|decided| decided.role).collect()
+    }
+
+    #[test]
+    fn what_was_decided_of_another_one_of_its_name_is_not_told_of_an_instance() {
+        let about = About::Instance(instance());
+        assert_eq!(roles(&about, 0), [Role::Changed, Role::Started], "it is the first of its name");
+        assert_eq!(
+            roles(&about, 1_005),
+            [Role::Changed, Role::Started],
+            "its start is noted once it has begun"
+        );
+        assert_eq!(roles(&about, 3_000), [], "a person started it");
+        assert_eq!(roles(&About::Operation(instance(), OperationNumber(1)), 0), [Role::Opened]);
+    }
+
+    #[test]
+    fn what_is_so_now_is_told_of_an_operation_only_while_it_is_open() {
+        let serve = Change::Serve("127.0.1.1:20000".parse().expect("an address"));
+        let first = register::Record::first(Placement::new(NodeId(1), StartId(1)));
+        let then = |record: &register::Record, change: &Change| {
+            record.apply(change, Proposer::Coordinator).expect("it is legal")
+        };
+        let served = then(&first, &serve);
+        let leaves = then(&served, &Change::Leave);
+        let stays = then(&then(&leaves, &Change::Return(Cause::Cancelled)), &Change::Close);
+        let is_now = |about: &About| [&served, &leaves, &stays].map(|record| about.is_now(record));
+        assert_eq!(is_now(&About::Operation(instance(), OperationNumber(1))), [false, true, false]);
+        assert_eq!(is_now(&About::Instance(instance())), [true; 3]);
+    }
 }

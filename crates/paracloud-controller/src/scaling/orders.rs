@@ -1,24 +1,19 @@
 //! What people's orders were made into, looked up in the log of decisions.
 
-use super::explain::{About, LOOK_BYTES_MAX};
+use super::explain::{About, LOOK_BYTES_MAX, Scaled};
 use paracloud_core::ordered::{Decision, Record};
 use paracloud_substrate::decision::{Look, Opened, newest_first};
 use paracloud_substrate::explained::{Ordered, Role};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
 
 /// What was begun that is kept while the decision it belongs to is looked for.
 const OPENED_MAX: usize = 4_096;
 
 /// Adds those that are asked after, the newest of each role. Whether every line could be read.
-pub(super) fn read(
-    directory: &Path,
-    app: &str,
-    about: &About,
-    orders: &mut Vec<Ordered>,
-) -> io::Result<bool> {
+pub(super) fn read(asked: &Scaled<'_>, orders: &mut Vec<Ordered>) -> io::Result<bool> {
+    let Scaled { app, about, directory, began_unix_ms } = *asked;
     let mut wanted = match about {
         About::App => vec![Role::Acted],
         About::Instance(_) => vec![Role::Changed, Role::Started, Role::Looked],
@@ -37,7 +32,10 @@ pub(super) fn read(
         if line.app != app && !line.app.is_empty() {
             return ControlFlow::Continue(());
         }
+        // What began this one is noted after it began; what is noted before was of another one of its name.
+        let is_of_this_one = line.unix_ms >= began_unix_ms;
         match line.kind.as_str() {
+            "opened" if !is_of_this_one => {}
             "opened" => match serde_json::from_str(line.record.get()) {
                 Ok(one) => {
                     opened.push_front(one);
@@ -52,7 +50,8 @@ pub(super) fn read(
                 };
                 let own: Vec<_> = opened.iter().filter(|it| it.decided_ms == record.at_ms).cloned().collect();
                 opened.retain(|it| it.decided_ms != record.at_ms);
-                let role = role(about, app, &line.app, &record, &own);
+                let role = role(about, app, &line.app, &record, &own)
+                    .filter(|role| is_of_this_one || *role != Role::Looked);
                 if let Some(at) = wanted.iter().position(|wanted| role == Some(*wanted)) {
                     let (role, record) = (wanted.swap_remove(at), Box::new(record));
                     orders.push(Ordered { role, unix_ms: line.unix_ms, record, opened: own });
@@ -96,6 +95,7 @@ mod tests {
     use paracloud_core::ids::OperationNumber;
     use paracloud_core::ordered::{Candidate, Fewer, More};
     use paracloud_substrate::decision::{self, Log};
+    use std::path::Path;
 
     /// One is let go, then called back while another one is started.
     fn logged(directory: &Path) {
@@ -120,9 +120,9 @@ mod tests {
         write(2, more, &[("web.2", Some(4)), ("web.3", None)]);
     }
 
-    fn found(directory: &Path, app: &str, about: &About) -> Vec<(Role, u64)> {
+    fn found(asked: &Scaled<'_>) -> Vec<(Role, u64)> {
         let mut orders = Vec::new();
-        assert!(read(directory, app, about, &mut orders).unwrap());
+        assert!(read(asked, &mut orders).unwrap());
         let mut found: Vec<_> = orders.iter().map(|it| (it.role, it.record.at_ms)).collect();
         found.sort_unstable();
         found
@@ -132,7 +132,10 @@ mod tests {
     fn an_order_is_found_by_its_app_by_those_whom_it_touched_and_by_the_operations_that_came_of_it() {
         let directory = tempfile::tempdir().unwrap();
         logged(directory.path());
-        let of = |about: &About| found(directory.path(), "web", about);
+        let asked = |app: &str, about: &About, began_unix_ms: u64| {
+            found(&Scaled { app, about, directory: directory.path(), began_unix_ms })
+        };
+        let of = |about: &About| asked("web", about, 0);
         let instance = |name: &str| About::Instance(name.parse().unwrap());
         assert_eq!(of(&About::App), [(Role::Acted, 2)]);
         assert_eq!(of(&instance("web.1")), [(Role::Looked, 1)]);
@@ -141,6 +144,9 @@ mod tests {
         let operation = |number| About::Operation("web.2".parse().unwrap(), OperationNumber(number));
         assert_eq!(of(&operation(4)), [(Role::Opened, 1), (Role::GaveUp, 2)]);
         assert_eq!(of(&operation(3)), [], "that one was somebody else's");
-        assert_eq!(found(directory.path(), "other", &About::App), []);
+        assert_eq!(asked("other", &About::App, 0), []);
+        for name in ["web.1", "web.2", "web.3"] {
+            assert_eq!(asked("web", &instance(name), u64::MAX), [], "{name} is another one by now");
+        }
     }
 }

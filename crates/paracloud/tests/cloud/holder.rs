@@ -79,6 +79,9 @@ fn of_fifty_that_leave_under_load_none_is_the_one_at_work_and_nothing_is_lost() 
     let (name, number) = operation.expect("one left");
     let told = explained(&rig, &[&name, &format!("op-{number}")]);
     assert!(told.contains("a person wants 3 instances of worker"), "{told}");
+    // A decision started the first of that name, and a person the one that has it now.
+    let told = explained(&rig, &[&name]);
+    assert!(!told.contains("was started by this one") && !told.contains("was last changed"), "{told}");
     // By itself it goes down to one: to the one that works.
     rig.json(&["scale", "worker", &all, "--for", "1ms"]);
     wait_until("the others have left", || serving(&rig) == [holder.as_str()]);
