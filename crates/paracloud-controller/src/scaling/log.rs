@@ -234,7 +234,7 @@ mod tests {
         let mut other = record.clone();
         other.reasons.rule = Rule::Manual;
         assert!(takes(&other, 13 * second) && !takes(&other, 14 * second));
-        other.reasons.cuts.push(Cut::Min(1));
+        other.reasons.cuts = vec![Cut::Min(1)];
         assert!(takes(&other, 15 * second));
         other.reasons.cuts = vec![Cut::Min(2)];
         assert!(!takes(&other, 16 * second), "by how much a limit cuts is no other reason");
