@@ -13,7 +13,7 @@ mod kept;
 mod scale;
 
 pub use app::{App, Balance, Budgets, Check, Parking, Probe, Protocol, Session, State, Sticky};
-pub use scale::{Flap, Reports, Resources, Scale, Shape, Size};
+pub use scale::{Flap, Reports, Resources, Scale, Shape, Size, Work};
 
 use crate::names::InstanceName;
 use paracloud_core::ids::{GatewayId, NodeId};

@@ -196,6 +196,7 @@ fn figures(said: &Said) -> Report {
     Report {
         capacity_milli: said.capacity_milli_per_s.filter(|_| said.unit() == WORK_UNIT),
         slots: said.concurrency,
+        in_flight: said.in_flight,
         backlog_ms: said.backlog_ms,
         warm_ms: said.warmup_ms,
         cold_permille: said.cold_permille,

@@ -2,7 +2,7 @@
 
 use paracloud_core::scaling::Policy;
 use paracloud_core::scaling::policy::{
-    ACTIONS_MAX, Flap, Hold, Quotes, Shape, SizeBounds, State, TIME_MS_MAX,
+    ACTIONS_MAX, Flap, Hold, Quotes, Shape, SizeBounds, State, TIME_MS_MAX, Work,
 };
 use paracloud_substrate::config::{self, App, Resources, Scale};
 
@@ -44,6 +44,10 @@ pub(super) fn of(app: &App) -> Option<Policy> {
             config::Shape::Both => Shape::Both,
         },
         size: size(&app.resources),
+        work: match scale.work {
+            config::Work::Requests => Work::Requests,
+            config::Work::Queue => Work::Queue,
+        },
         ..between
     })
 }

@@ -111,7 +111,7 @@ impl Decision<'_> {
         }
         let rule = match () {
             () if self.view.is_announced => Rule::Announced,
-            () if need.queue_milli > total_milli / 2 => Rule::Queue,
+            () if self.policy.work == Work::Queue || need.queue_milli > total_milli / 2 => Rule::Queue,
             () => Rule::Load,
         };
         let missing_milli = total_milli.saturating_sub(self.reasons.coming_milli);

@@ -1,5 +1,6 @@
 //! A record as people read it: 80 columns, the decision first, then why, then what it was made from.
 
+use super::policy::Work;
 use super::record::{Action, Alternative, Bound, Cut, Figure, Input, Reasons, Record, Rule, Subject, WhyNot};
 use super::victims::Standing;
 use crate::ids::InstanceNumber;
@@ -153,9 +154,13 @@ fn has(record: &Record) -> String {
     let start = reasons.start.map_or_else(String::new, |start| {
         format!(" in {}, when one ordered now would be ready", time(start.boot_ms))
     });
-    let (slots, capacity) = (unit.slots, per_second(unit.capacity_milli));
+    let slots = unit.slots;
     let plural = if slots == 1 { "slot" } else { "slots" };
-    format!("{serving} slots now, {coming}{start}; an instance has {slots} {plural} and does {capacity}")
+    let does = match record.policy.work {
+        Work::Requests => format!(" and does {}", per_second(unit.capacity_milli)),
+        Work::Queue => String::new(),
+    };
+    format!("{serving} slots now, {coming}{start}; an instance has {slots} {plural}{does}")
 }
 
 fn cut(cut: &Cut) -> String {

@@ -141,6 +141,9 @@ pub struct Report {
     pub capacity_milli: Option<u32>,
     /// Requests it works on at once when it is busy.
     pub slots: Option<u32>,
+    /// Requests it works on now.
+    #[serde(default)]
+    pub in_flight: Option<u32>,
     /// Work that waits in it, in milliseconds of one slot.
     pub backlog_ms: Option<u32>,
     /// From ready to full capacity, in milliseconds.

@@ -152,8 +152,8 @@ pub struct SizeBounds {
 pub enum Work {
     /// Through the gateways: they see what queues.
     Requests,
-    /// From a queue that only the app sees. What it claims is bounded by what serves, so that the number of instances at
-    /// most doubles each time.
+    /// From a queue that only the app sees: what instances say that they work on is the load, and what they say that waits
+    /// adds as much again as serves, at most.
     Queue,
 }
 

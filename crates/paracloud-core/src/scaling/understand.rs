@@ -3,7 +3,7 @@
 use super::announcements::Now;
 use super::load::Rate;
 use super::memory::{Memory, Time};
-use super::observation::{Instance, Observation, Phase, Report};
+use super::observation::{Instance, Observation, Phase, Report, Told};
 use super::policy::{INSTANCES_MAX, Policy, Work};
 use super::record::{Bound, Figure, Reasons, Subject};
 use super::staffing::{self, Need, Start, Unit};
@@ -70,7 +70,9 @@ pub(super) fn understand(
     let rate = rate(policy, observation, memory, time, reasons);
     let (start, knows_start) = start(policy, observation, memory, reasons);
     let figures = figures(policy, observation, memory, time, reasons);
-    let (capacity_milli, knowledge) = typical(policy, observation, memory, &figures);
+    let (capacity_milli, known) = typical(policy, observation, memory, &figures);
+    // What waits and what is worked on is told in slots: what one does in a second does not matter then.
+    let knowledge = if policy.work == Work::Queue { Knowledge::Known } else { known };
     let told_slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
     let proven_milli = capacity_milli.map_or(0, |milli| milli.min(memory.fleet.capacity.proven_milli()));
     let milli = (proven_milli, capacity_milli.unwrap_or(0));
@@ -80,7 +82,7 @@ pub(super) fn understand(
         notes.told(Subject::App, Figure::Slots, Said::of_all(told, used, Bound::Little));
     }
     let knows_slots = slots.is_some();
-    let seen_at_once = match (knowledge, capacity_milli, memory.fleet.best_us) {
+    let seen_at_once = match (known, capacity_milli, memory.fleet.best_us) {
         // By a claim that nobody has tested nothing would wait.
         (Knowledge::Known, Some(_), Some(best_us)) => Some(trust::at_once(proven_milli, best_us)),
         _ => None,
@@ -112,11 +114,15 @@ pub(super) fn understand(
         };
         staffing::offered_milli(known_milli, &unit).saturating_add(added_milli)
     };
-    let offered_milli = if knows_load { offered(expected_milli) } else { 0 };
+    let unseen_milli = unseen_milli(policy, observation, &unit);
+    let offered_milli = if knows_load { offered(expected_milli) } else { unseen_milli };
     let waiting = observation.traffic.map_or(0, |it| u64::from(it.waiting));
-    let is_blind = rate.is_none() && !reports_are_good(observation);
+    let is_blind = match policy.work {
+        Work::Requests => rate.is_none() && !reports_are_good(observation),
+        Work::Queue => !reports(observation).any(|it| it.in_flight.or(it.backlog_ms).is_some()),
+    };
     let need = Need { offered_milli, ..Need::default() };
-    let is_announced = expected_milli > planned_milli;
+    let is_announced = expected_milli > planned_milli && policy.work == Work::Requests;
     let mut view = View {
         knowledge,
         unit,
@@ -151,7 +157,7 @@ pub(super) fn understand(
         Work::Queue => queue_ms,
     };
     view.need = staffing::need(offered_milli, queue_ms, knows_slots, policy);
-    let plain_milli = if knows_load { offered(planned_milli) } else { 0 };
+    let plain_milli = if knows_load { offered(planned_milli) } else { unseen_milli };
     // What waits because too few were there is worked off once. What waits though there ought to be enough comes again.
     let comes_again = policy.work == Work::Queue || reasons.serving_milli >= plain_milli;
     let plain_ms = if comes_again { queue_ms } else { 0 };
@@ -274,6 +280,21 @@ fn typical(
         None if fleet.least_milli > 0 => (Some(fleet.least_milli.into()), Knowledge::AtLeast),
         None => (None, Knowledge::Nothing),
     }
+}
+
+/// What instances work on that no gateway sees, in thousandths of a slot. Whoever has as much waiting as it works off within a
+/// catch-up works on all that it can, whatever it says.
+fn unseen_milli(policy: &Policy, observation: &Observation, unit: &Unit) -> u64 {
+    let catch_up_ms = u64::from(policy.catch_up_ms).max(1);
+    let of_one = |report: &Told<Report>| {
+        let Report { in_flight, backlog_ms, .. } = report.value;
+        let works = u64::from(in_flight.unwrap_or(0)) * 1_000;
+        let waits = u64::from(backlog_ms.unwrap_or(0)) * 1_000 / catch_up_ms;
+        works.max(waits).min(unit.slots_milli()) * report.weight_permille() / 1_000
+    };
+    let told = observation.ready().filter_map(|(_, it)| it.report.as_ref());
+    let unseen = told.filter(|_| policy.work == Work::Queue).map(of_one);
+    unseen.fold(0, u64::saturating_add)
 }
 
 /// Work that waits, in gateways and instances, in milliseconds of a slot.

@@ -46,6 +46,7 @@ impl Says {
             backlog_ms: Some(waits_ms),
             warm_ms: Some(app.warm_ms),
             cold_permille: Some(app.cold_permille),
+            ..Report::default()
         };
         let endless = Report { backlog_ms: Some(3_600_000), ..truth };
         let (report, age_ms) = match self {
@@ -81,6 +82,7 @@ fn worker(app: &App, instance: &mut Instance, permille: u64) -> Option<Report> {
         backlog_ms: u32::try_from(waits_us / super::MS).ok(),
         warm_ms: Some(app.warm_ms),
         cold_permille: Some(app.cold_permille),
+        ..Report::default()
     };
     instance.said.replace(report)
 }

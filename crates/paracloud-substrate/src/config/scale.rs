@@ -31,6 +31,9 @@ pub struct Scale {
     /// Whether what instances say of themselves counts when it is decided.
     #[serde(default)]
     pub reports: Reports,
+    /// Where its work comes from.
+    #[serde(default)]
+    pub work: Work,
 }
 
 impl Default for Scale {
@@ -47,6 +50,7 @@ impl Default for Scale {
             manual_hold_ms: 3_600_000,
             shape: Shape::Out,
             reports: Reports::Used,
+            work: Work::Requests,
         }
     }
 }
@@ -82,6 +86,17 @@ pub enum Reports {
     Used,
     /// It is as if they said nothing. What they answer when they are asked counts nevertheless.
     Ignored,
+}
+
+/// Where an app's work comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Through the gateways, which see how much comes.
+    #[default]
+    Requests,
+    /// From a queue that only the app sees: what instances say of it is the load.
+    Queue,
 }
 
 impl Shape {

@@ -3,11 +3,23 @@
 use super::Problem;
 use super::field::{Field, Fields};
 use super::node::quoted;
-use paracloud_substrate::config::{Flap, Reports, Resources, Scale, Session, Shape, Size, Sticky};
+use paracloud_substrate::config::{Flap, Reports, Resources, Scale, Session, Shape, Size, Sticky, Work};
 use paracloud_substrate::names::INSTANCES_PER_APP_MAX;
 
-pub(super) const SCALE: &[&str] =
-    &["min", "max", "start", "period", "hold", "target", "flap", "drain", "manualHold", "shape", "reports"];
+pub(super) const SCALE: &[&str] = &[
+    "min",
+    "max",
+    "start",
+    "period",
+    "hold",
+    "target",
+    "flap",
+    "drain",
+    "manualHold",
+    "shape",
+    "reports",
+    "work",
+];
 pub(super) const RESOURCES: &[&str] = &["memory", "cpu", "resizeMin", "resizeMax"];
 pub(super) const SESSION: &[&str] = &["cookie", "header", "idle"];
 const SIZE: &[&str] = &["memory", "cpu"];
@@ -44,6 +56,7 @@ pub(super) fn scale(field: &Field<'_>) -> Result<Scale, Problem> {
         return Err(at.as_ref().unwrap_or(field).problem(what));
     }
     let reports = [("used", Reports::Used), ("ignored", Reports::Ignored)];
+    let reports = fields.get("reports").map_or(Ok(default.reports), |it| it.one_of(&reports))?;
     let shapes = [("out", Shape::Out), ("up", Shape::Up), ("both", Shape::Both)];
     Ok(Scale {
         min,
@@ -58,8 +71,20 @@ pub(super) fn scale(field: &Field<'_>) -> Result<Scale, Problem> {
         drain_ms: fields.millis("drain", default.drain_ms, DRAIN_MS_MAX)?,
         manual_hold_ms: fields.millis("manualHold", default.manual_hold_ms, MANUAL_HOLD_MS_MAX)?,
         shape: fields.get("shape").map_or(Ok(default.shape), |shape| shape.one_of(&shapes))?,
-        reports: fields.get("reports").map_or(Ok(default.reports), |it| it.one_of(&reports))?,
+        reports,
+        work: fields.get("work").map_or(Ok(default.work), |work| self::work(&work, reports))?,
     })
+}
+
+/// A queue is known by what instances say of it, and by nothing else.
+fn work(field: &Field<'_>, reports: Reports) -> Result<Work, Problem> {
+    let work = field.one_of(&[("requests", Work::Requests), ("queue", Work::Queue)])?;
+    match (work, reports) {
+        (Work::Queue, Reports::Ignored) => {
+            Err(field.problem("queue is known only by what instances report: leave `reports: ignored` out"))
+        }
+        (Work::Requests, _) | (Work::Queue, Reports::Used) => Ok(work),
+    }
 }
 
 /// Without a word it follows how many there may be: all of them can be started, ended, and started once more.

@@ -2,7 +2,7 @@
 
 use paracloud_substrate::config::{
     App, Balance, Budgets, Check, Cloud, Parking, Probe, Protocol, Reports, Resources, Scale, Session, Shape,
-    Size, State, Sticky,
+    Size, State, Sticky, Work,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -98,6 +98,7 @@ struct Scaling {
     manual_hold: String,
     shape: Shape,
     reports: Reports,
+    work: Work,
 }
 
 #[derive(Debug, Serialize)]
@@ -231,6 +232,7 @@ impl Scaling {
             manual_hold: time(scale.manual_hold_ms),
             shape: scale.shape,
             reports: scale.reports,
+            work: scale.work,
         }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use paracloud_substrate::config::{
-    Check, Flap, Probe, Protocol, Reports, Scale, Session, Shape, Size, State, Sticky,
+    Check, Flap, Probe, Protocol, Reports, Scale, Session, Shape, Size, State, Sticky, Work,
 };
 use std::time::Duration;
 
@@ -101,6 +101,7 @@ fn how_many_instances_there_may_be_and_how_large_they_are_reaches_the_cloud() {
         manual_hold_ms: 1_800_000,
         shape: Shape::Both,
         reports: Reports::Ignored,
+        work: Work::Requests,
     };
     assert_eq!(app.scale, Some(scale));
     let session = Session { sticky: Sticky::Header("x-session".to_owned()), idle_ms: 600_000 };
@@ -112,8 +113,11 @@ fn how_many_instances_there_may_be_and_how_large_they_are_reaches_the_cloud() {
     let probe = Probe::Exec(command);
     let readiness = Check { probe, period_ms: 250, timeout_ms: 2_000, failures: 5, successes: 2 };
     assert_eq!((&app.readiness, &app.liveness), (&readiness, &Some(Check::by(Probe::Tcp))));
-    let least = resolved(&format!("{SMALL}scale: {{max: 4}}\n")).cloud.apps[0].scale.unwrap();
-    assert_eq!(least, Scale { max: 4, ..Scale::default() }, "one is enough to begin with");
+    let scale =
+        |fields: &str| resolved(&format!("{SMALL}scale: {{max: 4{fields}}}\n")).cloud.apps[0].scale.unwrap();
+    let least = Scale { max: 4, ..Scale::default() };
+    assert_eq!(scale(""), least, "one is enough to begin with");
+    assert_eq!(scale(", work: queue"), Scale { work: Work::Queue, ..least });
 }
 
 #[test]
@@ -130,6 +134,8 @@ fn what_is_wrong_with_scale_resources_sessions_and_checks_is_said_with_line_colu
         with("scale: {max: 4, target: 70}"),
         with("scale: {max: 4, target: 7.5%}"),
         with("scale: {max: 4, shape: sideways}"),
+        with("scale: {max: 4, work: jobs}"),
+        with("scale: {max: 4, work: queue, reports: ignored}"),
         with("scale: {max: 4, flap: {actions: 0}}"),
         with("scale: {max: 4, period: 2m}"),
         with("scale: {max: 4, manual_hold: 1h}"),
@@ -273,7 +279,9 @@ protocol: h2
 ";
     let other = "---\nkind: App\nname: other\ncommand: [/bin/sh, '{port}']\nlisten: [8090, 8091, 8092]\n";
     let scaled = format!("---\n{SCALED}listen: [8070, 8071, 8072]\n");
-    let resolved = resolved(&format!("{all}{other}{scaled}"));
+    let queue =
+        scaled.replace("worker", "queue").replace("807", "806").replace("reports: ignored", "work: queue");
+    let resolved = resolved(&format!("{all}{other}{scaled}{queue}"));
     let shown = Shown::of(&resolved.cloud).yaml().unwrap();
     let again = resolve(&shown, Path::new("/"), 2).unwrap_or_else(|problem| panic!("{problem}\n{shown}"));
     assert_eq!(again.cloud, resolved.cloud, "{shown}");

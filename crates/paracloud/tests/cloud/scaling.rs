@@ -430,3 +430,17 @@ fn who_announced_falsely_three_times_is_hardly_believed_and_that_is_said() {
     assert_eq!(used, [24_000, 12_000, 6_000, 3_000], "half as much each time");
     assert!(replayed(rig) > 0);
 }
+
+#[test]
+fn an_app_that_takes_its_work_from_a_queue_has_more_instances_when_they_report_that_work_waits() {
+    let report = |backlog_ms: u32| json!({ "report": { "backlogMs": backlog_ms } });
+    let unruly = Unruly::up(&scaled(&json!({ "work": "queue", "hold": "100ms" })), &report(60_000));
+    let rig = &unruly.rig;
+    // Nobody sends a request.
+    wait_until("as many serve as there may be", || serving(rig) == 4);
+    let told = rig.run(&["explain", "jobs"]).out;
+    assert!(told.contains("enough to work off what waits"), "{told}");
+    (1..=4).for_each(|number| unruly.order(&format!("jobs.{number}"), &report(0)));
+    wait_until("nothing waits, and one is left", || instances(rig).len() == 1);
+    assert!(replayed(rig) > 0);
+}

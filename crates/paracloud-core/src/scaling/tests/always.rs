@@ -23,12 +23,13 @@ fn told<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Va
 }
 
 fn report() -> impl Strategy<Value = Report> {
-    prop::array::uniform5(prop::option::of(figure())).prop_map(|it| Report {
+    prop::array::uniform6(prop::option::of(figure())).prop_map(|it| Report {
         capacity_milli: it[0],
         slots: it[1],
         backlog_ms: it[2],
         warm_ms: it[3],
         cold_permille: it[4],
+        in_flight: it[5],
     })
 }
 

@@ -3,6 +3,7 @@
 mod always;
 mod liars;
 mod moves;
+mod queues;
 mod sizes;
 mod texts;
 

@@ -142,7 +142,8 @@ fn what_is_worked_on_or_waits_in_a_queue_that_nobody_tells_of_keeps_those_that_w
             }
             app.seen.traffic = Some(Traffic { age_ms: 0, over_ms: 1_000, ..Traffic::default() });
             let (planned, memory, record) = plan(&app.policy, &app.seen, &app.memory);
-            assert_eq!((planned.actions, record.reasons.rule), (Vec::new(), Rule::Unknown));
+            let rule = if is_queue { Rule::Blind } else { Rule::Unknown };
+            assert_eq!((planned.actions, record.reasons.rule), (Vec::new(), rule));
             app.memory = memory;
         }
     }

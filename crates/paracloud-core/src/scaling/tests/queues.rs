@@ -1,0 +1,102 @@
+//! Work that no gateway sees.
+
+use super::super::policy::Work;
+use super::*;
+
+/// An app that takes its work from a queue: its instances work on four jobs at once.
+struct Queue {
+    app: App,
+    /// Work that waits in all instances, in milliseconds of a slot.
+    waiting_ms: u32,
+}
+
+impl Queue {
+    fn new(work: Work, max: u32, instances: u32) -> Self {
+        let mut app = App::stateless(1, max, instances);
+        app.policy.work = work;
+        Self { app, waiting_ms: 0 }
+    }
+
+    /// So many seconds, in each of which so much work comes, in milliseconds of a slot. Gateways see nothing of it.
+    fn run(&mut self, seconds: u32, comes_ms: u32) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for _ in 0..seconds {
+            self.app.seen.now_ms += 1_000;
+            let serving = self.app.count(Phase::Ready);
+            let done_ms = (self.waiting_ms + comes_ms).min(4_000 * serving);
+            self.waiting_ms += comes_ms - done_ms.min(comes_ms);
+            self.waiting_ms -= done_ms - done_ms.min(comes_ms);
+            let mut at_work = done_ms.div_ceil(1_000);
+            let mut says = Report {
+                slots: Some(4),
+                backlog_ms: Some(self.waiting_ms / serving.max(1)),
+                warm_ms: Some(0),
+                ..Report::default()
+            };
+            for instance in self.app.seen.instances.values_mut() {
+                instance.phase_ms = instance.phase_ms.saturating_add(1_000);
+                if instance.phase == Phase::Starting && instance.phase_ms >= 2_000 {
+                    (instance.phase, instance.phase_ms, instance.quotes) = (Phase::Ready, 0, true);
+                }
+                let is_ready = instance.phase == Phase::Ready;
+                says.in_flight = Some(at_work.min(done_ms.div_ceil(1_000 * serving.max(1))));
+                at_work -= says.in_flight.filter(|_| is_ready).unwrap_or(0);
+                instance.report = is_ready.then_some(Told { value: says, age_ms: 0, lease_ms: 3_000 });
+                instance.measured = Some(Measured { over_ms: 1_000, ..Measured::default() });
+            }
+            // Those that drained have left.
+            self.app.seen.instances.retain(|_, it| it.phase != Phase::Draining);
+            actions.extend(self.plan());
+        }
+        actions
+    }
+
+    fn plan(&mut self) -> Vec<Action> {
+        self.app.seen.traffic = Some(Traffic { over_ms: 1_000, ..Traffic::default() });
+        let (plan, memory, record) = plan(&self.app.policy, &self.app.seen, &self.app.memory);
+        (self.app.memory, self.app.last) = (memory, Some(record));
+        plan.actions.iter().for_each(|action| self.app.does(action));
+        plan.actions
+    }
+}
+
+#[test]
+fn a_queue_that_only_the_app_sees_has_as_many_as_work_it_off_and_they_leave_when_it_is_empty() {
+    let mut queue = Queue::new(Work::Queue, 16, 1);
+    queue.run(30, 20_000);
+    assert_eq!((queue.app.rule(), queue.waiting_ms), (Rule::Queue, 0));
+    queue.run(300, 20_000);
+    let serving = queue.app.count(Phase::Ready);
+    assert!((5..=8).contains(&serving), "at work for 20 of 4 each, and some for chance: {serving}");
+    queue.run(600, 0);
+    assert_eq!(queue.app.count(Phase::Ready), 1);
+}
+
+#[test]
+fn who_works_on_jobs_that_take_long_stays_though_nothing_waits() {
+    let mut queue = Queue::new(Work::Queue, 4, 4);
+    assert_eq!(queue.run(900, 12_000), []);
+    assert_eq!(queue.waiting_ms, 0);
+}
+
+#[test]
+fn what_is_said_to_wait_in_a_queue_adds_as_much_again_as_serves_and_what_chance_needs() {
+    let mut queue = Queue::new(Work::Queue, 100, 4);
+    queue.waiting_ms = u32::MAX / 2;
+    let started = starts(&queue.run(1, 0));
+    assert!((4..=6).contains(&started), "{started}");
+}
+
+#[test]
+fn an_app_whose_queue_nobody_tells_of_any_more_keeps_who_is_there() {
+    let mut queue = Queue::new(Work::Queue, 8, 6);
+    queue.run(60, 20_000);
+    for instance in queue.app.seen.instances.values_mut() {
+        instance.report = None;
+    }
+    for _ in 0..900 {
+        queue.app.seen.now_ms += 1_000;
+        assert_eq!(queue.plan(), []);
+    }
+    assert_eq!(queue.app.rule(), Rule::Blind, "that gateways see no request says nothing of a queue");
+}
