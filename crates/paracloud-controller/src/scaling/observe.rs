@@ -191,13 +191,15 @@ fn sessions(report: Option<&Told<Said>>, answered: Option<u32>) -> Option<u32> {
     report.filter(|told| told.is_good()).and_then(|told| told.value.sessions).or(answered)
 }
 
-/// What a report says that a decision is made from. What counts other work than gateways do says nothing of requests.
+/// What a report says that a decision is made from. What counts other work than gateways do says nothing of requests, and
+/// they say nothing of it.
 fn figures(said: &Said) -> Report {
     Report {
         capacity_milli: said.capacity_milli_per_s.filter(|_| said.unit() == WORK_UNIT),
         slots: said.concurrency,
         in_flight: said.in_flight,
         backlog_ms: said.backlog_ms,
+        is_unseen: said.unit() != WORK_UNIT,
         warm_ms: said.warmup_ms,
         cold_permille: said.cold_permille,
     }
@@ -291,11 +293,13 @@ mod tests {
     }
 
     #[test]
-    fn a_capacity_for_other_work_than_requests_is_none_for_requests() {
+    fn what_is_said_of_other_work_than_requests_says_nothing_of_requests() {
         let said = Said { capacity_milli_per_s: Some(7), concurrency: Some(2), ..Said::default() };
         assert_eq!((figures(&said).capacity_milli, figures(&said).slots), (Some(7), Some(2)));
+        assert!(!figures(&said).is_unseen);
         let jobs = Said { work_unit: "job".to_owned(), ..said };
         assert_eq!((figures(&jobs).capacity_milli, figures(&jobs).slots), (None, Some(2)));
+        assert!(figures(&jobs).is_unseen, "and what waits is nothing that gateways see");
     }
 
     #[test]

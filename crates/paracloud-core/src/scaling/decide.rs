@@ -111,7 +111,7 @@ impl Decision<'_> {
         }
         let rule = match () {
             () if self.view.is_announced => Rule::Announced,
-            () if self.policy.work == Work::Queue || need.queue_milli > total_milli / 2 => Rule::Queue,
+            () if self.view.is_queue || need.queue_milli > total_milli / 2 => Rule::Queue,
             () => Rule::Load,
         };
         let missing_milli = total_milli.saturating_sub(self.reasons.coming_milli);
@@ -139,7 +139,7 @@ impl Decision<'_> {
         self.policy.work == Work::Requests
             && self.reasons.rate.is_some_and(is_silent)
             && self.reasons.planned_milli == 0
-            && self.view.need.queue_milli == 0
+            && self.view.need.total_milli() == 0
             && !self.observation.asked.is_some_and(|it| it.is_good())
             && !self.observation.instances.values().any(works)
     }

@@ -144,6 +144,9 @@ pub struct Report {
     /// Requests it works on now.
     #[serde(default)]
     pub in_flight: Option<u32>,
+    /// What it works on and what waits in it is no request by its own word, and nothing that gateways could see.
+    #[serde(default)]
+    pub is_unseen: bool,
     /// Work that waits in it, in milliseconds of one slot.
     pub backlog_ms: Option<u32>,
     /// From ready to full capacity, in milliseconds.

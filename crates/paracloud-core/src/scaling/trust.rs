@@ -252,14 +252,21 @@ pub(super) struct QueueBounds {
     pub(super) at_once: Option<u64>,
     /// What an instance may claim beyond what is seen while it is trusted, in milliseconds of a slot.
     pub(super) beyond_ms: u64,
+    /// What it may claim of what nobody sees.
+    pub(super) unseen_ms: u64,
     /// Those that serve can do more than is offered, so that a queue must become shorter.
     pub(super) has_surplus: bool,
     pub(super) work: Work,
     pub(super) elapsed_ms: u64,
 }
 
+/// Whether gateways see nothing of what an instance tells of its work.
+pub(super) fn is_unseen(work: Work, report: &Report) -> bool {
+    work == Work::Queue || report.is_unseen
+}
+
 /// Work that waits in an instance, in milliseconds of a slot: what it says, between what the gateways see and what they
-/// would have to see.
+/// would have to see. What they cannot see costs no trust, and gives none.
 pub(super) fn queue_ms(
     of: Subject,
     instance: &Instance,
@@ -267,8 +274,7 @@ pub(super) fn queue_ms(
     bounds: &QueueBounds,
     notes: &mut Notes<'_>,
 ) -> u64 {
-    let &QueueBounds { unit, at_once, beyond_ms, has_surplus, work, elapsed_ms } = bounds;
-    let beyond_ms = beyond_ms.min(QUEUE_MS_MAX);
+    let &QueueBounds { unit, at_once, beyond_ms, unseen_ms, has_surplus, work, elapsed_ms } = bounds;
     let outstanding = instance.measured.map_or(0, |it| u64::from(it.in_flight));
     let seen = at_once.map_or(0, |at_once| outstanding.saturating_sub(at_once));
     let seen_ms = seen.saturating_mul(unit.work_ms()).min(QUEUE_MS_MAX);
@@ -277,7 +283,9 @@ pub(super) fn queue_ms(
         known.backlog_ms = None;
         return seen_ms;
     };
-    let is_seen = work == Work::Requests && instance.measured.is_some();
+    let is_unseen = is_unseen(work, &report.value);
+    let is_seen = !is_unseen && instance.measured.is_some();
+    let beyond_ms = if is_unseen { unseen_ms } else { beyond_ms }.min(QUEUE_MS_MAX);
     let claim_ms = told_ms.min(TIME_MS_MAX.into()) * report.weight_permille() / 1_000;
     let slack_ms = 2 * unit.slots * unit.work_ms();
     let known_ms = known.backlog_ms.replace(u32::try_from(told_ms).unwrap_or(u32::MAX)).map(u64::from);
@@ -287,12 +295,12 @@ pub(super) fn queue_ms(
     if report.is_good() {
         if says_less || says_more && has_surplus && is_no_shorter {
             known.disagrees(elapsed_ms);
-        } else if !says_more {
+        } else if !says_more && !is_unseen {
             known.agrees(elapsed_ms);
         }
     }
     let trusted_ms = beyond_ms * u64::from(known.trust_permille) / 1_000;
-    let ceiling_ms = if is_seen { 2 * seen_ms + slack_ms } else { 0 } + trusted_ms;
+    let ceiling_ms = if is_seen { 2 * seen_ms + slack_ms } else { seen_ms } + trusted_ms;
     let (used, by) = match (claim_ms < seen_ms, claim_ms > ceiling_ms) {
         (true, _) => (seen_ms, Bound::GatewaysSeeMore),
         (false, true) if is_seen => (ceiling_ms, Bound::GatewaysSeeLess),
@@ -442,6 +450,7 @@ mod tests {
             unit,
             at_once: Some(4),
             beyond_ms: 10_000,
+            unseen_ms: 20_000,
             has_surplus,
             work: Work::Requests,
             elapsed_ms: 1_000,

@@ -46,6 +46,8 @@ pub(super) struct View {
     pub(super) figures: BTreeMap<InstanceNumber, Figures>,
     pub(super) is_blind: bool,
     pub(super) is_announced: bool,
+    /// The load is what instances tell of a queue that gateways do not see.
+    pub(super) is_queue: bool,
     /// Requests that wait in gateways.
     pub(super) waiting: u64,
 }
@@ -76,7 +78,8 @@ pub(super) fn understand(
     let told_slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
     let proven_milli = capacity_milli.map_or(0, |milli| milli.min(memory.fleet.capacity.proven_milli()));
     let milli = (proven_milli, capacity_milli.unwrap_or(0));
-    let slots = told_slots.map(|told| trust::slots(told, milli, memory.fleet.best_us));
+    let little = |best_us| told_slots.map(|told| trust::slots(told, milli, best_us));
+    let slots = little(memory.fleet.best_us);
     if let (Some(told), Some(used)) = (told_slots, slots) {
         let notes = &mut Notes { inputs: &mut reasons.inputs };
         notes.told(Subject::App, Figure::Slots, Said::of_all(told, used, Bound::Little));
@@ -88,7 +91,9 @@ pub(super) fn understand(
         _ => None,
     };
     let at_once = slots.or(seen_at_once);
-    let slots = slots.unwrap_or(1);
+    // Slots for other work than requests are nothing that the time of a request says anything of.
+    let are_unseen = reports(observation).all(|report| trust::is_unseen(policy.work, &report));
+    let slots = slots.filter(|_| !are_unseen).or_else(|| little(None)).unwrap_or(1);
     let capacity_milli = capacity_milli.unwrap_or(slots * 1_000_000 / WORK_MS).max(1);
     let unit = Unit { slots, capacity_milli };
 
@@ -115,7 +120,9 @@ pub(super) fn understand(
         staffing::offered_milli(known_milli, &unit).saturating_add(added_milli)
     };
     let unseen_milli = unseen_milli(policy, observation, &unit);
-    let offered_milli = if knows_load { offered(expected_milli) } else { unseen_milli };
+    let by_gateways = |rate_milli| if knows_load { offered(rate_milli) } else { 0 };
+    // An app may tell of what gateways see under a name of its own: the same work counts once.
+    let offered_milli = by_gateways(expected_milli).max(unseen_milli);
     let waiting = observation.traffic.map_or(0, |it| u64::from(it.waiting));
     let is_blind = match policy.work {
         Work::Requests => rate.is_none() && !reports_are_good(observation),
@@ -134,6 +141,7 @@ pub(super) fn understand(
         figures,
         is_blind,
         is_announced,
+        is_queue: policy.work == Work::Queue || unseen_milli > by_gateways(expected_milli),
         waiting,
     };
     let worth = |ahead_ms| {
@@ -157,7 +165,7 @@ pub(super) fn understand(
         Work::Queue => queue_ms,
     };
     view.need = staffing::need(offered_milli, queue_ms, knows_slots, policy);
-    let plain_milli = if knows_load { offered(planned_milli) } else { unseen_milli };
+    let plain_milli = by_gateways(planned_milli).max(unseen_milli);
     // What waits because too few were there is worked off once. What waits though there ought to be enough comes again.
     let comes_again = policy.work == Work::Queue || reasons.serving_milli >= plain_milli;
     let plain_ms = if comes_again { queue_ms } else { 0 };
@@ -282,18 +290,21 @@ fn typical(
     }
 }
 
-/// What instances work on that no gateway sees, in thousandths of a slot. Whoever has as much waiting as it works off within a
-/// catch-up works on all that it can, whatever it says.
+/// What instances work on that no gateway sees, in thousandths of a slot: what they say of it where a person says that there is
+/// a queue, and as much as waits for each catch-up. Whoever has so much waiting works on all that it can.
 fn unseen_milli(policy: &Policy, observation: &Observation, unit: &Unit) -> u64 {
     let catch_up_ms = u64::from(policy.catch_up_ms).max(1);
     let of_one = |report: &Told<Report>| {
         let Report { in_flight, backlog_ms, .. } = report.value;
-        let works = u64::from(in_flight.unwrap_or(0)) * 1_000;
+        let works = match policy.work {
+            Work::Requests => 0,
+            Work::Queue => u64::from(in_flight.unwrap_or(0)) * 1_000,
+        };
         let waits = u64::from(backlog_ms.unwrap_or(0)) * 1_000 / catch_up_ms;
         works.max(waits).min(unit.slots_milli()) * report.weight_permille() / 1_000
     };
     let told = observation.ready().filter_map(|(_, it)| it.report.as_ref());
-    let unseen = told.filter(|_| policy.work == Work::Queue).map(of_one);
+    let unseen = told.filter(|report| trust::is_unseen(policy.work, &report.value)).map(of_one);
     unseen.fold(0, u64::saturating_add)
 }
 
@@ -308,14 +319,11 @@ fn queue_ms(
 ) -> u64 {
     let ready = u64::try_from(observation.ready().count()).unwrap_or(u64::MAX).max(1);
     let catch_up_ms = u64::from(policy.catch_up_ms);
-    let beyond_ms = match policy.work {
-        Work::Requests => (view.need.offered_milli / 1_000).max(1).saturating_mul(catch_up_ms) / ready,
-        Work::Queue => view.unit.slots * catch_up_ms,
-    };
     let bounds = QueueBounds {
         unit: view.unit,
         at_once: view.at_once,
-        beyond_ms,
+        beyond_ms: (view.need.offered_milli / 1_000).max(1).saturating_mul(catch_up_ms) / ready,
+        unseen_ms: view.unit.slots * catch_up_ms,
         has_surplus: reasons.serving_milli >= view.need.offered_milli,
         work: policy.work,
         elapsed_ms: time.elapsed_ms,

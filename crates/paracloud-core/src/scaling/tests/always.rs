@@ -23,13 +23,14 @@ fn told<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Va
 }
 
 fn report() -> impl Strategy<Value = Report> {
-    prop::array::uniform6(prop::option::of(figure())).prop_map(|it| Report {
+    (prop::array::uniform6(prop::option::of(figure())), any::<bool>()).prop_map(|(it, is_unseen)| Report {
         capacity_milli: it[0],
         slots: it[1],
         backlog_ms: it[2],
         warm_ms: it[3],
         cold_permille: it[4],
         in_flight: it[5],
+        is_unseen,
     })
 }
 

@@ -1,5 +1,8 @@
 //! Who says what is not so is bounded by what gateways see.
 
+use super::super::policy::Work;
+use super::super::record::{Bound, Figure, Input};
+use super::queues::Queue;
 use super::*;
 
 /// Seconds that a request takes alone.
@@ -59,4 +62,49 @@ fn a_capacity_a_hundred_times_too_large_hides_no_queue_that_gateways_see() {
     assert_eq!(serve_after(30, &report(100_000, Some(SLOTS))), 8, "its slots contradict it");
     assert_eq!(serve_after(60, &report(100_000, None)), 8, "what it did contradicts it");
     assert_eq!(serve_after(60, &report(100_000, Some(400))), 8, "and so whatever it says of its slots");
+}
+
+/// What the instances told of what waits in the last decision, and what was made of it.
+fn backlogs(app: &App) -> Vec<&Input> {
+    app.record().reasons.inputs.iter().filter(|input| input.figure == Figure::Backlog).collect()
+}
+
+#[test]
+fn a_queue_of_another_unit_is_not_cut_for_being_none_that_gateways_see() {
+    let mut jobs = Queue::new(Work::Requests, 16, 2);
+    jobs.is_unseen = true;
+    jobs.waiting_ms = 30_000;
+    jobs.run(1, 0);
+    let told = backlogs(&jobs.app);
+    assert!(told.iter().all(|input| input.bound.is_none() && input.told > Some(0)), "{told:?}");
+    jobs.waiting_ms = 300_000;
+    jobs.run(3, 0);
+    assert_eq!(jobs.app.rule(), Rule::Queue);
+    jobs.run(37, 0);
+    assert_eq!(jobs.waiting_ms, 0, "those that were started work it off");
+    assert!(backlogs(&jobs.app).iter().all(|input| input.trust_permille == Some(1_000)), "and nobody lied");
+
+    let mut requests = Queue::new(Work::Requests, 16, 2);
+    requests.waiting_ms = 300_000;
+    requests.run(10, 0);
+    let told = backlogs(&requests.app);
+    assert!(told.iter().all(|input| input.bound == Some(Bound::GatewaysSeeLess)), "{told:?}");
+    assert_eq!(requests.app.count(Phase::Ready), 2, "requests would be seen");
+}
+
+#[test]
+fn a_queue_of_another_unit_without_end_starts_no_more_at_once_than_serve_and_no_more_than_the_budget_has() {
+    let mut jobs = Queue::new(Work::Requests, 100, 2);
+    jobs.is_unseen = true;
+    jobs.app.policy.flap.actions = 20;
+    let mut started = 0;
+    for _ in 0..300 {
+        jobs.waiting_ms = u32::MAX / 2;
+        let there = jobs.app.count(Phase::Ready) + jobs.app.count(Phase::Starting);
+        let more = starts(&jobs.run(1, 0));
+        assert!(more <= there, "{more} beside {there}");
+        started += more;
+    }
+    assert_eq!(started, 20);
+    assert!(backlogs(&jobs.app).iter().all(|input| input.bound == Some(Bound::Doubling)));
 }

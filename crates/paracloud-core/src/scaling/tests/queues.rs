@@ -4,21 +4,23 @@ use super::super::policy::Work;
 use super::*;
 
 /// An app that takes its work from a queue: its instances work on four jobs at once.
-struct Queue {
-    app: App,
+pub(super) struct Queue {
+    pub(super) app: App,
     /// Work that waits in all instances, in milliseconds of a slot.
-    waiting_ms: u32,
+    pub(super) waiting_ms: u32,
+    /// It says that they are no requests.
+    pub(super) is_unseen: bool,
 }
 
 impl Queue {
-    fn new(work: Work, max: u32, instances: u32) -> Self {
+    pub(super) fn new(work: Work, max: u32, instances: u32) -> Self {
         let mut app = App::stateless(1, max, instances);
         app.policy.work = work;
-        Self { app, waiting_ms: 0 }
+        Self { app, waiting_ms: 0, is_unseen: false }
     }
 
     /// So many seconds, in each of which so much work comes, in milliseconds of a slot. Gateways see nothing of it.
-    fn run(&mut self, seconds: u32, comes_ms: u32) -> Vec<Action> {
+    pub(super) fn run(&mut self, seconds: u32, comes_ms: u32) -> Vec<Action> {
         let mut actions = Vec::new();
         for _ in 0..seconds {
             self.app.seen.now_ms += 1_000;
@@ -31,6 +33,7 @@ impl Queue {
                 slots: Some(4),
                 backlog_ms: Some(self.waiting_ms / serving.max(1)),
                 warm_ms: Some(0),
+                is_unseen: self.is_unseen,
                 ..Report::default()
             };
             for instance in self.app.seen.instances.values_mut() {
