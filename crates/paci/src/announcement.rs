@@ -23,7 +23,7 @@ pub struct AnnounceRequest {
     pub demand_milli_per_s: u32,
     /// What one unit of work is called; empty stands for [`crate::report::WORK_UNIT`].
     pub work_unit: String,
-    /// How sure it is: 1000 is certain.
+    /// How sure it is: 1000 is certain. `None`: unknown, and taken for 500.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence_permille: Option<u32>,
     /// Why, for people.

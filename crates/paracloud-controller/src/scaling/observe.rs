@@ -23,9 +23,6 @@ use paracloud_substrate::person::HeldOff;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// How sure an application is of demand that does not say it, in thousandths.
-const SURE_PERMILLE: u32 = 1_000;
-
 /// What an app's observations are made with.
 #[derive(Debug)]
 pub(super) struct Sources<'a> {
@@ -226,7 +223,7 @@ fn announcements(announced: BTreeMap<String, Leased<AnnounceRequest>>, now_ms: u
             start_ms,
             end_ms: start_ms.saturating_add(leased.said.lasts_ms.into()),
             rate_milli: leased.said.demand_milli_per_s,
-            confidence_permille: leased.said.confidence_permille.unwrap_or(SURE_PERMILLE),
+            confidence_permille: leased.said.confidence_permille,
         }
     };
     let mut all: Vec<Announcement> = announced.into_iter().map(one).collect();
@@ -279,7 +276,7 @@ mod tests {
             announce(&mut announced, &leased);
         }
         let [one] = &announcements(announced, 10_000)[..] else { panic!("another unit is no request") };
-        assert_eq!((one.start_ms, one.end_ms, one.confidence_permille), (10_900, 11_400, 1_000));
+        assert_eq!((one.start_ms, one.end_ms, one.confidence_permille), (10_900, 11_400, None));
     }
 
     #[test]

@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 /// The most ids that are remembered, open and graded ones each; the one that is known for longest is forgotten first.
 const IDS_MAX: usize = 64;
 
+/// How sure who does not say it is taken to be, in thousandths: halfway between not at all and certain.
+const CONFIDENCE_PERMILLE: u32 = 500;
+
 /// How true announcements were.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct Grades {
@@ -78,10 +81,11 @@ impl Grades {
             }
             let told = u64::from(announcement.rate_milli);
             let grade_permille = self.grade(&id, now.policy);
-            let confidence = u64::from(announcement.confidence_permille.min(1_000));
+            let confidence = announcement.confidence_permille.unwrap_or(CONFIDENCE_PERMILLE).min(1_000);
             let was_graded = self.ids.get(&id).is_some_and(|it| it.end_ms >= announcement.end_ms);
-            let extra =
-                told.saturating_sub(now.rate_milli) * u64::from(grade_permille) / 1_000 * confidence / 1_000;
+            let extra = told.saturating_sub(now.rate_milli) * u64::from(grade_permille) / 1_000
+                * u64::from(confidence)
+                / 1_000;
             let (used, by) = if was_graded {
                 (now.rate_milli.min(told), Bound::NotShown)
             } else {
@@ -173,7 +177,7 @@ mod tests {
             start_ms: start_s * 1_000,
             end_ms: end_s * 1_000,
             rate_milli: 500_000,
-            confidence_permille: 1_000,
+            confidence_permille: Some(1_000),
         };
         Observation { announcements: [announcement].to_vec(), ..Observation::default() }
     }
@@ -205,6 +209,17 @@ mod tests {
     fn demand_is_provided_for_one_start_ahead_as_far_as_its_grade_goes() {
         let expected = run(&mut Grades::default(), &announced("sale", 30, 90), 0, 31, |_| 100_000);
         assert_eq!((expected[19], expected[20], expected[30]), (100_000, 420_000, 420_000));
+    }
+
+    #[test]
+    fn who_does_not_say_how_sure_it_is_is_taken_to_be_half_sure() {
+        let mut sale = announced("sale", 5, 50);
+        let mut expected = |confidence_permille| {
+            sale.announcements[0].confidence_permille = confidence_permille;
+            run(&mut Grades::default(), &sale, 0, 1, |_| 100_000)[0]
+        };
+        let [certain, unknown, unsure] = [Some(1_000), None, Some(0)].map(&mut expected);
+        assert_eq!([certain, unknown, unsure], [420_000, 260_000, 100_000]);
     }
 
     #[test]

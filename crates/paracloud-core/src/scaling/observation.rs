@@ -216,8 +216,8 @@ pub struct Announcement {
     pub end_ms: u64,
     /// Requests of the whole app, in thousandths of one a second.
     pub rate_milli: u32,
-    /// How sure the application is, in thousandths.
-    pub confidence_permille: u32,
+    /// How sure the application is, in thousandths. `None`: it did not say.
+    pub confidence_permille: Option<u32>,
 }
 
 /// A number of instances that a person set.

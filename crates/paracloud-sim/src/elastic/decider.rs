@@ -134,7 +134,7 @@ fn observe(world: &mut World<'_>, period_ms: u64) -> Observation {
         start_ms: it.start_ms,
         end_ms: it.end_ms,
         rate_milli: it.rate_milli,
-        confidence_permille: 1_000,
+        confidence_permille: Some(1_000),
     });
     let waiting = world.waiting();
     let announcements = announcements.collect();

@@ -406,7 +406,9 @@ fn who_announced_falsely_three_times_is_hardly_believed_and_that_is_said() {
     let rig = &unruly.rig;
     let mut used = Vec::new();
     for id in ["spring", "summer", "autumn", "winter"] {
-        let sale = json!({ "beginsInMs": 200, "lastsMs": 800, "demandMilliPerS": 30_000 });
+        let sale = json!({
+            "beginsInMs": 200, "lastsMs": 800, "demandMilliPerS": 30_000, "confidencePermille": 1_000,
+        });
         unruly.order("jobs.1", &json!({ "report": report, "announce": { id: sale } }));
         let mut said = Value::Null;
         wait_until("it is looked at", || {

@@ -95,13 +95,14 @@ fn seen() -> impl Strategy<Value = Seen> {
         arrivals: it.2,
         waiting: it.3,
     });
-    let announcement = ("[a-c]", figure(), figure(), figure(), figure()).prop_map(|it| Announcement {
-        id: it.0,
-        start_ms: it.1.into(),
-        end_ms: it.2.into(),
-        rate_milli: it.3,
-        confidence_permille: it.4,
-    });
+    let announcement =
+        ("[a-c]", figure(), figure(), figure(), prop::option::of(figure())).prop_map(|it| Announcement {
+            id: it.0,
+            start_ms: it.1.into(),
+            end_ms: it.2.into(),
+            rate_milli: it.3,
+            confidence_permille: it.4,
+        });
     let manual = (0..20_u32, 0..2_u32).prop_map(|(count, left_ms)| Manual { count, left_ms });
     let after_ms = prop_oneof![8 => 100..3_000_u32, 1 => Just(0), 1 => 0..700_000_u32];
     let app = (prop::option::of(traffic), prop::collection::vec(announcement, 0..3));

@@ -80,7 +80,7 @@ fn an_announcement_is_explained_with_its_grade() {
         start_ms: app.seen.now_ms + 2_000,
         end_ms: app.seen.now_ms + 100_000,
         rate_milli: 300_000,
-        confidence_permille: 900,
+        confidence_permille: Some(900),
     });
     app.run(1, 40);
     assert_eq!(app.rule(), Rule::Announced);
