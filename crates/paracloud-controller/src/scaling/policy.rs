@@ -95,8 +95,12 @@ mod tests {
             flap: config::Flap { actions: 1, per_ms: 1 },
             ..Scale::default()
         };
+        let cpu = |cpu_milli| Size { cpu_milli: Some(cpu_milli), memory_bytes: None };
         for scale in [Scale::default(), most, least] {
             assert_eq!(of(&app(scale)).unwrap().check(), Ok(()), "{scale:?}");
+            let resources = Resources { start: cpu(10), least: cpu(10), most: cpu(1_024_000) };
+            let sized = App { resources, ..app(Scale { shape: config::Shape::Up, ..scale }) };
+            assert_eq!(of(&sized).unwrap().check(), Ok(()), "{sized:?}");
         }
         assert_eq!(of(&App::new("web", Vec::new())), None, "without scale there is one");
     }

@@ -1,5 +1,7 @@
 //! What a person allows: bounds, times and tolerances of one app's scaling.
 
+use alloc::format;
+use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 /// The most instances an app can have.
@@ -10,6 +12,8 @@ pub const TIME_MS_MAX: u32 = 86_400_000;
 pub const ACTIONS_MAX: u32 = 4_096;
 /// The most candidates that are asked what losing them costs.
 pub const CANDIDATES_MAX: u32 = 32;
+/// The most that an instance can be given, in thousandths of a processor.
+pub const CPU_M_MAX: u32 = 1_024_000;
 
 /// How one app is scaled. [`Policy::check`] says whether it can be used; [`super::plan`] never panics on one that
 /// cannot, but does nothing with it.
@@ -140,9 +144,9 @@ impl Shape {
 pub struct SizeBounds {
     /// What it starts with and comes back to: `min_cpu_m` to `max_cpu_m`.
     pub base_cpu_m: u32,
-    /// The least: 1 to 1 000 000.
+    /// The least: 1 to [`CPU_M_MAX`].
     pub min_cpu_m: u32,
-    /// The most: to 1 000 000.
+    /// The most: to [`CPU_M_MAX`].
     pub max_cpu_m: u32,
 }
 
@@ -173,10 +177,11 @@ pub struct Assumed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {value} is not possible: want {want}")]
 pub struct Invalid {
-    /// The field, with the names of those it is in.
+    /// The field of the manifest, as it is written there: `scale.…` or `resources.…`; or the field of [`Policy`], where no
+    /// manifest sets it.
     pub field: &'static str,
     /// What stands there.
-    pub value: u32,
+    pub value: String,
     /// What may.
     pub want: &'static str,
 }
@@ -212,45 +217,61 @@ impl Policy {
     pub fn check(&self) -> Result<(), Invalid> {
         let time = "1 to 86400000 ms";
         within("scale.min", self.min, 1, INSTANCES_MAX, "1 to 1000")?;
-        within("scale.max", self.max, self.min, INSTANCES_MAX, "min to 1000")?;
-        within("scale.start", self.start, self.min, self.max, "min to max")?;
+        within("scale.max", self.max, self.min, INSTANCES_MAX, "scale.min to 1000")?;
+        within("scale.start", self.start, self.min, self.max, "scale.min to scale.max")?;
         within("scale.period", self.period_ms, 100, 60_000, "100 to 60000 ms")?;
         within("scale.target", self.target_permille, 100, 1_000, "100 to 1000 thousandths")?;
-        within("scale.catchUp", self.catch_up_ms, 100, TIME_MS_MAX, "100 to 86400000 ms")?;
-        within("scale.hold.min", self.hold.min_ms, 1, TIME_MS_MAX, time)?;
-        within("scale.hold.max", self.hold.max_ms, self.hold.min_ms, TIME_MS_MAX, "hold.min to 86400000 ms")?;
-        let (least, most) = (self.hold.min_ms, self.hold.max_ms);
-        within("scale.hold", self.hold.unknown_ms, least, most, "hold.min to hold.max")?;
-        within("scale.hold.starts", self.hold.starts, 1, 100, "1 to 100")?;
+        within("catch_up_ms", self.catch_up_ms, 100, TIME_MS_MAX, "100 to 86400000 ms")?;
+        let Hold { unknown_ms, min_ms, max_ms, starts } = self.hold;
+        within("scale.hold", min_ms, 1, TIME_MS_MAX, time)?;
+        within("scale.hold", max_ms, min_ms, TIME_MS_MAX, "its least to 86400000 ms")?;
+        within("scale.hold", unknown_ms, min_ms, max_ms, "its least to its most")?;
+        within("hold.starts", starts, 1, 100, "1 to 100")?;
         within("scale.flap.actions", self.flap.actions, 1, ACTIONS_MAX, "1 to 4096")?;
         within("scale.flap.per", self.flap.per_ms, 1_000, TIME_MS_MAX, "1000 to 86400000 ms")?;
-        within("scale.quotes.candidates", self.quotes.candidates, 1, CANDIDATES_MAX, "1 to 32")?;
-        within("scale.quotes.wait", self.quotes.wait_ms, 1, TIME_MS_MAX, time)?;
-        let valid = self.quotes.valid_ms;
-        within("scale.quotes.valid", valid, self.quotes.wait_ms, TIME_MS_MAX, "quotes.wait to 86400000 ms")?;
-        within("scale.announced.grade", self.announced.grade_permille, 0, 1_000, "0 to 1000 thousandths")?;
-        within("scale.announced.show", self.announced.show_ms, 1, TIME_MS_MAX, time)?;
-        within("scale.assumed.boot", self.assumed.boot_ms, 1, TIME_MS_MAX, time)?;
-        within("scale.assumed.warm", self.assumed.warm_ms, 0, TIME_MS_MAX, "0 to 86400000 ms")?;
-        within("scale.assumed.cold", self.assumed.cold_permille, 1, 1_000, "1 to 1000 thousandths")?;
-        let Some(size) = self.size else {
-            let wants_sizes = u32::from(self.shape.resizes());
-            return within(
-                "scale.shape",
-                wants_sizes,
-                0,
-                0,
-                "out, where instances have no resizeMin and resizeMax",
-            );
+        let Quotes { candidates, wait_ms, valid_ms } = self.quotes;
+        within("quotes.candidates", candidates, 1, CANDIDATES_MAX, "1 to 32")?;
+        within("quotes.wait_ms", wait_ms, 1, TIME_MS_MAX, time)?;
+        within("quotes.valid_ms", valid_ms, wait_ms, TIME_MS_MAX, "quotes.wait_ms to 86400000 ms")?;
+        let Announced { grade_permille, show_ms } = self.announced;
+        within("announced.grade_permille", grade_permille, 0, 1_000, "0 to 1000 thousandths")?;
+        within("announced.show_ms", show_ms, 1, TIME_MS_MAX, time)?;
+        let Assumed { boot_ms, warm_ms, cold_permille } = self.assumed;
+        within("assumed.boot_ms", boot_ms, 1, TIME_MS_MAX, time)?;
+        within("assumed.warm_ms", warm_ms, 0, TIME_MS_MAX, "0 to 86400000 ms")?;
+        within("assumed.cold_permille", cold_permille, 1, 1_000, "1 to 1000 thousandths")?;
+        self.check_size()
+    }
+
+    fn check_size(&self) -> Result<(), Invalid> {
+        let Some(SizeBounds { base_cpu_m, min_cpu_m, max_cpu_m }) = self.size else {
+            let shape = match self.shape {
+                Shape::Out => return Ok(()),
+                Shape::Up => "up",
+                Shape::Both => "both",
+            };
+            let want = "out, or resources.cpu beside it";
+            return Err(Invalid { field: "scale.shape", value: shape.into(), want });
         };
-        within("scale.size.min", size.min_cpu_m, 1, 1_000_000, "1 to 1000000 thousandths of a processor")?;
-        within("scale.size.max", size.max_cpu_m, size.min_cpu_m, 1_000_000, "size.min to 1000000")?;
-        within("scale.size.base", size.base_cpu_m, size.min_cpu_m, size.max_cpu_m, "size.min to size.max")
+        within("resources.resizeMin.cpu", min_cpu_m, 1, CPU_M_MAX, "1m to 1024000m")?;
+        within(
+            "resources.resizeMax.cpu",
+            max_cpu_m,
+            min_cpu_m,
+            CPU_M_MAX,
+            "resources.resizeMin.cpu to 1024000m",
+        )?;
+        let between = "resources.resizeMin.cpu to resources.resizeMax.cpu";
+        within("resources.cpu", base_cpu_m, min_cpu_m, max_cpu_m, between)
     }
 }
 
 fn within(field: &'static str, value: u32, least: u32, most: u32, want: &'static str) -> Result<(), Invalid> {
-    if (least..=most).contains(&value) { Ok(()) } else { Err(Invalid { field, value, want }) }
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let unit = if field.ends_with(".cpu") { "m" } else { "" };
+    Err(Invalid { field, value: format!("{value}{unit}"), want })
 }
 
 #[cfg(test)]
@@ -265,25 +286,76 @@ mod tests {
         }
     }
 
+    type Wrong = fn(&mut Policy);
+
+    fn sized(base_cpu_m: u32, min_cpu_m: u32, max_cpu_m: u32) -> Option<SizeBounds> {
+        Some(SizeBounds { base_cpu_m, min_cpu_m, max_cpu_m })
+    }
+
     #[test]
-    fn a_field_that_is_not_possible_is_named_with_what_may_stand_there() {
-        let refused = |change: fn(&mut Policy)| {
-            let mut policy = Policy::between(2, 8);
+    fn a_field_that_is_not_possible_is_named_as_a_manifest_writes_it_with_what_may_stand_there() {
+        let refused = |change: Wrong| {
+            let mut policy = Policy { size: sized(2, 1, 3), ..Policy::between(2, 8) };
             change(&mut policy);
             policy.check().unwrap_err().to_string()
         };
-        assert_eq!(refused(|it| it.min = 0), "scale.min: 0 is not possible: want 1 to 1000");
-        assert_eq!(refused(|it| it.max = 1), "scale.max: 1 is not possible: want min to 1000");
-        assert!(refused(|it| it.start = 9).starts_with("scale.start: 9"));
-        assert!(refused(|it| it.period_ms = 0).starts_with("scale.period: 0"));
-        assert!(refused(|it| it.flap.actions = 0).starts_with("scale.flap.actions: 0"));
-        assert!(refused(|it| it.hold.max_ms = 1).starts_with("scale.hold.max: 1"));
-        assert!(refused(|it| it.assumed.cold_permille = 0).starts_with("scale.assumed.cold: 0"));
-        assert!(refused(|it| it.shape = Shape::Both).starts_with("scale.shape"));
-        let sizes = |it: &mut Policy| {
-            it.shape = Shape::Up;
-            it.size = Some(SizeBounds { base_cpu_m: 3, min_cpu_m: 1, max_cpu_m: 2 });
-        };
-        assert!(refused(sizes).starts_with("scale.size.base: 3"));
+        let table: &[(Wrong, &str)] = &[
+            (|it| it.min = 0, "scale.min: 0 is not possible: want 1 to 1000"),
+            (|it| it.max = 1, "scale.max: 1 is not possible: want scale.min to 1000"),
+            (|it| it.start = 9, "scale.start: 9 is not possible: want scale.min to scale.max"),
+            (|it| it.period_ms = 0, "scale.period: 0 is not possible: want 100 to 60000 ms"),
+            (|it| it.target_permille = 9, "scale.target: 9 is not possible: want 100 to 1000 thousandths"),
+            (|it| it.hold.min_ms = 0, "scale.hold: 0 is not possible: want 1 to 86400000 ms"),
+            (|it| it.hold.max_ms = 1, "scale.hold: 1 is not possible: want its least to 86400000 ms"),
+            (|it| it.hold.unknown_ms = 1, "scale.hold: 1 is not possible: want its least to its most"),
+            (|it| it.flap.actions = 0, "scale.flap.actions: 0 is not possible: want 1 to 4096"),
+            (|it| it.flap.per_ms = 1, "scale.flap.per: 1 is not possible: want 1000 to 86400000 ms"),
+            (
+                |it| (it.shape, it.size) = (Shape::Up, None),
+                "scale.shape: up is not possible: want out, or resources.cpu beside it",
+            ),
+            (
+                |it| (it.shape, it.size) = (Shape::Both, None),
+                "scale.shape: both is not possible: want out, or resources.cpu beside it",
+            ),
+            (
+                |it| it.size = sized(2, 0, 3),
+                "resources.resizeMin.cpu: 0m is not possible: want 1m to 1024000m",
+            ),
+            (
+                |it| it.size = sized(2, 2, 1),
+                "resources.resizeMax.cpu: 1m is not possible: want resources.resizeMin.cpu to 1024000m",
+            ),
+            (
+                |it| it.size = sized(9, 1, 3),
+                "resources.cpu: 9m is not possible: want resources.resizeMin.cpu to resources.resizeMax.cpu",
+            ),
+            // No manifest sets these.
+            (|it| it.catch_up_ms = 0, "catch_up_ms: 0 is not possible: want 100 to 86400000 ms"),
+            (|it| it.hold.starts = 0, "hold.starts: 0 is not possible: want 1 to 100"),
+            (|it| it.quotes.candidates = 0, "quotes.candidates: 0 is not possible: want 1 to 32"),
+            (|it| it.quotes.wait_ms = 0, "quotes.wait_ms: 0 is not possible: want 1 to 86400000 ms"),
+            (
+                |it| it.quotes.valid_ms = 0,
+                "quotes.valid_ms: 0 is not possible: want quotes.wait_ms to 86400000 ms",
+            ),
+            (
+                |it| it.announced.grade_permille = 1_001,
+                "announced.grade_permille: 1001 is not possible: want 0 to 1000 thousandths",
+            ),
+            (|it| it.announced.show_ms = 0, "announced.show_ms: 0 is not possible: want 1 to 86400000 ms"),
+            (|it| it.assumed.boot_ms = 0, "assumed.boot_ms: 0 is not possible: want 1 to 86400000 ms"),
+            (
+                |it| it.assumed.warm_ms = u32::MAX,
+                "assumed.warm_ms: 4294967295 is not possible: want 0 to 86400000 ms",
+            ),
+            (
+                |it| it.assumed.cold_permille = 0,
+                "assumed.cold_permille: 0 is not possible: want 1 to 1000 thousandths",
+            ),
+        ];
+        for (change, why) in table {
+            assert_eq!(refused(*change), *why);
+        }
     }
 }

@@ -91,6 +91,12 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
     let protocols = [("http1", Protocol::Http1), ("h2", Protocol::H2)];
     let protocol = fields.get("protocol").map_or(Ok(Protocol::Http1), |field| field.one_of(&protocols))?;
     let resources = fields.get("resources").map(|field| scale::resources(&field)).transpose()?;
+    let is_sized = resources.is_some_and(|resources| resources.start.cpu_milli.is_some());
+    if let Some(field) =
+        fields.get("scale").filter(|_| scale.is_some_and(|it| it.shape.goes_up()) && !is_sized)
+    {
+        return Err(field.problem("its shape changes what instances have of processors: give resources.cpu"));
+    }
     let check = |name: &str| fields.get(name).map(|field| check(&field, &directory)).transpose();
     let (readiness, liveness) = (check("readiness")?, check("liveness")?);
     if let (Some(field), Some(Check { successes: 2.., .. })) = (fields.get("liveness"), &liveness) {

@@ -22,8 +22,8 @@ pub(super) const SCALE: &[&str] = &[
 ];
 pub(super) const RESOURCES: &[&str] = &["memory", "cpu", "resizeMin", "resizeMax"];
 pub(super) const SESSION: &[&str] = &["cookie", "header", "idle"];
-const SIZE: &[&str] = &["memory", "cpu"];
-const FLAP: &[&str] = &["actions", "per"];
+pub(super) const SIZE: &[&str] = &["memory", "cpu"];
+pub(super) const FLAP: &[&str] = &["actions", "per"];
 
 const PERIOD_MS_MAX: u32 = 60_000;
 const HOLD_MS_MAX: u32 = 24 * 3_600_000;

@@ -134,6 +134,8 @@ fn what_is_wrong_with_scale_resources_sessions_and_checks_is_said_with_line_colu
         with("scale: {max: 4, target: 70}"),
         with("scale: {max: 4, target: 7.5%}"),
         with("scale: {max: 4, shape: sideways}"),
+        with("scale: {max: 4, shape: up}"),
+        with("scale: {max: 4, shape: both}\nresources: {memory: 1MiB}"),
         with("scale: {max: 4, work: jobs}"),
         with("scale: {max: 4, work: queue, reports: ignored}"),
         with("scale: {max: 4, flap: {actions: 0}}"),
@@ -337,4 +339,37 @@ fn the_reference_has_every_field() {
     let is_one = |cell: &str| cell.trim().split('`').map(str::is_empty).eq([true, false, true]);
     let rows = page.lines().filter(|line| line.split('|').nth(1).is_some_and(is_one)).count();
     assert_eq!(rows, tables.into_iter().map(<[_]>::len).sum::<usize>(), "and no other");
+}
+
+#[test]
+fn what_is_wrong_with_a_policy_of_scaling_is_named_by_fields_that_a_manifest_has() {
+    use paracloud_core::scaling::policy::{Policy, Shape, SizeBounds};
+    let wrong: [fn(&mut Policy); 12] = [
+        |it| it.min = 0,
+        |it| it.max = 0,
+        |it| it.start = 0,
+        |it| it.period_ms = 0,
+        |it| it.target_permille = 0,
+        |it| it.hold.min_ms = 0,
+        |it| it.flap.actions = 0,
+        |it| it.flap.per_ms = 0,
+        |it| it.shape = Shape::Up,
+        |it| it.size = Some(SizeBounds { base_cpu_m: 1, min_cpu_m: 0, max_cpu_m: 1 }),
+        |it| it.size = Some(SizeBounds { base_cpu_m: 1, min_cpu_m: 1, max_cpu_m: 0 }),
+        |it| it.size = Some(SizeBounds { base_cpu_m: 0, min_cpu_m: 1, max_cpu_m: 1 }),
+    ];
+    for wrong in wrong {
+        let mut policy = Policy::between(1, 8);
+        wrong(&mut policy);
+        let field = policy.check().unwrap_err().field;
+        let parts: Vec<_> = field.split('.').collect();
+        let is_there = match parts[..] {
+            ["scale", name] => scale::SCALE.contains(&name),
+            ["scale", "flap", name] => scale::FLAP.contains(&name),
+            ["resources", name] => scale::RESOURCES.contains(&name),
+            ["resources", of, name] => scale::RESOURCES.contains(&of) && scale::SIZE.contains(&name),
+            _ => false,
+        };
+        assert!(is_there, "{field}");
+    }
 }
