@@ -9,6 +9,7 @@ use paracloud_substrate::config::{
 };
 use paracloud_substrate::names::{self, APP_BYTES_MAX};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -74,8 +75,9 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
     let name_field = fields.require("name")?;
     let name = app_name(&name_field)?;
     let directory = directory(&fields, base)?;
-    let command = command(&fields.require("command")?, &directory)?;
     let env = fields.get("env").map_or_else(|| Ok(BTreeMap::new()), |field| environment(&field))?;
+    let place = Place { directory: &directory, path: search_path(&env) };
+    let command = command(&fields.require("command")?, &place)?;
     let listen = match fields.get("listen") {
         Some(field) => addresses(&field)?,
         None => vec![(LISTEN, name_field.at(), "listen".to_owned())],
@@ -97,7 +99,7 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
     {
         return Err(field.problem("its shape changes what instances have of processors: give resources.cpu"));
     }
-    let check = |name: &str| fields.get(name).map(|field| check(&field, &directory)).transpose();
+    let check = |name: &str| fields.get(name).map(|field| check(&field, &place)).transpose();
     let (readiness, liveness) = (check("readiness")?, check("liveness")?);
     if let (Some(field), Some(Check { successes: 2.., .. })) = (fields.get("liveness"), &liveness) {
         return Err(field.problem("one good look is enough of life; leave `successes` out"));
@@ -114,8 +116,6 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
         floor: 1,
         node: node.id,
         command,
-        env,
-        directory,
         state,
         session,
         accept_loss: fields.get("acceptLoss").map_or(Ok(false), |field| field.truth())?,
@@ -130,6 +130,8 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
         parking: fields.get("parking").map_or_else(|| Ok(Parking::default()), |field| parking(&field))?,
         stop_grace_ms: fields.millis("stopGrace", STOP_GRACE_MS, WAIT_MS_MAX)?,
         drain_ms: fields.millis("drain", DRAIN_MS, WAIT_MS_MAX)?,
+        env,
+        directory,
         name,
     };
     Ok(Read { app, name_at: name_field.at(), listen, note })
@@ -203,8 +205,21 @@ fn directory(fields: &Fields<'_>, base: &Path) -> Result<PathBuf, Problem> {
     Ok(directory)
 }
 
-/// The command, its program found once and for all.
-fn command(field: &Field<'_>, directory: &Path) -> Result<Vec<String>, Problem> {
+/// Where programs of an app are looked for.
+struct Place<'a> {
+    directory: &'a Path,
+    /// As `PATH` has them.
+    path: OsString,
+}
+
+/// The `PATH` of an app's processes: its own, or else the cloud's, for which this one stands.
+fn search_path(env: &BTreeMap<String, String>) -> OsString {
+    env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH")).unwrap_or_default()
+}
+
+/// The command. A program without a `/` stays as it is spelled: whoever starts it looks for it. So what is written the same is
+/// the same, whatever shell it is read in.
+fn command(field: &Field<'_>, place: &Place<'_>) -> Result<Vec<String>, Problem> {
     let want = "a program and its arguments, such as [\"./server\", \"--port\", \"{port}\"]";
     let parts = field.list(want)?;
     let Some(program) = parts.first() else { return Err(field.problem(format!("is empty: wants {want}"))) };
@@ -213,31 +228,28 @@ fn command(field: &Field<'_>, directory: &Path) -> Result<Vec<String>, Problem> 
     }
     let mut command =
         parts.iter().map(|part| part.text().map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
-    command[0] = program_path(program, directory)?;
+    if command[0].contains('/') {
+        command[0] = program_path(program, &command[0], place.directory)?;
+    } else if !std::env::split_paths(&place.path).any(|directory| is_runnable(&directory.join(&command[0]))) {
+        return Err(program.problem(format!("{} is not in PATH", quoted(&command[0]))));
+    }
     Ok(command)
 }
 
-fn program_path(field: &Field<'_>, directory: &Path) -> Result<String, Problem> {
-    let name = field.text()?;
-    let runnable = |path: &Path| {
-        path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-    };
-    let found = if name.contains('/') {
-        // `./server` and `server` beside the manifest name the same file: the `.` is left out.
-        let path: PathBuf = directory.join(name).components().collect();
-        if !path.exists() {
-            return Err(field.problem(format!("{}: there is no such file", path.display())));
-        }
-        Some(path).filter(|path| runnable(path))
-    } else {
-        let paths = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&paths).map(|path| path.join(name)).find(|path| runnable(path))
-    };
-    match found {
-        Some(path) => path.into_os_string().into_string().map_err(|_| field.problem("its path is not UTF-8")),
-        None if name.contains('/') => Err(field.problem(format!("{name} is not an executable file"))),
-        None => Err(field.problem(format!("{} is not in PATH", quoted(name)))),
+fn program_path(field: &Field<'_>, name: &str, directory: &Path) -> Result<String, Problem> {
+    // `./server` and `server` beside the manifest name the same file: the `.` is left out.
+    let path: PathBuf = directory.join(name).components().collect();
+    if !path.exists() {
+        return Err(field.problem(format!("{}: there is no such file", path.display())));
     }
+    if !is_runnable(&path) {
+        return Err(field.problem(format!("{name} is not an executable file")));
+    }
+    path.into_os_string().into_string().map_err(|_| field.problem("its path is not UTF-8"))
+}
+
+fn is_runnable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 fn environment(field: &Field<'_>) -> Result<BTreeMap<String, String>, Problem> {
@@ -320,9 +332,9 @@ fn session(fields: &Fields<'_>, state: State) -> Result<Option<Session>, Problem
 }
 
 /// A probe, and how often it is looked.
-fn check(field: &Field<'_>, directory: &Path) -> Result<Check, Problem> {
+fn check(field: &Field<'_>, place: &Place<'_>) -> Result<Check, Problem> {
     let fields = field.fields(CHECK)?;
-    let probe = probe(field, &fields, directory)?;
+    let probe = probe(field, &fields, place)?;
     let default = Check::by(probe);
     let check = Check {
         period_ms: fields.millis("period", default.period_ms, CHECK_MS_MAX)?,
@@ -334,7 +346,7 @@ fn check(field: &Field<'_>, directory: &Path) -> Result<Check, Problem> {
     Ok(check)
 }
 
-fn probe(field: &Field<'_>, fields: &Fields<'_>, directory: &Path) -> Result<Probe, Problem> {
+fn probe(field: &Field<'_>, fields: &Fields<'_>, place: &Place<'_>) -> Result<Probe, Problem> {
     match (fields.get("http"), fields.get("tcp"), fields.get("exec")) {
         (Some(http), None, None) => {
             let path = http.text()?;
@@ -345,7 +357,7 @@ fn probe(field: &Field<'_>, fields: &Fields<'_>, directory: &Path) -> Result<Pro
             }
             Ok(Probe::Http(path.to_owned()))
         }
-        (None, None, Some(exec)) => command(&exec, directory).map(Probe::Exec),
+        (None, None, Some(exec)) => command(&exec, place).map(Probe::Exec),
         (None, Some(tcp), None) => match tcp.truth()? {
             true => Ok(Probe::Tcp),
             false => Err(tcp.problem("may only be true; leave it out for the default")),

@@ -241,6 +241,24 @@ fn a_version_that_does_not_come_up_leaves_those_that_serve_and_says_what_it_wrot
     assert_eq!(rows(&apply(&rig, &[])), [row("web.1"), row("web.2")]);
 }
 
+#[test]
+fn a_command_that_is_spelled_the_same_is_the_same_from_whatever_shell_it_is_applied() {
+    let rig = Rig::new("state: none\nstopGrace: 1s\nscale: {max: 3, start: 2}");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let own = std::env::var("PATH").expect("there is one");
+    let python = std::env::split_paths(&own).map(|path| path.join("python3")).find(|path| path.exists());
+    let bin = rig.path().join("bin");
+    std::fs::create_dir(&bin).expect("a directory of our own");
+    std::os::unix::fs::symlink(python.expect("it runs"), bin.join("python3")).expect("a name of our own");
+    let path = format!("{}:{own}", bin.display());
+    let applied = rig.run_with(("PATH", &path), &["apply", rig.manifest(), "--output", "json"]);
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    let applied: Value = serde_json::from_str(&applied.out).expect("one object");
+    assert_eq!((&applied["changes"], &applied["unchanged"]), (&json!([]), &json!(["web"])));
+    assert_eq!(revision(&rig, "web.1"), 1);
+}
+
 fn named(instance: &Value) -> String {
     instance["name"].as_str().expect("a name").to_owned()
 }

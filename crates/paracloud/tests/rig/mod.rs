@@ -47,7 +47,10 @@ pub(crate) fn run(arguments: &[&str]) -> Answer {
 /// Runs a command to its end, and its result goes there.
 pub(crate) fn run_into(arguments: &[&str], out: impl Into<Stdio>) -> Answer {
     let mut command = command();
-    command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
+    ended(command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()))
+}
+
+fn ended(command: &mut Command) -> Answer {
     let output = command.spawn().unwrap().wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Answer { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
@@ -185,6 +188,13 @@ impl Rig {
     /// Runs a command about this cloud.
     pub(crate) fn run(&self, arguments: &[&str]) -> Answer {
         run(&[&["--dir", &self.cloud()], arguments].concat())
+    }
+
+    /// Runs a command about this cloud from a shell with this variable.
+    pub(crate) fn run_with(&self, variable: (&str, &str), arguments: &[&str]) -> Answer {
+        let mut command = command();
+        command.env(variable.0, variable.1).args(["--dir", &self.cloud()]).args(arguments);
+        ended(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 
     /// Starts a command about this cloud, and what it says goes there, or nowhere.
