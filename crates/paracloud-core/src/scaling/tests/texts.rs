@@ -175,7 +175,8 @@ fn why_not_one_fewer_and_not_one_more_is_what_the_rule_goes_by_or_what_cuts_it()
             app.run(60, 40);
             let start_ms = app.seen.now_ms + 2_000;
             let (id, end_ms) = ("sale".into(), start_ms + 100_000);
-            let sale = Announcement { id, start_ms, end_ms, rate_milli: 300_000, confidence_permille: 900 };
+            let sale =
+                Announcement { id, start_ms, end_ms, rate_milli: 300_000, confidence_permille: Some(900) };
             app.seen.announcements.push(sale);
             app.run(1, 40);
         }),
