@@ -1,12 +1,11 @@
 //! What an application asks for itself is done within what its manifest allows and as often as a budget has, and it is told what
 //! became of it. Sizes are in `sizes`.
 
-use crate::instances::all_connected;
-use crate::rig::{Rig, kill, wait_until};
+use crate::instances::another_controller;
+use crate::rig::{Rig, wait_until};
 use crate::scaling::explained;
 use crate::unruly::Unruly;
 use paracloud_substrate::decision;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -46,8 +45,7 @@ fn who_asks_to_be_moved_waits_for_an_open_node_and_is_moved_no_more_often_than_t
     wait_until("the budget is spent", || explained(rig, &["jobs"]).contains(spent));
     assert_eq!((node(rig), moves(rig)), (Some(2), 3));
     unruly.wait_did_times("jobs", &format!("became PENDING {spent}"), 1);
-    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
-    wait_until("the controller is back", || all_connected(rig));
+    another_controller(rig);
     wait_until("it is decided again", || explained(rig, &["jobs"]).contains(spent));
     assert_eq!((node(rig), moves(rig)), (Some(2), 3), "it is spent by whichever controller");
     let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");

@@ -1,6 +1,6 @@
 //! A node is drained by the controller, whoever listens.
 
-use crate::instances::all_connected;
+use crate::instances::another_controller;
 use crate::killed::process_on;
 use crate::points::Points;
 use crate::rig::{Rig, kill, wait_until};
@@ -49,8 +49,7 @@ fn a_drain_goes_on_when_who_asked_for_it_has_left_and_under_the_next_controller(
     wait_until("it is being drained", || is_closed(rig));
     asks.signal(Signal::INT);
     assert_eq!(asks.ended(), 1, "who left does not know what becomes of it");
-    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
-    wait_until("the controller and its agents are back", || all_connected(rig));
+    another_controller(rig);
     assert!(on_first(rig).contains(&"jobs.1".to_owned()), "it holds on to its place");
     // Another way of draining it is another thing.
     let busy = rig.json_of_refused(&["drain-node", "n1", "--parallel", "3"], 1);

@@ -79,9 +79,14 @@ fn of_fifty_that_leave_under_load_none_is_the_one_at_work_and_nothing_is_lost() 
     let (name, number) = operation.expect("one left");
     let told = explained(&rig, &[&name, &format!("op-{number}")]);
     assert!(told.contains("a person wants 3 instances of worker"), "{told}");
-    // A decision started the first of that name, and a person the one that has it now.
+    assert!(told.contains("worker: 8 -> 3, by a person's word"), "{told}");
+    assert!(told.contains(&format!("leaves {name} on n")), "{told}");
+    assert!(told.contains(&format!("stays {holder} on n")), "who is at work was asked, and stays: {told}");
+    // The first of that name left by a person's word; the one that has it now was started by another one.
     let told = explained(&rig, &[&name]);
-    assert!(!told.contains("was started by this one") && !told.contains("was last changed"), "{told}");
+    let by = told.split_once("was started by this one").map(|(_, by)| by);
+    assert!(by.is_some_and(|by| by.contains("worker: 3 -> 8, by a person's word")), "{told}");
+    assert!(!told.contains("was last changed"), "{told}");
     // By itself it goes down to one: to the one that works.
     rig.json(&["scale", "worker", &all, "--for", "1ms"]);
     wait_until("the others have left", || serving(&rig) == [holder.as_str()]);

@@ -29,6 +29,12 @@ pub(crate) fn all_connected(rig: &Rig) -> bool {
     answer.code == 0 && nodes
 }
 
+/// Kills the controller, and waits until another one knows all nodes.
+pub(crate) fn another_controller(rig: &Rig) {
+    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
+    wait_until("another controller is there, and its agents", || all_connected(rig));
+}
+
 /// The record of an instance.
 fn record(rig: &Rig, name: &str) -> Value {
     let ps = rig.json(&["ps"]);
@@ -147,8 +153,7 @@ fn a_drained_node_gets_nothing_new_and_what_has_no_state_goes_when_another_one_s
     rig.json(&["scale", "web", "3"]);
     let others = at(&[("web.1", 2), ("web.2", 2), ("web.3", 2)]);
     wait_until("it is started where new ones may", || serving(&rig) == others);
-    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
-    wait_until("the controller and its agents are back", || all_connected(&rig));
+    another_controller(&rig);
     assert!(rig.run(&["ps"]).out.contains("node n1: was drained"));
     let dry = rig.json(&["scale", "web", "4", "--dry-run"]);
     assert_eq!(dry["starts"][0]["node"], 2, "{dry}");

@@ -1,7 +1,7 @@
 //! Fewer instances by a person's word: the cheapest leaves by its own word, nothing is lost, and until it is decided it can be
 //! called back.
 
-use crate::instances::all_connected;
+use crate::instances::another_controller;
 use crate::rig::{Rig, kill, wait_until};
 use crate::scaling::decided;
 use crate::unruly::Unruly;
@@ -122,8 +122,7 @@ fn of_three_workers_under_load_two_leave_and_no_job_is_lost_and_their_numbers_co
         assert!(told.contains(words), "{words}: {told}");
     }
     // The controller is killed: it knows from its register who left.
-    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
-    wait_until("the controller and its agents are back", || all_connected(&rig));
+    another_controller(&rig);
     assert_eq!(names(&rig), left);
     let more = rig.json(&["scale", "worker", "2"]);
     let lowest = ["worker.1", "worker.2"].into_iter().find(|name| left[0] != *name).expect("one of two");

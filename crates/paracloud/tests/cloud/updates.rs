@@ -1,7 +1,7 @@
 //! Instances are updated by the controller, whoever listens.
 
-use crate::instances::all_connected;
-use crate::rig::{Rig, kill, wait_until};
+use crate::instances::another_controller;
+use crate::rig::{Rig, wait_until};
 use crate::unruly::Unruly;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -110,8 +110,7 @@ fn a_controller_that_is_killed_half_way_leaves_the_rest_to_the_next_and_each_is_
     std::thread::scope(|scope| {
         let applying = scope.spawn(|| rig.json(&["apply", rig.manifest()]));
         wait_half_way(rig);
-        rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
-        wait_until("the controller and its agents are back", || all_connected(rig));
+        another_controller(rig);
         let_go(&unruly);
         let applied = applying.join().expect("it hears of it from the next one");
         let row = |row: &Value| (row["who"].clone(), row["done"].clone());
@@ -139,8 +138,7 @@ fn who_does_not_wait_hears_of_it_by_applying_the_same_and_who_is_called_back_end
     assert_eq!([&now["jobs.2"], &now["jobs.3"]], [1, 1], "no other is begun: {now:?}");
 
     // And the next one does not try again.
-    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
-    wait_until("the controller and its agents are back", || all_connected(rig));
+    another_controller(rig);
     assert_eq!(revisions(rig), now);
     let_go(&unruly);
     let applied = rig.json(&["apply", rig.manifest()]);
