@@ -1,11 +1,11 @@
 //! What a gateway knows of one instance.
 
+use super::BackendId;
 use super::claim::{Claim, Report};
 use super::debt::{DOUBT_HALF_US, Debt, FAILURE_HALF_US};
 use super::inputs::{Inputs, Measured};
 use super::latency::{Latency, Sample};
 use super::standing::Said;
-use super::{BackendId, WEIGHT_PERMILLE};
 
 /// A request that was sent to an instance: handed back when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,7 +48,6 @@ pub enum End {
 pub(super) struct Backend {
     pub(super) id: BackendId,
     process: u32,
-    weight_permille: u32,
     own: u32,
     /// What was in flight, times for how long, since the last report: in request-microseconds.
     own_sum: u64,
@@ -66,7 +65,6 @@ impl Backend {
         Self {
             id,
             process,
-            weight_permille: WEIGHT_PERMILLE,
             own: 0,
             own_sum: 0,
             own_since_us: now_us,
@@ -83,11 +81,7 @@ impl Backend {
     /// does not count any more.
     pub(super) fn turn(&mut self, process: u32, now_us: u64) {
         let said = self.said.of_another();
-        *self = Self { weight_permille: self.weight_permille, said, ..Self::new(self.id, process, now_us) };
-    }
-
-    pub(super) fn weigh(&mut self, weight_permille: u32) {
-        self.weight_permille = weight_permille;
+        *self = Self { said, ..Self::new(self.id, process, now_us) };
     }
 
     pub(super) fn own(&self) -> u32 {
@@ -148,7 +142,6 @@ impl Backend {
         let latency = &self.latency;
         Inputs {
             id: self.id,
-            weight_permille: self.weight_permille,
             own: self.own,
             debt_milli: self.debt.milli(now_us),
             doubt_milli: self.doubt.milli(now_us),

@@ -75,11 +75,6 @@ impl Balancer {
         self.change(id, |backend| backend.turn(process, now_us));
     }
 
-    /// Its weight by the configuration, in thousandths of an ordinary one; at least 1.
-    pub fn weigh(&mut self, id: BackendId, weight_permille: u32) {
-        self.change(id, |backend| backend.weigh(weight_permille));
-    }
-
     /// Whether its requests wait at the gateway.
     pub fn park(&mut self, id: BackendId, parks: bool) {
         self.change(id, |backend| backend.said.parked = parks);

@@ -1,9 +1,9 @@
 //! What is ordinary among the instances of an app, for those of whom something is not known.
 
+use super::PAUSE_SHARE;
 use super::inputs::Inputs;
 use super::judged::pauses_soon;
 use super::standing::Standing;
-use super::{PAUSE_SHARE, WEIGHT_PERMILLE};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub struct Fleet {
     pub service_us: u64,
     /// How many requests one works on at once.
     pub places: u64,
-    /// What the gateway has in flight at one of ordinary weight, in thousandths.
+    /// What the gateway has in flight at one, in thousandths.
     pub own_milli: u64,
     /// What others have in flight at one, in thousandths.
     pub others_milli: u64,
@@ -54,10 +54,9 @@ impl Fleet {
     }
 }
 
-/// What the gateway has in flight there, as if its weight were ordinary, in thousandths.
+/// What the gateway has in flight there, in thousandths, whatever it says of its weight.
 pub(super) fn own_milli(inputs: &Inputs) -> u64 {
-    let weight = u64::from(inputs.weight_permille.max(1));
-    u64::from(inputs.own) * 1_000 * u64::from(WEIGHT_PERMILLE) / weight
+    u64::from(inputs.own) * 1_000
 }
 
 /// The lower one of two in the middle.

@@ -25,8 +25,6 @@ pub struct Measured {
 pub struct Inputs {
     /// Which.
     pub id: BackendId,
-    /// By the configuration; 1000 is ordinary.
-    pub weight_permille: u32,
     /// What the gateway has in flight there.
     pub own: u32,
     /// Its failures, in thousandths of a request in flight.

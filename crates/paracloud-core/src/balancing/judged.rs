@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Clamp {
-    /// Its weight is further from the configured one than it may be.
+    /// Its weight is further from an ordinary one than it may be.
     Weight,
     /// It says that it works on more at once, or less, than its peers do by more than a factor of [`TRUST`].
     Places,
@@ -226,7 +226,7 @@ fn seen(inputs: &Inputs, fleet: &Fleet, setting: Setting) -> Sight {
         inputs.measured.map_or(typical, |it| level(forgotten(it.service_us, typical, it.age_us), typical));
     let others_milli = if setting.balancers > 1 { fleet.others_milli } else { 0 };
     Sight {
-        weight: u64::from(inputs.weight_permille.max(1)),
+        weight: WEIGHT_PERMILLE.into(),
         places: fleet.places,
         load_milli: u64::from(inputs.own) * 1_000 + inputs.debt_milli + others_milli,
         service_us: service_us.max(SERVICE_US_MIN),
@@ -285,12 +285,9 @@ fn standing(inputs: &Inputs, fleet: &Fleet, clamps: &mut Clamps) -> (Standing, u
 }
 
 fn weight(inputs: &Inputs, clamps: &mut Clamps) -> u64 {
-    let configured = u64::from(inputs.weight_permille.max(1));
-    let Some(said) = inputs.claimed.and_then(|claimed| claimed.report.weight_permille) else {
-        return configured;
-    };
-    let raw = configured * u64::from(said) / u64::from(WEIGHT_PERMILLE);
-    let bounded = raw.clamp((configured / TRUST).max(1), configured * TRUST);
+    let ordinary = u64::from(WEIGHT_PERMILLE);
+    let raw = inputs.claimed.and_then(|it| it.report.weight_permille).map_or(ordinary, u64::from);
+    let bounded = raw.clamp(ordinary / TRUST, ordinary * TRUST);
     if bounded != raw {
         clamps.add(Clamp::Weight);
     }

@@ -121,9 +121,11 @@ fn shares_follow_weights() {
         for reports in [false, true] {
             let mut balancer = balancer(3, Setting { policy: Policy::Used, balancers });
             let now_us = answers(&mut balancer, 3, 20, 10_000, 0);
-            balancer.weigh(id(3), 3_000);
+            let of_load =
+                if reports { says(8, 0) } else { Report { valid_for_ms: 500, ..Report::default() } };
+            balancer.report(id(3), Report { weight_permille: Some(3_000), ..of_load }, now_us);
             if reports {
-                (1..=3).for_each(|number| balancer.report(id(number), says(8, 0), now_us));
+                (1..=2).for_each(|number| balancer.report(id(number), of_load, now_us));
             }
             // As many at once as make the shares visible, again and again.
             let mut got = [0_u32; 4];
@@ -410,8 +412,7 @@ fn history(seed: u32, setting: Setting, mut look: impl FnMut(&mut Balancer, u64,
             5 => balancer.remove(which),
             6 => balancer.add(which, now_us),
             7 => balancer.turn(which, now_us),
-            8 => balancer.weigh(which, any(10_000)),
-            9 | 10 => {
+            8..=10 => {
                 let mut maybe = |bound| Some(any(bound)).filter(|it| it % 3 > 0);
                 let report = Report {
                     valid_for_ms: maybe(100_000).unwrap_or(0),

@@ -4,8 +4,9 @@ use crate::application::Application;
 use crate::client::{Answer, answer, get, send, spawn, text};
 use crate::world::{Controller, World};
 use hyper::StatusCode;
+use paci::report::Report;
 use paracloud_core::ids::StartId;
-use paracloud_substrate::advice::{Advice, Aged, Pause};
+use paracloud_substrate::advice::{Advice, Aged, Leased, Pause};
 use paracloud_substrate::config::{State, Sticky};
 use paracloud_substrate::message::{FromGatewayLine, ToGatewayLine};
 use std::collections::BTreeSet;
@@ -140,6 +141,31 @@ async fn one_that_says_that_it_pauses_or_is_not_ready_gets_nothing_for_as_long()
         advises(&mut controller, ONE, start, Advice::default()).await;
         controller.obeyed_by(ONE, n + 1, false, Some(route)).await;
         assert_eq!(answering(world.address, 40).await.len(), 2);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn one_that_wants_three_times_as_much_as_another_gets_it_by_its_own_word_and_as_much_without_one() {
+    let (world, mut controller, applications) = two(State::None, None).await;
+    let [one, other] = &applications;
+    // From one that has not answered as many yet requests are kept away, whatever it says.
+    assert_eq!(answering(world.address, 120).await.len(), 2);
+    for (n, weight_permille, least) in [(2, None, [18, 18]), (3, Some(3_000), [27, 8])] {
+        let said = Report { valid_for_ms: 60_000, weight_permille, ..Report::default() };
+        let report = Some(Leased { age_ms: 0, remaining_ms: 60_000, said });
+        advises(&mut controller, ONE, one.route.start, Advice { report, ..Advice::default() }).await;
+        controller.obeyed_by(ONE, n, false, Some(one.route)).await;
+        applications.iter().for_each(|application| application.busy(true));
+        let before = applications.each_ref().map(|it| it.seen().len());
+        let clients: Vec<_> = (0..40).map(|_| spawn(world.address, get("/"))).collect();
+        // All forty are under way at a time: the choice goes by what each has.
+        one.counts(before[0] + least[0]).await;
+        other.counts(before[1] + least[1]).await;
+        applications.iter().for_each(|application| application.busy(false));
+        for client in clients {
+            assert_eq!(answer(client).await.status(), StatusCode::OK);
+        }
     }
     world.end().await;
 }

@@ -228,7 +228,7 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a weight that is claimed has no bound",
         file: JUDGED,
-        find: r"let bounded = raw.clamp((configured / TRUST).max(1), configured * TRUST);",
+        find: r"let bounded = raw.clamp(ordinary / TRUST, ordinary * TRUST);",
         replace: r"let bounded = raw.max(1);",
         catch: unit(
             CORE,
