@@ -192,9 +192,12 @@ pub fn note(note: &Note) -> String {
             let size = estimate
                 .state_kib
                 .map_or_else(|| "of unknown size".to_owned(), |kib| bytes(u64::from(kib) << 10));
+            let dropped = estimate.shrinkable_kib.map_or_else(String::new, |kib| {
+                format!(" ({} of it could be dropped first)", bytes(u64::from(kib) << 10))
+            });
             let pause =
                 estimate.pause_ms.map_or_else(String::new, |ms| format!(", pause {}", millis(ms.into())));
-            format!("the application estimates: state {size}{pause}")
+            format!("the application estimates: state {size}{dropped}{pause}")
         }
         Note::Reason(reason) => format!("the application says: {}", plain(reason)),
         Note::Remark { by, what } => format!("the {by} says: {}", plain(what)),

@@ -130,10 +130,11 @@ fn priced(quote: &RemovalQuote) -> String {
 
 fn estimated(estimate: &MoveEstimate) -> String {
     let state = estimate.state_kib.map(|kib| format!("{} of state", kib_of(kib)));
+    let dropped = estimate.shrinkable_kib.map(|kib| format!("{} of it could be dropped first", kib_of(kib)));
     let pause = estimate.pause_ms.map(|pause_ms| format!("a pause of {}", millis(pause_ms.into())));
     let modes = estimate.modes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
     let modes = (!modes.is_empty()).then(|| format!("by {modes}"));
-    let known = [state, pause, modes].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let known = [state, dropped, pause, modes].into_iter().flatten().collect::<Vec<_>>().join(", ");
     if known.is_empty() { "it can be moved now".to_owned() } else { format!("it can be moved now: {known}") }
 }
 
@@ -187,6 +188,17 @@ mod tests {
         );
         let unknown = answer(Verdict::Done).with(Finding::Quote(RemovalQuote::default()));
         assert_eq!(told(&Asked::Quote, &unknown), "what losing it now would cost is not known");
+        let estimate = MoveEstimate {
+            state_kib: Some(65_536),
+            shrinkable_kib: Some(16_384),
+            pause_ms: Some(40),
+            ..MoveEstimate::default()
+        };
+        let moves = answer(Verdict::Done).with(Finding::Estimate(estimate));
+        assert_eq!(
+            told(&Asked::Estimate, &moves),
+            "it can be moved now: 64.0 MiB of state, 16.0 MiB of it could be dropped first, a pause of 40 ms"
+        );
         let resize = Asked::Resize { memory: Some(1_024), cpu: None };
         let fit = Finding::Fit(Size { memory_kib: Some(65_536), cpu_millis: None });
         let code = "DOES_NOT_FIT".to_owned();

@@ -115,6 +115,7 @@ mod tests {
     use super::*;
     use crate::client::tests::controller;
     use crate::moving::history::tests::{a_move, event, record};
+    use paci::finding::MoveEstimate;
     use paracloud_core::ids::{NodeId, Placement, StartId};
     use paracloud_core::migration::message::Offer;
     use paracloud_core::register::{Mode, MoveStep};
@@ -140,12 +141,19 @@ mod tests {
             Refusal { to: None, accept_loss: true, asked: None, code: "busy".to_owned(), ..refusal.clone() };
         let full = "the journal has no room for the outcome, so nothing is sealed".to_owned();
         let remark = Note::Remark { by: Speaker::Controller, what: full };
+        let estimate = MoveEstimate {
+            state_kib: Some(65_536),
+            shrinkable_kib: Some(16_384),
+            pause_ms: Some(40),
+            ..MoveEstimate::default()
+        };
         let lost = |by, consent| What::StateLost { by, consent };
         let whats = [
             What::Refused(refusal),
             What::Refused(held),
             What::Refused(nobody),
             What::Note(remark),
+            What::Note(Note::Estimate(estimate)),
             lost(Loss::Restart, Consent::Manifest),
             lost(Loss::Death, Consent::Nobody),
             lost(Loss::Stop, Consent::Person),

@@ -410,6 +410,7 @@ fn previewed(
     if let Some(estimate) = &preview.estimate {
         let figures = [
             ("state", estimate.state_kib.map(|kib| bytes(u64::from(kib) << 10))),
+            ("can drop", estimate.shrinkable_kib.map(|kib| bytes(u64::from(kib) << 10))),
             ("changes", estimate.dirty_kib_per_s.map(|kib| format!("{}/s", bytes(u64::from(kib) << 10)))),
             ("pause", estimate.pause_ms.map(|ms| millis(ms.into()))),
             ("warm-up", estimate.warmup_ms.map(|ms| millis(ms.into()))),
@@ -546,8 +547,12 @@ mod tests {
 
     #[test]
     fn a_preview_says_mode_and_figures_and_leaves_out_what_is_unknown() {
-        let estimate =
-            MoveEstimate { state_kib: Some(204_800), pause_ms: Some(4), ..MoveEstimate::default() };
+        let estimate = MoveEstimate {
+            state_kib: Some(204_800),
+            shrinkable_kib: Some(1_024),
+            pause_ms: Some(4),
+            ..MoveEstimate::default()
+        };
         let aware = Preview {
             hands_over: true,
             offer: Some(Offer::Accept),

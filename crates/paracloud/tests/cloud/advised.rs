@@ -84,6 +84,16 @@ fn a_gateway_that_was_killed_sends_nothing_new_to_who_pauses_or_drains_when_it_i
 }
 
 #[test]
+fn what_an_instance_says_that_it_has_to_do_is_explained() {
+    let report = json!({ "queued": 17, "oldestWaitMs": 900, "backlogMs": 8_500, "utilisationPermille": 1_205,
+                         "tightest": "connections" });
+    let unruly = Unruly::up(&json!({ "scale": { "max": 1 } }), &json!({ "report": report }));
+    let words = "17 wait, the oldest for 900 ms; 8.50 s of work in what waits; 120.5 % of connections used";
+    wait_until("it has said so", || explained(&unruly.rig, &["jobs.1"]).contains(words));
+    unruly.end();
+}
+
+#[test]
 fn requests_stay_away_from_an_instance_whose_probe_fails_until_it_is_well_again() {
     let program = "\
 NAME = os.environ['PACI_INSTANCE']

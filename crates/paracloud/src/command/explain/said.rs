@@ -3,9 +3,10 @@
 use super::broken;
 use crate::figures::{age, millis};
 use crate::telling::plain;
+use paci::report::Report;
 use paci::state::State;
 use paracloud_core::wishes;
-use paracloud_substrate::advice::{Advice, Cold, Lapsed, Pause};
+use paracloud_substrate::advice::{Advice, Cold, Lapsed, Leased, Pause};
 use paracloud_substrate::explained::Explained;
 use paracloud_substrate::message::Unready;
 
@@ -21,6 +22,7 @@ pub(super) fn text(explained: &Explained) -> Option<String> {
         lines.push(format!("{name} is not ready for {since}: {}: {}", plain(asked), plain(answered)));
     }
     lines.extend(says.iter().flat_map(|advice| state(name, advice)));
+    lines.extend(says.iter().filter_map(|advice| load(name, advice.report.as_ref()?)));
     let wished = |(unix_ms, record): &(u64, Box<wishes::Record>)| {
         let since = age(now_unix_ms.saturating_sub(*unix_ms));
         let left = record.sight.left_ms.into();
@@ -74,10 +76,55 @@ fn state(name: &str, advice: &Advice) -> Vec<String> {
     lines
 }
 
+/// What it says that it has to do. `None`: nothing of that.
+fn load(name: &str, report: &Leased<Report>) -> Option<String> {
+    let Leased { age_ms, remaining_ms, said } = report;
+    let in_flight = said.in_flight.map(|count| format!("{count} in flight"));
+    let oldest = said.oldest_wait_ms.map(|ms| millis(ms.into()));
+    let waiting = match (said.queued, oldest) {
+        (Some(0), _) => Some("nothing waits".to_owned()),
+        (Some(count), Some(oldest)) => Some(format!("{count} wait, the oldest for {oldest}")),
+        (Some(count), None) => Some(format!("{count} wait")),
+        (None, Some(oldest)) => Some(format!("the oldest that waits has for {oldest}")),
+        (None, None) => None,
+    };
+    let backlog = said.backlog_ms.map(|ms| format!("{} of work in what waits", millis(ms.into())));
+    let used = said.utilisation_permille.map(|permille| {
+        let what = if said.tightest.is_empty() { "what is tightest" } else { &said.tightest };
+        format!("{}.{} % of {} used", permille / 10, permille % 10, plain(what))
+    });
+    let all: Vec<_> = [in_flight, waiting, backlog, used].into_iter().flatten().collect();
+    let (since, left) = (millis((*age_ms).into()), millis((*remaining_ms).into()));
+    (!all.is_empty()).then(|| format!("{name} says, {since} ago and for another {left}: {}", all.join("; ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use paracloud_substrate::advice::Aged;
+
+    #[test]
+    fn what_it_says_that_it_has_to_do_is_told_and_what_it_does_not_say_is_not() {
+        let told = |said| load("web.2", &Leased { age_ms: 120, remaining_ms: 2_880, said });
+        let busy = Report {
+            in_flight: Some(8),
+            queued: Some(17),
+            backlog_ms: Some(8_500),
+            oldest_wait_ms: Some(900),
+            utilisation_permille: Some(1_205),
+            tightest: "connections".to_owned(),
+            ..Report::default()
+        };
+        let words = "web.2 says, 120 ms ago and for another 2.88 s: 8 in flight; 17 wait, the oldest for 900 ms; 8.50 s of \
+                     work in what waits; 120.5 % of connections used";
+        assert_eq!(told(busy).as_deref(), Some(words));
+        let idle = Report { queued: Some(0), oldest_wait_ms: Some(0), ..Report::default() };
+        assert_eq!(
+            told(idle).as_deref(),
+            Some("web.2 says, 120 ms ago and for another 2.88 s: nothing waits")
+        );
+        assert_eq!(told(Report { sessions: Some(3), ..Report::default() }), None);
+    }
 
     #[test]
     fn a_pause_that_was_over_with_its_time_is_why_it_gets_requests_again_unless_something_else_keeps_them_away()
