@@ -1,7 +1,8 @@
 //! `Hold`: "leave me alone until …". It always expires.
 
 use crate::bounds;
-use crate::invalid::{self, Invalid};
+use crate::invalid::{self, Invalid, Problem};
+use crate::names::HOLD_OPS;
 use crate::wire::Message;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct HoldRequest {
     /// Which hold. It stands in the path; in the body it may be left out.
     pub key: String,
-    /// Kinds of operation held off ([`crate::names::HOLD_OPS`]); empty means all.
+    /// Kinds of operation held off ([`HOLD_OPS`]); empty means all.
     pub ops: Vec<String>,
     /// For how long, in milliseconds; 0 releases.
     pub ttl_ms: u32,
@@ -39,6 +40,10 @@ impl Message for HoldRequest {
             invalid::name("key", &self.key, bounds::NAME_BYTES_MAX)?;
         }
         invalid::names("ops", &self.ops, bounds::HOLD_OPS_MAX)?;
+        let is_known = |op: &String| HOLD_OPS.iter().any(|(name, _)| name == op);
+        if !self.ops.iter().all(is_known) {
+            return Err(Invalid::new("ops", Problem::Unknown));
+        }
         invalid::at_most("ttlMs", self.ttl_ms, bounds::HOLD_MS_MAX)?;
         invalid::text("reason", &self.reason, bounds::MESSAGE_BYTES_MAX)
     }
@@ -64,7 +69,6 @@ impl Message for HoldResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invalid::Problem;
 
     #[test]
     fn a_hold_without_end_is_refused() {

@@ -80,7 +80,7 @@ capabilities! {
     RESIZE_MEMORY = "resize.memory", Alpha, "v1";
 }
 
-/// Kinds of operation that a `Hold` can hold off. A name that is not here holds nothing off.
+/// Kinds of operation that a `Hold` can hold off. Another name is refused: who says it would take itself for held.
 pub const HOLD_OPS: &[(&str, &str)] = &[
     ("drain", "being taken out of routing"),
     ("move", "being moved to another place"),

@@ -7,6 +7,7 @@ use paci::ask::AskRequest;
 use paci::call::{Call, Drain, Quote};
 use paci::error::{ErrorBody, ErrorCode, NextStep};
 use paci::finding::{Finding, RemovalQuote};
+use paci::hold::HoldRequest;
 use paci::names::AnswerCode;
 use paci::report::Report;
 use paci::size::{Resize, Size};
@@ -82,6 +83,23 @@ fn every_field_of_an_announcement_has_its_bound() {
         (r#"{"confidencePermille":1001}"#, "confidencePermille: 1001, at most 1000"),
         (r#"{"reason":"two\nlines"}"#, "reason"),
     ]);
+}
+
+#[test]
+fn every_field_of_a_hold_has_its_bound() {
+    each_is_refused::<HoldRequest>(&[
+        (r#"{"key":"a b"}"#, "key"),
+        (r#"{"ops":["moves"]}"#, "ops: no name that this version knows"),
+        (r#"{"ops":["move","resize"]}"#, "ops: no name that this version knows"),
+        (r#"{"ops":["MOVE"]}"#, "ops: no name that this version knows"),
+        (r#"{"ops":[""]}"#, "ops: missing"),
+        (r#"{"ops":["a b"]}"#, "ops"),
+        (r#"{"ops":"move"}"#, "shape"),
+        (r#"{"ttlMs":3600001}"#, "ttlMs: 3600001, at most 3600000"),
+        (r#"{"reason":"two\nlines"}"#, "reason"),
+    ]);
+    let many = format!(r#"{{"ops":[{}"move"]}}"#, r#""move","#.repeat(8));
+    assert_eq!(refused::<HoldRequest>(&many).message, "ops: 9 entries, at most 8");
 }
 
 #[test]
