@@ -64,41 +64,34 @@ pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<Operatio
         let message = format!("{name} has that size already");
         return Err(refused("same_size", message, "`paracloud ps` shows what runs"));
     }
-    let (least, most) = (registered(resources.least), registered(resources.most));
-    allowed(
-        name,
-        "memory",
-        to.memory_kib.filter(|_| wanted.memory_kib.is_some()),
-        least.memory_kib,
-        most.memory_kib,
-    )?;
-    let least_cpu = least.cpu_milli.map_or(CPU_MILLI_MIN, |least| least.max(CPU_MILLI_MIN));
-    allowed(
-        name,
-        "cpu",
-        to.cpu_milli.filter(|_| wanted.cpu_milli.is_some()),
-        Some(least_cpu),
-        most.cpu_milli,
-    )?;
+    let (least, most) = bounds(app);
+    allowed(name, "memory", wanted.memory_kib, (least.memory_kib, most.memory_kib))?;
+    allowed(name, "cpu", wanted.cpu_milli, (least.cpu_milli, most.cpu_milli))?;
     let order = Order { budget_ms: wanted.budget_ms, ..Order::of_person(Command::Resize(to)) };
     control.order(name, order).await.map_err(|rejected| rejection(control, name, rejected))
 }
 
+/// Whether the manifest allows so much of it. What it does not limit has no bounds, and is not changed.
 fn allowed(
     name: &str,
     what: &str,
     to: Option<u32>,
-    least: Option<u32>,
-    most: Option<u32>,
+    bounds: (Option<u32>, Option<u32>),
 ) -> Result<(), Refused> {
     let shown = |amount: u32| if what == "cpu" { format!("{amount}m") } else { format!("{amount} KiB") };
-    let bound = match to {
-        Some(to) if least.is_some_and(|least| to < least) => least.map(|least| ("resizeMin", "less", least)),
-        Some(to) if most.is_some_and(|most| to > most) => most.map(|most| ("resizeMax", "more", most)),
-        Some(_) | None => None,
+    let Some(to) = to else { return Ok(()) };
+    let (message, field) = match bounds {
+        (Some(least), Some(_)) if to < least => {
+            (format!("{name}: {what} may not be less than {}", shown(least)), "resizeMin")
+        }
+        (Some(_), Some(most)) if to > most => {
+            (format!("{name}: {what} may not be more than {}", shown(most)), "resizeMax")
+        }
+        (Some(_), Some(_)) => return Ok(()),
+        (None, _) | (_, None) => {
+            (format!("{name}: its manifest has no resources.{what}, so there is no limit to change"), what)
+        }
     };
-    let Some((field, direction, bound)) = bound else { return Ok(()) };
-    let message = format!("{name}: {what} may not be {direction} than {}", shown(bound));
     let next = format!("set resources.{field} in its manifest, and apply it");
     Err(refused("out_of_bounds", message, next))
 }
@@ -116,11 +109,19 @@ mod tests {
     #[test]
     fn a_size_beyond_what_the_manifest_allows_is_refused_with_the_bound() {
         let of =
-            |to, least, most| allowed("web", "memory", to, least, most).map_err(|refused| refused.message);
+            |to, least, most| allowed("web", "memory", to, (least, most)).map_err(|refused| refused.message);
         assert_eq!(of(Some(64), Some(64), Some(64)), Ok(()));
-        assert_eq!(of(Some(1), None, None), Ok(()), "of what has no limit there are no bounds");
         assert_eq!(of(None, Some(2), Some(3)), Ok(()), "it does not change");
-        assert_eq!(of(Some(63), Some(64), None).unwrap_err(), "web: memory may not be less than 64 KiB");
-        assert_eq!(of(Some(65), None, Some(64)).unwrap_err(), "web: memory may not be more than 64 KiB");
+        assert_eq!(of(None, None, None), Ok(()), "nor here");
+        assert_eq!(of(Some(63), Some(64), Some(64)).unwrap_err(), "web: memory may not be less than 64 KiB");
+        assert_eq!(of(Some(65), Some(64), Some(64)).unwrap_err(), "web: memory may not be more than 64 KiB");
+    }
+
+    #[test]
+    fn what_the_manifest_does_not_limit_is_not_changed_by_a_person() {
+        let refused = allowed("web", "cpu", Some(500), (None, None)).unwrap_err();
+        let why = "web: its manifest has no resources.cpu, so there is no limit to change";
+        assert_eq!((refused.code.as_str(), refused.message.as_str()), ("out_of_bounds", why));
+        assert_eq!(refused.next, "set resources.cpu in its manifest, and apply it");
     }
 }

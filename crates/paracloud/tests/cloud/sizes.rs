@@ -261,3 +261,17 @@ fn what_comes_in_the_place_of_one_that_was_given_another_size_has_that_too() {
     assert_eq!(second.expect("it came in its place")["record"]["size"]["memory_kib"], 512 << 10, "{ps}");
     unruly.end();
 }
+
+#[test]
+fn of_an_app_whose_manifest_limits_nothing_no_size_is_changed() {
+    let unruly = Unruly::up(&json!({ "resources": { "cpu": "500m" } }), &json!({}));
+    let rig = &unruly.rig;
+    let refused = rig.json_of_refused(&["resize", "jobs", "--memory", "128MiB"], 2);
+    assert_eq!(refused["error"]["code"], "out_of_bounds", "{refused}");
+    let refused = rig.run(&["resize", "jobs", "--memory", "128MiB"]);
+    let why = "jobs: its manifest has no resources.memory, so there is no limit to change";
+    assert!(refused.err.contains(why), "{}", refused.err);
+    assert!(refused.err.contains("next: set resources.memory in its manifest"), "{}", refused.err);
+    assert!(noted(rig).is_empty(), "nobody was asked");
+    unruly.end();
+}
