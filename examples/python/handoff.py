@@ -37,7 +37,11 @@ class App:
         self.work = {}  # on each question: the same one has the same answer, however often it comes
     async def run(self):
         host, port = os.environ.get("HOST", "127.0.0.1"), os.environ.get("PORT", "8080")
-        server = await asyncio.start_server(self.serve, host, int(port))
+        try:
+            server = await asyncio.start_server(self.serve, host, int(port))
+        except OSError as error:
+            raise SystemExit(f"handoff.py: cannot listen on {host}:{port}: {os.strerror(error.errno)}; set HOST and PORT "
+                             "to an address that is free")
         await asyncio.gather(server.serve_forever(), self.talk())
     async def serve(self, reader, writer):
         while request := await reader.readline():

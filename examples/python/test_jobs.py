@@ -1,5 +1,5 @@
 """Asks jobs.py what an agent would ask: real sockets, a real process."""
-import contextlib, http.client, threading, time, unittest
+import contextlib, http.client, os, socket, subprocess, sys, threading, time, unittest
 
 from test_handoff import Agent, WAIT
 
@@ -69,6 +69,18 @@ class Jobs(unittest.TestCase):
         self.agent.call(6, "frobnicate").said("UNSUPPORTED")
         self.agent.call(6, "stop").said("DONE")
         self.assertEqual(self.agent.process.wait(WAIT), 0)
+
+class Taken(unittest.TestCase):
+    def test_whoever_finds_its_address_taken_says_so_in_one_line_and_ends(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            host, port = "127.0.0.1", str(taken.getsockname()[1])
+            for command in [["jobs.py"], ["handoff.py"], ["../unaware/server.py", host, port]]:
+                env = os.environ | {"HOST": host, "PORT": port}
+                ended = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, timeout=WAIT)
+                name = os.path.basename(command[0])
+                start = f"{name}: cannot listen on {host}:{port}: Address already in use; "
+                self.assertEqual((ended.returncode, ended.stderr.count("\n")), (1, 1), ended.stderr)
+                self.assertTrue(ended.stderr.startswith(start), ended.stderr)
 
 if __name__ == "__main__":
     unittest.main()

@@ -22,4 +22,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+host, port = sys.argv[1], int(sys.argv[2])
+try:
+    server = http.server.HTTPServer((host, port), Handler)
+except OSError as error:
+    sys.exit(f"server.py: cannot listen on {host}:{port}: {error.strerror}; give it an address that is free")
+server.serve_forever()

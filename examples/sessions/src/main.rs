@@ -1,5 +1,15 @@
 //! `sessions`: see the README beside it.
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    sessions::process::run()
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// What ends it before its time is said in one line.
+fn main() -> ExitCode {
+    let Err(error) = sessions::process::run() else { return ExitCode::SUCCESS };
+    let first: &dyn Error = error.as_ref();
+    let causes = std::iter::successors(Some(first), |&error| error.source());
+    let why: Vec<_> = causes.map(ToString::to_string).collect();
+    let _ = writeln!(std::io::stderr(), "sessions: {}", why.join(": "));
+    ExitCode::FAILURE
 }

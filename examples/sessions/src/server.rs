@@ -45,12 +45,11 @@ pub struct App {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: is another program there?")]
+    #[error("cannot listen on {address}: {cause}; set HOST and PORT to an address that is free")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Why.
-        #[source]
         cause: std::io::Error,
     },
     /// A container has no proper name. Ours have.

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -213,4 +214,20 @@ async fn a_write_that_no_client_sent_is_found_by_the_audit() {
     let summary = clients.stop().await.unwrap();
     assert_eq!(summary.duplicated, 1, "{summary:?}");
     assert_eq!(summary.audit.writes.findings[0].key, 7);
+}
+
+#[tokio::test]
+async fn whoever_finds_its_address_taken_says_so_in_one_line_and_ends() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sessions"));
+    let ended = command.env("PORT", address.port().to_string()).output();
+    let ended = timeout(LONG, ended).await.unwrap().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    let (start, end) = (
+        format!("sessions: cannot listen on {address}: "),
+        "; set HOST and PORT to an address that is free\n",
+    );
+    assert!(said.starts_with(&start) && said.ends_with(end), "{said}");
 }

@@ -54,12 +54,11 @@ pub enum RunError {
     #[error("SIGTERM cannot be waited for")]
     Signal(#[source] std::io::Error),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: is another program there?")]
+    #[error("cannot listen on {address}: {cause}; set HOST and PORT to an address that is free")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// Why.
-        #[source]
         cause: std::io::Error,
     },
     /// The session runs already.

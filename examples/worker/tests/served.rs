@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::time::timeout;
 use worker::{App, Settings};
@@ -148,4 +148,18 @@ async fn sigterm_ends_a_process_once_its_jobs_are_done_and_answered() {
     let (status, done) = text(timeout(LONG, job).await.unwrap().unwrap()).await;
     assert!(status == StatusCode::OK && done.contains(r#""done":true"#), "{done}");
     assert!(timeout(LONG, process.wait()).await.unwrap().unwrap().success());
+}
+
+#[tokio::test]
+async fn whoever_finds_its_address_taken_says_so_in_one_line_and_ends() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
+    let ended = command.env("PORT", address.port().to_string()).output();
+    let ended = timeout(LONG, ended).await.unwrap().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    let (start, end) =
+        (format!("worker: cannot listen on {address}: "), "; set HOST and PORT to an address that is free\n");
+    assert!(said.starts_with(&start) && said.ends_with(end), "{said}");
 }
