@@ -157,3 +157,18 @@ proptest! {
         let _ = words(&format!("BIN {}", STANDARD.encode(bytes)));
     }
 }
+
+#[test]
+fn the_examples_of_the_reference_are_reports() {
+    let page = include_str!("../../../../docs/reference/manifest.md");
+    let lines = page.lines().filter_map(|line| line.split_once(": ")).filter(|(name, _)| {
+        let name = HeaderName::try_from(*name);
+        name.is_ok_and(|name| name == METRICS || name == METRICS_BIN)
+    });
+    let read = lines.map(|(name, value)| {
+        let name = HeaderName::try_from(name).unwrap();
+        let load = read(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]));
+        load.unwrap().unwrap().application_permille
+    });
+    assert_eq!(read.collect::<Vec<_>>(), [Some(850), Some(850), Some(850), Some(250)]);
+}
