@@ -5,7 +5,7 @@ It says how much it has to do, what is coming (POST /announce/sale/500: so many 
 (POST /pause/200: as a collector would), and answers what losing it would cost, another size, and a drain.
 Python 3.10 and its standard library. PaCI is spoken by hand, as docs/reference/paci-v1.md tells it.
 """
-import asyncio, collections, contextlib, json, os, time
+import asyncio, collections, contextlib, heapq, json, os, time
 
 PATH = os.environ.get("PACI_ENDPOINT", "").removeprefix("unix://")
 PATH = "" if os.environ.get("PACI_DISABLED") in ("true", "1") else PATH
@@ -133,9 +133,12 @@ class App:
         self.seen = op
         match up:
             case {"quote": _}:  # what of the jobs at work would be done again, and how long all of them take
-                left = sum(ms - done for ms, done in self.begun_ms()) + sum(ms for ms, _, _ in self.waiting)
-                lost = sum(done for _, done in self.begun_ms())
-                price = {"costMs": lost, "drainMs": left // self.workers, "stateKib": 0, "sessions": 0}
+                begun = self.begun_ms()
+                left = sorted(ms - done for ms, done in begun) or [0]
+                for ms, _, _ in self.waiting:  # each that waits gets the worker that is free first
+                    heapq.heappush(left, ms + (heapq.heappop(left) if len(left) >= self.workers else 0))
+                lost = sum(done for _, done in begun)
+                price = {"costMs": lost, "drainMs": max(left), "stateKib": 0, "sessions": 0}
                 await self.answer(up, {"verdict": "DONE", "quote": price})
             case {"resize": size}:
                 await self.answer(up, self.resize(size, up.get("dryRun", False)))

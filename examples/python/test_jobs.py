@@ -46,7 +46,7 @@ class Jobs(unittest.TestCase):
         self.assertEqual((price["costMs"], price["drainMs"]), (0, 0))
         self.begin(60000)
         price = self.agent.call(5, "quote").said("DONE")["quote"]
-        self.assertTrue(0 < price["costMs"] < 60000 and price["drainMs"] <= 15000, price)
+        self.assertTrue(0 < price["costMs"] < 60000 and price["costMs"] + price["drainMs"] == 60000, price)
     def test_it_fits_into_a_size_or_says_which_it_could_do_with(self):
         counter = self.agent.call(5, "resize", memoryKib=1024).said("REFUSE")
         self.assertEqual((counter["code"], counter["fit"]), ("DOES_NOT_FIT", {"memoryKib": 32768}))

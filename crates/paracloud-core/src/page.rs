@@ -15,10 +15,9 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The line above the others, cut at the width.
+    /// The line above the others, broken at words.
     pub(crate) fn head(&mut self, text: &str) {
-        self.lines.extend(text.chars().take(WIDTH));
-        self.lines.push('\n');
+        self.broken(String::new(), 2, text);
     }
 
     /// A labelled line, broken at words.
@@ -26,19 +25,23 @@ impl Page {
         if text.is_empty() {
             return;
         }
-        let mut line = format!("  {label:<LABEL$}", LABEL = LABEL - 2);
+        self.broken(format!("  {label:<LABEL$}", LABEL = LABEL - 2), LABEL, text);
+    }
+
+    /// What follows goes under this column.
+    fn broken(&mut self, mut line: String, under: usize, text: &str) {
         let mut is_first = true;
         for word in text.split(' ') {
             if !is_first && line.chars().count() + 1 + word.chars().count() > WIDTH {
                 self.lines.push_str(&line);
                 self.lines.push('\n');
-                line = " ".repeat(LABEL);
+                line = " ".repeat(under);
                 is_first = true;
             }
             if !is_first {
                 line.push(' ');
             }
-            line.extend(word.chars().take(WIDTH - LABEL));
+            line.extend(word.chars().take(WIDTH - under));
             is_first = false;
         }
         self.lines.push_str(&line);

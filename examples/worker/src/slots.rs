@@ -3,7 +3,8 @@
 use crate::ledger::Ledger;
 use crate::pace::{FULL_PERMILLE, Pace};
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -75,6 +76,8 @@ pub struct Load {
     pub invested_ms: u64,
     /// Work that is left of those that are worked on, in milliseconds.
     pub left_ms: u64,
+    /// Work until nothing is in flight, one job after the other as slots become free, in milliseconds at full speed.
+    pub until_idle_ms: u64,
     /// How large a job is in the mean, in microseconds of work at full speed; unknown before the first one.
     pub mean_work_us: Option<u64>,
     /// How fast work goes on: thousandths of full speed, 0 in a pause.
@@ -173,6 +176,7 @@ impl Slots {
             oldest_wait_ms: state.waiting.front().map_or(0, |job| millis(job.since.elapsed())),
             invested_ms,
             left_ms: millis(state.running.values().map(|it| it.work).sum()).saturating_sub(invested_ms),
+            until_idle_ms: millis(state.until_idle()),
             mean_work_us: mean(state.ledger.accepted),
             pace_permille,
         }
@@ -198,6 +202,20 @@ impl State {
     fn is_busy(&self) -> bool {
         self.running.len() >= self.slots as usize
     }
+
+    /// How long all of it takes at full speed: each that waits gets the slot that is free first.
+    fn until_idle(&self) -> Duration {
+        let left = |it: &Running| it.work.saturating_sub(it.since.elapsed());
+        let mut busy: BinaryHeap<_> = self.running.values().map(|it| Reverse(left(it))).collect();
+        let mut longest = busy.iter().map(|it| it.0).max().unwrap_or_default();
+        for job in &self.waiting {
+            let free = if busy.len() < self.slots.max(1) as usize { None } else { busy.pop() };
+            let ends = free.map_or(Duration::ZERO, |it| it.0) + job.work;
+            longest = longest.max(ends);
+            busy.push(Reverse(ends));
+        }
+        longest
+    }
 }
 
 impl Load {
@@ -208,9 +226,8 @@ impl Load {
 
     /// About how long it takes until nothing is in flight, at this pace, in milliseconds.
     pub fn drain_ms(&self) -> u64 {
-        let work = self.backlog_ms + self.left_ms;
         let pace = u64::from(if self.pace_permille == 0 { FULL_PERMILLE } else { self.pace_permille });
-        work * u64::from(FULL_PERMILLE) / pace / u64::from(self.slots.max(1))
+        self.until_idle_ms * u64::from(FULL_PERMILLE) / pace
     }
 }
 
@@ -253,7 +270,7 @@ mod tests {
         let load = slots.load();
         assert_eq!((load.running, load.queued, load.in_flight()), (2, 1, 3));
         assert_eq!((load.backlog_ms, load.invested_ms, load.left_ms), (1_000, 500, 1_500));
-        assert_eq!((load.oldest_wait_ms, load.mean_work_us, load.drain_ms()), (250, Some(1_000_000), 1_250));
+        assert_eq!((load.oldest_wait_ms, load.mean_work_us, load.drain_ms()), (250, Some(1_000_000), 1_750));
         first.await.unwrap();
         assert_eq!(begun.elapsed(), SECOND);
         third.await.unwrap();

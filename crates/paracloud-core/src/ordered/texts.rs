@@ -44,7 +44,7 @@ fn fewer(page: &mut Page, fewer: &Fewer) {
         (became(chosen), format!("{}: {words}", placed(candidate)))
     });
     let unasked = fewer.unasked().map(|candidate| {
-        let why = candidate.obstacle.map_or_else(|| "others have less in them".to_owned(), obstacle);
+        let why = candidate.obstacle.map_or_else(|| "enough others were asked".to_owned(), obstacle);
         ("not asked", format!("{}: {why}", placed(candidate)))
     });
     let all: Vec<_> = asked.chain(unasked).collect();
@@ -130,14 +130,14 @@ fn drain(page: &mut Page, drain: &Drain, instance: Option<&str>) {
         page.say("because", "no other node takes instances");
         return;
     };
-    page.head(&format!("{node} is drained: {} leave it", ways.len()));
+    page.head(&format!("{node} is drained: {} are to leave it", ways.len()));
     page.say("rule", "who holds nothing, of an app that may have one more, is replaced; the others are moved; each to the node with the fewest of its app, then with the fewest of all");
     let shown = |name: &&(String, draining::Way)| instance.is_none_or(|it| name.0 == it);
     let all: Vec<_> = ways.iter().filter(shown).collect();
     for (name, way) in all.iter().take(SHOWN_MAX) {
         let (label, to) = match way {
-            draining::Way::Move(to) => ("moved", to),
-            draining::Way::Replace(to) => ("replaced", to),
+            draining::Way::Move(to) => ("move", to),
+            draining::Way::Replace(to) => ("replace", to),
         };
         let app = placed.iter().find(|it| it.name == *name).map_or("", |it| it.app.as_str());
         let there = placed.iter().filter(|it| it.app == app).count();

@@ -59,7 +59,7 @@ fn whoever_asks_after_an_operation_of_an_order_is_told_what_was_decided_and_why(
     let leave = format!("op-{}", events.iter().rev().find(of_it).expect("it left")["operation"]);
     let told = explained(rig, &[replaced, &leave]);
     assert!(told.contains(&format!("{leave} of {replaced} was opened by this one")), "{told}");
-    assert!(told.contains("n1 is drained: 2 leave it") && told.contains("replaced"), "{told}");
+    assert!(told.contains("n1 is drained: 2 are to leave it") && told.contains("  replace "), "{told}");
 
     let text = std::fs::read_to_string(rig.manifest()).expect("it is there");
     let changed = text.replacen("\"EXAMPLE\":", "\"NOTE\":\"two\",\"EXAMPLE\":", 1);
