@@ -368,7 +368,23 @@ pub(crate) fn not_added(control: &Control, name: &str, full: Full) -> Refused {
             refused("not_scaled", message, "give it scale: {max: N}, and bring the cloud up with that")
         }
         Full::Most(most) => {
-            refused("out_of_bounds", format!("{name} has {most} instances, as many as it may have"), "")
+            let of_app = control.fleet.there().into_iter().filter(|it| control.is_of(it, name));
+            match of_app.filter(|it| control.leaving(it).is_some()).count() {
+                0 => {
+                    let message = format!("{name} has {most} instances, as many as it may have");
+                    refused("out_of_bounds", message, "raise scale.max in its manifest, and apply it")
+                }
+                leaving => {
+                    let message = format!(
+                        "{name} may have {most} instances, and has them with {leaving} that leave still"
+                    );
+                    refused(
+                        "busy",
+                        message,
+                        "ask again when they have left; `paracloud ps` shows who is there",
+                    )
+                }
+            }
         }
         Full::NoNode => {
             let cloud = control.cloud();

@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// Nobody can come in its place yet.
+const NO_ROOM: &str = "no_room";
+
 /// An instance that is to leave.
 #[derive(Debug, Clone)]
 pub(super) struct Going {
@@ -102,7 +105,9 @@ pub(super) async fn go(
                     (Obstacle::GivenUp(tries), why)
                 }
                 // It was taken between question and move: asked again, it says until when.
-                Err(why) if why.code == "held" => continue,
+                Err(why) if why.code == "held" => (Obstacle::Away, why),
+                // Others of its app make room when they have left.
+                Err(why) if why.code == NO_ROOM => (Obstacle::Busy, why),
                 Err(why) => match looked_at(control, &going, why) {
                     Asked::Over(end) => return going.ends(end),
                     Asked::Waits(obstacle, why) => (obstacle, why),
@@ -188,7 +193,8 @@ async fn leave(control: &Arc<Control>, going: &Going, terms: Terms) -> Result<En
         Way::Replace(to) => {
             let order = going.order.as_ref();
             match Box::pin(replacing::to_its_end(control, &going.instance, None, order)).await {
-                // There are as many as there may be by now.
+                // There are as many as there may be, for as long as others of its app leave, or from now on.
+                Err(why) if why.code == "busy" => Err(refused(NO_ROOM, why.message, why.next)),
                 Err(why) if why.code == "out_of_bounds" => moved(control, going, to, terms).await,
                 Err(why) => Err(why),
                 Ok(Replaced { by, took_ms }) => Ok(End::Replaced { by, took_ms }),

@@ -147,6 +147,19 @@ fn of_a_node_that_is_drained_two_at_a_time_two_leave_at_once_and_the_third_after
 }
 
 #[test]
+fn of_two_that_leave_at_once_one_waits_until_there_may_be_another_one_and_none_is_stopped_first() {
+    let fields = json!({ "scale": { "min": 4, "max": 5, "start": 4, "hold": "10m" } });
+    let unruly = Unruly::up(&fields, &json!({}));
+    let rig = &unruly.rig;
+    let drained = rig.json(&["drain-node", "n1", "--parallel", "2"]);
+    assert_eq!(drained["ok"], true, "{drained}");
+    let told = rig.run(&["events", "jobs"]).out;
+    assert!(!told.contains("a move by"), "they are replaced, and not moved: {told}");
+    assert_eq!(on_first(rig), Vec::<String>::new());
+    unruly.end();
+}
+
+#[test]
 fn a_rehearsal_asks_who_would_be_replaced_what_that_costs_and_changes_nothing() {
     let fields = json!({ "scale": { "min": 2, "max": 4, "start": 2 } });
     let unruly = Unruly::up(&fields, &json!({ "quote": { "costMs": 7, "drainMs": 40 } }));
