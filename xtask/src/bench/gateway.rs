@@ -175,7 +175,7 @@ fn report(options: &Options, rounds: &[Round], dropped: u32, left: usize) -> Rep
         nginx.add(&round.nginx.seen);
     }
     Report {
-        ok: rounds.len() == options.rounds as usize && left == 0,
+        ok: rounds.len() == options.rounds as usize && left == 0 && ours.lost + ours.failed == 0,
         fields: json!({
             "cpu_us_per_request": round2(median(each(&|round| round.ours.cpu_us_per_request))),
             "nginx_cpu_us_per_request": round2(median(each(&|round| round.nginx.cpu_us_per_request))),
@@ -189,6 +189,8 @@ fn report(options: &Options, rounds: &[Round], dropped: u32, left: usize) -> Rep
             "others_percent_max": options.others_percent,
             "machine_percent_p50": round2(median(each(&|round| round.ours.used.machine_percent))),
             "requests_per_s": options.requests_per_s,
+            "lost": ours.lost,
+            "failed": ours.failed,
             "latency_ms_p50": ours.latency_ms(500).map(round2),
             "latency_ms_p99": ours.latency_ms(990).map(round2),
             "nginx_latency_ms_p50": nginx.latency_ms(500).map(round2),
@@ -249,5 +251,8 @@ mod tests {
         );
         assert!(!report(&options, &rounds[1..], 8, 0).ok);
         assert!(!report(&options, &rounds, 0, 1).ok, "a process was left");
+        let mut lossy = rounds.clone();
+        lossy[0].ours.seen.lost = 1;
+        assert!(!report(&options, &lossy, 0, 0).ok, "a request was lost");
     }
 }
