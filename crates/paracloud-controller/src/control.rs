@@ -11,7 +11,7 @@ use crate::ordered::Ordered;
 use crate::peers::{Out, Peer, Peers};
 use crate::refusals::Refusals;
 use crate::register::Register;
-use crate::replacing::Substitutes;
+use crate::replacing::Replacements;
 use crate::scales::Scales;
 use crate::scaling::Scaling;
 use crate::turns::Turns;
@@ -65,8 +65,8 @@ pub(crate) struct Control {
     pub(crate) scaling: Scaling,
     /// What became of what applications ask for themselves.
     pub(crate) wishes: Wishes,
-    /// Instances that leave because others came in their places.
-    pub(crate) substitutes: Substitutes,
+    /// Instances that leave because others come in their places.
+    pub(crate) replacements: Replacements,
     /// Nodes that get nothing new.
     pub(crate) closed: Closed,
     /// Nodes that are being drained.
@@ -105,7 +105,7 @@ impl Control {
             scales: Scales::load(layout),
             scaling: Scaling::new(layout),
             wishes: Wishes::default(),
-            substitutes: Substitutes::default(),
+            replacements: Replacements::load(layout.replacing(), "which instances are being replaced"),
             closed: Closed::load(layout),
             drains: Drains::load(layout.draining(), "which nodes are being drained"),
             updates: Updates::load(layout.updating(), "which apps are being updated"),

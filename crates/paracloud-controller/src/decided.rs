@@ -5,9 +5,10 @@ use crate::journal::now_unix_ms;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::ordered::{Decision, Record};
 use paracloud_substrate::decision::Opened;
+use serde::{Deserialize, Serialize};
 
 /// A decision that was kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Decided {
     app: String,
     at_ms: u64,

@@ -11,6 +11,7 @@ use crate::decided::Decided;
 use crate::ongoing::{Ongoing, Taken, there};
 use crate::peers::Peer;
 use crate::person::{refused, unknown_node};
+use crate::replacing;
 use one::{Going, go};
 use paracloud_core::draining::Placed;
 use paracloud_core::ids::NodeId;
@@ -70,6 +71,8 @@ pub(crate) async fn begin(
     // Who joins one that goes on asks for nothing that could be in its way.
     if control.drains.terms(&node).is_none() {
         plan(control, node)?;
+        let owners = control.owners();
+        replacing::forget(control, |instance| owners.get(instance) == Some(&node));
     }
     let no_space = |error: io::Error| {
         let message = format!("nothing was begun: {}: {error}", control.layout.draining().display());

@@ -230,6 +230,7 @@ where
         let mut wishes = std::pin::pin!(wishes::run(Arc::clone(&control)));
         let mut draining = std::pin::pin!(draining::run(Arc::clone(&control)));
         let mut updating = std::pin::pin!(updating::run(Arc::clone(&control)));
+        let mut replacing = std::pin::pin!(replacing::run(Arc::clone(&control)));
         loop {
             tokio::select! {
                 () = &mut end => break Ok(()),
@@ -238,6 +239,7 @@ where
                 () = &mut wishes => break Ok(()),
                 () = &mut draining => break Ok(()),
                 () = &mut updating => break Ok(()),
+                () = &mut replacing => break Ok(()),
                 fault = disk.ended() => break Err(ControllerError::Disk(fault)),
                 Some(Birth { name, app, node, inbox }) = births.recv() => {
                     let record = found.records.get(&name).cloned();

@@ -156,10 +156,15 @@ impl Control {
         self.cloud().app_of(instance).is_some_and(|it| it.name == app)
     }
 
+    /// Whether an instance is on its way out. Who is being replaced is that as soon as another one is on its way in.
+    pub(crate) fn is_going(&self, instance: &str) -> bool {
+        self.leaving(instance).is_some() || self.is_replaced(instance)
+    }
+
     /// Instances of an app that are there and not on their way out, by their names.
     pub(crate) fn staying(&self, app: &str) -> Vec<String> {
         let mut names = self.fleet.there();
-        names.retain(|name| self.is_of(name, app) && self.leaving(name).is_none());
+        names.retain(|name| self.is_of(name, app) && !self.is_going(name));
         names
     }
 

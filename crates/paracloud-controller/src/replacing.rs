@@ -1,239 +1,176 @@
 //! One instance in the place of another: the new one is started first, and the old one leaves when it serves. So there are never
-//! fewer that serve, for the price of one more for a while.
+//! fewer that serve, for the price of one more for a while. From the start of the new one on the old one is none of those that
+//! stay, so that whoever counts them counts right.
+//!
+//! It is kept and goes on without whoever asked for it, also under the next controller: who asks for it again joins it. If the
+//! one that was to leave stays, the one that came in its place leaves again.
 
-use crate::control::{Control, locked};
+mod one;
+mod serving;
+
+use crate::control::Control;
 use crate::decided::Decided;
-use crate::ended::outcome;
-use crate::orders::{By, Terms};
-use crate::person::{refused, rejection, unknown_instance};
-use paci::upcall::Reason;
-use paracloud_core::ids::{OperationNumber, Placement, Revision, StartId};
-use paracloud_substrate::config::App;
-use paracloud_substrate::figures::millis;
+use crate::journal::now_unix_ms;
+use crate::ongoing::{Ongoing, Taken, there};
+use crate::peers::Peer;
+use crate::person::{refused, unknown_instance};
+use one::Work;
+use paracloud_core::ids::{OperationNumber, Placement};
 use paracloud_substrate::person::{Refused, Starting};
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::time::Instant;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What was begun was given up for something that passes.
 pub(crate) const GIVEN_UP: &str = "given_up";
-/// One whose processes end before they serve is given up after so many.
-const ENDED_MAX: u32 = 3;
-/// It is looked so often whether a new instance serves, in milliseconds.
-const LOOK_AGAIN_MS: u64 = 50;
+/// Somebody called back who was to leave.
+const CALLED_BACK: &str = "called_back";
+/// The controller ends: the next one goes on.
+const RESTARTS: &str = "controller_restarts";
 
-/// Starts an instance of what an app is by now in the place of `instance`, and lets that one leave: who was started, and the leave.
-/// Where there are more than `count` already, nobody is started: an earlier try was cut off in between.
-async fn replace(
-    control: &Arc<Control>,
-    instance: &str,
-    count: usize,
-    order: Option<&Decided>,
-) -> Result<(Option<Starting>, OperationNumber), Refused> {
-    let cloud = control.cloud();
-    let app = cloud.app_of(instance).filter(|_| control.fleet.has(instance));
-    let Some(app) = app else { return Err(unknown_instance(control, instance)) };
-    // Nobody else changes their number meanwhile.
-    let _turn = control.scaling.turns.take(&app.name).await;
-    let staying = control.staying(&app.name);
-    let why = format!("revision {} of {} in the place of {instance}", app.revision, app.name);
-    let by = By { reason: Reason::Person, why };
-    let started = if staying.len() <= count {
-        let started = control.start_instance(app, &by).await;
-        let (instance, node) = started.map_err(|rejected| rejection(control, instance, rejected))?;
-        order.iter().for_each(|order| order.opened(control, &instance, None));
-        Some(Starting { instance, node })
-    } else {
-        None
-    };
-    let comes = started.as_ref().map(|it| it.instance.clone());
-    // Who was started by the try before may not serve yet.
-    if let Some(name) = comes.or_else(|| coming(control, app, &staying, instance)) {
-        serving(control, app, &name, &by).await?;
-        if started.is_some() {
-            same_size(control, instance, &name, &by).await;
-        }
-    }
-    let start = owner(control, instance).map(|leaver| leaver.start);
-    let substitute = started.as_ref().map(|it| it.instance.clone());
-    let why = match &substitute {
-        Some(substitute) => format!("{substitute} serves in its place"),
-        None => format!("there is one more of {} than it takes, in its place", app.name),
-    };
-    let by = By { why, ..by };
-    // Whoever calls it back from now on wants no more instances than there were.
-    control.substitutes.begin(instance);
-    let retired = control.retire(instance, Terms::default(), &by).await;
-    match (&retired, substitute) {
-        (Ok(operation), substitute) => {
-            order.iter().for_each(|order| order.opened(control, instance, Some(*operation)));
-            let leaver = (instance.to_owned(), start);
-            tokio::spawn(settle(Arc::clone(control), leaver, *operation, substitute));
-        }
-        (Err(_), substitute) => {
-            control.substitutes.end(instance);
-            if let Some(substitute) = substitute {
-                take_away(control, instance, &substitute).await;
-            }
-        }
-    }
-    let operation = retired.map_err(|rejected| rejection(control, instance, rejected))?;
-    Ok((started, operation))
+/// Replacements, each by the instance that is to leave.
+pub(crate) type Replacements = Ongoing<String, Kept, Progress>;
+
+/// What is kept of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// The process that is to leave.
+    owner: Placement,
+    /// The order by which it is, if that was kept.
+    order: Option<Decided>,
+    /// When that was begun, in milliseconds since 1970.
+    since_unix_ms: u64,
+    step: Step,
 }
 
-/// One of what the app is by now that does not serve yet, other than `instance`.
-fn coming(control: &Control, app: &App, staying: &[String], instance: &str) -> Option<String> {
-    let comes = |name: &&String| {
-        let record = control.views.of(name).and_then(|view| view.record);
-        record.is_none_or(|it| it.served.is_none() && it.owner.revision == Revision(app.revision))
-    };
-    staying.iter().filter(|name| *name != instance).find(comes).cloned()
+/// How far one is. Each is kept before anything of it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Step {
+    /// Nothing was done.
+    Begun,
+    /// This one is started, and waited for.
+    Comes(Starting),
+    /// It leaves, by the first operation after this one.
+    Leaves { substitute: Starting, after: OperationNumber },
+    /// It stays, for this reason: the one that came in its place leaves again.
+    Returns { substitute: Starting, why: Refused },
+    /// It was called back: nobody tries it again by the same order.
+    Stays(Refused),
 }
+
+impl Step {
+    /// Whether it is on its way out, and another one in its place is on its way in.
+    fn is_going(&self) -> bool {
+        matches!(self, Self::Comes(_) | Self::Leaves { .. })
+    }
+}
+
+/// How it ended, once it has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress(Option<Result<Replaced, Refused>>);
 
 /// One left, and another one serves.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Replaced {
-    /// The one that was started; `None`: there was one more already.
-    pub(crate) by: Option<Starting>,
+    /// The one that was started.
+    pub(crate) by: Starting,
     /// How long that took, in milliseconds.
     pub(crate) took_ms: u64,
 }
 
-/// The same, until it has left. `count`: so many there are to be; `None`: as many as there are. `order`: by which it is done, if
-/// that was kept.
+/// Replaces instances for as long as the controller lives.
+pub(crate) async fn run(control: Arc<Control>) {
+    control.replacements.run(|taken| Box::pin(replace(Arc::clone(&control), taken))).await;
+}
+
+/// Replaces an instance by one of what its app is by now, or joins who does, until that is over. `order`: by which it is done,
+/// if that was kept.
 pub(crate) async fn to_its_end(
-    control: &Arc<Control>,
+    control: &Control,
     instance: &str,
-    count: Option<usize>,
     order: Option<&Decided>,
 ) -> Result<Replaced, Refused> {
-    let (heard, began) = (control.heard.subscribe(), Instant::now());
-    let cloud = control.cloud();
-    let Some(app) = cloud.app_of(instance) else {
-        let message = format!("{instance}: it is in the manifest no more");
-        return Err(refused("unknown_instance", message, "look at paracloud ps"));
-    };
-    let count = count.unwrap_or_else(|| control.staying(&app.name).len());
-    let (by, operation) = Box::pin(replace(control, instance, count, order)).await?;
-    let outcome = outcome(control, heard, instance, operation).await?;
-    if outcome.committed {
-        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        return Ok(Replaced { by, took_ms });
-    }
-    let cause = outcome.cause.as_deref().unwrap_or("it was called back");
-    let message = format!("{instance}: it does not leave: {cause}");
-    let code = if outcome.may_pass { GIVEN_UP } else { "called_back" };
-    Err(refused(code, message, "look at paracloud events"))
-}
-
-/// Instances that leave because others came in their place, until that is over. There are never more than instances.
-#[derive(Debug, Default)]
-pub(crate) struct Substitutes(Mutex<BTreeSet<String>>);
-
-impl Substitutes {
-    fn begin(&self, instance: &str) {
-        locked(&self.0).insert(instance.to_owned());
-    }
-
-    fn end(&self, instance: &str) {
-        locked(&self.0).remove(instance);
-    }
-
-    /// Whether an instance leaves because another one came in its place.
-    pub(crate) fn is_replaced(&self, instance: &str) -> bool {
-        locked(&self.0).contains(instance)
+    let Some(owner) = owner(control, instance) else { return Err(unknown_instance(control, instance)) };
+    // Another process of its name may have been called back.
+    forget(control, |_| false);
+    let kept = Kept { owner, order: order.cloned(), since_unix_ms: now_unix_ms(), step: Step::Begun };
+    let begun = control.replacements.begin(instance.to_owned(), kept);
+    let mut progress = begun.map_err(|error| no_space(control, instance, &error))?;
+    match progress.wait_for(|progress| progress.0.is_some()).await.map(|progress| progress.0.clone()) {
+        Ok(Some(ended)) => ended,
+        Ok(None) | Err(_) => {
+            let message = format!("{instance}: its replacement broke off");
+            Err(refused("broken_off", message, "look at paracloud events, and ask again"))
+        }
     }
 }
 
-/// Waits until a leave has ended. If who was to leave stays, nobody needs the one that came in its place.
-/// Its name is used again soon, and then another process has it.
-async fn settle(
-    control: Arc<Control>,
-    (instance, start): (String, Option<StartId>),
-    operation: OperationNumber,
-    substitute: Option<String>,
-) {
-    let stays = loop {
-        // The controller ends: whoever asks again finds one more, and starts none.
-        let Some(inbox) = control.fleet.inbox(&instance).filter(|inbox| !inbox.is_closed()) else { return };
-        drop(inbox);
+/// A new order counts for instances that were called back from the one before.
+pub(crate) fn forget(control: &Control, is_meant: impl Fn(&str) -> bool) {
+    for instance in control.replacements.going_on() {
+        let Some(kept) = control.replacements.terms(&instance) else { continue };
+        let is_over = matches!(kept.step, Step::Stays(_));
         let record = control.views.of(&instance).and_then(|view| view.record);
-        match record {
-            Some(record) if record.last_operation == operation && record.operation.is_some() => {}
-            Some(record) if record.last_operation >= operation => {
-                break !record.gone && Some(record.owner.start) == start;
-            }
-            Some(_) | None => {}
+        let is_another = record.is_some_and(|it| it.gone || it.owner.start != kept.owner.start);
+        if is_over
+            && (is_another || is_meant(&instance))
+            && let Err(error) = control.replacements.end(&instance)
+        {
+            tracing::warn!(%error, instance, "it is kept that it was called back");
         }
-        tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
-    };
-    control.substitutes.end(&instance);
-    if let Some(substitute) = substitute.filter(|_| stays) {
-        take_away(&control, &instance, &substitute).await;
     }
 }
 
-/// Ends an instance that was started in the place of one that stays.
-async fn take_away(control: &Control, instance: &str, substitute: &str) {
-    let why = format!("{instance} stays, in whose place it was started");
-    let by = By { reason: Reason::ScaleIn, why: why.clone() };
-    if let Err(rejected) = control.retire(substitute, Terms::default(), &by).await {
-        let refused = rejection(control, substitute, rejected).message;
-        control.keep_remark(substitute, None, format!("{why}, and it cannot leave: {refused}")).await;
+impl Control {
+    /// Whether an instance goes because another one comes in its place.
+    pub(crate) fn is_replaced(&self, instance: &str) -> bool {
+        self.replacements.terms(&instance.to_owned()).is_some_and(|kept| kept.step.is_going())
+    }
+
+    /// Whether that goes on, or it was called back: who asks for it again joins it.
+    pub(crate) fn has_replacement(&self, instance: &str) -> bool {
+        let kept = self.replacements.terms(&instance.to_owned());
+        kept.zip(owner(self, instance)).is_some_and(|(kept, owner)| match kept.step {
+            Step::Stays(_) => kept.owner.start == owner.start,
+            Step::Begun | Step::Comes(_) | Step::Leaves { .. } | Step::Returns { .. } => true,
+        })
     }
 }
 
+/// Replaces one.
+async fn replace(control: Arc<Control>, taken: Taken<String, Progress>) {
+    let instance = &taken.of;
+    let Some(kept) = control.replacements.terms(instance) else { return };
+    if taken.was_kept {
+        let node = || owner(&control, instance).map(|owner| owner.node);
+        there(&control, || node().is_none_or(|node| control.peers.is_there(Peer::Agent(node)))).await;
+    }
+    let work = Work { control: &control, instance, order: kept.order.as_ref() };
+    let ended = work.go(kept.step).await;
+    match &ended {
+        Err(why) if why.code == RESTARTS => std::future::pending().await,
+        Err(why) if why.code == CALLED_BACK => {
+            let why = why.clone();
+            if let Err(error) = control.replacements.change(instance, |kept| kept.step = Step::Stays(why)) {
+                tracing::warn!(%error, instance, "the next controller may replace it again");
+            }
+        }
+        Ok(_) | Err(_) => drop(control.replacements.over(&taken, || true)),
+    }
+    let took_ms = now_unix_ms().saturating_sub(kept.since_unix_ms);
+    let ended = ended.map(|by| Replaced { by, took_ms });
+    taken.progress.send_modify(|progress| progress.0 = Some(ended));
+}
+
+/// The process that owns an instance.
 fn owner(control: &Control, instance: &str) -> Option<Placement> {
-    control.views.of(instance).and_then(|view| view.record).map(|record| record.owner)
+    let record = control.views.of(instance).and_then(|view| view.record).filter(|record| !record.gone);
+    record.map(|record| record.owner)
 }
 
-/// What comes in the place of one that was given another size gets that too. Where it does not, it serves all the same.
-async fn same_size(control: &Control, instance: &str, substitute: &str, by: &By) {
-    let size = |name: &str| control.views.of(name)?.record?.size;
-    let Some(to) = size(instance).filter(|to| size(substitute) != Some(*to)) else { return };
-    let heard = control.heard.subscribe();
-    let why = match control.resize(substitute, to, by).await {
-        Err(rejected) => Some(rejection(control, substitute, rejected).message),
-        Ok(operation) => match outcome(control, heard, substitute, operation).await {
-            Err(refused) => Some(refused.message),
-            Ok(ended) if ended.committed => None,
-            Ok(ended) => Some(ended.cause.unwrap_or_else(|| "it was given up".to_owned())),
-        },
-    };
-    if let Some(why) = why {
-        let what = format!("it does not have the size of {instance}, in whose place it came: {why}");
-        control.keep_remark(substitute, None, what).await;
-    }
-}
-
-/// Waits until a new instance serves. One that does not is taken away again.
-async fn serving(control: &Control, app: &App, name: &str, by: &By) -> Result<(), Refused> {
-    let bound_ms = app.budgets.prepare_ms.saturating_add(app.budgets.switch_ms);
-    let until = Instant::now() + Duration::from_millis(bound_ms.into());
-    let mut first = None;
-    loop {
-        let record = control.views.of(name).and_then(|view| view.record).filter(|record| !record.gone);
-        if record.as_ref().is_some_and(|record| record.served.is_some()) {
-            return Ok(());
-        }
-        let incarnation = record.as_ref().map(|record| record.incarnation.0);
-        first = first.or(incarnation);
-        let ended = incarnation.zip(first).map_or(0, |(now, first)| now.saturating_sub(first));
-        if ended >= ENDED_MAX || Instant::now() >= until {
-            let unready = record.and_then(|record| control.why_unready(name, &record));
-            let why = unready.map_or_else(String::new, |it| format!(": {}: {}", it.asked, it.answered));
-            if let Err(rejected) = control.retire(name, Terms::default(), by).await {
-                tracing::warn!(instance = name, ?rejected, "an instance that does not come up stays");
-            }
-            let within = if ended >= ENDED_MAX {
-                String::new()
-            } else {
-                format!(" within {}", millis(bound_ms.into()))
-            };
-            let message = format!("{name} did not come up{within}{why}");
-            return Err(refused("not_serving", message, format!("look at `paracloud logs {name}`")));
-        }
-        tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
-    }
+/// What could not be kept is not done.
+fn no_space(control: &Control, instance: &str, error: &std::io::Error) -> Refused {
+    let path = control.layout.replacing();
+    let message = format!("{instance} is not replaced: {}: {error}", path.display());
+    refused("no_space", message, "free some space on that disk, then ask again")
 }

@@ -108,7 +108,7 @@ pub(crate) async fn scale(control: &Arc<Control>, wanted: &Wanted<'_>) -> Result
     let turn =
         tokio::time::timeout(Duration::from_millis(TURN_MS_MAX), control.scaling.turns.take(name)).await;
     let Ok(_turn) = turn else {
-        let message = format!("{name}: one of its instances is being replaced");
+        let message = format!("{name}: the number of its instances is being changed");
         return Err(refused("busy", message, "ask again in a moment; `paracloud ps` shows what is there"));
     };
     let staying = u32::try_from(control.staying(name).len()).unwrap_or(u32::MAX);
@@ -141,12 +141,14 @@ pub(crate) async fn scale(control: &Arc<Control>, wanted: &Wanted<'_>) -> Result
         return Err(refused("no_space", message, "free some space on that disk"));
     }
     scaled.until_unix_ms = Some(until_unix_ms);
-    plan.begin(control, app, &mut scaled).await?;
+    let ended = plan.begin(control, app, &mut scaled).await;
     let kept = millis(hold_ms.into());
-    let what =
-        format!("a person wants {to} instances, of {staying}, for {kept}: {}", begun(control, &scaled));
+    // It is wanted from now on, whatever came of it so far.
+    let missed = ended.as_ref().err().map_or_else(String::new, |why| format!("; {}", why.message));
+    let begun = begun(control, &scaled);
+    let what = format!("a person wants {to} instances, of {staying}, for {kept}: {begun}{missed}");
     control.keep_remark(name, None, what).await;
-    Ok(scaled)
+    ended.map(|()| scaled)
 }
 
 /// Gives up what is open on an instance by a person's word. Where that is a leave, and somebody wants a number of instances,
@@ -161,7 +163,11 @@ pub(crate) async fn call_back(
     let raised = one_more(control, instance);
     let done = control.order(instance, order).await;
     if let Some((app, before, raised)) = raised {
-        if done.is_ok() {
+        if let Ok(operation) = &done {
+            let (from, to) = (raised.instances.saturating_sub(1), raised.instances);
+            let decided = More::of(&app, from, to, vec![instance.to_owned()]);
+            let kept = control.decided(&app, Decision::More(decided)).await;
+            kept.opened(control, instance, Some(*operation));
             let what = format!(
                 "{instance} is called back: {} instances are wanted, no longer {}",
                 raised.instances, before.instances
@@ -178,7 +184,7 @@ pub(crate) async fn call_back(
 /// many are wanted already, or nobody wants a number.
 fn one_more(control: &Control, instance: &str) -> Option<(String, Manual, Manual)> {
     let (_, returns) = control.leaving(instance)?;
-    if control.substitutes.is_replaced(instance) {
+    if control.is_replaced(instance) {
         return None;
     }
     let app = control.cloud().app_of(instance).filter(|_| returns)?.clone();
@@ -218,7 +224,7 @@ enum Plan {
 fn more_of(control: &Control, app: &App, (from, to): (u32, u32)) -> Result<Plan, Refused> {
     let of_app = control.fleet.there().into_iter().filter(|name| control.is_of(name, &app.name));
     // Who goes because another one came in its place goes all the same.
-    let by_number = of_app.filter(|name| !control.substitutes.is_replaced(name));
+    let by_number = of_app.filter(|name| !control.is_replaced(name));
     let leaving = by_number.filter(|name| control.leaving(name).is_some_and(|(_, returns)| returns));
     let decided = More::of(&app.name, from, to, leaving.collect());
     let planned = control.fleet.plan(app, decided.starts, &control.nodes_there(), &control.owners());
@@ -369,7 +375,7 @@ pub(crate) fn not_added(control: &Control, name: &str, full: Full) -> Refused {
         }
         Full::Most(most) => {
             let of_app = control.fleet.there().into_iter().filter(|it| control.is_of(it, name));
-            match of_app.filter(|it| control.leaving(it).is_some()).count() {
+            match of_app.filter(|it| control.is_going(it)).count() {
                 0 => {
                     let message = format!("{name} has {most} instances, as many as it may have");
                     refused("out_of_bounds", message, "raise scale.max in its manifest, and apply it")

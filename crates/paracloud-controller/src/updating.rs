@@ -10,8 +10,8 @@ use crate::control::Control;
 use crate::ongoing::{Ongoing, Taken, there};
 use crate::peers::Peer;
 use crate::person::refused;
+use crate::replacing;
 use one::Ended;
-use paracloud_core::ids::StartId;
 use paracloud_core::register::Record;
 use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::names;
@@ -32,17 +32,6 @@ pub(crate) struct Kept {
     /// The revision that it is to be, whether that counts already or not.
     revision: u32,
     terms: Terms,
-    /// Whose replacement was begun last.
-    replacing: Option<Replacing>,
-}
-
-/// A replacement that may have been cut off in between: then there is one more already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Replacing {
-    /// The owner of the one that leaves.
-    start: StartId,
-    /// So many there were of its app when that was begun.
-    count: usize,
 }
 
 /// How far the update of an app is.
@@ -70,7 +59,7 @@ pub(crate) struct Held {
 /// Keeps which of these apps are to be updated.
 pub(crate) fn hold(control: &Control, to: &[Revised], terms: &Terms) -> Result<Held, Refused> {
     let kept = |it: &Revised| {
-        let kept = Kept { revision: it.revision, terms: terms.clone(), replacing: None };
+        let kept = Kept { revision: it.revision, terms: terms.clone() };
         (it.app.clone(), kept)
     };
     let apps: Vec<_> = to.iter().filter(|it| has_any(control, &it.app, terms)).map(kept).collect();
@@ -93,12 +82,15 @@ pub(crate) type Begun = (String, watch::Receiver<Progress>);
 
 /// Begins to update what was held, or joins who does: on these terms from now on.
 pub(crate) fn begin(control: &Control, held: Held) -> Result<Vec<Begun>, Refused> {
-    let begin = |(app, Kept { revision, terms, .. }): (String, Kept)| {
+    for app in &held.new {
+        replacing::forget(control, |instance| control.is_of(instance, app));
+    }
+    let begin = |(app, Kept { revision, terms }): (String, Kept)| {
         control.updates.change(&app, |kept| {
             kept.revision = revision;
             kept.terms.clone_from(&terms);
         })?;
-        let progress = control.updates.begin(app.clone(), Kept { revision, terms, replacing: None })?;
+        let progress = control.updates.begin(app.clone(), Kept { revision, terms })?;
         Ok((app, progress))
     };
     let begun = held.apps.into_iter().map(begin).collect::<io::Result<_>>();

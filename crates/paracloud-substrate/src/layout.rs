@@ -16,6 +16,7 @@
 //!   closed-nodes.json           nodes that get no new instances
 //!   draining.json               nodes that are being drained, and how
 //!   updating.json               apps whose instances are being updated, and with what consent
+//!   replacing.json              instances in whose places others come, and how far that is
 //!   n1/                         node 1
 //!     generation                counts its agents, under a lock
 //!     agent.sock                other agents pass channel ends here
@@ -116,6 +117,11 @@ impl Layout {
     /// Apps whose instances are being updated, and with what consent.
     pub fn updating(&self) -> PathBuf {
         self.root.join("updating.json")
+    }
+
+    /// Instances in whose places others come.
+    pub fn replacing(&self) -> PathBuf {
+        self.root.join("replacing.json")
     }
 
     /// A node.

@@ -36,8 +36,8 @@ pub enum End {
     InPlace(Outcome),
     /// It left, and another one serves.
     Replaced {
-        /// The one that was started; `None`: there was one more already.
-        by: Option<Starting>,
+        /// The one that was started.
+        by: Starting,
         /// How long that took, in milliseconds.
         took_ms: u64,
     },

@@ -12,6 +12,7 @@ mod http2;
 mod leave;
 mod lost;
 mod register;
+mod replacing;
 mod scaling;
 mod sdk;
 mod shells;
@@ -23,6 +24,7 @@ use super::catch::{Catch, Target};
 pub(super) fn all() -> Vec<Mutant> {
     let lists = [
         register::LIST,
+        replacing::LIST,
         coordinator::LIST,
         copies::LIST,
         lost::LIST,

@@ -158,6 +158,10 @@ async fn ask(control: &Arc<Control>, going: &Going, terms: Terms) -> Asked {
 /// What one says to being replaced: only a hold stands in the way, or that it goes already.
 fn asked_to_leave(control: &Control, going: &Going) -> Asked {
     let name = &going.instance;
+    // An earlier controller began it, or somebody else: it is joined.
+    if control.has_replacement(name) {
+        return Asked::Goes(None);
+    }
     let step = control.views.of(name).and_then(|view| view.record).and_then(|record| record.step());
     if matches!(step, Some(Step::Draining | Step::Leaving)) {
         let message = format!("{name}: it is leaving already");
@@ -192,7 +196,7 @@ async fn leave(control: &Arc<Control>, going: &Going, terms: Terms) -> Result<En
         Way::Move(to) => moved(control, going, to, terms).await,
         Way::Replace(to) => {
             let order = going.order.as_ref();
-            match Box::pin(replacing::to_its_end(control, &going.instance, None, order)).await {
+            match Box::pin(replacing::to_its_end(control, &going.instance, order)).await {
                 // There are as many as there may be, for as long as others of its app leave, or from now on.
                 Err(why) if why.code == "busy" => Err(refused(NO_ROOM, why.message, why.next)),
                 Err(why) if why.code == "out_of_bounds" => moved(control, going, to, terms).await,

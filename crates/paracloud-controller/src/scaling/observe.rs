@@ -77,6 +77,7 @@ pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now
             is_connected: owner.is_some_and(|owner| control.peers.is_there(Peer::Agent(owner.node))),
             is_unready: record.is_some_and(|record| control.why_unready(&name, record).is_some()),
             state: advice.state.as_ref().map(|state| state.said),
+            is_replaced: control.is_replaced(&name),
         };
         let Some(phase) = phase(&sight) else { continue };
         for leased in &advice.announcements {

@@ -17,6 +17,8 @@ pub(super) struct Sight<'a> {
     pub(super) is_unready: bool,
     /// The state that it said last.
     pub(super) state: Option<State>,
+    /// Another one comes in its place.
+    pub(super) is_replaced: bool,
 }
 
 /// How far it is. `None`: it left, and nobody owns it.
@@ -37,6 +39,10 @@ pub(super) fn phase(sight: &Sight<'_>) -> Option<Phase> {
     }
     if record.served.is_none() {
         return Some(Phase::Starting);
+    }
+    // It goes when the other one serves. Until then it is as one that drains: nothing is counted on it.
+    if sight.is_replaced {
+        return Some(Phase::Draining);
     }
     let wants_none = match sight.state {
         Some(State::NotReady | State::Stopping | State::Draining) => true,
@@ -119,18 +125,31 @@ mod tests {
     }
 
     fn seen(view: &View) -> Option<Phase> {
-        phase(&Sight { view: Some(view), is_connected: true, is_unready: false, state: None })
+        phase(&Sight {
+            view: Some(view),
+            is_connected: true,
+            is_unready: false,
+            state: None,
+            is_replaced: false,
+        })
     }
 
     #[test]
     fn how_far_an_instance_is_follows_its_record_its_node_and_its_own_word() {
         let served = Change::Serve("127.0.1.1:20000".parse().unwrap());
-        let none = Sight { view: None, is_connected: true, is_unready: false, state: None };
+        let none =
+            Sight { view: None, is_connected: true, is_unready: false, state: None, is_replaced: false };
         assert_eq!(phase(&none), Some(Phase::Starting), "it is ordered");
         assert_eq!(seen(&after(&[])), Some(Phase::Starting));
         let ready = after(std::slice::from_ref(&served));
         assert_eq!(seen(&ready), Some(Phase::Ready));
-        let sight = Sight { view: Some(&ready), is_connected: true, is_unready: false, state: None };
+        let sight = Sight {
+            view: Some(&ready),
+            is_connected: true,
+            is_unready: false,
+            state: None,
+            is_replaced: false,
+        };
         assert_eq!(phase(&Sight { is_connected: false, ..sight }), Some(Phase::Unknown));
         assert_eq!(phase(&Sight { is_unready: true, ..sight }), Some(Phase::NotReady));
         let states = [(State::Draining, Phase::NotReady), (State::Cold, Phase::Ready)];

@@ -1,7 +1,7 @@
 //! One instance comes to what counts.
 
-use super::Replacing;
 use crate::control::Control;
+use crate::decided::Decided;
 use crate::ended::outcome;
 use crate::moves::{self, To, Wanted};
 use crate::person::refused;
@@ -29,10 +29,11 @@ pub(super) enum Ended {
 
 /// Brings one to what its app is.
 pub(super) async fn update(control: &Arc<Control>, app: &App, instance: &str, record: &Record) -> Ended {
-    if record.operation.is_some() {
+    // A replacement that goes on is joined.
+    if record.operation.is_some() && !control.has_replacement(instance) {
         return other(control, instance, record).await;
     }
-    match Box::pin(try_update(control, app, instance, record)).await {
+    match Box::pin(try_update(control, app, instance)).await {
         Ok(end) => so(end),
         // The controller ends, and this with it: the next one goes on.
         Err(why) if why.code == "controller_restarts" => std::future::pending().await,
@@ -90,16 +91,12 @@ fn left() -> End {
     End::Left { why: "it has left meanwhile".to_owned() }
 }
 
-async fn try_update(
-    control: &Arc<Control>,
-    app: &App,
-    instance: &str,
-    record: &Record,
-) -> Result<End, Refused> {
-    let kept = control.updates.terms(&app.name).unwrap_or_default();
-    let accept_loss = kept.terms.accept_loss;
-    let cut_off = kept.replacing.filter(|it| it.start == record.owner.start);
-    let count = cut_off.map_or_else(|| control.staying(&app.name).len(), |it| it.count);
+async fn try_update(control: &Arc<Control>, app: &App, instance: &str) -> Result<End, Refused> {
+    if control.has_replacement(instance) {
+        return replaced(control, instance, None).await;
+    }
+    let accept_loss = control.updates.terms(&app.name).unwrap_or_default().terms.accept_loss;
+    let count = control.staying(&app.name).len();
     let standing = Standing {
         is_stateless: app.is_stateless(),
         count: u32::try_from(count).unwrap_or(u32::MAX),
@@ -110,14 +107,10 @@ async fn try_update(
     let way = decided.way;
     let order = control.decided(&app.name, Decision::Update(decided)).await;
     if way == Some(Way::Replace) {
-        // Whoever goes on with it starts no other one.
-        let replacing = Some(Replacing { start: record.owner.start, count });
-        let kept = control.updates.change(&app.name, |kept| kept.replacing = replacing);
-        kept.map_err(|error| super::no_space(control, "nothing was begun", &error))?;
-        match Box::pin(replacing::to_its_end(control, instance, Some(count), Some(&order))).await {
+        match replaced(control, instance, Some(&order)).await {
             // There are as many as there may be by now.
             Err(why) if why.code == "out_of_bounds" => {}
-            ended => return ended.map(|Replaced { by, took_ms }| End::Replaced { by, took_ms }),
+            ended => return ended,
         }
     }
     let heard = control.heard.subscribe();
@@ -125,6 +118,11 @@ async fn try_update(
     let operation = Box::pin(moves::begin(control, &wanted)).await?;
     order.opened(control, instance, Some(operation));
     Ok(End::InPlace(outcome(control, heard, instance, operation).await?))
+}
+
+async fn replaced(control: &Control, instance: &str, order: Option<&Decided>) -> Result<End, Refused> {
+    let Replaced { by, took_ms } = replacing::to_its_end(control, instance, order).await?;
+    Ok(End::Replaced { by, took_ms })
 }
 
 /// The mode that it offers. `None`: it was not to be learnt; what stands in the way is said when that is begun.

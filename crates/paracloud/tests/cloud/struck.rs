@@ -48,6 +48,15 @@ impl Victim {
     }
 }
 
+/// When.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Another one is started in its place, and does not serve yet.
+    Comes,
+    /// The other one serves, and this one works on what it has.
+    Drains,
+}
+
 /// An instance that is there.
 #[derive(Debug, Clone)]
 struct Instance {
@@ -55,6 +64,7 @@ struct Instance {
     node: u64,
     start: String,
     revision: u64,
+    serves: bool,
     step: Value,
 }
 
@@ -69,6 +79,7 @@ fn instances(rig: &Rig) -> Vec<Instance> {
         node: it["record"]["owner"]["node"].as_u64().expect("a number"),
         start: it["record"]["owner"]["start"].as_str().expect("an id").to_owned(),
         revision: it["revision"].as_u64().unwrap_or_default(),
+        serves: !it["record"]["served"].is_null(),
         step: it["record"]["operation"]["leave"]["step"].clone(),
     };
     let mut all: Vec<_> = there.map(instance).collect();
@@ -139,10 +150,23 @@ fn two() -> Unruly {
     Unruly::up(&scale, &json!({}))
 }
 
-/// Begins what lets `leaver` go, strikes when that one is draining, and waits until it is over.
+/// The name that the next one of the app gets.
+fn next_name(rig: &Rig) -> String {
+    let taken = instances(rig);
+    let names = (1..).map(|number| format!("jobs.{number}"));
+    names.into_iter().find(|name| taken.iter().all(|it| it.name != *name)).expect("there are few")
+}
+
+/// Whether a process was started for it.
+fn runs(rig: &Rig, instance: &Instance) -> bool {
+    let place = Path::new(&rig.cloud()).join(format!("n{}", instance.node)).join("p").join(&instance.start);
+    place.join("identity.json").exists()
+}
+
+/// Begins what lets `leaver` go, strikes then, and waits until it is over.
 fn strikes(
     unruly: &Unruly,
-    victim: Victim,
+    (when, victim): (When, Victim),
     leaver: &Instance,
     begin: impl FnOnce(&Rig),
     is_over: impl Fn(&Rig) -> bool,
@@ -150,36 +174,40 @@ fn strikes(
     let rig = &unruly.rig;
     unruly.order(&leaver.name, &json!({ "drain": "never" }));
     unruly.wait_obeys(&leaver.name);
-    let before: Vec<_> = instances(rig).into_iter().map(|it| it.name).collect();
+    let comes = next_name(rig);
+    unruly.order(&comes, &json!({ "slow": when == When::Comes }));
     begin(rig);
     let mut substitute = None;
-    wait_until("it is being drained", || {
+    wait_until("another one comes in its place, or serves and it drains", || {
         let now = instances(rig);
-        substitute = now.iter().find(|it| !before.contains(&it.name)).cloned();
-        now.iter().any(|it| it.start == leaver.start && it.step == "draining")
+        substitute = now.iter().find(|it| it.name == comes && runs(rig, it)).cloned();
+        let drains = now.iter().any(|it| it.start == leaver.start && it.step == "draining");
+        substitute.as_ref().is_some_and(|it| it.serves == drains && drains == (when == When::Drains))
     });
     let substitute = substitute.expect("another one came in its place");
     strike(rig, victim, leaver, &substitute);
+    unruly.order(&comes, &json!({}));
     unruly.order(&leaver.name, &json!({}));
     wait_until(&format!("{victim:?} was struck: it is over"), || is_over(rig));
+    assert!(instances(rig).len() <= 3, "one more at most: {:?}", instances(rig));
     wait_until("as many serve as before", || serving(rig).len() == 2 && instances(rig).len() == 2);
 }
 
 /// Does it once for each party, while somebody works: what failed in each.
-fn each(rig: &Rig, turn: impl Fn(usize, Victim)) {
+fn each(rig: &Rig, when: When, turn: impl Fn(usize, (When, Victim))) {
     for (number, victim) in VICTIMS.into_iter().enumerate() {
         let is_over = AtomicBool::new(false);
         let (done, failed) = std::thread::scope(|scope| {
             let client = scope.spawn(|| work(rig, &is_over));
             let _over = Over(&is_over);
-            turn(number, victim);
+            turn(number, (when, victim));
             is_over.store(true, Ordering::Relaxed);
             client.join().expect("it works")
         });
-        assert!(done > 0, "{victim:?}: {failed:?}");
+        assert!(done > 0, "{when:?}: {victim:?}: {failed:?}");
         // What somebody has in hand dies with it: one at a time is sent.
         let most = usize::from(victim.has_requests());
-        assert!(failed.len() <= most, "{victim:?}: {failed:?} of {done}");
+        assert!(failed.len() <= most, "{when:?}: {victim:?}: {failed:?} of {done}");
     }
 }
 
@@ -193,7 +221,26 @@ impl Drop for Over<'_> {
 }
 
 #[test]
-fn a_drain_of_a_node_ends_whoever_is_killed_meanwhile_and_as_many_serve_as_before() {
+fn a_drain_of_a_node_ends_whoever_is_killed_while_one_leaves_and_as_many_serve_as_before() {
+    drain(When::Drains);
+}
+
+#[test]
+fn a_drain_of_a_node_ends_whoever_is_killed_while_another_one_comes_and_as_many_serve_as_before() {
+    drain(When::Comes);
+}
+
+#[test]
+fn an_update_of_an_app_ends_whoever_is_killed_while_one_leaves_and_as_many_serve_as_before() {
+    update(When::Drains);
+}
+
+#[test]
+fn an_update_of_an_app_ends_whoever_is_killed_while_another_one_comes_and_as_many_serve_as_before() {
+    update(When::Comes);
+}
+
+fn drain(when: When) {
     let unruly = two();
     let rig = &unruly.rig;
     let is_drained = |rig: &Rig, node: u64| {
@@ -201,21 +248,20 @@ fn a_drain_of_a_node_ends_whoever_is_killed_meanwhile_and_as_many_serve_as_befor
         let is_over = serde_json::from_slice::<Value>(&kept).is_ok_and(|kept| kept == json!({}));
         is_over && instances(rig).iter().all(|it| it.node != node)
     };
-    each(rig, |_, victim| {
+    each(rig, when, |_, strike| {
         let leaver = instances(rig).into_iter().next().expect("two are there");
         let node = format!("n{}", leaver.node);
         let begin = |rig: &Rig| drop(rig.json(&["drain-node", &node, "--parallel", "1", "--no-wait"]));
-        strikes(&unruly, victim, &leaver, begin, |rig| is_drained(rig, leaver.node));
+        strikes(&unruly, strike, &leaver, begin, |rig| is_drained(rig, leaver.node));
         rig.json(&["node", "open", &node]);
     });
     unruly.end();
 }
 
-#[test]
-fn an_update_of_an_app_ends_whoever_is_killed_meanwhile_and_as_many_serve_as_before() {
+fn update(when: When) {
     let unruly = two();
     let rig = &unruly.rig;
-    each(rig, |number, victim| {
+    each(rig, when, |number, strike| {
         let leaver = instances(rig).into_iter().next().expect("two are there");
         let text = std::fs::read_to_string(rig.manifest()).expect("it is there");
         let note =
@@ -230,7 +276,7 @@ fn an_update_of_an_app_ends_whoever_is_killed_meanwhile_and_as_many_serve_as_bef
             serde_json::from_slice::<Value>(&kept).is_ok_and(|kept| kept == json!({}))
                 && instances(rig).iter().all(|it| it.revision > leaver.revision)
         };
-        strikes(&unruly, victim, &leaver, begin, is_over);
+        strikes(&unruly, strike, &leaver, begin, is_over);
     });
     unruly.end();
 }

@@ -13,6 +13,7 @@ instance, what RIG/orders-NAME.json says (orders-jobs.2.json) for one; both are 
     ballastMib 64       has so much memory beside what it needs
     resize ..           "keep": agrees to every size and lets go of nothing; {..}: this answer; "silent": none
     quote ..            {..}: these fields in its price; "refuse", "defer", "silent": it has none
+    slow true           its process does not come up for as long as that is ordered
     drain ..            "refuse", "defer", "silent"; "never": it works on for as long as that is ordered
 
 What it was asked and did stands in RIG/did-NAME, a line each with its time in ms: `asked quote`, `begun 50`, `done 50`,
@@ -168,6 +169,8 @@ async def altered(method, target, body=None):
     return await honest(method, target, body)
 
 
+while ordered().get("slow"):
+    time.sleep(ORDERS_S)
 honest, call = call, altered
 APP = Unruly()
 asyncio.run(APP.run())

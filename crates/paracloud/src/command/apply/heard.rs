@@ -143,9 +143,9 @@ mod tests {
     use crate::client::tests::restarted;
     use crate::command::apply::Outdated;
     use crate::command::apply::row::tests::change;
-    use paracloud_core::ids::StartId;
+    use paracloud_core::ids::{NodeId, StartId};
     use paracloud_core::register::Mode;
-    use paracloud_substrate::person::Refused;
+    use paracloud_substrate::person::{Refused, Starting};
     use paracloud_substrate::updating::End;
 
     fn updated(instance: &str, end: End) -> Updated {
@@ -163,7 +163,8 @@ mod tests {
             |name: &str| Outdated { instance: name.to_owned(), start: StartId(1), mode: Some(Mode::Restart) };
         let outdated = ["web.1", "web.2", "web.3", "web.4"].map(outdated).to_vec();
         let changes = [Change { outdated, ..change() }];
-        let replaced = || updated("web.1", End::Replaced { by: None, took_ms: 5 });
+        let by = Starting { instance: "web.5".to_owned(), node: NodeId(1) };
+        let replaced = || updated("web.1", End::Replaced { by: by.clone(), took_ms: 5 });
         let ended = [updated("web.3", stays("held")), updated("web.4", stays(NOT_BEGUN))];
         let told = |one: &Updated| Reply::Updates(Box::new(one.clone()));
         let says = [

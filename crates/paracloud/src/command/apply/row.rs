@@ -93,9 +93,7 @@ impl Row {
         let row = Self::new(&updated.instance, change.process.clone());
         match &updated.end {
             End::InPlace(outcome) => row.ended(outcome),
-            End::Replaced { by, took_ms } => {
-                row.replaced(by.as_ref().map(|by| by.instance.as_str())).served(*took_ms)
-            }
+            End::Replaced { by, took_ms } => row.replaced(Some(&by.instance)).served(*took_ms),
             End::Left { why } => Self { done: true, possible: true, why: Some(why.clone()), ..row },
             End::Stays(refused) => {
                 let Failure { code, why, .. } = client::refusal(refused, &updated.instance);

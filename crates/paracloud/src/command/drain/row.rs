@@ -61,12 +61,9 @@ impl Row {
                 why: telling::why(&outcome),
                 ..row
             },
-            End::Replaced { by, took_ms } => Self {
-                to: by.as_ref().map_or(to, |by| by.node),
-                by: Some(by.map_or_else(|| "one that was there".to_owned(), |by| by.instance)),
-                total_ms: Some(took_ms),
-                ..row
-            },
+            End::Replaced { by, took_ms } => {
+                Self { to: by.node, by: Some(by.instance), total_ms: Some(took_ms), ..row }
+            }
             End::Left { why } => Self { code: Some(LEFT.to_owned()), why: Some(why), ..row },
             End::CanGo { mode, says } => Self { mode, why: says, ..row },
             End::Stays(refused) => {
@@ -216,7 +213,7 @@ mod tests {
     }
 
     fn rows() -> Vec<Row> {
-        let by = Some(Starting { instance: "web.11".to_owned(), node: NodeId(3) });
+        let by = Starting { instance: "web.11".to_owned(), node: NodeId(3) };
         vec![
             moved("db", Mode::Handoff, false),
             moved("web.1", Mode::Restart, true),

@@ -1,0 +1,77 @@
+//! One instance in the place of another, across the death of a controller.
+
+use super::super::Mutant;
+use super::test;
+
+const REPLACING: &str = "crates/paracloud-controller/src/replacing.rs";
+const ONE: &str = "crates/paracloud-controller/src/replacing/one.rs";
+const ORDERS: &str = "crates/paracloud-controller/src/orders.rs";
+
+pub(super) const LIST: &[Mutant] = &[
+    Mutant {
+        name: "the next controller starts another one beside the one that comes",
+        file: ONE,
+        find: r"matches!(&step, Step::Comes(substitute) if !self.is_there(substitute))",
+        replace: r"matches!(&step, Step::Comes(_))",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "substitutes::a_controller_that_is_killed_while_another_one_comes_leaves_that_one_to_the_next",
+        ),
+    },
+    Mutant {
+        name: "who is to leave for another one is not known to be that once it drains",
+        file: REPLACING,
+        find: r"matches!(self, Self::Comes(_) | Self::Leaves { .. })",
+        replace: r"matches!(self, Self::Comes(_))",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "substitutes::who_was_started_for_a_drained_node_leaves_again_under_the_next_controller_too",
+        ),
+    },
+    Mutant {
+        name: "who is to leave for another one counts until it drains",
+        file: ORDERS,
+        find: r"self.leaving(instance).is_some() || self.is_replaced(instance)",
+        replace: r"self.leaving(instance).is_some()",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "substitutes::an_app_is_scaled_while_another_one_comes_in_the_place_of_one",
+        ),
+    },
+    Mutant {
+        name: "who was called back is replaced again by the next controller",
+        file: REPLACING,
+        find: r"Err(why) if why.code == CALLED_BACK => {",
+        replace: r"Err(why) if why.code == CALLED_BACK && false => {",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "substitutes::who_was_called_back_from_a_drain_is_not_replaced_again_by_the_next_controller_while_that_goes_on",
+        ),
+    },
+    Mutant {
+        name: "who came in the place of one that stays stays too",
+        file: ONE,
+        find: r"if is_there && self.record().is_some() {",
+        replace: r"if false && is_there && self.record().is_some() {",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "substitutes::who_was_started_for_a_drained_node_leaves_again_when_the_one_there_is_called_back",
+        ),
+    },
+    Mutant {
+        name: "one leaves before the other one serves",
+        file: ONE,
+        find: r"serving::wait(control, app, name).await?;",
+        replace: r"",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "substitutes::an_app_is_scaled_while_another_one_comes_in_the_place_of_one",
+        ),
+    },
+];
