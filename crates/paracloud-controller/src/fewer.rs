@@ -1,7 +1,10 @@
 //! Who leaves when a person wants fewer: those that can go are asked what losing them costs now, and the cheapest leave.
 //!
-//! Who asks to be left alone is not touched. Who does not answer leaves only if nobody else is there. Who holds what must not
-//! be lost leaves with a consent to losing it, or when it says that it holds none of that by now: silence is never a yes.
+//! Who asks to be left alone is not touched. As long as too few of those that were asked can go, others are asked; who does not
+//! answer leaves only if too few others can. Who holds what must not be lost leaves with a consent to losing it, or when it says
+//! that it holds none of that by now: silence is never a yes.
+
+mod told;
 
 use crate::asks::{self, NotAsked};
 use crate::control::Control;
@@ -9,14 +12,14 @@ use crate::journal::cut;
 use paci::answer::{Answer, Verdict};
 use paci::finding::{self, Finding, RemovalQuote};
 use paci::upcall::Reason;
-use paracloud_core::ordered::{self, Fewer, Obstacle};
+use paracloud_core::ordered::{self, Fewer, Next, Obstacle};
 use paracloud_core::register::Record;
-use paracloud_core::scaling::fewer::{Chosen, Loss, Preference, may_hold_state};
+use paracloud_core::scaling::fewer::{Loss, Preference};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::{HeldOp, Question, Unasked};
 use paracloud_substrate::names;
-use paracloud_substrate::person::{Candidate, Standing};
+use paracloud_substrate::person::Candidate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -52,14 +55,18 @@ pub(crate) async fn look(
         whys.extend(why.map(|why| (candidate.instance.clone(), why)));
         candidate
     });
-    let fewer = Fewer::ask(&app.name, from, to, candidates.collect());
-    let asked = fewer.asked.iter().filter_map(|place| Some(fewer.candidates.get(*place)?.instance.clone()));
-    let quotes = ask_all(control, asked.collect()).await;
-    let said = quotes.iter().map(|it| it.quote.as_ref().map(loss)).collect();
     let holds_state = app.state == State::Stateful;
-    let fewer = fewer.choose(said, !holds_state || loss_accepted || app.accept_loss);
-    whys.extend(quotes.into_iter().map(|it| (it.instance, it.why)));
-    let looked = told(&fewer, &whys, holds_state);
+    let may_lose = !holds_state || loss_accepted || app.accept_loss;
+    let mut fewer = Fewer::of(&app.name, from, to, candidates.collect(), may_lose);
+    while let Next::Ask(asked) = fewer.next() {
+        let names = asked.iter().filter_map(|place| Some(fewer.candidates.get(*place)?.instance.clone()));
+        let quotes = ask_all(control, names.collect()).await;
+        let said = quotes.iter().map(|it| it.quote.as_ref().map(loss)).collect();
+        whys.extend(quotes.into_iter().map(|it| (it.instance, it.why)));
+        fewer = fewer.with(asked, said);
+    }
+    let fewer = fewer.decided();
+    let looked = told::told(&fewer, &whys, holds_state);
     (fewer, looked)
 }
 
@@ -170,46 +177,6 @@ fn in_words(quote: &RemovalQuote) -> String {
     if parts.is_empty() { "it does not say what losing it costs".to_owned() } else { parts.join("; ") }
 }
 
-/// What is told of each: those that leave first, then the others that were asked, then the rest.
-fn told(fewer: &Fewer, whys: &BTreeMap<String, String>, holds_state: bool) -> Vec<Looked> {
-    let own = |instance: &str| whys.get(instance).cloned().unwrap_or_default();
-    let asked = fewer.outcome().map(|(candidate, said, chosen)| {
-        let own = own(&candidate.instance);
-        let holds = match said.map(|loss| loss.state_kib) {
-            Some(Some(kib)) => format!("{kib} KiB of state would be lost with it"),
-            Some(None) => "it did not say that it holds no state".to_owned(),
-            None => format!("it holds state, and did not say that it can go without it: {own}"),
-        };
-        let (standing, why) = match chosen {
-            Chosen::Goes if own.is_empty() => (Standing::Leaves, "losing it costs least".to_owned()),
-            Chosen::Goes => (Standing::Leaves, own),
-            Chosen::GoesUnheard => (Standing::Leaves, format!("nobody else is there; {own}")),
-            Chosen::Stays => (Standing::Stays, "losing it costs more".to_owned()),
-            Chosen::Silent => (Standing::Silent, own),
-            Chosen::NeedsConsent => (Standing::NeedsConsent, holds),
-        };
-        let loses = holds_state && said.is_none_or(|loss| may_hold_state(loss.state_kib));
-        Looked { candidate: shown(candidate, said, standing, why), loses }
-    });
-    let unasked = fewer.unasked().map(|candidate| {
-        let (standing, why) = match candidate.obstacle {
-            Some(Obstacle::Held(_)) => (Standing::Held, own(&candidate.instance)),
-            Some(_) => (Standing::Busy, own(&candidate.instance)),
-            None => (Standing::NotAsked, "others have less to do".to_owned()),
-        };
-        Looked { candidate: shown(candidate, None, standing, why), loses: false }
-    });
-    let mut all: Vec<_> = asked.chain(unasked).collect();
-    all.sort_by_key(|looked| looked.candidate.standing != Standing::Leaves);
-    all
-}
-
-fn shown(candidate: &ordered::Candidate, said: Option<Loss>, standing: Standing, why: String) -> Candidate {
-    let Loss { sessions, cost_ms, drain_ms, .. } = said.unwrap_or_default();
-    let (instance, node) = (candidate.instance.clone(), candidate.node);
-    Candidate { instance, node, cost_ms, drain_ms, sessions, standing, why: cut(why) }
-}
-
 fn loss(quote: &RemovalQuote) -> Loss {
     let &RemovalQuote { sessions, cost_ms, drain_ms, preference, state_kib } = quote;
     Loss { sessions, cost_ms, preference: self::preference(preference), drain_ms, state_kib }
@@ -233,47 +200,5 @@ mod tests {
         let quote = RemovalQuote { cost_ms: Some(7), sessions: Some(2), ..RemovalQuote::default() };
         assert_eq!(in_words(&quote), "losing it costs 7 ms of work; sessions: 2");
         assert_eq!(in_words(&RemovalQuote::default()), "it does not say what losing it costs");
-    }
-
-    #[test]
-    fn those_that_leave_come_first_each_with_what_it_said_or_why_it_was_not_asked() {
-        let candidate = |instance: &str, obstacle| {
-            let (node, in_flight) = (None, None);
-            ordered::Candidate { instance: instance.to_owned(), node, in_flight, obstacle }
-        };
-        let costs = |cost_ms| Some(Loss { cost_ms: Some(cost_ms), state_kib: Some(0), ..Loss::default() });
-        let candidates = vec![
-            candidate("worker.5", Some(Obstacle::Held(900))),
-            candidate("worker.4", None),
-            candidate("worker.3", None),
-            candidate("worker.1", None),
-        ];
-        let whys = [("worker.5", "it holds on"), ("worker.4", "it did not answer")];
-        let whys = whys.map(|(name, why)| (name.to_owned(), why.to_owned())).into();
-        let looked = |to, may_lose, holds_state| {
-            let fewer = Fewer::ask("worker", 4, to, candidates.clone());
-            let fewer = fewer.choose(vec![None, costs(9), costs(1)], may_lose);
-            let told = told(&fewer, &whys, holds_state).into_iter();
-            told.map(|it| (it.candidate.instance, it.candidate.standing, it.candidate.why, it.loses))
-                .collect::<Vec<_>>()
-        };
-        let row = |instance: &str, standing, why: &str, loses| {
-            (instance.to_owned(), standing, why.to_owned(), loses)
-        };
-        assert_eq!(
-            looked(3, true, false),
-            [
-                row("worker.1", Standing::Leaves, "losing it costs least", false),
-                row("worker.3", Standing::Stays, "losing it costs more", false),
-                row("worker.4", Standing::Silent, "it did not answer", false),
-                row("worker.5", Standing::Held, "it holds on", false),
-            ]
-        );
-        assert_eq!(
-            looked(1, true, true)[2],
-            row("worker.4", Standing::Leaves, "nobody else is there; it did not answer", true)
-        );
-        let needs = "it holds state, and did not say that it can go without it: it did not answer";
-        assert_eq!(looked(1, false, true)[2], row("worker.4", Standing::NeedsConsent, needs, true));
     }
 }

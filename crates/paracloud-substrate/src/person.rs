@@ -307,7 +307,7 @@ pub struct Candidate {
 pub enum Standing {
     /// It leaves.
     Leaves,
-    /// Losing it costs more than losing those that leave.
+    /// Losing it costs more than losing those that leave, or they come first for another reason.
     Stays,
     /// Others were asked first.
     NotAsked,

@@ -103,8 +103,8 @@ mod tests {
             let (node, in_flight, obstacle) = (None, None, None);
             Candidate { instance: instance.to_owned(), node, in_flight, obstacle }
         };
-        let fewer = Fewer::ask("web", 2, 1, vec![candidate("web.2"), candidate("web.1")]);
-        let fewer = Decision::Fewer(fewer.choose(vec![None, None], true));
+        let fewer = Fewer::of("web", 2, 1, vec![candidate("web.2"), candidate("web.1")], true);
+        let fewer = Decision::Fewer(fewer.with(vec![0, 1], vec![None, None]).decided());
         let more = Decision::More(More::of("web", 1, 3, vec!["web.2".to_owned()]));
         let mut log = Log::open(directory).unwrap();
         let mut write = |at_ms, decision, opened: &[(&str, Option<u32>)]| {

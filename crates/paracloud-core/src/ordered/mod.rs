@@ -3,24 +3,20 @@
 //!
 //! Each record is made by the function that decides, before anything is done, and [`Record::replay`] makes it again.
 
+mod fewer;
 mod texts;
 
+pub use fewer::{Candidate, Fewer, Next, Obstacle, Round};
 pub use texts::explain;
 
 use crate::draining::{self, Placed, Way};
 use crate::ids::{NodeId, Revision};
 use crate::register::Mode;
-use crate::scaling::fewer::{self, Asked, Chosen, Loss};
 use crate::updating::{self, Standing};
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
-
-/// For each that is to leave so many are asked.
-const ASKED_PER_LEAVE: usize = 3;
-/// The most that are asked, and to choose among where fewer are to leave.
-const ASKED_MAX: usize = 32;
 
 /// What was decided, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,108 +40,6 @@ pub enum Decision {
     Drain(Drain),
     /// An instance is to run another revision of its app.
     Update(Update),
-}
-
-/// What stands in the way of asking an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Obstacle {
-    /// It is being started.
-    Starts,
-    /// Nothing can be decided about it.
-    Unknown,
-    /// Another operation of it is open.
-    InOperation,
-    /// It asks to be left alone, for so many milliseconds.
-    Held(u64),
-}
-
-/// One of those that may leave.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Candidate {
-    /// Its name.
-    pub instance: String,
-    /// Where it is. `None`: nowhere yet.
-    pub node: Option<NodeId>,
-    /// Requests in it, by its own word.
-    pub in_flight: Option<u32>,
-    /// Why it is not asked.
-    pub obstacle: Option<Obstacle>,
-}
-
-/// Who leaves, where an app is to have fewer instances.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fewer {
-    /// Its name.
-    pub app: String,
-    /// So many it has that stay.
-    pub from: u32,
-    /// So many it is to have.
-    pub to: u32,
-    /// All that may leave, those first that are taken where nothing else decides.
-    pub candidates: Vec<Candidate>,
-    /// Those that are asked what losing them costs, by their places among the candidates.
-    pub asked: Vec<usize>,
-    /// What each of them said. `None`: nothing that can be compared.
-    pub said: Vec<Option<Loss>>,
-    /// What they hold may be lost: they hold nothing that counts, or somebody consented.
-    pub may_lose: bool,
-    /// What came of each that was asked, by its place among those; those that leave first.
-    pub chosen: Vec<(usize, Chosen)>,
-}
-
-impl Fewer {
-    /// Chooses whom to ask: who has least to do first; who says nothing of that is not idle. At least as many as are to leave,
-    /// because who is not asked does not leave.
-    #[must_use]
-    pub fn ask(app: &str, from: u32, to: u32, candidates: Vec<Candidate>) -> Self {
-        let excess = excess(from, to);
-        let most = excess.saturating_mul(ASKED_PER_LEAVE).min(ASKED_MAX).max(excess);
-        let able = candidates.iter().enumerate().filter(|(_, it)| it.obstacle.is_none());
-        let mut able: Vec<_> = able.map(|(place, it)| (it.in_flight.unwrap_or(u32::MAX), place)).collect();
-        able.sort_unstable();
-        let asked = able.into_iter().take(most).map(|(_, place)| place).collect();
-        let (said, chosen) = (Vec::new(), Vec::new());
-        Self { app: app.into(), from, to, candidates, asked, said, may_lose: false, chosen }
-    }
-
-    /// Chooses who leaves, by what those said that were asked, in their order.
-    #[must_use]
-    pub fn choose(self, said: Vec<Option<Loss>>, may_lose: bool) -> Self {
-        let mut on = BTreeMap::new();
-        for node in self.candidates.iter().filter_map(|it| it.node) {
-            *on.entry(node).or_default() += 1;
-        }
-        let asked = |(place, loss): (&usize, &Option<Loss>)| Asked {
-            node: self.candidates.get(*place).and_then(|it| it.node),
-            loss: *loss,
-            // A person asks for a number, and not for one that would go.
-            retires: false,
-        };
-        let asked: Vec<_> = self.asked.iter().zip(&said).map(asked).collect();
-        let chosen = fewer::choose(&asked, excess(self.from, self.to), may_lose, on);
-        Self { said, may_lose, chosen, ..self }
-    }
-
-    /// What came of each that was asked, those that leave first: who it is, what it said, and that.
-    pub fn outcome(&self) -> impl Iterator<Item = (&Candidate, Option<Loss>, Chosen)> {
-        self.chosen.iter().filter_map(|(place, chosen)| {
-            let candidate = self.candidates.get(*self.asked.get(*place)?)?;
-            Some((candidate, self.said.get(*place).copied().flatten(), *chosen))
-        })
-    }
-
-    /// Those that were not asked, in their order.
-    pub fn unasked(&self) -> impl Iterator<Item = &Candidate> {
-        let all = self.candidates.iter().enumerate();
-        all.filter(|(place, _)| !self.asked.contains(place)).map(|(_, candidate)| candidate)
-    }
-}
-
-fn excess(from: u32, to: u32) -> usize {
-    usize::try_from(from.saturating_sub(to)).unwrap_or(usize::MAX)
 }
 
 /// Who is called back and how many are started, where an app is to have more instances.
@@ -233,9 +127,7 @@ impl Record {
     #[must_use]
     pub fn replay(&self) -> Self {
         let decision = match self.decision.clone() {
-            Decision::Fewer(Fewer { app, from, to, candidates, said, may_lose, .. }) => {
-                Decision::Fewer(Fewer::ask(&app, from, to, candidates).choose(said, may_lose))
-            }
+            Decision::Fewer(fewer) => Decision::Fewer(fewer.replay()),
             Decision::More(More { app, from, to, leaving, .. }) => {
                 Decision::More(More::of(&app, from, to, leaving))
             }

@@ -1,12 +1,17 @@
 use super::*;
-use std::string::ToString;
-use std::vec;
+use crate::scaling::fewer::Loss;
+use std::{format, vec};
 
-fn candidate(instance: &str, node: u32, in_flight: Option<u32>, obstacle: Option<Obstacle>) -> Candidate {
+pub(super) fn candidate(
+    instance: &str,
+    node: u32,
+    in_flight: Option<u32>,
+    obstacle: Option<Obstacle>,
+) -> Candidate {
     Candidate { instance: instance.into(), node: Some(NodeId(node)), in_flight, obstacle }
 }
 
-fn costs(cost_ms: u32) -> Option<Loss> {
+pub(super) fn costs(cost_ms: u32) -> Option<Loss> {
     Some(Loss { cost_ms: Some(cost_ms), sessions: Some(0), state_kib: Some(0), ..Loss::default() })
 }
 
@@ -18,9 +23,25 @@ fn fewer(may_lose: bool) -> Fewer {
         candidate("web.2", 2, Some(1), None),
         candidate("web.1", 2, Some(9), None),
     ];
-    let fewer = Fewer::ask("web", 5, 4, candidates);
     let holds = Loss { state_kib: Some(64), sessions: Some(2), ..costs(1).unwrap_or_default() };
-    fewer.choose(vec![costs(40), Some(holds), None], may_lose)
+    asked(Fewer::of("web", 5, 4, candidates, may_lose), &[Some(holds), None, None, costs(40), None])
+}
+
+/// Those that are asked say that, by their places among the candidates, until nobody is asked any more.
+pub(super) fn asked(mut fewer: Fewer, says: &[Option<Loss>]) -> Fewer {
+    while let Next::Ask(asked) = fewer.next() {
+        let said = asked.iter().map(|place| says[*place]).collect();
+        fewer = fewer.with(asked, said);
+    }
+    fewer.decided()
+}
+
+/// The first three of five say nothing.
+fn silent(to: u32, all: bool) -> Fewer {
+    let candidates = (1..6).rev().map(|it| candidate(&format!("web.{it}"), 1 + it % 2, None, None));
+    let later = if all { None } else { costs(40) };
+    let fewer = Fewer::of("web", 5, to, candidates.collect(), true);
+    asked(fewer, &[None, None, None, later, later])
 }
 
 fn drain() -> Drain {
@@ -44,6 +65,8 @@ fn all() -> Vec<Decision> {
     vec![
         Decision::Fewer(fewer(false)),
         Decision::Fewer(fewer(true)),
+        Decision::Fewer(silent(4, false)),
+        Decision::Fewer(silent(4, true)),
         Decision::More(More::of("web", 2, 5, leaving())),
         Decision::Drain(drain()),
         Decision::Drain(Drain::of(NodeId(1), drain().placed, vec![NodeId(1)], BTreeMap::new())),
@@ -51,34 +74,6 @@ fn all() -> Vec<Decision> {
         Decision::Update(update(Some(Mode::Handoff))),
         Decision::Update(update(None)),
     ]
-}
-
-#[test]
-fn who_has_least_in_it_is_asked_and_who_is_held_is_not() {
-    let fewer = fewer(true);
-    let asked: Vec<_> = fewer.asked.iter().map(|place| fewer.candidates[*place].instance.as_str()).collect();
-    assert_eq!(asked, ["web.2", "web.5", "web.1"], "three for one that is to leave");
-    let unasked: Vec<_> = fewer.unasked().map(|it| it.instance.as_str()).collect();
-    assert_eq!(unasked, ["web.4", "web.3"], "who does not say how much is in it is not idle");
-}
-
-#[test]
-fn a_few_for_each_that_is_to_leave_are_asked_and_never_fewer_than_are_to_leave() {
-    let all = |count: u32| (0..count).map(|it| candidate(&it.to_string(), 1, None, None)).collect();
-    let asked = |excess: u32| Fewer::ask("web", 100, 100 - excess, all(100)).asked.len();
-    assert_eq!([1, 5, 20, 32, 56].map(asked), [3, 15, 32, 32, 56]);
-}
-
-#[test]
-fn what_each_said_decides_who_leaves() {
-    let outcome = |may_lose| -> Vec<_> {
-        let fewer = fewer(may_lose);
-        fewer.outcome().map(|(it, _, chosen)| (it.instance.clone(), chosen)).collect()
-    };
-    let named = |all: [(&str, Chosen); 3]| all.map(|(name, chosen)| (name.into(), chosen)).to_vec();
-    let (goes, stays, needs) = (Chosen::Goes, Chosen::Stays, Chosen::NeedsConsent);
-    assert_eq!(outcome(true), named([("web.2", goes), ("web.5", stays), ("web.1", Chosen::Silent)]));
-    assert_eq!(outcome(false), named([("web.2", goes), ("web.5", needs), ("web.1", needs)]));
 }
 
 #[test]
@@ -103,12 +98,15 @@ fn each_is_made_again_byte_for_byte_from_what_is_written_of_it() {
 fn what_was_changed_afterwards_is_not_made_again() {
     let mut leaves = fewer(true);
     leaves.chosen.swap(0, 1);
+    let mut unasked = silent(4, true);
+    unasked.rounds.truncate(1);
     let mut moved = drain();
     moved.ways.iter_mut().flatten().for_each(|(_, way)| *way = Way::Move(NodeId(2)));
     let replaced = Update { way: Some(updating::Way::Replace), ..update(Some(Mode::Handoff)) };
     let back = More { back: leaving(), ..More::of("web", 2, 3, leaving()) };
+    let (leaves, unasked) = (Decision::Fewer(leaves), Decision::Fewer(unasked));
     for decision in
-        [Decision::Fewer(leaves), Decision::Drain(moved), Decision::Update(replaced), Decision::More(back)]
+        [leaves, unasked, Decision::Drain(moved), Decision::Update(replaced), Decision::More(back)]
     {
         let record = Record { at_ms: 0, decision };
         assert_ne!(record.replay(), record);

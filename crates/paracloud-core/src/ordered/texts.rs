@@ -38,13 +38,26 @@ fn fewer(page: &mut Page, fewer: &Fewer) {
             "it holds state, and nobody consented to losing that: who does not say that it holds none stays",
         );
     }
+    let rounds: Vec<_> = fewer.rounds.iter().map(|it| it.asked.len().to_string()).collect();
+    if rounds.len() > 1 {
+        page.say("asked", &format!("{}: each time too few of those before can go", rounds.join(", then ")));
+    }
     let asked = fewer.outcome().map(|(candidate, said, chosen)| {
         let words =
             said.map_or_else(|| "said nothing that can be compared".to_owned(), |loss| said_of(&loss));
+        let words = match chosen {
+            Chosen::GoesUnheard => format!("{words}, and too few others can go"),
+            Chosen::Goes | Chosen::Stays | Chosen::Silent | Chosen::NeedsConsent => words,
+        };
         (became(chosen), format!("{}: {words}", placed(candidate)))
     });
+    let others = if fewer.is_enough() {
+        "enough of those that were asked can go".to_owned()
+    } else {
+        format!("others were, in {} rounds, and there are no more rounds", fewer.rounds.len())
+    };
     let unasked = fewer.unasked().map(|candidate| {
-        let why = candidate.obstacle.map_or_else(|| "enough others were asked".to_owned(), obstacle);
+        let why = candidate.obstacle.map_or_else(|| others.clone(), obstacle);
         ("not asked", format!("{}: {why}", placed(candidate)))
     });
     let all: Vec<_> = asked.chain(unasked).collect();
@@ -77,7 +90,7 @@ fn became(chosen: Chosen) -> &'static str {
 fn said_of(loss: &Loss) -> String {
     let Loss { sessions, cost_ms, preference, drain_ms, state_kib } = *loss;
     let cost = cost_ms
-        .map_or_else(|| "costs it does not say what".to_owned(), |ms| format!("costs {}", time(ms.into())));
+        .map_or_else(|| "does not say what it costs".to_owned(), |ms| format!("costs {}", time(ms.into())));
     let rather = match preference {
         Preference::Prefer => Some("would rather go".to_owned()),
         Preference::Avoid => Some("would rather stay".to_owned()),

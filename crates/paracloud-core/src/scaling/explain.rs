@@ -212,7 +212,7 @@ fn standing_text(standing: Standing) -> String {
     match standing {
         Standing::Goes(cost_ms) => format!("goes, costs {}", cost(cost_ms)),
         Standing::Dearer(cost_ms) => {
-            format!("no: costs {}, and another less or one is waited for", cost(cost_ms))
+            format!("no: costs {}, and others come first or are waited for", cost(cost_ms))
         }
         Standing::TooDear(cost_ms) => format!("no: costs {}, more than keeping it", cost(cost_ms)),
         Standing::Asked => "it is asked".to_owned(),

@@ -57,9 +57,9 @@ pub struct Asked {
 pub enum Chosen {
     /// It goes.
     Goes,
-    /// It goes though it said nothing: nobody else is there.
+    /// It goes though it said nothing: too few others can.
     GoesUnheard,
-    /// Losing it costs more.
+    /// It stays, and others go: [`decides`] says by what.
     Stays,
     /// It said nothing, and others go.
     Silent,
@@ -70,6 +70,37 @@ pub enum Chosen {
 /// Whether something is lost with who says this of the state that only it holds, in KiB: silence is never a no.
 pub fn may_hold_state(said_kib: Option<u32>) -> bool {
     said_kib != Some(0)
+}
+
+/// Whether who says this goes where it must, without another consent.
+pub fn can_go(loss: &Loss, may_lose: bool) -> bool {
+    may_lose || !may_hold_state(loss.state_kib)
+}
+
+/// By what one of two goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decides {
+    /// Fewer sessions live in it, or the other one does not say how many.
+    Sessions,
+    /// Losing it costs less, or the other one does not say what that costs.
+    Cost,
+    /// It would rather go, or the other one would rather stay.
+    Preference,
+    /// It is drained sooner, or the other one does not say how soon.
+    Drain,
+    /// They are alike: who is where most are goes first, then who was asked first.
+    Place,
+}
+
+/// By what this one goes before that one.
+pub fn decides(first: &Loss, second: &Loss) -> Decides {
+    match () {
+        () if first.sessions != second.sessions => Decides::Sessions,
+        () if first.cost_ms != second.cost_ms => Decides::Cost,
+        () if first.preference != second.preference => Decides::Preference,
+        () if first.drain_ms != second.drain_ms => Decides::Drain,
+        () => Decides::Place,
+    }
 }
 
 impl Chosen {
@@ -125,7 +156,7 @@ pub fn choose(
     let decide = |place: usize| {
         let chosen = match asked.get(place).and_then(|one| one.loss) {
             None if !may_lose => Chosen::NeedsConsent,
-            Some(loss) if !may_lose && may_hold_state(loss.state_kib) => Chosen::NeedsConsent,
+            Some(loss) if !can_go(&loss, may_lose) => Chosen::NeedsConsent,
             None if left == 0 => Chosen::Silent,
             None => Chosen::GoesUnheard,
             Some(_) if left == 0 => Chosen::Stays,
@@ -224,5 +255,19 @@ mod tests {
             "silence is never a yes"
         );
         assert_eq!(chosen(0, true), [(1, Chosen::Stays), (0, Chosen::Silent)]);
+    }
+    #[test]
+    fn what_makes_one_go_before_another_is_the_first_figure_that_is_not_the_same() {
+        let loss = costs(5).unwrap_or_default();
+        let cases = [
+            (Loss { sessions: Some(1), cost_ms: None, ..loss }, Decides::Sessions),
+            (Loss { cost_ms: None, preference: Preference::Prefer, ..loss }, Decides::Cost),
+            (Loss { preference: Preference::Avoid, drain_ms: Some(3), ..loss }, Decides::Preference),
+            (Loss { drain_ms: Some(3), state_kib: Some(8), ..loss }, Decides::Drain),
+            (Loss { state_kib: Some(8), ..loss }, Decides::Place),
+        ];
+        for (other, by) in cases {
+            assert_eq!(decides(&loss, &other), by, "{other:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub enum Standing {
     /// It goes: losing it costs so many milliseconds of a slot.
     Goes(u32),
-    /// Losing it costs more than another.
+    /// Losing it costs so much, and others come first: they have fewer sessions, cost less or are alike, or are waited for.
     Dearer(u32),
     /// Losing it costs more than keeping it for a hold.
     TooDear(u32),
@@ -125,10 +125,11 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
         else {
             continue;
         };
-        let is_within = choice.leave.len() < most && (phase != Phase::Ready || ready_left > 0);
+        let is_spared = phase == Phase::Ready && ready_left == 0;
         let standing = match () {
             () if u64::from(cost_ms) > terms.dear_ms => Standing::TooDear(cost_ms),
-            () if !is_within => Standing::Dearer(cost_ms),
+            () if choice.leave.len() >= most => Standing::Dearer(cost_ms),
+            () if is_spared => Standing::Spared,
             () => {
                 ready_left -= u32::from(phase == Phase::Ready);
                 choice.leave.push(number);
@@ -313,6 +314,29 @@ mod tests {
     }
 
     #[test]
+    fn who_was_asked_and_is_silent_makes_room_for_another_one_that_is_asked() {
+        let silent = Instance { quotes: true, ..ready(0) };
+        let instances = (1..=5).map(|number| (InstanceNumber(number), silent.clone())).collect();
+        let observation = Observation { instances, ..Observation::default() };
+        let policy = Policy { state: State::None, ..Policy::between(1, 8) };
+        let asked = [3, 4, 5].map(|number| (InstanceNumber(number), 97_000)).into();
+        let choice = choose(
+            &observation,
+            &Terms {
+                policy: &policy,
+                unit: None,
+                excess: 1,
+                excess_ready: 1,
+                dear_ms: 60_000,
+                now_ms: 100_000,
+                asked: &asked,
+                only_retiring: false,
+            },
+        );
+        assert_eq!((choice.leave, choice.ask), (Vec::new(), [2, 1].map(InstanceNumber).to_vec()));
+    }
+
+    #[test]
     fn who_holds_state_or_does_not_say_that_it_holds_none_goes_only_with_a_consent() {
         let holds = |state_kib| {
             let mut instance = quoted(0);
@@ -351,6 +375,28 @@ mod tests {
         assert_eq!(leaves(policy.state, &[ready(3), ready(1), ready(2)]), [2]);
         let choice = choose_one(State::None, &[ready(9), ready(9), ready(9), retires], None);
         assert_eq!(choice.leave, [InstanceNumber(4)]);
+    }
+
+    #[test]
+    fn who_could_go_and_is_needed_to_serve_is_spared_and_not_called_dearer() {
+        let instances = [(InstanceNumber(1), quoted(0)), (InstanceNumber(2), quoted(0))].into();
+        let observation = Observation { instances, ..Observation::default() };
+        let policy = Policy { state: State::None, ..Policy::between(1, 8) };
+        let standings = |excess_ready| {
+            let terms = Terms {
+                policy: &policy,
+                unit: None,
+                excess: 1,
+                excess_ready,
+                dear_ms: 60_000,
+                now_ms: 100_000,
+                asked: &BTreeMap::new(),
+                only_retiring: false,
+            };
+            choose(&observation, &terms).standings.into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(standings(0), [Standing::Spared, Standing::Spared]);
+        assert_eq!(standings(1), [Standing::Dearer(0), Standing::Goes(0)]);
     }
 
     #[test]

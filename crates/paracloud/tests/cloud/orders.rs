@@ -80,3 +80,34 @@ fn whoever_asks_after_an_operation_of_an_order_is_told_what_was_decided_and_why(
     assert!(replayed["ordered"] >= 4 && replayed["opened"] >= 4, "{replayed:?}");
     unruly.end();
 }
+
+#[test]
+fn who_does_not_answer_stays_while_there_is_one_that_was_not_asked_and_can_go() {
+    let scale = json!({ "scale": { "min": 2, "max": 5, "start": 5, "hold": "10m" } });
+    let unruly = Unruly::up(&scale, &json!({ "quote": { "costMs": 7 } }));
+    let rig = &unruly.rig;
+    // Of those that are alike the newest are asked first.
+    let said = [("jobs.5", "silent"), ("jobs.4", "refuse"), ("jobs.3", "silent")];
+    said.iter().for_each(|(name, said)| unruly.order(name, &json!({ "quote": said })));
+    said.iter().for_each(|(name, _)| unruly.wait_obeys(name));
+    let fewer = rig.json(&["scale", "jobs", "4"]);
+    assert_eq!(names(&fewer["leaves"]), ["jobs.1"], "it is where most are: {fewer}");
+    let why = |name: &str| {
+        let all = fewer["looked_at"].as_array().expect("a list").iter();
+        all.filter(|it| it["instance"] == name).map(|it| it["why"].to_string()).collect::<String>()
+    };
+    assert!(why("jobs.1").contains("as dear as jobs.2"), "{fewer}");
+    let told = explained(rig, &["jobs.1", &format!("op-{}", fewer["leaves"][0]["operation"])]);
+    assert!(told.contains("asked     3, then 2: each time too few of those before can go"), "{told}");
+    assert!(told.contains("stays     jobs.5 on n"), "{told}");
+    // Once everybody was asked those leave that said nothing.
+    let fewer = rig.json(&["scale", "jobs", "2"]);
+    assert_eq!(names(&fewer["leaves"])[0], "jobs.2", "{fewer}");
+    let unheard = &fewer["looked_at"][1];
+    assert_eq!(unheard["standing"], "leaves", "{fewer}");
+    assert!(unheard["why"].as_str().is_some_and(|it| it.starts_with("too few others can go; ")), "{fewer}");
+    let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");
+    let replayed = decision::replay(&log).expect("each comes out the same");
+    assert!(replayed["ordered"] >= 2, "{replayed:?}");
+    unruly.end();
+}

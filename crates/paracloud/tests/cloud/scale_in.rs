@@ -162,13 +162,13 @@ fn the_cheapest_leaves_and_who_is_dear_holds_or_does_not_answer_stays_while_ther
     assert_eq!((&dry["until_unix_ms"], serving(rig).len()), (&Value::Null, 4), "nothing was changed");
     let told = rig.run(&["scale", "jobs", "3"]);
     assert_eq!(told.code, 0, "{}{}", told.out, told.err);
-    assert!(told.out.contains("jobs.2") && told.out.contains("losing it costs least"), "{}", told.out);
+    assert!(told.out.contains("jobs.2") && told.out.contains("costs less than jobs.1"), "{}", told.out);
     assert!(
         told.err.contains("jobs.2: gets no more requests") && told.err.contains("jobs.2: left n2 in"),
         "{}",
         told.err
     );
-    // Of those that are left, who does not answer goes when nobody else is there that can.
+    // Of those that are left, who does not answer goes when too few others can.
     let last = rig.json(&["scale", "jobs", "1"]);
     assert_eq!(standings(&last), pairs(&[("jobs.1", "leaves"), ("jobs.3", "leaves"), ("jobs.4", "held")]));
     assert_eq!(names(rig), ["jobs.4"]);

@@ -6,6 +6,7 @@ use super::{test, unit};
 const FEWER: &str = "crates/paracloud-core/src/scaling/fewer.rs";
 const DRAINING: &str = "crates/paracloud-core/src/draining.rs";
 const ORDERED: &str = "crates/paracloud-core/src/ordered/mod.rs";
+const ROUNDS: &str = "crates/paracloud-core/src/ordered/fewer.rs";
 const DRAINS: &str = "crates/paracloud-controller/src/draining.rs";
 const ONGOING: &str = "crates/paracloud-controller/src/ongoing.rs";
 const UPDATING: &str = "crates/paracloud-core/src/updating.rs";
@@ -116,17 +117,43 @@ pub(super) const LIST: &[Mutant] = &[
     },
     Mutant {
         name: "who does not say how much is in it is asked first",
-        file: ORDERED,
+        file: ROUNDS,
         find: r"it.in_flight.unwrap_or(u32::MAX)",
         replace: r"it.in_flight.unwrap_or(0)",
-        catch: unit("paracloud-core", "ordered::tests::who_has_least_in_it_is_asked_and_who_is_held_is_not"),
+        catch: unit(
+            "paracloud-core",
+            "ordered::fewer::tests::who_has_least_in_it_is_asked_and_who_is_held_is_not",
+        ),
     },
     Mutant {
         name: "who asks to be left alone is asked what losing it costs",
-        file: ORDERED,
+        file: ROUNDS,
         find: r"it.obstacle.is_none()",
         replace: r"it.obstacle != Some(Obstacle::Starts)",
-        catch: unit("paracloud-core", "ordered::tests::who_has_least_in_it_is_asked_and_who_is_held_is_not"),
+        catch: unit(
+            "paracloud-core",
+            "ordered::fewer::tests::who_has_least_in_it_is_asked_and_who_is_held_is_not",
+        ),
+    },
+    Mutant {
+        name: "who says nothing leaves though others were never asked",
+        file: ROUNDS,
+        find: r"const ROUNDS_MAX: usize = 4;",
+        replace: r"const ROUNDS_MAX: usize = 1;",
+        catch: unit(
+            "paracloud-core",
+            "ordered::fewer::tests::others_are_asked_before_who_says_nothing_leaves",
+        ),
+    },
+    Mutant {
+        name: "who says nothing is taken for one that can go, and nobody else is asked",
+        file: ROUNDS,
+        find: r"said.is_some_and(|loss| fewer::can_go(&loss, self.may_lose))",
+        replace: r"said.is_none_or(|loss| fewer::can_go(&loss, self.may_lose))",
+        catch: unit(
+            "paracloud-core",
+            "ordered::fewer::tests::others_are_asked_before_who_says_nothing_leaves",
+        ),
     },
     Mutant {
         name: "who leaves still is left to go while another one is started",

@@ -12,8 +12,9 @@ use follow::{Leaves, Left};
 use paracloud_substrate::person::{Reply, Request, Scaled, Standing};
 use serde_json::{Value, json};
 
-/// How long the first answer may take: every app that could go is asked before, in milliseconds.
-const SCALED_MS_MAX: u64 = ANSWER_MS_MAX + 5_000;
+/// How long the first answer may take: whoever changes the number now is waited for, and those that could go are asked before,
+/// in some rounds; in milliseconds.
+const SCALED_MS_MAX: u64 = ANSWER_MS_MAX + 15_000;
 
 /// What may be asked for.
 #[derive(Debug, Clone, Copy)]

@@ -118,11 +118,11 @@ mod tests {
             why: why.to_owned(),
         };
         let looked_at = vec![
-            one("worker.3", Some((0, 0)), Standing::Leaves, "losing it costs least"),
-            one("worker.1", Some((9_000, 4_000)), Standing::Stays, "losing it costs more"),
+            one("worker.3", Some((0, 0)), Standing::Leaves, "costs less than worker.1"),
+            one("worker.1", Some((9_000, 4_000)), Standing::Stays, "costs more than worker.3"),
             one("worker.4", None, Standing::Held, "it holds on to its place for 40.0 s: month\u{1b}[2J end"),
             one("worker.2", None, Standing::Silent, "it did not answer within 2.00 s"),
-            one("worker.5", None, Standing::NotAsked, "others have less to do"),
+            one("worker.5", None, Standing::NotAsked, "enough of those asked can go"),
             one("worker.6", None, Standing::Busy, "another operation of it is open"),
         ];
         let leaves = vec![Leaving {
