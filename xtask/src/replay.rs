@@ -1,13 +1,15 @@
 //! `cargo xtask replay LOG…`: feeds the logged inputs of machines to the core and wants the logged effects, byte for
-//! byte; logged decisions are made again from what is in their records, and are to come out the same.
+//! byte; logged decisions are made again from what is in their records, and are to come out the same. In an empty log nothing
+//! was decided: that is said, and is no failure.
 
 use crate::report::Report;
 use anyhow::{Context, Result};
-use paracloud_substrate::decision;
 use paracloud_substrate::trace::{MACHINES, ReplayError, replay};
+use paracloud_substrate::{decision, layout};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Replays logs; a directory stands for all logs in it.
@@ -20,15 +22,22 @@ pub(crate) fn run(paths: &[PathBuf]) -> Result<Report> {
         gather(path, &mut logs).with_context(|| format!("{} cannot be read", path.display()))?;
     }
     let mut replayed = Replayed::default();
+    let mut empty = 0_usize;
     for log in &logs {
-        replayed.add(log)?;
+        if std::fs::metadata(log).is_ok_and(|it| it.len() == 0) {
+            tell(&format!("{} is empty: nothing was decided in it", log.display()));
+            empty += 1;
+        } else {
+            replayed.add(log)?;
+        }
     }
     for error in &replayed.differ {
         tell(error);
     }
-    let ok = replayed.differ.is_empty() && replayed.total() > 0;
+    let ok = replayed.differ.is_empty() && (replayed.total() > 0 || empty > 0);
     let fields = json!({
         "logs": logs.len(),
+        "empty": empty,
         "inputs": replayed.total(),
         "inputs_of": replayed.inputs,
         "differ": replayed.differ.len(),
@@ -101,7 +110,7 @@ impl Replayed {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "what differs is said before the report")]
+#[expect(clippy::print_stderr, reason = "what differs, and what is no proof, is said before the report")]
 fn tell(error: &str) {
     eprintln!("{error}");
 }
@@ -113,7 +122,9 @@ fn gather(path: &Path, logs: &mut Vec<PathBuf>) -> std::io::Result<()> {
     }
     let mut entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
+    // What requests waited is written beside the decisions of a gateway: nothing is decided in it.
+    let is_log = |name: &OsStr| !name.to_str().is_some_and(|name| name.starts_with(layout::PARKED));
+    for entry in entries.into_iter().filter(|it| is_log(&it.file_name())) {
         gather(&entry.path(), logs)?;
     }
     Ok(())
@@ -176,5 +187,23 @@ mod tests {
         record.reasons.raw += 1;
         log.write("worker", decision::Decision::Scaling(&record)).unwrap();
         assert_eq!(Replayed::of_cloud(folder.path()).unwrap().differ.len(), 1);
+    }
+
+    #[test]
+    fn an_empty_log_is_said_to_be_one_and_fails_nothing_and_what_requests_waited_is_no_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let outcome = |paths: &[&Path]| {
+            let paths: Vec<_> = paths.iter().map(|it| it.to_path_buf()).collect();
+            run(&paths).map(|it| (it.ok, it.fields["logs"].as_u64(), it.fields["empty"].as_u64())).unwrap()
+        };
+        assert_eq!(outcome(&[folder.path()]), (false, Some(0), Some(0)), "nothing is there");
+        drop(decision::Log::open(folder.path()).unwrap());
+        assert_eq!(outcome(&[folder.path()]), (true, Some(1), Some(1)));
+        let parked = folder.path().join(layout::PARKED);
+        std::fs::write(&parked, "").unwrap();
+        assert_eq!(outcome(&[&parked]), (true, Some(1), Some(1)));
+        std::fs::write(&parked, "{\"waited_us\":7}\n").unwrap();
+        assert_eq!(outcome(&[folder.path()]), (true, Some(1), Some(1)), "it is passed over");
+        assert!(!outcome(&[&parked]).0, "and is none where it is named");
     }
 }

@@ -35,6 +35,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+/// What the log of waits is called in the directory of a gateway; a full one has a number behind that.
+pub const PARKED: &str = "parked.jsonl";
+
 /// The directory of a cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -166,7 +169,7 @@ impl Layout {
 
     /// Every wait of a request at a gateway, one line of JSON each.
     pub fn parked_log(&self, gateway: GatewayId) -> PathBuf {
-        self.gateway(gateway).join("parked.jsonl")
+        self.gateway(gateway).join(PARKED)
     }
 
     /// Logs of machines.
