@@ -333,7 +333,9 @@ impl Instance {
         let why = self.ordered.why.take();
         if let (Ok(number), Some(why)) = (&answered, why) {
             let note = What::Note(journal::kept(journal::remark(why)));
-            self.control.register.keep(journal::event(&self.app.name, Some(*number), note)).await?;
+            // A start is no operation, and that number is the one of who had the name before.
+            let operation = (!matches!(command, Command::Start { .. })).then_some(*number);
+            self.control.register.keep(journal::event(&self.app.name, operation, note)).await?;
         }
         Ok(answered)
     }

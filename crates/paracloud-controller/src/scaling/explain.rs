@@ -1,6 +1,8 @@
 //! Why an app has so many instances, why an instance is there and gets what it gets, what was behind an operation: from the
 //! last decisions, as they stand in the logs.
 
+use super::history::{began_unix_ms, events};
+use super::lookup::{self, Found};
 use super::{Made, orders};
 use crate::control::Control;
 use crate::journal::now_unix_ms;
@@ -12,21 +14,18 @@ use paracloud_core::register;
 use paracloud_core::scaling::{Action, Record};
 use paracloud_core::wishes;
 use paracloud_substrate::config::{App, Cloud};
-use paracloud_substrate::decision::{Done, Look, newest_first};
-use paracloud_substrate::explained::{CHOICES_MAX, Choice, Decided, EVENTS_MAX, Explained, Role};
+use paracloud_substrate::decision::Done;
+use paracloud_substrate::explained::{CHOICES_MAX, Choice, Decided, Explained, Role};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::link::LINE_BYTES_MAX;
 use paracloud_substrate::names::InstanceName;
-use paracloud_substrate::person::{Event, Refused, What};
-use std::collections::VecDeque;
+use paracloud_substrate::person::Refused;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 /// So much of each log is looked through, in bytes.
 pub(super) const LOOK_BYTES_MAX: u64 = 16 << 20;
-/// What became of an action that is kept while the decision it belongs to is looked for.
-const DONE_MAX: usize = 4_096;
 
 /// What is asked after.
 #[derive(Debug, Clone)]
@@ -150,57 +149,6 @@ impl About {
     }
 }
 
-/// What the journal has of an operation: the newest of it.
-async fn events(
-    control: &Control,
-    instance: &str,
-    operation: OperationNumber,
-) -> Result<Vec<Event>, Refused> {
-    let mut kept = VecDeque::new();
-    each_of(control, instance, |event| {
-        if event.operation == Some(operation) {
-            kept.push_back(event);
-        }
-        if kept.len() > EVENTS_MAX {
-            kept.pop_front();
-        }
-    })
-    .await?;
-    Ok(kept.into())
-}
-
-/// When the one that has this name now began in the place of another, in milliseconds since 1970: names are used again, the
-/// numbers of their operations are not. 0: the journal knows of no other.
-async fn began_unix_ms(control: &Control, instance: &str) -> Result<u64, Refused> {
-    let mut began_unix_ms = 0;
-    each_of(control, instance, |event| {
-        if let What::Swapped { change, .. } = &event.what
-            && change == "start"
-        {
-            began_unix_ms = event.at_unix_ms;
-        }
-    })
-    .await?;
-    Ok(began_unix_ms)
-}
-
-/// Looks at all that the journal has of an instance, the oldest first.
-async fn each_of(control: &Control, instance: &str, mut look: impl FnMut(Event)) -> Result<(), Refused> {
-    let mut next = 1;
-    loop {
-        let page = control.register.read(next).await.map_err(|_| {
-            refused(
-                "controller_restarts",
-                "the controller lost its register before it could answer",
-                "ask again",
-            )
-        })?;
-        let Some(last) = page.last() else { return Ok(()) };
-        next = last.number + 1;
-        page.into_iter().filter(|event| event.instance == instance).for_each(&mut look);
-    }
-}
-
 /// Reads the logs.
 fn look_up(layout: &Layout, scaled: &Scaled<'_>, gateways: &[GatewayId], explained: &mut Explained) {
     let read = scaled.read(&mut explained.decisions);
@@ -241,61 +189,22 @@ pub(super) struct Scaled<'a> {
 impl Scaled<'_> {
     /// Adds those that are asked after. Whether every line could be read.
     fn read(&self, decisions: &mut Vec<Decided>) -> io::Result<bool> {
-        let mut is_whole = true;
-        let mut is_last = true;
-        let mut done: VecDeque<Done> = VecDeque::new();
         let mut wanted = self.wanted();
         wanted.retain(|role| decisions.iter().all(|known| known.role != *role));
         if wanted.is_empty() {
             return Ok(true);
         }
-        newest_first(self.directory, LOOK_BYTES_MAX, |look| {
-            let was_last = std::mem::take(&mut is_last);
-            let Look::Line(line) = look else {
-                // The last one may be on its way.
-                is_whole &= was_last;
-                return ControlFlow::Continue(());
+        lookup::decisions(self, |found: Found<Record>| {
+            let is = |role: &Role| {
+                (found.is_of_this_one || *role != Role::Changed)
+                    && self.is(*role, &found.record, &found.followed)
             };
-            // What began this one is noted after it began.
-            let is_of_this_one = line.unix_ms >= self.began_unix_ms;
-            if line.app != self.app || line.kind == "done" && !is_of_this_one {
-                return ControlFlow::Continue(());
+            if let Some(at) = wanted.iter().position(is) {
+                let (role, record) = (wanted.swap_remove(at), Box::new(found.record));
+                decisions.push(Decided { role, unix_ms: found.unix_ms, record, done: found.followed });
             }
-            match line.kind.as_str() {
-                "done" => match serde_json::from_str::<Done>(line.record.get()) {
-                    Ok(one) => {
-                        done.push_front(one);
-                        done.truncate(DONE_MAX);
-                    }
-                    Err(_) => is_whole = false,
-                },
-                "scaling" => {
-                    let Ok(record) = serde_json::from_str::<Record>(line.record.get()) else {
-                        is_whole = false;
-                        return ControlFlow::Continue(());
-                    };
-                    let decided_ms = record.observation.now_ms;
-                    let own: Vec<Done> =
-                        done.iter().filter(|one| one.decided_ms == decided_ms).cloned().collect();
-                    done.retain(|one| one.decided_ms != decided_ms);
-                    let is = |role: &Role| {
-                        (is_of_this_one || *role != Role::Changed) && self.is(*role, &record, &own)
-                    };
-                    let Some(at) = wanted.iter().position(is) else {
-                        return ControlFlow::Continue(());
-                    };
-                    let role = wanted.swap_remove(at);
-                    let (unix_ms, record) = (line.unix_ms, Box::new(record));
-                    decisions.push(Decided { role, unix_ms, record, done: own });
-                    if wanted.is_empty() {
-                        return ControlFlow::Break(());
-                    }
-                }
-                _ => {}
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(is_whole)
+            if wanted.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
     }
 
     fn wanted(&self) -> Vec<Role> {
@@ -349,27 +258,18 @@ fn choices(
     (app, number, began_unix_ms): (&str, u32, u64),
     choices: &mut Vec<Choice>,
 ) -> io::Result<bool> {
-    let (mut is_whole, mut is_last, mut found) = (true, true, 0);
-    newest_first(directory, LOOK_BYTES_MAX, |look| {
-        let was_last = std::mem::take(&mut is_last);
-        let Look::Line(line) = look else {
-            is_whole &= was_last;
-            return ControlFlow::Continue(());
-        };
+    let mut found = 0;
+    lookup::lines(directory, |line| {
         if line.app != app || line.kind != "balancing" || line.unix_ms < began_unix_ms {
-            return ControlFlow::Continue(());
+            return Some(ControlFlow::Continue(()));
         }
-        let Ok(record) = serde_json::from_str::<balancing::Record>(line.record.get()) else {
-            is_whole = false;
-            return ControlFlow::Continue(());
-        };
+        let record: balancing::Record = serde_json::from_str(line.record.get()).ok()?;
         if record.inputs.iter().any(|input| input.id == BackendId(number)) {
             choices.push(Choice { gateway, unix_ms: line.unix_ms, record: Box::new(record) });
             found += 1;
         }
-        if found < CHOICES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    Ok(is_whole)
+        Some(if found < CHOICES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })
 }
 
 #[cfg(test)]

@@ -18,11 +18,14 @@
 //! | `quotes`, `sizes` | what instances answered to what losing them costs, and to other sizes |
 //! | `acts` | what was decided is done |
 //! | `log`, `recall` | decisions with their reasons, and what the last one left |
+//! | `lookup`, `history` | decisions in the log, each with what came of it; what the journal has of an operation |
 //! | `explain`, `orders` | they are looked up for people, and what people's orders were made into |
 
 mod acts;
 mod explain;
+mod history;
 mod log;
+mod lookup;
 mod measured;
 mod observe;
 mod orders;

@@ -1,70 +1,30 @@
 //! What people's orders were made into, looked up in the log of decisions.
 
-use super::explain::{About, LOOK_BYTES_MAX, Scaled};
+use super::explain::{About, Scaled};
+use super::lookup::{self, Found};
 use paracloud_core::ordered::{Decision, Record};
-use paracloud_substrate::decision::{Look, Opened, newest_first};
+use paracloud_substrate::decision::Opened;
 use paracloud_substrate::explained::{Ordered, Role};
-use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 
-/// What was begun that is kept while the decision it belongs to is looked for.
-const OPENED_MAX: usize = 4_096;
-
 /// Adds those that are asked after, the newest of each role. Whether every line could be read.
 pub(super) fn read(asked: &Scaled<'_>, orders: &mut Vec<Ordered>) -> io::Result<bool> {
-    let Scaled { app, about, directory, began_unix_ms } = *asked;
+    let Scaled { app, about, .. } = *asked;
     let mut wanted = match about {
         About::App => vec![Role::Acted],
         About::Instance(_) => vec![Role::Changed, Role::Started, Role::Looked],
         About::Operation(..) => vec![Role::GaveUp, Role::Opened],
     };
-    let (mut is_whole, mut is_last) = (true, true);
-    let mut opened: VecDeque<Opened> = VecDeque::new();
-    newest_first(directory, LOOK_BYTES_MAX, |look| {
-        let was_last = std::mem::take(&mut is_last);
-        let Look::Line(line) = look else {
-            // The last one may be on its way.
-            is_whole &= was_last;
-            return ControlFlow::Continue(());
-        };
-        // Of what is on a node every app may have something.
-        if line.app != app && !line.app.is_empty() {
-            return ControlFlow::Continue(());
+    lookup::decisions(asked, |found: Found<Record>| {
+        let role = role(about, app, &found.app, &found.record, &found.followed)
+            .filter(|role| found.is_of_this_one || *role != Role::Looked);
+        if let Some(at) = wanted.iter().position(|wanted| role == Some(*wanted)) {
+            let (role, record) = (wanted.swap_remove(at), Box::new(found.record));
+            orders.push(Ordered { role, unix_ms: found.unix_ms, record, opened: found.followed });
         }
-        // What began this one is noted after it began; what is noted before was of another one of its name.
-        let is_of_this_one = line.unix_ms >= began_unix_ms;
-        match line.kind.as_str() {
-            "opened" if !is_of_this_one => {}
-            "opened" => match serde_json::from_str(line.record.get()) {
-                Ok(one) => {
-                    opened.push_front(one);
-                    opened.truncate(OPENED_MAX);
-                }
-                Err(_) => is_whole = false,
-            },
-            "ordered" => {
-                let Ok(record) = serde_json::from_str::<Record>(line.record.get()) else {
-                    is_whole = false;
-                    return ControlFlow::Continue(());
-                };
-                let own: Vec<_> = opened.iter().filter(|it| it.decided_ms == record.at_ms).cloned().collect();
-                opened.retain(|it| it.decided_ms != record.at_ms);
-                let role = role(about, app, &line.app, &record, &own)
-                    .filter(|role| is_of_this_one || *role != Role::Looked);
-                if let Some(at) = wanted.iter().position(|wanted| role == Some(*wanted)) {
-                    let (role, record) = (wanted.swap_remove(at), Box::new(record));
-                    orders.push(Ordered { role, unix_ms: line.unix_ms, record, opened: own });
-                }
-                if wanted.is_empty() {
-                    return ControlFlow::Break(());
-                }
-            }
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(is_whole)
+        if wanted.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
 }
 
 /// What a decision is to what is asked after.
