@@ -9,7 +9,7 @@ use paci::answer::Answer;
 use paci::upcall::Reason;
 use paracloud_core::migration::message::ToAgent;
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::message::{Question, Terms, ToAgentLine, Unasked};
+use paracloud_substrate::message::{Question, Terms, ToAgentLine, UNAWARE, Unasked};
 use paracloud_substrate::person::Refused;
 use std::time::Duration;
 
@@ -112,9 +112,30 @@ fn not_asked(instance: &str, unasked: Unasked) -> Refused {
             let next = format!("it is started anew: `paracloud events`, `paracloud logs {instance}`");
             refused("not_answered", could_not(format!("its process ended: {how}")), next)
         }
+        Unasked::Never(why) if why == UNAWARE => {
+            let next = format!(
+                "what the platform itself knows of it: `paracloud explain {instance}`, `paracloud ps`; to be asked it \
+                 has to speak PaCI: docs/reference/paci-v1.md"
+            );
+            refused("unaware", could_not(why), next)
+        }
         Unasked::Never(why) => {
             let next = format!("look at `paracloud logs {instance}` and ask again");
             refused("not_answered", could_not(why), next)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_who_does_not_speak_it_is_said_who_that_is_why_and_what_else_there_is() {
+        let unaware = not_asked("web", Unasked::Never(UNAWARE.to_owned()));
+        assert_eq!(unaware.message, "web could not be asked: it does not speak PaCI");
+        assert!(unaware.next.contains("paracloud explain web") && !unaware.next.contains("ask again"));
+        let lacks = not_asked("web", Unasked::Never("it does not claim the capability quote".to_owned()));
+        assert_eq!((unaware.code.as_str(), lacks.code.as_str()), ("unaware", "not_answered"));
     }
 }

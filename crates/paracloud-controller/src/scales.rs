@@ -13,7 +13,7 @@ use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_core::ordered::{self, Decision, More};
 use paracloud_substrate::config::{App, Scale};
-use paracloud_substrate::figures::millis;
+use paracloud_substrate::figures::{counted, millis};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::person::{Candidate, Kept, Leaving, Refused, Scaled, Standing, Starting};
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,8 @@ pub(crate) async fn scale(control: &Arc<Control>, wanted: &Wanted<'_>) -> Result
     let name = &app.name;
     let Wanted { to, dry_run, .. } = *wanted;
     if !(scale.min..=scale.max).contains(&to) {
-        let message = format!("{name} may have {} to {} instances, not {to}", scale.min, scale.max);
+        let message =
+            format!("{name} may have {} to {}, not {to}", scale.min, counted(scale.max.into(), "instance"));
         return Err(refused("out_of_bounds", message, "change scale in its manifest, or ask for less"));
     }
     let hold_ms = wanted.hold_ms.unwrap_or(scale.manual_hold_ms);
@@ -145,8 +146,8 @@ pub(crate) async fn scale(control: &Arc<Control>, wanted: &Wanted<'_>) -> Result
     let kept = millis(hold_ms.into());
     // It is wanted from now on, whatever came of it so far.
     let missed = ended.as_ref().err().map_or_else(String::new, |why| format!("; {}", why.message));
-    let begun = begun(control, &scaled);
-    let what = format!("a person wants {to} instances, of {staying}, for {kept}: {begun}{missed}");
+    let (wanted, begun) = (counted(to.into(), "instance"), begun(control, &scaled));
+    let what = format!("a person wants {wanted}, of {staying}, for {kept}: {begun}{missed}");
     control.keep_remark(name, None, what).await;
     ended.map(|()| scaled)
 }
@@ -169,7 +170,7 @@ pub(crate) async fn call_back(
             let kept = control.decided(&app, Decision::More(decided)).await;
             kept.opened(control, instance, Some(*operation));
             let what = format!(
-                "{instance} is called back: {} instances are wanted, no longer {}",
+                "{instance} is called back: the number that is wanted is {}, no longer {}",
                 raised.instances, before.instances
             );
             control.keep_remark(&app, None, what).await;
@@ -278,7 +279,10 @@ impl Plan {
             Self::More { .. } => Reason::ScaleOut,
             Self::Fewer { .. } => Reason::ScaleIn,
         };
-        let by = By { reason, why: format!("a person wants {} instances of {}", scaled.to, app.name) };
+        let by = By {
+            reason,
+            why: format!("a person wants {} of {}", counted(scaled.to.into(), "instance"), app.name),
+        };
         match self {
             Self::More { decided, starts } => {
                 let (back, mut missing) = (decided.back.clone(), starts.len());
@@ -377,12 +381,14 @@ pub(crate) fn not_added(control: &Control, name: &str, full: Full) -> Refused {
             let of_app = control.fleet.there().into_iter().filter(|it| control.is_of(it, name));
             match of_app.filter(|it| control.is_going(it)).count() {
                 0 => {
-                    let message = format!("{name} has {most} instances, as many as it may have");
+                    let message =
+                        format!("{name} has {}, as many as it may have", counted(most.into(), "instance"));
                     refused("out_of_bounds", message, "raise scale.max in its manifest, and apply it")
                 }
                 leaving => {
                     let message = format!(
-                        "{name} may have {most} instances, and has them with {leaving} that leave still"
+                        "{name} may have {}, and has them with {leaving} that leave still",
+                        counted(most.into(), "instance")
                     );
                     refused(
                         "busy",

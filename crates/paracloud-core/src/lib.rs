@@ -29,3 +29,5 @@ pub mod register;
 pub mod scaling;
 pub mod updating;
 pub mod wishes;
+
+pub use page::counted;

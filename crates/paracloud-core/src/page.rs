@@ -41,12 +41,22 @@ impl Page {
             if !is_first {
                 line.push(' ');
             }
-            line.extend(word.chars().take(WIDTH - under));
+            if word.chars().count() > WIDTH - under {
+                line.extend(word.chars().take(WIDTH - under - 1));
+                line.push('…');
+            } else {
+                line.push_str(word);
+            }
             is_first = false;
         }
         self.lines.push_str(&line);
         self.lines.push('\n');
     }
+}
+
+/// A count with its noun: `1 request`, `3 requests`.
+pub fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// A length of time: `120 ms`, `4.2 s`, `2 m 05 s`, `3 h 10 m`.

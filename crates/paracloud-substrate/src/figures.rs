@@ -1,5 +1,7 @@
 //! Figures as people read them.
 
+pub use paracloud_core::counted;
+
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -58,11 +60,6 @@ pub fn time_of_day(unix_ms: u64) -> String {
     let day = unix_ms % DAY_MS;
     let (hour, minute) = (day / HOUR_MS, day % HOUR_MS / MINUTE_MS);
     format!("{hour:02}:{minute:02}:{:02}.{:03}Z", day % MINUTE_MS / SECOND_MS, day % SECOND_MS)
-}
-
-/// A count with its noun: `1 request`, `3 requests`.
-pub fn counted(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 #[cfg(test)]

@@ -236,6 +236,9 @@ pub struct Usage {
     pub cpu_stalled_permille: Option<u16>,
 }
 
+/// Why a program is never asked that is none of the contract's.
+pub const UNAWARE: &str = "it does not speak PaCI";
+
 /// Why an application could not be asked what a move would cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

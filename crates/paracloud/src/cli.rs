@@ -11,7 +11,7 @@ use crate::output::Format;
 use crate::{demo, output, quantity, shells, up};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_substrate::layout::Layout;
 use paracloud_substrate::names::INSTANCES_PER_APP_MAX;
@@ -171,11 +171,11 @@ no more requests, finishes what it has, and ends; cancel calls it back.")]
         /// The app
         app: String,
         /// So many instances
-        #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(INSTANCES_PER_APP_MAX)))]
+        #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(INSTANCES_PER_APP_MAX)))]
         instances: u32,
         /// Nobody else decides it for so long: 90s, 30m, 2h; if not said, as
         /// the manifest says
-        #[arg(long = "for", value_name = "TIME", value_parser = time_ms)]
+        #[arg(long = "for", value_name = "TIME", value_parser = time_ms, allow_hyphen_values = true)]
         hold_ms: Option<u32>,
         /// Ask the app, change nothing, and say what would be done
         #[arg(long, conflicts_with_all = ["accept_loss", "no_wait"])]
@@ -185,7 +185,7 @@ no more requests, finishes what it has, and ends; cancel calls it back.")]
         accept_loss: bool,
         /// Call back who has not left within so long; the manifest's
         /// `scale.drain` is the most
-        #[arg(long = "within", value_name = "TIME", value_parser = time_ms)]
+        #[arg(long = "within", value_name = "TIME", value_parser = time_ms, allow_hyphen_values = true)]
         within_ms: Option<u32>,
         /// Do not wait until they have left
         #[arg(long)]
@@ -221,17 +221,18 @@ Examples:
 
 More is given at once. Less is asked for, and its limit is lowered only once
 what it uses has fallen, as measured.")]
+    #[command(group(ArgGroup::new("size").required(true).multiple(true)))]
     Resize {
         /// The instance, or an app that has one
         app: String,
         /// Memory that it is to have, such as 64MiB
-        #[arg(long, value_name = "SIZE", value_parser = ask::memory_kib, required_unless_present = "cpu")]
+        #[arg(long, value_name = "SIZE", value_parser = ask::memory_kib, group = "size", allow_hyphen_values = true)]
         memory: Option<u32>,
         /// Processors that it is to have: 2, or 500m for half of one
-        #[arg(long, value_name = "CPUS", value_parser = ask::cpu_millis)]
+        #[arg(long, value_name = "CPUS", value_parser = ask::cpu_millis, group = "size", allow_hyphen_values = true)]
         cpu: Option<u32>,
         /// Give it up if it is not done within so long; its size stays then
-        #[arg(long = "budget", value_name = "TIME", value_parser = time_ms, conflicts_with = "dry_run")]
+        #[arg(long = "budget", value_name = "TIME", value_parser = time_ms, allow_hyphen_values = true, conflicts_with = "dry_run")]
         budget_ms: Option<u32>,
         /// Ask the app, and change nothing
         #[arg(long, conflicts_with = "no_wait")]
@@ -259,7 +260,7 @@ paracloud node open n1 ends it.")]
         #[arg(long, value_name = "K", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=i64::from(drain::PARALLEL_MAX)))]
         parallel: u32,
         /// Wait for holds at most so long
-        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time_ms)]
+        #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time_ms, allow_hyphen_values = true)]
         wait: u32,
         /// Consent to losing the state of those that cannot hand it over
         #[arg(long, conflicts_with = "dry_run")]
@@ -474,10 +475,9 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
 
 /// A length of time with its unit: `90s`, `30m`, `2h`. In milliseconds.
 fn time_ms(text: &str) -> Result<u32, String> {
-    let want = "want a time with its unit, such as 90s, 30m or 2h";
-    let ms = quantity::amount(text, quantity::TIMES).ok_or_else(|| want.to_owned())?;
-    let ms = u32::try_from(ms).ok().filter(|ms| *ms > 0);
-    ms.ok_or_else(|| format!("{want}, not nothing and not more than 49d"))
+    let want = "want a time with its unit, such as 90s, 30m or 2h: from 1ms to 49d";
+    let ms = quantity::amount(text, quantity::TIMES).and_then(|ms| u32::try_from(ms).ok());
+    ms.filter(|ms| *ms > 0).ok_or_else(|| want.to_owned())
 }
 
 /// `n1`, or `1`.
@@ -559,6 +559,18 @@ mod tests {
         let demo = parse(words("paracloud demo --dir here").into_iter().map(OsString::from)).unwrap_err();
         assert!(misuse(&demo).why.contains("leave --dir out"), "{demo}");
         assert_eq!(nodes.why, "invalid value '65' for '--nodes <N>': 65 is not in 1..=64");
+        let unsized_yet = failure("paracloud resize web");
+        assert!(unsized_yet.next.contains("<--memory <SIZE>|--cpu <CPUS>>"), "{}", unsized_yet.next);
+        for (line, option, bounds) in [
+            ("paracloud resize web --memory -1", "'-1' for '--memory <SIZE>'", "from 1KiB to 4TiB"),
+            ("paracloud resize web --cpu -1", "'-1' for '--cpu <CPUS>'", "from 1m to 1024"),
+            ("paracloud resize web --cpu 1 --budget -1s", "'-1s' for '--budget <TIME>'", "from 1ms to 49d"),
+            ("paracloud ask web resize --memory -1MiB", "'-1MiB' for '--memory <SIZE>'", "from 1KiB to 4TiB"),
+            ("paracloud scale web -1", "'-1' for '<INSTANCES>'", "1..="),
+        ] {
+            let why = failure(line).why;
+            assert!(why.contains(option) && why.contains(bounds), "{line}: {why}");
+        }
         for line in ["paracloud", "paracloud --output json", "paracloud node"] {
             assert_eq!(failure(line).why, "a command is missing", "{line}");
         }

@@ -82,11 +82,14 @@ fn wide(wanted: Option<&str>, own: Option<usize>) -> usize {
     wanted.or(own).filter(|columns| *columns > 0).unwrap_or(COLUMNS).max(COLUMNS_MIN)
 }
 
-/// A text of at most so many letters; a longer one ends with `…`.
+/// A text of at most so many letters; a longer one ends with `…`, behind a whole word unless that would be less than half of it.
 pub fn short(text: &str, letters_max: usize) -> Cow<'_, str> {
     let Some((end, _)) = text.char_indices().nth(letters_max) else { return text.into() };
     let last = text[..end].char_indices().next_back().map_or(0, |(at, _)| at);
-    format!("{}…", text[..last].trim_end()).into()
+    let kept = &text[..last];
+    let is_whole = text[last..].starts_with(' ');
+    let words = kept.rfind(' ').filter(|at| !is_whole && *at >= last / 2);
+    format!("{}…", words.map_or(kept, |at| &kept[..at]).trim_end()).into()
 }
 
 /// A text whose lines are broken at words so that they fit, as far as a word does. Spaces within a line stay.
@@ -236,9 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_shortened_between_letters() {
+    fn what_is_too_long_is_shortened_at_a_word_or_else_between_letters() {
         assert_eq!(short("sessions", 8), "sessions");
         assert_eq!(short("sessions", 7), "sessio…");
+        assert_eq!(short("costs less than web.2", 19), "costs less than…");
+        assert_eq!(short("costs less than web.2", 16), "costs less than…");
+        assert_eq!(short("no aaaaaaaaaaaaaaaaa", 9), "no aaaaa…", "that would be too little");
         assert_eq!(short("é è ê", 4), "é è…");
         assert_eq!(short("ab", 0), "…");
     }

@@ -12,7 +12,7 @@ use paci::wire::Message;
 use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
-use paracloud_substrate::message::{FromAgentLine, Note, Preview, Question, Unasked};
+use paracloud_substrate::message::{FromAgentLine, Note, Preview, Question, UNAWARE, Unasked};
 
 /// What the controller asks.
 pub(super) struct Ask {
@@ -57,7 +57,7 @@ impl Node {
             return Ok(Some(Preview { hands_over, offer, estimate: None, reason: why }));
         }
         if !start.session.aware {
-            return unable("it does not speak PaCI".to_owned());
+            return unable(UNAWARE.to_owned());
         }
         if !hands_over {
             return unable(format!("it does not claim the capability {}", names::MOVE_HANDOFF));
@@ -92,7 +92,7 @@ impl Node {
         let start = self.starts.get_mut(&id).filter(|start| start.runs());
         let start = start.ok_or_else(|| Unasked::Never(format!("it does not run on {}", self.node.name)))?;
         if !start.session.aware {
-            return Err(Unasked::Never("it does not speak PaCI".to_owned()));
+            return Err(Unasked::Never(UNAWARE.to_owned()));
         }
         if let Some(lacking) = needed(&call).iter().find(|capability| !start.session.can(capability)) {
             return Err(Unasked::Never(format!("it does not claim the capability {lacking}")));

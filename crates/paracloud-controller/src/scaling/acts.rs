@@ -13,6 +13,7 @@ use paracloud_core::register::Size;
 use paracloud_core::scaling::record::{Action, Record, Rule};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::decision::Done;
+use paracloud_substrate::figures::counted;
 use paracloud_substrate::names::InstanceName;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub(super) async fn carry_out(
                 let of = (record.reasons.count, record.reasons.planned);
                 let by = By {
                     reason: Reason::ScaleOut,
-                    why: why(&format!("{} {} instances, not {}", app.name, of.1, of.0)),
+                    why: why(&format!("{} {}, not {}", app.name, counted(of.1.into(), "instance"), of.0)),
                 };
                 for _ in 0..*count {
                     let (instance, did) = match within(control.start_instance(app, &by)).await {

@@ -3,7 +3,7 @@
 use super::{Candidate, Decision, Drain, Fewer, More, Obstacle, Record, Update};
 use crate::draining::{self, Placed};
 use crate::ids::NodeId;
-use crate::page::{Page, time};
+use crate::page::{Page, counted, time};
 use crate::register::Mode;
 use crate::scaling::fewer::{Chosen, Loss, Preference};
 use crate::updating::Way;
@@ -98,7 +98,7 @@ fn said_of(loss: &Loss) -> String {
     };
     let parts = [
         Some(cost),
-        sessions.map(|count| format!("{count} sessions")),
+        sessions.map(|count| counted(count.into(), "session")),
         rather,
         drain_ms.map(|ms| format!("drains within {}", time(ms.into()))),
         Some(

@@ -4,7 +4,7 @@ use super::policy::Work;
 use super::record::{Action, Alternative, Bound, Cut, Figure, Input, Reasons, Record, Rule, Subject, WhyNot};
 use super::victims::Standing;
 use crate::ids::InstanceNumber;
-use crate::page::{Page, WIDTH, time};
+use crate::page::{Page, WIDTH, counted, time};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -222,11 +222,13 @@ fn standing_text(standing: Standing) -> String {
         Standing::HoldsState(None) => "no: it did not say that it holds no state".to_owned(),
         Standing::Held(left_ms) => format!("no: held for {}", time(left_ms.into())),
         Standing::InOperation => "no: in an operation".to_owned(),
-        Standing::Sessions(sessions) => format!("no: {sessions} sessions live in it"),
+        Standing::Sessions(sessions) => {
+            format!("no: not while it has {}", counted(sessions.into(), "session"))
+        }
         Standing::NotReady => "no: it does not serve".to_owned(),
         Standing::Behind { sessions, in_flight } => {
-            let sessions =
-                sessions.filter(|it| *it > 0).map_or_else(String::new, |it| format!("{it} sessions and "));
+            let sessions = sessions.filter(|it| *it > 0);
+            let sessions = sessions.map_or_else(String::new, |it| counted(it.into(), "session") + " and ");
             format!("no: with {sessions}{in_flight} in flight it comes after others that can go")
         }
         Standing::Spared => "not needed to go".to_owned(),

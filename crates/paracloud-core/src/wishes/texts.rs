@@ -1,6 +1,7 @@
 //! A decision about an ask as people, and the application, read it.
 
 use super::{Record, Refusal, Resource, Sight, Verdict, Wait, Wish};
+use crate::page::counted;
 use crate::register::Size;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -13,7 +14,7 @@ impl Wish {
         match self {
             Self::Move => "to be moved to another node".to_string(),
             Self::Size(size) => format!("for another size ({})", sized(*size)),
-            Self::Replicas(count) => format!("for {count} instances of its app"),
+            Self::Replicas(count) => format!("for {} of its app", counted((*count).into(), "instance")),
             Self::Retire => "to be drained and ended".to_string(),
         }
     }

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::figures::{bytes, millis};
 use crate::output::{Format, say, say_object};
 use crate::quantity;
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use paci::answer::{Answer, Verdict};
 use paci::finding::{Finding, MoveEstimate, Preference, RemovalQuote};
 use paci::size::{Resize, Size};
@@ -25,12 +25,13 @@ pub enum Asked {
     /// What would losing this instance cost, now?
     Quote,
     /// Would it do with another size?
+    #[command(group(ArgGroup::new("size").required(true).multiple(true)))]
     Resize {
         /// Memory that it would have, such as 64MiB
-        #[arg(long, value_name = "SIZE", value_parser = memory_kib, required_unless_present = "cpu")]
+        #[arg(long, value_name = "SIZE", value_parser = memory_kib, group = "size", allow_hyphen_values = true)]
         memory: Option<u32>,
         /// Processors that it would have: 2, or 500m for half of one
-        #[arg(long, value_name = "CPUS", value_parser = cpu_millis)]
+        #[arg(long, value_name = "CPUS", value_parser = cpu_millis, group = "size", allow_hyphen_values = true)]
         cpu: Option<u32>,
     },
 }
@@ -150,17 +151,21 @@ fn kib_of(kib: u32) -> String {
 
 /// KiB of an amount with its unit.
 pub(crate) fn memory_kib(text: &str) -> Result<u32, String> {
-    let wrong = || "want an amount of memory with its unit, such as 64MiB or 1GiB".to_owned();
+    let wrong =
+        || "want an amount of memory with its unit, such as 64MiB or 1GiB: from 1KiB to 4TiB".to_owned();
     let kib = quantity::amount(text, quantity::BYTES).ok_or_else(wrong)?.div_ceil(1_024);
-    let out_of_bounds = || "want from 1 KiB to 4 TiB of memory".to_owned();
+    let out_of_bounds = || "want from 1KiB to 4TiB of memory".to_owned();
     u32::try_from(kib).ok().filter(|kib| *kib > 0).ok_or_else(out_of_bounds)
 }
 
 /// Thousandths of a number of processors.
 pub(crate) fn cpu_millis(text: &str) -> Result<u32, String> {
-    let wrong = || "want a number of processors, such as 2, or thousandths of one, such as 500m".to_owned();
-    let millis = quantity::processors_milli(text).ok_or_else(wrong)?;
     let most = quantity::PROCESSORS_MILLI_MAX;
+    let wrong = || {
+        let want = "want a number of processors, such as 2, or thousandths of one, such as 500m";
+        format!("{want}: from 1m to {}", most / 1_000)
+    };
+    let millis = quantity::processors_milli(text).ok_or_else(wrong)?;
     let out_of_bounds = || format!("want from 1m to {} processors", most / 1_000);
     Some(millis).filter(|millis| (1..=most).contains(millis)).ok_or_else(out_of_bounds)
 }
@@ -221,7 +226,7 @@ mod tests {
             assert!(memory_kib(bad).unwrap_err().starts_with("want an amount"), "{bad}");
         }
         for bad in ["0KiB", "9999999GiB", "16TiB"] {
-            assert_eq!(memory_kib(bad).unwrap_err(), "want from 1 KiB to 4 TiB of memory");
+            assert_eq!(memory_kib(bad).unwrap_err(), "want from 1KiB to 4TiB of memory");
         }
         for bad in ["", "m", "0.5", "-1"] {
             assert!(cpu_millis(bad).unwrap_err().starts_with("want a number"), "{bad}");

@@ -15,7 +15,10 @@ pub fn run(path: &Path, nodes: u32, format: Format) -> Result<(), Failure> {
     let shown = Shown::of(&cloud);
     match format {
         Format::Json => {
-            say_object("validate", json!({ "ok": true, "cloud": shown, "notes": notes }));
+            say_object(
+                "validate",
+                json!({ "ok": true, "cloud": shown, "notes": notes.iter().map(ToString::to_string).collect::<Vec<_>>() }),
+            );
         }
         Format::Text => {
             say(shown.yaml().map_err(|error| Failure::machine("cloud", &error))?.trim_end());

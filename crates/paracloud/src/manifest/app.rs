@@ -60,7 +60,7 @@ pub(super) struct Read {
     pub(super) app: App,
     pub(super) name_at: (u64, u64),
     listen: Vec<Listen>,
-    pub(super) note: Option<String>,
+    pub(super) note: Option<super::Note>,
 }
 
 /// An address that an app listens on.
@@ -106,10 +106,9 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
     }
     let named_port = |text: &String| text.contains("{port}") || text.contains("PORT");
     let note = (!command.iter().any(named_port) && !env.values().any(named_port)).then(|| {
-        format!(
-            "{name}: its command names no {{port}}: it must listen where HOST and PORT of its environment say, or no \
-             client reaches it"
-        )
+        let text = "its command names no {port}: it must listen where HOST and PORT of its environment say, or no \
+                    client reaches it";
+        super::Note { app: name.clone(), text: text.to_owned() }
     });
     let app = App {
         revision: 1,

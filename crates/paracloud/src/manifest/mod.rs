@@ -20,6 +20,7 @@ mod shown;
 use crate::failure::{Exit, Failure, chain};
 use paracloud_core::ids::{GatewayId, NodeId};
 use paracloud_substrate::config::{App, Cloud, Node};
+use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
@@ -41,8 +42,23 @@ pub const LISTEN_MAX: usize = 8;
 pub struct Resolved {
     /// The cloud.
     pub cloud: Cloud,
-    /// What a person should know about it: one sentence each, naming the app.
-    pub notes: Vec<String>,
+    /// What a person should know about it.
+    pub notes: Vec<Note>,
+}
+
+/// What a person should know about an app: its command, or what that is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The app.
+    pub app: String,
+    /// One sentence.
+    pub text: String,
+}
+
+impl Display for Note {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.app, self.text)
+    }
 }
 
 /// What is wrong with a manifest, and where.

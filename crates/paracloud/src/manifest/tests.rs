@@ -181,7 +181,7 @@ fn several_documents_are_several_apps() {
 #[test]
 fn a_program_that_names_no_port_is_noted() {
     let resolved = resolved(&SMALL.replace(", '{port}'", ""));
-    assert!(resolved.notes[0].starts_with("sessions: its command names no {port}"));
+    assert!(resolved.notes[0].to_string().starts_with("sessions: its command names no {port}"));
 }
 
 #[test]
@@ -372,4 +372,14 @@ fn what_is_wrong_with_a_policy_of_scaling_is_named_by_fields_that_a_manifest_has
         };
         assert!(is_there, "{field}");
     }
+}
+
+#[test]
+fn the_worker_of_the_examples_has_as_many_slots_as_fit_into_its_memory() {
+    let text = include_str!("../../../../examples/worker/app.yaml");
+    let resolved = resolved(&text.replace("../../target/release/worker", "/bin/sh"));
+    let app = &resolved.cloud.apps[0];
+    let of = |name: &str| app.env[name].parse::<u32>().unwrap();
+    let slots_bytes = u64::from(of("SLOTS")) * u64::from(of("SLOT_KIB")) * 1_024;
+    assert_eq!(app.resources.start.memory_bytes, Some(slots_bytes));
 }

@@ -86,7 +86,11 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let mut watcher = Watcher::new(layout, &cloud, SystemTime::now());
     let printer =
         Printer::new(context, &cloud).map_err(|error| Failure::machine("the thread that prints", &error))?;
-    notes.iter().chain(&changed).for_each(|note| printer.word(&format!("note: {note}")));
+    notes
+        .iter()
+        .map(ToString::to_string)
+        .chain(changed)
+        .for_each(|note| printer.word(&format!("note: {note}")));
     loop {
         tokio::select! {
             _ = ends.next() => break,

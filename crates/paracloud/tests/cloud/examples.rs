@@ -2,6 +2,7 @@
 
 use crate::rig::{Rig, wait_until};
 use serde_json::Value;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -11,10 +12,10 @@ fn directory(example: &str) -> PathBuf {
     workspace.join("examples").join(example)
 }
 
-/// A rig of an example: its `app.yaml`, where clients connect put to free ports, run in its own directory.
-fn rig(example: &str, listen: [u16; 2]) -> Rig {
+/// A rig of an example: its manifest, where clients connect put to free ports, run in its own directory.
+fn rig(example: &str, manifest: &str, listen: [u16; 2]) -> Rig {
     let directory = directory(example);
-    let manifest = std::fs::read_to_string(directory.join("app.yaml")).expect("each example has a manifest");
+    let manifest = std::fs::read_to_string(directory.join(manifest)).expect("each example has a manifest");
     Rig::with_manifest(|rig| {
         let mut text = manifest;
         for (gateway, port) in listen.into_iter().enumerate() {
@@ -42,7 +43,7 @@ fn number(text: &str) -> u32 {
 
 #[test]
 fn the_counters_in_plain_python_go_on_at_the_target_while_clients_count() {
-    let rig = rig("python", [8081, 8082]);
+    let rig = rig("python", "app.yaml", [8081, 8082]);
     let mut up = rig.up(&[]);
     up.serving();
     for expected in 1..=3 {
@@ -90,8 +91,24 @@ fn the_counters_in_plain_python_go_on_at_the_target_while_clients_count() {
 }
 
 #[test]
+fn the_jobs_in_plain_python_are_done_by_several_and_one_fewer_is_asked_what_that_costs() {
+    let rig = rig("python", "jobs.yaml", [8087, 8088]);
+    let mut up = rig.up(&[]);
+    up.serving();
+    let mut answer = String::new();
+    let mut job = rig.send(0, "POST /jobs/5", "Content-Length: 0\r\nConnection: close\r\n");
+    job.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let fewer = rig.json(&["scale", "jobs", "1"]);
+    assert_eq!((&fewer["from"], &fewer["leaves"][0]["outcome"]["committed"]), (&2.into(), &true.into()));
+    assert!(fewer["leaves"][0]["drain_ms"].is_u64(), "it said so: {fewer}");
+    rig.json(&["stop", "--yes"]);
+    assert_eq!(up.ended(), 0);
+}
+
+#[test]
 fn the_program_that_knows_nothing_of_us_is_moved_with_consent_only_and_begins_anew() {
-    let rig = rig("unaware", [8083, 8084]);
+    let rig = rig("unaware", "app.yaml", [8083, 8084]);
     let mut up = rig.up(&[]);
     up.serving();
     let mut last = number(&rig.get(0));
@@ -106,6 +123,8 @@ fn the_program_that_knows_nothing_of_us_is_moved_with_consent_only_and_begins_an
         "error: visitors: it does not speak PaCI, and it holds state: a move restarts it and loses the state\n\
          next: consent with --accept-loss, or say `state: none` in the manifest if it has none\n"
     );
+    let unaware = rig.json_of_refused(&["ask", "visitors", "quote"], 1);
+    assert_eq!(unaware["error"]["code"], "unaware", "{unaware}");
     assert!(number(&rig.get(1)) > last, "nothing happened to it");
     let moved = rig.json(&["move", "visitors", "--accept-loss"]);
     assert_eq!(moved["outcome"]["node"], 2, "{moved}");
@@ -118,7 +137,7 @@ fn the_program_that_knows_nothing_of_us_is_moved_with_consent_only_and_begins_an
 
 #[test]
 fn sessions_is_filled_served_and_moved_as_its_manifest_says() {
-    let rig = rig("sessions", [8080, 8090]);
+    let rig = rig("sessions", "app.yaml", [8080, 8090]);
     let mut up = rig.up(&[]);
     up.serving();
     let held = rig.ask(0, "GET /audit").lines().filter(|line| line.starts_with('k')).count();

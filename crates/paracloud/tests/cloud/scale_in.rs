@@ -117,7 +117,7 @@ fn of_three_workers_under_load_two_leave_and_no_job_is_lost_and_their_numbers_co
     assert_eq!(left.len(), 1, "those that left are not shown: {left:?}");
     let told = rig.run(&["events", "worker"]).out;
     for words in
-        ["leave: ", "depart: ", "gone: it has left n", "a person wants 1 instances of worker", "phase drain"]
+        ["leave: ", "depart: ", "gone: it has left n", "a person wants 1 instance of worker", "phase drain"]
     {
         assert!(told.contains(words), "{words}: {told}");
     }

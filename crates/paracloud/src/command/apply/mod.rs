@@ -21,7 +21,7 @@ use super::Context;
 use super::ask::quoted;
 use crate::client;
 use crate::failure::{Exit, Failure};
-use crate::manifest::{self, Resolved};
+use crate::manifest::{self, Note, Resolved};
 use crate::output::{Format, columns_of_stdout, say, say_object, say_words, tell};
 use crate::processes;
 use crate::up::room;
@@ -65,12 +65,15 @@ pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let before = context.cloud()?;
     let nodes = u32::try_from(before.nodes.len()).unwrap_or(u32::MAX);
     let Resolved { cloud: wanted, notes } = manifest::read(&options.manifest, nodes)?;
-    if context.format == Format::Text {
-        notes.iter().for_each(|note| tell(&format!("note: {note}")));
-    }
     let status = client::status(&context.layout).await?;
     let running = processes::all(&context.layout);
     let mut changes = plan::changes(&context.layout, &before, &wanted, &status, &running)?;
+    if context.format == Format::Text {
+        // It was told when that was applied which it is about.
+        let is_fresh =
+            |note: &&Note| changes.iter().any(|it| it.app.name == note.app && it.has_new_command());
+        notes.iter().filter(is_fresh).for_each(|note| tell(&format!("note: {note}")));
+    }
     let fresh = changes.iter().filter(|change| change.is_new).map(|change| change.app.clone()).collect();
     room::check_addresses(&Cloud { apps: fresh, ..before.clone() })?;
     let mut rows = Vec::new();

@@ -44,6 +44,11 @@ pub(super) struct Outdated {
 }
 
 impl Change {
+    /// Whether it is new, or its command or what that is told.
+    pub(super) fn has_new_command(&self) -> bool {
+        self.is_new || self.process.iter().any(|field| ["command", "env"].contains(field))
+    }
+
     /// Whether another revision of it is to count.
     pub(super) fn is_written(&self) -> bool {
         let changed = [&self.process, &self.at_once, &self.later];

@@ -29,7 +29,11 @@ pub(super) fn text(
         lines.extend(starts.iter().map(|it| format!("  {} on {}", it.instance, shown(it.node))));
     }
     if ends > 0 {
-        let what = if dry_run { "would leave" } else { "leave" };
+        let what = match (dry_run, leaves.len()) {
+            (true, _) => "would leave",
+            (false, 1) => "leaves",
+            (false, _) => "leave",
+        };
         lines.push(format!("{app}: {has} {now}; for {to}, {} of them {what}:", leaves.len()));
         let rows: Vec<_> = looked_at.iter().map(|it| cells(it, &shown)).collect();
         lines.push(table_within(&["INSTANCE", "NODE", "COST", "DRAIN", "IS", "WHY"], &rows, columns));
