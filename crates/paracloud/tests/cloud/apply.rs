@@ -2,6 +2,7 @@
 
 use crate::clients::Clients;
 use crate::rig::{Rig, free_addresses, kill, wait_until};
+use crate::unruly::Unruly;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -353,4 +354,20 @@ fn ask(address: std::net::SocketAddr) -> String {
         let _ = stream.read_to_string(&mut answer);
     }
     answer
+}
+
+#[test]
+fn a_note_is_said_with_what_it_is_about_and_not_again() {
+    let unruly = Unruly::up(&json!({ "scale": { "max": 2 } }), &json!({}));
+    let rig = &unruly.rig;
+    let note = "note: jobs: its command names no {port}";
+    let same = rig.run(&["apply", rig.manifest()]);
+    assert!(same.code == 0 && !same.err.contains("note:"), "{}", same.err);
+    let text = std::fs::read_to_string(rig.manifest()).expect("it is there");
+    let changed = text.replacen("\"EXAMPLE\":", "\"NOTE\":\"two\",\"EXAMPLE\":", 1);
+    assert_ne!(changed, text);
+    std::fs::write(rig.manifest(), changed).expect("it can be written");
+    let other = rig.run(&["apply", rig.manifest(), "--dry-run"]);
+    assert!(other.code == 0 && other.err.contains(note), "{}", other.err);
+    unruly.end();
 }

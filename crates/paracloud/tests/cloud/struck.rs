@@ -2,12 +2,13 @@
 //! whoever was not killed lost nothing.
 
 use crate::instances::all_connected;
-use crate::rig::{Rig, kill, wait_until};
+use crate::rig::{PATIENCE, Rig, kill, wait_until};
 use crate::scale_in::serving;
 use crate::unruly::Unruly;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +20,9 @@ enum Victim {
     SourceAgent,
     /// Of the node of the one that came in its place.
     TargetAgent,
-    /// The second one.
+    /// The one that the client began at.
+    ClientsGateway,
+    /// The other one.
     Gateway,
     Leaver,
     LeaversShim,
@@ -27,10 +30,11 @@ enum Victim {
     SubstitutesShim,
 }
 
-const VICTIMS: [Victim; 8] = [
+const VICTIMS: [Victim; 9] = [
     Victim::Controller,
     Victim::SourceAgent,
     Victim::TargetAgent,
+    Victim::ClientsGateway,
     Victim::Gateway,
     Victim::Leaver,
     Victim::LeaversShim,
@@ -42,7 +46,11 @@ impl Victim {
     /// Whether requests that it has are lost with it.
     fn has_requests(self) -> bool {
         match self {
-            Self::Leaver | Self::LeaversShim | Self::Substitute | Self::SubstitutesShim => true,
+            Self::ClientsGateway
+            | Self::Leaver
+            | Self::LeaversShim
+            | Self::Substitute
+            | Self::SubstitutesShim => true,
             Self::Controller | Self::SourceAgent | Self::TargetAgent | Self::Gateway => false,
         }
     }
@@ -121,6 +129,7 @@ fn strike(rig: &Rig, victim: Victim, leaver: &Instance, substitute: &Instance) {
         Victim::Controller => of_cloud("controller", ""),
         Victim::SourceAgent => of_cloud("agent", &format!("n{}", leaver.node)),
         Victim::TargetAgent => of_cloud("agent", &format!("n{}", substitute.node)),
+        Victim::ClientsGateway => of_cloud("gateway", "g1"),
         Victim::Gateway => of_cloud("gateway", "g2"),
         Victim::Leaver => kill(processes(rig, leaver).1, Signal::KILL),
         Victim::LeaversShim => kill(processes(rig, leaver).0, Signal::KILL),
@@ -129,19 +138,40 @@ fn strike(rig: &Rig, victim: Victim, leaver: &Instance, substitute: &Instance) {
     }
 }
 
-/// Jobs through the first gateway, one after the other, until it is over: how many were done, and what did not succeed.
-fn work(rig: &Rig, is_over: &AtomicBool) -> (u32, Vec<String>) {
-    let (mut done, mut failed) = (0, Vec::new());
+/// What became of somebody's jobs.
+#[derive(Debug, Default)]
+struct Worked {
+    /// So many were done through each gateway.
+    done: [u32; 2],
+    /// What did not succeed.
+    failed: Vec<String>,
+}
+
+/// Jobs, one after the other, until it is over: through the first gateway, and from when that breaks one off or takes none through
+/// the other one, and so on. Whoever takes no connection has lost no job.
+fn work(rig: &Rig, is_over: &AtomicBool) -> Worked {
+    let (mut worked, mut gateway) = (Worked::default(), 0);
     while !is_over.load(Ordering::Relaxed) {
-        let mut stream = rig.send(0, "POST /jobs/5", "Content-Length: 0\r\nConnection: close\r\n");
+        let Ok(mut stream) = TcpStream::connect(rig.address(gateway)) else {
+            gateway = 1 - gateway;
+            continue;
+        };
+        stream.set_read_timeout(Some(PATIENCE)).expect("it is a time");
+        let head = "POST /jobs/5 HTTP/1.1\r\nHost: rig\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         let mut answer = String::new();
-        match stream.read_to_string(&mut answer) {
-            Ok(_) if answer.split(' ').nth(1) == Some("200") => done += 1,
-            Ok(_) => failed.push(answer.lines().next().unwrap_or_default().to_owned()),
-            Err(error) => failed.push(error.to_string()),
+        let heard = stream.write_all(head.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
+        match heard {
+            Ok(_) if answer.split(' ').nth(1) == Some("200") => worked.done[gateway] += 1,
+            Ok(_) if !answer.is_empty() => {
+                worked.failed.push(answer.lines().next().unwrap_or_default().to_owned());
+            }
+            broken => {
+                worked.failed.push(format!("g{} broke off: {broken:?}", gateway + 1));
+                gateway = 1 - gateway;
+            }
         }
     }
-    (done, failed)
+    worked
 }
 
 /// Two, one on each node, of which another one may come.
@@ -197,17 +227,23 @@ fn strikes(
 fn each(rig: &Rig, when: When, turn: impl Fn(usize, (When, Victim))) {
     for (number, victim) in VICTIMS.into_iter().enumerate() {
         let is_over = AtomicBool::new(false);
-        let (done, failed) = std::thread::scope(|scope| {
+        let Worked { done, failed } = std::thread::scope(|scope| {
             let client = scope.spawn(|| work(rig, &is_over));
             let _over = Over(&is_over);
             turn(number, (when, victim));
             is_over.store(true, Ordering::Relaxed);
             client.join().expect("it works")
         });
-        assert!(done > 0, "{when:?}: {victim:?}: {failed:?}");
+        assert!(done[0] > 0, "{when:?}: {victim:?}: {failed:?}");
+        // Who loses its gateway goes on at the other one, and nobody else has to.
+        assert_eq!(
+            done[1] > 0,
+            victim == Victim::ClientsGateway,
+            "{when:?}: {victim:?}: {done:?} {failed:?}"
+        );
         // What somebody has in hand dies with it: one at a time is sent.
         let most = usize::from(victim.has_requests());
-        assert!(failed.len() <= most, "{when:?}: {victim:?}: {failed:?} of {done}");
+        assert!(failed.len() <= most, "{when:?}: {victim:?}: {failed:?} of {done:?}");
     }
 }
 
