@@ -126,7 +126,11 @@ async fn drain(control: Arc<Control>, taken: Taken<NodeId, Progress>) {
         if let Err(error) = control.closed.set(*node, true) {
             tracing::warn!(%node, %error, "a node that is drained gets new instances");
         }
-        there(&control, || control.peers.is_there(Peer::Agent(*node))).await;
+        // Where nobody else takes what it owns there is nothing to plan, so all others are waited for, too.
+        let nodes = control.cloud().nodes.iter().map(|node| node.id).collect::<Vec<_>>();
+        let is_known =
+            |node: &NodeId| control.peers.is_there(Peer::Agent(*node)) || control.lost().contains(node);
+        there(&control, || nodes.iter().all(is_known)).await;
     }
     let over = match plan(&control, *node) {
         Err(refused) => Over::Refused(refused),

@@ -184,7 +184,8 @@ fn who_was_called_back_from_a_drain_is_not_replaced_again_by_the_next_controller
     another_controller(rig);
     unruly.order("jobs.3", &holds(1));
     wait_until("it is over", || kept(rig, "draining.json") == json!({}));
-    assert!(!serving(rig).contains(&"jobs.3".to_owned()), "the other one has left");
+    let told = rig.run(&["events", "jobs"]).out;
+    assert!(!serving(rig).contains(&"jobs.3".to_owned()), "the other one has left: {told}");
     let asked = unruly.did("jobs.1").iter().filter(|line| *line == "asked drain").count();
     assert_eq!(asked, 1, "{:?}", unruly.did("jobs.1"));
 }
