@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 /// What was begun was given up for something that passes.
 pub(crate) const GIVEN_UP: &str = "given_up";
+/// There are as many as there may be, for as long as others of the app leave: nothing was begun.
+pub(crate) const NO_ROOM: &str = "no_room";
 /// Somebody called back who was to leave.
 const CALLED_BACK: &str = "called_back";
 /// The controller ends: the next one goes on.

@@ -12,6 +12,7 @@ use crate::replacing::{self, Replaced};
 use paracloud_core::draining::{Obstacle, Way, ask_again_ms};
 use paracloud_core::ids::NodeId;
 use paracloud_core::migration::message::Offer;
+use paracloud_core::ordered::Decision;
 use paracloud_core::register::{Mode, Step};
 use paracloud_substrate::draining::{Drained, End, Terms};
 use paracloud_substrate::figures::millis;
@@ -19,9 +20,6 @@ use paracloud_substrate::person::{Refused, Reply};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// Nobody can come in its place yet.
-const NO_ROOM: &str = "no_room";
 
 /// An instance that is to leave.
 #[derive(Debug, Clone)]
@@ -107,7 +105,7 @@ pub(super) async fn go(
                 // It was taken between question and move: asked again, it says until when.
                 Err(why) if why.code == "held" => (Obstacle::Away, why),
                 // Others of its app make room when they have left.
-                Err(why) if why.code == NO_ROOM => (Obstacle::Busy, why),
+                Err(why) if why.code == replacing::NO_ROOM => (Obstacle::Busy, why),
                 Err(why) => match looked_at(control, &going, why) {
                     Asked::Over(end) => return going.ends(end),
                     Asked::Waits(obstacle, why) => (obstacle, why),
@@ -197,9 +195,11 @@ async fn leave(control: &Arc<Control>, going: &Going, terms: Terms) -> Result<En
         Way::Replace(to) => {
             let order = going.order.as_ref();
             match Box::pin(replacing::to_its_end(control, &going.instance, order)).await {
-                // There are as many as there may be, for as long as others of its app leave, or from now on.
-                Err(why) if why.code == "busy" => Err(refused(NO_ROOM, why.message, why.next)),
-                Err(why) if why.code == "out_of_bounds" => moved(control, going, to, terms).await,
+                // There are as many as there may be by now.
+                Err(why) if why.code == "out_of_bounds" => {
+                    let anew = control.decided("", Decision::Drain(super::plan(control, going.from)?)).await;
+                    moved(control, &Going { order: Some(anew), ..going.clone() }, to, terms).await
+                }
                 Err(why) => Err(why),
                 Ok(Replaced { by, took_ms }) => Ok(End::Replaced { by, took_ms }),
             }

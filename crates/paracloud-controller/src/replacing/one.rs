@@ -1,9 +1,11 @@
 //! The steps of one replacement.
 
-use super::{CALLED_BACK, GIVEN_UP, RESTARTS, Step, no_space, serving};
+use super::{CALLED_BACK, GIVEN_UP, NO_ROOM, RESTARTS, Step, no_space, serving};
 use crate::control::Control;
 use crate::decided::Decided;
 use crate::ended::outcome;
+use crate::fleet::Full;
+use crate::instance::Rejected;
 use crate::journal::Heard;
 use crate::orders::{By, Terms};
 use crate::person::{refused, rejection, unknown_instance};
@@ -108,9 +110,19 @@ impl Work<'_> {
             self.keep(Step::Comes(Starting { instance, node }))?;
         }
         let started = control.start_instance(app, &self.by(app, String::new())).await;
-        let (name, node) = started.map_err(|rejected| rejection(control, instance, rejected))?;
+        let (name, node) = started.map_err(|rejected| self.not_started(app, rejected))?;
         self.order.iter().for_each(|order| order.opened(control, &name, None));
         Ok(Starting { instance: name, node })
+    }
+
+    fn not_started(&self, app: &App, rejected: Rejected) -> Refused {
+        let is_full = matches!(rejected, Rejected::Full(Full::Most(_)));
+        let why = rejection(self.control, self.instance, rejected);
+        let others =
+            self.control.fleet.there().into_iter().filter(|name| self.control.is_of(name, &app.name));
+        let is_left_soon =
+            others.filter(|name| name != self.instance).any(|name| self.control.is_going(&name));
+        if is_full && is_left_soon { refused(NO_ROOM, why.message, why.next) } else { why }
     }
 
     /// Waits until the other one serves, and lets this one leave.

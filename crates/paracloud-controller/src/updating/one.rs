@@ -16,6 +16,8 @@ use paracloud_substrate::updating::End;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How often it is looked whether there may be one more, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 250;
 /// Another operation of an instance is waited for so long, in milliseconds.
 const BUSY_MS_MAX: u64 = 600_000;
 
@@ -103,13 +105,18 @@ async fn try_update(control: &Arc<Control>, app: &App, instance: &str) -> Result
         most: app.scale.map(|scale| scale.max),
     };
     let offered = if standing.may_replace() { offered(control, instance, accept_loss).await? } else { None };
-    let decided = Update::of(instance, Revision(app.revision), standing, offered);
+    let decide = |standing| Update::of(instance, Revision(app.revision), standing, offered);
+    let decided = decide(standing);
     let way = decided.way;
-    let order = control.decided(&app.name, Decision::Update(decided)).await;
+    let mut order = control.decided(&app.name, Decision::Update(decided)).await;
     if way == Some(Way::Replace) {
         match replaced(control, instance, Some(&order)).await {
             // There are as many as there may be by now.
-            Err(why) if why.code == "out_of_bounds" => {}
+            Err(why) if why.code == "out_of_bounds" => {
+                let count = standing.most.unwrap_or(standing.count);
+                let full = decide(Standing { count, ..standing });
+                order = control.decided(&app.name, Decision::Update(full)).await;
+            }
             ended => return ended,
         }
     }
@@ -121,8 +128,15 @@ async fn try_update(control: &Arc<Control>, app: &App, instance: &str) -> Result
 }
 
 async fn replaced(control: &Control, instance: &str, order: Option<&Decided>) -> Result<End, Refused> {
-    let Replaced { by, took_ms } = replacing::to_its_end(control, instance, order).await?;
-    Ok(End::Replaced { by, took_ms })
+    loop {
+        match replacing::to_its_end(control, instance, order).await {
+            // Others of its app make room when they have left.
+            Err(why) if why.code == replacing::NO_ROOM => {
+                tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+            }
+            ended => return ended.map(|Replaced { by, took_ms }| End::Replaced { by, took_ms }),
+        }
+    }
 }
 
 /// The mode that it offers. `None`: it was not to be learnt; what stands in the way is said when that is begun.
