@@ -80,7 +80,7 @@
 //! use std::time::Duration;
 //!
 //! #[derive(Default)]
-//! struct Queue { waiting: AtomicU32, done_ms: AtomicU32 }
+//! struct Queue { waiting: AtomicU32, at_work: AtomicU32, done_ms: AtomicU32 }
 //!
 //! const JOB_MS: u32 = 50;
 //!
@@ -114,6 +114,7 @@
 //!     paci.report(Report {
 //!         work_unit: "job".into(),
 //!         concurrency: Some(1),
+//!         in_flight: Some(queue.at_work.load(Relaxed)),
 //!         queued: Some(waiting),
 //!         backlog_ms: Some(JOB_MS * waiting),
 //!         ..Report::default()

@@ -181,10 +181,15 @@ impl Decision<'_> {
         if raw < count && peak.need > raw {
             bounded = peak.need.min(count).max(first.min(policy.start));
             self.reasons.cuts.push(Cut::Hold(peak));
-            let retires = self.observation.live().any(|(_, it)| it.retires);
-            if retires && bounded == count && !self.view.is_blind {
-                (bounded, only_retiring) = (count - 1, true);
-            }
+        }
+        // What is not known is not nothing.
+        if let Some(silent) = self.reasons.silent.filter(|_| bounded < count && !self.view.is_blind) {
+            bounded = count;
+            self.reasons.cuts.push(Cut::Silent(silent.count));
+        }
+        let retires = self.observation.live().any(|(_, it)| it.retires);
+        if raw < count && bounded == count && retires && !self.view.is_blind {
+            (bounded, only_retiring) = (count - 1, true);
         }
         if bounded > raw.max(count) {
             self.reasons.cuts.push(Cut::Start(bounded));
@@ -353,7 +358,11 @@ impl Decision<'_> {
         };
         let grew_of_late =
             self.memory.grown_ms.is_some_and(|grown_ms| grown_ms.saturating_add(hold_ms) > self.time.now_ms);
-        let terms = vertical::Terms { bounds, wanted_cpu_m, may_shrink: !is_changing && !grew_of_late };
+        let terms = vertical::Terms {
+            bounds,
+            wanted_cpu_m,
+            may_shrink: !is_changing && !grew_of_late && self.reasons.silent.is_none(),
+        };
         for (instance, cpu_m) in vertical::resize(self.observation, &terms) {
             if wanted_cpu_m > mean_cpu_m {
                 self.memory.grown_ms = Some(self.time.now_ms);

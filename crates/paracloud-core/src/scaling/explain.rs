@@ -35,9 +35,10 @@ pub fn explain(record: &Record, app: &str) -> String {
         page.say("policy", &why);
         return page.lines;
     }
-    page.say("rule", rule(reasons.rule));
+    page.say("rule", rule(reasons.rule, record.policy.work));
     page.say("load", &load(record));
     page.say("needs", &needs(record));
+    page.say("silent", &silent(record));
     page.say("has", &has(record));
     let steps = format!(
         "{} by the rule, {} within limits, {} by this plan",
@@ -45,7 +46,7 @@ pub fn explain(record: &Record, app: &str) -> String {
     );
     page.say("instances", &steps);
     for limit in &reasons.cuts {
-        page.say("cut by", &cut(limit));
+        page.say("cut by", &cut(limit, record.policy.work));
     }
     if let Some((hold_ms, _)) = reasons.hold {
         page.say("hold", &format!("what was needed counts for {}", time(hold_ms)));
@@ -107,11 +108,14 @@ fn instance(app: &str, number: InstanceNumber) -> String {
     format!("{app}{number}")
 }
 
-fn rule(rule: Rule) -> &'static str {
+fn rule(rule: Rule, work: Work) -> &'static str {
     match rule {
         Rule::Unusable => "the policy cannot be used",
         Rule::Manual => "a person set the number",
-        Rule::Blind => "nothing is told and nothing is measured: it stays as it is",
+        Rule::Blind => match work {
+            Work::Requests => "nothing is told and nothing is measured: it stays as it is",
+            Work::Queue => "nobody tells what it works on and what waits: it stays as it is",
+        },
         Rule::Unknown => "nobody knows yet what an instance can do, and nothing waits",
         Rule::Idle => "nothing comes, and nobody was ever seen at work: the least",
         Rule::Waiting => "nobody knows yet what an instance can do, and requests wait: half as many again",
@@ -147,6 +151,18 @@ fn needs(record: &Record) -> String {
     format!("{total} slots: {offered} for the load, {spare} for chance, {queue} for what waits")
 }
 
+/// What those are taken for that do not say what they work on. Nothing, if all say it, or nobody.
+fn silent(record: &Record) -> String {
+    let Some(silent) = record.reasons.silent.filter(|_| record.reasons.rule != Rule::Blind) else {
+        return String::new();
+    };
+    let who = match silent.count {
+        1 => "one does not say what it works on".to_owned(),
+        count => format!("{count} do not say what they work on"),
+    };
+    format!("{who}: {} slots of the load, by what others say", thousandths(silent.milli))
+}
+
 fn has(record: &Record) -> String {
     let reasons = &record.reasons;
     let (serving, coming) = (thousandths(reasons.serving_milli), thousandths(reasons.coming_milli));
@@ -163,12 +179,17 @@ fn has(record: &Record) -> String {
     format!("{serving} slots now, {coming}{start}; an instance has {slots} {plural}{does}")
 }
 
-fn cut(cut: &Cut) -> String {
+fn cut(cut: &Cut, work: Work) -> String {
     match cut {
         Cut::Hold(peak) => {
             format!("hold: {} were needed, which counts for {} more", peak.need, time(peak.left_ms))
         }
-        Cut::Blind => "nothing is told and nothing is measured: nothing leaves".to_owned(),
+        Cut::Blind => match work {
+            Work::Requests => "nothing is told and nothing is measured: nothing leaves".to_owned(),
+            Work::Queue => "nobody tells what it works on and what waits: nothing leaves".to_owned(),
+        },
+        Cut::Silent(1) => "one does not say what it works on: nothing leaves".to_owned(),
+        Cut::Silent(count) => format!("{count} do not say what they work on: nothing leaves"),
         Cut::Min(min) => format!("the least: {min}"),
         Cut::Max { max, leaving: 0 } => format!("the most: {max}"),
         Cut::Max { max, leaving } => format!("the most: {max}, of which {leaving} are leaving"),
@@ -245,7 +266,7 @@ fn why_not(alternative: &Alternative, record: &Record) -> String {
         }
         (WhyNot::NotNeeded, Some(_)) => format!("not needed: it takes {need} slots"),
         (WhyNot::Manual, _) => "a person set another number".to_owned(),
-        (WhyNot::Cut(limit), _) => cut(&limit),
+        (WhyNot::Cut(limit), _) => cut(&limit, record.policy.work),
         (WhyNot::Rule, _) => format!("the rule takes {}", record.reasons.raw),
         (WhyNot::TooFew | WhyNot::NotNeeded | WhyNot::Unknown, _) => {
             "not known whether it would do".to_owned()

@@ -20,6 +20,7 @@
 //! | [`load`] | requests that come |
 //! | `measured` | what the gateways' figures say of an instance's capacity |
 //! | [`trust`] | how far a claim is believed |
+//! | `unseen` | work that no gateway sees, and what the silent are taken for |
 //! | `announcements` | coming demand, and how true the last one was |
 //! | [`staffing`] | how many slots it takes, and how many there are |
 //! | [`limits`] | the greatest need of late, the budget of starts and stops |
@@ -50,6 +51,7 @@ pub mod staffing;
 mod tests;
 pub mod trust;
 mod understand;
+mod unseen;
 mod vertical;
 pub mod victims;
 

@@ -87,6 +87,8 @@ pub struct Reasons {
     pub start: Option<Start>,
     /// What it takes.
     pub need: Need,
+    /// Those that serve from a queue and do not say what they work on. `None`: all say it, or they serve requests.
+    pub silent: Option<Silent>,
     /// What serves now, in thousandths of a slot.
     pub serving_milli: u64,
     /// What will serve when a start ordered now would be ready, in thousandths of a slot.
@@ -109,6 +111,15 @@ pub struct Reasons {
     pub alternatives: Vec<Alternative>,
 }
 
+/// Those of which it is not known what they work on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Silent {
+    /// How many.
+    pub count: u32,
+    /// What all of them are taken to work on, in thousandths of a slot.
+    pub milli: u64,
+}
+
 /// What made the number of instances.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -118,7 +129,7 @@ pub enum Rule {
     Unusable,
     /// A person set it.
     Manual,
-    /// Nothing is told and nothing is measured: as it is.
+    /// Nothing is told and nothing is measured, or of a queue nobody tells anything: as it is.
     Blind,
     /// Nobody knows what an instance can do, and nothing waits: as it is.
     Unknown,
@@ -237,8 +248,10 @@ pub enum Bound {
 pub enum Cut {
     /// So much was needed a short time ago.
     Hold(Peak),
-    /// Nothing is told and nothing is measured: nothing leaves.
+    /// Nothing is told and nothing is measured, or of a queue nobody tells anything: nothing leaves.
     Blind,
+    /// So many of those that serve do not say what they work on, and only they know it: nothing leaves.
+    Silent(u32),
     /// The policy's least.
     Min(u32),
     /// The policy's most; so many of it are leaving.
@@ -293,6 +306,7 @@ impl Cut {
         match self {
             Self::Hold(_)
             | Self::Blind
+            | Self::Silent(_)
             | Self::Min(_)
             | Self::FlapStops { .. }
             | Self::Quotes

@@ -3,11 +3,12 @@
 use super::announcements::Now;
 use super::load::Rate;
 use super::memory::{Memory, Time};
-use super::observation::{Instance, Observation, Phase, Report, Told};
+use super::observation::{Instance, Observation, Phase, Report};
 use super::policy::{INSTANCES_MAX, Policy, Work};
 use super::record::{Bound, Figure, Reasons, Subject};
 use super::staffing::{self, Need, Start, Unit};
 use super::trust::{self, Basis, Figures, Notes, QueueBounds, Said};
+use super::unseen::{Unseen, unseen};
 use crate::ids::InstanceNumber;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -15,7 +16,7 @@ use alloc::vec::Vec;
 /// Gateways that said nothing for this long measure nothing, in milliseconds.
 const SILENT_MS: u64 = 10_000;
 /// One that says nothing of itself is taken for cold for this long, in milliseconds: it teaches nothing so long.
-const NEW_MS: u32 = 10_000;
+pub(super) const NEW_MS: u32 = 10_000;
 /// What a request is taken for while nobody knows how long one takes, in milliseconds of a slot.
 const WORK_MS: u64 = 1_000;
 
@@ -119,14 +120,14 @@ pub(super) fn understand(
         };
         staffing::offered_milli(known_milli, &unit).saturating_add(added_milli)
     };
-    let unseen_milli = unseen_milli(policy, observation, &unit);
+    let Unseen { milli: unseen_milli, silent } = unseen(policy, observation, &unit);
     let by_gateways = |rate_milli| if knows_load { offered(rate_milli) } else { 0 };
     // An app may tell of what gateways see under a name of its own: the same work counts once.
     let offered_milli = by_gateways(expected_milli).max(unseen_milli);
     let waiting = observation.traffic.map_or(0, |it| u64::from(it.waiting));
     let is_blind = match policy.work {
         Work::Requests => rate.is_none() && !reports_are_good(observation),
-        Work::Queue => !reports(observation).any(|it| it.in_flight.or(it.backlog_ms).is_some()),
+        Work::Queue => !tells_of_work(observation),
     };
     let need = Need { offered_milli, ..Need::default() };
     let is_announced = expected_milli > planned_milli && policy.work == Work::Requests;
@@ -171,6 +172,7 @@ pub(super) fn understand(
     let plain_ms = if comes_again { queue_ms } else { 0 };
     view.plain = staffing::need(plain_milli, plain_ms, knows_slots, policy);
     reasons.rate = rate;
+    reasons.silent = silent;
     reasons.planned_milli = expected_milli;
     reasons.unit = (knowledge != Knowledge::Nothing).then_some(unit);
     reasons.start = Some(start);
@@ -211,6 +213,15 @@ fn reports(observation: &Observation) -> impl Iterator<Item = Report> {
 
 fn reports_are_good(observation: &Observation) -> bool {
     observation.ready().any(|(_, it)| it.report.is_some_and(|report| report.is_good()))
+}
+
+/// Whether one that serves tells what it works on, or what waits.
+fn tells_of_work(observation: &Observation) -> bool {
+    let good = |it: &Instance| it.report.filter(|report| report.is_good()).map(|report| report.value);
+    observation
+        .ready()
+        .filter_map(|(_, it)| good(it))
+        .any(|report| report.in_flight.or(report.backlog_ms).is_some())
 }
 
 fn start(
@@ -288,24 +299,6 @@ fn typical(
         None if fleet.least_milli > 0 => (Some(fleet.least_milli.into()), Knowledge::AtLeast),
         None => (None, Knowledge::Nothing),
     }
-}
-
-/// What instances work on that no gateway sees, in thousandths of a slot: what they say of it where a person says that there is
-/// a queue, and as much as waits for each catch-up. Whoever has so much waiting works on all that it can.
-fn unseen_milli(policy: &Policy, observation: &Observation, unit: &Unit) -> u64 {
-    let catch_up_ms = u64::from(policy.catch_up_ms).max(1);
-    let of_one = |report: &Told<Report>| {
-        let Report { in_flight, backlog_ms, .. } = report.value;
-        let works = match policy.work {
-            Work::Requests => 0,
-            Work::Queue => u64::from(in_flight.unwrap_or(0)) * 1_000,
-        };
-        let waits = u64::from(backlog_ms.unwrap_or(0)) * 1_000 / catch_up_ms;
-        works.max(waits).min(unit.slots_milli()) * report.weight_permille() / 1_000
-    };
-    let told = observation.ready().filter_map(|(_, it)| it.report.as_ref());
-    let unseen = told.filter(|report| trust::is_unseen(policy.work, &report.value)).map(of_one);
-    unseen.fold(0, u64::saturating_add)
 }
 
 /// Work that waits, in gateways and instances, in milliseconds of a slot.

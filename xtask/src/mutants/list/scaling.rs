@@ -23,6 +23,16 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "who does not say what it works on has nothing to do",
+        file: DECIDE,
+        find: r"self.reasons.silent.filter(|_| bounded < count && !self.view.is_blind)",
+        replace: r"self.reasons.silent.filter(|_| false && bounded < count && !self.view.is_blind)",
+        catch: unit(
+            CORE,
+            "scaling::tests::silence::while_one_of_them_says_nothing_of_a_queue_nobody_leaves_and_once_nobody_says_anything_nothing_is_known",
+        ),
+    },
+    Mutant {
         name: "who works on something is idle if nothing comes",
         file: DECIDE,
         find: r"&& !self.observation.instances.values().any(works)",

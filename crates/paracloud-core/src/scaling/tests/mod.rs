@@ -4,6 +4,7 @@ mod always;
 mod liars;
 mod moves;
 mod queues;
+mod silence;
 mod sizes;
 mod texts;
 
