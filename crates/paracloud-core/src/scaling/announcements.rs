@@ -5,7 +5,7 @@
 //! show is not waited for: it is graded then.
 
 use super::observation::{ANNOUNCEMENT_ID_BYTES_MAX, ANNOUNCEMENTS_MAX, Announcement, Observation};
-use super::policy::Announced;
+use super::policy::{Announced, Work};
 use super::record::{Bound, Figure, Input, Subject};
 use super::trust::{Notes, Said};
 use alloc::collections::BTreeMap;
@@ -57,6 +57,7 @@ pub(super) struct Now<'a> {
     pub(super) seen_milli: Option<u64>,
     /// A start with its warm-up and the time until it is decided on, in milliseconds.
     pub(super) lead_ms: u64,
+    pub(super) work: Work,
     pub(super) policy: &'a Announced,
 }
 
@@ -76,11 +77,22 @@ impl Grades {
         for announcement in announced.into_iter().take(ANNOUNCEMENTS_MAX) {
             let id = short(&announcement.id);
             let is_over = announcement.end_ms <= now.now_ms || announcement.start_ms >= announcement.end_ms;
-            if is_over || announcement.start_ms > now.now_ms.saturating_add(now.lead_ms) {
+            if is_over {
                 continue;
             }
             let told = u64::from(announcement.rate_milli);
             let grade_permille = self.grade(&id, now.policy);
+            let of = Subject::Announcement(id.clone());
+            let said = |used, by| Said { told, used, age_ms: 0, trust_permille: grade_permille, by };
+            let ahead_ms = announcement.start_ms.saturating_sub(now.now_ms);
+            let counts_not = match now.work {
+                Work::Queue => Some(Bound::NoLoad),
+                Work::Requests => (ahead_ms > now.lead_ms).then_some(Bound::Ahead(ahead_ms)),
+            };
+            if let Some(by) = counts_not {
+                Notes { inputs }.told(of, Figure::Announced, said(0, by));
+                continue;
+            }
             let confidence = announcement.confidence_permille.unwrap_or(CONFIDENCE_PERMILLE).min(1_000);
             let was_graded = self.ids.get(&id).is_some_and(|it| it.end_ms >= announcement.end_ms);
             let extra = told.saturating_sub(now.rate_milli) * u64::from(grade_permille) / 1_000
@@ -89,12 +101,11 @@ impl Grades {
             let (used, by) = if was_graded {
                 (now.rate_milli.min(told), Bound::NotShown)
             } else {
-                (now.rate_milli.min(told) + extra, Bound::Grade)
+                let by = if confidence < grade_permille { Bound::Confidence } else { Bound::Grade };
+                (now.rate_milli.min(told) + extra, by)
             };
             expected = expected.max(used);
-            let of = Subject::Announcement(id.clone());
-            let said = Said { told, used, age_ms: 0, trust_permille: grade_permille, by };
-            Notes { inputs }.told(of, Figure::Announced, said);
+            Notes { inputs }.told(of, Figure::Announced, said(used, by));
             // From when it is provided for: what is lowered or taken back afterwards was announced all the same.
             if !was_graded {
                 self.begin(id, announcement);
@@ -198,6 +209,7 @@ mod tests {
                 rate_milli,
                 seen_milli: Some(rate_milli),
                 lead_ms: 10_000,
+                work: Work::Requests,
                 policy: &POLICY,
             };
             expected.push(grades.expect(seen, &now, &mut Vec::new()));
@@ -209,6 +221,51 @@ mod tests {
     fn demand_is_provided_for_one_start_ahead_as_far_as_its_grade_goes() {
         let expected = run(&mut Grades::default(), &announced("sale", 30, 90), 0, 31, |_| 100_000);
         assert_eq!((expected[19], expected[20], expected[30]), (100_000, 420_000, 420_000));
+    }
+
+    #[test]
+    fn what_is_known_too_early_is_told_with_when_it_begins_and_counts_for_nothing() {
+        let mut inputs = Vec::new();
+        let now = Now {
+            now_ms: 0,
+            rate_milli: 100_000,
+            seen_milli: Some(100_000),
+            lead_ms: 10_000,
+            work: Work::Requests,
+            policy: &POLICY,
+        };
+        let mut grades = Grades::default();
+        let mut expect = |start_s, work| {
+            inputs.clear();
+            let sale = announced("sale", start_s, 90);
+            let expected = grades.expect(&sale, &Now { work, ..now }, &mut inputs);
+            (expected, inputs[0].used, inputs[0].bound)
+        };
+        assert_eq!(expect(11, Work::Requests), (100_000, 0, Some(Bound::Ahead(11_000))));
+        assert_eq!(expect(10, Work::Requests), (420_000, 420_000, Some(Bound::Grade)));
+        assert_eq!(expect(10, Work::Queue), (100_000, 0, Some(Bound::NoLoad)), "of requests");
+    }
+
+    #[test]
+    fn what_is_less_sure_than_its_grade_is_cut_by_that() {
+        let mut sale = announced("sale", 5, 50);
+        let mut bound = |confidence_permille| {
+            sale.announcements[0].confidence_permille = confidence_permille;
+            let now = Now {
+                now_ms: 0,
+                rate_milli: 0,
+                seen_milli: None,
+                lead_ms: 10_000,
+                work: Work::Requests,
+                policy: &POLICY,
+            };
+            let mut inputs = Vec::new();
+            Grades::default().expect(&sale, &now, &mut inputs);
+            inputs[0].bound
+        };
+        let [unknown, unsure, sure] = [None, Some(700), Some(900)].map(&mut bound);
+        assert_eq!([unknown, unsure], [Some(Bound::Confidence); 2]);
+        assert_eq!(sure, Some(Bound::Grade));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::load::Rate;
 use super::memory::{Memory, Time};
 use super::observation::{Instance, Observation, Phase};
 use super::policy::{Policy, Shape, SizeBounds, Work};
-use super::record::{Action, Alternative, Bound, Cut, Figure, Plan, Reasons, Rule, Subject, WhyNot};
+use super::record::{Action, Bound, Cut, Figure, Input, Plan, Reasons, Rule, Subject};
 use super::staffing;
 use super::trust::{Notes, Said};
 use super::understand::{Knowledge, View};
@@ -53,8 +53,9 @@ impl Decision<'_> {
     fn raw(&mut self) {
         let count = self.live();
         self.reasons.count = count;
-        let (raw, rule) = self.by_load(count);
+        let (raw, rule, cut) = self.by_load(count);
         (self.reasons.raw, self.reasons.rule) = (raw, rule);
+        self.reasons.cuts.extend(cut);
         // What holds is what the load takes once all are warm. What was announced and does not come holds nobody once that
         // is known; what waits because too few were there is worked off once; and who was started because others are cold
         // is not needed any more.
@@ -82,30 +83,37 @@ impl Decision<'_> {
             Said { age_ms: asked.age_ms, ..Said::of_all(asked.value.into(), used.into(), Bound::Quarter) };
         notes.told(Subject::App, Figure::Asked, said);
         (self.reasons.raw, self.reasons.rule) = (used, Rule::Asked);
+        // What kept the other rule from more is nothing that keeps the wish.
+        self.reasons.cuts = (used < asked.value).then_some(Cut::Quarter(asked.value)).into_iter().collect();
         self.counts = self.counts.max(used);
     }
 
-    fn by_load(&self, count: u32) -> (u32, Rule) {
+    /// By what comes and waits, and what keeps that from being as many as it takes, or as few.
+    fn by_load(&self, count: u32) -> (u32, Rule, Option<Cut>) {
         let View { unit, start, need, .. } = &self.view;
         if self.policy.shape == Shape::Up {
-            return (count, Rule::Fixed);
+            return (count, Rule::Fixed, None);
         }
         if self.view.is_blind {
-            return (count, Rule::Blind);
+            return (count, Rule::Blind, None);
         }
         let total_milli = need.total_milli();
         let warm = staffing::instances(total_milli, unit);
+        let is_bounded = |by: Option<Bound>| matches!(by, Some(Bound::Doubling | Bound::Load));
+        let waits_more = |it: &Input| it.figure == Figure::Backlog && is_bounded(it.bound);
+        let backlog = self.reasons.inputs.iter().any(waits_more).then_some(Cut::Backlog);
         match self.view.knowledge {
-            Knowledge::Nothing if self.is_idle() => return (self.policy.min, Rule::Idle),
-            Knowledge::Nothing if need.queue_milli == 0 => return (count, Rule::Unknown),
+            Knowledge::Nothing if self.is_idle() => return (self.policy.min, Rule::Idle, None),
+            Knowledge::Nothing if need.queue_milli == 0 => return (count, Rule::Unknown, None),
             Knowledge::Nothing if self.view.waiting > 0 => {
                 let more = if self.in_phase(Phase::Starting) > 0 { 0 } else { (count / 2).max(1) };
-                return (count.saturating_add(more), Rule::Waiting);
+                return (count.saturating_add(more), Rule::Waiting, None);
             }
             Knowledge::AtLeast if warm >= count => {
                 let for_queue = staffing::instances(need.queue_milli, unit);
                 let raw = count.saturating_add(for_queue).min(warm);
-                return (raw, if for_queue == 0 { Rule::Unsaturated } else { Rule::Queue });
+                let rule = if for_queue == 0 { Rule::Unsaturated } else { Rule::Queue };
+                return (raw, rule, (raw < warm).then_some(Cut::Unsaturated).or(backlog));
             }
             Knowledge::Nothing | Knowledge::AtLeast | Knowledge::Known => {}
         }
@@ -119,16 +127,17 @@ impl Decision<'_> {
         let is_untested = capacity.exact_milli.is_none() && capacity.least_milli == 0;
         if !need.misses(missing_milli) {
             // Those that are there will do, however many of the usual ones it would take.
-            let enough = staffing::instances(need.least_milli(), unit);
-            return (self.fewest(count, enough), rule);
+            let enough = staffing::instances(need.least_milli(), unit).min(count);
+            let fewest = self.fewest(count, enough);
+            return (fewest, rule, (fewest > enough).then_some(Cut::Untested(fewest)).or(backlog));
         }
         let raw = staffing::missing(missing_milli, count, warm, unit, start);
         // A claim before anything was measured doubles them at most, and only if as much waits as is worked on.
         let is_claim = is_untested && self.policy.work == Work::Requests && need.offered_milli > 0;
         let waits = need.queue_milli.saturating_mul(self.policy.catch_up_ms.into()) / unit.work_ms();
         let works = unit.slots_milli().saturating_mul(count.into());
-        let most = if waits < works { count } else { count.saturating_mul(2) };
-        (if is_claim { raw.min(most.max(1)) } else { raw }, rule)
+        let most = if waits < works { count } else { count.saturating_mul(2) }.max(1);
+        if is_claim && most < raw { (most, rule, Some(Cut::Claim(most))) } else { (raw, rule, backlog) }
     }
 
     /// Whether nothing comes, nothing waits, nothing is worked on and nobody asks for more: what an instance can do does not
@@ -393,75 +402,5 @@ impl Decision<'_> {
             .fold(0_u64, |sum, cpu_m| sum.saturating_add(*cpu_m))
             .checked_div(count)
             .filter(|mean| *mean > 0)
-    }
-
-    fn alternatives(&mut self) {
-        let planned = self.reasons.planned;
-        let fewer = planned.checked_sub(1).map(|count| (count, self.why_not_fewer(count)));
-        let more = planned.saturating_add(1);
-        let whys = fewer.into_iter().chain([(more, self.why_not_more())]);
-        let unit = self.reasons.unit;
-        let slots_milli = |count: u32| unit.map(|unit| unit.slots_milli().saturating_mul(count.into()));
-        let alternatives =
-            whys.map(|(count, why_not)| Alternative { count, slots_milli: slots_milli(count), why_not });
-        self.reasons.alternatives = alternatives.collect();
-    }
-
-    /// Why not this many, which is one fewer: what keeps more than the rule takes, or the rule.
-    fn why_not_fewer(&self, count: u32) -> WhyNot {
-        let reasons = &*self.reasons;
-        // Who asked to go keeps only who comes instead. Without those who serve now nobody can go, whatever else there is.
-        // Of the others each is narrower than the one before it.
-        let keeps =
-            |cut: &Cut| cut.keeps_up() && (count >= reasons.count || !matches!(cut, Cut::Retiring(_)));
-        let serving = reasons.cuts.iter().find(|cut| **cut == Cut::Serving);
-        let cut = serving.or_else(|| reasons.cuts.iter().rev().find(|cut| keeps(cut)));
-        if let Some(cut) = cut.filter(|_| count >= reasons.raw) {
-            return WhyNot::Cut(*cut);
-        }
-        let slots_milli = reasons.unit.map(|unit| unit.slots_milli().saturating_mul(count.into()));
-        match reasons.rule {
-            Rule::Manual => WhyNot::Manual,
-            Rule::Blind => WhyNot::Cut(Cut::Blind),
-            Rule::Idle => WhyNot::Cut(Cut::Min(self.policy.min)),
-            Rule::Unusable | Rule::Unknown => WhyNot::Unknown,
-            Rule::Unsaturated | Rule::Load | Rule::Queue | Rule::Announced
-                if slots_milli.is_some_and(|slots| slots < reasons.need.total_milli()) =>
-            {
-                WhyNot::TooFew
-            }
-            Rule::Waiting
-            | Rule::Fixed
-            | Rule::Asked
-            | Rule::Unsaturated
-            | Rule::Load
-            | Rule::Queue
-            | Rule::Announced => WhyNot::Rule,
-        }
-    }
-
-    /// Why not one more: what keeps those from coming that are wanted, or the rule.
-    fn why_not_more(&self) -> WhyNot {
-        let reasons = &*self.reasons;
-        let cut = reasons.cuts.iter().rev().find(|cut| !cut.keeps_up());
-        if let Some(cut) = cut.filter(|_| reasons.planned < reasons.raw.max(reasons.bounded)) {
-            return WhyNot::Cut(*cut);
-        }
-        let does = reasons
-            .there_milli()
-            .is_some_and(|there| !reasons.need.misses(reasons.need.total_milli().saturating_sub(there)));
-        match reasons.rule {
-            Rule::Manual => WhyNot::Manual,
-            Rule::Unusable | Rule::Blind | Rule::Unknown => WhyNot::Unknown,
-            Rule::Unsaturated | Rule::Load | Rule::Queue | Rule::Announced if does => WhyNot::NotNeeded,
-            Rule::Waiting
-            | Rule::Idle
-            | Rule::Fixed
-            | Rule::Asked
-            | Rule::Unsaturated
-            | Rule::Load
-            | Rule::Queue
-            | Rule::Announced => WhyNot::Rule,
-        }
     }
 }

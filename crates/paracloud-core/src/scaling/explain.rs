@@ -45,6 +45,9 @@ pub fn explain(record: &Record, app: &str) -> String {
         reasons.raw, reasons.bounded, reasons.planned
     );
     page.say("instances", &steps);
+    for input in &reasons.inputs {
+        page.say("announced", &announced(input, record, app));
+    }
     for limit in &reasons.cuts {
         page.say("cut by", &cut(limit, record.policy.work));
     }
@@ -179,6 +182,18 @@ fn has(record: &Record) -> String {
     format!("{serving} slots now, {coming}{start}; an instance has {slots} {plural}{does}")
 }
 
+/// What is known to come and is provided for later. Nothing of another input.
+fn announced(input: &Input, record: &Record, app: &str) -> String {
+    let (Some(Bound::Ahead(ahead_ms)), Some(told), Some(start)) =
+        (input.bound, input.told, record.reasons.start)
+    else {
+        return String::new();
+    };
+    let (id, rate) = (subject(&input.of, app), value(input.figure, told));
+    let before = time(start.boot_ms + start.warm_ms + u64::from(record.policy.period_ms));
+    format!("{id} begins in {} with {rate}: not counted until {before} before", time(ahead_ms))
+}
+
 fn cut(cut: &Cut, work: Work) -> String {
     match cut {
         Cut::Hold(peak) => {
@@ -190,6 +205,15 @@ fn cut(cut: &Cut, work: Work) -> String {
         },
         Cut::Silent(1) => "one does not say what it works on: nothing leaves".to_owned(),
         Cut::Silent(count) => format!("{count} do not say what they work on: nothing leaves"),
+        Cut::Claim(most) => {
+            format!("what they can do is only claimed so far: {most} at most")
+        }
+        Cut::Unsaturated => "no instance was ever saturated: only what waits adds any".to_owned(),
+        Cut::Backlog => "what waits adds as much again at once, no more".to_owned(),
+        Cut::Quarter(asked) => format!("the app asks for {asked}: a quarter comes at once"),
+        Cut::Untested(fewest) => {
+            format!("what an instance can do was never tested: no fewer than {fewest} at once")
+        }
         Cut::Min(min) => format!("the least: {min}"),
         Cut::Max { max, leaving: 0 } => format!("the most: {max}"),
         Cut::Max { max, leaving } => format!("the most: {max}, of which {leaving} are leaving"),
@@ -267,10 +291,32 @@ fn why_not(alternative: &Alternative, record: &Record) -> String {
         (WhyNot::NotNeeded, Some(_)) => format!("not needed: it takes {need} slots"),
         (WhyNot::Manual, _) => "a person set another number".to_owned(),
         (WhyNot::Cut(limit), _) => cut(&limit, record.policy.work),
-        (WhyNot::Rule, _) => format!("the rule takes {}", record.reasons.raw),
+        (WhyNot::Rule, _) => by_rule(&record.reasons),
         (WhyNot::TooFew | WhyNot::NotNeeded | WhyNot::Unknown, _) => {
             "not known whether it would do".to_owned()
         }
+    }
+}
+
+/// What the rule takes, and what it does not know for taking less or more.
+fn by_rule(reasons: &Reasons) -> String {
+    let raw = reasons.raw;
+    match reasons.rule {
+        Rule::Asked => format!("the rule takes {raw}: the app asked for more"),
+        Rule::Fixed => format!("the number stays at {raw}"),
+        Rule::Idle => format!("the rule takes {raw}: nobody knows what one can do, and nothing comes"),
+        Rule::Waiting => format!("the rule takes {raw}: nobody knows what one can do, and some wait"),
+        Rule::Load | Rule::Queue | Rule::Announced if reasons.unit.is_none() => {
+            format!("the rule takes {raw}: nobody knows what one can do")
+        }
+        Rule::Unusable
+        | Rule::Manual
+        | Rule::Blind
+        | Rule::Unknown
+        | Rule::Unsaturated
+        | Rule::Load
+        | Rule::Queue
+        | Rule::Announced => format!("the rule takes {raw}"),
     }
 }
 
@@ -291,6 +337,9 @@ fn bound(bound: Bound) -> &'static str {
         Bound::Load => "the load",
         Bound::Doubling => "doubling",
         Bound::Grade => "grade",
+        Bound::Confidence => "confidence",
+        Bound::Ahead(_) => "not yet",
+        Bound::NoLoad => "not its load",
         Bound::NotShown => "no show",
         Bound::Quarter => "a quarter",
         Bound::Bounds => "bounds",

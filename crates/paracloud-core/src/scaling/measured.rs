@@ -5,6 +5,7 @@
 //! which nothing says anything of itself can be planned too, more slowly: it must have been saturated once.
 
 use super::observation::{Instance, Measured};
+use super::trust::Best;
 use serde::{Deserialize, Serialize};
 
 /// Answers that make a window worth judging.
@@ -86,6 +87,8 @@ pub(super) struct Fleet {
     pub(super) capacity: Capacity,
     /// How long a request takes at best, in microseconds.
     pub(super) best_us: Option<u64>,
+    /// How many were in an instance at once when that was seen, in thousandths: with more than it works on, some waited.
+    pub(super) best_at_milli: u64,
     /// From decision to ready, in milliseconds.
     pub(super) boot_ms: Option<u32>,
     /// How long requests took of late in those that are warm.
@@ -169,6 +172,11 @@ fn raised(figure: u32, seen: u32) -> u32 {
     if figure == 0 { seen } else { figure + seen.saturating_sub(figure) / 4 }
 }
 
+/// One of so many parts of the way from a figure to another.
+fn toward(from: u64, to: u64, parts: u64) -> u64 {
+    if to < from { from - (from - to).div_ceil(parts) } else { from + (to - from).div_ceil(parts) }
+}
+
 impl Window {
     fn add(&mut self, measured: &Measured) {
         self.over_ms += u64::from(measured.over_ms).min(FIGURE_MAX);
@@ -199,18 +207,28 @@ impl Window {
 }
 
 impl Fleet {
+    /// How long a request takes at best, and with how many beside it.
+    pub(super) fn best(&self) -> Option<Best> {
+        self.best_us.map(|us| Best { us, at_milli: self.best_at_milli })
+    }
+
     /// Whether requests that take this long wait for each other. The best time falls soon and rises slowly, however long
     /// they take: while they wait, nothing is learnt of how long one takes alone.
     fn judge(&mut self, seen: &Seen) -> bool {
         let mean_us = seen.mean_us;
-        let best_us = match self.best_us {
+        let at_milli = u64::from(seen.rate_milli).saturating_mul(mean_us) / 1_000_000;
+        let (best_us, best_at_milli) = match self.best_us {
             // The mean of a few is chance.
-            Some(best_us) if seen.completions < COMPLETIONS => best_us,
-            Some(best_us) if mean_us < best_us => best_us - (best_us - mean_us).div_ceil(8),
-            Some(best_us) => mean_us.min(best_us + best_us.div_ceil(256)),
-            None => mean_us,
+            Some(best_us) if seen.completions < COMPLETIONS => (best_us, self.best_at_milli),
+            Some(best_us) if mean_us < best_us => {
+                (best_us - (best_us - mean_us).div_ceil(8), toward(self.best_at_milli, at_milli, 8))
+            }
+            Some(best_us) => {
+                (mean_us.min(best_us + best_us.div_ceil(256)), toward(self.best_at_milli, at_milli, 256))
+            }
+            None => (mean_us, at_milli),
         };
-        self.best_us = Some(best_us);
+        (self.best_us, self.best_at_milli) = (Some(best_us), best_at_milli);
         mean_us >= best_us.saturating_mul(2)
     }
 

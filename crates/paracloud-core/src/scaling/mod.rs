@@ -27,6 +27,7 @@
 //! | [`victims`] | who may go |
 //! | [`fewer`] | who of them goes first, also by a person's word |
 //! | `vertical` | larger and smaller instances |
+//! | `alternatives` | why not one fewer, and not one more |
 //! | [`record`], [`explain`](mod@explain) | why; for machines and for people |
 //!
 //! What is true of every decision, whatever was told:
@@ -35,6 +36,7 @@
 //! - Nothing is taken for zero that nobody said; while nothing is known, nothing leaves.
 //! - The same three arguments make the same decision, and the record holds all three.
 
+mod alternatives;
 mod announcements;
 mod decide;
 pub mod explain;

@@ -234,6 +234,12 @@ pub enum Bound {
     Doubling,
     /// As far as earlier announcements were true.
     Grade,
+    /// As sure as it is said to be, or half if that is not said.
+    Confidence,
+    /// It begins in so many milliseconds, and that is too early to start anybody for it.
+    Ahead(u64),
+    /// It is of requests, and the app's load is a queue.
+    NoLoad,
     /// It was announced and did not come.
     NotShown,
     /// An app's wish adds a quarter, no more.
@@ -242,7 +248,7 @@ pub enum Bound {
     Bounds,
 }
 
-/// What kept the number of instances from being what the rule says.
+/// What kept the number of instances from being what it takes: the rule itself first, then limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cut {
@@ -285,6 +291,16 @@ pub enum Cut {
     Serving,
     /// So many asked to go, and without them there would be too few: others come first.
     Retiring(u32),
+    /// Nobody was seen at work yet, and by what they only claim to do there are no more than so many.
+    Claim(u32),
+    /// No instance was ever saturated: only what waits adds any.
+    Unsaturated,
+    /// What waits adds as much again at once, no more.
+    Backlog,
+    /// The app asks for so many, and its wish adds a quarter.
+    Quarter(u32),
+    /// Nobody has tested what an instance can do, and no fewer than so many are counted on to do it.
+    Untested(u32),
     /// So many are there at first, until what they have to do shows.
     Start(u32),
 }
@@ -314,8 +330,34 @@ impl Cut {
             | Self::Leaving(_)
             | Self::Serving
             | Self::Retiring(_)
+            | Self::Untested(_)
             | Self::Start(_) => true,
-            Self::Max { .. } | Self::Flap { .. } => false,
+            Self::Max { .. }
+            | Self::Flap { .. }
+            | Self::Claim(_)
+            | Self::Unsaturated
+            | Self::Backlog
+            | Self::Quarter(_) => false,
+        }
+    }
+
+    /// Whether it is in what the rule takes already.
+    pub(super) fn is_of_rule(self) -> bool {
+        match self {
+            Self::Claim(_) | Self::Unsaturated | Self::Backlog | Self::Quarter(_) | Self::Untested(_) => true,
+            Self::Hold(_)
+            | Self::Blind
+            | Self::Silent(_)
+            | Self::Min(_)
+            | Self::Max { .. }
+            | Self::Flap { .. }
+            | Self::FlapStops { .. }
+            | Self::Quotes
+            | Self::NoVictim
+            | Self::Leaving(_)
+            | Self::Serving
+            | Self::Retiring(_)
+            | Self::Start(_) => false,
         }
     }
 }

@@ -234,13 +234,24 @@ pub(super) fn at_once(capacity_milli: u64, best_us: u64) -> u64 {
 }
 
 /// How many requests an instance works on at once. What it says is held against Little's law: requests at once are
-/// requests a second, times how long one takes. No fewer than half of what it needs for what was `proven`, no more than
-/// twice of what it needs for what it is taken for.
-pub(super) fn slots(told: u64, (proven_milli, capacity_milli): (u64, u64), best_us: Option<u64>) -> u64 {
+/// requests a second, times how long one takes. No more than twice of what it needs for what it is taken for; and no fewer
+/// than half of what it needs for what was `proven`, if that can contradict it. It cannot where, by its word, some waited
+/// also when requests were at their best: then that time has waiting in it, and Little's law counts who waits as well.
+pub(super) fn slots(told: u64, (proven_milli, capacity_milli): (u64, u64), best: Option<Best>) -> u64 {
     let told = told.clamp(1, SLOTS_MAX);
-    let Some(best_us) = best_us else { return told };
-    let most = at_once(capacity_milli, best_us) * 2;
-    told.clamp(at_once(proven_milli, best_us).div_ceil(2).min(most), most)
+    let Some(Best { us, at_milli }) = best else { return told };
+    let most = at_once(capacity_milli, us) * 2;
+    let least = at_once(proven_milli, us).div_ceil(2);
+    let least = if at_milli > told * 1_000 { told.min(least) } else { least };
+    told.clamp(least.min(most), most)
+}
+
+/// How long a request takes at best, in microseconds, and how many were in an instance at once when that was seen, in
+/// thousandths.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Best {
+    pub(super) us: u64,
+    pub(super) at_milli: u64,
 }
 
 /// What holds for every claim of a queue in one decision.
@@ -408,11 +419,19 @@ mod tests {
     #[test]
     fn requests_at_once_are_held_against_littles_law() {
         let known = (40_000, 40_000);
-        assert_eq!(slots(4, known, Some(100_000)), 4);
-        assert_eq!(slots(1_000, known, Some(100_000)), 8);
-        assert_eq!(slots(1, known, Some(100_000)), 2);
+        let best = Some(Best { us: 100_000, at_milli: 1_000 });
+        assert_eq!(slots(4, known, best), 4);
+        assert_eq!(slots(1_000, known, best), 8);
+        assert_eq!(slots(1, known, best), 2);
         assert_eq!(slots(0, known, None), 1);
-        assert_eq!(slots(4, (1_000, 4_000_000), Some(100_000)), 4, "a claim makes no slots");
+        assert_eq!(slots(4, (1_000, 4_000_000), best), 4, "a claim makes no slots");
+    }
+
+    #[test]
+    fn slots_that_are_stated_are_the_most_where_at_best_more_requests_were_there_than_those() {
+        let at = |at_milli| slots(4, (100_000, 100_000), Some(Best { us: 100_000, at_milli }));
+        assert_eq!([at(1_000), at(4_000)], [5, 5], "ten at once were done and none waited");
+        assert_eq!(at(4_001), 4, "by its word some waited when they were quickest");
     }
 
     #[test]

@@ -79,8 +79,8 @@ pub(super) fn understand(
     let told_slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
     let proven_milli = capacity_milli.map_or(0, |milli| milli.min(memory.fleet.capacity.proven_milli()));
     let milli = (proven_milli, capacity_milli.unwrap_or(0));
-    let little = |best_us| told_slots.map(|told| trust::slots(told, milli, best_us));
-    let slots = little(memory.fleet.best_us);
+    let little = |best| told_slots.map(|told| trust::slots(told, milli, best));
+    let slots = little(memory.fleet.best());
     if let (Some(told), Some(used)) = (told_slots, slots) {
         let notes = &mut Notes { inputs: &mut reasons.inputs };
         notes.told(Subject::App, Figure::Slots, Said::of_all(told, used, Bound::Little));
@@ -104,6 +104,7 @@ pub(super) fn understand(
         rate_milli: planned_milli,
         seen_milli: rate.map(|it| it.short_milli),
         lead_ms: start.boot_ms + start.warm_ms + u64::from(policy.period_ms),
+        work: policy.work,
         policy: &policy.announced,
     };
     let expected_milli = memory.grades.expect(observation, &now, &mut reasons.inputs);
@@ -174,7 +175,9 @@ pub(super) fn understand(
     reasons.rate = rate;
     reasons.silent = silent;
     reasons.planned_milli = expected_milli;
-    reasons.unit = (knowledge != Knowledge::Nothing).then_some(unit);
+    // Of a queue it is what it works on at once that says how many it takes.
+    let knows_unit = knowledge != Knowledge::Nothing && (policy.work == Work::Requests || knows_slots);
+    reasons.unit = knows_unit.then_some(unit);
     reasons.start = Some(start);
     reasons.need = view.need;
     view

@@ -53,6 +53,27 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "requests that wait are worked on",
+        file: "crates/paracloud-core/src/scaling/trust.rs",
+        find: r"if at_milli > told * 1_000 {",
+        replace: r"if at_milli > u64::MAX / 2 {",
+        catch: unit(
+            CORE,
+            "scaling::trust::tests::slots_that_are_stated_are_the_most_where_at_best_more_requests_were_there_than_those",
+        ),
+    },
+    Mutant {
+        name: "what is announced of requests is the load of a queue",
+        file: "crates/paracloud-core/src/scaling/announcements.rs",
+        find: r"Work::Queue => Some(Bound::NoLoad),",
+        replace: r"Work::Queue if false => Some(Bound::NoLoad),
+                Work::Queue => None,",
+        catch: unit(
+            CORE,
+            "scaling::announcements::tests::what_is_known_too_early_is_told_with_when_it_begins_and_counts_for_nothing",
+        ),
+    },
+    Mutant {
         name: "a price is a consent to losing what is held",
         file: VICTIMS,
         find: r"if !may_lose && fewer::may_hold_state(state_kib) {",

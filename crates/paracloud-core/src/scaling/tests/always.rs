@@ -157,6 +157,23 @@ fn says_why(alternative: &Alternative, record: &Record) {
     assert!(is_so, "{alternative:?}: {reasons:?}");
 }
 
+/// What keeps the rule from as many as it takes is in the record.
+fn says_what_limits(record: &Record) {
+    let reasons = &record.reasons;
+    let slots = |count: u32| reasons.unit.map(|unit| unit.slots_milli().saturating_mul(count.into()));
+    let ordered = reasons.raw.checked_sub(reasons.count).and_then(slots);
+    let there = slots(reasons.raw).max(ordered.map(|ordered| ordered.saturating_add(reasons.coming_milli)));
+    let Some(there_milli) = there else { return };
+    let missing_milli = reasons.need.total_milli().saturating_sub(there_milli);
+    // A number beyond all bounds is none that anything was kept from.
+    let is_by_need = reasons.raw < u32::MAX
+        && matches!(reasons.rule, Rule::Unsaturated | Rule::Load | Rule::Queue | Rule::Announced);
+    if is_by_need && reasons.need.misses(missing_milli) {
+        let limits = |cut: &Cut| cut.is_of_rule() && !cut.keeps_up();
+        assert!(reasons.cuts.iter().any(limits), "{reasons:?}");
+    }
+}
+
 /// Whatever is told of them each second, those that were started are there and those that left are not.
 fn holds_whatever_is_told(policy: &Policy, seconds: Vec<Seen>) {
     let mut memory = Memory::default();
@@ -181,6 +198,7 @@ fn holds_whatever_is_told(policy: &Policy, seconds: Vec<Seen>) {
         for it in &record.reasons.alternatives {
             says_why(it, &record);
         }
+        says_what_limits(&record);
         for line in explain(&record, "an-app-with-a-very-long-name-that-is-still-allowed").lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }

@@ -2,7 +2,7 @@
 
 use super::super::explain::explain;
 use super::super::observation::{Announcement, Manual};
-use super::super::policy::{Flap, Shape, SizeBounds};
+use super::super::policy::{Flap, Shape, SizeBounds, Work};
 use super::super::victims::Standing;
 use super::*;
 use std::format;
@@ -87,6 +87,33 @@ fn an_announcement_is_explained_with_its_grade() {
     insta::assert_snapshot!(told(&app));
 }
 
+/// It announces 300 requests a second, so many seconds ahead.
+fn announces(app: &mut App, ahead_s: u64, confidence_permille: Option<u32>) {
+    let start_ms = app.seen.now_ms + ahead_s * 1_000;
+    let (id, end_ms) = ("sale".into(), start_ms + 100_000);
+    let sale = Announcement { id, start_ms, end_ms, rate_milli: 300_000, confidence_permille };
+    app.seen.announcements.push(sale);
+}
+
+#[test]
+fn an_announcement_that_is_known_early_is_explained_with_when_it_begins_and_that_it_does_not_count_yet() {
+    let mut app = App::stateless(1, 20, 2);
+    app.run(60, 40);
+    announces(&mut app, 600, None);
+    app.run(1, 40);
+    assert_eq!(app.rule(), Rule::Load);
+    insta::assert_snapshot!(told(&app));
+}
+
+#[test]
+fn what_is_announced_for_those_that_were_never_seen_at_work_is_explained_with_what_keeps_it_from_counting() {
+    let mut app = App::stateless(1, 20, 2);
+    announces(&mut app, 2, None);
+    app.run(1, 0);
+    assert_eq!((app.rule(), app.cuts()), (Rule::Announced, &[Cut::Claim(2)][..]));
+    insta::assert_snapshot!(told(&app));
+}
+
 /// One that nobody knows anything of, for which so many requests wait.
 fn unknown(app: &mut App, waiting: u32) {
     app.seen.now_ms += 1_000;
@@ -106,7 +133,7 @@ fn whys(name: &str, app: &App) -> String {
 #[test]
 fn why_not_one_fewer_and_not_one_more_is_what_the_rule_goes_by_or_what_cuts_it() {
     type Case = (&'static str, [u32; 3], fn(&mut App));
-    let cases: [Case; 23] = [
+    let cases: [Case; 27] = [
         ("a person", [1, 8, 3], |app| {
             app.seen.manual = Some(Manual { count: 3, left_ms: 60_000 });
             app.run(2, 10);
@@ -173,12 +200,35 @@ fn why_not_one_fewer_and_not_one_more_is_what_the_rule_goes_by_or_what_cuts_it()
         }),
         ("an announcement", [1, 20, 2], |app| {
             app.run(60, 40);
-            let start_ms = app.seen.now_ms + 2_000;
-            let (id, end_ms) = ("sale".into(), start_ms + 100_000);
-            let sale =
-                Announcement { id, start_ms, end_ms, rate_milli: 300_000, confidence_permille: Some(900) };
-            app.seen.announcements.push(sale);
+            announces(app, 2, Some(900));
             app.run(1, 40);
+        }),
+        ("an announcement, and nobody was saturated", [1, 20, 2], |app| {
+            app.reports = false;
+            app.run(60, 40);
+            announces(app, 2, Some(900));
+            app.run(1, 40);
+        }),
+        ("an announcement, and nobody was seen at work", [1, 20, 2], |app| {
+            announces(app, 2, Some(900));
+            app.run(1, 0);
+        }),
+        ("a claim that nobody has tested", [1, 20, 8], |app| {
+            app.run(20, 60);
+            let is_untested = |app: &App| app.cuts().iter().any(|cut| matches!(cut, Cut::Untested(_)));
+            while !is_untested(app) || app.record().reasons.planned != app.record().reasons.raw {
+                app.run(1, 60);
+                app.seen.instances.retain(|_, it| it.phase != Phase::Draining);
+                assert!(app.seen.now_ms < 1_300_000);
+            }
+        }),
+        ("a queue, and nobody says how many at once", [1, 8, 2], |app| {
+            app.policy.work = Work::Queue;
+            for number in [1, 2] {
+                let value = Report { in_flight: Some(3), backlog_ms: Some(0), ..Report::default() };
+                app.instance(number).report = Some(Told { value, age_ms: 0, lease_ms: 3_000 });
+            }
+            unknown(app, 0);
         }),
         ("the app asks", [1, 8, 2], |app| {
             app.run(60, 40);
