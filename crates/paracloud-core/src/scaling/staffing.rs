@@ -122,8 +122,8 @@ pub(super) fn worth_milli(
         Phase::NotReady | Phase::Unknown if instance.phase_ms < ABSENT_MS_MAX => u64::MAX,
         Phase::NotReady | Phase::Unknown | Phase::Draining | Phase::Leaving => return 0,
     };
-    let capacity_milli = figures.capacity.map_or(unit.capacity_milli, |(milli, _)| milli);
-    let whole = unit.slots_milli() * capacity_milli / unit.capacity_milli;
+    // One of which nothing is known is taken for the usual one, however much that can do by its size.
+    let whole = figures.capacity.map_or_else(|| unit.slots_milli(), |(milli, _)| offered_milli(milli, unit));
     let permille = |permille: u32| whole * u64::from(permille.clamp(COLD_PERMILLE_MIN, 1_000)) / 1_000;
     match instance.cold {
         Some(cold) if u64::from(cold.left_ms.min(WARM_MS_MAX)) > ahead_ms => {
@@ -193,6 +193,19 @@ mod tests {
     fn a_cold_instance_counts_half_and_a_warm_one_whole() {
         assert_eq!([worth(Phase::Ready, 10_000, 0), worth(Phase::Ready, 60_000, 0)], [2_000, 4_000]);
         assert_eq!(worth(Phase::Ready, 40_000, 30_000), 4_000, "warm by then");
+    }
+
+    #[test]
+    fn who_says_nothing_is_the_usual_one_and_no_figure_is_too_large() {
+        let unit = Unit { slots: 20_000, capacity_milli: 4_000_000_000_000 };
+        let instance = Instance { phase: Phase::Ready, phase_ms: 90_000, ..Instance::default() };
+        let worth = |capacity, unit: &Unit, phase_ms| {
+            let instance = Instance { phase_ms, ..instance.clone() };
+            worth_milli(&instance, &Figures { capacity, ..FIGURES }, unit, &START, 0)
+        };
+        assert_eq!(worth(None, &unit, 90_000), unit.slots_milli());
+        let most = Some((u64::from(u32::MAX) * 2, Basis::Known));
+        assert!(worth(most, &Unit { capacity_milli: 1, ..unit }, 0) > 0);
     }
 
     #[test]
