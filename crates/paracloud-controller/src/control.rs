@@ -292,6 +292,8 @@ pub(crate) struct View {
     pub(crate) phase: Phase,
     pub(crate) unknown: Option<String>,
     pub(crate) served_unix_ms: Option<u64>,
+    /// How long it took until its first process served, in milliseconds.
+    pub(crate) start_ms: Option<u32>,
     pub(crate) outcome: Option<Outcome>,
 }
 
@@ -313,6 +315,7 @@ impl Views {
             phase: Phase::Idle,
             unknown: Some(unknown.to_owned()),
             served_unix_ms: None,
+            start_ms: None,
             outcome: None,
         };
         self.show(instance, view);

@@ -453,6 +453,7 @@ impl Instance {
             phase: machine.phase(),
             unknown,
             served_unix_ms: self.history.served_unix_ms,
+            start_ms: self.history.start_ms,
             outcome: self.last_outcome.clone(),
         };
         let is_gone = view.record.as_ref().is_some_and(|record| record.gone);

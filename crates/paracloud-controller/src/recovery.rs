@@ -113,6 +113,10 @@ fn may_be_sealed(record: &Record, start: StartId) -> bool {
 pub(crate) struct History {
     /// When its owner began to serve.
     pub(crate) served_unix_ms: Option<u64>,
+    /// When its first process was ordered, until that serves.
+    ordered_unix_ms: Option<u64>,
+    /// How long that took, in milliseconds: not of one that was started again in its place.
+    pub(crate) start_ms: Option<u32>,
     /// What its owner held is said to be lost.
     pub(crate) lost: bool,
     /// Its open operation.
@@ -176,9 +180,28 @@ impl History {
         }
     }
 
+    /// Its first process is ordered, or the first after it was gone.
+    pub(crate) fn ordered(&mut self, at_unix_ms: u64) {
+        *self = Self { ordered_unix_ms: Some(at_unix_ms), open: self.open.take(), ..Self::default() };
+    }
+
     /// Its owner began to serve.
     pub(crate) fn serves(&mut self, at_unix_ms: u64) {
         (self.served_unix_ms, self.lost) = (Some(at_unix_ms), false);
+        // A wall clock that went back says nothing.
+        if let Some(took_ms) = self.ordered_unix_ms.take().and_then(|from| at_unix_ms.checked_sub(from)) {
+            self.start_ms = u32::try_from(took_ms).ok();
+        }
+    }
+
+    /// Another process comes in its place: nobody serves, and what that takes is no start of an instance.
+    pub(crate) fn comes_again(&mut self) {
+        (self.served_unix_ms, self.ordered_unix_ms, self.start_ms) = (None, None, None);
+    }
+
+    /// Nobody owns it any more.
+    pub(crate) fn goes(&mut self) {
+        *self = Self { open: self.open.take(), ..Self::default() };
     }
 
     fn swapped(&mut self, change: &str, record: &Record, at_unix_ms: u64) {
@@ -198,9 +221,9 @@ impl History {
                 });
             }
             "serve" | "promote" => self.serves(at_unix_ms),
-            "restart" | "replace" => self.served_unix_ms = None,
-            // Of another process than the one before.
-            "gone" | "start" => (self.served_unix_ms, self.lost) = (None, false),
+            "restart" | "replace" => self.comes_again(),
+            "gone" => self.goes(),
+            "first" | "start" => self.ordered(at_unix_ms),
             _ => {}
         }
         if record.operation.is_none() {
@@ -333,5 +356,31 @@ mod tests {
         record.incarnation.0 = u32::MAX;
         assert!(!is_credible(&known(Some(record), &[])));
         assert!(is_credible(&known(Some(after(&[served()])), &[])));
+    }
+
+    #[test]
+    fn how_long_a_start_took_is_from_its_order_until_it_served_and_nothing_is_said_of_another_process_in_its_place()
+     {
+        let heard = |swaps: &[(&str, u64)]| {
+            let mut history = History::default();
+            for (change, at_unix_ms) in swaps {
+                let what = What::Swapped { change: (*change).to_owned(), record: after(&[served()]) };
+                let (instance, at_unix_ms) = ("web".to_owned(), *at_unix_ms);
+                history.hear(&Event { number: 0, at_unix_ms, instance, operation: None, what });
+            }
+            history.start_ms
+        };
+        let first = [("first", 1_000), ("serve", 1_040)];
+        assert_eq!(heard(&first), Some(40));
+        assert_eq!(heard(&first[..1]), None, "it starts");
+        assert_eq!(heard(&[first.as_slice(), &[("serve", 9_000)]].concat()), Some(40), "it was moved");
+        assert_eq!(
+            heard(&[("first", 1_000), ("restart", 1_500), ("serve", 9_000)]),
+            None,
+            "it crashed before"
+        );
+        let again = [("gone", 5_000), ("start", 6_000), ("serve", 6_070)];
+        assert_eq!(heard(&[first.as_slice(), &again].concat()), Some(70));
+        assert_eq!(heard(&[("first", 1_000), ("serve", 900)]), None, "the clock went back");
     }
 }

@@ -258,13 +258,10 @@ impl Instance {
             }
             Change::Restart { .. } | Change::Replace(_) => {
                 self.history.lost |= self.loses_at_rest(before);
-                self.history.served_unix_ms = None;
+                self.history.comes_again();
             }
-            // Of another process than the one before.
-            Change::Gone | Change::Start(_) => {
-                self.history.lost = false;
-                self.history.served_unix_ms = None;
-            }
+            Change::Gone => self.history.goes(),
+            Change::Start(_) => self.history.ordered(journal::now_unix_ms()),
             Change::Seal
             | Change::Commit
             | Change::Doom

@@ -16,6 +16,9 @@ use paracloud_substrate::person::What;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What the journal calls the record of one that nobody knew.
+const FIRST: &str = "first";
+
 impl Instance {
     /// Goes on from a record that is in the register.
     pub(super) async fn recover(&mut self, record: Record) -> Result<(), Gone> {
@@ -89,7 +92,7 @@ impl Instance {
                 Verdict::First => {
                     let owner = Placement::new(self.app.node, fresh_start_id());
                     let owner = owner.running(Revision(self.app.revision));
-                    (Record::first(owner), "first")
+                    (Record::first(owner), FIRST)
                 }
                 Verdict::Newest(record) => (record, "found"),
             };
@@ -99,7 +102,12 @@ impl Instance {
             events.push(journal::event(&self.app.name, None, why));
         }
         match control.register.swap(&self.app.name, gathering.own.as_ref(), &record, events).await? {
-            Ok(Swap::Applied) => control.ordered.done(&self.app.name),
+            Ok(Swap::Applied) => {
+                control.ordered.done(&self.app.name);
+                if change == FIRST {
+                    self.history.ordered(journal::now_unix_ms());
+                }
+            }
             Ok(Swap::Refused(_)) => {
                 tracing::error!(instance = self.app.name, "somebody else writes this register");
                 return Err(Gone);

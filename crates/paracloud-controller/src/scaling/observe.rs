@@ -148,6 +148,7 @@ fn of_one(
     Instance {
         phase,
         phase_ms,
+        start_ms: view.and_then(|view| view.start_ms),
         node: record.map(|record| record.owner.node),
         report: report.map(|told| Told {
             value: figures(&told.value),

@@ -120,6 +120,7 @@ mod tests {
             phase: Machine::Idle,
             unknown: None,
             served_unix_ms: None,
+            start_ms: None,
             outcome: None,
         }
     }

@@ -34,6 +34,9 @@ pub(super) struct Known {
     pub(super) backlog_ms: Option<u32>,
     /// How long it was starting when it was last seen to.
     pub(super) starting_ms: Option<u32>,
+    /// How long its start took, by who noted when it was ordered and when it served: that was learnt.
+    #[serde(default)]
+    pub(super) start_ms: Option<u32>,
     /// What it can do, in thousandths of a request a second, as far as that was seen.
     pub(super) capacity: Capacity,
     /// The size at which that was seen.
@@ -88,6 +91,7 @@ pub(super) struct Fleet {
     /// How long a request takes at best, in microseconds.
     pub(super) best_us: Option<u64>,
     /// How many were in an instance at once when that was seen, in thousandths: with more than it works on, some waited.
+    #[serde(default)]
     pub(super) best_at_milli: u64,
     /// From decision to ready, in milliseconds.
     pub(super) boot_ms: Option<u32>,

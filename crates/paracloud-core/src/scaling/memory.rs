@@ -70,19 +70,61 @@ impl Memory {
         }
     }
 
-    /// Learns how long starts take: the figure of an instance that has just become ready.
+    /// Learns how long starts take: by who noted it, once of each; or else the figure of an instance that has just become ready,
+    /// if it was seen while it started.
     pub(super) fn learn_starts(&mut self, observation: &Observation) {
         for (number, instance) in &observation.instances {
             let Some(known) = self.instances.get_mut(number) else { continue };
             match instance.phase {
                 Phase::Starting => known.starting_ms = Some(instance.phase_ms),
                 Phase::Ready => {
-                    if let Some(boot_ms) = known.starting_ms.take() {
+                    let seen_ms = known.starting_ms.take();
+                    let boot_ms = match instance.start_ms {
+                        Some(_) if known.start_ms == instance.start_ms => None,
+                        Some(noted_ms) => Some(*known.start_ms.insert(noted_ms)),
+                        None => seen_ms,
+                    };
+                    if let Some(boot_ms) = boot_ms {
                         self.fleet.learn_boot(boot_ms);
                     }
                 }
                 Phase::NotReady | Phase::Unknown | Phase::Draining | Phase::Leaving => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::observation::Instance;
+    use super::*;
+
+    /// What starts are taken for once these were seen, one after the other, of one instance.
+    fn learnt(seen: &[(Phase, u32, Option<u32>)]) -> Option<u32> {
+        let mut memory = Memory::default();
+        for (phase, phase_ms, start_ms) in seen {
+            let (phase, phase_ms, start_ms) = (*phase, *phase_ms, *start_ms);
+            let instance = Instance { phase, phase_ms, start_ms, ..Instance::default() };
+            let instances = [(InstanceNumber(1), instance)].into();
+            let observation = Observation { instances, ..Observation::default() };
+            memory.meet(&observation);
+            memory.learn_starts(&observation);
+        }
+        memory.fleet.boot_ms
+    }
+
+    #[test]
+    fn a_start_that_nobody_looked_at_is_learnt_from_who_noted_it_and_once() {
+        use Phase::{Ready, Starting};
+        assert_eq!(learnt(&[(Ready, 900, Some(40))]), Some(40));
+        let again = [(Ready, 900, Some(40)), (Ready, 900, Some(80)), (Ready, 900, Some(80))];
+        assert_eq!(learnt(&again), Some(50), "another process, a quarter of the way");
+        assert_eq!(
+            learnt(&[(Starting, 700, None), (Ready, 0, Some(900))]),
+            Some(900),
+            "more exactly than by looks"
+        );
+        assert_eq!(learnt(&[(Starting, 700, None), (Ready, 0, None)]), Some(700));
+        assert_eq!(learnt(&[(Ready, 900, None)]), None, "nobody knows");
     }
 }

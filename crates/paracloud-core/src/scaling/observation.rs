@@ -67,6 +67,10 @@ pub struct Instance {
     pub phase: Phase,
     /// For how long it has been that, in milliseconds.
     pub phase_ms: u32,
+    /// How long it took from when it was ordered until it served, in milliseconds. `None`: not known, as of one that was
+    /// started again in its place.
+    #[serde(default)]
+    pub start_ms: Option<u32>,
     /// Where it is. `None`: not known.
     #[serde(default)]
     pub node: Option<NodeId>,

@@ -88,6 +88,7 @@ pub struct Reasons {
     /// What it takes.
     pub need: Need,
     /// Those that serve from a queue and do not say what they work on. `None`: all say it, or they serve requests.
+    #[serde(default)]
     pub silent: Option<Silent>,
     /// What serves now, in thousandths of a slot.
     pub serving_milli: u64,

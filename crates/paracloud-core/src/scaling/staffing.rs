@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 const SPARE_PERMILLE: u64 = 1_500;
 /// One of so many parts of what it takes may be missing without a start, as Kubernetes' autoscaler tolerates it.
 const TOLERATED_ONE_OF: u64 = 10;
-/// A start that takes this many times as long as starts take is not counted on.
+/// A start that takes this many times as long as starts take is not counted on,
 const OVERDUE_STARTS: u64 = 4;
+/// but for so long each is, in milliseconds: what takes a moment takes many times that on a machine that is busy.
+const OVERDUE_MS_MIN: u64 = 5_000;
 /// An instance that was ready and is not, or whose node is silent, is counted on for this long, in milliseconds.
 const ABSENT_MS_MAX: u32 = 10_000;
 
@@ -102,6 +104,11 @@ pub struct Start {
     pub cold_permille: u64,
 }
 
+/// How long a start is counted on, in milliseconds.
+fn overdue_ms(start: &Start) -> u64 {
+    start.boot_ms.saturating_mul(OVERDUE_STARTS).max(OVERDUE_MS_MIN)
+}
+
 /// What an instance is worth in a time, in thousandths of a slot.
 pub(super) fn worth_milli(
     instance: &Instance,
@@ -113,7 +120,7 @@ pub(super) fn worth_milli(
     let phase_ms = u64::from(instance.phase_ms);
     let warm_for_ms = match instance.phase {
         Phase::Ready => phase_ms.saturating_add(ahead_ms),
-        Phase::Starting if phase_ms >= start.boot_ms.saturating_mul(OVERDUE_STARTS) => return 0,
+        Phase::Starting if phase_ms >= overdue_ms(start) => return 0,
         Phase::Starting => {
             let left_ms = start.boot_ms.saturating_sub(phase_ms);
             let Some(warm_for_ms) = ahead_ms.checked_sub(left_ms) else { return 0 };
@@ -215,6 +222,16 @@ mod tests {
             ordered.map(|(for_ms, ahead_ms)| worth(Phase::Starting, for_ms, ahead_ms)),
             [0, 2_000, 2_000, 0]
         );
+    }
+
+    #[test]
+    fn a_start_of_a_moment_that_takes_a_little_longer_is_still_counted_on() {
+        let start = Start { boot_ms: 40, ..START };
+        let worth = |phase_ms| {
+            let instance = Instance { phase: Phase::Starting, phase_ms, ..Instance::default() };
+            worth_milli(&instance, &FIGURES, &UNIT, &start, 40)
+        };
+        assert_eq!([worth(1_000), worth(4_999), worth(5_000)], [2_000, 2_000, 0]);
     }
 
     #[test]

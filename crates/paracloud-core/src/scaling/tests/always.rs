@@ -61,6 +61,7 @@ fn instance() -> impl Strategy<Value = Instance> {
     (phase, figure(), node, says, is).prop_map(|(phase, phase_ms, node, says, is)| Instance {
         phase,
         phase_ms,
+        start_ms: is.3.filter(|it| it % 2 == 0),
         node,
         cold: is.1.map(|left_ms| Cold { left_ms, permille: is.2 }),
         report: says.0,
