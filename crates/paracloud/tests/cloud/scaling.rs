@@ -96,6 +96,8 @@ fn under_load_instances_are_started_and_without_it_they_leave_and_each_says_why(
         wait_until("more of them serve", || serving(rig) >= 2);
         let acted = decided(rig, &["jobs"], "acted").expect("it was decided");
         assert!(acted["record"]["plan"]["actions"][0]["start"].is_u64(), "{acted}");
+        let known = &acted["record"]["memory"]["fleet"]["boot_ms"];
+        assert!(known.is_u64(), "how long the first one took: {acted}");
         let shown = rig.run(&["explain", "jobs"]);
         assert!(shown.out.contains(": started") && shown.out.contains("rule"), "{}{}", shown.out, shown.err);
         let mut started = String::new();
