@@ -90,6 +90,9 @@ fn who_does_not_answer_stays_while_there_is_one_that_was_not_asked_and_can_go() 
     let said = [("jobs.5", "silent"), ("jobs.4", "refuse"), ("jobs.3", "silent")];
     said.iter().for_each(|(name, said)| unruly.order(name, &json!({ "quote": said })));
     said.iter().for_each(|(name, _)| unruly.wait_obeys(name));
+    // Who has not said yet what it has to do is taken to have much.
+    let says = |number: u32| rig.run(&["explain", &format!("jobs.{number}")]).out.contains(": 0 in flight;");
+    wait_until("all say that they have nothing to do", || (1..=5).all(says));
     let fewer = rig.json(&["scale", "jobs", "4"]);
     assert_eq!(names(&fewer["leaves"]), ["jobs.1"], "it is where most are: {fewer}");
     let why = |name: &str| {
