@@ -32,7 +32,7 @@ use tokio::sync::{broadcast, oneshot};
 pub(crate) const PERSON_MS_MAX: u64 = 10_000;
 
 /// An application has so long for the answer to a person's question, in milliseconds.
-const ASK_MS: u32 = 10_000;
+pub(crate) const ASK_MS: u32 = 10_000;
 
 /// A cancel that was asked for so long before it could be taken has an entry of its own, in milliseconds.
 pub(crate) const LATE_MS: u64 = 1_000;
@@ -152,7 +152,14 @@ impl Person<'_> {
                 self.reply(&Reply::Done).await
             }
             Request::Events { from, follow } => Box::pin(self.events(from, follow)).await,
-            Request::Resize { instance, memory_kib, cpu_milli, budget_ms, wait } => {
+            Request::Resize { instance, memory_kib, cpu_milli, budget_ms, dry_run: true, .. } => {
+                let wanted = sizes::Wanted { instance, memory_kib, cpu_milli, budget_ms };
+                match Box::pin(sizes::rehearse(self.control, &wanted)).await {
+                    Ok(answer) => self.reply(&Reply::Answered(Box::new(answer))).await,
+                    Err(refused) => self.refuse(refused).await,
+                }
+            }
+            Request::Resize { instance, memory_kib, cpu_milli, budget_ms, dry_run: false, wait } => {
                 let wanted = sizes::Wanted { instance, memory_kib, cpu_milli, budget_ms };
                 let heard = self.control.heard.subscribe();
                 match Box::pin(sizes::begin(self.control, &wanted)).await {

@@ -1,12 +1,17 @@
 //! Another size for an instance, by a person's word, within what the manifest allows.
 
+use crate::asks;
 use crate::control::Control;
 use crate::orders::{By, Order};
-use crate::person::{refused, rejection, unknown_instance};
+use crate::person::{ASK_MS, refused, rejection, unknown_instance};
+use paci::answer::Answer;
+use paci::size::Resize;
+use paci::upcall::Reason;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::migration::coordinator::Command;
 use paracloud_core::register::Size;
 use paracloud_substrate::config::{self, App};
+use paracloud_substrate::message::Question;
 use paracloud_substrate::person::Refused;
 
 /// The least share of a processor that a system enforces, in thousandths.
@@ -50,6 +55,24 @@ pub(crate) fn bounds(app: &App) -> (Size, Size) {
 /// There is no such instance, the manifest does not allow the size, or it cannot be changed now.
 pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<OperationNumber, Refused> {
     let name = wanted.instance.as_str();
+    let order = Order { budget_ms: wanted.budget_ms, ..Order::of_person(Command::Resize(to(control, wanted)?)) };
+    control.order(name, order).await.map_err(|rejected| rejection(control, name, rejected))
+}
+
+/// Asks its application whether it would do with that size, and changes nothing.
+///
+/// # Errors
+/// As [`begin`], or it does not answer.
+pub(crate) async fn rehearse(control: &Control, wanted: &Wanted) -> Result<Answer, Refused> {
+    to(control, wanted)?;
+    let Wanted { memory_kib, cpu_milli, .. } = *wanted;
+    let size = Resize { memory_kib, cpu_millis: cpu_milli, ..Resize::default() };
+    asks::ask(control, &wanted.instance, Question::Resize(size), Reason::Person, ASK_MS).await
+}
+
+/// The size that it would have, if the manifest allows that.
+fn to(control: &Control, wanted: &Wanted) -> Result<Size, Refused> {
+    let name = wanted.instance.as_str();
     let unknown = || unknown_instance(control, name);
     let cloud = control.cloud();
     let app = cloud.app_of(name).ok_or_else(unknown)?;
@@ -67,8 +90,7 @@ pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<Operatio
     let (least, most) = bounds(app);
     allowed(name, "memory", wanted.memory_kib, (least.memory_kib, most.memory_kib))?;
     allowed(name, "cpu", wanted.cpu_milli, (least.cpu_milli, most.cpu_milli))?;
-    let order = Order { budget_ms: wanted.budget_ms, ..Order::of_person(Command::Resize(to)) };
-    control.order(name, order).await.map_err(|rejected| rejection(control, name, rejected))
+    Ok(to)
 }
 
 /// Whether the manifest allows so much of it. What it does not limit has no bounds, and is not changed.

@@ -105,7 +105,7 @@ pub enum Request {
         operation: Option<OperationNumber>,
     },
     /// Give an instance another size, with its consent: [`Reply::Begun`], or with `wait` [`Reply::Event`]s and its
-    /// [`Reply::Outcome`].
+    /// [`Reply::Outcome`]; with `dry_run` only its application is asked: [`Reply::Answered`].
     Resize {
         /// The instance.
         instance: String,
@@ -116,6 +116,9 @@ pub enum Request {
         /// It is given up if it is not done within so many milliseconds; `None` or more than the manifest says: as that says.
         #[serde(default)]
         budget_ms: Option<u32>,
+        /// Change nothing.
+        #[serde(default)]
+        dry_run: bool,
         /// Stay and hear how it goes.
         wait: bool,
     },

@@ -63,7 +63,17 @@ impl Asked {
 pub async fn run(context: &Context, app: &str, asked: &Asked) -> Result<(), Failure> {
     let instance = named::instance(context, app).await?;
     let request = Request::Ask { instance: instance.clone(), question: asked.question() };
-    let reply = client::ask(&context.layout, &instance, &request, ASKED_MS_MAX).await?;
+    answered(context, &instance, asked, &request).await
+}
+
+/// Sends what asks an application, and says what it answered.
+pub(super) async fn answered(
+    context: &Context,
+    instance: &str,
+    asked: &Asked,
+    request: &Request,
+) -> Result<(), Failure> {
+    let reply = client::ask(&context.layout, instance, request, ASKED_MS_MAX).await?;
     let Reply::Answered(answer) = reply else { return Err(client::unexpected(&context.layout, &reply)) };
     match context.format {
         Format::Json => {

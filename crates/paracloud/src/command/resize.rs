@@ -32,12 +32,12 @@ pub struct Options {
 /// It is refused, its size stays as it is, or the cloud does not answer.
 pub async fn run(context: &Context, instance: &str, options: &Options) -> Result<(), Failure> {
     let Options { memory_kib, cpu_milli, budget_ms, dry_run, no_wait } = *options;
+    let (name, wait) = (instance.to_owned(), !no_wait && !dry_run);
+    let request = Request::Resize { instance: name, memory_kib, cpu_milli, budget_ms, dry_run, wait };
     if dry_run {
         let asked = ask::Asked::Resize { memory: memory_kib, cpu: cpu_milli };
-        return ask::run(context, instance, &asked).await;
+        return ask::answered(context, instance, &asked, &request).await;
     }
-    let (name, wait) = (instance.to_owned(), !no_wait);
-    let request = Request::Resize { instance: name, memory_kib, cpu_milli, budget_ms, wait };
     let mut conversation = Conversation::open(&context.layout, &request).await?;
     let followed = tokio::select! {
         followed = follow(context, instance, &mut conversation) => followed?,
