@@ -55,7 +55,8 @@ pub(crate) fn bounds(app: &App) -> (Size, Size) {
 /// There is no such instance, the manifest does not allow the size, or it cannot be changed now.
 pub(crate) async fn begin(control: &Control, wanted: &Wanted) -> Result<OperationNumber, Refused> {
     let name = wanted.instance.as_str();
-    let order = Order { budget_ms: wanted.budget_ms, ..Order::of_person(Command::Resize(to(control, wanted)?)) };
+    let order =
+        Order { budget_ms: wanted.budget_ms, ..Order::of_person(Command::Resize(to(control, wanted)?)) };
     control.order(name, order).await.map_err(|rejected| rejection(control, name, rejected))
 }
 

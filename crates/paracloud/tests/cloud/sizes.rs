@@ -121,7 +121,7 @@ fn an_instance_gets_more_at_once_and_less_once_it_has_let_go_of_it_and_keeps_tha
     let dry = rig.run(&["resize", "jobs", "--memory", "96MiB", "--dry-run"]);
     assert!(dry.out.contains("it would do with that"), "{}{}", dry.out, dry.err);
     assert_eq!(limits(rig).0, Some(512), "nothing was changed");
-    let beyond = rig.json_of_refused(&["resize", "jobs", "--memory", "47MiB", "--dry-run"], 1);
+    let beyond = rig.json_of_refused(&["resize", "jobs", "--memory", "47MiB", "--dry-run"], 2);
     assert_eq!(beyond["error"]["code"], "out_of_bounds", "{beyond}");
     let shrunk = rig.run(&["resize", "jobs", "--memory", "96MiB"]);
     assert_eq!(shrunk.code, 0, "{}{}", shrunk.out, shrunk.err);
