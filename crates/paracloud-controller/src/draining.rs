@@ -13,7 +13,7 @@ use crate::peers::Peer;
 use crate::person::{refused, unknown_node};
 use crate::replacing;
 use one::{Going, go};
-use paracloud_core::draining::Placed;
+use paracloud_core::draining::{AWAY_MS, Placed};
 use paracloud_core::ids::NodeId;
 use paracloud_core::ordered::{Decision, Drain};
 use paracloud_substrate::draining::{Drained, PARALLEL_MAX, Terms};
@@ -22,8 +22,12 @@ use paracloud_substrate::person::Refused;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+/// Its node, or every other one, is not connected: that passes.
+const AWAY: [&str; 2] = ["node_unreachable", "no_other_node"];
 
 /// How far a drain is.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +136,7 @@ async fn drain(control: Arc<Control>, taken: Taken<NodeId, Progress>) {
             |node: &NodeId| control.peers.is_there(Peer::Agent(*node)) || control.lost().contains(node);
         there(&control, || nodes.iter().all(is_known)).await;
     }
-    let over = match plan(&control, *node) {
+    let over = match planned(&control, *node, *was_kept).await {
         Err(refused) => Over::Refused(refused),
         Ok(decided) => {
             let order = control.decided("", Decision::Drain(decided.clone())).await;
@@ -145,6 +149,19 @@ async fn drain(control: Arc<Control>, taken: Taken<NodeId, Progress>) {
     };
     control.drains.over(&taken, || true);
     progress.send_modify(|it| it.end = Some(over));
+}
+
+/// The plan. Who takes up what was begun waits for those that are not there for as long as the node is to be drained: nobody
+/// is there who could be told that it was given up.
+async fn planned(control: &Control, node: NodeId, was_kept: bool) -> Result<Drain, Refused> {
+    loop {
+        let planned = plan(control, node);
+        let is_away = planned.as_ref().is_err_and(|why| AWAY.contains(&why.code.as_str()));
+        if !was_kept || !is_away || control.drains.terms(&node).is_none() {
+            return planned;
+        }
+        tokio::time::sleep(Duration::from_millis(AWAY_MS)).await;
+    }
 }
 
 /// The instances that a node owns, in the order in which people count.
@@ -180,11 +197,11 @@ fn plan(control: &Control, node: NodeId) -> Result<Drain, Refused> {
         let message =
             format!("{name}: its agent is not connected: what runs there can neither be asked nor moved");
         let next = format!("wait for it; if it will not come back: paracloud node lost {name}");
-        return Err(refused("node_unreachable", message, next));
+        return Err(refused(AWAY[0], message, next));
     }
     if decided.ways.is_none() {
         let message = format!("{name}: no other node is connected that takes instances");
-        return Err(refused("no_other_node", message, "look at paracloud ps"));
+        return Err(refused(AWAY[1], message, "look at paracloud ps"));
     }
     Ok(decided)
 }

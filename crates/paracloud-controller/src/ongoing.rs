@@ -19,6 +19,9 @@ const THERE_MS_MAX: u64 = 60_000;
 /// How often that is looked at, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 50;
 
+/// What broke off is begun again after so long, in milliseconds.
+const BROKEN_MS: u64 = 1_000;
+
 /// Pieces of work of one kind, each by what it is of. There are never more than are configured.
 #[derive(Debug)]
 pub(crate) struct Ongoing<K, T, P> {
@@ -189,19 +192,37 @@ where
         .collect()
     }
 
+    /// Nobody works on it any more.
+    fn free(&self, of: &K) {
+        if let Some(piece) = locked(&self.all).get_mut(of).filter(|piece| piece.stands == Stands::Taken) {
+            piece.stands = Stands::Free;
+        }
+    }
+
     /// Does them for as long as the controller lives.
     pub(crate) async fn run<F>(&self, does: impl Fn(Taken<K, P>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut working = JoinSet::new();
+        let (mut working, mut those) = (JoinSet::new(), BTreeMap::new());
         loop {
             for taken in self.take() {
-                working.spawn(does(taken));
+                let of = taken.of.clone();
+                those.insert(working.spawn(does(taken)).id(), of);
             }
             tokio::select! {
                 () = self.begun.notified() => {}
-                Some(_) = working.join_next() => {}
+                Some(ended) = working.join_next_with_id() => match ended {
+                    Ok((id, ())) => drop(those.remove(&id)),
+                    // It is begun again from what was kept of it, and not at once: it may break off there again.
+                    Err(broken) => {
+                        tracing::error!(error = %broken, path = %self.path.display(), "a piece of work broke off");
+                        tokio::time::sleep(Duration::from_millis(BROKEN_MS)).await;
+                        if let Some(of) = those.remove(&broken.id()) {
+                            self.free(&of);
+                        }
+                    }
+                }
             }
         }
     }

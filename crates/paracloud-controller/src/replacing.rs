@@ -18,6 +18,7 @@ use one::Work;
 use paracloud_core::ids::{OperationNumber, Placement};
 use paracloud_substrate::person::{Refused, Starting};
 use serde::{Deserialize, Serialize};
+pub(crate) use serving::comes_up_ms;
 use std::sync::Arc;
 
 /// What was begun was given up for something that passes.
@@ -54,8 +55,8 @@ enum Step {
     Comes(Starting),
     /// It leaves, by the first operation after this one.
     Leaves { substitute: Starting, after: OperationNumber },
-    /// It stays, for this reason: the one that came in its place leaves again.
-    Returns { substitute: Starting, why: Refused },
+    /// It stays, for this reason: the one that came in its place leaves again, if this is its last operation still.
+    Returns { substitute: Starting, at: OperationNumber, why: Refused },
     /// It was called back: nobody tries it again by the same order.
     Stays(Refused),
 }

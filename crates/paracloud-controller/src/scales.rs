@@ -26,6 +26,9 @@ use std::time::Duration;
 /// The longest that it is kept, in milliseconds: a week.
 pub(crate) const HOLD_MS_MAX: u32 = 7 * 24 * 3_600_000;
 
+/// It is decided anew so often at most, because others came or left while some were asked.
+const LOOKS_MAX: u32 = 5;
+
 /// So long it is waited for whoever changes the number of instances now, in milliseconds.
 const TURN_MS_MAX: u64 = 5_000;
 
@@ -105,19 +108,33 @@ pub(crate) async fn scale(control: &Arc<Control>, wanted: &Wanted<'_>) -> Result
         let message = format!("{asked} is out of bounds: it is kept for 1 ms to {most}");
         return Err(refused("out_of_bounds", message, "ask for another time with --for"));
     }
-    // What decides by itself does not do the same meanwhile.
-    let turn =
-        tokio::time::timeout(Duration::from_millis(TURN_MS_MAX), control.scaling.turns.take(name)).await;
-    let Ok(_turn) = turn else {
-        let message = format!("{name}: the number of its instances is being changed");
-        return Err(refused("busy", message, "ask again in a moment; `paracloud ps` shows what is there"));
-    };
-    let staying = u32::try_from(control.staying(name).len()).unwrap_or(u32::MAX);
-    let plan = if to < staying {
-        let (decided, looked) = fewer_of(control, app, (staying, to), wanted.accept_loss).await?;
-        Plan::Fewer { decided, looked, within_ms: wanted.within_ms }
-    } else {
-        more_of(control, app, (staying, to))?
+    let mut looks = 0;
+    let (_turn, staying, plan) = loop {
+        // Who is asked takes its time: whoever decides by itself is not kept from it meanwhile.
+        let names = control.staying(name);
+        let staying = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        let plan = if to < staying {
+            let (decided, looked) = fewer_of(control, app, (staying, to), wanted.accept_loss).await?;
+            Plan::Fewer { decided, looked, within_ms: wanted.within_ms }
+        } else {
+            more_of(control, app, (staying, to))?
+        };
+        if dry_run {
+            break (None, staying, plan);
+        }
+        // And does not do the same from now on.
+        let turn = control.scaling.turns.take(name);
+        let turn = tokio::time::timeout(Duration::from_millis(TURN_MS_MAX), turn).await;
+        looks += 1;
+        match turn {
+            Ok(turn) if control.staying(name) == names => break (Some(turn), staying, plan),
+            Ok(_) if looks < LOOKS_MAX => {}
+            Ok(_) | Err(_) => {
+                let message = format!("{name}: the number of its instances is being changed");
+                let next = "ask again in a moment; `paracloud ps` shows what is there";
+                return Err(refused("busy", message, next));
+            }
+        }
     };
     let mut scaled = Scaled {
         app: name.clone(),

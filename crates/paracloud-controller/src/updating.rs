@@ -21,7 +21,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How often it is looked whether one serves that is being started, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 250;
 
 /// Apps that are being updated.
 pub(crate) type Updates = Ongoing<String, Kept, Progress>;
@@ -145,7 +150,7 @@ async fn update(control: Arc<Control>, taken: Taken<String, Progress>) {
         taken.progress.send_modify(|it| it.updated.push(updated));
         is_done
     };
-    let mut tried = BTreeSet::new();
+    let (mut tried, mut waits_since) = (BTreeSet::new(), None);
     loop {
         let names = control.fleet.names();
         control.shown(names.iter().map(String::as_str)).await;
@@ -153,21 +158,34 @@ async fn update(control: Arc<Control>, taken: Taken<String, Progress>) {
         let (app, kept) = (cloud.app(name), control.updates.terms(name).unwrap_or_default());
         let revision = app.map(|app| app.revision);
         let all = app.map_or_else(Vec::new, |app| outdated(&control, app, &kept));
-        let is_next = |(instance, record): &&(String, Record)| {
-            (record.served.is_some() || record.operation.is_some())
-                && !tried.contains(&(instance.clone(), revision))
+        let is_open = |(instance, _): &&(String, Record)| !tried.contains(&(instance.clone(), revision));
+        // In the place of one without state another one comes, whether it serves or not.
+        let has_room = app.is_some_and(|app| {
+            let most = app.scale.map_or(0, |scale| usize::try_from(scale.max).unwrap_or(usize::MAX));
+            app.is_stateless() && control.staying(name).len() < most
+        });
+        let is_ready = |(_, record): &&(String, Record)| {
+            record.served.is_some() || record.operation.is_some() || has_room
         };
+        let is_next = |it: &&(String, Record)| is_open(it) && is_ready(it);
         let counts = || control.cloud().app(name).map(|app| app.revision) == revision;
         let Some((app, (instance, record))) = app.zip(all.iter().find(is_next)) else {
+            // Who is being started is waited for.
+            let began = *waits_since.get_or_insert_with(Instant::now);
+            let bound = Duration::from_millis(app.map_or(0, replacing::comes_up_ms));
+            if all.iter().any(|it| is_open(&it)) && began.elapsed() < bound {
+                tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
+                continue;
+            }
             if control.updates.over(&taken, counts) {
-                let named = all.iter().filter(|(_, it)| kept.terms.outdated.contains(&it.owner.start));
-                for (instance, _) in named.filter(|(it, _)| !tried.contains(&(it.clone(), revision))) {
+                for (instance, _) in all.iter().filter(is_open) {
                     push(instance, End::Stays(one::not_serving(instance)));
                 }
                 break;
             }
             continue;
         };
+        waits_since = None;
         match Box::pin(one::update(&control, app, instance, record)).await {
             Ended::Again => continue,
             Ended::So(end) => {

@@ -98,7 +98,8 @@ pub(super) fn keep_possible(cells: &mut Vec<Cell>, is_possible: impl FnOnce() ->
 /// A person's word that it is to have this size.
 fn request(to: Size, wait: bool) -> Request {
     let (instance, budget_ms) = (SIZED.to_owned(), None);
-    Request::Resize { instance, memory_kib: to.memory_kib, cpu_milli: to.cpu_milli, budget_ms, wait }
+    let (memory_kib, cpu_milli, dry_run) = (to.memory_kib, to.cpu_milli, false);
+    Request::Resize { instance, memory_kib, cpu_milli, budget_ms, dry_run, wait }
 }
 
 /// Waits until it has the size from which it is to go; with its record.

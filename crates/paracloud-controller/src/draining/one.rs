@@ -192,13 +192,19 @@ fn looked_at(control: &Control, going: &Going, why: Refused) -> Asked {
 async fn leave(control: &Arc<Control>, going: &Going, terms: Terms) -> Result<End, Refused> {
     match going.way {
         Way::Move(to) => moved(control, going, to, terms).await,
-        Way::Replace(to) => {
+        Way::Replace(_) => {
             let order = going.order.as_ref();
             match Box::pin(replacing::to_its_end(control, &going.instance, order)).await {
                 // There are as many as there may be by now.
                 Err(why) if why.code == "out_of_bounds" => {
-                    let anew = control.decided("", Decision::Drain(super::plan(control, going.from)?)).await;
-                    moved(control, &Going { order: Some(anew), ..going.clone() }, to, terms).await
+                    let anew = super::plan(control, going.from)?;
+                    let ways = anew.ways.iter().flatten();
+                    let way = ways.filter(|(name, _)| *name == going.instance).map(|(_, way)| *way).next();
+                    let Some(Way::Move(to)) = way else {
+                        return Err(refused(replacing::NO_ROOM, why.message, why.next));
+                    };
+                    let order = Some(control.decided("", Decision::Drain(anew)).await);
+                    moved(control, &Going { order, way: Way::Move(to), ..going.clone() }, to, terms).await
                 }
                 Err(why) => Err(why),
                 Ok(Replaced { by, took_ms }) => Ok(End::Replaced { by, took_ms }),

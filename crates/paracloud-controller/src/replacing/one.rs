@@ -64,7 +64,13 @@ impl Work<'_> {
                     Left::Untold => Step::Begun,
                     Left::Not(why) => return Err(self.returns(substitute, why).await),
                 },
-                Step::Returns { substitute, why } => return Err(self.returns(substitute, why).await),
+                Step::Returns { substitute, at, why } => {
+                    // Its name may have another bearer by now.
+                    if self.last_operation(&substitute) == at {
+                        self.take_away(&substitute.instance).await;
+                    }
+                    return Err(why);
+                }
                 Step::Stays(why) => return Err(why),
             };
         }
@@ -72,6 +78,11 @@ impl Work<'_> {
 
     fn is_there(&self, substitute: &Starting) -> bool {
         self.control.fleet.there().contains(&substitute.instance)
+    }
+
+    fn last_operation(&self, substitute: &Starting) -> OperationNumber {
+        let record = self.control.views.of(&substitute.instance).and_then(|view| view.record);
+        record.map(|record| record.last_operation).unwrap_or_default()
     }
 
     fn keep(&self, step: Step) -> Result<(), Refused> {
@@ -178,13 +189,14 @@ impl Work<'_> {
         let Some(record) = self.record() else { return Left::So };
         match &record.operation {
             Some(Operation::Leave(_)) => self.ended(ends, record.last_operation).await,
+            // Its process may be another one all the same, by a crash or because its node was lost.
+            Some(_) | None if record.last_operation <= after => Left::Untold,
             // Its name has another bearer.
             Some(_) | None if self.owner().is_some_and(|it| it.start != record.owner.start) => Left::So,
-            Some(_) | None if record.last_operation > after => {
+            Some(_) | None => {
                 let outcome = control.views.of(instance).and_then(|view| view.outcome);
                 self.left(outcome.filter(|outcome| outcome.operation > after).as_ref())
             }
-            Some(_) | None => Left::Untold,
         }
     }
 
@@ -204,9 +216,12 @@ impl Work<'_> {
         if why.code == RESTARTS {
             return why;
         }
+        // Both stay for a moment, and nobody counts them meanwhile.
+        let app = self.control.cloud().app_of(self.instance).map(|app| app.name.clone()).unwrap_or_default();
+        let _turn = self.control.scaling.turns.take(&app).await;
         let is_there = self.is_there(&substitute);
-        let name = substitute.instance.clone();
-        let kept = self.keep(Step::Returns { substitute, why: why.clone() });
+        let (name, at) = (substitute.instance.clone(), self.last_operation(&substitute));
+        let kept = self.keep(Step::Returns { substitute, at, why: why.clone() });
         if let Err(unkept) = kept {
             tracing::warn!(why = unkept.message, name, "the next controller may take it for one that comes");
         }

@@ -15,13 +15,23 @@ const ENDED_MAX: u32 = 3;
 /// It is looked so often whether a new instance serves, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 50;
 
+/// What takes no longer than this comes up, whatever its manifest says of moves, in milliseconds.
+pub(crate) const COMES_UP_MS_MIN: u32 = 120_000;
+/// Its size is waited for so long, in milliseconds.
+const SIZE_MS_MAX: u64 = 30_000;
+
+/// So long it is waited until a new instance of an app serves, in milliseconds.
+pub(crate) fn comes_up_ms(app: &App) -> u64 {
+    app.budgets.prepare_ms.saturating_add(app.budgets.switch_ms).max(COMES_UP_MS_MIN).into()
+}
+
 /// Waits until a new instance serves.
 ///
 /// # Errors
 /// It does not come up, or leaves again.
 pub(super) async fn wait(control: &Control, app: &App, name: &str) -> Result<(), Refused> {
-    let bound_ms = app.budgets.prepare_ms.saturating_add(app.budgets.switch_ms);
-    let until = Instant::now() + Duration::from_millis(bound_ms.into());
+    let bound_ms = comes_up_ms(app);
+    let until = Instant::now() + Duration::from_millis(bound_ms);
     let mut first = None;
     let within = loop {
         let record = control.views.of(name).and_then(|view| view.record).filter(|record| !record.gone);
@@ -37,7 +47,7 @@ pub(super) async fn wait(control: &Control, app: &App, name: &str) -> Result<(),
             break String::new();
         }
         if Instant::now() >= until {
-            break format!(" within {}", millis(bound_ms.into()));
+            break format!(" within {}", millis(bound_ms));
         }
         tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
     };
@@ -53,14 +63,19 @@ pub(super) async fn same_size(control: &Control, instance: &str, substitute: &st
     let size = |name: &str| control.views.of(name)?.record?.size;
     let Some(to) = size(instance).filter(|to| size(substitute) != Some(*to)) else { return };
     let heard = control.heard.subscribe();
-    let why = match control.resize(substitute, to, by).await {
-        Err(rejected) => Some(rejection(control, substitute, rejected).message),
-        Ok(operation) => match outcome(control, heard, substitute, operation).await {
-            Err(refused) => Some(refused.message),
-            Ok(ended) if ended.committed => None,
-            Ok(ended) => Some(ended.cause.unwrap_or_else(|| "it was given up".to_owned())),
-        },
+    let resized = async {
+        match control.resize(substitute, to, by).await {
+            Err(rejected) => Some(rejection(control, substitute, rejected).message),
+            Ok(operation) => match outcome(control, heard, substitute, operation).await {
+                Err(refused) => Some(refused.message),
+                Ok(ended) if ended.committed => None,
+                Ok(ended) => Some(ended.cause.unwrap_or_else(|| "it was given up".to_owned())),
+            },
+        }
     };
+    let bound = Duration::from_millis(SIZE_MS_MAX);
+    let why = tokio::time::timeout(bound, resized).await;
+    let why = why.unwrap_or_else(|_| Some("it takes longer than it is waited for".to_owned()));
     if let Some(why) = why {
         let what = format!("it does not have the size of {instance}, in whose place it came: {why}");
         control.keep_remark(substitute, None, what).await;

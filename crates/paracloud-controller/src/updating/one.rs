@@ -15,9 +15,10 @@ use paracloud_substrate::person::{Outcome, Refused, Reply};
 use paracloud_substrate::updating::End;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often it is looked whether there may be one more, in milliseconds.
-const LOOK_AGAIN_MS: u64 = 250;
+const LOOK_AGAIN_MS: u64 = 1_000;
 /// Another operation of an instance is waited for so long, in milliseconds.
 const BUSY_MS_MAX: u64 = 600_000;
 
@@ -81,6 +82,8 @@ fn looked_at(control: &Control, instance: &str, record: &Record, why: Refused) -
     match now {
         None => so(left()),
         Some(now) if now.operation.is_some() && now.last_operation != record.last_operation => Ended::Again,
+        // Another process is it by now, and runs the same.
+        Some(now) if now.owner.start != record.owner.start => Ended::Again,
         Some(_) => so(End::Stays(why)),
     }
 }
@@ -99,12 +102,19 @@ async fn try_update(control: &Arc<Control>, app: &App, instance: &str) -> Result
     }
     let accept_loss = control.updates.terms(&app.name).unwrap_or_default().terms.accept_loss;
     let count = control.staying(&app.name).len();
+    // Nobody has to be asked whose process does not serve, and who has nothing to hand over.
+    let serves =
+        control.views.of(instance).and_then(|view| view.record).is_some_and(|it| it.served.is_some());
     let standing = Standing {
         is_stateless: app.is_stateless(),
         count: u32::try_from(count).unwrap_or(u32::MAX),
         most: app.scale.map(|scale| scale.max),
     };
-    let offered = if standing.may_replace() { offered(control, instance, accept_loss).await? } else { None };
+    let offered = match standing.may_replace() {
+        true if serves => offered(control, instance, accept_loss).await?,
+        true => Some(Mode::Restart),
+        false => None,
+    };
     let decide = |standing| Update::of(instance, Revision(app.revision), standing, offered);
     let decided = decide(standing);
     let way = decided.way;
@@ -128,10 +138,11 @@ async fn try_update(control: &Arc<Control>, app: &App, instance: &str) -> Result
 }
 
 async fn replaced(control: &Control, instance: &str, order: Option<&Decided>) -> Result<End, Refused> {
+    let until = Instant::now() + Duration::from_millis(BUSY_MS_MAX);
     loop {
         match replacing::to_its_end(control, instance, order).await {
             // Others of its app make room when they have left.
-            Err(why) if why.code == replacing::NO_ROOM => {
+            Err(why) if why.code == replacing::NO_ROOM && Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
             }
             ended => return ended.map(|Replaced { by, took_ms }| End::Replaced { by, took_ms }),

@@ -5,6 +5,7 @@ use crate::unruly::Unruly;
 use paracloud_substrate::decision;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::process::Stdio;
 
 /// What `explain` says, each sentence on one line.
 fn explained(rig: &Rig, what: &[&str]) -> String {
@@ -113,5 +114,21 @@ fn who_does_not_answer_stays_while_there_is_one_that_was_not_asked_and_can_go() 
     let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");
     let replayed = decision::replay(&log).expect("each comes out the same");
     assert!(replayed["ordered"] >= 2, "{replayed:?}");
+    unruly.end();
+}
+
+#[test]
+fn who_only_asks_what_would_become_of_a_number_keeps_nobody_from_deciding_it() {
+    let scale = json!({ "scale": { "min": 2, "max": 5, "start": 4, "hold": "10m" } });
+    let unruly = Unruly::up(&scale, &json!({ "quote": "silent" }));
+    let rig = &unruly.rig;
+    let mut asks = rig.start(&["scale", "jobs", "3", "--dry-run"], Stdio::null());
+    wait_until("one is asked", || {
+        (1..=4).any(|it| unruly.did(&format!("jobs.{it}")).contains(&"asked quote dry".into()))
+    });
+    let more = rig.json(&["scale", "jobs", "5", "--no-wait"]);
+    assert_eq!(more["starts"][0]["instance"], "jobs.5", "{more}");
+    assert!(!asks.is_ended(), "it waits for answers still");
+    assert_eq!(asks.ended(), 0);
     unruly.end();
 }

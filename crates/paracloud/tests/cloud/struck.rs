@@ -67,7 +67,7 @@ enum When {
 
 /// An instance that is there.
 #[derive(Debug, Clone)]
-struct Instance {
+pub(crate) struct Instance {
     name: String,
     node: u64,
     start: String,
@@ -77,7 +77,7 @@ struct Instance {
 }
 
 /// Instances that are there, the first one first.
-fn instances(rig: &Rig) -> Vec<Instance> {
+pub(crate) fn instances(rig: &Rig) -> Vec<Instance> {
     let answer = rig.run(&["ps", "--output", "json"]);
     let ps: Value = serde_json::from_str(&answer.out).unwrap_or_default();
     let all = ps["instances"].as_array().cloned().unwrap_or_default().into_iter();
@@ -96,7 +96,7 @@ fn instances(rig: &Rig) -> Vec<Instance> {
 }
 
 /// The shim of an instance, and its process.
-fn processes(rig: &Rig, instance: &Instance) -> (i32, i32) {
+pub(crate) fn processes(rig: &Rig, instance: &Instance) -> (i32, i32) {
     let place = Path::new(&rig.cloud()).join(format!("n{}", instance.node)).join("p").join(&instance.start);
     let identity = std::fs::read(place.join("identity.json")).expect("it was started");
     let identity: Value = serde_json::from_slice(&identity).expect("JSON");

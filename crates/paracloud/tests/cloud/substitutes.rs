@@ -1,9 +1,11 @@
 //! Who was started in the place of another one leaves again when that one stays.
 
 use crate::instances::another_controller;
-use crate::rig::{Rig, wait_until};
+use crate::rig::{Rig, kill, wait_until};
 use crate::scale_in::serving;
 use crate::unruly::Unruly;
+use paracloud_core::migration::promises::{Point, Promise};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
@@ -188,4 +190,42 @@ fn who_was_called_back_from_a_drain_is_not_replaced_again_by_the_next_controller
     assert!(!serving(rig).contains(&"jobs.3".to_owned()), "the other one has left: {told}");
     let asked = unruly.did("jobs.1").iter().filter(|line| *line == "asked drain").count();
     assert_eq!(asked, 1, "{:?}", unruly.did("jobs.1"));
+}
+
+#[test]
+fn who_was_not_told_to_leave_yet_and_is_another_process_under_the_next_controller_is_replaced_all_the_same() {
+    let scale = json!({ "scale": { "min": 1, "max": 3, "start": 1, "hold": "10m", "drain": "10m" } });
+    let (unruly, points) = Unruly::up_with_points(&scale, &json!({}));
+    let rig = &unruly.rig;
+    points.arm(Promise::Leave, Point::BeforePersist);
+    applies_another(rig);
+    points.fired(Promise::Leave, Point::BeforePersist);
+    assert!(kept(rig, "replacing.json")["jobs.1"]["step"]["leaves"].is_object());
+    let (_, owner) = crate::struck::processes(rig, &crate::struck::instances(rig)[0]);
+    kill(owner, Signal::KILL);
+    another_controller(rig);
+    wait_until("it is over", || kept(rig, "updating.json") == json!({}));
+    wait_until("the other one serves alone", || serving(rig) == ["jobs.2"]);
+    let told = rig.run(&["events", "jobs.1"]).out;
+    assert!(told.contains("gone: it has left"), "{told}");
+    unruly.end();
+}
+
+#[test]
+fn the_next_bearer_of_the_name_of_a_substitute_is_left_alone() {
+    let scale = json!({ "scale": { "min": 1, "max": 3, "start": 2, "hold": "10m" } });
+    let unruly = Unruly::up(&scale, &json!({}));
+    let rig = &unruly.rig;
+    let first = rig.json(&["ps"])["instances"][0]["record"]["owner"].clone();
+    let refused = json!({ "code": "called_back", "message": "it stays", "next": "" });
+    let substitute = json!({ "instance": "jobs.2", "node": 2 });
+    let step = json!({ "returns": { "substitute": substitute, "at": 7, "why": refused } });
+    let left = json!({ "jobs.1": { "owner": first, "order": null, "since_unix_ms": 0, "step": step } });
+    std::fs::write(Path::new(&rig.cloud()).join("replacing.json"), left.to_string())
+        .expect("it can be written");
+    another_controller(rig);
+    wait_until("it is looked at", || kept(rig, "replacing.json")["jobs.1"]["step"]["stays"].is_object());
+    assert_eq!(serving(rig), ["jobs.1", "jobs.2"]);
+    assert!(!rig.run(&["events", "jobs.2"]).out.contains("in whose place it was started"));
+    unruly.end();
 }

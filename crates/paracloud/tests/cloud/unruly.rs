@@ -1,5 +1,6 @@
 //! An app of several instances that does what a test orders while it runs: `unruly.py` says what can be ordered.
 
+use crate::points::Points;
 use crate::rig::{Rig, Up, wait_until};
 use serde_json::{Value, json};
 use std::net::TcpStream;
@@ -13,15 +14,27 @@ pub(crate) struct Unruly {
 impl Unruly {
     /// Starts it with these fields in its manifest and these orders for every instance, and waits until it is served.
     pub(crate) fn up(fields: &Value, orders: &Value) -> Self {
+        let rig = Self::rig(fields, orders);
+        let mut up = rig.up(&[]);
+        up.serving();
+        Self { rig, up }
+    }
+
+    /// The same, with points that can be armed.
+    pub(crate) fn up_with_points(fields: &Value, orders: &Value) -> (Self, Points) {
+        let rig = Self::rig(fields, orders);
+        let (up, points) = Points::up(&rig);
+        (Self { rig, up }, points)
+    }
+
+    fn rig(fields: &Value, orders: &Value) -> Rig {
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud/unruly.py");
         let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python");
         let own = json!({ "state": "none", "stopGrace": "5s", "drain": "1s" });
         let command = json!(["python3", "-B", program]);
         let rig = Rig::of("jobs", &command, &[&own, fields], &json!({ "EXAMPLE": example }));
         rig.order("orders.json", orders);
-        let mut up = rig.up(&[]);
-        up.serving();
-        Self { rig, up }
+        rig
     }
 
     /// Orders something from one instance (`jobs.2`), in place of what was ordered of it before.

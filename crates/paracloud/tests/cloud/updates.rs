@@ -187,3 +187,20 @@ fn a_rehearsal_asks_who_would_be_replaced_what_losing_it_costs_and_changes_nothi
     assert_eq!(unruly.did("jobs.1").iter().filter(|did| did.starts_with("asked quote")).count(), 1);
     unruly.end();
 }
+
+#[test]
+fn one_that_is_being_started_as_what_counted_before_is_updated_too() {
+    let scale = json!({ "scale": { "min": 1, "max": 5, "start": 2, "hold": "10m" } });
+    let unruly = Unruly::up(&scale, &json!({}));
+    let rig = &unruly.rig;
+    unruly.order("jobs.3", &json!({ "slow": true }));
+    rig.json(&["scale", "jobs", "3", "--for", "1h", "--no-wait"]);
+    wait_until("its process runs", || revisions(rig).get("jobs.3").is_some_and(|it| *it == 1));
+    rewrite(rig, "\"EXAMPLE\":", "\"NOTE\":\"two\",\"EXAMPLE\":");
+    let applied = rig.json(&["apply", rig.manifest()]);
+    let rows = applied["changes"].as_array().expect("a list").iter();
+    assert_eq!(rows.filter(|row| row["done"] == true).count(), 3, "{applied}");
+    wait_until("the others serve", || revisions(rig).len() == 3);
+    assert!(revisions(rig).values().all(|it| *it == 2), "{:?}", revisions(rig));
+    unruly.end();
+}

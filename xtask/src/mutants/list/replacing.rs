@@ -5,6 +5,7 @@ use super::test;
 
 const REPLACING: &str = "crates/paracloud-controller/src/replacing.rs";
 const ONE: &str = "crates/paracloud-controller/src/replacing/one.rs";
+const UPDATING: &str = "crates/paracloud-controller/src/updating.rs";
 const ORDERS: &str = "crates/paracloud-controller/src/orders.rs";
 
 pub(super) const LIST: &[Mutant] = &[
@@ -72,6 +73,39 @@ pub(super) const LIST: &[Mutant] = &[
             "paracloud",
             "cloud",
             "substitutes::an_app_is_scaled_while_another_one_comes_in_the_place_of_one",
+        ),
+    },
+    Mutant {
+        name: "who is another process by now has left, though nobody told it to",
+        file: ONE,
+        find: r"Some(_) | None if record.last_operation <= after => Left::Untold,",
+        replace: r"",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "substitutes::who_was_not_told_to_leave_yet_and_is_another_process_under_the_next_controller_is_replaced_all_the_same",
+        ),
+    },
+    Mutant {
+        name: "whoever has the name of a substitute is taken away",
+        file: ONE,
+        find: r"if self.last_operation(&substitute) == at {",
+        replace: r"if self.last_operation(&substitute) == at || true {",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "substitutes::the_next_bearer_of_the_name_of_a_substitute_is_left_alone",
+        ),
+    },
+    Mutant {
+        name: "an update passes over who is being started",
+        file: UPDATING,
+        find: r"if all.iter().any(|it| is_open(&it)) && began.elapsed() < bound {",
+        replace: r"if false {",
+        catch: test(
+            "paracloud",
+            "cloud",
+            "updates::one_that_is_being_started_as_what_counted_before_is_updated_too",
         ),
     },
 ];
