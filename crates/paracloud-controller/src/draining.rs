@@ -8,7 +8,7 @@ mod one;
 
 use crate::control::Control;
 use crate::decided::Decided;
-use crate::ongoing::{Ongoing, Taken, there};
+use crate::ongoing::{Ongoing, Taken, known, there};
 use crate::peers::Peer;
 use crate::person::{refused, unknown_node};
 use crate::replacing;
@@ -63,6 +63,7 @@ pub(crate) async fn begin(
     node: NodeId,
     terms: Terms,
 ) -> Result<watch::Receiver<Progress>, Refused> {
+    known(control).await;
     let terms = Terms { parallel: terms.parallel.clamp(1, PARALLEL_MAX), ..terms };
     if let Some(before) = control.drains.terms(&node)
         && (before.parallel, before.accept_loss) != (terms.parallel, terms.accept_loss)
@@ -99,6 +100,7 @@ pub(crate) async fn rehearse(
     node: NodeId,
     terms: Terms,
 ) -> Result<Vec<Drained>, Refused> {
+    known(control).await;
     let going = going(plan(control, node)?, None);
     let progress = Arc::default();
     Ok(each(control, going, Some(terms), &progress).await)

@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 
 /// After the controller began it is waited for so long until those that a piece of work is about are there, in milliseconds.
 const THERE_MS_MAX: u64 = 60_000;
+/// And so long before a person's order is made into anything, in milliseconds.
+const KNOWN_MS_MAX: u64 = 5_000;
 /// How often that is looked at, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 50;
 
@@ -230,9 +232,21 @@ where
 
 /// Waits until what runs is known, and this is so, after the controller began.
 pub(crate) async fn there(control: &Control, is_there: impl Fn() -> bool) {
-    let until = now_unix_ms() + THERE_MS_MAX;
+    within(control, THERE_MS_MAX, is_there).await;
+}
+
+/// Waits until what runs is known, for as long as a person would: a controller that has just begun knows nothing for a moment.
+pub(crate) async fn known(control: &Control) {
+    within(control, KNOWN_MS_MAX, || true).await;
+}
+
+async fn within(control: &Control, bound_ms: u64, is_there: impl Fn() -> bool) {
+    let until = now_unix_ms() + bound_ms;
     while now_unix_ms() < until {
-        let is_known = |name: &String| control.views.of(name).is_some_and(|view| view.record.is_some());
+        let is_known = |name: &String| {
+            control.views.of(name).is_some_and(|view| view.record.is_some())
+                || control.ordered.of(name).is_some()
+        };
         if control.fleet.there().iter().all(is_known) && is_there() {
             return;
         }

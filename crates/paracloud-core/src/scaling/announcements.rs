@@ -43,8 +43,8 @@ struct Open {
     start_ms: u64,
     end_ms: u64,
     rate_milli: u64,
-    /// The greatest rate since it began.
-    seen_milli: u64,
+    /// The greatest rate while it lasts. `None`: nothing was measured meanwhile.
+    seen_milli: Option<u64>,
 }
 
 /// What is known when announcements are looked at.
@@ -125,7 +125,7 @@ impl Grades {
         if self.open.len() >= IDS_MAX && !self.open.contains_key(&id) {
             return;
         }
-        let open = self.open.entry(id).or_insert(Open { start_ms, end_ms, rate_milli: 0, seen_milli: 0 });
+        let open = self.open.entry(id).or_insert(Open { start_ms, end_ms, rate_milli: 0, seen_milli: None });
         (open.end_ms, open.rate_milli) = (end_ms, open.rate_milli.max(rate_milli.into()));
     }
 
@@ -133,10 +133,11 @@ impl Grades {
     fn follow(&mut self, now: &Now<'_>) {
         let mut done = Vec::new();
         for (id, open) in &mut self.open {
-            if now.now_ms >= open.start_ms {
-                open.seen_milli = open.seen_milli.max(now.seen_milli.unwrap_or(0));
+            if (open.start_ms..open.end_ms).contains(&now.now_ms) {
+                open.seen_milli = open.seen_milli.max(now.seen_milli);
             }
-            let shows = open.seen_milli >= open.rate_milli / 2;
+            // As long as nothing was measured it may be so.
+            let shows = open.seen_milli.is_none_or(|seen_milli| seen_milli >= open.rate_milli / 2);
             let is_late = now.now_ms >= open.start_ms.saturating_add(now.policy.show_ms.into());
             if now.now_ms >= open.end_ms || is_late && !shows {
                 done.push((id.clone(), *open));
@@ -145,14 +146,14 @@ impl Grades {
         for (id, open) in done {
             self.open.remove(&id);
             // Without anything measured, nobody knows whether it was true.
-            if now.seen_milli.is_some() {
-                self.learn(id, &open, now);
+            if let Some(seen_milli) = open.seen_milli {
+                self.learn(id, &open, seen_milli, now);
             }
         }
     }
 
-    fn learn(&mut self, id: String, open: &Open, now: &Now<'_>) {
-        let truth = (open.seen_milli * 1_000).checked_div(open.rate_milli).unwrap_or(1_000).min(1_000);
+    fn learn(&mut self, id: String, open: &Open, seen_milli: u64, now: &Now<'_>) {
+        let truth = (seen_milli * 1_000).checked_div(open.rate_milli).unwrap_or(1_000).min(1_000);
         let truth = u32::try_from(truth).unwrap_or(1_000);
         let permille = u32::midpoint(self.grade(&id, now.policy), truth);
         let app_permille = self.app_permille.unwrap_or(now.policy.grade_permille);
@@ -277,6 +278,28 @@ mod tests {
         };
         let [certain, unknown, unsure] = [Some(1_000), None, Some(0)].map(&mut expected);
         assert_eq!([certain, unknown, unsure], [420_000, 260_000, 100_000]);
+    }
+
+    #[test]
+    fn what_nobody_measured_while_it_lasted_is_graded_by_nothing() {
+        let grade = |measured: fn(u64) -> bool| {
+            let (mut grades, sale) = (Grades::default(), announced("sale", 10, 50));
+            for second in 0..60 {
+                let now = Now {
+                    now_ms: second * 1_000,
+                    rate_milli: 100_000,
+                    seen_milli: measured(second).then_some(100_000),
+                    lead_ms: 10_000,
+                    work: Work::Requests,
+                    policy: &POLICY,
+                };
+                grades.expect(&sale, &now, &mut Vec::new());
+            }
+            grades.grade("sale", &POLICY)
+        };
+        let before = Grades::default().grade("sale", &POLICY);
+        assert_eq!(grade(|second| !(9..50).contains(&second)), before, "silent for all of it");
+        assert!(grade(|_| true) < before, "it was false");
     }
 
     #[test]

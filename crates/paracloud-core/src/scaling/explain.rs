@@ -262,6 +262,7 @@ fn standing_text(standing: Standing) -> String {
         Standing::TooDear(cost_ms) => format!("no: costs {}, more than keeping it", cost(cost_ms)),
         Standing::Asked => "it is asked".to_owned(),
         Standing::Silent => "no: it was asked and did not answer".to_owned(),
+        Standing::Unmeasured => "no: it is not known what it has in hand".to_owned(),
         Standing::Unasked => "no: it may hold something and cannot be asked".to_owned(),
         Standing::HoldsState(Some(kib)) => format!("no: {kib} KiB of state would be lost with it"),
         Standing::HoldsState(None) => "no: it did not say that it holds no state".to_owned(),
@@ -274,7 +275,12 @@ fn standing_text(standing: Standing) -> String {
         Standing::Behind { sessions, in_flight } => {
             let sessions = sessions.filter(|it| *it > 0);
             let sessions = sessions.map_or_else(String::new, |it| counted(it.into(), "session") + " and ");
-            format!("no: with {sessions}{in_flight} in flight it comes after others that can go")
+            match in_flight {
+                Some(in_flight) => {
+                    format!("no: with {sessions}{in_flight} in flight it comes after others that can go")
+                }
+                None => "no: what it has in hand is not known, and others that can go come first".to_owned(),
+            }
         }
         Standing::Spared => "not needed to go".to_owned(),
     }

@@ -5,7 +5,7 @@
 //! is never a yes. Of those that have answered [`fewer`] says who goes first.
 
 use super::fewer::{self, Asked, Loss};
-use super::observation::{Instance, Observation, Phase};
+use super::observation::{Instance, Observation, Phase, Told};
 use super::policy::{Policy, State};
 use super::staffing::Unit;
 use crate::ids::{InstanceNumber, NodeId};
@@ -29,6 +29,8 @@ pub enum Standing {
     Silent,
     /// It cannot be asked, and it holds what must not be lost.
     Unasked,
+    /// It cannot be asked, and neither it nor the gateways say what it has in hand.
+    Unmeasured,
     /// It holds so many KiB that would be lost with it, or did not say that it holds nothing.
     HoldsState(Option<u32>),
     /// It is not to be touched for so many milliseconds.
@@ -43,8 +45,8 @@ pub enum Standing {
     Behind {
         /// Those that live in it, if that is known.
         sessions: Option<u32>,
-        /// What gateways have in flight there.
-        in_flight: u32,
+        /// What is in it, by its own word or by what gateways have in flight there, if either is known.
+        in_flight: Option<u32>,
     },
     /// It stays though it could go: what serves now would not do without it, or only those go that asked to.
     Spared,
@@ -97,9 +99,9 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
     let candidates =
         excess.saturating_mul(usize::try_from(terms.policy.quotes.candidates).unwrap_or(usize::MAX));
     let spared = able.split_off(able.len().min(candidates));
-    let behind = |instance: &Instance| {
-        let in_flight = instance.measured.map_or(0, |it| it.in_flight);
-        Standing::Behind { sessions: instance.sessions, in_flight }
+    let behind = |instance: &Instance| Standing::Behind {
+        sessions: instance.sessions,
+        in_flight: in_flight(instance),
     };
     choice.standings.extend(spared.into_iter().map(|(number, instance, _)| (number, behind(instance))));
     let mut priced = Vec::new();
@@ -184,11 +186,17 @@ fn obstacle(instance: &Instance, policy: &Policy) -> Option<Standing> {
 /// Who asked to go, then who does not serve, then who was asked, then who has the fewest sessions, then who has least to do,
 /// then who came last.
 fn order(number: InstanceNumber, instance: &Instance, price: Price) -> impl Ord + use<> {
-    let in_flight = instance.measured.map_or(0, |it| it.in_flight);
+    let in_flight = in_flight(instance).unwrap_or(u32::MAX);
     let is_unasked = instance.quotes && matches!(price, Price::Ask);
     let sessions = instance.sessions.unwrap_or(u32::MAX);
     let last = core::cmp::Reverse(number);
     (!instance.retires, instance.phase == Phase::Ready, is_unasked, sessions, in_flight, last)
+}
+
+/// What is in an instance: the more of what it says and what gateways measure. Each may not see what the other one does.
+fn in_flight(instance: &Instance) -> Option<u32> {
+    let said = instance.report.filter(Told::is_good).and_then(|report| report.value.in_flight);
+    said.into_iter().chain(instance.measured.map(|it| it.in_flight)).max()
 }
 
 /// What losing an instance costs, in milliseconds of a slot, as far as that is known.
@@ -204,8 +212,9 @@ fn price(number: InstanceNumber, instance: &Instance, terms: &Terms<'_>) -> Pric
     let quotes = &terms.policy.quotes;
     if !instance.quotes {
         let work_ms = terms.unit.map_or(1, |unit| unit.work_ms());
-        let in_flight = instance.measured.map_or(0, |it| u64::from(it.in_flight));
-        return Price::Costs(u32::try_from(in_flight.saturating_mul(work_ms)).unwrap_or(u32::MAX));
+        let Some(in_flight) = in_flight(instance) else { return Price::Not(Standing::Unmeasured) };
+        let cost_ms = u64::from(in_flight).saturating_mul(work_ms);
+        return Price::Costs(u32::try_from(cost_ms).unwrap_or(u32::MAX));
     }
     if let Some(quote) = instance.quote.filter(|it| it.is_good() && it.age_ms <= quotes.valid_ms) {
         let state_kib = quote.value.state_kib;
@@ -228,7 +237,7 @@ fn price(number: InstanceNumber, instance: &Instance, terms: &Terms<'_>) -> Pric
 #[cfg(test)]
 mod tests {
     use super::super::fewer::Preference;
-    use super::super::observation::{Measured, Quote, Told};
+    use super::super::observation::{Measured, Quote, Report};
     use super::*;
 
     fn ready(in_flight: u32) -> Instance {
@@ -397,6 +406,32 @@ mod tests {
         };
         assert_eq!(standings(0), [Standing::Spared, Standing::Spared]);
         assert_eq!(standings(1), [Standing::Dearer(0), Standing::Goes(0)]);
+    }
+
+    #[test]
+    fn who_cannot_be_asked_goes_by_the_more_of_its_word_and_what_is_measured_and_not_without_either() {
+        let says = |said: Option<u32>, measured: Option<u32>| {
+            let value = Report { in_flight: said, ..Report::default() };
+            let report = Some(Told { value, age_ms: 0, lease_ms: 3_000 });
+            Instance { report, measured: measured.map(ready).and_then(|it| it.measured), ..ready(0) }
+        };
+        let standings = |all: &[Instance]| {
+            let choice = choose_one(State::None, all, None);
+            (choice.leave.first().map(|it| it.0), choice.standings.into_values().collect::<Vec<_>>())
+        };
+        let (leaves, of) = standings(&[says(None, None), says(None, Some(2)), says(None, Some(1))]);
+        assert_eq!((leaves, of[0]), (Some(3), Standing::Unmeasured));
+        let (leaves, of) = standings(&[says(Some(4), None), says(Some(0), None), says(Some(1), None)]);
+        assert_eq!((leaves, of[1], of[2]), (Some(2), Standing::Goes(0), Standing::Dearer(100)));
+        assert_eq!(standings(&[says(Some(4), Some(0)), says(Some(0), Some(3))]).0, Some(2));
+        assert_eq!(standings(&[says(None, None)]), (None, [Standing::Unmeasured].to_vec()));
+        // Who can be asked is asked last of those of which nothing is known.
+        let asked = |it: Instance| Instance { quotes: true, ..it };
+        let all = [says(None, None), says(None, Some(9)), says(None, Some(8)), says(None, Some(7))];
+        let choice = choose_one(State::None, &all.map(asked), None);
+        assert_eq!(choice.ask, [4, 3, 2].map(InstanceNumber));
+        let behind = Standing::Behind { sessions: None, in_flight: None };
+        assert_eq!(choice.standings[&InstanceNumber(1)], behind);
     }
 
     #[test]
