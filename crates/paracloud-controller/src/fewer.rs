@@ -94,7 +94,8 @@ fn candidate(control: &Control, instance: String) -> (ordered::Candidate, Option
     };
     let node = record.map(|record| record.owner.node);
     let in_flight = in_flight(control, &instance);
-    (ordered::Candidate { instance, node, in_flight, obstacle }, obstacle.map(|_| cut(why)))
+    let is_down = record.is_some_and(|record| record.served.is_none());
+    (ordered::Candidate { instance, node, in_flight, is_down, obstacle }, obstacle.map(|_| cut(why)))
 }
 
 /// What it has to do by its own word.

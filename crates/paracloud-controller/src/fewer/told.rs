@@ -105,7 +105,7 @@ mod tests {
     fn those_that_leave_come_first_each_with_what_it_said_or_why_it_was_not_asked() {
         let candidate = |instance: &str, obstacle| {
             let (node, in_flight) = (None, None);
-            ordered::Candidate { instance: instance.to_owned(), node, in_flight, obstacle }
+            ordered::Candidate { instance: instance.to_owned(), node, in_flight, is_down: false, obstacle }
         };
         let costs = |cost_ms| Some(Loss { cost_ms: Some(cost_ms), state_kib: Some(0), ..Loss::default() });
         let candidates = vec![
@@ -150,7 +150,13 @@ mod tests {
         let whys = |other: Loss| {
             let candidate = |instance: &str| {
                 let (node, in_flight, obstacle) = (None, None, None);
-                ordered::Candidate { instance: instance.to_owned(), node, in_flight, obstacle }
+                ordered::Candidate {
+                    instance: instance.to_owned(),
+                    node,
+                    in_flight,
+                    is_down: false,
+                    obstacle,
+                }
             };
             let candidates = vec![candidate("web.2"), candidate("web.1")];
             let fewer =
@@ -209,7 +215,13 @@ mod tests {
     fn where_all_go_that_can_that_is_said_and_so_is_it_of_who_was_not_asked_any_more() {
         let candidate = |number: usize| {
             let (node, in_flight, obstacle) = (None, None, None);
-            ordered::Candidate { instance: format!("web.{number}"), node, in_flight, obstacle }
+            ordered::Candidate {
+                instance: format!("web.{number}"),
+                node,
+                in_flight,
+                is_down: false,
+                obstacle,
+            }
         };
         let silent = |to| {
             let mut fewer = Fewer::of("web", 100, to, (1..=100).map(candidate).collect(), true);

@@ -61,7 +61,7 @@ mod tests {
     fn logged(directory: &Path) {
         let candidate = |instance: &str| {
             let (node, in_flight, obstacle) = (None, None, None);
-            Candidate { instance: instance.to_owned(), node, in_flight, obstacle }
+            Candidate { instance: instance.to_owned(), node, in_flight, is_down: false, obstacle }
         };
         let fewer = Fewer::of("web", 2, 1, vec![candidate("web.2"), candidate("web.1")], true);
         let fewer = Decision::Fewer(fewer.with(vec![0, 1], vec![None, None]).decided());

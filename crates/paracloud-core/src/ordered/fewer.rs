@@ -42,6 +42,9 @@ pub struct Candidate {
     pub node: Option<NodeId>,
     /// Requests in it, by its own word.
     pub in_flight: Option<u32>,
+    /// Its process does not serve: nothing is lost with it, and nobody is there who could say so.
+    #[serde(default)]
+    pub is_down: bool,
     /// Why it is not asked.
     pub obstacle: Option<Obstacle>,
 }
@@ -85,6 +88,13 @@ pub struct Fewer {
     pub chosen: Vec<(usize, Chosen)>,
 }
 
+impl Candidate {
+    /// What it has to do, as far as that decides whom to ask first.
+    fn in_flight(&self) -> u32 {
+        if self.is_down { 0 } else { self.in_flight.unwrap_or(u32::MAX) }
+    }
+}
+
 impl Fewer {
     /// Of these so many are to leave. Nobody was asked yet.
     #[must_use]
@@ -105,7 +115,7 @@ impl Fewer {
             self.candidates.iter().enumerate().filter(|(place, it)| {
                 it.obstacle.is_none() && self.heard().all(|(asked, _)| asked != *place)
             });
-        let mut able: Vec<_> = able.map(|(place, it)| (it.in_flight.unwrap_or(u32::MAX), place)).collect();
+        let mut able: Vec<_> = able.map(|(place, it)| (it.in_flight(), place)).collect();
         able.sort_unstable();
         if missing == 0 || able.is_empty() || self.rounds.len() >= ROUNDS_MAX {
             return Next::Leave(self.choose());

@@ -8,7 +8,7 @@ pub(super) fn candidate(
     in_flight: Option<u32>,
     obstacle: Option<Obstacle>,
 ) -> Candidate {
-    Candidate { instance: instance.into(), node: Some(NodeId(node)), in_flight, obstacle }
+    Candidate { instance: instance.into(), node: Some(NodeId(node)), in_flight, is_down: false, obstacle }
 }
 
 pub(super) fn costs(cost_ms: u32) -> Option<Loss> {
@@ -135,4 +135,19 @@ fn each_is_explained_within_80_columns() {
     let text = texts.join("\n");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn who_does_not_serve_is_taken_first_and_is_not_said_to_have_said_so() {
+    let down = Candidate { is_down: true, ..candidate("web.1", 1, None, None) };
+    let all = vec![candidate("web.3", 1, Some(0), None), candidate("web.2", 2, Some(0), None), down];
+    let fewer = Fewer::of("web", 3, 2, all, true);
+    let Next::Ask(asked) = fewer.next() else { panic!("all can be asked") };
+    let said =
+        asked.iter().map(|place| (*place == 2).then_some(Loss { cost_ms: Some(0), ..Loss::default() }));
+    let said = said.collect();
+    let record = Record { at_ms: 0, decision: Decision::Fewer(fewer.with(asked, said).decided()) };
+    let told = explain(&record, None);
+    assert!(told.contains("web.1 on n1: does not serve: nothing is lost with it"), "{told}");
+    assert_eq!(record.replay(), record);
 }

@@ -43,8 +43,11 @@ fn fewer(page: &mut Page, fewer: &Fewer) {
         page.say("asked", &format!("{}: each time too few of those before can go", rounds.join(", then ")));
     }
     let asked = fewer.outcome().map(|(candidate, said, chosen)| {
-        let words =
-            said.map_or_else(|| "said nothing that can be compared".to_owned(), |loss| said_of(&loss));
+        let words = match said {
+            _ if candidate.is_down => "does not serve: nothing is lost with it".to_owned(),
+            Some(loss) => said_of(&loss),
+            None => "said nothing that can be compared".to_owned(),
+        };
         let words = match chosen {
             Chosen::GoesUnheard => format!("{words}, and too few others can go"),
             Chosen::Goes | Chosen::Stays | Chosen::Silent | Chosen::NeedsConsent => words,
