@@ -156,6 +156,7 @@ fn report(options: &Options, unlike: &Found, alike: &Found) -> Report {
     let healthy = alike.p999(Policy::Used).zip(alike.p999(Policy::LeastInFlight));
     let healthy = healthy.map(|(used, least)| used / least);
     let rounds = unlike.machine_percent.len().min(alike.machine_percent.len());
+    let machine_percent = [unlike.machine_percent.as_slice(), &alike.machine_percent].concat();
     let every = || unlike.seen.values().chain(alike.seen.values());
     let lost: u64 = every().map(|seen| seen.lost + seen.failed + seen.refused + seen.given_up).sum();
     Report {
@@ -170,8 +171,9 @@ fn report(options: &Options, unlike: &Found, alike: &Found) -> Report {
             "not_answered": lost,
             "rounds": rounds,
             "rounds_dropped": unlike.dropped + alike.dropped,
-            "machine_percent_p50": round2(median(unlike.machine_percent.clone())),
-            "machine_percent_max": options.machine_percent,
+            "machine_percent_p50": round2(median(machine_percent.clone())),
+            "machine_percent_max": round2(machine_percent.iter().copied().fold(0.0, f64::max)),
+            "machine_percent_allowed": options.machine_percent,
             "others_percent_p50": round2(median(unlike.others_percent.clone())),
             "load_percent": options.load_percent,
         }),

@@ -174,8 +174,9 @@ fn report(options: &Options, rounds: &[Round], dropped: u32, left: usize) -> Rep
         ours.add(&round.ours.seen);
         nginx.add(&round.nginx.seen);
     }
+    let not_answered = ours.lost + ours.failed + ours.refused + ours.given_up;
     Report {
-        ok: rounds.len() == options.rounds as usize && left == 0 && ours.lost + ours.failed == 0,
+        ok: rounds.len() == options.rounds as usize && left == 0 && not_answered == 0,
         fields: json!({
             "cpu_us_per_request": round2(median(each(&|round| round.ours.cpu_us_per_request))),
             "nginx_cpu_us_per_request": round2(median(each(&|round| round.nginx.cpu_us_per_request))),
@@ -186,11 +187,15 @@ fn report(options: &Options, rounds: &[Round], dropped: u32, left: usize) -> Rep
             "aim_met": ratio <= RATIO_AIM,
             "rounds": rounds.len(),
             "rounds_dropped": dropped,
-            "others_percent_max": options.others_percent,
+            "others_percent_max": round2(greatest(&each(&|round| {
+                round.ours.used.others_percent.max(round.nginx.used.others_percent)
+            }))),
+            "others_percent_allowed": options.others_percent,
             "machine_percent_p50": round2(median(each(&|round| round.ours.used.machine_percent))),
             "requests_per_s": options.requests_per_s,
             "lost": ours.lost,
             "failed": ours.failed,
+            "not_answered": not_answered,
             "latency_ms_p50": ours.latency_ms(500).map(round2),
             "latency_ms_p99": ours.latency_ms(990).map(round2),
             "nginx_latency_ms_p50": nginx.latency_ms(500).map(round2),

@@ -111,40 +111,41 @@ async fn runs(options: &Options) -> Result<(BTreeMap<Variant, Found>, u32)> {
         "run", "decides", "late %", "instance s", "lost", "ended", "busy", "machine %", "left s"
     ));
     let begun = Instant::now();
-    let (mut done, mut number) = (0_u32, 0);
-    let whole = options.runs * u32::try_from(VARIANTS.len())?;
-    while found.values().map(|it| it.runs).min().unwrap_or(0) < options.runs
-        && number < options.runs * TRIES_MAX
-    {
+    let (mut done, mut number) = (0, 0);
+    let in_run = u32::try_from(VARIANTS.len())?;
+    while done < options.runs && number < options.runs * TRIES_MAX {
         number += 1;
-        for variant in VARIANTS {
-            if found.get(&variant).is_some_and(|it| it.runs == options.runs) {
-                continue;
-            }
+        let mut run = Vec::new();
+        for (place, variant) in (1..).zip(VARIANTS) {
             let measured = once(&options.setting(number), variant).await;
             let measured = measured.with_context(|| format!("run {number}, {}", variant.name()))?;
-            let counts = measured.machine_percent <= f64::from(options.machine_percent);
-            if counts {
-                found.entry(variant).or_default().add(&measured);
-                done += 1;
-            } else {
-                dropped += 1;
-            }
-            let each = begun.elapsed() / (done + dropped);
-            let left_s = (each * whole.saturating_sub(done)).as_secs();
-            let Measured { served, instance_seconds, ends, machine_percent } = measured;
-            say(&format!(
-                "{number:>3} {:<8} {:>8.2} {instance_seconds:>11.0} {:>5} {:>6} {:>5} {machine_percent:>9.0} {left_s:>8}{}",
-                variant.name(),
-                served.late_percent(),
-                served.lost,
-                ends.all,
-                ends.busy,
-                if counts { "" } else { "  dropped" }
-            ));
+            let each = begun.elapsed() / ((number - 1) * in_run + place);
+            let left_s = (each * ((options.runs - done) * in_run - place)).as_secs();
+            say(&row(number, variant, &measured, left_s));
+            run.push((variant, measured));
+        }
+        // All of a run had one load: it counts for all of them or for none.
+        if run.iter().all(|(_, it)| it.machine_percent <= f64::from(options.machine_percent)) {
+            run.iter().for_each(|(variant, measured)| found.entry(*variant).or_default().add(measured));
+            done += 1;
+        } else {
+            say(&format!("{number:>3} dropped: the machine was too busy"));
+            dropped += 1;
         }
     }
     Ok((found, dropped))
+}
+
+fn row(number: u32, variant: Variant, measured: &Measured, left_s: u64) -> String {
+    let &Measured { ref served, instance_seconds, ref ends, machine_percent } = measured;
+    format!(
+        "{number:>3} {:<8} {:>8.2} {instance_seconds:>11.0} {:>5} {:>6} {:>5} {machine_percent:>9.0} {left_s:>8}",
+        variant.name(),
+        served.late_percent(),
+        served.lost,
+        ends.all,
+        ends.busy,
+    )
 }
 
 async fn once(setting: &Setting, variant: Variant) -> Result<Measured> {
