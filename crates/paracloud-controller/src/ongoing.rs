@@ -121,6 +121,13 @@ where
         locked(&self.all).get(of).map(|piece| piece.terms.clone())
     }
 
+    /// The same, of this very one: who ended it and began it again has begun another one.
+    pub(crate) fn terms_of(&self, taken: &Taken<K, P>) -> Option<T> {
+        let all = locked(&self.all);
+        let piece = all.get(&taken.of).filter(|piece| Arc::ptr_eq(&piece.progress, &taken.progress));
+        piece.map(|piece| piece.terms.clone())
+    }
+
     /// What is being done.
     pub(crate) fn going_on(&self) -> Vec<K> {
         locked(&self.all).keys().cloned().collect()
@@ -329,6 +336,7 @@ mod tests {
         let first = works.take().remove(0);
         works.end(&1).unwrap();
         works.begin(1, true).unwrap();
+        assert_eq!((works.terms_of(&first), works.terms(&1)), (None, Some(true)));
         assert!(works.over(&first, || false));
         assert_eq!((works.terms(&1), taken(&works)), (Some(true), vec![1]));
     }

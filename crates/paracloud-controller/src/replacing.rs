@@ -143,7 +143,12 @@ impl Control {
 /// Replaces one.
 async fn replace(control: Arc<Control>, taken: Taken<String, Progress>) {
     let instance = &taken.of;
-    let Some(kept) = control.replacements.terms(instance) else { return };
+    let Some(kept) = control.replacements.terms_of(&taken) else { return };
+    // It is over, and kept until it is ordered again.
+    if let Step::Stays(why) = kept.step {
+        taken.progress.send_modify(|progress| progress.0 = Some(Err(why)));
+        return;
+    }
     if taken.was_kept {
         let node = || owner(&control, instance).map(|owner| owner.node);
         there(&control, || node().is_none_or(|node| control.peers.is_there(Peer::Agent(node)))).await;
