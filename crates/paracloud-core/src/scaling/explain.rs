@@ -253,16 +253,17 @@ fn does(action: &Action, app: &str) -> String {
 }
 
 fn standing_text(standing: Standing) -> String {
-    let cost = |cost_ms: u32| format!("{} of work", time(cost_ms.into()));
+    let cost = |cost_ms: u32| format!("costs {} of work", time(cost_ms.into()));
+    let cost_if_known =
+        |cost_ms: Option<u32>| cost_ms.map_or_else(|| "nobody knows what it costs".to_owned(), cost);
     match standing {
-        Standing::Goes(cost_ms) => format!("goes, costs {}", cost(cost_ms)),
+        Standing::Goes(cost_ms) => format!("goes, {}", cost_if_known(cost_ms)),
         Standing::Dearer(cost_ms) => {
-            format!("no: costs {}, and others come first or are waited for", cost(cost_ms))
+            format!("no: {}, and others come first or are waited for", cost_if_known(cost_ms))
         }
-        Standing::TooDear(cost_ms) => format!("no: costs {}, more than keeping it", cost(cost_ms)),
+        Standing::TooDear(cost_ms) => format!("no: {}, more than keeping it", cost(cost_ms)),
         Standing::Asked => "it is asked".to_owned(),
         Standing::Silent => "no: it was asked and did not answer".to_owned(),
-        Standing::Unmeasured => "no: it is not known what it has in hand".to_owned(),
         Standing::Unasked => "no: it may hold something and cannot be asked".to_owned(),
         Standing::HoldsState(Some(kib)) => format!("no: {kib} KiB of state would be lost with it"),
         Standing::HoldsState(None) => "no: it did not say that it holds no state".to_owned(),
@@ -279,7 +280,9 @@ fn standing_text(standing: Standing) -> String {
                 Some(in_flight) => {
                     format!("no: with {sessions}{in_flight} in flight it comes after others that can go")
                 }
-                None => "no: what it has in hand is not known, and others that can go come first".to_owned(),
+                None => format!(
+                    "no: with {sessions}an unknown number in flight it comes after others that can go"
+                ),
             }
         }
         Standing::Spared => "not needed to go".to_owned(),

@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
-    /// It goes: losing it costs so many milliseconds of a slot.
-    Goes(u32),
+    /// It goes: losing it costs so many milliseconds of a slot. `None`: nobody knows what that costs.
+    Goes(Option<u32>),
     /// Losing it costs so much, and others come first: they have fewer sessions, cost less or are alike, or are waited for.
-    Dearer(u32),
+    /// `None`: nobody knows what that costs.
+    Dearer(Option<u32>),
     /// Losing it costs more than keeping it for a hold.
     TooDear(u32),
     /// It is asked, or was and has not answered yet.
@@ -29,8 +30,6 @@ pub enum Standing {
     Silent,
     /// It cannot be asked, and it holds what must not be lost.
     Unasked,
-    /// It cannot be asked, and neither it nor the gateways say what it has in hand.
-    Unmeasured,
     /// It holds so many KiB that would be lost with it, or did not say that it holds nothing.
     HoldsState(Option<u32>),
     /// It is not to be touched for so many milliseconds.
@@ -129,7 +128,9 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
         };
         let is_spared = phase == Phase::Ready && ready_left == 0;
         let standing = match () {
-            () if u64::from(cost_ms) > terms.dear_ms => Standing::TooDear(cost_ms),
+            () if let Some(cost_ms) = cost_ms.filter(|it| u64::from(*it) > terms.dear_ms) => {
+                Standing::TooDear(cost_ms)
+            }
             () if choice.leave.len() >= most => Standing::Dearer(cost_ms),
             () if is_spared => Standing::Spared,
             () => {
@@ -143,11 +144,10 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
     choice
 }
 
-fn asked(cost_ms: u32, instance: &Instance) -> Asked {
+fn asked(cost_ms: Option<u32>, instance: &Instance) -> Asked {
     let preference = instance.quote.map(|quote| quote.value.preference).unwrap_or_default();
     let state_kib = instance.quote.and_then(|quote| quote.value.state_kib);
-    let (cost_ms, sessions) = (Some(cost_ms), instance.sessions);
-    let loss = Loss { sessions, cost_ms, preference, drain_ms: None, state_kib };
+    let loss = Loss { sessions: instance.sessions, cost_ms, preference, drain_ms: None, state_kib };
     Asked { node: instance.node, loss: Some(loss), retires: instance.retires }
 }
 
@@ -184,13 +184,21 @@ fn obstacle(instance: &Instance, policy: &Policy) -> Option<Standing> {
 }
 
 /// Who asked to go, then who does not serve, then who was asked, then who has the fewest sessions, then who has least to do,
-/// then who came last.
+/// then who came last. Of whom nobody knows what it does is not idle.
 fn order(number: InstanceNumber, instance: &Instance, price: Price) -> impl Ord + use<> {
-    let in_flight = in_flight(instance).unwrap_or(u32::MAX);
+    let in_flight = in_flight(instance);
     let is_unasked = instance.quotes && matches!(price, Price::Ask);
     let sessions = instance.sessions.unwrap_or(u32::MAX);
     let last = core::cmp::Reverse(number);
-    (!instance.retires, instance.phase == Phase::Ready, is_unasked, sessions, in_flight, last)
+    (
+        !instance.retires,
+        instance.phase == Phase::Ready,
+        is_unasked,
+        sessions,
+        in_flight.is_none(),
+        in_flight,
+        last,
+    )
 }
 
 /// What is in an instance: the more of what it says and what gateways measure. Each may not see what the other one does.
@@ -202,7 +210,8 @@ fn in_flight(instance: &Instance) -> Option<u32> {
 /// What losing an instance costs, in milliseconds of a slot, as far as that is known.
 #[derive(Debug, Clone, Copy)]
 enum Price {
-    Costs(u32),
+    /// `None`: nobody knows how much, which is dearest.
+    Costs(Option<u32>),
     Ask,
     Wait,
     Not(Standing),
@@ -212,9 +221,8 @@ fn price(number: InstanceNumber, instance: &Instance, terms: &Terms<'_>) -> Pric
     let quotes = &terms.policy.quotes;
     if !instance.quotes {
         let work_ms = terms.unit.map_or(1, |unit| unit.work_ms());
-        let Some(in_flight) = in_flight(instance) else { return Price::Not(Standing::Unmeasured) };
-        let cost_ms = u64::from(in_flight).saturating_mul(work_ms);
-        return Price::Costs(u32::try_from(cost_ms).unwrap_or(u32::MAX));
+        let cost_ms = |count: u32| u32::try_from(work_ms.saturating_mul(count.into())).unwrap_or(u32::MAX);
+        return Price::Costs(in_flight(instance).map(cost_ms));
     }
     if let Some(quote) = instance.quote.filter(|it| it.is_good() && it.age_ms <= quotes.valid_ms) {
         let state_kib = quote.value.state_kib;
@@ -222,7 +230,7 @@ fn price(number: InstanceNumber, instance: &Instance, terms: &Terms<'_>) -> Pric
         if !may_lose && fewer::may_hold_state(state_kib) {
             return Price::Not(Standing::HoldsState(state_kib));
         }
-        return Price::Costs(quote.value.cost_ms);
+        return Price::Costs(Some(quote.value.cost_ms));
     }
     let asked_ago_ms = terms.asked.get(&number).map(|asked_ms| terms.now_ms.saturating_sub(*asked_ms));
     match asked_ago_ms {
@@ -239,6 +247,7 @@ mod tests {
     use super::super::fewer::Preference;
     use super::super::observation::{Measured, Quote, Report};
     use super::*;
+    use proptest::prelude::*;
 
     fn ready(in_flight: u32) -> Instance {
         let measured = Some(Measured { in_flight, over_ms: 1_000, ..Measured::default() });
@@ -405,26 +414,48 @@ mod tests {
             choose(&observation, &terms).standings.into_values().collect::<Vec<_>>()
         };
         assert_eq!(standings(0), [Standing::Spared, Standing::Spared]);
-        assert_eq!(standings(1), [Standing::Dearer(0), Standing::Goes(0)]);
+        assert_eq!(standings(1), [Standing::Dearer(Some(0)), Standing::Goes(Some(0))]);
+    }
+
+    /// It says that it has so much in flight, or nothing of it, and gateways see so much there, or do not say.
+    fn says(said: Option<u32>, measured: Option<u32>) -> Instance {
+        let value = Report { in_flight: said, ..Report::default() };
+        let report = Some(Told { value, age_ms: 0, lease_ms: 3_000 });
+        Instance { report, measured: measured.map(ready).and_then(|it| it.measured), ..ready(0) }
+    }
+
+    proptest! {
+        #[test]
+        fn who_may_be_busy_never_goes_before_one_that_is_known_to_be_idle(
+            figures in prop::collection::vec(
+                (prop::option::of(0..3_u32), prop::option::of(0..3_u32)),
+                1..12,
+            ),
+        ) {
+            let instances: Vec<_> = figures.iter().map(|(said, measured)| says(*said, *measured)).collect();
+            let goes = usize::try_from(leaves(State::None, &instances)[0]).unwrap() - 1;
+            let is_idle = |(said, measured): &(Option<u32>, Option<u32>)| *said.max(measured) == Some(0);
+            prop_assert_eq!(is_idle(&figures[goes]), figures.iter().any(is_idle));
+        }
     }
 
     #[test]
-    fn who_cannot_be_asked_goes_by_the_more_of_its_word_and_what_is_measured_and_not_without_either() {
-        let says = |said: Option<u32>, measured: Option<u32>| {
-            let value = Report { in_flight: said, ..Report::default() };
-            let report = Some(Told { value, age_ms: 0, lease_ms: 3_000 });
-            Instance { report, measured: measured.map(ready).and_then(|it| it.measured), ..ready(0) }
-        };
+    fn who_cannot_be_asked_goes_by_the_more_of_its_word_and_what_is_measured_and_last_without_either() {
         let standings = |all: &[Instance]| {
             let choice = choose_one(State::None, all, None);
             (choice.leave.first().map(|it| it.0), choice.standings.into_values().collect::<Vec<_>>())
         };
         let (leaves, of) = standings(&[says(None, None), says(None, Some(2)), says(None, Some(1))]);
-        assert_eq!((leaves, of[0]), (Some(3), Standing::Unmeasured));
+        assert_eq!((leaves, of[0]), (Some(3), Standing::Dearer(None)));
         let (leaves, of) = standings(&[says(Some(4), None), says(Some(0), None), says(Some(1), None)]);
-        assert_eq!((leaves, of[1], of[2]), (Some(2), Standing::Goes(0), Standing::Dearer(100)));
+        assert_eq!((leaves, of[1], of[2]), (Some(2), Standing::Goes(Some(0)), Standing::Dearer(Some(100))));
         assert_eq!(standings(&[says(Some(4), Some(0)), says(Some(0), Some(3))]).0, Some(2));
-        assert_eq!(standings(&[says(None, None)]), (None, [Standing::Unmeasured].to_vec()));
+        assert_eq!(standings(&[says(None, None)]), (Some(1), [Standing::Goes(None)].to_vec()));
+        let retires = Instance { retires: true, ..says(None, None) };
+        assert_eq!(standings(&[says(Some(0), None), retires]).0, Some(2), "who asks to go does first");
+        let mut stale = says(Some(0), None);
+        stale.report = stale.report.map(|report| Told { age_ms: 3_000, ..report });
+        assert_eq!(standings(&[says(Some(9), None), stale]).0, Some(1), "what it said before is over");
         // Who can be asked is asked last of those of which nothing is known.
         let asked = |it: Instance| Instance { quotes: true, ..it };
         let all = [says(None, None), says(None, Some(9)), says(None, Some(8)), says(None, Some(7))];

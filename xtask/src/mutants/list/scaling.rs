@@ -84,6 +84,26 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "what is not measured is nothing",
+        file: VICTIMS,
+        find: r"return Price::Costs(in_flight(instance).map(cost_ms));",
+        replace: r"return Price::Costs(in_flight(instance).or(Some(0)).map(cost_ms));",
+        catch: unit(
+            CORE,
+            "scaling::victims::tests::who_may_be_busy_never_goes_before_one_that_is_known_to_be_idle",
+        ),
+    },
+    Mutant {
+        name: "an announcement of which nothing was measured was false",
+        file: "crates/paracloud-core/src/scaling/announcements.rs",
+        find: r"if let Some(seen_milli) = open.seen_milli {",
+        replace: r"if let Some(seen_milli) = open.seen_milli.or(Some(0)) {",
+        catch: unit(
+            CORE,
+            "scaling::announcements::tests::what_nobody_measured_while_it_lasted_is_graded_by_nothing",
+        ),
+    },
+    Mutant {
         name: "one that leaves has no place among those that there may be",
         file: DECIDE,
         find: r"let there = u32::try_from(self.observation.instances.len()).unwrap_or(u32::MAX);",

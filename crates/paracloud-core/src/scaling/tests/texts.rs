@@ -53,6 +53,23 @@ fn who_goes_and_who_does_not_is_explained() {
 }
 
 #[test]
+fn of_whom_nobody_knows_what_it_does_is_not_said_to_do_nothing() {
+    let mut app = App::stateless(1, 8, 6);
+    app.run(60, 165);
+    app.run(2, 20);
+    let mut record = app.record().clone();
+    let unknown = Standing::Behind { sessions: None, in_flight: None };
+    let two = Standing::Behind { sessions: Some(2), in_flight: Some(3) };
+    let standings = [unknown, two, Standing::Dearer(None), Standing::Goes(None), Standing::Goes(Some(0))];
+    record.reasons.standings = (1..).map(InstanceNumber).zip(standings).collect();
+    let text = explain(&record, "worker");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let lines = text.lines().skip_while(|line| !line.starts_with("  may go?"));
+    let lines: Vec<_> = lines.take_while(|line| !line.starts_with("  not ")).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
 fn a_scale_in_that_is_called_back_is_explained() {
     let mut app = App::stateless(1, 8, 8);
     app.run(30, 220);
