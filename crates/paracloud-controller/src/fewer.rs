@@ -59,8 +59,9 @@ pub(crate) async fn look(
     let may_lose = !holds_state || loss_accepted || app.accept_loss;
     let mut fewer = Fewer::of(&app.name, from, to, candidates.collect(), may_lose);
     while let Next::Ask(asked) = fewer.next() {
-        let names = asked.iter().filter_map(|place| Some(fewer.candidates.get(*place)?.instance.clone()));
-        let quotes = ask_all(control, names.collect()).await;
+        let able = asked.iter().filter_map(|place| fewer.candidates.get(*place));
+        let able = able.map(|it| (it.instance.clone(), it.is_down)).collect();
+        let quotes = ask_all(control, able).await;
         let said = quotes.iter().map(|it| it.quote.as_ref().map(loss)).collect();
         whys.extend(quotes.into_iter().map(|it| (it.instance, it.why)));
         fewer = fewer.with(asked, said);
@@ -115,14 +116,14 @@ struct Quoted {
 }
 
 /// Asks them all, as many at once as may be. They come back in their order.
-async fn ask_all(control: &Arc<Control>, able: Vec<String>) -> Vec<Quoted> {
+async fn ask_all(control: &Arc<Control>, able: Vec<(String, bool)>) -> Vec<Quoted> {
     let (mut asking, mut asked) = (JoinSet::new(), BTreeMap::new());
-    for (place, name) in able.into_iter().enumerate() {
+    for (place, (name, was_down)) in able.into_iter().enumerate() {
         if asking.len() >= ASKING_MAX {
             asked.extend(asking.join_next().await.and_then(Result::ok));
         }
         let control = Arc::clone(control);
-        asking.spawn(async move { (place, quoted(&control, name).await) });
+        asking.spawn(async move { (place, quoted(&control, name, was_down).await) });
     }
     while let Some(one) = asking.join_next().await {
         asked.extend(one.ok());
@@ -130,17 +131,16 @@ async fn ask_all(control: &Arc<Control>, able: Vec<String>) -> Vec<Quoted> {
     asked.into_values().collect()
 }
 
-async fn quoted(control: &Control, instance: String) -> Quoted {
+/// Who does not serve is not asked. Who serves by now, and did not when it was looked at, may hold anything: that it says nothing
+/// is not written as if it still did not serve.
+async fn quoted(control: &Control, instance: String, was_down: bool) -> Quoted {
     let serves = control.views.of(&instance).and_then(|view| view.record?.served).is_some();
     if !serves {
-        let (cost_ms, drain_ms, sessions) = (Some(0), Some(0), Some(0));
-        let state_kib = Some(0);
-        let nothing = RemovalQuote { cost_ms, drain_ms, sessions, state_kib, ..RemovalQuote::default() };
-        return Quoted { instance, quote: Some(nothing), why: "it does not serve".to_owned() };
+        return Quoted { instance, quote: None, why: "it does not serve".to_owned() };
     }
     match price(control, &instance).await {
         Ok(quote) => Quoted { instance, quote: Some(quote), why: String::new() },
-        Err(why) => Quoted { instance, quote: None, why: cut(why) },
+        Err(why) => Quoted { instance, quote: was_down.then(RemovalQuote::default), why: cut(why) },
     }
 }
 

@@ -18,6 +18,15 @@ const ASKED_MAX: usize = 32;
 /// The most rounds: each takes as long as the slowest answer of those that are asked in it.
 const ROUNDS_MAX: usize = 4;
 
+/// What is lost with who does not serve.
+pub(super) const NOTHING: Loss = Loss {
+    sessions: Some(0),
+    cost_ms: Some(0),
+    preference: fewer::Preference::Unspecified,
+    drain_ms: Some(0),
+    state_kib: Some(0),
+};
+
 /// What stands in the way of asking an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -168,10 +177,20 @@ impl Fewer {
         }
         let node = |place: usize| self.candidates.get(place).and_then(|it| it.node);
         // A person asks for a number, and not for one that would go.
-        let asked = self.heard().map(|(place, loss)| Asked { node: node(place), loss, retires: false });
+        let loss = |place, said| self.loss(place, said);
+        let asked = self.heard().map(|(place, said)| Asked {
+            node: node(place),
+            loss: loss(place, said),
+            retires: false,
+        });
         let asked: Vec<_> = asked.collect();
         let chosen = fewer::choose(&asked, self.excess(), self.may_lose, on).into_iter();
         chosen.filter_map(|(at, chosen)| Some((self.heard().nth(at)?.0, chosen))).collect()
+    }
+
+    /// What is lost with one that said this: nothing, if it did not serve and so said nothing.
+    fn loss(&self, place: usize, said: Option<Loss>) -> Option<Loss> {
+        said.or_else(|| self.candidates.get(place).filter(|it| it.is_down).map(|_| NOTHING))
     }
 
     /// So many are to leave.
@@ -179,11 +198,12 @@ impl Fewer {
         usize::try_from(self.from.saturating_sub(self.to)).unwrap_or(usize::MAX)
     }
 
-    /// What came of each that was asked, those that leave first: who it is, what it said, and that.
+    /// What came of each that was asked, those that leave first: who it is, what is lost with it by its word, or nothing if it
+    /// did not serve, and that.
     pub fn outcome(&self) -> impl Iterator<Item = (&Candidate, Option<Loss>, Chosen)> {
         self.chosen.iter().filter_map(|(place, chosen)| {
             let said = self.heard().find(|(asked, _)| asked == place).and_then(|(_, said)| said);
-            Some((self.candidates.get(*place)?, said, *chosen))
+            Some((self.candidates.get(*place)?, self.loss(*place, said), *chosen))
         })
     }
 

@@ -143,10 +143,16 @@ fn who_does_not_serve_is_taken_first_and_is_not_said_to_have_said_so() {
     let all = vec![candidate("web.3", 1, Some(0), None), candidate("web.2", 2, Some(0), None), down];
     let fewer = Fewer::of("web", 3, 2, all, true);
     let Next::Ask(asked) = fewer.next() else { panic!("all can be asked") };
-    let said =
-        asked.iter().map(|place| (*place == 2).then_some(Loss { cost_ms: Some(0), ..Loss::default() }));
-    let said = said.collect();
-    let record = Record { at_ms: 0, decision: Decision::Fewer(fewer.with(asked, said).decided()) };
+    let came_up = asked.iter().map(|place| (*place == 2).then(Loss::default)).collect();
+    let came_up = fewer.clone().with(asked.clone(), came_up).decided();
+    assert_eq!(came_up.chosen[0].0, 2, "it serves by now, and is the only one that says anything");
+    let told = explain(&Record { at_ms: 0, decision: Decision::Fewer(came_up) }, None);
+    assert!(told.contains("web.1 on n1: does not say what it costs"), "{told}");
+    let said = vec![None; asked.len()];
+    let fewer = fewer.with(asked, said).decided();
+    assert_eq!(fewer.chosen[0], (2, crate::scaling::fewer::Chosen::Goes), "it is no silent one");
+    assert!(fewer.rounds.iter().flat_map(|it| &it.said).all(Option::is_none), "it said nothing");
+    let record = Record { at_ms: 0, decision: Decision::Fewer(fewer) };
     let told = explain(&record, None);
     assert!(told.contains("web.1 on n1: does not serve: nothing is lost with it"), "{told}");
     assert_eq!(record.replay(), record);

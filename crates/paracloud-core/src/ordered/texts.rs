@@ -1,5 +1,6 @@
 //! A decision for a person, as people read it: 80 columns, what was decided first, then why, then what it was made from.
 
+use super::fewer::NOTHING;
 use super::{Candidate, Decision, Drain, Fewer, More, Obstacle, Record, Update};
 use crate::draining::{self, Placed};
 use crate::ids::NodeId;
@@ -44,7 +45,7 @@ fn fewer(page: &mut Page, fewer: &Fewer) {
     }
     let asked = fewer.outcome().map(|(candidate, said, chosen)| {
         let words = match said {
-            _ if candidate.is_down => "does not serve: nothing is lost with it".to_owned(),
+            Some(NOTHING) if candidate.is_down => "does not serve: nothing is lost with it".to_owned(),
             Some(loss) => said_of(&loss),
             None => "said nothing that can be compared".to_owned(),
         };

@@ -26,6 +26,16 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "who does not serve is taken for one that does not answer",
+        file: ROUNDS,
+        find: r".filter(|it| it.is_down).map(|_| NOTHING)",
+        replace: r".filter(|it| it.is_down && false).map(|_| NOTHING)",
+        catch: unit(
+            "paracloud-core",
+            "ordered::tests::who_does_not_serve_is_taken_first_and_is_not_said_to_have_said_so",
+        ),
+    },
+    Mutant {
         name: "who has sessions leaves before who has none",
         file: FEWER,
         find: r"(self.sessions.unwrap_or(u32::MAX), cost,",
