@@ -21,7 +21,7 @@ use crate::operations::Tracker;
 use crate::orders::Order;
 use crate::recovery::History;
 use crate::register::Gone;
-use crate::scaling::sizes;
+use crate::sizes;
 use crate::store::StoreError;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::Phase;
@@ -353,7 +353,7 @@ impl Instance {
         let record = self.machine.machine().record()?;
         let Some(Operation::Resize(resize)) = &record.operation else { return None };
         let start = record.owner.start;
-        let from = resize.from.unwrap_or_else(|| sizes::at_start(&self.app));
+        let from = resize.from.unwrap_or_else(|| sizes::registered(self.app.resources.start));
         let used = self.control.scaling.usages.of(&self.app.name, start);
         let used_kib = used.and_then(|(usage, _)| usage.memory_kib);
         let (to, why) = (resize.to, why.to_owned());

@@ -2,11 +2,11 @@
 //! longer is an operation with events of its own.
 
 use super::quotes::Quotes;
-use super::sizes;
 use crate::control::Control;
 use crate::instance::Rejected;
 use crate::orders::{By, Terms};
 use crate::person::rejection;
+use crate::sizes;
 use paci::upcall::Reason;
 use paracloud_core::ids::{InstanceNumber, OperationNumber};
 use paracloud_core::register::Size;
@@ -143,7 +143,7 @@ fn done(
 /// The size that an instance has.
 fn size(control: &Control, app: &App, instance: &str) -> Size {
     let record = control.views.of(instance).and_then(|view| view.record);
-    record.and_then(|record| record.size).unwrap_or_else(|| sizes::at_start(app))
+    record.and_then(|record| record.size).unwrap_or_else(|| sizes::registered(app.resources.start))
 }
 
 /// Why it was decided, in a few words.

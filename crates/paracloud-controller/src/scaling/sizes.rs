@@ -2,16 +2,12 @@
 
 use crate::control::locked;
 use paracloud_core::ids::StartId;
-use paracloud_core::register::Size;
 use paracloud_core::scaling::observation::Told;
-use paracloud_substrate::config::App;
 use paracloud_substrate::message::Sizing;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// A kibibyte has so many bytes.
-const KIB: u64 = 1_024;
 /// A counter-offer is good for so long, and so long nothing larger is tried again either, in milliseconds.
 const AGAIN_MS: u32 = 60_000;
 
@@ -65,13 +61,6 @@ impl Sizes {
         let age_ms = u32::try_from(missed.at.elapsed().as_millis()).unwrap_or(u32::MAX);
         (age_ms < AGAIN_MS).then_some((missed.least_cpu_m, age_ms))
     }
-}
-
-/// The size that an instance has by its manifest.
-pub(crate) fn at_start(app: &App) -> Size {
-    let start = app.resources.start;
-    let kib = |bytes: u64| u32::try_from(bytes / KIB).unwrap_or(u32::MAX);
-    Size { memory_kib: start.memory_bytes.map(kib), cpu_milli: start.cpu_milli }
 }
 
 #[cfg(test)]
