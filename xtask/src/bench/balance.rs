@@ -15,8 +15,8 @@
 mod stand;
 mod workers;
 
-use super::median;
 use super::processor::Watch;
+use super::{greatest, median};
 use super::{round2, say};
 use crate::report::Report;
 use crate::rig;
@@ -156,7 +156,6 @@ fn report(options: &Options, unlike: &Found, alike: &Found) -> Report {
     let healthy = alike.p999(Policy::Used).zip(alike.p999(Policy::LeastInFlight));
     let healthy = healthy.map(|(used, least)| used / least);
     let rounds = unlike.machine_percent.len().min(alike.machine_percent.len());
-    let machine_percent = [unlike.machine_percent.as_slice(), &alike.machine_percent].concat();
     let every = || unlike.seen.values().chain(alike.seen.values());
     let lost: u64 = every().map(|seen| seen.lost + seen.failed + seen.refused + seen.given_up).sum();
     Report {
@@ -171,8 +170,10 @@ fn report(options: &Options, unlike: &Found, alike: &Found) -> Report {
             "not_answered": lost,
             "rounds": rounds,
             "rounds_dropped": unlike.dropped + alike.dropped,
-            "machine_percent_p50": round2(median(machine_percent.clone())),
-            "machine_percent_max": round2(machine_percent.iter().copied().fold(0.0, f64::max)),
+            "machine_percent_p50": round2(median(unlike.machine_percent.clone())),
+            "machine_percent_max": round2(greatest(&unlike.machine_percent)),
+            "healthy_machine_percent_p50": round2(median(alike.machine_percent.clone())),
+            "healthy_machine_percent_max": round2(greatest(&alike.machine_percent)),
             "machine_percent_allowed": options.machine_percent,
             "others_percent_p50": round2(median(unlike.others_percent.clone())),
             "load_percent": options.load_percent,
@@ -229,6 +230,8 @@ mod tests {
         assert!(found.ok);
         assert_eq!((&found.fields["ratio_p999"], &found.fields["aim_met"]), (&json!(0.6), &json!(true)));
         assert_eq!(found.fields["healthy_ratio_p999"], json!(1.02));
+        let percent = ["max", "allowed"].map(|it| found.fields[format!("machine_percent_{it}")].clone());
+        assert_eq!(percent, [json!(20.0), json!(60)], "what was measured is not what is allowed");
         assert_eq!(found.fields["policies"]["round_robin"]["p999_ms"], json!(800.0));
         let mut lossy = alike();
         lossy.seen.entry(Policy::Used).or_default().lost = 1;

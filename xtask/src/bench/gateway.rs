@@ -256,8 +256,12 @@ mod tests {
         );
         assert!(!report(&options, &rounds[1..], 8, 0).ok);
         assert!(!report(&options, &rounds, 0, 1).ok, "a process was left");
-        let mut lossy = rounds.clone();
-        lossy[0].ours.seen.lost = 1;
-        assert!(!report(&options, &lossy, 0, 0).ok, "a request was lost");
+        let spoils: [fn(&mut Seen); 4] =
+            [|it| it.lost = 1, |it| it.failed = 1, |it| it.refused = 1, |it| it.given_up = 1];
+        for spoil in spoils {
+            let mut spoilt = rounds.clone();
+            spoil(&mut spoilt[0].ours.seen);
+            assert!(!report(&options, &spoilt, 0, 0).ok, "a request was not answered");
+        }
     }
 }

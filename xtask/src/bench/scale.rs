@@ -256,6 +256,7 @@ fn report(options: &Options, found: &BTreeMap<Variant, Found>, dropped: u32) -> 
             "faster": options.faster,
             "runs": of(Variant::Reports).runs,
             "runs_dropped": dropped,
+            "machine_percent_allowed": options.machine_percent,
             "machine_percent_max": round2(found.values().map(|it| it.machine_percent_max).fold(0.0, f64::max)),
         }),
     }
@@ -297,6 +298,8 @@ mod tests {
         ];
         let met = report(&OPTIONS, &found(figures), 0);
         assert!(met.ok);
+        let percent = ["max", "allowed"].map(|it| met.fields[format!("machine_percent_{it}")].clone());
+        assert_eq!(percent, [json!(20.0), json!(60)], "what was measured is not what is allowed");
         assert_eq!(
             (&met.fields["variants"]["reports"]["slo_excess_pp"], &met.fields["aim_met"]),
             (&json!(4.0), &json!(true))
