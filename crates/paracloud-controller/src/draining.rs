@@ -26,9 +26,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Its node, or every other one, is not connected: that passes.
-const AWAY: [&str; 2] = ["node_unreachable", "no_other_node"];
-
 /// How far a drain is.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Progress {
@@ -158,7 +155,8 @@ async fn drain(control: Arc<Control>, taken: Taken<NodeId, Progress>) {
 async fn planned(control: &Control, node: NodeId, was_kept: bool) -> Result<Drain, Refused> {
     loop {
         let planned = plan(control, node);
-        let is_away = planned.as_ref().is_err_and(|why| AWAY.contains(&why.code.as_str()));
+        let passes = ["node_unreachable", "no_other_node"];
+        let is_away = planned.as_ref().is_err_and(|why| passes.contains(&why.code.as_str()));
         if !was_kept || !is_away || control.drains.terms(&node).is_none() {
             return planned;
         }
@@ -199,11 +197,11 @@ fn plan(control: &Control, node: NodeId) -> Result<Drain, Refused> {
         let message =
             format!("{name}: its agent is not connected: what runs there can neither be asked nor moved");
         let next = format!("wait for it; if it will not come back: paracloud node lost {name}");
-        return Err(refused(AWAY[0], message, next));
+        return Err(refused("node_unreachable", message, next));
     }
     if decided.ways.is_none() {
         let message = format!("{name}: no other node is connected that takes instances");
-        return Err(refused(AWAY[1], message, "look at paracloud ps"));
+        return Err(refused("no_other_node", message, "look at paracloud ps"));
     }
     Ok(decided)
 }

@@ -152,15 +152,14 @@ impl Person<'_> {
                 self.reply(&Reply::Done).await
             }
             Request::Events { from, follow } => Box::pin(self.events(from, follow)).await,
-            Request::Resize { instance, memory_kib, cpu_milli, budget_ms, dry_run: true, .. } => {
+            Request::Resize { instance, memory_kib, cpu_milli, budget_ms, dry_run, wait } => {
                 let wanted = sizes::Wanted { instance, memory_kib, cpu_milli, budget_ms };
-                match Box::pin(sizes::rehearse(self.control, &wanted)).await {
-                    Ok(answer) => self.reply(&Reply::Answered(Box::new(answer))).await,
-                    Err(refused) => self.refuse(refused).await,
+                if dry_run {
+                    return match Box::pin(sizes::rehearse(self.control, &wanted)).await {
+                        Ok(answer) => self.reply(&Reply::Answered(Box::new(answer))).await,
+                        Err(refused) => self.refuse(refused).await,
+                    };
                 }
-            }
-            Request::Resize { instance, memory_kib, cpu_milli, budget_ms, dry_run: false, wait } => {
-                let wanted = sizes::Wanted { instance, memory_kib, cpu_milli, budget_ms };
                 let heard = self.control.heard.subscribe();
                 match Box::pin(sizes::begin(self.control, &wanted)).await {
                     Err(refused) => self.refuse(refused).await,

@@ -14,7 +14,7 @@ use paracloud_core::ids::{OperationNumber, Placement};
 use paracloud_core::register::{Operation, Record};
 use paracloud_substrate::config::App;
 use paracloud_substrate::person::{Outcome, Refused, Starting};
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedMutexGuard, broadcast};
 
 /// One that is under way.
 pub(super) struct Work<'a> {
@@ -54,6 +54,7 @@ impl Work<'_> {
                         Err(why) => Left::Not(why),
                     };
                     match left {
+                        // Whose end was missed was told all the same.
                         Left::So | Left::Untold => return Ok(substitute),
                         Left::Not(why) => return Err(self.returns(substitute, why).await),
                     }
@@ -65,10 +66,8 @@ impl Work<'_> {
                     Left::Not(why) => return Err(self.returns(substitute, why).await),
                 },
                 Step::Returns { substitute, at, why } => {
-                    // Its name may have another bearer by now.
-                    if self.last_operation(&substitute) == at {
-                        self.take_away(&substitute.instance).await;
-                    }
+                    let _turn = self.turn().await;
+                    self.undo(&substitute, at).await;
                     return Err(why);
                 }
                 Step::Stays(why) => return Err(why),
@@ -90,9 +89,15 @@ impl Work<'_> {
         kept.map_err(|error| no_space(self.control, self.instance, &error))
     }
 
-    fn by(&self, app: &App, why: String) -> By {
-        let in_place = format!("revision {} of {} in the place of {}", app.revision, app.name, self.instance);
-        By { reason: Reason::Person, why: if why.is_empty() { in_place } else { why } }
+    /// The app has its turn: nobody else changes or counts its instances meanwhile.
+    async fn turn(&self) -> OwnedMutexGuard<()> {
+        let app = self.control.cloud().app_of(self.instance).map(|app| app.name.clone()).unwrap_or_default();
+        self.control.scaling.turns.take(&app).await
+    }
+
+    fn by(&self, app: &App) -> By {
+        let why = format!("revision {} of {} in the place of {}", app.revision, app.name, self.instance);
+        By { reason: Reason::Person, why }
     }
 
     fn owner(&self) -> Option<Placement> {
@@ -114,13 +119,12 @@ impl Work<'_> {
         let cloud = control.cloud();
         let app = cloud.app_of(instance).filter(|_| control.fleet.has(instance));
         let Some(app) = app else { return Err(unknown_instance(control, instance)) };
-        // Nobody else changes their number meanwhile.
-        let _turn = control.scaling.turns.take(&app.name).await;
+        let _turn = self.turn().await;
         let planned = control.fleet.plan(app, 1, &control.nodes_there(), &control.owners());
         if let Ok(Some((instance, node))) = planned.map(|mut planned| planned.pop()) {
             self.keep(Step::Comes(Starting { instance, node }))?;
         }
-        let started = control.start_instance(app, &self.by(app, String::new())).await;
+        let started = control.start_instance(app, &self.by(app)).await;
         let (name, node) = started.map_err(|rejected| self.not_started(app, rejected))?;
         self.order.iter().for_each(|order| order.opened(control, &name, None));
         Ok(Starting { instance: name, node })
@@ -146,9 +150,9 @@ impl Work<'_> {
             return Err(refused("unknown_instance", message, "look at paracloud ps"));
         };
         serving::wait(control, app, name).await?;
-        serving::same_size(control, instance, name, &self.by(app, String::new())).await;
+        serving::same_size(control, instance, name, &self.by(app)).await;
         // Whoever takes one away meanwhile has done so, or sees that this one goes.
-        let _turn = control.scaling.turns.take(&app.name).await;
+        let _turn = self.turn().await;
         control.shown([instance, name].into_iter()).await;
         if !control.staying(&app.name).contains(name) {
             let message = format!("{name} leaves already, which came in the place of {instance}");
@@ -165,7 +169,7 @@ impl Work<'_> {
             (kept.owner, kept.step) = (record.owner, step);
         });
         kept.map_err(|error| no_space(control, instance, &error))?;
-        let by = self.by(app, format!("{name} serves in its place"));
+        let by = By { why: format!("{name} serves in its place"), ..self.by(app) };
         let leave = control.retire(instance, Terms::default(), &by).await;
         let leave = leave.map_err(|rejected| rejection(control, instance, rejected))?;
         self.order.iter().for_each(|order| order.opened(control, instance, Some(leave)));
@@ -216,24 +220,24 @@ impl Work<'_> {
         if why.code == RESTARTS {
             return why;
         }
-        // Both stay for a moment, and nobody counts them meanwhile.
-        let app = self.control.cloud().app_of(self.instance).map(|app| app.name.clone()).unwrap_or_default();
-        let _turn = self.control.scaling.turns.take(&app).await;
-        let is_there = self.is_there(&substitute);
-        let (name, at) = (substitute.instance.clone(), self.last_operation(&substitute));
-        let kept = self.keep(Step::Returns { substitute, at, why: why.clone() });
+        // Both stay for a moment.
+        let _turn = self.turn().await;
+        let at = self.last_operation(&substitute);
+        let kept = self.keep(Step::Returns { substitute: substitute.clone(), at, why: why.clone() });
         if let Err(unkept) = kept {
+            let name = substitute.instance.as_str();
             tracing::warn!(why = unkept.message, name, "the next controller may take it for one that comes");
         }
-        if is_there && self.record().is_some() {
-            self.take_away(&name).await;
-        }
+        self.undo(&substitute, at).await;
         why
     }
 
-    async fn take_away(&self, substitute: &str) {
+    /// Takes the one away that came, if it is that one still and the other one is there.
+    async fn undo(&self, substitute: &Starting, at: OperationNumber) {
         let Self { control, instance, .. } = *self;
-        if control.leaving(substitute).is_some() {
+        let is_that = self.is_there(substitute) && self.last_operation(substitute) == at;
+        let substitute = substitute.instance.as_str();
+        if !is_that || self.record().is_none() || control.leaving(substitute).is_some() {
             return;
         }
         let why = format!("{instance} stays, in whose place it was started");

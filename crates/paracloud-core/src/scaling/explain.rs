@@ -264,6 +264,7 @@ fn standing_text(standing: Standing) -> String {
         Standing::TooDear(cost_ms) => format!("no: {}, more than keeping it", cost(cost_ms)),
         Standing::Asked => "it is asked".to_owned(),
         Standing::Silent => "no: it was asked and did not answer".to_owned(),
+        Standing::Unmeasured => "no: nobody knows what it has in hand".to_owned(),
         Standing::Unasked => "no: it may hold something and cannot be asked".to_owned(),
         Standing::HoldsState(Some(kib)) => format!("no: {kib} KiB of state would be lost with it"),
         Standing::HoldsState(None) => "no: it did not say that it holds no state".to_owned(),

@@ -30,6 +30,8 @@ pub enum Standing {
     Silent,
     /// It cannot be asked, and it holds what must not be lost.
     Unasked,
+    /// It serves, and neither it nor gateways say what it has in hand. It goes only by its own wish or a person's word.
+    Unmeasured,
     /// It holds so many KiB that would be lost with it, or did not say that it holds nothing.
     HoldsState(Option<u32>),
     /// It is not to be touched for so many milliseconds.
@@ -72,7 +74,7 @@ pub(super) struct Terms<'a> {
     pub(super) excess: u32,
     /// How many of those may be ready ones.
     pub(super) excess_ready: u32,
-    /// Losing one may cost so much, in milliseconds of a slot.
+    /// Losing one may cost so much, in milliseconds of a slot; `u64::MAX`: whatever it costs.
     pub(super) dear_ms: u64,
     pub(super) now_ms: u64,
     /// When each was asked the last time.
@@ -122,19 +124,20 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
     let mut ready_left = terms.excess_ready;
     let asked: Vec<Asked> = priced.iter().map(|(cost_ms, _, instance)| asked(*cost_ms, instance)).collect();
     for place in fewer::in_order(&asked, on(observation)) {
-        let Some((cost_ms, number, phase)) = priced.get(place).map(|(cost, of, it)| (*cost, *of, it.phase))
-        else {
-            continue;
-        };
-        let is_spared = phase == Phase::Ready && ready_left == 0;
+        let Some(&(cost_ms, number, instance)) = priced.get(place) else { continue };
+        let is_ready = instance.phase == Phase::Ready;
+        let is_spared = is_ready && ready_left == 0;
+        // It may be as dear as any, and may be known at the next look.
+        let is_unmeasured = cost_ms.is_none() && is_ready && !instance.retires && terms.dear_ms < u64::MAX;
         let standing = match () {
+            () if is_unmeasured => Standing::Unmeasured,
             () if let Some(cost_ms) = cost_ms.filter(|it| u64::from(*it) > terms.dear_ms) => {
                 Standing::TooDear(cost_ms)
             }
             () if choice.leave.len() >= most => Standing::Dearer(cost_ms),
             () if is_spared => Standing::Spared,
             () => {
-                ready_left -= u32::from(phase == Phase::Ready);
+                ready_left -= u32::from(is_ready);
                 choice.leave.push(number);
                 Standing::Goes(cost_ms)
             }
@@ -260,22 +263,19 @@ mod tests {
         Instance { quotes: true, quote: Some(quote), ..ready(1) }
     }
 
+    /// One may go, by itself.
+    fn terms<'a>(policy: &'a Policy, asked: &'a BTreeMap<InstanceNumber, u64>) -> Terms<'a> {
+        let unit = Some(Unit { slots: 4, capacity_milli: 40_000 });
+        let (excess, excess_ready, dear_ms, now_ms) = (1, 1, 60_000, 100_000);
+        Terms { policy, unit, excess, excess_ready, dear_ms, now_ms, asked, only_retiring: false }
+    }
+
     fn choose_one(state: State, instances: &[Instance], asked_ms: Option<u64>) -> Choice {
         let asked = asked_ms.map(|at_ms| (InstanceNumber(1), at_ms)).into_iter().collect();
         let policy = Policy { state, ..Policy::between(1, 8) };
         let numbered = (1..).map(InstanceNumber).zip(instances.iter().cloned());
         let observation = Observation { instances: numbered.collect(), ..Observation::default() };
-        let unit = Some(Unit { slots: 4, capacity_milli: 40_000 });
-        let terms = Terms {
-            policy: &policy,
-            unit,
-            excess: 1,
-            excess_ready: 1,
-            dear_ms: 60_000,
-            now_ms: 100_000,
-            asked: &asked,
-            only_retiring: false,
-        };
+        let terms = terms(&policy, &asked);
         choose(&observation, &terms)
     }
 
@@ -338,19 +338,7 @@ mod tests {
         let observation = Observation { instances, ..Observation::default() };
         let policy = Policy { state: State::None, ..Policy::between(1, 8) };
         let asked = [3, 4, 5].map(|number| (InstanceNumber(number), 97_000)).into();
-        let choice = choose(
-            &observation,
-            &Terms {
-                policy: &policy,
-                unit: None,
-                excess: 1,
-                excess_ready: 1,
-                dear_ms: 60_000,
-                now_ms: 100_000,
-                asked: &asked,
-                only_retiring: false,
-            },
-        );
+        let choice = choose(&observation, &terms(&policy, &asked));
         assert_eq!((choice.leave, choice.ask), (Vec::new(), [2, 1].map(InstanceNumber).to_vec()));
     }
 
@@ -373,17 +361,12 @@ mod tests {
         let policy = Policy { accepts_loss: true, ..Policy::between(1, 8) };
         let instances = [(InstanceNumber(1), holds(Some(1)))].into();
         let observation = Observation { instances, ..Observation::default() };
-        let terms = Terms {
-            policy: &policy,
-            unit: None,
-            excess: 1,
-            excess_ready: 1,
-            dear_ms: 60_000,
-            now_ms: 100_000,
-            asked: &BTreeMap::new(),
-            only_retiring: false,
-        };
-        assert_eq!(choose(&observation, &terms).leave, [InstanceNumber(1)], "a person consents");
+        let nobody = BTreeMap::new();
+        assert_eq!(
+            choose(&observation, &terms(&policy, &nobody)).leave,
+            [InstanceNumber(1)],
+            "a person consents"
+        );
     }
 
     #[test]
@@ -401,16 +384,8 @@ mod tests {
         let observation = Observation { instances, ..Observation::default() };
         let policy = Policy { state: State::None, ..Policy::between(1, 8) };
         let standings = |excess_ready| {
-            let terms = Terms {
-                policy: &policy,
-                unit: None,
-                excess: 1,
-                excess_ready,
-                dear_ms: 60_000,
-                now_ms: 100_000,
-                asked: &BTreeMap::new(),
-                only_retiring: false,
-            };
+            let nobody = BTreeMap::new();
+            let terms = Terms { excess_ready, ..terms(&policy, &nobody) };
             choose(&observation, &terms).standings.into_values().collect::<Vec<_>>()
         };
         assert_eq!(standings(0), [Standing::Spared, Standing::Spared]);
@@ -426,31 +401,46 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_may_be_busy_never_goes_before_one_that_is_known_to_be_idle(
+        fn who_is_known_to_have_least_in_hand_goes_and_by_itself_nobody_of_whom_that_is_not_known(
             figures in prop::collection::vec(
                 (prop::option::of(0..3_u32), prop::option::of(0..3_u32)),
                 1..12,
             ),
         ) {
             let instances: Vec<_> = figures.iter().map(|(said, measured)| says(*said, *measured)).collect();
-            let goes = usize::try_from(leaves(State::None, &instances)[0]).unwrap() - 1;
-            let is_idle = |(said, measured): &(Option<u32>, Option<u32>)| *said.max(measured) == Some(0);
-            prop_assert_eq!(is_idle(&figures[goes]), figures.iter().any(is_idle));
+            let known: Vec<_> = figures.iter().map(|(said, measured)| *said.max(measured)).collect();
+            let goes = leaves(State::None, &instances).first().map(|it| known[usize::try_from(*it).unwrap() - 1]);
+            // By itself nobody goes of whom nothing is known.
+            prop_assert_eq!(goes, known.iter().flatten().min().map(|least| Some(*least)));
         }
     }
 
     #[test]
-    fn who_cannot_be_asked_goes_by_the_more_of_its_word_and_what_is_measured_and_last_without_either() {
+    fn who_cannot_be_asked_goes_by_the_more_of_its_word_and_what_is_measured_and_without_either_by_a_word_alone()
+     {
         let standings = |all: &[Instance]| {
             let choice = choose_one(State::None, all, None);
             (choice.leave.first().map(|it| it.0), choice.standings.into_values().collect::<Vec<_>>())
         };
         let (leaves, of) = standings(&[says(None, None), says(None, Some(2)), says(None, Some(1))]);
-        assert_eq!((leaves, of[0]), (Some(3), Standing::Dearer(None)));
+        assert_eq!((leaves, of[0]), (Some(3), Standing::Unmeasured));
         let (leaves, of) = standings(&[says(Some(4), None), says(Some(0), None), says(Some(1), None)]);
         assert_eq!((leaves, of[1], of[2]), (Some(2), Standing::Goes(Some(0)), Standing::Dearer(Some(100))));
         assert_eq!(standings(&[says(Some(4), Some(0)), says(Some(0), Some(3))]).0, Some(2));
-        assert_eq!(standings(&[says(None, None)]), (Some(1), [Standing::Goes(None)].to_vec()));
+        assert_eq!(standings(&[says(None, None)]), (None, [Standing::Unmeasured].to_vec()));
+        let down = Instance { phase: Phase::NotReady, ..says(None, None) };
+        assert_eq!(standings(&[says(Some(0), None), down]).1[0], Standing::Goes(Some(0)), "it may hold less");
+        // A person's word takes it, and last.
+        let policy = Policy { state: State::None, ..Policy::between(1, 8) };
+        let by_person = |all: &[Instance]| {
+            let instances = (1..).map(InstanceNumber).zip(all.iter().cloned()).collect();
+            let observation = Observation { instances, ..Observation::default() };
+            choose(&observation, &Terms { dear_ms: u64::MAX, ..terms(&policy, &BTreeMap::new()) }).standings
+        };
+        let of: Vec<_> = by_person(&[says(None, None), says(Some(9), None)]).into_values().collect();
+        assert_eq!(of, [Standing::Dearer(None), Standing::Goes(Some(900))]);
+        let of: Vec<_> = by_person(&[says(None, None)]).into_values().collect();
+        assert_eq!(of, [Standing::Goes(None)]);
         let retires = Instance { retires: true, ..says(None, None) };
         assert_eq!(standings(&[says(Some(0), None), retires]).0, Some(2), "who asks to go does first");
         let mut stale = says(Some(0), None);

@@ -56,8 +56,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "who came in the place of one that stays stays too",
         file: ONE,
-        find: r"if is_there && self.record().is_some() {",
-        replace: r"if false && is_there && self.record().is_some() {",
+        find: r"if !is_that || self.record().is_none()",
+        replace: r"if true || !is_that || self.record().is_none()",
         catch: test(
             "paracloud",
             "cloud",
@@ -89,8 +89,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "whoever has the name of a substitute is taken away",
         file: ONE,
-        find: r"if self.last_operation(&substitute) == at {",
-        replace: r"if self.last_operation(&substitute) == at || true {",
+        find: r"self.is_there(substitute) && self.last_operation(substitute) == at;",
+        replace: r"self.is_there(substitute);",
         catch: test(
             "paracloud",
             "cloud",

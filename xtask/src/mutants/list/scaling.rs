@@ -90,7 +90,7 @@ pub(super) const LIST: &[Mutant] = &[
         replace: r"return Price::Costs(in_flight(instance).or(Some(0)).map(cost_ms));",
         catch: unit(
             CORE,
-            "scaling::victims::tests::who_may_be_busy_never_goes_before_one_that_is_known_to_be_idle",
+            "scaling::victims::tests::who_is_known_to_have_least_in_hand_goes_and_by_itself_nobody_of_whom_that_is_not_known",
         ),
     },
     Mutant {

@@ -60,8 +60,15 @@ fn of_whom_nobody_knows_what_it_does_is_not_said_to_do_nothing() {
     let mut record = app.record().clone();
     let unknown = Standing::Behind { sessions: None, in_flight: None };
     let two = Standing::Behind { sessions: Some(2), in_flight: Some(3) };
-    let standings = [unknown, two, Standing::Dearer(None), Standing::Goes(None), Standing::Goes(Some(0))];
-    record.reasons.standings = (1..).map(InstanceNumber).zip(standings).collect();
+    let known = [
+        unknown,
+        two,
+        Standing::Unmeasured,
+        Standing::Dearer(None),
+        Standing::Goes(None),
+        Standing::Goes(Some(0)),
+    ];
+    record.reasons.standings = (1..).map(InstanceNumber).zip(known).collect();
     let text = explain(&record, "worker");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     let lines = text.lines().skip_while(|line| !line.starts_with("  may go?"));
