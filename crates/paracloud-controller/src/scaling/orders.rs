@@ -31,7 +31,7 @@ pub(super) fn read(asked: &Scaled<'_>, orders: &mut Vec<Ordered>) -> io::Result<
 fn role(about: &About, app: &str, of: &str, record: &Record, opened: &[Opened]) -> Option<Role> {
     let revokes = matches!(record.decision, Decision::More(_));
     match about {
-        About::App => (of == app).then_some(Role::Acted),
+        About::App => (of == app || record.drains(app)).then_some(Role::Acted),
         About::Instance(instance) => {
             let name = instance.to_string();
             match opened.iter().find(|it| it.instance == name) {
@@ -52,8 +52,9 @@ fn role(about: &About, app: &str, of: &str, record: &Record, opened: &[Opened]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paracloud_core::ids::OperationNumber;
-    use paracloud_core::ordered::{Candidate, Fewer, More};
+    use paracloud_core::draining::Placed;
+    use paracloud_core::ids::{NodeId, OperationNumber};
+    use paracloud_core::ordered::{Candidate, Drain, Fewer, More};
     use paracloud_substrate::decision::{self, Log};
     use std::path::Path;
 
@@ -78,6 +79,25 @@ mod tests {
         };
         write(1, fewer, &[("web.2", Some(4))]);
         write(2, more, &[("web.2", Some(4)), ("web.3", None)]);
+    }
+
+    #[test]
+    fn a_drain_of_a_node_is_an_order_about_the_apps_that_had_something_there() {
+        let directory = tempfile::tempdir().unwrap();
+        logged(directory.path());
+        let placed = |name: &str, app: &str, node| {
+            let (name, app) = (name.to_owned(), app.to_owned());
+            Placed { name, app, node: NodeId(node) }
+        };
+        let placed = vec![placed("web.1", "web", 1), placed("db", "db", 2)];
+        let drain = Drain::of(NodeId(1), placed, vec![NodeId(2)], [("web".to_owned(), 8)].into());
+        let record = Record { at_ms: 3, decision: Decision::Drain(drain) };
+        let mut log = Log::open(directory.path()).unwrap();
+        log.write("", decision::Decision::Ordered(&record)).unwrap();
+        let of =
+            |app| found(&Scaled { app, about: &About::App, directory: directory.path(), began_unix_ms: 0 });
+        assert_eq!(of("web"), [(Role::Acted, 3)]);
+        assert_eq!(of("db"), [], "it was on another node");
     }
 
     fn found(asked: &Scaled<'_>) -> Vec<(Role, u64)> {

@@ -151,6 +151,15 @@ impl Record {
             Decision::Update(update) => update.instance == instance,
         }
     }
+
+    /// Whether something of this app was on the node that was drained.
+    #[must_use]
+    pub fn drains(&self, app: &str) -> bool {
+        match &self.decision {
+            Decision::Drain(drain) => drain.placed.iter().any(|it| it.node == drain.node && it.app == app),
+            Decision::Fewer(_) | Decision::More(_) | Decision::Update(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]

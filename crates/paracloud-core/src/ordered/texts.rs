@@ -147,7 +147,8 @@ fn drain(page: &mut Page, drain: &Drain, instance: Option<&str>) {
         page.say("because", "no other node takes instances");
         return;
     };
-    page.head(&format!("{node} is drained: {} are to leave it", ways.len()));
+    let are = if ways.len() == 1 { "is" } else { "are" };
+    page.head(&format!("{node} is drained: {} {are} to leave it", ways.len()));
     page.say("rule", "who holds nothing, of an app that may have one more, is replaced; the others are moved; each to the node with the fewest of its app, then with the fewest of all");
     let shown = |name: &&(String, draining::Way)| instance.is_none_or(|it| name.0 == it);
     let all: Vec<_> = ways.iter().filter(shown).collect();

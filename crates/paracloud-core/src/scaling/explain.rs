@@ -225,6 +225,7 @@ fn cut(cut: &Cut, work: Work) -> String {
         }
         Cut::Quotes => "candidates are asked what losing them costs".to_owned(),
         Cut::NoVictim => "no more can go".to_owned(),
+        Cut::Leaving(0) => "at most a quarter leaves at once".to_owned(),
         Cut::Leaving(leaving) => format!("{leaving} are leaving already; at most a quarter does at once"),
         Cut::Retiring(count) => format!("{count} asked to go: another one comes first"),
         Cut::Start(start) => format!("at first: {start}"),

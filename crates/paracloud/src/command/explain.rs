@@ -93,7 +93,8 @@ fn text(explained: &Explained) -> String {
         told.push(decided_ms);
         parts.push(decision(decided, explained));
     }
-    if is_app && !explained.decisions.iter().any(|decided| decided.role == Role::Acted) {
+    let is_acted = |decided: &Decided| decided.role == Role::Acted;
+    if is_app && orders.is_empty() && !explained.decisions.iter().any(is_acted) {
         parts.push(format!("{}: nothing was done to it by any decision that is kept", explained.app));
     }
     if is_app {
