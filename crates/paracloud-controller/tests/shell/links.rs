@@ -7,7 +7,7 @@ use paracloud_core::migration::message::FromAgent;
 use paracloud_core::migration::shim::Generation;
 use paracloud_core::register::Record;
 use paracloud_substrate::link::{self, BEAT_MS, LINE_BYTES_MAX, Reader, Writer};
-use paracloud_substrate::message::{Caller, FromAgentLine, Known, ToAgentLine};
+use paracloud_substrate::message::{Caller, FromAgentLine, Known};
 use paracloud_substrate::person::{Reply, Request};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -23,8 +23,9 @@ fn agent(node: u32, generation: u32) -> Caller {
     Caller::Agent { node: NodeId(node), generation: Generation(generation), known: Vec::new() }
 }
 
+/// Whether a link ends, whatever is said on it before.
 async fn ends(reader: &mut Reader) -> bool {
-    soon(async { while let Ok(Some(_)) = reader.read::<ToAgentLine>().await {} }).await;
+    soon(async { while let Ok(Some(_)) = reader.read::<serde_json::Value>().await {} }).await;
     true
 }
 
