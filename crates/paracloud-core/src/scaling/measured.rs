@@ -160,6 +160,11 @@ impl Capacity {
         self.exact_milli.map_or_else(|| u64::from(self.least_milli) * 2, u64::from)
     }
 
+    /// What one was seen to do.
+    pub(super) fn done_milli(&self) -> u64 {
+        self.exact_milli.unwrap_or(self.least_milli).into()
+    }
+
     fn learn(&mut self, rate_milli: u32, is_saturated: bool) {
         self.least_milli = raised(self.least_milli, rate_milli);
         self.exact_milli = match (self.exact_milli, is_saturated) {
@@ -182,7 +187,11 @@ fn toward(from: u64, to: u64, parts: u64) -> u64 {
 }
 
 impl Window {
+    /// Counts a look. While nothing was there, nothing is learnt.
     fn add(&mut self, measured: &Measured) {
+        if measured.completions == 0 && measured.in_flight == 0 {
+            return;
+        }
         self.over_ms += u64::from(measured.over_ms).min(FIGURE_MAX);
         self.completions += u64::from(measured.completions).min(FIGURE_MAX);
         self.service_us_sum =
@@ -323,6 +332,18 @@ mod tests {
         assert!(known.times.mean_us().is_some_and(|us| us < 70_000), "{:?}", known.times.mean_us());
         known.learn(&second(30, 50), true, 1_000, &mut fleet);
         assert_eq!(known.times.mean_us(), None, "a cold one is slow for another reason");
+    }
+
+    #[test]
+    fn a_time_in_which_nothing_was_there_is_no_part_of_what_was_done() {
+        let (mut known, mut fleet) = (Known::default(), Fleet::default());
+        let idle =
+            Instance { measured: Some(Measured { over_ms: 1_000, ..Measured::default() }), ..second(0, 0) };
+        (0..15).for_each(|_| known.learn(&idle, false, 1_000, &mut fleet));
+        // Four are worked on at once, and a second is waited first.
+        (0..5).for_each(|_| known.learn(&second(8, 1_000), false, 1_000, &mut fleet));
+        assert_eq!(fleet.best().map(|best| (best.us, best.at_milli)), Some((1_000_000, 8_000)));
+        assert_eq!(fleet.capacity.least_milli, 8_000);
     }
 
     #[test]

@@ -235,13 +235,13 @@ pub(super) fn at_once(capacity_milli: u64, best_us: u64) -> u64 {
 
 /// How many requests an instance works on at once. What it says is held against Little's law: requests at once are
 /// requests a second, times how long one takes. No more than twice of what it needs for what it is taken for; and no fewer
-/// than half of what it needs for what was `proven`, if that can contradict it. It cannot where, by its word, some waited
+/// than half of what it needs for what was `done`, if that can contradict it. It cannot where, by its word, some waited
 /// also when requests were at their best: then that time has waiting in it, and Little's law counts who waits as well.
-pub(super) fn slots(told: u64, (proven_milli, capacity_milli): (u64, u64), best: Option<Best>) -> u64 {
+pub(super) fn slots(told: u64, (done_milli, capacity_milli): (u64, u64), best: Option<Best>) -> u64 {
     let told = told.clamp(1, SLOTS_MAX);
     let Some(Best { us, at_milli }) = best else { return told };
     let most = at_once(capacity_milli, us) * 2;
-    let least = at_once(proven_milli, us).div_ceil(2);
+    let least = at_once(done_milli, us).div_ceil(2);
     let least = if at_milli > told * 1_000 { told.min(least) } else { least };
     told.clamp(least.min(most), most)
 }

@@ -78,7 +78,7 @@ pub(super) fn understand(
     let knowledge = if policy.work == Work::Queue { Knowledge::Known } else { known };
     let told_slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
     let proven_milli = capacity_milli.map_or(0, |milli| milli.min(memory.fleet.capacity.proven_milli()));
-    let milli = (proven_milli, capacity_milli.unwrap_or(0));
+    let milli = (memory.fleet.capacity.done_milli().min(proven_milli), capacity_milli.unwrap_or(0));
     let little = |best| told_slots.map(|told| trust::slots(told, milli, best));
     let slots = little(memory.fleet.best());
     if let (Some(told), Some(used)) = (told_slots, slots) {

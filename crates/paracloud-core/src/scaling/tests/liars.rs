@@ -108,3 +108,23 @@ fn a_queue_of_another_unit_without_end_starts_no_more_at_once_than_serve_and_no_
     assert_eq!(started, 20);
     assert!(backlogs(&jobs.app).iter().all(|input| input.bound == Some(Bound::Doubling)));
 }
+
+#[test]
+fn slots_that_are_stated_are_contradicted_by_what_was_done_and_not_by_a_claim() {
+    let mut app = App::stateless(1, 1, 1);
+    // On its way a request takes a little longer than it is worked on.
+    for completions in [[10; 40], [40; 40]].concat() {
+        app.seen.now_ms += 1_000;
+        let says = Report { capacity_milli: Some(80_000), slots: Some(SLOTS), ..Report::default() };
+        let instance = app.instance(1);
+        instance.report = Some(Told { value: says, age_ms: 0, lease_ms: 3_000 });
+        let (service_us_sum, in_flight) = (u64::from(completions) * 105_000, completions / 10);
+        let measured = Measured { age_ms: 0, over_ms: 1_000, completions, service_us_sum, in_flight };
+        instance.measured = Some(measured);
+        app.seen.traffic = Some(Traffic { age_ms: 0, over_ms: 1_000, arrivals: completions, waiting: 0 });
+        let (_, memory, record) = plan(&app.policy, &app.seen, &app.memory);
+        (app.memory, app.last) = (memory, Some(record));
+    }
+    let slots = app.record().reasons.inputs.iter().find(|input| input.figure == Figure::Slots);
+    assert_eq!(slots.map(|it| (it.told, it.used, it.bound)), Some((Some(4), 4, None)));
+}
