@@ -12,8 +12,10 @@ use crate::peers::Peer;
 use crate::person::refused;
 use crate::replacing;
 use one::Ended;
+use paracloud_core::draining::AWAY_MS;
 use paracloud_core::register::Record;
 use paracloud_substrate::config::{App, Cloud};
+use paracloud_substrate::figures::millis;
 use paracloud_substrate::names;
 use paracloud_substrate::person::{Refused, Revised};
 use paracloud_substrate::updating::{End, NOT_BEGUN, Terms, Updated};
@@ -44,7 +46,18 @@ pub(crate) struct Kept {
 pub(crate) struct Progress {
     /// What became of those that it is over with.
     pub(crate) updated: Vec<Updated>,
+    /// Those that are waited for, and why; each with one reason once.
+    pub(crate) waits: Vec<(String, String)>,
     pub(crate) is_over: bool,
+}
+
+/// Says of an instance what it is waited for.
+fn waits(progress: &watch::Sender<Progress>, instance: &str, why: String) {
+    let told = (instance.to_owned(), why);
+    progress.send_if_modified(|it| {
+        let is_new = !it.waits.contains(&told);
+        is_new.then(|| it.waits.push(told)).is_some()
+    });
 }
 
 /// Updates apps for as long as the controller lives.
@@ -172,8 +185,14 @@ async fn update(control: Arc<Control>, taken: Taken<String, Progress>) {
         let Some((app, (instance, record))) = app.zip(all.iter().find(is_next)) else {
             // Who is being started is waited for.
             let began = *waits_since.get_or_insert_with(Instant::now);
-            let bound = Duration::from_millis(app.map_or(0, replacing::comes_up_ms));
+            let bound_ms = app.map_or(0, replacing::comes_up_ms);
+            let bound = Duration::from_millis(bound_ms);
             if all.iter().any(|it| is_open(&it)) && began.elapsed() < bound {
+                for (instance, _) in all.iter().filter(is_open) {
+                    let given_up = millis(bound_ms);
+                    let why = format!("{instance}: it does not serve yet, and is given up after {given_up}");
+                    waits(&taken.progress, instance, why);
+                }
                 tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
                 continue;
             }
@@ -186,8 +205,18 @@ async fn update(control: Arc<Control>, taken: Taken<String, Progress>) {
             continue;
         };
         waits_since = None;
-        match Box::pin(one::update(&control, app, instance, record)).await {
+        match Box::pin(one::update(&control, app, instance, record, &taken.progress)).await {
             Ended::Again => continue,
+            // Nobody is there who could be told that it was given up.
+            Ended::Away(_) if taken.was_kept && control.updates.terms(name).is_some() => {
+                waits(&taken.progress, instance, format!("{instance}: the agent of its node is away"));
+                tokio::time::sleep(Duration::from_millis(AWAY_MS)).await;
+                continue;
+            }
+            Ended::Away(why) => {
+                tried.insert((instance.clone(), revision));
+                push(instance, End::Stays(why));
+            }
             Ended::So(end) => {
                 tried.insert((instance.clone(), revision));
                 if push(instance, *end) || !counts() {

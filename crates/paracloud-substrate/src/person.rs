@@ -210,7 +210,7 @@ pub enum Reply {
     Answered(Box<Answer>),
     /// How many instances an app gets.
     Scaled(Scaled),
-    /// An instance that is to leave a node is waited for.
+    /// An instance that is to leave a node, or to come to what its app is, is waited for.
     Waits {
         /// The instance.
         instance: String,

@@ -50,9 +50,15 @@ impl Person<'_> {
         let control = self.control;
         let mut heard = control.heard.subscribe();
         let names: Vec<_> = apps.iter().map(|(app, _)| app.clone()).collect();
-        let mut told = vec![0; apps.len()];
+        let (mut told, mut waits) = (vec![0; apps.len()], vec![0; apps.len()]);
         loop {
             let now: Vec<Updates> = apps.iter_mut().map(|(_, it)| it.borrow_and_update().clone()).collect();
+            for (progress, waits) in now.iter().zip(&mut waits) {
+                for (instance, why) in progress.waits.iter().skip(*waits).cloned() {
+                    *waits += 1;
+                    self.reply(&Reply::Waits { instance, why }).await?;
+                }
+            }
             for (progress, told) in now.iter().zip(&mut told) {
                 for one in progress.updated.iter().skip(*told) {
                     *told += 1;

@@ -1,5 +1,6 @@
 //! One instance comes to what counts.
 
+use super::{Progress, waits};
 use crate::control::Control;
 use crate::decided::Decided;
 use crate::ended::outcome;
@@ -15,6 +16,7 @@ use paracloud_substrate::person::{Outcome, Refused, Reply};
 use paracloud_substrate::updating::End;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch::Sender;
 use tokio::time::Instant;
 
 /// How often it is looked whether there may be one more, in milliseconds.
@@ -28,15 +30,24 @@ pub(super) enum Ended {
     So(Box<End>),
     /// Something else was under way. It is to be looked at again.
     Again,
+    /// Nothing: its node's agent is away.
+    Away(Refused),
 }
 
 /// Brings one to what its app is.
-pub(super) async fn update(control: &Arc<Control>, app: &App, instance: &str, record: &Record) -> Ended {
+pub(super) async fn update(
+    control: &Arc<Control>,
+    app: &App,
+    instance: &str,
+    record: &Record,
+    progress: &Sender<Progress>,
+) -> Ended {
     // A replacement that goes on is joined.
     if record.operation.is_some() && !control.has_replacement(instance) {
+        waits(progress, instance, format!("{instance}: another operation of it is open"));
         return other(control, instance, record).await;
     }
-    match Box::pin(try_update(control, app, instance)).await {
+    match Box::pin(try_update(control, app, instance, progress)).await {
         Ok(end) => so(end),
         // The controller ends, and this with it: the next one goes on.
         Err(why) if why.code == "controller_restarts" => std::future::pending().await,
@@ -84,6 +95,7 @@ fn looked_at(control: &Control, instance: &str, record: &Record, why: Refused) -
         Some(now) if now.operation.is_some() && now.last_operation != record.last_operation => Ended::Again,
         // Another process is it by now, and runs the same.
         Some(now) if now.owner.start != record.owner.start => Ended::Again,
+        Some(_) if why.code == "node_unreachable" => Ended::Away(why),
         Some(_) => so(End::Stays(why)),
     }
 }
@@ -96,9 +108,14 @@ fn left() -> End {
     End::Left { why: "it has left meanwhile".to_owned() }
 }
 
-async fn try_update(control: &Arc<Control>, app: &App, instance: &str) -> Result<End, Refused> {
+async fn try_update(
+    control: &Arc<Control>,
+    app: &App,
+    instance: &str,
+    progress: &Sender<Progress>,
+) -> Result<End, Refused> {
     if control.has_replacement(instance) {
-        return replaced(control, instance, None).await;
+        return replaced(control, instance, None, progress).await;
     }
     let accept_loss = control.updates.terms(&app.name).unwrap_or_default().terms.accept_loss;
     let count = control.staying(&app.name).len();
@@ -120,7 +137,7 @@ async fn try_update(control: &Arc<Control>, app: &App, instance: &str) -> Result
     let way = decided.way;
     let mut order = control.decided(&app.name, Decision::Update(decided)).await;
     if way == Some(Way::Replace) {
-        match replaced(control, instance, Some(&order)).await {
+        match replaced(control, instance, Some(&order), progress).await {
             // There are as many as there may be by now.
             Err(why) if why.code == "out_of_bounds" => {
                 let count = standing.most.unwrap_or(standing.count);
@@ -137,12 +154,18 @@ async fn try_update(control: &Arc<Control>, app: &App, instance: &str) -> Result
     Ok(End::InPlace(outcome(control, heard, instance, operation).await?))
 }
 
-async fn replaced(control: &Control, instance: &str, order: Option<&Decided>) -> Result<End, Refused> {
+async fn replaced(
+    control: &Control,
+    instance: &str,
+    order: Option<&Decided>,
+    progress: &Sender<Progress>,
+) -> Result<End, Refused> {
     let until = Instant::now() + Duration::from_millis(BUSY_MS_MAX);
     loop {
         match replacing::to_its_end(control, instance, order).await {
             // Others of its app make room when they have left.
             Err(why) if why.code == replacing::NO_ROOM && Instant::now() < until => {
+                waits(progress, instance, format!("{instance}: {}", why.message));
                 tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
             }
             ended => return ended.map(|Replaced { by, took_ms }| End::Replaced { by, took_ms }),

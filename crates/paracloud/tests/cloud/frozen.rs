@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 /// The agent of a node.
-fn agent(rig: &Rig, node: &str) -> i32 {
+pub(crate) fn agent(rig: &Rig, node: &str) -> i32 {
     let is_it =
         |words: &[String]| words.get(1).is_some_and(|it| it == "agent") && words.contains(&node.to_owned());
     let agents: Vec<_> = rig.left().iter().filter(|it| is_it(&it.words)).map(|it| it.pid).collect();
@@ -13,7 +13,7 @@ fn agent(rig: &Rig, node: &str) -> i32 {
     agents[0]
 }
 
-fn is_connected(rig: &Rig, node: usize) -> bool {
+pub(crate) fn is_connected(rig: &Rig, node: usize) -> bool {
     rig.json(&["ps"])["nodes"][node]["connected"] == true
 }
 

@@ -1,7 +1,8 @@
 //! Instances are updated by the controller, whoever listens.
 
+use crate::frozen::{agent, is_connected};
 use crate::instances::another_controller;
-use crate::rig::{Rig, wait_until};
+use crate::rig::{Rig, kill, wait_until};
 use crate::unruly::Unruly;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -118,6 +119,43 @@ fn a_controller_that_is_killed_half_way_leaves_the_rest_to_the_next_and_each_is_
         assert_eq!(rows, ["jobs.1", "jobs.2", "jobs.3"].map(|it| (json!(it), json!(true))), "{applied}");
     });
     wait_all_updated(rig, 2, 3);
+    unruly.end();
+}
+
+#[test]
+fn whose_agent_is_away_is_waited_for_by_the_next_controller_and_updated_when_it_is_back() {
+    let unruly = held();
+    let rig = &unruly.rig;
+    let mut applying = rig.start_telling(&["apply", rig.manifest()]);
+    wait_half_way(rig);
+    another_controller(rig);
+    // The third is on the first node.
+    let frozen = agent(rig, "n1");
+    kill(frozen, Signal::STOP);
+    wait_until("its agent counts as away", || !is_connected(rig, 0));
+    let_go(&unruly);
+    applying.tells("jobs.3: the agent of its node is away; waiting for jobs.3");
+    assert_eq!(revisions(rig)["jobs.3"], 1);
+    kill(frozen, Signal::CONT);
+    assert_eq!(applying.ended(), 0);
+    wait_all_updated(rig, 2, 3);
+    unruly.end();
+}
+
+#[test]
+fn who_applies_is_told_that_one_that_is_being_started_is_waited_for() {
+    let scale = json!({ "scale": { "min": 1, "max": 2, "start": 1, "hold": "10m" } });
+    let unruly = Unruly::up(&scale, &json!({}));
+    let rig = &unruly.rig;
+    unruly.order("jobs.2", &json!({ "slow": true }));
+    rig.json(&["scale", "jobs", "2", "--for", "1h", "--no-wait"]);
+    wait_until("its process runs", || revisions(rig).get("jobs.2").is_some_and(|it| *it == 1));
+    rewrite(rig, "\"EXAMPLE\":", "\"NOTE\":\"two\",\"EXAMPLE\":");
+    let mut applying = rig.start_telling(&["apply", rig.manifest()]);
+    applying.tells("jobs.2: it does not serve yet, and is given up after 2 m 00 s; waiting for jobs.2");
+    unruly.order("jobs.2", &json!({}));
+    assert_eq!(applying.ended(), 0);
+    assert_eq!(revisions(rig), BTreeMap::from(["jobs.1", "jobs.2"].map(|it| (it.to_owned(), json!(2)))));
     unruly.end();
 }
 

@@ -60,6 +60,11 @@ impl Heard {
                         tell(&format!("{}: {}", event.instance, telling::note(note)));
                     }
                 }
+                Reply::Waits { instance, why } => {
+                    if context.format == Format::Text {
+                        tell(&format!("{why}; waiting for {instance}"));
+                    }
+                }
                 Reply::Updates(updated) => self.take(context, *updated, changes),
                 Reply::Applied { updated } => {
                     updated.into_iter().for_each(|one| self.take(context, one, changes));
@@ -70,7 +75,6 @@ impl Heard {
                 other @ (Reply::Status(_)
                 | Reply::Outcome(_)
                 | Reply::Scaled(_)
-                | Reply::Waits { .. }
                 | Reply::Drains(_)
                 | Reply::Drained { .. }
                 | Reply::Previewed { .. }
