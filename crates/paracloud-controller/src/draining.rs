@@ -135,7 +135,7 @@ async fn drain(control: Arc<Control>, taken: Taken<NodeId, Progress>) {
             |node: &NodeId| control.peers.is_there(Peer::Agent(*node)) || control.lost().contains(node);
         there(&control, || nodes.iter().all(is_known)).await;
     }
-    let over = match planned(&control, *node, *was_kept).await {
+    let over = match planned(&control, &taken).await {
         Err(refused) => Over::Refused(refused),
         Ok(decided) => {
             let order = control.decided("", Decision::Drain(decided.clone())).await;
@@ -152,14 +152,21 @@ async fn drain(control: Arc<Control>, taken: Taken<NodeId, Progress>) {
 
 /// The plan. Who takes up what was begun waits for those that are not there for as long as the node is to be drained: nobody
 /// is there who could be told that it was given up.
-async fn planned(control: &Control, node: NodeId, was_kept: bool) -> Result<Drain, Refused> {
+async fn planned(control: &Control, taken: &Taken<NodeId, Progress>) -> Result<Drain, Refused> {
+    let Taken { of: node, progress, was_kept } = taken;
     loop {
-        let planned = plan(control, node);
+        let planned = plan(control, *node);
         let passes = ["node_unreachable", "no_other_node"];
-        let is_away = planned.as_ref().is_err_and(|why| passes.contains(&why.code.as_str()));
-        if !was_kept || !is_away || control.drains.terms(&node).is_none() {
+        let is_away = |why: &&Refused| passes.contains(&why.code.as_str());
+        let Some(why) = planned.as_ref().err().filter(is_away) else { return planned };
+        if !was_kept || control.drains.terms(node).is_none() {
             return planned;
         }
+        let told = (control.node_name(*node), why.message.clone());
+        progress.send_if_modified(|it| {
+            let is_new = !it.waits.contains(&told);
+            is_new.then(|| it.waits.push(told)).is_some()
+        });
         tokio::time::sleep(Duration::from_millis(AWAY_MS)).await;
     }
 }

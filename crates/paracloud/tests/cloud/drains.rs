@@ -1,5 +1,6 @@
 //! A node is drained by the controller, whoever listens.
 
+use crate::frozen::{agent, is_connected};
 use crate::instances::another_controller;
 use crate::killed::process_on;
 use crate::points::Points;
@@ -197,4 +198,24 @@ fn a_move_of_a_drain_that_breaks_is_tried_again_and_the_table_says_how_it_went_i
     assert!(told.contains("op-1  given up ("), "{told}");
     let operations = rig.record().expect("a record")["last_operation"].clone();
     assert_eq!(operations, 2, "once more, and no more: {told}");
+}
+
+#[test]
+fn a_drain_that_the_next_controller_takes_up_while_the_other_node_is_away_waits_for_it_and_says_so() {
+    let unruly = held();
+    let rig = &unruly.rig;
+    rig.json(&["drain-node", "n1", "--no-wait"]);
+    let frozen = agent(rig, "n2");
+    kill(frozen, Signal::STOP);
+    rig.processes("controller").into_iter().for_each(|pid| kill(pid, Signal::KILL));
+    wait_until("another controller is there", || rig.run(&["ps"]).code == 0 && !is_connected(rig, 1));
+    // For a minute it waits for all nodes, as it does after each begin.
+    let mut joins = rig.start_telling(&["drain-node", "n1"]);
+    joins.tells("n1: no other node is connected that takes instances; waiting for n1");
+    kill(frozen, Signal::CONT);
+    wait_until("the other node is there", || is_connected(rig, 1));
+    holds(&unruly, 1);
+    assert_eq!(joins.ended(), 0);
+    assert!(on_first(rig).is_empty());
+    unruly.end();
 }
