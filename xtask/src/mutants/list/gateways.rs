@@ -4,6 +4,7 @@ use super::super::Mutant;
 use super::{model, seeds, unit};
 
 const FILE: &str = "crates/paracloud-core/src/migration/gateway.rs";
+const WORDS: &str = "crates/paracloud-core/src/migration/gateway/words.rs";
 
 pub(super) const LIST: &[Mutant] = &[
     Mutant {
@@ -15,7 +16,7 @@ pub(super) const LIST: &[Mutant] = &[
     },
     Mutant {
         name: "a stale gateway's route trusted",
-        file: FILE,
+        file: WORDS,
         find: r"(self.order, self.is_open()) > (other.order, other.is_open())",
         replace: r"(self.order != other.order && self.is_open()) || (self.order, self.is_open()) > (other.order, other.is_open())",
         catch: seeds(&["I4"]),
