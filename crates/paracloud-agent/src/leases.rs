@@ -10,6 +10,7 @@ use paci::error::{ErrorBody, ErrorCode};
 use paci::report::{Report, ReportResponse, WORK_UNIT};
 use paci::state::{State, StateChange};
 use paracloud_substrate::advice::{Advice, Aged, Cold, Lapsed, Leased, Pause};
+use paracloud_substrate::config::Work;
 use std::collections::BTreeMap;
 
 /// The controller hears of what has changed at most this often, in milliseconds; of a pause, at once.
@@ -98,6 +99,7 @@ impl Leases {
     pub(crate) fn announce(
         &mut self,
         request: AnnounceRequest,
+        work: Work,
         now_ms: u64,
     ) -> Result<AnnounceResponse, ErrorBody> {
         self.expire(now_ms);
@@ -106,9 +108,17 @@ impl Leases {
             self.announcements.remove(&request.id);
             return Ok(AnnounceResponse::default());
         }
-        if request.unit() != WORK_UNIT {
-            // Nobody can tell how many requests that is.
-            let message = format!("what comes is planned in {WORK_UNIT}s: say how many of those");
+        // What nobody can say in requests, or plans by requests, would count for nothing.
+        let unplanned = match work {
+            Work::Queue => {
+                Some("the load of this app is what waits in its queue: nothing is planned ahead".to_owned())
+            }
+            Work::Requests if request.unit() != WORK_UNIT => {
+                Some(format!("what comes is planned in {WORK_UNIT}s: say how many of those"))
+            }
+            Work::Requests => None,
+        };
+        if let Some(message) = unplanned {
             self.announcements.remove(&request.id);
             return Ok(AnnounceResponse { stands: false, message });
         }
@@ -356,7 +366,7 @@ mod tests {
     fn a_lease_that_is_over_is_said_to_be_and_nothing_of_it_is_left() {
         let mut leases = Leases::default();
         leases.report(report(500, 1), 0);
-        leases.announce(sale("sale", 100, 200), 0).unwrap();
+        leases.announce(sale("sale", 100, 200), Work::Requests, 0).unwrap();
         leases.ask(
             AskRequest { valid_for_ms: 400, wish: Some(Wish::MoveMe(MoveMe {})), ..AskRequest::default() },
             0,
@@ -447,24 +457,35 @@ mod tests {
     fn an_announcement_is_replaced_by_its_id_revoked_and_bounded_in_number() {
         let mut leases = Leases::default();
         for number in 0..bounds::ANNOUNCEMENTS_MAX {
-            assert!(leases.announce(sale(&format!("a{number}"), 0, 1_000), 0).unwrap().stands);
+            assert!(
+                leases.announce(sale(&format!("a{number}"), 0, 1_000), Work::Requests, 0).unwrap().stands
+            );
         }
         assert_eq!(
-            leases.announce(sale("more", 0, 1_000), 0).unwrap_err().code,
+            leases.announce(sale("more", 0, 1_000), Work::Requests, 0).unwrap_err().code,
             ErrorCode::AnnouncementsFull
         );
-        assert!(leases.announce(sale("a3", 50, 1_000), 0).unwrap().stands, "the same id replaces");
+        assert!(
+            leases.announce(sale("a3", 50, 1_000), Work::Requests, 0).unwrap().stands,
+            "the same id replaces"
+        );
         let jobs = AnnounceRequest { work_unit: "job".to_owned(), ..sale("a5", 0, 1_000) };
-        let not_taken = leases.announce(jobs, 0).unwrap();
+        let not_taken = leases.announce(jobs, Work::Requests, 0).unwrap();
         assert_eq!(
             (not_taken.stands, not_taken.message.as_str()),
             (false, "what comes is planned in requests: say how many of those")
         );
-        assert!(leases.announce(sale("a5", 0, 1_000), 0).unwrap().stands);
-        assert!(!leases.announce(sale("a4", 0, 0), 0).unwrap().stands, "it is revoked");
-        assert!(leases.announce(sale("more", 0, 1_000), 0).unwrap().stands);
-        assert!(leases.announce(sale("later", 0, 1_000), 1_000).unwrap().stands, "what is over makes room");
+        assert!(leases.announce(sale("a5", 0, 1_000), Work::Requests, 0).unwrap().stands);
+        assert!(!leases.announce(sale("a4", 0, 0), Work::Requests, 0).unwrap().stands, "it is revoked");
+        assert!(leases.announce(sale("more", 0, 1_000), Work::Requests, 0).unwrap().stands);
+        assert!(
+            leases.announce(sale("later", 0, 1_000), Work::Requests, 1_000).unwrap().stands,
+            "what is over makes room"
+        );
         assert_eq!(leases.tell(1_000).announcements.len(), 2, "a3 lasts longer");
+        let of_a_queue = leases.announce(sale("a3", 50, 1_000), Work::Queue, 1_000).unwrap();
+        assert!(!of_a_queue.stands && of_a_queue.message.contains("its queue"), "{of_a_queue:?}");
+        assert_eq!(leases.tell(1_000).announcements.len(), 1, "and it stands no more");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use paracloud_core::migration::agent::{FromApp, ToApp};
 use paracloud_core::migration::duty;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
+use paracloud_substrate::config::Work;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::message::{FromAgentLine, HeldOp, Hold, Note, Unasked};
 use tokio::sync::oneshot;
@@ -42,9 +43,12 @@ impl Node {
             Said::Report(report) => {
                 self.advises(id, names::REPORT, |leases, now_ms| Ok(leases.report(report, now_ms).write()))
             }
-            Said::Announce(request) => self.advises(id, names::ANNOUNCE, |leases, now_ms| {
-                leases.announce(request, now_ms).map(|answer| answer.write())
-            }),
+            Said::Announce(request) => {
+                let work = self.work(id);
+                self.advises(id, names::ANNOUNCE, |leases, now_ms| {
+                    leases.announce(request, work, now_ms).map(|answer| answer.write())
+                })
+            }
             Said::Ask(request) => {
                 self.advises(id, names::ASK, |leases, now_ms| Ok(leases.ask(request, now_ms).write()))
             }
@@ -62,6 +66,12 @@ impl Node {
             Said::Answer(answer) => self.answered(id, &answer),
         };
         let _ = reply.send(answered);
+    }
+
+    /// Where the work of a process's app comes from.
+    fn work(&self, id: StartId) -> Work {
+        let instance = self.starts.get(&id).and_then(|start| self.instances.get(&start.instance));
+        instance.and_then(|instance| instance.app.scale).unwrap_or_default().work
     }
 
     /// A process says something of itself for a time, which it has to claim that it may.
