@@ -51,8 +51,8 @@ class App:
         writer.close()
     async def do(self, path):
         match path:
-            case ["jobs" | "announce" | "pause", *_, figure] if not (figure.isdecimal() and int(figure) < 2**31 / 1000):
-                return "400 Bad Request", "want a whole number below 2147483\n"
+            case ["jobs" | "announce" | "pause" as what, *_, figure] if not (figure.isdecimal() and int(figure) < 2147483):
+                return "400 Bad Request", f"{what}: {figure[:40]!a}, want a whole number below 2147483\n"
             case ["jobs", _] if self.draining:
                 return "503 Service Unavailable", "draining\n"
             case ["jobs", ms]:
@@ -63,10 +63,15 @@ class App:
             case ["announce", name, per_s]:
                 sale = {"beginsInMs": 60000, "lastsMs": 60000, "demandMilliPerS": int(per_s) * 1000}
                 self.announced[name] = (time.monotonic(), sale)
-                await self.announce(name)
+                if why := await self.announce(name):
+                    del self.announced[name]
+                    return "400 Bad Request", f"{why}\n"
             case ["pause", ms]:
                 if PATH:  # said before it begins, and over with its time
-                    await call("PUT", "/v1/state", {"state": "PAUSING", "inMs": 20, "forMs": int(ms)})
+                    pause = {"state": "PAUSING", "inMs": 20, "forMs": int(ms)}
+                    status, said = await call("PUT", "/v1/state", pause)
+                    if status == 400:
+                        return "400 Bad Request", f"{said['message']}\n"
                 await asyncio.sleep(0.02)
                 time.sleep(int(ms) / 1000)
             case _:
@@ -109,7 +114,8 @@ class App:
             return
         left = {"beginsInMs": max(0, sale["beginsInMs"] - passed), "lastsMs": sale["lastsMs"] - begun}
         with contextlib.suppress(OSError, IndexError):
-            await call("PUT", f"/v1/announcements/{name}", sale | left)
+            status, said = await call("PUT", f"/v1/announcements/{name}", sale | left)
+            return said["message"] if status == 400 else None
     async def talk(self):
         up = {}
         while PATH and up.get("next") != "STOP_POLLING":

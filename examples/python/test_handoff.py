@@ -29,6 +29,7 @@ class Agent:
     def __init__(self, standing, program="handoff.py"):
         self.standing, self.upcalls, self.answers = standing, queue.Queue(), queue.Queue()
         self.words = queue.Queue()  # what it says of itself: path and body
+        self.refused = {}  # paths, and why each is refused
         self.directory = tempfile.TemporaryDirectory()
         path = os.path.join(self.directory.name, "paci.sock")
         self.server = Server(path, Asked)
@@ -66,6 +67,8 @@ class Agent:
             self.answers.put(body)
         elif not path.startswith("/v1/upcalls"):
             self.words.put((path, body))
+        if path in self.refused:
+            return 400, {"code": "OUT_OF_BOUNDS", "message": self.refused[path], "next": "FIX"}
         return 200, {}
     def call(self, op, name, dry=False, **fields):
         self.attempt += 1

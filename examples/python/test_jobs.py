@@ -41,6 +41,14 @@ class Jobs(unittest.TestCase):
         self.assertEqual(self.said("announcements/sale")["demandMilliPerS"], 500000)
         self.agent.http("POST", "/pause/10")
         self.assertEqual(self.said("state"), {"state": "PAUSING", "inMs": 20, "forMs": 10})
+    def test_who_says_what_cannot_be_said_hears_why(self):
+        for path in "/jobs/-1", "/announce/sale/2147483", "/pause/soon":
+            what, came = path.split("/")[1], path.split("/")[-1]
+            want = f"{what}: '{came}', want a whole number below 2147483\n"
+            self.assertEqual(self.agent.http("POST", path)[:2], (400, want.encode()))
+        self.agent.refused = {"/v1/state": "forMs: 70000, at most 60000", "/v1/announcements/a@b": "id: no name"}
+        self.assertEqual(self.agent.http("POST", "/pause/70000")[:2], (400, b"forMs: 70000, at most 60000\n"))
+        self.assertEqual(self.agent.http("POST", "/announce/a@b/5")[:2], (400, b"id: no name\n"))
     def test_its_price_is_what_would_be_done_again(self):
         price = self.agent.call(5, "quote").said("DONE")["quote"]
         self.assertEqual((price["costMs"], price["drainMs"]), (0, 0))

@@ -37,7 +37,7 @@ impl AnnounceRequest {
     /// The body names another id.
     pub fn at(id: &str, mut body: Self) -> Result<Self, Invalid> {
         let same = body.id.is_empty() || body.id == id;
-        invalid::in_place("id", same, "the path names another id")?;
+        invalid::in_place("id", same, "the path names another, and it may be left out")?;
         body.id = id.to_owned();
         Ok(body)
     }

@@ -51,6 +51,9 @@ pub struct Replicas {
 #[serde(default)]
 pub struct RetireMe {}
 
+/// The field names of all wishes.
+const WISHES: &[&str] = &["moveMe", "replicas", "size", "retireMe"];
+
 impl Wish {
     /// Its field name in an ask.
     pub const fn name(&self) -> &'static str {
@@ -78,7 +81,7 @@ impl Message for AskRequest {
     fn validate(&self) -> Result<(), Invalid> {
         invalid::at_most("validForMs", self.valid_for_ms, bounds::ASK_MS_MAX)?;
         invalid::text("reason", &self.reason, bounds::MESSAGE_BYTES_MAX)?;
-        let wish = self.wish.as_ref().ok_or(Invalid::new("wish", Problem::Unknown))?;
+        let wish = self.wish.as_ref().ok_or(Invalid::new("wish", Problem::NoneOf { of: WISHES }))?;
         wish.validate()
     }
 }
@@ -105,6 +108,7 @@ pub struct AskResponse {
     /// Why it is less than was asked for, what it waits for, or what is done, for people.
     pub message: String,
     /// What became of it, as far as that is known.
+    #[serde(skip_serializing_if = "Became::is_unspecified")]
     pub became: Became,
     /// When the same said again is answered with more, in milliseconds from now, at most [`bounds::ASK_MS_MAX`]; 0: there is
     /// no more to be known.
@@ -130,10 +134,10 @@ fn only_one_wish<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Wi
     }
     let wishes = Wishes::deserialize(deserializer)?;
     only_one([
-        wishes.move_me.map(Wish::MoveMe),
-        wishes.replicas.map(Wish::Replicas),
-        wishes.size.map(Wish::Size),
-        wishes.retire_me.map(Wish::RetireMe),
+        ("moveMe", wishes.move_me.map(Wish::MoveMe)),
+        ("replicas", wishes.replicas.map(Wish::Replicas)),
+        ("size", wishes.size.map(Wish::Size)),
+        ("retireMe", wishes.retire_me.map(Wish::RetireMe)),
     ])
 }
 
@@ -157,8 +161,28 @@ mod tests {
     #[test]
     fn nothing_and_two_things_at_once_are_no_wish() {
         let error = AskRequest::read(br#"{"validForMs":1,"cloneMe":{}}"#).unwrap_err();
-        assert_eq!(error.to_string(), "wish: no name that this version knows");
+        let none = "wish: none of moveMe, replicas, size, retireMe is given, and one is needed";
+        assert_eq!(error.to_string(), none);
         let both = AskRequest::read(br#"{"validForMs":1,"moveMe":{},"retireMe":{}}"#);
-        assert!(matches!(both, Err(ReadError::Shape(_))));
+        let Err(ReadError::Shape(both)) = both else { panic!("{both:?}") };
+        assert_eq!(both.to_string(), "moveMe and retireMe are both given, and only one of them may be");
+    }
+
+    #[test]
+    fn every_wish_is_named_where_one_is_missing() {
+        let names = [
+            Wish::MoveMe(MoveMe {}),
+            Wish::Replicas(Replicas::default()),
+            Wish::Size(Size::default()),
+            Wish::RetireMe(RetireMe {}),
+        ]
+        .map(|wish| wish.name());
+        assert_eq!(WISHES, names);
+    }
+
+    #[test]
+    fn of_what_became_of_a_withdrawn_ask_nothing_is_written() {
+        let text = String::from_utf8(AskResponse::default().write()).unwrap();
+        assert_eq!(text, r#"{"grantedValidForMs":0,"message":"","retryAfterMs":0}"#);
     }
 }

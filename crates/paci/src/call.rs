@@ -40,6 +40,9 @@ wire_enum! {
     }
 }
 
+/// The modes that are prepared.
+const PREPARED: &[&str] = &[Mode::Handoff.as_str()];
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -203,7 +206,8 @@ impl Prepare {
     fn validate(&self) -> Result<(), Invalid> {
         invalid::known("prepare.side", &self.side)?;
         if self.mode != Mode::Handoff {
-            return Err(Invalid::new("prepare.mode", Problem::Unknown));
+            let problem = Problem::Unknown { came: None, known: PREPARED };
+            return Err(Invalid::new("prepare.mode", problem));
         }
         channel_token("prepare.channelToken", &self.channel_token)?;
         self.schema.as_ref().map_or(Ok(()), |schema| schema.check("prepare.schema.name"))
@@ -223,7 +227,7 @@ pub(crate) fn channel_token(field: &'static str, token: &str) -> Result<(), Inva
     }
     if token.len() != bounds::CHANNEL_TOKEN_DIGITS || !invalid::is_lowercase_hex(token) {
         let want = "32 lowercase hexadecimal digits";
-        return Err(Invalid::new(field, Problem::Malformed { bytes: token.len(), want }));
+        return Err(Invalid::new(field, Problem::Malformed { came: format!("{} bytes", token.len()), want }));
     }
     Ok(())
 }
@@ -245,15 +249,15 @@ pub(crate) fn only_one_call<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     }
     let calls = Calls::deserialize(deserializer)?;
     only_one([
-        calls.drain.map(Call::Drain),
-        calls.stop.map(Call::Stop),
-        calls.abort.map(Call::Abort),
-        calls.estimate.map(Call::Estimate),
-        calls.prepare.map(Call::Prepare),
-        calls.seal.map(Call::Seal),
-        calls.resume.map(Call::Resume),
-        calls.serve.map(Call::Serve),
-        calls.quote.map(Call::Quote),
-        calls.resize.map(Call::Resize),
+        ("drain", calls.drain.map(Call::Drain)),
+        ("stop", calls.stop.map(Call::Stop)),
+        ("abort", calls.abort.map(Call::Abort)),
+        ("estimate", calls.estimate.map(Call::Estimate)),
+        ("prepare", calls.prepare.map(Call::Prepare)),
+        ("seal", calls.seal.map(Call::Seal)),
+        ("resume", calls.resume.map(Call::Resume)),
+        ("serve", calls.serve.map(Call::Serve)),
+        ("quote", calls.quote.map(Call::Quote)),
+        ("resize", calls.resize.map(Call::Resize)),
     ])
 }

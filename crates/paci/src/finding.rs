@@ -60,6 +60,7 @@ pub struct RemovalQuote {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<u32>,
     /// Whether it would rather go or stay; unspecified: it does not mind.
+    #[serde(skip_serializing_if = "Preference::is_unspecified")]
     pub preference: Preference,
 }
 
@@ -217,14 +218,14 @@ pub(crate) fn only_one_finding<'de, D: Deserializer<'de>>(
     }
     let findings = Findings::deserialize(deserializer)?;
     only_one([
-        findings.estimate.map(Finding::Estimate),
-        findings.copy.map(Finding::Copy),
-        findings.sealed.map(Finding::Sealed),
-        findings.loaded.map(Finding::Loaded),
-        findings.blocked.map(Finding::Blocked),
-        findings.in_flight.map(Finding::InFlight),
-        findings.quote.map(Finding::Quote),
-        findings.fit.map(Finding::Fit),
+        ("estimate", findings.estimate.map(Finding::Estimate)),
+        ("copy", findings.copy.map(Finding::Copy)),
+        ("sealed", findings.sealed.map(Finding::Sealed)),
+        ("loaded", findings.loaded.map(Finding::Loaded)),
+        ("blocked", findings.blocked.map(Finding::Blocked)),
+        ("inFlight", findings.in_flight.map(Finding::InFlight)),
+        ("quote", findings.quote.map(Finding::Quote)),
+        ("fit", findings.fit.map(Finding::Fit)),
     ])
 }
 

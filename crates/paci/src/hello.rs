@@ -39,6 +39,7 @@ pub struct Told {
     /// Number of changes its state has seen, in decimal digits; empty: it does not count.
     pub position: String,
     /// The last standing.
+    #[serde(skip_serializing_if = "Standing::is_unspecified")]
     pub standing: Standing,
 }
 
@@ -132,7 +133,7 @@ mod tests {
     fn a_hello_without_a_version_is_refused() {
         assert_eq!(
             HelloRequest::read(b"{}").unwrap_err().to_string(),
-            "versions: missing; at least 1 is needed"
+            "versions: missing or empty, and it is needed"
         );
     }
 

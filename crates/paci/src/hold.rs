@@ -27,7 +27,7 @@ impl HoldRequest {
     /// The body names another key.
     pub fn at(key: &str, mut body: Self) -> Result<Self, Invalid> {
         let same = body.key.is_empty() || body.key == key;
-        invalid::in_place("key", same, "the path names another key")?;
+        invalid::in_place("key", same, "the path names another, and it may be left out")?;
         body.key = key.to_owned();
         Ok(body)
     }
@@ -40,14 +40,26 @@ impl Message for HoldRequest {
             invalid::name("key", &self.key, bounds::NAME_BYTES_MAX)?;
         }
         invalid::names("ops", &self.ops, bounds::HOLD_OPS_MAX)?;
-        let is_known = |op: &String| HOLD_OPS.iter().any(|(name, _)| name == op);
-        if !self.ops.iter().all(is_known) {
-            return Err(Invalid::new("ops", Problem::Unknown));
+        let is_known = |op: &&String| OPS.contains(&op.as_str());
+        if let Some(other) = self.ops.iter().find(|op| !is_known(op)) {
+            let problem = Problem::Unknown { came: Some(invalid::quoted(other)), known: OPS };
+            return Err(Invalid::new("ops", problem));
         }
         invalid::at_most("ttlMs", self.ttl_ms, bounds::HOLD_MS_MAX)?;
         invalid::text("reason", &self.reason, bounds::MESSAGE_BYTES_MAX)
     }
 }
+
+/// The names of [`HOLD_OPS`].
+const OPS: &[&str] = &{
+    let mut names = [""; HOLD_OPS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = HOLD_OPS[at].0;
+        at += 1;
+    }
+    names
+};
 
 /// What a hold was granted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -21,6 +21,10 @@ pub const IDEMPOTENCY_KEY_HEADER: &str = "idempotency-key";
 /// The content type of every body.
 pub const CONTENT_TYPE: &str = "application/json";
 
+/// The paths of this version, for people.
+const PATHS: &str = "hello, state, report, ask, instance, holds/{key}, announcements/{id}, upcalls/next, \
+    upcalls/{operation}";
+
 /// `GET /v1/upcalls/next?waitMs=25000`: its query, and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -127,7 +131,7 @@ impl Route {
             _ => Self::with_name(path)?,
         };
         if route.method() != method {
-            let wanted = format!("{path} wants {}", route.method());
+            let wanted = format!("{path}: {}, want {}", invalid::quoted(method), route.method());
             return Err(ErrorBody::new(ErrorCode::MethodNotAllowed, &wanted));
         }
         Ok(route)
@@ -145,14 +149,22 @@ impl Route {
         }
         let operation = path.strip_prefix("/v1/upcalls/").and_then(number);
         operation.map(|operation| Self::Answer { operation }).ok_or_else(|| {
-            ErrorBody::new(ErrorCode::PathUnknown, "this version of the contract has no such path")
+            ErrorBody::new(
+                ErrorCode::PathUnknown,
+                &format!("{} is no path; after /v1/ there are {PATHS}", invalid::quoted(path)),
+            )
         })
     }
 }
 
 fn next(query: &str) -> Result<NextRequest, ErrorBody> {
     let given = query.split('&').find_map(|parameter| parameter.strip_prefix("waitMs="));
-    let wrong = || ErrorBody::new(ErrorCode::Malformed, "waitMs: want a number of milliseconds");
+    let wrong = || {
+        let came = invalid::quoted(given.unwrap_or_default());
+        let want =
+            format!("waitMs: {came}, want a whole number of milliseconds, at most {}", bounds::WAIT_MS_MAX);
+        ErrorBody::new(ErrorCode::Malformed, &want)
+    };
     let next = NextRequest { wait_ms: given.map_or(Some(0), number).ok_or_else(wrong)? };
     next.validate()?;
     Ok(next)
@@ -188,6 +200,27 @@ mod tests {
     fn a_next_without_a_wait_does_not_wait() {
         assert_eq!(Route::parse("GET", "/v1/upcalls/next"), Ok(Route::Next(NextRequest::default())));
         assert_eq!(Route::parse("GET", "/v1/upcalls/next?x=1"), Ok(Route::Next(NextRequest::default())));
+    }
+
+    #[test]
+    fn a_refused_request_line_says_what_came_and_what_is_wanted() {
+        for (method, target, said) in [
+            (
+                "GET",
+                "/v1/instances",
+                "\"/v1/instances\" is no path; after /v1/ there are hello, state, report, ask, instance, holds/{key}, \
+                 announcements/{id}, upcalls/next, upcalls/{operation}",
+            ),
+            ("POST", "/v1/report", "/v1/report: \"POST\", want PUT"),
+            (
+                "GET",
+                "/v1/upcalls/next?waitMs=-1",
+                "waitMs: \"-1\", want a whole number of milliseconds, at most 30000",
+            ),
+            ("PUT", "/v1/holds/a%20b", "key: \"a%20b\", want letters, digits and any of . _ - only"),
+        ] {
+            assert_eq!(Route::parse(method, target).unwrap_err().message, said);
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub fn position(field: &'static str, text: &str) -> Result<u64, Invalid> {
     }
     let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     let value = if canonical { text.parse().ok() } else { None };
-    value.ok_or_else(|| Invalid::new(field, Problem::Malformed { bytes: text.len(), want }))
+    value.ok_or_else(|| Invalid::new(field, Problem::Malformed { came: invalid::quoted(text), want }))
 }
 
 /// Reads a digest.
@@ -85,7 +85,7 @@ pub fn digest(field: &'static str, text: &str) -> Result<Vec<u8>, Invalid> {
     let well_formed =
         text.len().is_multiple_of(2) && bytes.contains(&(text.len() / 2)) && invalid::is_lowercase_hex(text);
     if !well_formed {
-        return Err(Invalid::new(field, Problem::Malformed { bytes: text.len(), want }));
+        return Err(Invalid::new(field, Problem::Malformed { came: format!("{} bytes", text.len()), want }));
     }
     let value = |digit: u8| if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 };
     Ok(text.as_bytes().chunks_exact(2).map(|pair| value(pair[0]) << 4 | value(pair[1])).collect())

@@ -92,7 +92,7 @@ impl Message for Report {
         invalid::needed("validForMs", self.valid_for_ms)?;
         invalid::at_most("validForMs", self.valid_for_ms, bounds::REPORT_MS_MAX)?;
         name_if_any("workUnit", &self.work_unit)?;
-        invalid::needed("concurrency", self.concurrency.unwrap_or(1))?;
+        invalid::not_zero("concurrency", self.concurrency)?;
         for (field, value, value_max) in [
             ("backlogMs", self.backlog_ms, bounds::WORK_MS_MAX),
             ("oldestWaitMs", self.oldest_wait_ms, bounds::DURATION_MS_MAX),
@@ -110,7 +110,11 @@ impl Message for Report {
         for (at, metric) in self.metrics.iter().enumerate() {
             invalid::name("metrics.name", &metric.name, bounds::NAME_BYTES_MAX)?;
             let is_first = self.metrics[..at].iter().all(|before| before.name != metric.name);
-            invalid::in_place("metrics.name", is_first, "each name once")?;
+            invalid::in_place(
+                "metrics.name",
+                is_first,
+                "another figure has this name, and each is given once",
+            )?;
         }
         Ok(())
     }

@@ -37,10 +37,10 @@ impl Size {
     /// Holds it against its form. The fields: of all of it, of the memory, of the processors.
     pub(crate) fn check(&self, [whole, memory, cpu]: [&'static str; 3]) -> Result<(), Invalid> {
         if self.memory_kib.is_none() && self.cpu_millis.is_none() {
-            return Err(Invalid::new(whole, Problem::Missing));
+            return Err(Invalid::new(whole, Problem::NoneOf { of: &["memoryKib", "cpuMillis"] }));
         }
-        invalid::needed(memory, self.memory_kib.unwrap_or(1))?;
-        invalid::needed(cpu, self.cpu_millis.unwrap_or(1))
+        invalid::not_zero(memory, self.memory_kib)?;
+        invalid::not_zero(cpu, self.cpu_millis)
     }
 }
 
@@ -52,8 +52,8 @@ impl Resize {
 
     pub(crate) fn check(&self) -> Result<(), Invalid> {
         self.wanted().check(["resize", "resize.memoryKib", "resize.cpuMillis"])?;
-        invalid::needed("resize.nowMemoryKib", self.now_memory_kib.unwrap_or(1))?;
-        invalid::needed("resize.nowCpuMillis", self.now_cpu_millis.unwrap_or(1))
+        invalid::not_zero("resize.nowMemoryKib", self.now_memory_kib)?;
+        invalid::not_zero("resize.nowCpuMillis", self.now_cpu_millis)
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_size_of_nothing_is_none() {
         let whole = Resize::default().check().unwrap_err();
-        assert_eq!(whole.to_string(), "resize: missing; at least 1 is needed");
+        assert_eq!(whole.to_string(), "resize: none of memoryKib, cpuMillis is given, and one is needed");
         let none = Resize { memory_kib: Some(0), ..Resize::default() }.check().unwrap_err();
         assert_eq!(none.field, "resize.memoryKib");
         assert_eq!(Resize { cpu_millis: Some(1), ..Resize::default() }.check(), Ok(()));

@@ -119,7 +119,11 @@ mod tests {
     fn a_change_to_no_state_is_refused() {
         assert_eq!(
             StateChange::read(b"{}").unwrap_err().to_string(),
-            "state: no name that this version knows"
+            "state: missing, want one of READY, NOT_READY, STOPPING, PAUSING, COLD, DRAINING"
+        );
+        assert_eq!(
+            StateChange::read(br#"{"state":"READDY"}"#).unwrap_err().to_string(),
+            "state: \"READDY\", want one of READY, NOT_READY, STOPPING, PAUSING, COLD, DRAINING"
         );
     }
 }

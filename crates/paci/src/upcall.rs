@@ -47,6 +47,7 @@ pub struct Upcall {
     /// Time for the whole answer, in milliseconds, counted from the first delivery at the latest. 0: no bound.
     pub budget_ms: u32,
     /// Why.
+    #[serde(skip_serializing_if = "Reason::is_unspecified")]
     pub reason: Reason,
     /// Nothing is done because of the answer: a preview (`estimate`, `quote`, `resize`) or a rehearsal (`prepare`).
     pub dry_run: bool,
@@ -100,7 +101,7 @@ mod tests {
         let written = upcall(Call::Drain(Drain { reversible: true })).write();
         assert_eq!(
             String::from_utf8(written).unwrap(),
-            r#"{"operation":7,"attempt":1,"budgetMs":30000,"reason":"REASON_UNSPECIFIED","dryRun":false,"message":"","drain":{"reversible":true}}"#
+            r#"{"operation":7,"attempt":1,"budgetMs":30000,"dryRun":false,"message":"","drain":{"reversible":true}}"#
         );
     }
 
@@ -161,7 +162,8 @@ mod tests {
             (r#"{"operation":7,"attempt":1,"prepare":{"mode":"HANDOFF"}}"#, "prepare.side"),
         ] {
             let error = Upcall::decode(body.as_bytes()).unwrap().validate().unwrap_err();
-            assert_eq!(error, Invalid::new(field, Problem::Unknown));
+            assert_eq!(error.field, field);
+            assert!(matches!(error.problem, Problem::Unknown { .. }), "{error}");
         }
     }
 

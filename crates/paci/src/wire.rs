@@ -2,10 +2,18 @@
 //! specification says.
 //!
 //! Fields are lowerCamelCase; unknown ones are ignored; a missing one, and one that is `null`, has its default; an
-//! enum value that is not known reads as the unspecified one. What was read is then held against its bounds.
+//! enum value that is not known reads as the unspecified one, which is not written; a field that is given twice is refused.
+//! What was read is then held against its bounds.
+
+mod body;
+mod refusal;
+mod shape;
+
+pub use refusal::ReadError;
+pub use shape::Misshapen;
 
 use crate::bounds;
-use crate::invalid::Invalid;
+use crate::invalid::{Invalid, Problem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,18 +44,7 @@ pub trait Message: Serialize + DeserializeOwned {
     /// # Errors
     /// The body is too long, is not a JSON object, or a field has another type than the specification says.
     fn decode(body: &[u8]) -> Result<Self, ReadError> {
-        if body.len() > Self::BODY_BYTES_MAX {
-            return Err(ReadError::TooLong { bytes: body.len(), bytes_max: Self::BODY_BYTES_MAX });
-        }
-        let mut value: Value = serde_json::from_slice(body).map_err(ReadError::NotJson)?;
-        if !value.is_object() {
-            return Err(ReadError::NotAnObject);
-        }
-        drop_nulls(&mut value);
-        Self::deserialize(&value).map_err(|cause| {
-            let field = culprit(&value, &|fields| Self::deserialize(fields).is_err());
-            ReadError::Shape(Misshapen { field, cause })
-        })
+        decoded(body).map(|(message, _)| message)
     }
 
     /// Reads a body and holds it against its bounds.
@@ -55,9 +52,11 @@ pub trait Message: Serialize + DeserializeOwned {
     /// # Errors
     /// As [`Message::decode`], or a field breaks its bound.
     fn read(body: &[u8]) -> Result<Self, ReadError> {
-        let message = Self::decode(body)?;
-        message.validate()?;
-        Ok(message)
+        let (message, value) = decoded::<Self>(body)?;
+        match message.validate() {
+            Ok(()) => Ok(message),
+            Err(invalid) => Err(ReadError::Invalid(with_what_came(invalid, &value))),
+        }
     }
 
     /// The message as JSON.
@@ -66,58 +65,24 @@ pub trait Message: Serialize + DeserializeOwned {
     }
 }
 
-/// Why a body is not the message that was expected.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// It passes its bound.
-    #[error("body: {bytes} bytes, at most {bytes_max}")]
-    TooLong {
-        /// What came.
-        bytes: usize,
-        /// The bound.
-        bytes_max: usize,
-    },
-    /// It is not JSON.
-    #[error("the body is not JSON")]
-    NotJson(#[source] serde_json::Error),
-    /// It is JSON, but no object.
-    #[error("the body is JSON but no object")]
-    NotAnObject,
-    /// A field has another type than the specification says.
-    #[error("the body does not have the shape of the message")]
-    Shape(#[source] Misshapen),
-    /// A field breaks its bound.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-}
-
-/// A field of another type than the specification says.
-#[derive(Debug, thiserror::Error)]
-#[error("{}{cause}", field.as_ref().map_or_else(String::new, |field| format!("{field}: ")))]
-pub struct Misshapen {
-    /// Its path, as it stands in JSON; `None`: each field is what it should be, and not together.
-    pub field: Option<String>,
-    cause: serde_json::Error,
-}
-
-/// The path of the field because of which a value breaks: each alone is tried. An entry of a list has the path of the list.
-fn culprit(value: &Value, breaks: &dyn Fn(&Value) -> bool) -> Option<String> {
-    match value {
-        Value::Object(fields) => {
-            let alone = |name: &String, field: &Value| {
-                Value::Object(serde_json::Map::from_iter([(name.clone(), field.clone())]))
-            };
-            let (name, field) = fields.iter().find(|(name, field)| breaks(&alone(name, field)))?;
-            let rest = culprit(field, &|inner| breaks(&alone(name, inner)));
-            Some(rest.map_or_else(|| name.clone(), |rest| format!("{name}.{rest}")))
-        }
-        Value::Array(entries) => {
-            let alone = |entry: &Value| Value::Array(vec![entry.clone()]);
-            let entry = entries.iter().find(|entry| breaks(&alone(entry)))?;
-            culprit(entry, &|inner| breaks(&alone(inner)))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+/// Reads a body, and keeps what it was read from.
+fn decoded<M: Message>(body: &[u8]) -> Result<(M, Value), ReadError> {
+    if body.len() > M::BODY_BYTES_MAX {
+        return Err(ReadError::TooLong { bytes: body.len(), bytes_max: M::BODY_BYTES_MAX });
     }
+    let mut value = body::object(body)?;
+    drop_nulls(&mut value);
+    let message = shape::message(&value).map_err(ReadError::Shape)?;
+    Ok((message, value))
+}
+
+/// A name that is not known is lost once it was read as the unspecified one: people are told it all the same.
+fn with_what_came(mut invalid: Invalid, value: &Value) -> Invalid {
+    if let Problem::Unknown { came: came @ None, .. } = &mut invalid.problem {
+        let field = invalid.field.split('.').try_fold(value, |value, name| value.get(name));
+        *came = field.map(body::shown);
+    }
+    invalid
 }
 
 /// In proto3 JSON `null` stands for the default, as absence does.
@@ -132,14 +97,17 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// Takes the one member of a `oneof` that is set; two are an error.
+/// Takes the one member of a `oneof` that is set; two are an error. Each with its name.
 pub(crate) fn only_one<T, E: serde::de::Error, const N: usize>(
-    members: [Option<T>; N],
+    members: [(&'static str, Option<T>); N],
 ) -> Result<Option<T>, E> {
-    let mut set = members.into_iter().flatten();
+    let mut set = members.into_iter().filter_map(|(name, member)| Some((name, member?)));
     match (set.next(), set.next()) {
-        (one, None) => Ok(one),
-        (_, Some(_)) => Err(E::custom("two members of a oneof are set; at most one may be")),
+        (one, None) => Ok(one.map(|(_, member)| member)),
+        (first, Some((second, _))) => {
+            let first = first.map_or("", |(name, _)| name);
+            Err(E::custom(format_args!("{first} and {second} are both given, and only one of them may be")))
+        }
     }
 }
 
@@ -153,6 +121,9 @@ macro_rules! names {
         impl $name {
             /// Every value, in the order of the specification.
             pub const ALL: &[Self] = &[$(Self::$value),+];
+
+            /// The names of all of them, in the same order.
+            pub const NAMES: &[&'static str] = &[$($text),+];
 
             /// The name as it stands on the wire.
             pub const fn as_str(self) -> &'static str {
@@ -174,6 +145,12 @@ macro_rules! names {
 }
 pub(crate) use names;
 
+/// An enum of the specification, of which people are told what it may be.
+pub(crate) trait Known: Default + PartialEq {
+    /// Each name but that of the unspecified value.
+    const NAMES: &'static [&'static str];
+}
+
 /// An enum of the specification: as [`names`], and its first value is the unspecified one, which an absent or unknown
 /// name reads as.
 macro_rules! wire_enum {
@@ -187,6 +164,20 @@ macro_rules! wire_enum {
                 Unspecified = $unspecified,
                 $($rest)+
             }
+        }
+
+        impl $name {
+            /// Whether it is absent, or a name that this version does not know. It is not written.
+            pub fn is_unspecified(&self) -> bool {
+                *self == Self::Unspecified
+            }
+        }
+
+        impl $crate::wire::Known for $name {
+            const NAMES: &'static [&'static str] = match Self::NAMES {
+                [_, known @ ..] => known,
+                [] => &[],
+            };
         }
 
         impl serde::Serialize for $name {

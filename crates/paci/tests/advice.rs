@@ -38,18 +38,21 @@ fn each_is_refused<T: Message>(bodies: &[(&str, &str)]) {
 #[test]
 fn every_field_of_a_report_has_its_bound() {
     each_is_refused::<Report>(&[
-        ("{}", "validForMs: missing"),
-        (r#"{"validForMs":0}"#, "validForMs: missing"),
+        ("{}", "validForMs: missing or 0, must be at least 1"),
+        (r#"{"validForMs":0}"#, "validForMs: missing or 0, must be at least 1"),
         (r#"{"validForMs":60001}"#, "validForMs: 60001, at most 60000"),
-        (r#"{"validForMs":-1}"#, "shape"),
-        (r#"{"validForMs":1.5}"#, "shape"),
-        (r#"{"validForMs":"1000"}"#, "shape"),
-        (r#"{"validForMs":4294967296}"#, "shape"),
-        (r#"{"validForMs":1,"capacityMilliPerS":-4}"#, "shape"),
-        (r#"{"validForMs":1,"capacityMilliPerS":1e300}"#, "shape"),
-        (r#"{"validForMs":1,"capacityMilliPerS":NaN}"#, "not JSON"),
+        (r#"{"validForMs":-1}"#, r#"validForMs: -1, want a whole number from 0 to 4294967295"#),
+        (r#"{"validForMs":1.5}"#, r#"validForMs: 1.5, want a whole number from 0 to 4294967295"#),
+        (r#"{"validForMs":"1000"}"#, r#"validForMs: "1000", want a whole number from 0 to 4294967295"#),
+        (
+            r#"{"validForMs":4294967296}"#,
+            r#"validForMs: 4294967296, want a whole number from 0 to 4294967295"#,
+        ),
+        (r#"{"validForMs":1,"capacityMilliPerS":-4}"#, "capacityMilliPerS: -4, want a whole number"),
+        (r#"{"validForMs":1,"capacityMilliPerS":1e300}"#, "capacityMilliPerS: 1e+300, want a whole number"),
+        (r#"{"validForMs":1,"capacityMilliPerS":NaN}"#, "cannot be read as JSON at line 1, column 37: "),
         (r#"{"validForMs":1,"workUnit":"a b"}"#, "workUnit"),
-        (r#"{"validForMs":1,"concurrency":0}"#, "concurrency: missing"),
+        (r#"{"validForMs":1,"concurrency":0}"#, "concurrency: 0, must be at least 1"),
         (r#"{"validForMs":1,"backlogMs":2592000001}"#, "backlogMs: 2592000001, at most 2592000000"),
         (r#"{"validForMs":1,"oldestWaitMs":86400001}"#, "oldestWaitMs"),
         (r#"{"validForMs":1,"utilisationPermille":10001}"#, "utilisationPermille"),
@@ -58,12 +61,19 @@ fn every_field_of_a_report_has_its_bound() {
         (r#"{"validForMs":1,"weightPermille":10001}"#, "weightPermille"),
         (r#"{"validForMs":1,"warmupMs":86400001}"#, "warmupMs"),
         (r#"{"validForMs":1,"coldPermille":1001}"#, "coldPermille"),
-        (r#"{"validForMs":1,"queued":[1]}"#, "shape"),
-        (r#"{"validForMs":1,"metrics":{"a":1}}"#, "shape"),
+        (r#"{"validForMs":1,"queued":[1]}"#, "queued: a list, want a whole number"),
+        (r#"{"validForMs":1,"metrics":{"a":1}}"#, "metrics: an object, want a list"),
         (r#"{"validForMs":1,"metrics":[{"valueMilli":1}]}"#, "metrics.name: missing"),
         (r#"{"validForMs":1,"metrics":[{"name":"a/b"}]}"#, "metrics.name"),
-        (r#"{"validForMs":1,"metrics":[{"name":"a"},{"name":"a"}]}"#, "each name once"),
-        ("[]", "no object"),
+        (
+            r#"{"validForMs":1,"metrics":[{"name":"a"},{"name":"a"}]}"#,
+            "metrics.name: does not belong here: another figure has this name",
+        ),
+        ("[]", "the body is a list, want a JSON object"),
+        ("", "the body is empty, want a JSON object"),
+        (r#"{"validForMs":1,"queued":1,"queued":2}"#, "queued: given twice"),
+        (r#"{"validForMs":1,"queued":{"a":1}}"#, "queued: an object, want a whole number"),
+        (r#"{"validForMs":1,"queued":true}"#, "queued: true, want a whole number"),
     ]);
     let many: Vec<String> = (0..17).map(|at| format!(r#"{{"name":"m{at}"}}"#)).collect();
     let many = format!(r#"{{"validForMs":1,"metrics":[{}]}}"#, many.join(","));
@@ -78,7 +88,8 @@ fn every_field_of_an_announcement_has_its_bound() {
         (r#"{"id":"a b"}"#, "id"),
         (r#"{"beginsInMs":86400001}"#, "beginsInMs"),
         (r#"{"lastsMs":86400001}"#, "lastsMs"),
-        (r#"{"demandMilliPerS":-1}"#, "shape"),
+        (r#"{"demandMilliPerS":-1}"#, "demandMilliPerS: -1, want a whole number"),
+        (r#"{"lastsMs":1,"lastsMs":1}"#, "lastsMs: given twice"),
         (r#"{"workUnit":"\n"}"#, "workUnit"),
         (r#"{"confidencePermille":1001}"#, "confidencePermille: 1001, at most 1000"),
         (r#"{"reason":"two\nlines"}"#, "reason"),
@@ -89,12 +100,13 @@ fn every_field_of_an_announcement_has_its_bound() {
 fn every_field_of_a_hold_has_its_bound() {
     each_is_refused::<HoldRequest>(&[
         (r#"{"key":"a b"}"#, "key"),
-        (r#"{"ops":["moves"]}"#, "ops: no name that this version knows"),
-        (r#"{"ops":["move","resize"]}"#, "ops: no name that this version knows"),
-        (r#"{"ops":["MOVE"]}"#, "ops: no name that this version knows"),
+        (r#"{"ops":["moves"]}"#, r#"ops: "moves", want one of drain, move, stop"#),
+        (r#"{"ops":["move","resize"]}"#, r#"ops: "resize", want one of drain, move, stop"#),
+        (r#"{"ops":["MOVE"]}"#, r#"ops: "MOVE", want one of drain, move, stop"#),
         (r#"{"ops":[""]}"#, "ops: missing"),
         (r#"{"ops":["a b"]}"#, "ops"),
-        (r#"{"ops":"move"}"#, "shape"),
+        (r#"{"ops":"move"}"#, r#"ops: "move", want a list"#),
+        (r#"{"ops":[7]}"#, "ops: 7, want a text"),
         (r#"{"ttlMs":3600001}"#, "ttlMs: 3600001, at most 3600000"),
         (r#"{"reason":"two\nlines"}"#, "reason"),
     ]);
@@ -105,17 +117,32 @@ fn every_field_of_a_hold_has_its_bound() {
 #[test]
 fn every_field_of_an_ask_has_its_bound() {
     each_is_refused::<AskRequest>(&[
-        ("{}", "wish: no name that this version knows"),
-        (r#"{"validForMs":1,"unheardOf":{}}"#, "wish"),
+        ("{}", "wish: none of moveMe, replicas, size, retireMe is given, and one is needed"),
+        (r#"{"validForMs":1,"unheardOf":{}}"#, "wish: none of moveMe, replicas"),
         (r#"{"validForMs":600001,"moveMe":{}}"#, "validForMs: 600001, at most 600000"),
         (r#"{"validForMs":1,"reason":"\u0007","moveMe":{}}"#, "reason"),
-        (r#"{"validForMs":1,"moveMe":{},"replicas":{"count":1}}"#, "two members"),
-        (r#"{"validForMs":1,"replicas":{}}"#, "replicas.count: missing"),
+        (r#"{"validForMs":1,"moveMe":{},"replicas":{"count":1}}"#, "moveMe and replicas are both given"),
+        (r#"{"validForMs":1,"replicas":{}}"#, "replicas.count: missing or 0, must be at least 1"),
         (r#"{"validForMs":1,"replicas":{"count":10001}}"#, "replicas.count: 10001, at most 10000"),
-        (r#"{"validForMs":1,"replicas":3}"#, "shape"),
-        (r#"{"validForMs":1,"size":{}}"#, "size: missing"),
-        (r#"{"validForMs":1,"size":{"memoryKib":0}}"#, "size.memoryKib: missing"),
-        (r#"{"validForMs":1,"size":{"cpuMillis":0}}"#, "size.cpuMillis: missing"),
+        (r#"{"validForMs":1,"replicas":3}"#, "replicas: 3, want an object"),
+        (r#"{"validForMs":1,"replicas":{"count":1,"count":2}}"#, "replicas.count: given twice"),
+        (r#"{"validForMs":1,"size":{}}"#, "size: none of memoryKib, cpuMillis is given, and one is needed"),
+        (r#"{"validForMs":1,"size":{"memoryKib":0}}"#, "size.memoryKib: 0, must be at least 1"),
+        (r#"{"validForMs":1,"size":{"cpuMillis":0}}"#, "size.cpuMillis: 0, must be at least 1"),
+    ]);
+}
+
+#[test]
+fn every_field_of_a_change_of_state_has_its_bound() {
+    each_is_refused::<StateChange>(&[
+        ("{}", "state: missing, want one of READY, NOT_READY, STOPPING, PAUSING, COLD, DRAINING"),
+        (r#"{"state":"ready"}"#, r#"state: "ready", want one of READY, "#),
+        (r#"{"state":"STATE_UNSPECIFIED"}"#, r#"state: "STATE_UNSPECIFIED", want one of READY, "#),
+        (r#"{"state":7}"#, "state: 7, want a text"),
+        (r#"{"state":"READY","state":"COLD"}"#, "state: given twice"),
+        (r#"{"state":"PAUSING"}"#, "forMs: missing or 0, must be at least 1"),
+        (r#"{"state":"PAUSING","forMs":-1}"#, "forMs: -1, want a whole number"),
+        (r#"{"state":"PAUSING","forMs":60001}"#, "forMs: 60001, at most 60000"),
     ]);
 }
 
@@ -125,9 +152,9 @@ fn a_quote_and_a_fit_are_held_against_their_bounds() {
     for (result, why) in [
         (r#""quote":{"costMs":2592000001}"#, "quote.costMs"),
         (r#""quote":{"drainMs":86400001}"#, "quote.drainMs"),
-        (r#""quote":{"stateKib":-1}"#, "shape"),
-        (r#""quote":{},"inFlight":1"#, "two members"),
-        (r#""fit":{}"#, "fit: missing"),
+        (r#""quote":{"stateKib":-1}"#, "quote.stateKib: -1, want a whole number"),
+        (r#""quote":{},"inFlight":1"#, "inFlight and quote are both given"),
+        (r#""fit":{}"#, "fit: none of memoryKib, cpuMillis is given"),
         (r#""fit":{"memoryKib":0}"#, "fit.memoryKib"),
     ] {
         let error = refused::<Answer>(&answer(result));
@@ -230,7 +257,7 @@ proptest! {
 
 #[test]
 fn a_field_of_another_type_is_named_by_its_path() {
-    let named = |error: ReadError| std::error::Error::source(&error).unwrap().to_string();
+    let named = |error: ReadError| error.to_string();
     let of_report = |body: &str| named(Report::read(body.as_bytes()).unwrap_err());
     for (body, field) in [
         (r#"{"queued":-1,"validForMs":1}"#, "queued: "),
@@ -243,5 +270,5 @@ fn a_field_of_another_type_is_named_by_its_path() {
     let answer = Answer::read(br#"{"operation":1,"quote":{"costMs":"1"}}"#).unwrap_err();
     assert!(named(answer).starts_with("quote.costMs: "));
     let both = AskRequest::read(br#"{"moveMe":{},"retireMe":{}}"#).unwrap_err();
-    assert!(named(both).starts_with("two members of a oneof"), "neither of them alone is wrong");
+    assert!(named(both).starts_with("moveMe and retireMe are both given"), "neither of them alone is wrong");
 }

@@ -95,7 +95,7 @@ fn a_kind_that_does_not_belong_into_the_direction_is_refused() {
 #[test]
 fn an_end_record_without_a_digest_is_refused() {
     let error = read(Decoder::of_state(), &forged(END, 16, 0, br#"{"position":"1"}"#)).unwrap_err();
-    let problem = "sealed.digest: missing; at least 1 is needed".to_owned();
+    let problem = "sealed.digest: missing or empty, and it is needed".to_owned();
     assert_eq!(error, FrameError::Payload { sequence: 0, problem });
 }
 

@@ -280,7 +280,7 @@ impl Door {
             Route::Answer { operation } => {
                 let answer = Answer::read(body)?;
                 if answer.operation != operation {
-                    let what = format!("path: operation {operation}, body: {}", answer.operation);
+                    let what = format!("operation: {}, and the path says {operation}", answer.operation);
                     return Err(ErrorBody::new(ErrorCode::Malformed, &what));
                 }
                 Said::Answer(answer)

@@ -413,7 +413,7 @@ impl Paci {
         if request.id.is_empty() {
             return Err(CallError::Refused(ErrorBody::new(
                 ErrorCode::OutOfBounds,
-                "id: missing; at least 1 is needed",
+                "id: missing or empty, and it is needed",
             )));
         }
         if self.inner.endpoint.is_none() {

@@ -299,7 +299,10 @@ fn a_hold_is_the_offer_until_it_is_released() {
     assert_eq!((status, granted["grantedTtlMs"].as_u64()), (200, Some(60_000)));
     let (status, error) = shop.call("PUT", "/v1/holds/payroll", r#"{"ops":["moves"],"ttlMs":1}"#);
     assert_eq!((status, error["code"].as_str()), (400, Some("OUT_OF_BOUNDS")));
-    assert_eq!(error["message"], "ops: no name that this version knows", "and the hold of before stands");
+    assert_eq!(
+        error["message"], r#"ops: "moves", want one of drain, move, stop"#,
+        "and the hold of before stands"
+    );
     estimate(&mut rig, start, shop);
     assert!(matches!(offer(&mut rig), Offer::Hold { remaining_ms: 1..=60_000 }));
     for number in 1..32 {

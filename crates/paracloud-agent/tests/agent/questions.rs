@@ -101,7 +101,10 @@ fn who_cannot_be_asked_is_said_to_be_with_the_reason() {
     ask(agent, 3, Question::Resize(cpu));
     assert_eq!(never(agent, 3), "it does not claim the capability resize.cpu");
     ask(agent, 4, Question::Resize(Resize::default()));
-    assert_eq!(never(agent, 4), "no application can be asked that: resize: missing; at least 1 is needed");
+    assert_eq!(
+        never(agent, 4),
+        "no application can be asked that: resize: none of memoryKib, cpuMillis is given, and one is needed"
+    );
     let (instance, reason) = ("unheard-of".to_owned(), Reason::Person);
     agent.say(&ToAgentLine::Question {
         instance,

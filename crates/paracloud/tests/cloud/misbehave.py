@@ -40,7 +40,7 @@ def say(*words):
 
 class Sinner(App):
     async def take(self, up, op):
-        say("asked", asked(up), up["reason"], up["message"])
+        say("asked", asked(up), up.get("reason"), up["message"])
         if f"exit-{asked(up)}" in SINS:
             os._exit(3)
         if f"hangs-{asked(up)}" in SINS:

@@ -460,7 +460,7 @@ fn who_stops_a_cloud_is_told_which_application_asked_not_to_be_stopped() {
 #[test]
 fn an_empty_digest_proves_nothing_and_the_move_is_rolled_back() {
     let scene = Scene::with_little_time("seal", "empty-digest");
-    scene.fails("sealed.digest: missing; at least 1 is needed");
+    scene.fails("sealed.digest: missing or empty, and it is needed");
     scene.rests(1, "3\n");
 }
 

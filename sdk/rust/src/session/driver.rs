@@ -226,8 +226,11 @@ impl Driver {
         };
         if let Err(invalid) = upcall.validate() {
             let answer = match invalid.problem {
-                Problem::Unknown => Answer::to(&upcall, Verdict::Unsupported),
+                Problem::Unknown { .. } => Answer::to(&upcall, Verdict::Unsupported),
                 Problem::Missing
+                | Problem::Zero
+                | Problem::TooSmall { .. }
+                | Problem::NoneOf { .. }
                 | Problem::TooLong { .. }
                 | Problem::TooMany { .. }
                 | Problem::TooBig { .. }

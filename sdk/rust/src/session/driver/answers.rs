@@ -191,7 +191,7 @@ mod tests {
             answer(Verdict::Failed).because(AnswerCode::SealBlocked).with(Finding::Blocked(unnamed));
         let said = takeable(blocked).unwrap();
         assert_eq!((said.verdict, &*said.code), (Verdict::Failed, "MALFORMED"));
-        assert_eq!(said.message, "blocked.route: missing; at least 1 is needed");
+        assert_eq!(said.message, "blocked.route: missing or empty, and it is needed");
 
         assert_eq!(takeable(answer(Verdict::Defer)).unwrap().verdict, Verdict::Failed);
         assert_eq!(takeable(Answer { attempt: 0, ..answer(Verdict::Done) }), None);
