@@ -612,6 +612,7 @@ async fn status(control: &Control) -> Status {
         name: node.name.clone(),
         connected: control.peers.is_there(Peer::Agent(node.id)),
         closed: control.closed.has(node.id),
+        draining: control.drains.terms(&node.id).is_some(),
     };
     let gateway = |gateway: &GatewayId| (gateway.0, control.peers.is_there(Peer::Gateway(*gateway)));
     Status {

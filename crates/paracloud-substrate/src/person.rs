@@ -450,9 +450,12 @@ pub struct Node {
     pub name: String,
     /// Its agent is connected.
     pub connected: bool,
-    /// It gets no new instances: it was drained.
+    /// It gets no new instances: it was drained, or is.
     #[serde(default)]
     pub closed: bool,
+    /// It is being drained now.
+    #[serde(default)]
+    pub draining: bool,
 }
 
 /// One entry of the journal.

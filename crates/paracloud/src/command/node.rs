@@ -69,13 +69,19 @@ pub async fn lost(context: &Context, name: &str, yes: bool) -> Result<(), Failur
 /// # Errors
 /// There is no such node, or the cloud does not answer.
 pub async fn open(context: &Context, name: &str) -> Result<(), Failure> {
-    let request = Request::OpenNode { node: named(context, name)? };
+    let node = named(context, name)?;
+    let known = client::status(&context.layout).await?.nodes.into_iter().find(|known| known.id == node);
+    let was_open = known.is_some_and(|known| !known.closed && !known.draining);
+    let request = Request::OpenNode { node };
     let reply = client::ask(&context.layout, name, &request, ANSWER_MS_MAX).await?;
     if reply != Reply::Done {
         return Err(client::unexpected(&context.layout, &reply));
     }
     match context.format {
-        Format::Json => say_object("node", json!({ "ok": true, "node": name, "takes": true })),
+        Format::Json => {
+            say_object("node", json!({ "ok": true, "node": name, "takes": true, "was_open": was_open }))
+        }
+        Format::Text if was_open => say_words(&format!("{name}: was open already, and gets new instances")),
         Format::Text => say_words(&format!("{name}: gets new instances again")),
     };
     Ok(())
@@ -210,7 +216,13 @@ mod tests {
             unready: None,
             unanswered: None,
         };
-        let node = |id, connected| Node { id: NodeId(id), name: format!("n{id}"), connected, closed: false };
+        let node = |id, connected| Node {
+            id: NodeId(id),
+            name: format!("n{id}"),
+            connected,
+            closed: false,
+            draining: false,
+        };
         let nodes = vec![node(1, false), node(2, connected)];
         let status = Status {
             instances: vec![instance],

@@ -103,10 +103,8 @@ fn text(
         say(format!("{app}: its instances are being updated, one after the other"));
     }
     for node in status.nodes.iter().filter(|node| node.closed) {
-        say(format!(
-            "node {0}: was drained, and gets no new instances until: paracloud node open {0}",
-            node.name
-        ));
+        let how = if node.draining { "is being drained" } else { "was drained" };
+        say(format!("node {0}: {how}, and gets no new instances until: paracloud node open {0}", node.name));
     }
     for node in status.nodes.iter().filter(|node| !node.connected) {
         say(format!("node {}: its agent is not connected", node.name));
@@ -172,8 +170,15 @@ pub fn standing(instance: &Instance) -> String {
             _ => "draining".to_owned(),
         },
         (Some(Record { operation: Some(Operation::Resize(_)), .. }), _) => "resizing".to_owned(),
-        (Some(record), Phase::Idle) if record.served.is_some() => "serving".to_owned(),
-        (Some(_), Phase::Idle | Phase::Start) => "starting".to_owned(),
+        // Gateways are still told where it is: that is no operation.
+        (Some(record @ Record { operation: None, .. }), Phase::Idle | Phase::Release)
+            if record.served.is_some() =>
+        {
+            "serving".to_owned()
+        }
+        (Some(Record { operation: None, .. }), Phase::Release) | (Some(_), Phase::Idle | Phase::Start) => {
+            "starting".to_owned()
+        }
         (Some(_), phase) => format!("{phase}"),
     }
 }
@@ -226,6 +231,14 @@ mod tests {
     }
 
     #[test]
+    fn of_an_operation_that_is_over_nothing_is_shown_while_gateways_are_told_where_an_instance_is() {
+        let is = |served, phase| standing(&instance("web", Some(record(1, served)), phase));
+        assert_eq!(is(true, Phase::Release), "serving");
+        assert_eq!(is(false, Phase::Start), "starting");
+        assert_eq!(is(false, Phase::Release), "starting");
+    }
+
+    #[test]
     fn a_table_says_what_runs_where_and_what_is_missing() {
         let mut moving = record(1, true);
         moving.last_operation = OperationNumber(1);
@@ -256,8 +269,13 @@ mod tests {
             remaining_ms,
             reason: "backup: until noon".to_owned(),
         };
-        let node =
-            |id, connected| Node { id: NodeId(id), name: format!("n{id}"), connected, closed: id == 2 };
+        let node = |id, connected| Node {
+            id: NodeId(id),
+            name: format!("n{id}"),
+            connected,
+            closed: id != 1,
+            draining: id == 3,
+        };
         let status = Status {
             instances: vec![
                 instance("sessions", Some(moving), Phase::Copy),
@@ -266,7 +284,7 @@ mod tests {
                 silent,
                 lost,
             ],
-            nodes: vec![node(1, true), node(2, false)],
+            nodes: vec![node(1, true), node(2, false), node(3, true)],
             gateways: vec![(1, true), (2, false)],
             holds: vec![held(HeldOp::Move, 11_200), held(HeldOp::Stop, 3_600_000)],
             scales: vec![Kept { app: "web".to_owned(), instances: 3, remaining_ms: 125_000 }],

@@ -371,7 +371,7 @@ mod tests {
             unready: None,
             unanswered: None,
         };
-        let node = Node { id: NodeId(1), name: "n1".to_owned(), connected, closed: false };
+        let node = Node { id: NodeId(1), name: "n1".to_owned(), connected, closed: false, draining: false };
         Status {
             instances: vec![instance],
             nodes: vec![node],

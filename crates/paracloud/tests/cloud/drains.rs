@@ -48,6 +48,8 @@ fn a_drain_goes_on_when_who_asked_for_it_has_left_and_under_the_next_controller(
     let rig = &unruly.rig;
     let mut asks = rig.start(&["drain-node", "n1", "--parallel", "1"], Stdio::null());
     wait_until("it is being drained", || is_closed(rig));
+    let ps = rig.run(&["ps"]).out;
+    assert!(ps.contains("node n1: is being drained, and gets no new instances"), "{ps}");
     asks.signal(Signal::INT);
     assert_eq!(asks.ended(), 1, "who left does not know what becomes of it");
     another_controller(rig);
@@ -61,6 +63,8 @@ fn a_drain_goes_on_when_who_asked_for_it_has_left_and_under_the_next_controller(
     let drained = rig.json(&["drain-node", "n1", "--parallel", "1"]);
     assert_eq!(drained["ok"], true, "{drained}");
     assert_eq!(on_first(rig), Vec::<String>::new());
+    let ps = rig.run(&["ps"]).out;
+    assert!(ps.contains("node n1: was drained, and gets no new instances"), "{ps}");
     let nothing = rig.run(&["drain-node", "n1"]);
     assert!(nothing.out.contains("n1: no instance is on it"), "{}{}", nothing.out, nothing.err);
     unruly.end();

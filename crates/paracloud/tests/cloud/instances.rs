@@ -157,7 +157,9 @@ fn a_drained_node_gets_nothing_new_and_what_has_no_state_goes_when_another_one_s
     assert!(rig.run(&["ps"]).out.contains("node n1: was drained"));
     let dry = rig.json(&["scale", "web", "4", "--dry-run"]);
     assert_eq!(dry["starts"][0]["node"], 2, "{dry}");
-    rig.json(&["node", "open", "n1"]);
+    assert_eq!(rig.json(&["node", "open", "n1"])["was_open"], false);
+    let again = rig.run(&["node", "open", "n1"]);
+    assert!(again.out.contains("n1: was open already"), "{}{}", again.out, again.err);
     let dry = rig.json(&["scale", "web", "4", "--dry-run"]);
     assert_eq!(dry["starts"][0]["node"], 1, "{dry}");
     assert_eq!(rig.json_of_refused(&["node", "open", "n9"], 2)["error"]["code"], "unknown_node");
