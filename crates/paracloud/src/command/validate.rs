@@ -11,7 +11,7 @@ use std::path::Path;
 /// # Errors
 /// The manifest is wrong.
 pub fn run(path: &Path, nodes: u32, format: Format) -> Result<(), Failure> {
-    let Resolved { cloud, notes } = manifest::read(path, nodes)?;
+    let Resolved { cloud, notes } = manifest::read(path, nodes, "validate")?;
     let shown = Shown::of(&cloud);
     match format {
         Format::Json => {

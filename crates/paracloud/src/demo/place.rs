@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn the_manifest_is_one_that_up_understands() {
         let place = Place::make(10).unwrap();
-        let resolved = crate::manifest::read(&place.manifest(), 2).unwrap();
+        let resolved = crate::manifest::read(&place.manifest(), 2, "up").unwrap();
         let app = resolved.cloud.app(APP).unwrap();
         assert_eq!(app.listen, place.gateways);
         assert_eq!(app.command[1], "demo-app");

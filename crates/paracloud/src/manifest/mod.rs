@@ -82,15 +82,19 @@ impl Problem {
     }
 }
 
-/// Reads a manifest and resolves it for a cloud of so many nodes.
+/// Reads a manifest that a command was given, and resolves it for a cloud of so many nodes.
 ///
 /// # Errors
 /// The file cannot be read, or something in it is wrong: which line, which column, which field.
-pub fn read(path: &Path, nodes: u32) -> Result<Resolved, Failure> {
+pub fn read(path: &Path, nodes: u32, command: &str) -> Result<Resolved, Failure> {
     let shown = path.display().to_string();
     let unreadable = |error: std::io::Error| {
-        let next = "name a manifest: paracloud up app.yaml";
-        Failure::new(Exit::Usage, "manifest_unreadable", &shown, chain(&error), next)
+        let why = match error.kind() {
+            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            _ => chain(&error),
+        };
+        let next = format!("name a manifest: paracloud {command} app.yaml");
+        Failure::new(Exit::Usage, "manifest_unreadable", &shown, why, next)
     };
     // What is read counts, not what the file system says: a pipe or a device has no length.
     let mut text = Vec::new();

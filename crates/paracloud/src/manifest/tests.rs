@@ -305,6 +305,15 @@ fn any_text_is_refused_or_resolved_but_never_a_panic() {
 }
 
 #[test]
+fn a_manifest_that_is_not_there_is_asked_for_by_the_command_that_was_given_it() {
+    for command in ["up", "apply", "validate"] {
+        let failure = read(Path::new("/nowhere/app.yaml"), 2, command).unwrap_err();
+        assert_eq!((failure.exit, failure.why.as_str()), (Exit::Usage, "there is no such file"));
+        assert_eq!(failure.next, format!("name a manifest: paracloud {command} app.yaml"));
+    }
+}
+
+#[test]
 fn a_manifest_is_no_longer_than_its_bound_also_where_the_file_system_knows_no_length() {
     let (input, mut output) = std::io::pipe().unwrap();
     let writer = std::thread::spawn(move || {
@@ -312,7 +321,7 @@ fn a_manifest_is_no_longer_than_its_bound_also_where_the_file_system_knows_no_le
         let _ = std::io::Write::write_all(&mut output, &comment);
     });
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&input));
-    let failure = read(Path::new(&path), 2).unwrap_err();
+    let failure = read(Path::new(&path), 2, "up").unwrap_err();
     assert_eq!((failure.exit, failure.code.as_str()), (Exit::Usage, "manifest_too_large"), "{failure:?}");
     drop(input);
     writer.join().unwrap();

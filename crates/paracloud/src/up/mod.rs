@@ -57,7 +57,7 @@ pub struct Options {
 /// The manifest, the directory or an address cannot be used, another `up` is there, or something was left behind.
 pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let layout = &context.layout;
-    let Resolved { mut cloud, notes } = manifest::read(&options.manifest, options.nodes)?;
+    let Resolved { mut cloud, notes } = manifest::read(&options.manifest, options.nodes, "up")?;
     check_directory(layout)?;
     room::check_paths(layout, &cloud)?;
     room::prepare(layout)?;

@@ -64,7 +64,7 @@ pub struct Options {
 pub async fn run(context: &Context, options: &Options) -> Result<(), Failure> {
     let before = context.cloud()?;
     let nodes = u32::try_from(before.nodes.len()).unwrap_or(u32::MAX);
-    let Resolved { cloud: wanted, notes } = manifest::read(&options.manifest, nodes)?;
+    let Resolved { cloud: wanted, notes } = manifest::read(&options.manifest, nodes, "apply")?;
     let status = client::status(&context.layout).await?;
     let running = processes::all(&context.layout);
     let mut changes = plan::changes(&context.layout, &before, &wanted, &status, &running)?;
