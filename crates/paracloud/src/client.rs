@@ -165,8 +165,8 @@ pub async fn status(layout: &Layout) -> Result<Status, Failure> {
 pub fn refusal(refused: &Refused, who: &str) -> Failure {
     let exit = match refused.code.as_str() {
         "consent_needed" => Exit::Consent,
-        "unknown_instance" | "several_instances" | "unknown_node" | "bad_request" | "out_of_bounds"
-        | "not_scaled" | "version" => Exit::Usage,
+        "unknown_instance" | "several_instances" | "unknown_node" | "unknown_operation" | "bad_request"
+        | "out_of_bounds" | "not_scaled" | "version" => Exit::Usage,
         _ => Exit::Failed,
     };
     // Who it is about stands before it already.

@@ -132,7 +132,7 @@ fn under_load_instances_are_started_and_without_it_they_leave_and_each_says_why(
     for (arguments, code) in [
         (&["explain", "jobs", "op-1"][..], 2),
         (&["explain", "nobody"], 2),
-        (&["explain", "jobs.1", "op-99"], 1),
+        (&["explain", "jobs.1", "op-99"], 2),
     ] {
         rig.json_of_refused(arguments, code);
     }
