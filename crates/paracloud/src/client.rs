@@ -19,6 +19,8 @@ pub const ANSWER_MS_MAX: u64 = 10_000;
 pub const QUIET_MS_MAX: u64 = 3_000;
 /// The code of a controller that went away before it answered.
 pub const INTERRUPTED: &str = "interrupted";
+/// How often a controller that went away is asked again for what the next one goes on with, and listened to.
+pub const AGAIN_MAX: u32 = 5;
 const CONNECT_AGAIN_MS: u64 = 50;
 
 /// One request and its replies.
@@ -244,7 +246,15 @@ pub(crate) mod tests {
 
     /// The same, but that it is gone once it has said the first of this.
     pub(crate) fn restarted(says: impl IntoIterator<Item = Vec<Reply>>) -> (TempDir, Context) {
-        played(lines(says), 1)
+        restarted_after(1, says)
+    }
+
+    /// The same, but that it is gone once it has said the first ones of this.
+    pub(crate) fn restarted_after(
+        first: usize,
+        says: impl IntoIterator<Item = Vec<Reply>>,
+    ) -> (TempDir, Context) {
+        played(lines(says), first)
     }
 
     fn lines(

@@ -71,6 +71,24 @@ fn a_drain_goes_on_when_who_asked_for_it_has_left_and_under_the_next_controller(
 }
 
 #[test]
+fn who_asked_for_a_drain_hears_the_rest_of_it_from_the_next_controller_and_has_one_row_for_each() {
+    let unruly = held();
+    let rig = &unruly.rig;
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| rig.json(&["drain-node", "n1", "--parallel", "1"]));
+        wait_until("it is being drained", || is_closed(rig));
+        another_controller(rig);
+        holds(&unruly, 1);
+        let drained = asks.join().expect("it hears of it from the next one");
+        let row = |row: &Value| (row["instance"].clone(), row["moved"].clone());
+        let rows: Vec<_> = drained["instances"].as_array().expect("a list").iter().map(row).collect();
+        assert_eq!(rows, ["jobs.1", "jobs.3"].map(|it| (json!(it), json!(true))), "{drained}");
+    });
+    assert_eq!(on_first(rig), Vec::<String>::new());
+    unruly.end();
+}
+
+#[test]
 fn a_node_that_is_opened_again_is_drained_no_more() {
     let unruly = held();
     let rig = &unruly.rig;

@@ -2,7 +2,7 @@
 
 use super::plan::Change;
 use super::row::Row;
-use crate::client::{self, Conversation, INTERRUPTED};
+use crate::client::{self, AGAIN_MAX, Conversation, INTERRUPTED};
 use crate::command::{Context, logs, named};
 use crate::failure::Failure;
 use crate::output::{Format, tell};
@@ -13,8 +13,6 @@ use paracloud_substrate::person::{Reply, Request, What};
 use paracloud_substrate::updating::{NOT_BEGUN, Updated};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How often a controller that went away is told again what is to be applied, and listened to.
-const AGAIN_MAX: u32 = 5;
 /// So many lines are shown of what a process wrote that did not come up.
 const LAST_LINES_MAX: usize = 3;
 

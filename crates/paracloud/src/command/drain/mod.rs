@@ -1,20 +1,19 @@
 //! `paracloud drain-node N`: everything that a node owns is taken away from it, and it is said at the end what went how, what
 //! could not, and why.
 //!
-//! The controller does it, also when nobody listens. Who asks while it goes on hears of it; `paracloud node open` ends it.
+//! The controller does it, also when nobody listens. Who asks while it goes on hears of it; `paracloud node open` ends it. Of a
+//! controller that ends meanwhile the next one goes on with it, and is listened to.
 
+mod heard;
 mod row;
 
 use super::{Context, node};
-use crate::client::{self, Conversation};
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, columns_of_stdout, say, say_object, say_words, tell};
+use crate::output::{Format, columns_of_stdout, say, say_object, say_words};
 use paracloud_core::ids::NodeId;
 pub use paracloud_substrate::draining::PARALLEL_MAX;
 use paracloud_substrate::draining::Terms;
-use paracloud_substrate::names;
-use paracloud_substrate::person::{Reply, Request};
-use row::Row;
+use paracloud_substrate::person::Request;
 use serde_json::json;
 use std::time::{Duration, SystemTime};
 
@@ -42,18 +41,19 @@ pub struct Options {
 /// There is no such node or no other one, something is still on it, or the cloud does not answer.
 pub async fn run(context: &Context, name: &str, options: &Options) -> Result<(), Failure> {
     let from = node::named(context, name)?;
+    let tells = context.format == Format::Text && !options.dry_run;
+    let request = request(from, options);
     let heard = tokio::select! {
-        heard = hear(context, name, from, options) => heard?,
+        heard = heard::hear(context, name, &request, tells) => heard?,
         _ = tokio::signal::ctrl_c() => return Err(left(context, name, options)),
     };
-    let Some((mut rows, missed)) = heard else {
+    let Some((rows, missed)) = heard else {
         match context.format {
             Format::Json => say_object("drain-node", json!({ "ok": true, "node": name, "begun": true })),
             Format::Text => say_words(&format!("{name}: is being drained")),
         };
         return Ok(());
     };
-    rows.sort_by(|left, right| names::order(left.instance(), right.instance()));
     let cloud = context.cloud()?;
     let shown = |node: NodeId| node::shown(&cloud, node);
     let result = row::verdict(name, &rows, &missed, options.dry_run);
@@ -76,49 +76,14 @@ pub async fn run(context: &Context, name: &str, options: &Options) -> Result<(),
     }
 }
 
-/// What became of each, and who came meanwhile. `None`: it was begun, and is not waited for.
-async fn hear(
-    context: &Context,
-    name: &str,
-    node: NodeId,
-    options: &Options,
-) -> Result<Option<(Vec<Row>, Vec<String>)>, Failure> {
+/// What is asked of the controller.
+fn request(node: NodeId, options: &Options) -> Request {
     let Options { dry_run, parallel, wait_ms, accept_loss, no_wait } = *options;
     let until = SystemTime::now() + Duration::from_millis(wait_ms.into());
     let since = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let until_unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     let terms = Terms { parallel, until_unix_ms, accept_loss };
-    let request = Request::DrainNode { node, terms, dry_run, wait: !no_wait };
-    let layout = &context.layout;
-    let mut conversation = Conversation::open(layout, &request).await?;
-    let tells = context.format == Format::Text && !dry_run;
-    let mut rows = Vec::new();
-    loop {
-        match conversation.hear_while_it_lives(layout).await.map_err(|cut| cut.failure(layout))? {
-            Reply::Waits { instance, why } if tells => tell(&format!("{why}; waiting for {instance}")),
-            Reply::Waits { .. } => {}
-            Reply::Drains(drained) => {
-                let row = Row::of(*drained);
-                if tells {
-                    tell(&row.sentence());
-                }
-                rows.push(row);
-            }
-            Reply::Drained { missed } => return Ok(Some((rows, missed))),
-            Reply::Done => return Ok(None),
-            Reply::Refused(refused) => return Err(client::refusal(&refused, name)),
-            other @ (Reply::Begun(_)
-            | Reply::Status(_)
-            | Reply::Event(_)
-            | Reply::Outcome(_)
-            | Reply::Scaled(_)
-            | Reply::Updates(_)
-            | Reply::Applied { .. }
-            | Reply::Answered(_)
-            | Reply::Explained(_)
-            | Reply::Previewed { .. }) => return Err(client::unexpected(layout, &other)),
-        }
-    }
+    Request::DrainNode { node, terms, dry_run, wait: !no_wait }
 }
 
 /// The person left: it goes on.

@@ -17,8 +17,8 @@ const LEFT: &str = "left";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Row {
     instance: String,
-    /// Where it was to go.
-    to: NodeId,
+    /// Where it was to go; `None`: that is not known.
+    to: Option<NodeId>,
     /// It is there now, or another one is in its place.
     moved: bool,
     /// The one that came in its place.
@@ -40,18 +40,7 @@ impl Row {
     pub(super) fn of(drained: Drained) -> Self {
         let moved = drained.is_gone();
         let Drained { instance, to, end } = drained;
-        let row = Self {
-            instance,
-            to,
-            moved,
-            by: None,
-            can_go: true,
-            mode: None,
-            state_lost: false,
-            total_ms: None,
-            code: None,
-            why: None,
-        };
+        let row = Self { moved, ..Self::to(instance, Some(to)) };
         match end {
             End::Moved(outcome) => Self {
                 mode: Some(outcome.mode),
@@ -62,7 +51,7 @@ impl Row {
                 ..row
             },
             End::Replaced { by, took_ms } => {
-                Self { to: by.node, by: Some(by.instance), total_ms: Some(took_ms), ..row }
+                Self { to: Some(by.node), by: Some(by.instance), total_ms: Some(took_ms), ..row }
             }
             End::Left { why } => Self { code: Some(LEFT.to_owned()), why: Some(why), ..row },
             End::CanGo { mode, says } => Self { mode, why: says, ..row },
@@ -70,6 +59,29 @@ impl Row {
                 let Failure { code, why, .. } = client::refusal(&refused, &row.instance);
                 Self { can_go: false, code: Some(code), why: Some(why), ..row }
             }
+        }
+    }
+
+    /// Of an instance that is not on the node any more nobody told how it went: the controller that saw to it is gone. It is there
+    /// now.
+    pub(super) fn unheard(at: Option<NodeId>, instance: String) -> Self {
+        let why = if at.is_some() { "it is elsewhere" } else { "it has left" };
+        let why = format!("{why}; the controller that saw to it ended before it told how");
+        Self { moved: true, code: Some(LEFT.to_owned()), why: Some(why), ..Self::to(instance, at) }
+    }
+
+    fn to(instance: String, to: Option<NodeId>) -> Self {
+        Self {
+            instance,
+            to,
+            moved: false,
+            by: None,
+            can_go: true,
+            mode: None,
+            state_lost: false,
+            total_ms: None,
+            code: None,
+            why: None,
         }
     }
 
@@ -89,6 +101,7 @@ impl Row {
     /// What became of it, for who waits.
     pub(super) fn sentence(&self) -> String {
         let Self { instance, to, .. } = self;
+        let to = to.map_or_else(|| "another node".to_owned(), |to| to.to_string());
         if let (Some(by), Some(took)) = (&self.by, self.total_ms) {
             return format!("{instance}: left in {}; {by} on {to} is in its place", millis(took));
         }
@@ -111,7 +124,8 @@ impl Row {
             (false, ..) => "stays".to_owned(),
         };
         let took = self.total_ms.filter(|_| self.moved).map_or_else(|| "-".to_owned(), millis);
-        vec![self.instance.clone(), how, shown(self.to), took, telling::plain(self.why())]
+        let to = self.to.map_or_else(|| "-".to_owned(), shown);
+        vec![self.instance.clone(), how, to, took, telling::plain(self.why())]
     }
 }
 
