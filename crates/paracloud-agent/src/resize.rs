@@ -6,6 +6,7 @@
 use paracloud_core::register;
 use paracloud_substrate::cgroup::{Group, NoGroup, Refused};
 use paracloud_substrate::config::Size;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -56,14 +57,24 @@ pub(crate) fn set(group: &Group, to: Size) -> Result<(), Unset> {
     })
 }
 
-/// The same, and waits until so little is used that they can be set, at most this long. Dropped, it may set them once more.
-pub(crate) async fn set_when_fallen(group: &Group, to: Size, within: Duration) -> Result<(), Unset> {
+/// The same, and waits until so little is used that they can be set, at most this long. Dropped, it may set them once more:
+/// as long as it may, it keeps `sets`.
+pub(crate) async fn set_when_fallen(
+    group: &Group,
+    to: Size,
+    within: Duration,
+    sets: Arc<()>,
+) -> Result<(), Unset> {
     let deadline = Instant::now() + within;
     loop {
         let is_over = Instant::now() >= deadline;
-        let looked = group.clone();
+        let (looked, sets) = (group.clone(), Arc::clone(&sets));
         // The kernel may take its time to give memory back.
-        let set = tokio::task::spawn_blocking(move || set(&looked, to)).await;
+        let set = tokio::task::spawn_blocking(move || {
+            let _sets = sets;
+            set(&looked, to)
+        });
+        let set = set.await;
         let set = set.unwrap_or_else(|error| Err(Unset::Refused { why: error.to_string() }));
         if is_over || !matches!(set, Err(Unset::NotFallen { .. })) {
             return set;

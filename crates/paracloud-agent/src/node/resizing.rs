@@ -9,6 +9,7 @@
 //!                unfit                             unfit: nothing was lowered
 //! ```
 //!
+//! Limits are set beside the loop where that may take its time, one after the other: what is set last is what was decided last.
 //! One that cannot be asked is only measured. Where nothing answers in time, nothing is said: the coordinator has a deadline
 //! of its own. Beside that, every process that the register names is held to the size that it has there.
 
@@ -28,6 +29,7 @@ use paracloud_core::register;
 use paracloud_substrate::cgroup::Group;
 use paracloud_substrate::config::Size;
 use paracloud_substrate::message::{Note, Sizing, Unasked};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -44,6 +46,10 @@ pub(super) struct SizeKept {
     /// It is being enforced now, or was tried last, in the node's milliseconds.
     tried_ms: Option<u64>,
     open: Option<Open>,
+    /// An operation that begins once nobody sets anything any more.
+    waits: Option<(OperationNumber, register::Size)>,
+    /// Whoever sets limits beside the loop has another one of it.
+    sets: Arc<()>,
 }
 
 /// The change of its size that it is about.
@@ -84,6 +90,11 @@ impl SizeKept {
         Self { enforced: Some(size), ..Self::default() }
     }
 
+    /// Limits are being set beside the loop, perhaps for what is over by now.
+    fn is_being_set(&self) -> bool {
+        Arc::strong_count(&self.sets) > 1
+    }
+
     /// When it is to be looked at, in the node's milliseconds.
     pub(super) fn due_ms(&self) -> Option<u64> {
         let waits = |open: &&Open| matches!(open.step, Step::Asked | Step::Told);
@@ -110,14 +121,33 @@ pub(super) fn needed(resize: &Resize) -> impl Iterator<Item = &'static str> {
 impl Node {
     /// The register says that the owner is to get another size. Ordered again and again until it says that that is over.
     pub(super) fn resize(&mut self, name: &str, operation: OperationNumber, id: StartId, to: register::Size) {
-        let Some(start) = self.starts.get(&id) else { return };
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        start.size.waits = None;
         match start.size.open.as_ref().filter(|open| open.operation == operation).map(|open| &open.step) {
             Some(Step::Answered(unfit)) => {
                 let resized = Input::Resized(operation, id, *unfit);
                 self.inputs.push_back((name.to_owned(), resized));
             }
             Some(Step::Asked | Step::Measured(_) | Step::Told | Step::Late) => {}
-            None => self.begin_to_resize(name, operation, id, resize::enforced(to)),
+            None => {
+                // Dropped, what is measured for another one sets nothing any more but what it sets now.
+                start.size.open = None;
+                if start.size.is_being_set() {
+                    start.size.waits = Some((operation, to));
+                    return;
+                }
+                self.begin_to_resize(name, operation, id, resize::enforced(to));
+            }
+        }
+    }
+
+    /// Begins what waited until nobody sets anything any more, if that is not over.
+    fn resize_at_last(&mut self, id: StartId) {
+        let Some(start) = self.starts.get_mut(&id).filter(|start| !start.size.is_being_set()) else { return };
+        let Some((operation, to)) = start.size.waits.take() else { return };
+        let name = start.instance.clone();
+        if !self.is_over(&name, operation) {
+            self.resize(&name, operation, id, to);
         }
     }
 
@@ -227,11 +257,13 @@ impl Node {
             return self.resized(id, Some(Unfit::Unsupported), None, UNPLACED);
         };
         let events = self.events.clone();
-        let Some(open) = self.starts.get_mut(&id).and_then(|start| start.size.open.as_mut()) else { return };
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        let SizeKept { open: Some(open), sets, .. } = &mut start.size else { return };
         let (operation, to) = (open.operation, open.to);
         let within = Duration::from_millis(open.until_ms.saturating_sub(now_ms));
+        let sets = Arc::clone(&sets);
         open.step = Step::Measured(tokio::spawn(async move {
-            let set = resize::set_when_fallen(&group, to, within).await;
+            let set = resize::set_when_fallen(&group, to, within, sets).await;
             let _ = events.send(Event::Resized { start: id, operation: Some(operation), to, set }).await;
         }));
     }
@@ -255,6 +287,7 @@ impl Node {
             // Whatever was set for an operation that is over is looked at again.
             (Some(_), _) => start.size.enforced = None,
         }
+        self.resize_at_last(id);
     }
 
     fn not_resized(&mut self, id: StartId, unset: Unset) {
@@ -338,13 +371,15 @@ impl Node {
         let ids: Vec<_> = self.starts.iter().filter(|(_, start)| start.runs()).map(|(id, _)| *id).collect();
         for id in ids {
             self.forget_resize(id);
+            self.resize_at_last(id);
             if let Some((group, to)) = self.unkept_size(id, now_ms)
                 && let Some(start) = self.starts.get_mut(&id)
             {
                 start.size.tried_ms = Some(now_ms);
-                let events = self.events.clone();
+                let (events, sets) = (self.events.clone(), Arc::clone(&start.size.sets));
                 tokio::task::spawn_blocking(move || {
                     let set = resize::set(&group, to);
+                    drop(sets);
                     let _ = events.blocking_send(Event::Resized { start: id, operation: None, to, set });
                 });
             }
@@ -365,7 +400,10 @@ impl Node {
         if asks {
             start.session.desk.withdraw();
         }
-        start.size.open = None;
+        // Whatever was set for it and not said to be: it is looked at again.
+        if !matches!(start.size.open.take().as_ref().map(|open| &open.step), Some(Step::Answered(_)) | None) {
+            start.size.enforced = None;
+        }
     }
 
     /// The size that a process is to be held to, where that was not seen to yet, and its group.
@@ -373,7 +411,11 @@ impl Node {
         let start = self.starts.get(&id)?;
         let instance = self.instances.get(&start.instance)?;
         let record = instance.machine.machine().record().filter(|record| record.names(id))?;
-        if record.resize().is_some() || start.size.open.is_some() || instance.pauses(id) {
+        if record.resize().is_some()
+            || start.size.open.is_some()
+            || start.size.is_being_set()
+            || instance.pauses(id)
+        {
             return None;
         }
         let to = record.size.map_or(instance.app.resources.start, resize::enforced);

@@ -91,7 +91,7 @@ async fn a_limit_is_lowered_once_what_is_used_has_fallen() {
     let Some(mut hog) = Hog::start() else { return };
     hog.free();
     let size = Size { cpu_milli: Some(500), ..memory(48) };
-    assert_eq!(set_when_fallen(&hog.group, size, LONG).await, Ok(()));
+    assert_eq!(set_when_fallen(&hog.group, size, LONG, Arc::default()).await, Ok(()));
     assert_eq!((hog.limit_mib(), hog.group.usage().cpu_limit_milli), (Some(48), Some(500)));
     assert_eq!(hog.hear(), "freed");
     assert!(hog.lives());
@@ -105,7 +105,7 @@ async fn a_limit_is_lowered_once_what_is_used_has_fallen() {
 async fn a_process_that_keeps_its_memory_keeps_its_limit_and_lives() {
     let Some(mut hog) = Hog::start() else { return };
     let size = Size { cpu_milli: Some(500), ..memory(48) };
-    let shrunk = set_when_fallen(&hog.group, size, Duration::from_millis(1)).await;
+    let shrunk = set_when_fallen(&hog.group, size, Duration::from_millis(1), Arc::default()).await;
     assert!(
         matches!(shrunk, Err(Unset::NotFallen { usage_bytes: Some(used) }) if used > 48 * MIB),
         "{shrunk:?}"
@@ -125,7 +125,7 @@ async fn a_margin_is_left_above_what_is_used() {
     let Some(hog) = Hog::start() else { return };
     let used = hog.group.memory_bytes().unwrap();
     let tight = Size { memory_bytes: Some(used + MARGIN_BYTES_MIN / 2), cpu_milli: None };
-    let shrunk = set_when_fallen(&hog.group, tight, Duration::ZERO).await;
+    let shrunk = set_when_fallen(&hog.group, tight, Duration::ZERO, Arc::default()).await;
     assert!(matches!(shrunk, Err(Unset::NotFallen { .. })), "{shrunk:?}");
     assert_eq!(margin_bytes(1_000 * MIB), 50 * MIB);
     assert_eq!(margin_bytes(2 * MIB), MARGIN_BYTES_MIN);
@@ -150,7 +150,13 @@ fn a_limit_is_lifted_and_set_again_and_what_is_as_it_is_to_be_is_not_touched() {
 async fn where_there_is_no_group_that_is_the_answer() {
     let group = Site::of(&Hierarchies::off(), std::path::Path::new("/cloud")).make("n1", StartId(1));
     assert_eq!(set(&group, memory(64)), Err(Unset::NoGroup { why: NoGroup::Off }));
-    assert_eq!(set_when_fallen(&group, memory(64), LONG).await, Err(Unset::NoGroup { why: NoGroup::Off }));
+    assert_eq!(
+        set_when_fallen(&group, memory(64), LONG, Arc::default()).await,
+        Err(Unset::NoGroup { why: NoGroup::Off })
+    );
     let cpu = Size { memory_bytes: None, cpu_milli: Some(100) };
-    assert_eq!(set_when_fallen(&group, cpu, LONG).await, Err(Unset::NoGroup { why: NoGroup::Off }));
+    assert_eq!(
+        set_when_fallen(&group, cpu, LONG, Arc::default()).await,
+        Err(Unset::NoGroup { why: NoGroup::Off })
+    );
 }

@@ -62,10 +62,18 @@ impl Owner {
 
     /// What the agent answers.
     fn outcome(&mut self) -> Result<(), Unfit> {
+        self.outcome_of(OPERATION)
+    }
+
+    fn outcome_of(&mut self, number: OperationNumber) -> Result<(), Unfit> {
         let start = self.start;
         self.rig.agents.last_mut().unwrap().hear("an outcome", |message| match message {
-            FromAgent::Resized { operation: OPERATION, start: of } if *of == start => Some(Ok(())),
-            FromAgent::Unfit { operation: OPERATION, start: of, why } if *of == start => Some(Err(*why)),
+            FromAgent::Resized { operation, start: of } if (*operation, *of) == (number, start) => {
+                Some(Ok(()))
+            }
+            FromAgent::Unfit { operation, start: of, why } if (*operation, *of) == (number, start) => {
+                Some(Err(*why))
+            }
             _ => None,
         })
     }
@@ -91,6 +99,8 @@ impl Owner {
     }
 }
 
+/// So often something is done that two threads of an agent do at once.
+const ROUNDS: u32 = 20;
 const COORDINATOR: Proposer = Proposer::Coordinator;
 
 #[test]
@@ -167,6 +177,21 @@ fn a_shrink_that_is_accepted_and_not_kept_lowers_nothing() {
     assert_eq!(told.why, "what it uses did not fall below the new limit and its margin in time");
     assert_eq!(owner.outcome(), Err(Unfit::Unmet));
     assert_eq!(owner.limits(), (Some(256), Some(500)), "memory and processors");
+}
+
+#[test]
+fn what_was_kept_is_not_put_back_over_what_was_set_after_it() {
+    let Some(mut owner) = Owner::start() else { return };
+    for round in 1..=ROUNDS {
+        // Nobody says Hello, so nobody is asked: it fits at once, or never.
+        owner.swap(&Change::Resize(size(300 + round, 400)));
+        owner.swap(&Change::Keep(Cause::Cancelled));
+        owner.swap(&Change::Resize(size(400 + round, 600)));
+        let number = owner.record.last_operation;
+        assert_eq!(owner.outcome_of(number), Ok(()));
+        assert_eq!(owner.limits(), (Some(u64::from(400 + round)), Some(600)), "round {round}");
+        owner.swap(&Change::Resized);
+    }
 }
 
 #[test]
