@@ -261,7 +261,7 @@ impl Node {
         let SizeKept { open: Some(open), sets, .. } = &mut start.size else { return };
         let (operation, to) = (open.operation, open.to);
         let within = Duration::from_millis(open.until_ms.saturating_sub(now_ms));
-        let sets = Arc::clone(&sets);
+        let sets = Arc::clone(sets);
         open.step = Step::Measured(tokio::spawn(async move {
             let set = resize::set_when_fallen(&group, to, within, sets).await;
             let _ = events.send(Event::Resized { start: id, operation: Some(operation), to, set }).await;

@@ -89,10 +89,8 @@ impl Problem {
 pub fn read(path: &Path, nodes: u32, command: &str) -> Result<Resolved, Failure> {
     let shown = path.display().to_string();
     let unreadable = |error: std::io::Error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-            _ => chain(&error),
-        };
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+        let why = if is_missing { "there is no such file".to_owned() } else { chain(&error) };
         let next = format!("name a manifest: paracloud {command} app.yaml");
         Failure::new(Exit::Usage, "manifest_unreadable", &shown, why, next)
     };
