@@ -42,7 +42,23 @@ pub(crate) struct Sockets {
 #[derive(Debug, Default)]
 struct Connections {
     last: u64,
-    by_session: HashMap<String, (u64, oneshot::Sender<()>)>,
+    by_session: HashMap<String, (Place, oneshot::Sender<()>)>,
+}
+
+/// The place of a connection at its session.
+#[derive(Debug, Clone)]
+struct Place {
+    number: u64,
+    /// Whose place it is now. Locked while a step is taken: what another connection was greeted with is not changed behind it.
+    newest: Arc<Mutex<u64>>,
+}
+
+impl Place {
+    /// Takes a step, if the place is not another one's by now.
+    fn take<T>(&self, step: impl FnOnce() -> T) -> Option<T> {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        (*newest == self.number).then(step)
+    }
 }
 
 impl Sockets {
@@ -106,23 +122,27 @@ impl Sockets {
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
         let socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
-        let (number, replaced) = self.register(&id);
-        let connection = Connection { sockets: self, id: &id, socket };
+        let (place, replaced) = self.register(&id);
+        let connection = Connection { sockets: self, id: &id, place: &place, socket };
         connection.run(ack, replaced).await;
         let mut connections = self.connections();
-        if connections.by_session.get(&id).is_some_and(|(of, _)| *of == number) {
+        if connections.by_session.get(&id).is_some_and(|(of, _)| of.number == place.number) {
             connections.by_session.remove(&id);
         }
     }
 
-    fn register(&self, id: &str) -> (u64, oneshot::Receiver<()>) {
+    fn register(&self, id: &str) -> (Place, oneshot::Receiver<()>) {
         let (end, replaced) = oneshot::channel();
         let mut connections = self.connections();
         connections.last += 1;
         let number = connections.last;
+        let before = connections.by_session.get(id).map(|(place, _)| Arc::clone(&place.newest));
+        let newest = before.unwrap_or_default();
+        *newest.lock().unwrap_or_else(PoisonError::into_inner) = number;
+        let place = Place { number, newest };
         // The one before is told by its sender being dropped.
-        connections.by_session.insert(id.to_owned(), (number, end));
-        (number, replaced)
+        connections.by_session.insert(id.to_owned(), (place.clone(), end));
+        (place, replaced)
     }
 
     fn connections(&self) -> MutexGuard<'_, Connections> {
@@ -154,6 +174,7 @@ impl Sockets {
 struct Connection<'a> {
     sockets: &'a Sockets,
     id: &'a str,
+    place: &'a Place,
     socket: Socket,
 }
 
@@ -171,7 +192,7 @@ impl Connection<'_> {
         let mut next = self.step(|talk| talk.greet(ack)).await;
         while matches!(next, Next::On) {
             next = tokio::select! {
-                _ = &mut replaced => Next::Close(REPLACED, "a newer connection of the session is there".to_owned()),
+                _ = &mut replaced => replaced_by_another(),
                 message = self.socket.next() => match message {
                     Some(Ok(message)) => self.heard(message).await,
                     Some(Err(_)) | None => Next::Gone,
@@ -203,7 +224,10 @@ impl Connection<'_> {
     /// process ends, and the client, which got no acknowledgement, sends it again to the next owner.
     async fn step(&mut self, step: impl Fn(&mut Talk) -> Result<Vec<FromServer>, Fault>) -> Next {
         let said = loop {
-            match self.sockets.step(self.id, &step) {
+            let Some(taken) = self.place.take(|| self.sockets.step(self.id, &step)) else {
+                return replaced_by_another();
+            };
+            match taken {
                 Ok(Ok(said)) => break said,
                 Ok(Err(fault)) => return Next::Close(code(fault), fault.to_string()),
                 Err(TransactError::Refused(_)) => self.sockets.paci.serving().await,
@@ -227,6 +251,10 @@ impl Connection<'_> {
     }
 }
 
+fn replaced_by_another() -> Next {
+    Next::Close(REPLACED, "a newer connection of the session is there".to_owned())
+}
+
 fn code(fault: Fault) -> u16 {
     match fault {
         Fault::Gap | Fault::AckUnsent => PROTOCOL,
@@ -247,6 +275,18 @@ fn query(query: &str) -> Option<(String, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_takes_no_step_once_another_one_carries_its_session() {
+        let paci = Paci::from_env().unwrap();
+        let sockets = Sockets::new(paci.clone(), paci.map("talks").unwrap());
+        let (before, _replaced) = sockets.register("a");
+        assert_eq!(before.take(|| 1), Some(1));
+        let (other, _) = sockets.register("b");
+        let (after, _) = sockets.register("a");
+        assert_eq!(before.take(|| 1), None, "what came on it is sent again on the newer one");
+        assert_eq!((after.take(|| 1), other.take(|| 1)), (Some(1), Some(1)));
+    }
 
     #[test]
     fn a_query_names_session_and_acknowledgement() {
