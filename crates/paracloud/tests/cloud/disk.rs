@@ -178,6 +178,10 @@ fn on_a_full_disk_shells_that_are_killed_come_back_and_moves_end_and_logs_say_la
     assert!(audited.is_clean(), "{audited:#?}");
     up.signal(Signal::KILL);
     up.ended();
+    // Who came in the place of one that was killed is in no file, as the disk is full: the next `up` does not end it.
+    wait_until("its shells have ended by themselves", || {
+        ["controller", "agent", "gateway"].iter().all(|shell| rig.processes(shell).is_empty())
+    });
     let mut up = rig.up(&[]);
     up.serving();
     let record = rig.record().expect("it serves");
