@@ -59,6 +59,11 @@ impl Decision<'_> {
     /// Why not one more: what keeps those from coming that are wanted, or the rule.
     fn why_not_more(&self) -> WhyNot {
         let reasons = &*self.reasons;
+        // Whatever else there is, it would not be allowed.
+        if reasons.planned >= self.policy.max {
+            let of_max = reasons.cuts.iter().rev().find(|cut| matches!(cut, Cut::Max { .. }));
+            return WhyNot::Cut(of_max.copied().unwrap_or(Cut::Max { max: self.policy.max, leaving: 0 }));
+        }
         let mut limits = reasons.cuts.iter().rev().filter(|cut| !cut.keeps_up());
         let cut = limits.clone().find(|cut| !cut.is_of_rule());
         if let Some(cut) = cut.filter(|_| reasons.planned < reasons.raw.max(reasons.bounded)) {

@@ -133,6 +133,9 @@ fn rule(rule: Rule, work: Work) -> &'static str {
 
 fn load(record: &Record) -> String {
     let reasons = &record.reasons;
+    if record.policy.work == Work::Queue {
+        return "by the word of instances alone: requests that come do not count".to_owned();
+    }
     let Some(rate) = reasons.rate else { return "not measured".to_owned() };
     let (short, long) = (per_second(rate.short_milli), per_second(rate.long_milli));
     let window = |periods: u64| match periods * u64::from(record.policy.period_ms) {
@@ -151,7 +154,11 @@ fn needs(record: &Record) -> String {
     }
     let [total, offered, spare, queue] =
         [need.total_milli(), need.offered_milli, need.spare_milli, need.queue_milli].map(thousandths);
-    format!("{total} slots: {offered} for the load, {spare} for chance, {queue} for what waits")
+    let load = match record.policy.work {
+        Work::Requests => "the load",
+        Work::Queue => "what is worked on",
+    };
+    format!("{total} slots: {offered} for {load}, {spare} for chance, {queue} for what waits")
 }
 
 /// What those are taken for that do not say what they work on. Nothing, if all say it, or nobody.

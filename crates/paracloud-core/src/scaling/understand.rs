@@ -200,7 +200,10 @@ fn rate(
     let age_ms = observation.traffic.map_or(0, |it| u64::from(it.age_ms)).saturating_add(silent_ms);
     let age_ms = Some(u32::try_from(age_ms).unwrap_or(u32::MAX));
     let mut notes = Notes { inputs: &mut reasons.inputs };
-    notes.taken(Subject::Gateways, Figure::Rate, rate.planned_milli, age_ms);
+    // Of a queue it counts for nothing.
+    if policy.work == Work::Requests {
+        notes.taken(Subject::Gateways, Figure::Rate, rate.planned_milli, age_ms);
+    }
     if let Some(traffic) = observation.traffic.filter(|it| it.waiting > 0) {
         notes.taken(Subject::Gateways, Figure::Waiting, traffic.waiting.into(), Some(traffic.age_ms));
     }

@@ -150,6 +150,7 @@ fn says_why(alternative: &Alternative, record: &Record) {
         WhyNot::NotNeeded => !is_fewer && reasons.planned >= reasons.raw,
         WhyNot::Manual => reasons.rule == Rule::Manual && count != reasons.raw,
         WhyNot::Cut(Cut::Min(min)) => is_fewer && count < min && min == policy.min,
+        WhyNot::Cut(Cut::Max { max, leaving: 0 }) => !is_fewer && count > max && max == policy.max,
         WhyNot::Cut(Cut::Blind) => is_fewer && reasons.rule == Rule::Blind,
         WhyNot::Cut(cut) => reasons.cuts.contains(&cut) && cut.keeps_up() == is_fewer,
         WhyNot::Rule => count != reasons.raw,

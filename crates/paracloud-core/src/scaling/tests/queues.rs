@@ -1,6 +1,8 @@
 //! Work that no gateway sees.
 
+use super::super::explain::explain;
 use super::super::policy::Work;
+use super::super::record::WhyNot;
 use super::*;
 
 /// An app that takes its work from a queue: its instances work on four jobs at once.
@@ -73,6 +75,27 @@ fn a_queue_that_only_the_app_sees_has_as_many_as_work_it_off_and_they_leave_when
     assert!((5..=8).contains(&serving), "at work for 20 of 4 each, and some for chance: {serving}");
     queue.run(600, 0);
     assert_eq!(queue.app.count(Phase::Ready), 1);
+}
+
+#[test]
+fn a_queue_is_explained_by_what_counts_for_it_and_one_more_than_may_be_by_that() {
+    let mut queue = Queue::new(Work::Queue, 4, 3);
+    queue.waiting_ms = u32::MAX / 2;
+    queue.run(30, 20_000);
+    let reasons = &queue.app.record().reasons;
+    assert_eq!((reasons.planned, reasons.alternatives[1].why_not), (4, not_more_than(4)));
+    let text = explain(queue.app.record(), "jobs");
+    assert!(text.contains("  not 5     the most: 4\n"), "{text}");
+    assert!(
+        text.contains("for what is worked on") && text.contains("requests that come do not count"),
+        "{text}"
+    );
+    assert!(!text.contains("/s") && !text.contains("gateways rate"), "a rate counts for nothing: {text}");
+}
+
+/// The policy has no room for one more.
+fn not_more_than(max: u32) -> WhyNot {
+    WhyNot::Cut(Cut::Max { max, leaving: 0 })
 }
 
 #[test]
