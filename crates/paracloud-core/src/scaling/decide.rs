@@ -5,7 +5,7 @@ use super::load::Rate;
 use super::memory::{Memory, Time};
 use super::observation::{Instance, Observation, Phase};
 use super::policy::{Policy, Shape, SizeBounds, Work};
-use super::record::{Action, Bound, Cut, Figure, Input, Plan, Reasons, Rule, Subject};
+use super::record::{Action, Bound, Cut, Figure, Input, Instead, Plan, Reasons, Rule, Subject};
 use super::staffing;
 use super::trust::{Notes, Said};
 use super::understand::{Knowledge, View};
@@ -210,6 +210,8 @@ impl Decision<'_> {
         if let Some(manual) = self.observation.manual.filter(|it| it.left_ms > 0) {
             let notes = &mut Notes { inputs: &mut self.reasons.inputs };
             notes.taken(Subject::Person, Figure::Manual, manual.count.into(), None);
+            let count = bounded.clamp(policy.min, policy.max);
+            self.reasons.instead = Some(Instead { rule: self.reasons.rule, count });
             self.reasons.rule = Rule::Manual;
             self.reasons.raw = manual.count;
             self.reasons.cuts.clear();

@@ -1,10 +1,14 @@
 //! A record as people read it: 80 columns, the decision first, then why, then what it was made from.
 
+mod leaving;
+mod there;
+
 use super::policy::Work;
-use super::record::{Action, Alternative, Bound, Cut, Figure, Input, Reasons, Record, Rule, Subject, WhyNot};
-use super::victims::Standing;
+use super::record::{
+    Action, Alternative, Bound, Cut, Figure, Input, Instead, Reasons, Record, Rule, Subject, WhyNot,
+};
 use crate::ids::InstanceNumber;
-use crate::page::{Page, WIDTH, counted, time};
+use crate::page::{Page, WIDTH, time};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -15,12 +19,10 @@ use core::fmt::Write;
 const NAME_MAX: usize = 63;
 /// The most inputs that are shown; those that were cut come first.
 const INPUTS_MAX: usize = 24;
-/// The most instances of which it is said why they stay.
-const STANDINGS_MAX: usize = 16;
 
-/// What was decided of the app of this name, and why.
+/// What was decided of the app of this name, and why. `until`: when a person's number is over, as a clock shows it.
 #[must_use]
-pub fn explain(record: &Record, app: &str) -> String {
+pub fn explain(record: &Record, app: &str, until: Option<&str>) -> String {
     let mut page = Page::default();
     let reasons = &record.reasons;
     let headline = headline(record);
@@ -35,11 +37,12 @@ pub fn explain(record: &Record, app: &str) -> String {
         page.say("policy", &why);
         return page.lines;
     }
-    page.say("rule", rule(reasons.rule, record.policy.work));
+    page.say("rule", &by(record, until));
     page.say("load", &load(record));
     page.say("needs", &needs(record));
     page.say("silent", &silent(record));
     page.say("has", &has(record));
+    there::say(&mut page, reasons, app);
     let steps = format!(
         "{} by the rule, {} within limits, {} by this plan",
         reasons.raw, reasons.bounded, reasons.planned
@@ -57,12 +60,7 @@ pub fn explain(record: &Record, app: &str) -> String {
     for action in &record.plan.actions {
         page.say("does", &does(action, app));
     }
-    for (number, standing) in reasons.standings.iter().take(STANDINGS_MAX) {
-        page.say("may go?", &format!("{}: {}", instance(app, *number), standing_text(*standing)));
-    }
-    if reasons.standings.len() > STANDINGS_MAX {
-        page.say("may go?", &format!("and {} more", reasons.standings.len() - STANDINGS_MAX));
-    }
+    leaving::say(&mut page, record, app);
     for alternative in &reasons.alternatives {
         let label = format!("not {}", alternative.count);
         page.say(&label, &why_not(alternative, record));
@@ -109,6 +107,19 @@ fn headline(record: &Record) -> String {
 
 fn instance(app: &str, number: InstanceNumber) -> String {
     format!("{app}{number}")
+}
+
+/// The rule; of a person's number how long it stands, and what there would be without it.
+fn by(record: &Record, until: Option<&str>) -> String {
+    let work = record.policy.work;
+    let (Some(instead), Some(manual)) = (record.reasons.instead, record.observation.manual) else {
+        return rule(record.reasons.rule, work).to_owned();
+    };
+    let left = time(manual.left_ms.into());
+    let stands =
+        until.map_or_else(|| format!("for {left} more"), |until| format!("until {until} (in {left})"));
+    let Instead { rule: by, count } = instead;
+    format!("a person set the number, {stands}; the rule would have {count}: {}", rule(by, work))
 }
 
 fn rule(rule: Rule, work: Work) -> &'static str {
@@ -257,44 +268,6 @@ fn does(action: &Action, app: &str) -> String {
                 instance(app, *number)
             )
         }
-    }
-}
-
-fn standing_text(standing: Standing) -> String {
-    let cost = |cost_ms: u32| format!("costs {} of work", time(cost_ms.into()));
-    let cost_if_known =
-        |cost_ms: Option<u32>| cost_ms.map_or_else(|| "nobody knows what it costs".to_owned(), cost);
-    match standing {
-        Standing::Goes(cost_ms) => format!("goes, {}", cost_if_known(cost_ms)),
-        Standing::Dearer(cost_ms) => {
-            format!("no: {}, and others come first or are waited for", cost_if_known(cost_ms))
-        }
-        Standing::TooDear(cost_ms) => format!("no: {}, more than keeping it", cost(cost_ms)),
-        Standing::Asked => "it is asked".to_owned(),
-        Standing::Silent => "no: it was asked and did not answer".to_owned(),
-        Standing::Unmeasured => "no: nobody knows what it has in hand".to_owned(),
-        Standing::Unasked => "no: it may hold something and cannot be asked".to_owned(),
-        Standing::HoldsState(Some(kib)) => format!("no: {kib} KiB of state would be lost with it"),
-        Standing::HoldsState(None) => "no: it did not say that it holds no state".to_owned(),
-        Standing::Held(left_ms) => format!("no: held for {}", time(left_ms.into())),
-        Standing::InOperation => "no: in an operation".to_owned(),
-        Standing::Sessions(sessions) => {
-            format!("no: not while it has {}", counted(sessions.into(), "session"))
-        }
-        Standing::NotReady => "no: it does not serve".to_owned(),
-        Standing::Behind { sessions, in_flight } => {
-            let sessions = sessions.filter(|it| *it > 0);
-            let sessions = sessions.map_or_else(String::new, |it| counted(it.into(), "session") + " and ");
-            match in_flight {
-                Some(in_flight) => {
-                    format!("no: with {sessions}{in_flight} in flight it comes after others that can go")
-                }
-                None => format!(
-                    "no: with {sessions}an unknown number in flight it comes after others that can go"
-                ),
-            }
-        }
-        Standing::Spared => "not needed to go".to_owned(),
     }
 }
 

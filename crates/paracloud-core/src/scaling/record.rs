@@ -8,7 +8,7 @@ use super::load::Rate;
 use super::memory::Memory;
 use super::observation::Observation;
 use super::policy::Policy;
-use super::staffing::{Need, Start, Unit};
+use super::staffing::{Need, Start, Unit, Worth};
 use super::victims::Standing;
 use crate::ids::InstanceNumber;
 use alloc::collections::BTreeMap;
@@ -92,12 +92,18 @@ pub struct Reasons {
     pub silent: Option<Silent>,
     /// What serves now, in thousandths of a slot.
     pub serving_milli: u64,
+    /// Those that are not worth what the usual one is, now.
+    #[serde(default)]
+    pub worth: BTreeMap<InstanceNumber, Worth>,
     /// What will serve when a start ordered now would be ready, in thousandths of a slot.
     pub coming_milli: u64,
     /// How long the greatest need counts, in milliseconds, and that need.
     pub hold: Option<(u64, Peak)>,
     /// What made [`Reasons::raw`].
     pub rule: Rule,
+    /// What there would be if no person had set the number. `None`: nobody has.
+    #[serde(default)]
+    pub instead: Option<Instead>,
     /// Instances by the rule alone.
     pub raw: u32,
     /// Instances within hold and bounds.
@@ -110,6 +116,15 @@ pub struct Reasons {
     pub standings: BTreeMap<InstanceNumber, Standing>,
     /// What else could have been done.
     pub alternatives: Vec<Alternative>,
+}
+
+/// What would be without a person's number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Instead {
+    /// What would have made it.
+    pub rule: Rule,
+    /// Instances, within hold and bounds.
+    pub count: u32,
 }
 
 /// Those of which it is not known what they work on.

@@ -109,37 +109,80 @@ fn overdue_ms(start: &Start) -> u64 {
     start.boot_ms.saturating_mul(OVERDUE_STARTS).max(OVERDUE_MS_MIN)
 }
 
-/// What an instance is worth in a time, in thousandths of a slot.
-pub(super) fn worth_milli(
+/// What an instance is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Worth {
+    /// In thousandths of a slot.
+    pub milli: u64,
+    /// By what.
+    pub by: WorthBy,
+}
+
+/// By what an instance is worth what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorthBy {
+    /// It is taken for the usual one: nothing else is known of it.
+    Usual,
+    /// By what it can do, in thousandths of a request a second.
+    Capacity(u64),
+    /// It is cold: so much, in thousandths, of what it is worth when it is warm, in thousandths of a slot.
+    Cold {
+        /// Thousandths.
+        permille: u32,
+        /// Thousandths of a slot.
+        warm_milli: u64,
+    },
+    /// It will not have started by then.
+    Starts,
+    /// It should have started long ago.
+    Overdue,
+    /// It has not served for too long.
+    Away,
+    /// It leaves.
+    Leaves,
+}
+
+/// What an instance is worth in a time.
+pub(super) fn worth(
     instance: &Instance,
     figures: &Figures,
     unit: &Unit,
     start: &Start,
     ahead_ms: u64,
-) -> u64 {
+) -> Worth {
     let phase_ms = u64::from(instance.phase_ms);
+    let nothing = |by| Worth { milli: 0, by };
     let warm_for_ms = match instance.phase {
         Phase::Ready => phase_ms.saturating_add(ahead_ms),
-        Phase::Starting if phase_ms >= overdue_ms(start) => return 0,
+        Phase::Starting if phase_ms >= overdue_ms(start) => return nothing(WorthBy::Overdue),
         Phase::Starting => {
             let left_ms = start.boot_ms.saturating_sub(phase_ms);
-            let Some(warm_for_ms) = ahead_ms.checked_sub(left_ms) else { return 0 };
+            let Some(warm_for_ms) = ahead_ms.checked_sub(left_ms) else { return nothing(WorthBy::Starts) };
             warm_for_ms
         }
         Phase::NotReady | Phase::Unknown if instance.phase_ms < ABSENT_MS_MAX => u64::MAX,
-        Phase::NotReady | Phase::Unknown | Phase::Draining | Phase::Leaving => return 0,
+        Phase::NotReady | Phase::Unknown => return nothing(WorthBy::Away),
+        Phase::Draining | Phase::Leaving => return nothing(WorthBy::Leaves),
     };
     // One of which nothing is known is taken for the usual one, however much that can do by its size.
-    let whole = figures.capacity.map_or_else(|| unit.slots_milli(), |(milli, _)| offered_milli(milli, unit));
-    let permille = |permille: u32| whole * u64::from(permille.clamp(COLD_PERMILLE_MIN, 1_000)) / 1_000;
+    let whole = match figures.capacity {
+        Some((milli, _)) => Worth { milli: offered_milli(milli, unit), by: WorthBy::Capacity(milli) },
+        None => Worth { milli: unit.slots_milli(), by: WorthBy::Usual },
+    };
+    let cold = |permille: u32| {
+        let (permille, warm_milli) = (permille.clamp(COLD_PERMILLE_MIN, 1_000), whole.milli);
+        let milli = warm_milli * u64::from(permille) / 1_000;
+        Worth { milli, by: WorthBy::Cold { permille, warm_milli } }
+    };
     match instance.cold {
-        Some(cold) if u64::from(cold.left_ms.min(WARM_MS_MAX)) > ahead_ms => {
-            permille(cold.permille.unwrap_or(figures.cold_permille))
+        Some(it) if u64::from(it.left_ms.min(WARM_MS_MAX)) > ahead_ms => {
+            cold(it.permille.unwrap_or(figures.cold_permille))
         }
         // Who says that it is cold says when it is not any more.
         Some(_) => whole,
         None if warm_for_ms >= figures.warm_ms.into() => whole,
-        None => permille(figures.cold_permille),
+        None => cold(figures.cold_permille),
     }
 }
 
@@ -171,7 +214,8 @@ mod tests {
         Figures { capacity: Some((40_000, Basis::Known)), warm_ms: 60_000, cold_permille: 500 };
 
     fn worth(phase: Phase, phase_ms: u32, ahead_ms: u64) -> u64 {
-        worth_milli(&Instance { phase, phase_ms, ..Instance::default() }, &FIGURES, &UNIT, &START, ahead_ms)
+        let instance = Instance { phase, phase_ms, ..Instance::default() };
+        super::worth(&instance, &FIGURES, &UNIT, &START, ahead_ms).milli
     }
 
     #[test]
@@ -208,7 +252,7 @@ mod tests {
         let instance = Instance { phase: Phase::Ready, phase_ms: 90_000, ..Instance::default() };
         let worth = |capacity, unit: &Unit, phase_ms| {
             let instance = Instance { phase_ms, ..instance.clone() };
-            worth_milli(&instance, &Figures { capacity, ..FIGURES }, unit, &START, 0)
+            super::worth(&instance, &Figures { capacity, ..FIGURES }, unit, &START, 0).milli
         };
         assert_eq!(worth(None, &unit, 90_000), unit.slots_milli());
         let most = Some((u64::from(u32::MAX) * 2, Basis::Known));
@@ -229,7 +273,7 @@ mod tests {
         let start = Start { boot_ms: 40, ..START };
         let worth = |phase_ms| {
             let instance = Instance { phase: Phase::Starting, phase_ms, ..Instance::default() };
-            worth_milli(&instance, &FIGURES, &UNIT, &start, 40)
+            super::worth(&instance, &FIGURES, &UNIT, &start, 40).milli
         };
         assert_eq!([worth(1_000), worth(4_999), worth(5_000)], [2_000, 2_000, 0]);
     }

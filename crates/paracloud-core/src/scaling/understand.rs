@@ -6,7 +6,7 @@ use super::memory::{Memory, Time};
 use super::observation::{Instance, Observation, Phase, Report};
 use super::policy::{INSTANCES_MAX, Policy, Work};
 use super::record::{Bound, Figure, Reasons, Subject};
-use super::staffing::{self, Need, Start, Unit};
+use super::staffing::{self, Need, Start, Unit, Worth};
 use super::trust::{self, Basis, Figures, Notes, QueueBounds, Said};
 use super::unseen::{Unseen, unseen};
 use crate::ids::InstanceNumber;
@@ -56,9 +56,13 @@ pub(super) struct View {
 impl View {
     /// What an instance is worth so many milliseconds from now, in thousandths of a slot.
     pub(super) fn worth_milli(&self, number: InstanceNumber, instance: &Instance, ahead_ms: u64) -> u64 {
-        self.figures
-            .get(&number)
-            .map_or(0, |figures| staffing::worth_milli(instance, figures, &self.unit, &self.start, ahead_ms))
+        self.worth(number, instance, ahead_ms).map_or(0, |worth| worth.milli)
+    }
+
+    /// The same, and by what. `None`: it is one too many to be looked at.
+    fn worth(&self, number: InstanceNumber, instance: &Instance, ahead_ms: u64) -> Option<Worth> {
+        let figures = self.figures.get(&number)?;
+        Some(staffing::worth(instance, figures, &self.unit, &self.start, ahead_ms))
     }
 }
 
@@ -151,6 +155,9 @@ pub(super) fn understand(
         worth.fold(0_u64, u64::saturating_add)
     };
     reasons.serving_milli = worth(0);
+    let usual = |worth: &Worth| worth.milli == unit.slots_milli();
+    let unusual = |(number, it)| Some((number, view.worth(number, it, 0).filter(|worth| !usual(worth))?));
+    reasons.worth = observation.live().filter_map(unusual).collect();
     reasons.coming_milli = worth(start.boot_ms);
     let queue_ms = queue_ms(policy, observation, memory, time, &view, reasons);
     let queue_ms = match policy.work {

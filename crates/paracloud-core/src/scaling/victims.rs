@@ -147,7 +147,8 @@ pub(super) fn choose(observation: &Observation, terms: &Terms<'_>) -> Choice {
     choice
 }
 
-fn asked(cost_ms: Option<u32>, instance: &Instance) -> Asked {
+/// What it is held against others with.
+pub(super) fn asked(cost_ms: Option<u32>, instance: &Instance) -> Asked {
     let preference = instance.quote.map(|quote| quote.value.preference).unwrap_or_default();
     let state_kib = instance.quote.and_then(|quote| quote.value.state_kib);
     let loss = Loss { sessions: instance.sessions, cost_ms, preference, drain_ms: None, state_kib };

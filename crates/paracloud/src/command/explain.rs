@@ -128,7 +128,10 @@ fn decision(decided: &Decided, explained: &Explained) -> String {
     let ago = age(explained.now_unix_ms.saturating_sub(decided.unix_ms));
     let what = role(decided.role, explained);
     let head = format!("{what}, {} ({ago} ago)", time_of_day(decided.unix_ms));
-    let mut lines = vec![head, explain(&decided.record, &explained.app).trim_end().to_owned()];
+    let manual = decided.record.observation.manual;
+    let until = manual.map(|manual| time_of_day(decided.unix_ms.saturating_add(manual.left_ms.into())));
+    let words = explain(&decided.record, &explained.app, until.as_deref());
+    let mut lines = vec![head, words.trim_end().to_owned()];
     lines.extend(decided.done.iter().map(done));
     lines.join("\n")
 }
@@ -209,7 +212,7 @@ mod tests {
     use super::*;
     use paracloud_core::balancing::{self, Balancer};
     use paracloud_core::ids::{GatewayId, InstanceNumber};
-    use paracloud_core::scaling::observation::{Instance, Measured, Phase, Report, Told, Traffic};
+    use paracloud_core::scaling::observation::{Instance, Manual, Measured, Phase, Report, Told, Traffic};
     use paracloud_core::scaling::{Memory, Observation, Policy, plan};
     use paracloud_substrate::explained::Choice;
 
@@ -286,6 +289,13 @@ mod tests {
         let shown = text(&explained("worker", both));
         fits(&shown);
         insta::assert_snapshot!(shown);
+        let mut set = decided(Role::Present, 9_000);
+        let manual = Manual { count: 3, left_ms: 61_000 };
+        let seen = Observation { manual: Some(manual), ..observation(9_000) };
+        *set.record = plan(&Policy::between(1, 8), &seen, &Memory::default()).2;
+        let set = text(&explained("worker", vec![set])).replace("\n            ", " ");
+        let by = "set the number, until 22:14:30.000Z (in 1 m 01 s); the rule would have 4: enough for";
+        assert!(set.contains(by), "{set}");
         let same = vec![decided(Role::Present, 9_000), decided(Role::Acted, 9_000)];
         assert!(text(&explained("worker", same)).contains("the same decision as above"));
     }

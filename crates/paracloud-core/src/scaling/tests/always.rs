@@ -201,7 +201,7 @@ fn holds_whatever_is_told(policy: &Policy, seconds: Vec<Seen>) {
             says_why(it, &record);
         }
         says_what_limits(&record);
-        for line in explain(&record, "an-app-with-a-very-long-name-that-is-still-allowed").lines() {
+        for line in explain(&record, "an-app-with-a-very-long-name-that-is-still-allowed", None).lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
         assert!(text.len() < 200_000, "{}", text.len());

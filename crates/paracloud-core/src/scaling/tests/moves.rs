@@ -302,7 +302,7 @@ fn what_is_not_known_is_said_to_be_unknown_and_not_nothing() {
     app.run(30, 100);
     (app.reports, app.measures) = (false, false);
     app.run(60, 0);
-    let text = explain(app.record(), "web");
+    let text = explain(app.record(), "web", None);
     assert!(text.contains("needs     not known") && !text.contains("0.0 slots"), "{text}");
     let whys: Vec<_> = app.record().reasons.alternatives.iter().map(|it| it.why_not).collect();
     assert_eq!(whys, [WhyNot::Cut(Cut::Blind), WhyNot::Unknown]);
@@ -343,7 +343,7 @@ fn who_is_warm_stays_though_it_costs_least_while_others_beside_it_are_too_cold_t
     // Three would do, four are there, and two of them work half as fast: the cheapest one does more than what is over.
     let left: Vec<u32> = (0..60).flat_map(|_| second(&mut app, 600_000)).collect();
     assert!(left.is_empty() && app.cuts().contains(&Cut::Serving), "{left:?} {:?}", app.cuts());
-    assert!(explain(app.record(), "web").contains(": not needed to go"));
+    assert!(explain(app.record(), "web", None).contains(": not needed to go"));
     let left: Vec<u32> = (0..5).flat_map(|_| second(&mut app, 0)).collect();
     assert_eq!(left.len(), 1, "all of them are warm: {left:?}");
 }

@@ -84,7 +84,7 @@ fn a_queue_is_explained_by_what_counts_for_it_and_one_more_than_may_be_by_that()
     queue.run(30, 20_000);
     let reasons = &queue.app.record().reasons;
     assert_eq!((reasons.planned, reasons.alternatives[1].why_not), (4, not_more_than(4)));
-    let text = explain(queue.app.record(), "jobs");
+    let text = explain(queue.app.record(), "jobs", None);
     assert!(text.contains("  not 5     the most: 4\n"), "{text}");
     assert!(
         text.contains("for what is worked on") && text.contains("requests that come do not count"),

@@ -108,9 +108,9 @@ fn who_asked_to_go_goes_though_another_one_says_nothing() {
 fn why_nobody_leaves_is_told_by_what_is_not_said() {
     let mut app = idle(3);
     decide(&mut app, &[Some((1, 0)), None, None]);
-    let partly = explain(app.record(), "jobs");
+    let partly = explain(app.record(), "jobs", None);
     decide(&mut app, &[None; 3]);
-    insta::assert_snapshot!([partly, explain(app.record(), "jobs")].join("\n"));
+    insta::assert_snapshot!([partly, explain(app.record(), "jobs", None)].join("\n"));
 }
 
 proptest! {

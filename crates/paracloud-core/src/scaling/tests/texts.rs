@@ -1,15 +1,16 @@
 //! Records: as text, as data, and made again.
 
 use super::super::explain::explain;
-use super::super::observation::{Announcement, Manual};
+use super::super::observation::{Announcement, Cold, Manual};
 use super::super::policy::{Flap, Shape, SizeBounds, Work};
 use super::super::victims::Standing;
 use super::*;
+use crate::ids::NodeId;
 use std::format;
 use std::string::String;
 
 fn told(app: &App) -> String {
-    explain(app.record(), "worker")
+    explain(app.record(), "worker", None)
 }
 
 #[test]
@@ -53,6 +54,72 @@ fn who_goes_and_who_does_not_is_explained() {
 }
 
 #[test]
+fn of_equals_it_is_said_which_rule_chose() {
+    let told_of = |app: &App, number: u32| {
+        let text = told(app).replace("\n            ", " ");
+        let line = text.lines().find(|line| line.starts_with(&format!("  may go?   worker.{number}:")));
+        String::from(line.unwrap_or_else(|| panic!("{text}")))
+    };
+    let goes_from = |nodes: [u32; 3]| {
+        let mut app = App::stateless(1, 8, 3);
+        app.run(60, 70);
+        loop {
+            for (number, node) in (1..).zip(nodes) {
+                let value = Quote { cost_ms: 40, state_kib: Some(0), ..Quote::default() };
+                let instance = app.instance(number);
+                (instance.node, instance.sessions) = (Some(NodeId(node)), Some(0));
+                instance.quote = Some(Told { value, age_ms: 0, lease_ms: 5_000 });
+            }
+            if leaves(&app.run(1, 5)).len() == 1 {
+                return app;
+            }
+            assert!(app.seen.now_ms < 1_200_000);
+        }
+    };
+    let same = goes_from([1, 1, 1]);
+    assert!(told(&same).contains("  who goes  who asked to;") && told(&same).contains("of equals"));
+    assert_eq!(told_of(&same, 3), "  may go?   worker.3: goes, costs 40 ms of work");
+    let as_three = "no: costs 40 ms of work, as worker.3 does: of equals the highest number goes";
+    assert_eq!(told_of(&same, 1), format!("  may go?   worker.1: {as_three}"));
+    let fuller = goes_from([1, 1, 2]);
+    assert_eq!(told_of(&fuller, 2), "  may go?   worker.2: goes, costs 40 ms of work");
+    assert!(
+        told_of(&fuller, 3).ends_with("of equals one of the node with most goes, then the highest number")
+    );
+}
+
+#[test]
+fn a_persons_number_is_explained_with_when_it_is_over_and_what_the_rule_would_have() {
+    let mut app = App::stateless(1, 8, 6);
+    app.run(60, 165);
+    app.seen.manual = Some(Manual { count: 7, left_ms: 65_000 });
+    app.run(1, 165);
+    let rule = |until| {
+        let text = explain(app.record(), "worker", until).replace("\n            ", " ");
+        text.lines().find(|line| line.starts_with("  rule")).map(String::from)
+    };
+    let would = "the rule would have 6: enough for the requests that come";
+    let set = "  rule      a person set the number,";
+    assert_eq!(rule(None), Some(format!("{set} for 1 m 05 s more; {would}")));
+    assert_eq!(rule(Some("12:40:00Z")), Some(format!("{set} until 12:40:00Z (in 1 m 05 s); {would}")));
+}
+
+#[test]
+fn what_there_is_can_be_added_up_where_they_are_not_alike() {
+    let mut app = App::stateless(1, 8, 4);
+    app.run(60, 100);
+    app.instance(1).cold = Some(Cold { left_ms: 60_000, permille: Some(250) });
+    app.instance(2).cold = Some(Cold { left_ms: 60_000, permille: Some(250) });
+    (app.instance(3).phase, app.instance(3).phase_ms) = (Phase::Starting, 0);
+    app.run(1, 100);
+    let text = told(&app);
+    let lines: Vec<_> =
+        text.lines().filter(|line| line.contains("now,") || line.contains("of these")).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+    assert_eq!(app.record().reasons.serving_milli, 6_000);
+}
+
+#[test]
 fn of_whom_nobody_knows_what_it_does_is_not_said_to_do_nothing() {
     let mut app = App::stateless(1, 8, 6);
     app.run(60, 165);
@@ -69,7 +136,7 @@ fn of_whom_nobody_knows_what_it_does_is_not_said_to_do_nothing() {
         Standing::Goes(Some(0)),
     ];
     record.reasons.standings = (1..).map(InstanceNumber).zip(known).collect();
-    let text = explain(&record, "worker");
+    let text = explain(&record, "worker", None);
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     let lines = text.lines().skip_while(|line| !line.starts_with("  may go?"));
     let lines: Vec<_> = lines.take_while(|line| !line.starts_with("  not ")).collect();
