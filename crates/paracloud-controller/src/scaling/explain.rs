@@ -3,7 +3,7 @@
 
 use super::history::{began_unix_ms, events};
 use super::lookup::{self, Found};
-use super::{Made, orders};
+use super::{Last, Made, orders};
 use crate::control::Control;
 use crate::journal::now_unix_ms;
 use crate::person::{refused, unknown_instance};
@@ -62,10 +62,7 @@ pub(crate) async fn explain(
         gaps: Vec::new(),
     };
     if let Some(last) = control.scaling.last(&app.name) {
-        explained.decisions.push(told(Role::Present, last.present));
-        if let About::App = about {
-            explained.decisions.extend(last.acted.map(|made| told(Role::Acted, made)));
-        }
+        explained.decisions = about.of_its_app(last);
     }
     let began_unix_ms = match &about {
         About::App | About::Operation(..) => 0,
@@ -137,6 +134,19 @@ fn about<'a>(
 }
 
 impl About {
+    /// What of the last decisions about its app is told. What is decided of it now has nothing to do with an operation.
+    fn of_its_app(&self, last: Last) -> Vec<Decided> {
+        let Last { present, acted } = last;
+        let present = || told(Role::Present, present);
+        match self {
+            Self::App => {
+                std::iter::once(present()).chain(acted.map(|made| told(Role::Acted, made))).collect()
+            }
+            Self::Instance(_) => vec![present()],
+            Self::Operation(..) => Vec::new(),
+        }
+    }
+
     /// Whether what is so now is of what is asked after: nothing is any more of an operation that is over.
     fn is_now(&self, record: &register::Record) -> bool {
         match self {
@@ -280,6 +290,7 @@ mod tests {
     use paracloud_core::register::{Change, Proposer};
     use paracloud_core::scaling::{Memory, Observation, Policy, plan};
     use serde_json::json;
+    use std::sync::Arc;
 
     fn instance() -> InstanceName {
         "worker.1".parse().expect("a name")
@@ -332,6 +343,19 @@ mod tests {
         );
         assert_eq!(roles(&about, 3_000), [], "a person started it");
         assert_eq!(roles(&About::Operation(instance(), OperationNumber(1)), 0), [Role::Opened]);
+    }
+
+    #[test]
+    fn what_is_decided_of_its_app_now_is_told_of_an_instance_and_not_of_an_operation() {
+        let (.., record) = plan(&Policy::between(1, 8), &Observation::default(), &Memory::default());
+        let made = Made { unix_ms: 1, record: Arc::new(record), done: Vec::new() };
+        let roles = |about: &About| {
+            let last = Last { present: made.clone(), acted: Some(made.clone()) };
+            about.of_its_app(last).into_iter().map(|decided| decided.role).collect::<Vec<_>>()
+        };
+        assert_eq!(roles(&About::App), [Role::Present, Role::Acted]);
+        assert_eq!(roles(&About::Instance(instance())), [Role::Present]);
+        assert_eq!(roles(&About::Operation(instance(), OperationNumber(1))), []);
     }
 
     #[test]

@@ -328,6 +328,25 @@ mod tests {
     }
 
     #[test]
+    fn what_one_more_costs_has_its_unit_requests_where_nobody_says_how_many_at_once() {
+        let shown = |concurrency| {
+            let mut balancer = Balancer::new(balancing::Setting::default());
+            for number in [1, 2].map(balancing::BackendId) {
+                balancer.add(number, 0);
+                let report =
+                    balancing::Report { valid_for_ms: 3_000, concurrency, ..balancing::Report::default() };
+                balancer.report(number, report, 0);
+            }
+            let record = Box::new(balancer.record(None, 400_000, 7).expect("there are two"));
+            let choice = Choice { gateway: GatewayId(1), unix_ms: NOW, record };
+            text(&Explained { choices: vec![choice], ..explained("worker.2", Vec::new()) })
+        };
+        let cells = |shown: &str| shown.matches(" ms  ").count();
+        assert!(cells(&shown(Some(4))) >= 4 && !shown(Some(4)).contains(" req"), "{}", shown(Some(4)));
+        assert!(shown(None).contains("1.0 req"), "{}", shown(None));
+    }
+
+    #[test]
     fn a_choice_fits_whatever_the_instances_are_called_and_cost_and_tells_them_apart() {
         let mut balancer = Balancer::new(balancing::Setting::default());
         let numbers = [1, 999_999_998, 999_999_999].map(balancing::BackendId);

@@ -35,6 +35,9 @@ pub(super) fn text(choice: &Choice, explained: &Explained) -> String {
     });
     let hidden = shown.len().saturating_sub(SHOWN_MAX);
     shown.truncate(SHOWN_MAX);
+    // Of all of them it is the same: a place is known of each, or of none.
+    let knows_places = record.judged.iter().any(|judged| judged.places > 0);
+    let cost = |cost_of: u64| cost(cost_of, if knows_places { "ms" } else { "req" });
     let rows = shown.iter().map(|(inputs, judged)| {
         let (aged, trusted) = inputs.claimed.map_or_else(
             || ("-".to_owned(), "-".to_owned()),
@@ -69,11 +72,11 @@ pub(super) fn text(choice: &Choice, explained: &Explained) -> String {
 
 /// A cost as it is compared: how long one more would take there, in milliseconds, grown by how full the instance is; where
 /// nobody says how much it can do, requests that would be there.
-fn cost(cost: u64) -> String {
+fn cost(cost: u64, unit: &str) -> String {
     match cost / 1_000 {
-        whole @ ..10_000 => format!("{whole}.{}", cost % 1_000 / 100),
-        whole @ ..10_000_000 => format!("{}k", whole / 1_000),
-        whole => format!("{}M", whole / 1_000_000),
+        whole @ ..10_000 => format!("{whole}.{} {unit}", cost % 1_000 / 100),
+        whole @ ..10_000_000 => format!("{}k {unit}", whole / 1_000),
+        whole => format!("{}M {unit}", whole / 1_000_000),
     }
 }
 
