@@ -1,7 +1,12 @@
 //! How results are printed: for people or for programs, with or without colour, in lines and tables that fit.
 //!
 //! On a terminal, lines for people are broken at words where it ends. Elsewhere a line is a line, however long, so that
-//! it can be searched. What is one thing (a name, a reason) is shortened with `…` everywhere but in JSON.
+//! it can be searched. A table with reasons is as wide as a page there. What is one thing (a name) is shortened with `…` everywhere
+//! but in JSON; a reason is not.
+
+mod whys;
+
+pub use whys::{broken, table_with_why};
 
 use clap::ValueEnum;
 use serde_json::Value;

@@ -9,7 +9,7 @@ use super::Context;
 use crate::client::{self, ANSWER_MS_MAX};
 use crate::failure::{Exit, Failure};
 use crate::figures::{age, millis, time_of_day};
-use crate::output::{Format, folded, say, say_object};
+use crate::output::{self, Format, folded, say, say_object};
 use crate::telling::{self, plain};
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::scaling::Action;
@@ -188,23 +188,7 @@ fn used(usage: &Usage, age_ms: u32) -> String {
 
 /// A line broken at words, with the rest under this column.
 fn broken(line: &str, under: usize) -> String {
-    let mut text = String::new();
-    let mut used = 0;
-    for (index, word) in line.split(' ').enumerate() {
-        let wide = word.chars().count();
-        if index > 0 && used + 1 + wide > COLUMNS && used > under {
-            text.truncate(text.trim_end().len());
-            text.push('\n');
-            text.push_str(&" ".repeat(under));
-            used = under;
-        } else if index > 0 {
-            text.push(' ');
-            used += 1;
-        }
-        text.push_str(word);
-        used += wide;
-    }
-    text
+    output::broken(line, under, COLUMNS)
 }
 
 #[cfg(test)]

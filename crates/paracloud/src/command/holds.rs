@@ -4,7 +4,7 @@ use super::Context;
 use crate::client;
 use crate::failure::Failure;
 use crate::figures::{age, time_of_day};
-use crate::output::{Format, columns_of_stdout, say, say_object, table_within};
+use crate::output::{Format, columns_of_stdout, say, say_object, table_with_why};
 use crate::telling::plain;
 use paracloud_substrate::names;
 use paracloud_substrate::person::HeldOff;
@@ -43,7 +43,7 @@ fn text(holds: &[HeldOff], now_unix_ms: u64, columns: Option<usize>) -> String {
         ]
     };
     let rows: Vec<_> = holds.iter().map(row).collect();
-    table_within(&["INSTANCE", "NOT TO BE", "UNTIL", "LEFT", "WHY"], &rows, columns)
+    table_with_why(&["INSTANCE", "NOT TO BE", "UNTIL", "LEFT", "WHY"], &rows, columns)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::plan::{Change, Outdated};
 use crate::client;
 use crate::failure::{Exit, Failure};
 use crate::figures::{counted, millis};
-use crate::output::table_within;
+use crate::output::table_with_why;
 use crate::telling;
 use paracloud_core::register::Mode;
 use paracloud_core::updating::Way;
@@ -231,7 +231,7 @@ pub(super) fn text(rows: &[Row], unchanged: &[&str], dry_run: bool, columns: Opt
     let mut lines = Vec::new();
     if !rows.is_empty() {
         let cells: Vec<_> = rows.iter().map(|row| row.cells(dry_run)).collect();
-        lines.push(table_within(&["WHO", "CHANGED", "HOW", "TOOK", "WHY"], &cells, columns));
+        lines.push(table_with_why(&["WHO", "CHANGED", "HOW", "TOOK", "WHY"], &cells, columns));
     }
     if !unchanged.is_empty() {
         lines.push(format!("as the manifest says already: {}", unchanged.join(", ")));

@@ -3,7 +3,7 @@
 use crate::client;
 use crate::failure::{Exit, Failure};
 use crate::figures::{counted, millis};
-use crate::output::table_within;
+use crate::output::table_with_why;
 use crate::telling;
 use paracloud_core::ids::NodeId;
 use paracloud_core::register::Mode;
@@ -152,7 +152,7 @@ pub(super) fn text(
         return format!("{node}: no instance is on it{closed}");
     }
     let cells: Vec<_> = rows.iter().map(|row| row.cells(&shown)).collect();
-    let table = table_within(&["INSTANCE", "HOW", "TO", "TOOK", "WHY"], &cells, columns);
+    let table = table_with_why(&["INSTANCE", "HOW", "TO", "TOOK", "WHY"], &cells, columns);
     let of = counted(u64::try_from(rows.len()).unwrap_or(u64::MAX), "instance");
     let count = |is: fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count();
     let sum = if dry_run {

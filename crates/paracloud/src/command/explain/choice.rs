@@ -2,7 +2,7 @@
 
 use super::{COLUMNS, broken};
 use crate::figures::{age, millis, time_of_day};
-use crate::output::{short, table_within};
+use crate::output::{short, table_with_why};
 use paracloud_core::balancing::{BackendId, Clamp, Judged, Regime, Rule, Standing};
 use paracloud_substrate::explained::{Choice, Explained};
 
@@ -51,19 +51,12 @@ pub(super) fn text(choice: &Choice, explained: &Explained) -> String {
             cost(judged.raw),
             cost(judged.seen),
             cost(judged.cost),
+            remarks(judged, record.compared.contains(&inputs.id)),
         ]
     });
     let rows: Vec<_> = rows.collect();
-    let headings = ["INSTANCE", "IN FLIGHT", "REPORT", "TRUST", "COST SAID", "SEEN", "USED"];
-    let table = table_within(&headings, &rows, Some(COLUMNS));
-    let whys = shown.iter().map(|(inputs, judged)| remarks(judged, record.compared.contains(&inputs.id)));
-    let whys = ["WHY".to_owned()].into_iter().chain(whys);
-    let wide = table.lines().map(|row| row.chars().count()).max().unwrap_or(0);
-    lines.extend(table.lines().zip(whys).map(|(row, why)| {
-        let line = format!("{row:<wide$}  {why}");
-        let below = || format!("{row}\n{}", broken(&format!("{:UNDER$}{why}", ""), UNDER));
-        if line.chars().count() <= COLUMNS { line.trim_end().to_owned() } else { below() }
-    }));
+    let headings = ["INSTANCE", "IN FLIGHT", "REPORT", "TRUST", "COST SAID", "SEEN", "USED", "WHY"];
+    lines.push(table_with_why(&headings, &rows, Some(COLUMNS)));
     if hidden > 0 {
         lines.push(format!("and {hidden} more"));
     }

@@ -1,7 +1,7 @@
 //! What is done about a number of instances, as people read it.
 
 use crate::figures::{counted, millis, time_of_day};
-use crate::output::table_within;
+use crate::output::table_with_why;
 use crate::telling::plain;
 use paracloud_core::ids::NodeId;
 use paracloud_substrate::person::{Candidate, Scaled, Standing};
@@ -36,7 +36,7 @@ pub(super) fn text(
         };
         lines.push(format!("{app}: {has} {now}; for {to}, {} of them {what}:", leaves.len()));
         let rows: Vec<_> = looked_at.iter().map(|it| cells(it, &shown)).collect();
-        lines.push(table_within(&["INSTANCE", "NODE", "COST", "DRAIN", "IS", "WHY"], &rows, columns));
+        lines.push(table_with_why(&["INSTANCE", "NODE", "COST", "DRAIN", "IS", "WHY"], &rows, columns));
     }
     if let Some(until) = until_unix_ms {
         lines.push(format!("kept until {}", time_of_day(*until)));
