@@ -244,6 +244,7 @@ pub(crate) async fn status(layout: &Layout) -> Option<Status> {
         | Reply::Answered(_)
         | Reply::Begun(_)
         | Reply::Scaled(_)
+        | Reply::GivenBack(_)
         | Reply::Explained(_)
         | Reply::Done
         | Reply::Refused(_) => None,

@@ -171,6 +171,10 @@ impl Person<'_> {
                 let wanted = scales::Wanted { app: &app, to, hold_ms, dry_run, accept_loss, within_ms };
                 self.scale(&wanted, wait).await
             }
+            Request::GiveBack { app } => match scales::give_back(self.control, &app).await {
+                Ok(was) => self.reply(&Reply::GivenBack(was)).await,
+                Err(refused) => self.refuse(refused).await,
+            },
             Request::OpenNode { node } => match draining::close(self.control, node, false).await {
                 Ok(()) => self.reply(&Reply::Done).await,
                 Err(refused) => self.refuse(refused).await,

@@ -1,5 +1,9 @@
 //! How many instances a person wants of an app: kept for a stated time, across restarts of the controller. Until it is over
-//! nobody else decides that.
+//! nobody else decides that, unless the person gives it back before.
+
+mod given_back;
+
+pub(crate) use given_back::give_back;
 
 use crate::control::{Control, locked};
 use crate::fewer::{self, Looked};
@@ -65,6 +69,17 @@ impl Scales {
         kept::write(path, &next)?;
         *all = next;
         Ok(())
+    }
+
+    /// Nothing is wanted of an app any more. What was, if that was not over.
+    fn forget(&self, path: &Path, app: &str, now_unix_ms: u64) -> io::Result<Option<Kept>> {
+        let mut all = locked(&self.0);
+        let mut next = all.clone();
+        let Some(Manual { instances, until_unix_ms }) = next.remove(app) else { return Ok(None) };
+        kept::write(path, &next)?;
+        *all = next;
+        let remaining_ms = until_unix_ms.saturating_sub(now_unix_ms);
+        Ok((remaining_ms > 0).then(|| Kept { app: app.to_owned(), instances, remaining_ms }))
     }
 }
 
@@ -448,6 +463,11 @@ mod tests {
         let kept: BTreeMap<String, Manual> =
             serde_json::from_slice(&std::fs::read(layout.scales()).unwrap()).unwrap();
         assert_eq!(kept, BTreeMap::from([("web".to_owned(), two)]), "what is over is forgotten");
+        let path = layout.scales();
+        let was = Kept { app: "web".to_owned(), instances: 2, remaining_ms: 3_000 };
+        assert_eq!(restarted.forget(&path, "web", 2_000).unwrap(), Some(was), "it is given back");
+        assert_eq!(restarted.forget(&path, "web", 2_000).unwrap(), None);
+        assert_eq!((restarted.of("web", 2_000), Scales::load(&layout).of("web", 2_000)), (None, None));
         std::fs::write(layout.scales(), "{").unwrap();
         assert_eq!(Scales::load(&layout).of("web", 2_000), None, "torn");
     }

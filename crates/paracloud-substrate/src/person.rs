@@ -143,6 +143,12 @@ pub enum Request {
         #[serde(default)]
         wait: bool,
     },
+    /// How many instances an app has is decided by itself again, before the time of a person's number is over:
+    /// [`Reply::GivenBack`].
+    GiveBack {
+        /// The app.
+        app: String,
+    },
     /// A node that was drained, or is, gets new instances again: [`Reply::Done`].
     OpenNode {
         /// The node.
@@ -210,6 +216,8 @@ pub enum Reply {
     Answered(Box<Answer>),
     /// How many instances an app gets.
     Scaled(Scaled),
+    /// What a person wanted until now of an app's instances; `None`: nothing, and nothing was changed.
+    GivenBack(Option<Kept>),
     /// An instance that is to leave a node, or to come to what its app is, is waited for.
     Waits {
         /// The instance.

@@ -164,6 +164,7 @@ Examples:
   paracloud scale worker 4
   paracloud scale worker 4 --for 30m
   paracloud scale worker 2 --dry-run   ask the app, and say who would leave
+  paracloud scale worker --auto        the rule decides again, from now on
 
 Of fewer, those leave whose loss costs least by their own word. Who leaves gets
 no more requests, finishes what it has, and ends; cancel calls it back.")]
@@ -172,7 +173,12 @@ no more requests, finishes what it has, and ends; cancel calls it back.")]
         app: String,
         /// So many instances
         #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(INSTANCES_PER_APP_MAX)))]
-        instances: u32,
+        #[arg(required_unless_present = "auto")]
+        instances: Option<u32>,
+        /// Give the number back before its time is over: it is decided by what
+        /// comes and waits again
+        #[arg(long, conflicts_with_all = ["instances", "hold_ms", "dry_run", "accept_loss", "within_ms", "no_wait"])]
+        auto: bool,
         /// Nobody else decides it for so long: 90s, 30m, 2h; if not said, as
         /// the manifest says
         #[arg(long = "for", value_name = "TIME", value_parser = time_ms, allow_hyphen_values = true)]
@@ -443,8 +449,18 @@ async fn of_person(context: &Context, command: Command) -> Result<(), Failure> {
         }
         Command::Ask { app, asked } => ask::run(context, &app, &asked).await,
         Command::Cancel { app } => cancel::run(context, &named::instance(context, &app).await?).await,
-        Command::Scale { app, instances, hold_ms, dry_run, accept_loss, within_ms, no_wait } => {
-            let options = scale::Options { to: instances, hold_ms, dry_run, accept_loss, within_ms, no_wait };
+        Command::Scale { app, instances: None, .. } => scale::give_back(context, &app).await,
+        Command::Scale {
+            app,
+            instances: Some(to),
+            hold_ms,
+            dry_run,
+            accept_loss,
+            within_ms,
+            no_wait,
+            ..
+        } => {
+            let options = scale::Options { to, hold_ms, dry_run, accept_loss, within_ms, no_wait };
             Box::pin(scale::run(context, &app, &options)).await
         }
         Command::Resize { app, memory, cpu, budget_ms, dry_run, no_wait } => {
@@ -566,10 +582,17 @@ mod tests {
             ("paracloud resize web --cpu -1", "'-1' for '--cpu <CPUS>'", "from 1m to 1024"),
             ("paracloud resize web --cpu 1 --budget -1s", "'-1s' for '--budget <TIME>'", "from 1ms to 49d"),
             ("paracloud ask web resize --memory -1MiB", "'-1MiB' for '--memory <SIZE>'", "from 1KiB to 4TiB"),
-            ("paracloud scale web -1", "'-1' for '<INSTANCES>'", "1..="),
+            ("paracloud scale web -1", "'-1' for '[INSTANCES]'", "1..="),
         ] {
             let why = failure(line).why;
             assert!(why.contains(option) && why.contains(bounds), "{line}: {why}");
+        }
+        assert!(failure("paracloud scale web").why.contains("INSTANCES"), "a number, or --auto");
+        for other in ["2", "--for 1m", "--dry-run", "--no-wait"] {
+            assert!(
+                failure(&format!("paracloud scale web --auto {other}")).why.contains("--auto"),
+                "{other}"
+            );
         }
         for line in ["paracloud", "paracloud --output json", "paracloud node"] {
             assert_eq!(failure(line).why, "a command is missing", "{line}");

@@ -199,6 +199,7 @@ async fn once(rig: &Rig, clients: &mut Driver, options: &Options, window: &str) 
         | Reply::Answered(_)
         | Reply::Begun(_)
         | Reply::Scaled(_)
+        | Reply::GivenBack(_)
         | Reply::Explained(_)
         | Reply::Done => None,
     });

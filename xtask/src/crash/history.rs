@@ -33,6 +33,7 @@ pub(super) async fn events(rig: &Rig, from: u64) -> Result<Vec<Event>> {
             | Reply::Answered(_)
             | Reply::Begun(_)
             | Reply::Scaled(_)
+            | Reply::GivenBack(_)
             | Reply::Explained(_)
             | Reply::Done
             | Reply::Refused(_) => None,

@@ -68,6 +68,7 @@ async fn scale(layout: &Layout, to: u32, dry_run: bool) -> Result<Option<Vec<Str
         | Reply::Begun(_)
         | Reply::Explained(_)
         | Reply::Done
+        | Reply::GivenBack(_)
         | Reply::Refused(_) => None,
     }))
 }

@@ -71,6 +71,7 @@ pub async fn run(context: &Context, app: Option<&str>, from: u64, follow: bool) 
                     | Reply::Outcome(_)
                     | Reply::Begun(_)
                     | Reply::Scaled(_)
+                    | Reply::GivenBack(_)
                     | Reply::Explained(_)
                     | Reply::Answered(_)
                     | Reply::Waits { .. }

@@ -150,6 +150,7 @@ pub(crate) async fn follow(
                 | Reply::Status(_)
                 | Reply::Answered(_)
                 | Reply::Scaled(_)
+                | Reply::GivenBack(_)
                 | Reply::Explained(_)
                 | Reply::Waits { .. }
                 | Reply::Drains(_)

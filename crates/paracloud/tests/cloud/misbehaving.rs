@@ -372,7 +372,7 @@ fn garbage_on_either_socket_is_refused_and_what_was_understood_of_it_is_shown() 
     for answer in ["garbage b'HTTP/1.1 400 ", "garbage b'NO MALFORMED", "garbage 400 {'code': 'MALFORMED'"] {
         assert!(logged.contains(answer), "{answer}: {logged}");
     }
-    scene.notes("breach", "POST /v1/hello: MALFORMED: the body is JSON but no object");
+    scene.notes("breach", "POST /v1/hello: MALFORMED: the body is a list, want a JSON object");
     scene.notes("breach", "what it sent is no request of HTTP/1.1: ");
     scene.notes("breach", "channel: MALFORMED: ");
     assert_eq!(scene.moves().code, 0);

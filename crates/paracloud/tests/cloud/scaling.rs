@@ -165,7 +165,7 @@ fn a_decision_is_kept_across_a_controller_that_is_killed_and_a_log_that_is_damag
 }
 
 #[test]
-fn a_number_that_a_person_set_is_kept_for_its_time_and_who_holds_stays_after_it() {
+fn a_number_that_a_person_set_is_kept_until_it_is_given_back_and_who_holds_stays_after_it() {
     let report = json!({ "workUnit": "request", "capacityMilliPerS": 100_000, "backlogMs": 0 });
     let hold = |ttl_ms: u32| json!({ "month": { "ops": ["drain"], "ttlMs": ttl_ms, "reason": "month end" } });
     let orders = |ttl_ms: u32| json!({ "report": report, "hold": hold(ttl_ms) });
@@ -176,7 +176,8 @@ fn a_number_that_a_person_set_is_kept_for_its_time_and_who_holds_stays_after_it(
         let _ends = Ends(&ends);
         // Known is what one can do, and one would do.
         clients(scope, rig, 1, &ends);
-        rig.json(&["scale", "jobs", "2", "--for", "4s"]);
+        assert!(rig.json(&["scale", "jobs", "--auto"])["given_back"].is_null(), "nobody set it");
+        rig.json(&["scale", "jobs", "2", "--for", "1h"]);
         let present = || decided(rig, &["jobs"], "present").unwrap_or_default()["record"].take();
         let mut decision = Value::Null;
         wait_until("both serve by the word of a person", || {
@@ -184,12 +185,25 @@ fn a_number_that_a_person_set_is_kept_for_its_time_and_who_holds_stays_after_it(
             decision["reasons"]["rule"] == "manual" && serving(rig) == 2
         });
         assert_eq!(decision["observation"]["manual"]["count"], 2, "{decision}");
+        assert_eq!(decision["reasons"]["instead"]["count"], 1, "{decision}");
+        let told = rig.run(&["explain", "jobs"]).out;
+        assert!(
+            told.contains("a person set the number, until ") && told.contains("rule would have"),
+            "{told}"
+        );
+        let back = rig.json(&["scale", "jobs", "--auto"]);
+        assert_eq!(back["given_back"]["instances"], 2, "before its time is over: {back}");
+        // Remarks are written when nothing else is.
+        wait_until("the journal has it", || {
+            let given_back = "a person gives the number back: 2 instances were wanted";
+            rig.run(&["events", "jobs"]).out.contains(given_back)
+        });
         wait_until("one would do, and both hold", || {
             decision = present();
             let standings = &decision["reasons"]["standings"];
             ["1", "2"].iter().all(|number| standings[number]["held"].is_u64())
         });
-        assert!(decision["observation"]["manual"].is_null(), "its time is over: {decision}");
+        assert!(decision["observation"]["manual"].is_null(), "it was given back: {decision}");
         assert_eq!(serving(rig), 2);
         ["jobs.1", "jobs.2"].iter().for_each(|name| unruly.order(name, &orders(1)));
         wait_until("nobody holds, and one is left", || instances(rig).len() == 1);

@@ -35,12 +35,12 @@ pub(super) fn say(page: &mut Page, record: &Record, app: &str) {
 /// By what the last of those that go goes before one that could go as well.
 fn others(record: &Record, app: &str, number: InstanceNumber, standing: Standing) -> String {
     let instances = &record.observation.instances;
-    let leaves = record.plan.actions.iter().filter_map(|action| match action {
+    let mut leaves = record.plan.actions.iter().filter_map(|action| match action {
         Action::Leave(number) => Some(*number),
         Action::Revoke(_) | Action::Start(_) | Action::AskQuotes(_) | Action::Resize { .. } => None,
     });
     let Standing::Dearer(cost_ms) = standing else { return String::new() };
-    let (Some(last), Some(this)) = (leaves.last(), instances.get(&number)) else {
+    let (Some(last), Some(this)) = (leaves.next_back(), instances.get(&number)) else {
         let waits = record.reasons.cuts.contains(&Cut::Quotes);
         return if waits { "and others are waited for" } else { "and others come first" }.to_owned();
     };

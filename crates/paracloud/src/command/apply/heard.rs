@@ -73,6 +73,7 @@ impl Heard {
                 other @ (Reply::Status(_)
                 | Reply::Outcome(_)
                 | Reply::Scaled(_)
+                | Reply::GivenBack(_)
                 | Reply::Drains(_)
                 | Reply::Drained { .. }
                 | Reply::Previewed { .. }

@@ -92,6 +92,7 @@ impl Heard<'_> {
                 | Reply::Event(_)
                 | Reply::Outcome(_)
                 | Reply::Scaled(_)
+                | Reply::GivenBack(_)
                 | Reply::Updates(_)
                 | Reply::Applied { .. }
                 | Reply::Answered(_)

@@ -7,7 +7,7 @@ mod shown;
 use super::Context;
 use crate::client::{self, ANSWER_MS_MAX, Conversation};
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, columns_of_stdout, say, say_object};
+use crate::output::{Format, columns_of_stdout, say, say_object, say_words};
 use follow::{Leaves, Left};
 use paracloud_substrate::person::{Reply, Request, Scaled, Standing};
 use serde_json::{Value, json};
@@ -70,6 +70,23 @@ pub async fn run(context: &Context, app: &str, options: &Options) -> Result<(), 
         object["ok"] = true.into();
         say_object("scale", object);
     }
+    Ok(())
+}
+
+/// Gives the number of instances back to who decides it by itself.
+///
+/// # Errors
+/// There is no such app, or the cloud does not answer.
+pub async fn give_back(context: &Context, app: &str) -> Result<(), Failure> {
+    let request = Request::GiveBack { app: app.to_owned() };
+    let reply = client::ask(&context.layout, app, &request, ANSWER_MS_MAX).await?;
+    let Reply::GivenBack(was) = reply else { return Err(client::unexpected(&context.layout, &reply)) };
+    match context.format {
+        Format::Json => {
+            say_object("scale", json!({ "ok": true, "app": app, "auto": true, "given_back": was }))
+        }
+        Format::Text => say_words(&shown::given_back(app, was.as_ref())),
+    };
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use crate::figures::{counted, millis, time_of_day};
 use crate::output::table_with_why;
 use crate::telling::plain;
 use paracloud_core::ids::NodeId;
-use paracloud_substrate::person::{Candidate, Scaled, Standing};
+use paracloud_substrate::person::{Candidate, Kept, Scaled, Standing};
 
 /// What is started, what leaves and why that, and how long it is kept.
 pub(super) fn text(
@@ -39,9 +39,22 @@ pub(super) fn text(
         lines.push(table_with_why(&["INSTANCE", "NODE", "COST", "DRAIN", "IS", "WHY"], &rows, columns));
     }
     if let Some(until) = until_unix_ms {
-        lines.push(format!("kept until {}", time_of_day(*until)));
+        let back = format!("paracloud scale {app} --auto gives it back before");
+        lines.push(format!("kept until {}; {back}", time_of_day(*until)));
     }
     lines.join("\n")
+}
+
+/// Who decides from now on.
+pub(super) fn given_back(app: &str, was: Option<&Kept>) -> String {
+    match was {
+        Some(Kept { instances, remaining_ms, .. }) => {
+            let wanted = counted(u64::from(*instances), "instance");
+            let left = millis(*remaining_ms);
+            format!("{app}: the rule decides again; a person wanted {wanted} for {left} more")
+        }
+        None => format!("{app}: the rule decides already: no person has set its number"),
+    }
 }
 
 fn cells(candidate: &Candidate, shown: impl Fn(NodeId) -> String) -> Vec<String> {
@@ -93,6 +106,14 @@ mod tests {
 
     fn dry(scaled: &Scaled) -> Scaled {
         Scaled { until_unix_ms: None, ..scaled.clone() }
+    }
+
+    #[test]
+    fn who_gives_a_number_back_hears_what_was_wanted_and_who_has_none_that_nothing_was() {
+        let was = Kept { app: "worker".to_owned(), instances: 1, remaining_ms: 90_000 };
+        let words = "worker: the rule decides again; a person wanted 1 instance for 1 m 30 s more";
+        assert_eq!(given_back("worker", Some(&was)), words);
+        assert!(given_back("worker", None).contains("no person has set its number"));
     }
 
     #[test]
