@@ -25,6 +25,7 @@ use paracloud_core::wishes::{
 };
 use paracloud_substrate::advice::Leased;
 use paracloud_substrate::config::{App, Reports};
+use paracloud_substrate::decision::Opened;
 use paracloud_substrate::message::ToAgentLine;
 use paracloud_substrate::person::Refused;
 use std::collections::BTreeMap;
@@ -150,14 +151,29 @@ async fn look(control: &Arc<Control>, askers: &mut BTreeMap<String, Asker>, begi
         }
         let Some(asker) = askers.get_mut(name) else { continue };
         asker.see(control, name);
+        // Of an ask that stands it is decided below.
+        let stands = |record: &Record| {
+            let kind = record.sight.wish.kind();
+            let is_kind = |ask: &Leased<ask::AskRequest>| {
+                ask.said.wish.as_ref().is_some_and(|said| wish(said).kind() == kind)
+            };
+            record.sight.start == owner.start && asks.iter().any(is_kind)
+        };
+        asker.settle(control, (app, name), &view, stands).await;
         for ask in &asks {
             let Some(wish) = ask.said.wish.as_ref() else { continue };
             let known = (app, &view, (owner.node, owner.start));
             let Some(record) = asker.judge(control, name, known, (ask, wish)).await else { continue };
             let Some(act) = record.act() else { continue };
             let (control, name, kind) = (Arc::clone(control), name.clone(), record.sight.wish.kind());
+            let app = app.name.clone();
             begins.spawn(async move {
                 let begun = begin(&control, &name, &record, act).await;
+                if let Ok(operation) = begun {
+                    let (decided_ms, instance) = (record.sight.now_ms, name.clone());
+                    let opened = Opened { decided_ms, instance, operation: Some(operation) };
+                    control.scaling.opened(&app, opened);
+                }
                 (name, kind, begun)
             });
         }
@@ -233,6 +249,31 @@ impl Asker {
         }
     }
 
+    /// Says of asks that stand no more, because they were carried out or their process is gone, what came of them.
+    async fn settle(
+        &mut self,
+        control: &Control,
+        (app, name): (&App, &str),
+        view: &View,
+        stands: impl Fn(&Record) -> bool,
+    ) {
+        for Told { record, .. } in control.wishes.of(name) {
+            let came = self.kinds.get(&record.sight.wish.kind()).and_then(|kind| kind.came.clone());
+            let (Some(came), Some(registered)) = (came, &view.record) else { continue };
+            if stands(&record) {
+                continue;
+            }
+            self.now_ms = self.now_ms.max(now_unix_ms());
+            let size = registered.size.unwrap_or_else(|| sizes::registered(app.resources.start));
+            let Some(record) = settled(&record, &policy(app), (self.now_ms, size), came, &self.memory) else {
+                continue;
+            };
+            self.memory = record.next.clone();
+            control.scaling.keep_wish(&app.name, &record).await;
+            control.wishes.put(name, Told { unix_ms: now_unix_ms(), record: Arc::new(record) });
+        }
+    }
+
     /// Decides about one ask, and tells it.
     async fn judge(
         &mut self,
@@ -286,6 +327,22 @@ impl Asker {
         }
         Some(record)
     }
+}
+
+/// What came of an ask that was being carried out when it was decided last. `None`: it was not, or goes on.
+fn settled(
+    last: &Record,
+    policy: &Policy,
+    (now_ms, size): (u64, Size),
+    came: Came,
+    memory: &Memory,
+) -> Option<Record> {
+    if !matches!(last.verdict, Verdict::Grant | Verdict::Underway) || came == Came::Open {
+        return None;
+    }
+    let sight = Sight { now_ms, size, left_ms: 0, came: Some(came), ..last.sight.clone() };
+    let record = decide(&last.instance, policy, &sight, memory);
+    matches!(record.verdict, Verdict::Done | Verdict::Refused(_)).then_some(record)
 }
 
 /// Tells the application, through its agent.
@@ -356,6 +413,33 @@ mod tests {
     use super::*;
     use crate::person::refused;
     use paracloud_core::wishes::Refusal;
+
+    #[test]
+    fn an_ask_that_was_carried_out_is_done_though_nobody_asks_any_more() {
+        let size = Size { memory_kib: None, cpu_milli: None };
+        let policy = Policy { least: size, most: size, ..policy(&App::new("pup", vec!["pup".to_owned()])) };
+        let sight = Sight {
+            now_ms: 1_000,
+            wish: Wish::Move,
+            reason: "the disk is slow".to_owned(),
+            start: StartId(7),
+            left_ms: 60_000,
+            phase: Phase::Serves,
+            elsewhere: 1,
+            size,
+            came: None,
+        };
+        let granted = decide("pup", &policy, &sight, &Memory::default());
+        assert_eq!(granted.verdict, Verdict::Grant);
+        let settled = |last: &Record, came| settled(last, &policy, (9_000, size), came, &granted.next);
+        assert_eq!(settled(&granted, Came::Open), None, "it goes on");
+        let done = settled(&granted, Came::Done).expect("it is over");
+        assert_eq!((&done.verdict, done.replay() == done), (&Verdict::Done, true));
+        let failed =
+            settled(&granted, Came::Failed("op-1 of it was not done".to_owned())).expect("it is over");
+        assert!(explain(&failed).contains("refused: op-1 of it was not done"));
+        assert_eq!(settled(&done, Came::Done), None, "it was said");
+    }
 
     #[test]
     fn what_passes_by_itself_is_waited_for_and_a_missing_consent_is_not() {

@@ -46,7 +46,7 @@ pub enum Decision<'a> {
     Wish(&'a wishes::Record),
     /// What a person's order was made into.
     Ordered(&'a ordered::Record),
-    /// What was begun by that.
+    /// What was begun by that, or because of an ask.
     Opened(&'a Opened),
 }
 

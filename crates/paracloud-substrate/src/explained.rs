@@ -29,6 +29,9 @@ pub struct Explained {
     /// What was decided for a person: the newest about the app or the instance, or the one behind the operation.
     #[serde(default)]
     pub orders: Vec<Ordered>,
+    /// What the application asked for, if the operation was opened because of that.
+    #[serde(default)]
+    pub asked: Option<Asked>,
     /// Choices of gateways in which an instance was looked at: the newest of each first. They are samples.
     pub choices: Vec<Choice>,
     /// What was written in the journal of an operation: the newest [`EVENTS_MAX`].
@@ -60,6 +63,15 @@ pub struct Decided {
     pub record: Box<scaling::Record>,
     /// What became of it, as far as that is known.
     pub done: Vec<Done>,
+}
+
+/// A decision about what an application asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// When it was made, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// All that it was made from, and what became of it.
+    pub record: Box<wishes::Record>,
 }
 
 /// A decision for a person.

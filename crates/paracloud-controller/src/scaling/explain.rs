@@ -3,7 +3,7 @@
 
 use super::history::{began_unix_ms, events};
 use super::lookup::{self, Found};
-use super::{Last, Made, orders};
+use super::{Last, Made, asked, orders};
 use crate::control::Control;
 use crate::journal::now_unix_ms;
 use crate::person::{refused, unknown_instance};
@@ -53,6 +53,7 @@ pub(crate) async fn explain(
         now_unix_ms: now_unix_ms(),
         decisions: Vec::new(),
         orders: Vec::new(),
+        asked: None,
         choices: Vec::new(),
         events: Vec::new(),
         wishes: Vec::new(),
@@ -164,6 +165,7 @@ fn look_up(layout: &Layout, scaled: &Scaled<'_>, gateways: &[GatewayId], explain
     let read = scaled.read(&mut explained.decisions);
     note_gap(scaled.directory, read, &mut explained.gaps);
     note_gap(scaled.directory, orders::read(scaled, &mut explained.orders), &mut explained.gaps);
+    note_gap(scaled.directory, asked::read(scaled, &mut explained.asked), &mut explained.gaps);
     // It is one log.
     explained.gaps.dedup();
     explained.decisions.sort_by_key(|decided| decided.role);

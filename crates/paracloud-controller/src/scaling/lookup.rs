@@ -2,7 +2,7 @@
 //! decision is found.
 
 use super::explain::{LOOK_BYTES_MAX, Scaled};
-use paracloud_core::{ordered, scaling};
+use paracloud_core::{ordered, scaling, wishes};
 use paracloud_substrate::decision::{Done, Line, Look, Opened, newest_first};
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
@@ -49,6 +49,20 @@ impl Decided for ordered::Record {
 
     fn made_ms(&self) -> u64 {
         self.at_ms
+    }
+
+    fn decided_ms(followed: &Opened) -> u64 {
+        followed.decided_ms
+    }
+}
+
+impl Decided for wishes::Record {
+    const KIND: &str = "wish";
+    type Followed = Opened;
+    const FOLLOWED: &str = "opened";
+
+    fn made_ms(&self) -> u64 {
+        self.sight.now_ms
     }
 
     fn decided_ms(followed: &Opened) -> u64 {

@@ -22,6 +22,7 @@
 //! | `explain`, `orders` | they are looked up for people, and what people's orders were made into |
 
 mod acts;
+mod asked;
 mod explain;
 mod history;
 mod log;
@@ -125,7 +126,7 @@ impl Scaling {
         self.keeper.ordered(app, record).await;
     }
 
-    /// Keeps what was begun by that.
+    /// Keeps what was begun by that, or because of an ask.
     pub(crate) fn opened(&self, app: &str, opened: Opened) {
         self.keeper.opened(app, opened);
     }

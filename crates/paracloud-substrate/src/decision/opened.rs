@@ -1,4 +1,5 @@
-//! What was begun on one instance by what a person's order was made into: a line behind the decision in the log.
+//! What was begun on one instance by what a person's order was made into, or because the application asked for it: a line behind
+//! the decision in the log.
 
 use paracloud_core::ids::OperationNumber;
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Opened {
-    /// The decision: when it was made, in milliseconds since 1970.
+    /// The decision: when it was made, in milliseconds since 1970; of an ask, what it has for now.
     pub decided_ms: u64,
     /// The instance.
     pub instance: String,

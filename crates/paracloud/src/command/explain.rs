@@ -1,6 +1,7 @@
 //! `paracloud explain`: why an app has so many instances, why an instance is there and what it gets, what was behind an
 //! operation.
 
+mod asked;
 mod choice;
 mod ordered;
 mod said;
@@ -9,6 +10,7 @@ use super::Context;
 use crate::client::{self, ANSWER_MS_MAX};
 use crate::failure::{Exit, Failure};
 use crate::figures::{age, millis, time_of_day};
+use crate::moving::history::History;
 use crate::output::{self, Format, folded, say, say_object};
 use crate::telling::{self, plain};
 use paracloud_core::ids::OperationNumber;
@@ -17,7 +19,7 @@ use paracloud_core::scaling::explain::explain;
 use paracloud_substrate::decision::Done;
 use paracloud_substrate::explained::{Decided, Explained, Role};
 use paracloud_substrate::message::Usage;
-use paracloud_substrate::person::{Reply, Request};
+use paracloud_substrate::person::{Kind, Reply, Request};
 use std::collections::BTreeSet;
 
 /// Columns of a line, at most, as far as a word does not take more.
@@ -81,6 +83,7 @@ fn text(explained: &Explained) -> String {
         present.into_iter().chain(behind).collect()
     } else {
         parts.extend(operated(explained));
+        parts.extend(asked::text(explained));
         parts.extend(orders.iter().cloned());
         behind.into_iter().chain(present).collect()
     };
@@ -160,14 +163,31 @@ fn operated(explained: &Explained) -> Option<String> {
     let operation = explained.operation?;
     let roles = explained.decisions.iter().map(|it| it.role);
     let is_decided = roles.chain(explained.orders.iter().map(|it| it.role)).any(|role| role == Role::Opened);
-    let by = if is_decided {
-        "opened by a decision, below"
-    } else {
-        "opened by no decision that is kept: the first entry says why"
+    let by = match &explained.asked {
+        Some(_) => "opened because the application asked for it, below",
+        None if is_decided => "opened by a decision, below",
+        None => "no decision behind it is kept: a person ordered it, or its entries say why",
     };
-    let head = format!("{} {operation}: {by}", explained.name);
+    let head = format!("{} {operation}: {by}; {}", explained.name, ended(explained));
+    let head = broken(&head, 2);
     let entries = explained.events.iter().map(|event| broken(&telling::line(event), 4));
     Some(std::iter::once(head).chain(entries).collect::<Vec<_>>().join("\n"))
+}
+
+/// How the operation ended, by what the journal has of it.
+fn ended(explained: &Explained) -> String {
+    let mut history = History::new(&explained.name, explained.operation);
+    for event in &explained.events {
+        history.take(event);
+    }
+    let Some(outcome) = history.outcome() else { return "it is not over".to_owned() };
+    let (node, took) = (outcome.node, millis(outcome.total_ms));
+    match outcome.kind {
+        _ if !outcome.committed => telling::why(&outcome).unwrap_or_else(|| "it was not done".to_owned()),
+        Kind::Move => format!("it was done in {took}: on {node} since"),
+        Kind::Leave => format!("it was done in {took}: it has left {node}"),
+        Kind::Resize => format!("it was done in {took}: it has its new size"),
+    }
 }
 
 /// What an instance's process uses.
@@ -195,10 +215,12 @@ fn broken(line: &str, under: usize) -> String {
 mod tests {
     use super::*;
     use paracloud_core::balancing::{self, Balancer};
-    use paracloud_core::ids::{GatewayId, InstanceNumber};
+    use paracloud_core::ids::{GatewayId, InstanceNumber, StartId};
+    use paracloud_core::register::Size;
     use paracloud_core::scaling::observation::{Instance, Manual, Measured, Phase, Report, Told, Traffic};
     use paracloud_core::scaling::{Memory, Observation, Policy, plan};
-    use paracloud_substrate::explained::Choice;
+    use paracloud_core::wishes;
+    use paracloud_substrate::explained::{Asked, Choice};
 
     const NOW: u64 = 1_700_000_010_000;
 
@@ -252,6 +274,7 @@ mod tests {
             now_unix_ms: NOW,
             decisions,
             orders: Vec::new(),
+            asked: None,
             choices: Vec::new(),
             events: Vec::new(),
             wishes: Vec::new(),
@@ -309,6 +332,46 @@ mod tests {
         });
         fits(&shown);
         insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn an_operation_that_the_application_asked_for_says_so_when_why_and_how_it_ended() {
+        let size = Size { memory_kib: None, cpu_milli: None };
+        let policy = wishes::Policy {
+            is_scaled: false,
+            counts_reports: true,
+            cpu_follows_load: false,
+            least: size,
+            most: size,
+            acts: 3,
+            per_ms: 600_000,
+            refused_ms: 60_000,
+            again_ms: 2_000,
+        };
+        let sight = wishes::Sight {
+            now_ms: 5,
+            wish: wishes::Wish::Move,
+            reason: "the disk is slow\u{1b}[2J".to_owned(),
+            start: StartId(7),
+            left_ms: 60_000,
+            phase: wishes::Phase::Serves,
+            elsewhere: 1,
+            size,
+            came: None,
+        };
+        let record = Box::new(wishes::decide("pup", &policy, &sight, &wishes::Memory::default()));
+        let open = Explained {
+            app: "pup".to_owned(),
+            operation: Some(OperationNumber(1)),
+            asked: Some(Asked { unix_ms: NOW - 3_000, record }),
+            ..explained("pup", Vec::new())
+        };
+        let shown = text(&open);
+        fits(&shown);
+        assert!(!shown.contains('\u{1b}'), "what an application says is plain");
+        insta::assert_snapshot!(shown);
+        let ordered = text(&Explained { asked: None, ..open });
+        assert!(ordered.contains("no decision behind it is kept"), "{ordered}");
     }
 
     #[test]

@@ -45,6 +45,10 @@ fn who_asks_to_be_moved_waits_for_an_open_node_and_is_moved_no_more_often_than_t
     wait_until("the budget is spent", || explained(rig, &["jobs"]).contains(spent));
     assert_eq!((node(rig), moves(rig)), (Some(2), 3));
     unruly.wait_did_times("jobs", &format!("became PENDING {spent}"), 1);
+    let told = explained(rig, &["jobs", "op-1"]);
+    assert!(told.contains("opened because the application asked for it, below; it was done in"), "{told}");
+    let asked = "asked by the application itself, to be moved to another node because the disk is slow";
+    assert!(told.contains(asked), "{told}");
     another_controller(rig);
     wait_until("it is decided again", || explained(rig, &["jobs"]).contains(spent));
     assert_eq!((node(rig), moves(rig)), (Some(2), 3), "it is spent by whichever controller");

@@ -25,9 +25,13 @@ pub(super) fn text(explained: &Explained) -> Option<String> {
     lines.extend(says.iter().filter_map(|advice| load(name, advice.report.as_ref()?)));
     let wished = |(unix_ms, record): &(u64, Box<wishes::Record>)| {
         let since = age(now_unix_ms.saturating_sub(*unix_ms));
-        let left = record.sight.left_ms.into();
         let what = plain(&wishes::explain(record));
-        format!("{what}; looked at {since} ago, when it stood for another {}", millis(left))
+        match record.sight.left_ms {
+            0 => format!("{what}; looked at {since} ago"),
+            left_ms => {
+                format!("{what}; looked at {since} ago, when it stood for another {}", millis(left_ms.into()))
+            }
+        }
     };
     lines.extend(wishes.iter().map(wished));
     let lines: Vec<_> = lines.iter().map(|line| broken(line, UNDER)).collect();
