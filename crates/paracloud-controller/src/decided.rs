@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::journal::now_unix_ms;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::ordered::{Decision, Record};
-use paracloud_substrate::decision::Opened;
+use paracloud_substrate::decision::{Kept, Opened};
 use serde::{Deserialize, Serialize};
 
 /// A decision that was kept.
@@ -26,7 +26,22 @@ impl Control {
 impl Decided {
     /// An operation of an instance was opened or given up by it; none: it was started.
     pub(crate) fn opened(&self, control: &Control, instance: &str, operation: Option<OperationNumber>) {
-        let opened = Opened { decided_ms: self.at_ms, instance: instance.to_owned(), operation };
+        self.came(control, instance, operation, None);
+    }
+
+    /// This kept something from being begun on an instance.
+    pub(crate) fn kept(&self, control: &Control, instance: &str, kept: Kept) {
+        self.came(control, instance, None, Some(kept));
+    }
+
+    fn came(
+        &self,
+        control: &Control,
+        instance: &str,
+        operation: Option<OperationNumber>,
+        kept: Option<Kept>,
+    ) {
+        let opened = Opened { decided_ms: self.at_ms, instance: instance.to_owned(), operation, kept };
         control.scaling.opened(&self.app, opened);
     }
 }

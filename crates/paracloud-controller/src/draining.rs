@@ -196,7 +196,8 @@ fn plan(control: &Control, node: NodeId) -> Result<Drain, Refused> {
     placed.sort_by(|left, right| names::order(&left.name, &right.name));
     let replaced = cloud.apps.iter().filter(|app| app.is_stateless());
     let most = replaced.filter_map(|app| Some((app.name.clone(), app.scale?.max))).collect();
-    let decided = Drain::of(node, placed, control.nodes_there(), most);
+    let stateful = cloud.apps.iter().filter(|app| !app.is_stateless()).map(|app| app.name.clone());
+    let decided = Drain::of(node, placed, control.nodes_there(), most).with_state(stateful.collect());
     if decided.ways.as_ref().is_some_and(Vec::is_empty) {
         return Ok(decided);
     }

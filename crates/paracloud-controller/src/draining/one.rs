@@ -5,7 +5,7 @@ use crate::control::Control;
 use crate::decided::Decided;
 use crate::ended::outcome;
 use crate::fewer;
-use crate::journal::now_unix_ms;
+use crate::journal::{cut, now_unix_ms};
 use crate::moves::{self, To};
 use crate::person::refused;
 use crate::replacing::{self, Replaced};
@@ -14,6 +14,7 @@ use paracloud_core::ids::NodeId;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::ordered::Decision;
 use paracloud_core::register::{Mode, Step};
+use paracloud_substrate::decision::Kept;
 use paracloud_substrate::draining::{Drained, End, Terms};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::person::{Refused, Reply};
@@ -44,6 +45,16 @@ enum Asked {
 impl Going {
     fn ends(&self, end: End) -> Drained {
         Drained { instance: self.instance.clone(), to: self.way.to(), end }
+    }
+
+    /// What keeps it there is kept with the order.
+    fn kept(&self, control: &Control, obstacle: Obstacle, why: &Refused, stays: bool) {
+        let until_unix_ms = match obstacle {
+            Obstacle::Held(left_ms) => Some(now_unix_ms().saturating_add(left_ms)),
+            Obstacle::Busy | Obstacle::Away | Obstacle::GivenUp(_) | Obstacle::Lasting => None,
+        };
+        let kept = Kept { why: cut(why.message.clone()), until_unix_ms, stays };
+        self.order.iter().for_each(|order| order.kept(control, &self.instance, kept.clone()));
     }
 
     pub(super) fn stays(&self, why: Refused) -> Drained {
@@ -116,10 +127,12 @@ pub(super) async fn go(
         };
         let left_ms = if is_rehearsal { 0 } else { terms.until_unix_ms.saturating_sub(now_unix_ms()) };
         let Some(wait_ms) = ask_again_ms(obstacle, left_ms) else {
+            going.kept(control, obstacle, &why, true);
             return going.ends(ended.unwrap_or(End::Stays(why)));
         };
         if !is_told {
             is_told = true;
+            going.kept(control, obstacle, &why, false);
             progress.send_modify(|it| it.waits.push((going.instance.clone(), why.message.clone())));
         }
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;

@@ -65,7 +65,11 @@ mod tests {
             let record = decide(instance, &policy, &sight(now_ms), &Memory::default());
             log.write("pup", Decision::Wish(&record)).unwrap();
             let (instance, operation) = (instance.to_owned(), Some(OperationNumber(operation)));
-            log.write("pup", Decision::Opened(&Opened { decided_ms: now_ms, instance, operation })).unwrap();
+            log.write(
+                "pup",
+                Decision::Opened(&Opened { decided_ms: now_ms, instance, operation, kept: None }),
+            )
+            .unwrap();
         }
         let found = |operation| {
             let about = About::Operation("pup".parse().unwrap(), OperationNumber(operation));

@@ -13,7 +13,7 @@ use crate::draining::{self, Placed, Way};
 use crate::ids::{NodeId, Revision};
 use crate::register::Mode;
 use crate::updating::{self, Standing};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,9 @@ pub struct Drain {
     pub open: Vec<NodeId>,
     /// So many instances those apps may have of which each can be replaced.
     pub most: BTreeMap<String, u32>,
+    /// Apps that hold state, by their manifests: none of theirs is replaced.
+    #[serde(default)]
+    pub stateful: BTreeSet<String>,
     /// Those of the node, each with its way. `None`: they have nowhere to go.
     pub ways: Option<Vec<(String, Way)>>,
 }
@@ -93,7 +96,13 @@ impl Drain {
     #[must_use]
     pub fn of(node: NodeId, placed: Vec<Placed>, open: Vec<NodeId>, most: BTreeMap<String, u32>) -> Self {
         let ways = draining::plan(node, &placed, &open, &most);
-        Self { node, placed, open, most, ways }
+        Self { node, placed, open, most, stateful: BTreeSet::new(), ways }
+    }
+
+    /// With the apps that hold state.
+    #[must_use]
+    pub fn with_state(self, stateful: BTreeSet<String>) -> Self {
+        Self { stateful, ..self }
     }
 }
 
@@ -131,8 +140,8 @@ impl Record {
             Decision::More(More { app, from, to, leaving, .. }) => {
                 Decision::More(More::of(&app, from, to, leaving))
             }
-            Decision::Drain(Drain { node, placed, open, most, .. }) => {
-                Decision::Drain(Drain::of(node, placed, open, most))
+            Decision::Drain(Drain { node, placed, open, most, stateful, .. }) => {
+                Decision::Drain(Drain::of(node, placed, open, most).with_state(stateful))
             }
             Decision::Update(Update { instance, revision, standing, offered, .. }) => {
                 Decision::Update(Update::of(&instance, revision, standing, offered))

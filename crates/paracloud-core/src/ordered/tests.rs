@@ -52,6 +52,23 @@ fn drain() -> Drain {
     Drain::of(NodeId(1), placed.into(), [1, 2, 3].map(NodeId).into(), most)
 }
 
+#[test]
+fn a_drain_says_why_each_is_moved_and_of_who_came_how_the_others_are_replaced() {
+    let explained = |drain: Drain, instance: Option<&str>| {
+        explain(&Record { at_ms: 0, decision: Decision::Drain(drain) }, instance)
+    };
+    let alone = explained(drain(), Some("db"));
+    assert!(alone.contains("  move      db to n2: it is alone: its manifest has no scale\n"), "{alone}");
+    let holds = drain().with_state([String::from("db")].into());
+    let replayed = Record { at_ms: 0, decision: Decision::Drain(holds.clone()) }.replay();
+    assert_eq!(replayed.decision, Decision::Drain(holds.clone()));
+    let holds = explained(holds, Some("db"));
+    assert!(holds.contains("  move      db to n2: it holds state, by its manifest\n"), "{holds}");
+    let came = explained(drain(), Some("web.4"));
+    assert!(came.contains("  replace   web.1 to n3: 3 of at most 4 of web are there\n"), "{came}");
+    assert!(!came.contains("  move  "), "{came}");
+}
+
 fn update(offered: Option<Mode>) -> Update {
     let standing = Standing { is_stateless: true, count: 2, most: Some(3) };
     Update::of("web.2", Revision(4), standing, offered)

@@ -141,7 +141,7 @@ fn names(names: &[String]) -> String {
 }
 
 fn drain(page: &mut Page, drain: &Drain, instance: Option<&str>) {
-    let Drain { node, placed, open, most, ways } = drain;
+    let Drain { node, placed, open, most, stateful, ways } = drain;
     let Some(ways) = ways else {
         page.head(&format!("{node} is drained: what it has can go nowhere"));
         page.say("because", "no other node takes instances");
@@ -150,7 +150,13 @@ fn drain(page: &mut Page, drain: &Drain, instance: Option<&str>) {
     let are = if ways.len() == 1 { "is" } else { "are" };
     page.head(&format!("{node} is drained: {} {are} to leave it", ways.len()));
     page.say("rule", "who holds nothing, of an app that may have one more, is replaced; the others are moved; each to the node with the fewest of its app, then with the fewest of all");
-    let shown = |name: &&(String, draining::Way)| instance.is_none_or(|it| name.0 == it);
+    // Who came in the place of another is none of those that were there: how those are replaced is why it came.
+    let leaves = |name: &str| ways.iter().any(|(it, _)| it == name);
+    let shown = |(name, way): &&(String, draining::Way)| match instance {
+        Some(asked) if leaves(asked) => name == asked,
+        Some(_) => matches!(way, draining::Way::Replace(_)),
+        None => true,
+    };
     let all: Vec<_> = ways.iter().filter(shown).collect();
     for (name, way) in all.iter().take(SHOWN_MAX) {
         let (label, to) = match way {
@@ -160,7 +166,14 @@ fn drain(page: &mut Page, drain: &Drain, instance: Option<&str>) {
         let app = placed.iter().find(|it| it.name == *name).map_or("", |it| it.app.as_str());
         let there = placed.iter().filter(|it| it.app == app).count();
         let may = most.get(app).map_or_else(
-            || "it may lose something, or is alone".to_owned(),
+            || {
+                let why = if stateful.contains(app) {
+                    "it holds state, by its manifest"
+                } else {
+                    "it is alone: its manifest has no scale"
+                };
+                why.to_owned()
+            },
             |most| format!("{there} of at most {most} of {app} are there"),
         );
         page.say(label, &format!("{name} to {to}: {may}"));

@@ -14,4 +14,19 @@ pub struct Opened {
     pub instance: String,
     /// The operation that was opened, or given up where one is called back. `None`: it was started.
     pub operation: Option<OperationNumber>,
+    /// What kept it from being begun. `None`: nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// What kept something from being begun on an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Who, and why, in words.
+    pub why: String,
+    /// Until when a hold stands, in milliseconds since 1970. `None`: it was none.
+    pub until_unix_ms: Option<u64>,
+    /// Nobody waits for it any more: it stays.
+    pub stays: bool,
 }

@@ -5,6 +5,7 @@ use crate::instances::another_controller;
 use crate::killed::process_on;
 use crate::points::Points;
 use crate::rig::{Rig, kill, wait_until};
+use crate::scaling::explained;
 use crate::unruly::Unruly;
 use paracloud_core::migration::promises::{Point, Promise};
 use rustix::process::Signal;
@@ -54,6 +55,12 @@ fn a_drain_goes_on_when_who_asked_for_it_has_left_and_under_the_next_controller(
     assert_eq!(asks.ended(), 1, "who left does not know what becomes of it");
     another_controller(rig);
     assert!(on_first(rig).contains(&"jobs.1".to_owned()), "it holds on to its place");
+    wait_until("it is explained who holds, until when and why", || {
+        let told = explained(rig, &["jobs.1"]);
+        told.contains("waited jobs.1, until ")
+            && told.contains("it holds on to its place for")
+            && told.contains("month end")
+    });
     // Another way of draining it is another thing.
     let busy = rig.json_of_refused(&["drain-node", "n1", "--parallel", "3"], 1);
     assert_eq!(busy["error"]["code"], "busy", "{busy}");

@@ -2,8 +2,9 @@
 
 use super::{broken, role};
 use crate::figures::{age, time_of_day};
+use crate::telling::plain;
 use paracloud_core::ordered;
-use paracloud_substrate::decision::Opened;
+use paracloud_substrate::decision::{Kept, Opened};
 use paracloud_substrate::explained::{Explained, Ordered, Role};
 
 /// The most instances of which it is said what was begun.
@@ -36,10 +37,36 @@ pub(super) fn text(order: &Ordered, explained: &Explained) -> String {
 
 fn line(opened: &Opened, revokes: bool) -> String {
     let instance = &opened.instance;
+    if let Some(Kept { why, until_unix_ms, stays }) = &opened.kept {
+        let label = if *stays { "stays" } else { "waited" };
+        let until = until_unix_ms.map(|until| format!(", until {}", time_of_day(until)));
+        // It begins with who it is.
+        let why = plain(why.strip_prefix(instance.as_str()).unwrap_or(why).trim_start_matches(':').trim());
+        let line = format!("  {label:<10}{instance}{}: {why}", until.unwrap_or_default());
+        return broken(&line, UNDER);
+    }
     let what = match opened.operation {
         None => "started".to_owned(),
         Some(operation) if revokes => format!("called back ({operation})"),
         Some(operation) => operation.to_string(),
     };
     broken(&format!("  done      {instance}: {what}"), UNDER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_kept_from_leaving_is_told_with_the_hold_and_its_end() {
+        let kept = |why: &str, until_unix_ms, stays| {
+            let kept = Some(Kept { why: why.to_owned(), until_unix_ms, stays });
+            line(&Opened { decided_ms: 1, instance: "web.1".to_owned(), operation: None, kept }, false)
+        };
+        let why = "web.1: it holds on to its place for 7.00 s: backup";
+        let held = "web.1, until 22:13:20.000Z: it holds on to its place for 7.00 s:\n            backup";
+        assert_eq!(kept(why, Some(1_700_000_000_000), false), format!("  waited    {held}"));
+        let busy = kept("another operation of it is open", None, true);
+        assert_eq!(busy, "  stays     web.1: another operation of it is open");
+    }
 }
