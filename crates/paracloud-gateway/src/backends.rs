@@ -230,7 +230,9 @@ impl Backends {
             .collect();
         let mut line = measuring.take(Instant::now());
         drop(state);
-        let mut waiting = 0;
+        // Whoever waits has a place, for as long as it is there.
+        let places = self.made.setting.parked_max as usize;
+        let mut waiting = places.saturating_sub(self.early.available_permits());
         for (number, control, in_flight) in there {
             line.instance(control.instance(), number, in_flight, control.sessions());
             waiting += control.waiting();

@@ -10,8 +10,6 @@ use std::time::Instant;
 pub(crate) struct Measuring {
     since: Instant,
     arrivals: u32,
-    /// Requests that wait for the first instance.
-    early: u32,
     instances: BTreeMap<u32, Counted>,
 }
 
@@ -24,7 +22,7 @@ struct Counted {
 
 impl Default for Measuring {
     fn default() -> Self {
-        Self { since: Instant::now(), arrivals: 0, early: 0, instances: BTreeMap::new() }
+        Self { since: Instant::now(), arrivals: 0, instances: BTreeMap::new() }
     }
 }
 
@@ -32,11 +30,6 @@ impl Measuring {
     /// A request came.
     pub(crate) fn came(&mut self) {
         self.arrivals = self.arrivals.saturating_add(1);
-    }
-
-    /// One more, or one less, waits for the first instance.
-    pub(crate) fn early(&mut self, more: i32) {
-        self.early = self.early.saturating_add_signed(more);
     }
 
     /// A request that was sent to an instance has ended, after so long.
@@ -55,12 +48,10 @@ impl Measuring {
     /// All of it; from now on it is counted anew.
     pub(crate) fn take(&mut self, now: Instant) -> Taken {
         let over = now.duration_since(self.since);
-        let early = self.early;
-        let counted = std::mem::replace(self, Self { since: now, early, ..Self::default() });
+        let counted = std::mem::replace(self, Self { since: now, ..Self::default() });
         Taken {
             over_ms: u32::try_from(over.as_millis()).unwrap_or(u32::MAX),
             arrivals: counted.arrivals,
-            early,
             counted: counted.instances,
             instances: Vec::new(),
         }
@@ -72,7 +63,6 @@ impl Measuring {
 pub(crate) struct Taken {
     over_ms: u32,
     arrivals: u32,
-    early: u32,
     counted: BTreeMap<u32, Counted>,
     instances: Vec<MeasuredInstance>,
 }
@@ -91,13 +81,13 @@ impl Taken {
         });
     }
 
-    /// The line, with how many requests are parked.
-    pub(crate) fn of(self, app: &str, parked: u32) -> FromGatewayLine {
+    /// The line, with how many requests wait.
+    pub(crate) fn of(self, app: &str, waiting: u32) -> FromGatewayLine {
         FromGatewayLine::Measured {
             app: app.to_owned(),
             over_ms: self.over_ms,
             arrivals: self.arrivals,
-            waiting: self.early.saturating_add(parked),
+            waiting,
             instances: self.instances,
         }
     }

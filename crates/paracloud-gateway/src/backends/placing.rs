@@ -27,7 +27,6 @@ impl Backends {
     /// The same, once there is an instance that may get it.
     async fn place_later(&self, wish: Wish) -> Result<Place, Unplaced> {
         let Ok(_early) = self.early.try_acquire() else { return Err(Unplaced::Full) };
-        self.state().measuring.early(1);
         let parked = Duration::from_millis(self.made.setting.parked_ms_max.into());
         let bound = wish.latest.unwrap_or_else(|| Instant::now() + parked);
         let until = wish.deadline.map_or(bound, |deadline| deadline.min(bound));
@@ -42,7 +41,6 @@ impl Backends {
             }
         })
         .await;
-        self.state().measuring.early(-1);
         match found {
             Ok(Some(place)) => Ok(Place { latest: Some(bound), ..place }),
             Err(_) if until < bound => Err(Unplaced::Late),

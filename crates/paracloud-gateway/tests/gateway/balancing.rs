@@ -1,7 +1,7 @@
 //! An app with several instances: which of them requests go to.
 
 use crate::application::Application;
-use crate::client::{Answer, answer, get, send, spawn, text};
+use crate::client::{Answer, Raw, answer, get, send, spawn, text};
 use crate::world::{Controller, World};
 use hyper::StatusCode;
 use paci::report::Report;
@@ -60,6 +60,33 @@ async fn before_any_instance_is_known_a_request_waits_for_the_first() {
     let application = Application::new(1).await;
     controller.obeyed_by(ONE, 1, false, Some(application.route)).await;
     assert_eq!(answer(client).await.status(), StatusCode::OK);
+    world.end().await;
+}
+
+/// The lines of the gateway up to one by which so many wait.
+async fn until_waiting(controller: &mut Controller, wanted: u32) {
+    loop {
+        if let FromGatewayLine::Measured { waiting, .. } = controller.measured().await
+            && waiting == wanted
+        {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_any_instance_takes_its_request_waits_no_more() {
+    let (world, mut controller) = World::scaled(State::None, None).await;
+    let mut raw = Raw::connect(world.address).await;
+    raw.say("GET / HTTP/1.1\r\nhost: web\r\n\r\n").await;
+    let client = spawn(world.address, get("/"));
+    until_waiting(&mut controller, 2).await;
+    drop(raw);
+    until_waiting(&mut controller, 1).await;
+    let application = Application::new(1).await;
+    controller.obeyed_by(ONE, 1, false, Some(application.route)).await;
+    assert_eq!(answer(client).await.status(), StatusCode::OK);
+    until_waiting(&mut controller, 0).await;
     world.end().await;
 }
 
