@@ -162,6 +162,11 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Fu
     if parts.uri.path() == "/logout" {
         response = response.header("set-cookie", "sid=; Path=/; Max-Age=0");
     }
+    // Who is named is at its limit, and the others have little to do.
+    if let Some(full) = parts.uri.path().strip_prefix("/full/") {
+        let used = if state.name.ends_with(full) { "1.0" } else { "0.1" };
+        response = response.header("endpoint-load-metrics", format!("TEXT application_utilization:{used}"));
+    }
     Ok(response.body(Full::from(state.name.clone())).unwrap())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::application::Application;
 use crate::client::{Answer, Raw, answer, get, send, spawn, text};
-use crate::world::{Controller, World};
+use crate::world::{Controller, World, soon};
 use hyper::StatusCode;
 use paci::report::Report;
 use paracloud_core::ids::StartId;
@@ -27,9 +27,13 @@ async fn two(state: State, sticky: Option<Sticky>) -> (World, Controller, [Appli
 
 /// Who answers so many requests, one after the other.
 async fn answering(address: SocketAddr, requests: usize) -> BTreeSet<String> {
+    answering_at(address, "/", requests).await
+}
+
+async fn answering_at(address: SocketAddr, path: &str, requests: usize) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for _ in 0..requests {
-        let answer = send(address, get("/")).await;
+        let answer = send(address, get(path)).await;
         assert_eq!(answer.status(), StatusCode::OK, "{}", text(&answer));
         names.insert(text(&answer).to_owned());
     }
@@ -172,6 +176,41 @@ async fn one_that_says_that_it_pauses_or_is_not_ready_gets_nothing_for_as_long()
     world.end().await;
 }
 
+/// Waits until it is kept of a choice that these parts of a thousand of the first and of the second instance are used, by
+/// their word. Meanwhile requests go to this path.
+async fn until_used(world: &World, path: &str, wanted: [u64; 2]) {
+    let log = world.layout.gateway(paracloud_core::ids::GatewayId(1)).join("decisions.jsonl");
+    let used = |line: &str| {
+        let kept: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+        let inputs = kept["record"]["inputs"].as_array().cloned().unwrap_or_default();
+        inputs.iter().map(|it| it["claimed"]["report"]["utilisation_permille"].as_u64()).collect::<Vec<_>>()
+    };
+    soon(path, async {
+        loop {
+            answering_at(world.address, path, 4).await;
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            if text.lines().last().is_some_and(|line| used(line) == wanted.map(Some)) {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_application_says_of_its_load_with_its_replies_counts_and_its_word_to_the_cloud_before_that()
+{
+    let (world, mut controller, applications) = two(State::None, None).await;
+    until_used(&world, "/full/1", [1_000, 100]).await;
+    until_used(&world, "/full/2", [100, 1_000]).await;
+    let said = Report { valid_for_ms: 60_000, utilisation_permille: Some(300), ..Report::default() };
+    let report = Some(Leased { said, age_ms: 0, remaining_ms: 60_000 });
+    let advice = Advice { report, ..Advice::default() };
+    advises(&mut controller, ONE, applications[0].route.start, advice).await;
+    until_used(&world, "/full/1", [300, 100]).await;
+    world.end().await;
+}
+
 #[tokio::test]
 async fn one_that_wants_three_times_as_much_as_another_gets_it_by_its_own_word_and_as_much_without_one() {
     let (world, mut controller, applications) = two(State::None, None).await;
@@ -225,7 +264,7 @@ async fn a_choice_is_kept_with_all_that_it_is_made_from() {
     let (world, _controller, _applications) = two(State::None, None).await;
     answering(world.address, 10).await;
     let log = world.layout.gateway(paracloud_core::ids::GatewayId(1)).join("decisions.jsonl");
-    crate::world::soon("a record", async {
+    soon("a record", async {
         while !std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n')) {
             tokio::task::yield_now().await;
         }
