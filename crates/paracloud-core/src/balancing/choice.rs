@@ -98,10 +98,11 @@ pub(super) fn decide(picture: &Picture, setting: Setting, random: u32, turn: u32
             (least.unwrap_or(first), Rule::LeastInFlight)
         }
         Policy::Used | Policy::Ignored => {
-            if usable.len() <= wanted(picture, setting) {
+            let wanted = wanted(picture, setting);
+            if usable.len() <= wanted {
                 usable.iter().for_each(|position| compared.add(*position));
-            } else if wanted(picture, setting) > 2 {
-                (0..COMPARED_MAX).for_each(|_| compared.add(any(picture, &mut dice)));
+            } else if wanted > 2 {
+                (0..wanted).for_each(|_| compared.add(any(picture, &mut dice)));
             } else {
                 let two = picture.two(|bound| dice.below(bound));
                 two.into_iter().for_each(|position| compared.add(position));

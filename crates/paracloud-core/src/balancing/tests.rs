@@ -266,6 +266,21 @@ fn stale_words_send_no_two_gateways_to_the_same_one() {
 }
 
 #[test]
+fn by_words_that_are_stale_the_fewer_are_compared_the_more_gateways_there_are() {
+    let compared = |balancers: u32, later_us: u64| {
+        let mut balancer = balancer(40, Setting { policy: Policy::Used, balancers });
+        let now_us = answers(&mut balancer, 40, 20, 10_000, 0);
+        (1..=40).for_each(|number| balancer.report(id(number), says(8, 0), now_us));
+        balancer.record(None, now_us + later_us, 0).unwrap().compared.len()
+    };
+    // Whoever is drawn twice is compared once.
+    let stale = [1, 2, 4, 64].map(|balancers| compared(balancers, SECOND_US));
+    let bounds = [9..=16, 5..=8, 3..=4, 2..=2];
+    assert!(bounds.iter().zip(stale).all(|(bounds, compared)| bounds.contains(&compared)), "{stale:?}");
+    assert!(compared(64, 0) > 8, "what is fresh is as good as seen");
+}
+
+#[test]
 fn what_one_claims_counts_four_times_what_is_measured_at_most() {
     let mut balancer = balancer(4, Setting::default());
     let now_us = answers(&mut balancer, 4, 40, 10_000, 0);

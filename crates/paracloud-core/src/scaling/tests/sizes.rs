@@ -62,6 +62,26 @@ fn what_grew_is_not_made_smaller_before_as_long_as_others_are_held() {
 }
 
 #[test]
+fn nothing_is_made_smaller_while_one_starts_or_leaves() {
+    for phase in [Phase::Starting, Phase::Draining, Phase::Leaving] {
+        let mut app = sized(Shape::Up, 3, 8);
+        app.run(60, 100);
+        for instance in app.seen.instances.values_mut() {
+            instance.cpu_m = Some(900);
+        }
+        // What grew did so long ago.
+        app.memory.grown_ms = None;
+        let is_smaller = |app: &mut App, phase| {
+            let instance = app.instance(3);
+            (instance.phase, instance.phase_ms) = (phase, 0);
+            resized(&app.run(1, 10)).iter().any(|(_, cpu_m)| *cpu_m < 900)
+        };
+        assert!((0..200).all(|_| !is_smaller(&mut app, phase)), "{phase:?}");
+        assert!((0..200).any(|_| is_smaller(&mut app, Phase::Ready)), "{phase:?}: afterwards they are");
+    }
+}
+
+#[test]
 fn where_the_number_stays_the_size_follows_the_load() {
     let mut app = sized(Shape::Up, 2, 8);
     app.run(60, 40);
