@@ -228,7 +228,7 @@ async fn each(
     progress: &Arc<watch::Sender<Progress>>,
 ) -> Vec<Drained> {
     let mut queue: VecDeque<_> = going.into_iter().enumerate().collect();
-    let (mut running, mut all) = (JoinSet::new(), BTreeMap::new());
+    let (mut running, mut those, mut all) = (JoinSet::new(), BTreeMap::new(), BTreeMap::new());
     loop {
         let node = queue.front().map(|(_, going)| going.from);
         let terms = rehearsal.or_else(|| control.drains.terms(&node?));
@@ -237,12 +237,20 @@ async fn each(
             && let Some((place, going)) = queue.pop_front()
         {
             let (control, progress) = (Arc::clone(control), Arc::clone(progress));
-            let is_rehearsal = rehearsal.is_some();
-            running
-                .spawn(async move { (place, Box::pin(go(&control, going, is_rehearsal, &progress)).await) });
+            let (is_rehearsal, whose) = (rehearsal.is_some(), (place, going.clone()));
+            let goes = async move { Box::pin(go(&control, going, is_rehearsal, &progress)).await };
+            those.insert(running.spawn(goes).id(), whose);
         }
-        if let Some(joined) = running.join_next().await {
-            let Ok((place, drained)) = joined else { continue };
+        if let Some(joined) = running.join_next_with_id().await {
+            let (id, drained) = match joined {
+                Ok((id, drained)) => (id, Ok(drained)),
+                Err(broken) => (broken.id(), Err(broken)),
+            };
+            let Some((place, going)) = those.remove(&id) else { continue };
+            let drained = drained.unwrap_or_else(|error| {
+                tracing::error!(%error, instance = going.instance, "the drain of an instance broke off");
+                going.stays(one::broke_off(&going.instance))
+            });
             progress.send_modify(|it| it.drained.push(drained.clone()));
             all.insert(place, drained);
             continue;

@@ -69,6 +69,12 @@ pub(super) fn opened(control: &Control, node: NodeId) -> Refused {
     refused("opened", format!("{name} was opened again: it is not drained any more"), next)
 }
 
+/// Why nothing more is done about one.
+pub(super) fn broke_off(instance: &str) -> Refused {
+    let message = format!("{instance}: what saw to it broke off; log/controller.log says where");
+    refused("broke_off", message, "look at paracloud events, and say it again")
+}
+
 /// Why it is tried again.
 fn given_up(control: &Control, going: &Going, cause: Option<&str>) -> Refused {
     let to = control.node_name(going.way.to());
