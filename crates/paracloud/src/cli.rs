@@ -237,7 +237,7 @@ what it uses has fallen, as measured.")]
         /// Processors that it is to have: 2, or 500m for half of one
         #[arg(long, value_name = "CPUS", value_parser = ask::cpu_millis, group = "size", allow_hyphen_values = true)]
         cpu: Option<u32>,
-        /// Give it up if it is not done within so long; its size stays then
+        /// Give it up if it is not done within so long, at most the manifest's move.prepare; its size stays then
         #[arg(long = "budget", value_name = "TIME", value_parser = time_ms, allow_hyphen_values = true, conflicts_with = "dry_run")]
         budget_ms: Option<u32>,
         /// Ask the app, and change nothing
