@@ -7,6 +7,7 @@
 use crate::sessions::SessionId;
 use hyper::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use paracloud_substrate::config::Sticky;
+use std::time::SystemTime;
 
 /// Between the instance's number and the id.
 const MARK: u8 = b'~';
@@ -107,14 +108,28 @@ fn said_by<'a>(name: &str, header: &'a [u8]) -> Option<(Given, &'a [u8])> {
     let mut parts = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let id = parts.next().unwrap_or_default();
     let given =
-        if id.is_empty() || parts.any(takes_back) { Given::End } else { Given::Session(SessionId::of(id)) };
+        if id.is_empty() || is_taken_back(parts) { Given::End } else { Given::Session(SessionId::of(id)) };
     Some((given, value))
 }
 
-/// Whether this attribute of a cookie takes it back.
-fn takes_back(attribute: &[u8]) -> bool {
-    let Some((name, age)) = attribute.split_at_checked(b"max-age=".len()) else { return false };
-    name.eq_ignore_ascii_case(b"max-age=") && (age == b"0" || age.starts_with(b"-"))
+/// Whether these attributes of a cookie take it back: of a time to live and of a date the first counts (RFC 6265, 5.3).
+fn is_taken_back<'a>(attributes: impl Iterator<Item = &'a [u8]>) -> bool {
+    let (mut by_age, mut by_date) = (None, None);
+    for attribute in attributes {
+        if let Some(age) = told(attribute, b"max-age=") {
+            by_age = Some(age == b"0" || age.starts_with(b"-"));
+        } else if let Some(date) = told(attribute, b"expires=") {
+            let ends = std::str::from_utf8(date).ok().and_then(|date| httpdate::parse_http_date(date).ok());
+            by_date = ends.map(|ends| ends <= SystemTime::now());
+        }
+    }
+    by_age.or(by_date).unwrap_or(false)
+}
+
+/// What an attribute of this name says.
+fn told<'a>(attribute: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (said, value) = attribute.split_at_checked(name.len())?;
+    said.eq_ignore_ascii_case(name).then_some(value)
 }
 
 fn with_mark(number: u32, value: &[u8]) -> Vec<u8> {
@@ -200,10 +215,18 @@ mod tests {
         let mut request = headers(&[(COOKIE, "sid=\"12~abc\"")]);
         assert_eq!(find(&sticky, &mut request), Some(Marked { number: 12, id: session }));
         assert_eq!(all(&request, COOKIE), ["sid=\"abc\""]);
-        for back in ["sid=", "sid=; Path=/", "sid=deleted; Path=/; max-age=0", "sid=x; Max-Age=-1"] {
+        let long_ago = "sid=x; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
+        for back in ["sid=", "sid=; Path=/", "sid=deleted; Path=/; max-age=0", "sid=x; Max-Age=-1", long_ago]
+        {
             let mut response = headers(&[(SET_COOKIE, back)]);
             assert_eq!(mark(&sticky, &mut response, 12), Given::End, "{back}");
             assert_eq!(all(&response, SET_COOKIE), [back]);
+        }
+        let later = "sid=x; Expires=Fri, 31 Dec 9999 23:59:59 GMT";
+        let age_first = "sid=x; Max-Age=9; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
+        for stays in [later, age_first] {
+            let given = mark(&sticky, &mut headers(&[(SET_COOKIE, stays)]), 12);
+            assert_eq!(given, Given::Session(SessionId::of(b"x")), "{stays}");
         }
         let mut other = headers(&[(SET_COOKIE, "sidecar=1; Max-Age=0")]);
         assert_eq!(mark(&sticky, &mut other, 12), Given::Nothing);
