@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::journal::now_unix_ms;
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::ordered::{Decision, Record};
-use paracloud_substrate::decision::{Kept, Opened};
+use paracloud_substrate::decision::{Hindrance, Opened};
 use serde::{Deserialize, Serialize};
 
 /// A decision that was kept.
@@ -30,8 +30,8 @@ impl Decided {
     }
 
     /// This kept something from being begun on an instance.
-    pub(crate) fn kept(&self, control: &Control, instance: &str, kept: Kept) {
-        self.came(control, instance, None, Some(kept));
+    pub(crate) fn hindered(&self, control: &Control, instance: &str, hindrance: Hindrance) {
+        self.came(control, instance, None, Some(hindrance));
     }
 
     fn came(
@@ -39,9 +39,9 @@ impl Decided {
         control: &Control,
         instance: &str,
         operation: Option<OperationNumber>,
-        kept: Option<Kept>,
+        hindrance: Option<Hindrance>,
     ) {
-        let opened = Opened { decided_ms: self.at_ms, instance: instance.to_owned(), operation, kept };
+        let opened = Opened { decided_ms: self.at_ms, instance: instance.to_owned(), operation, hindrance };
         control.scaling.opened(&self.app, opened);
     }
 }

@@ -8,7 +8,7 @@ mod one;
 
 use crate::control::Control;
 use crate::decided::Decided;
-use crate::ongoing::{Ongoing, Taken, known, there};
+use crate::ongoing::{Ongoing, Taken, Waits, known, there};
 use crate::peers::Peer;
 use crate::person::{refused, unknown_node};
 use crate::replacing;
@@ -31,8 +31,8 @@ use tokio::task::JoinSet;
 pub(crate) struct Progress {
     /// What became of those that it is over with.
     pub(crate) drained: Vec<Drained>,
-    /// Those that are waited for, and why; each once.
-    pub(crate) waits: Vec<(String, String)>,
+    /// Those that are waited for.
+    pub(crate) waits: Waits,
     /// It is over.
     pub(crate) end: Option<Over>,
 }
@@ -162,11 +162,8 @@ async fn planned(control: &Control, taken: &Taken<NodeId, Progress>) -> Result<D
         if !was_kept || control.drains.terms(node).is_none() {
             return planned;
         }
-        let told = (control.node_name(*node), why.message.clone());
-        progress.send_if_modified(|it| {
-            let is_new = !it.waits.contains(&told);
-            is_new.then(|| it.waits.push(told)).is_some()
-        });
+        let name = control.node_name(*node);
+        progress.send_if_modified(|it| it.waits.add(&name, why.message.clone()));
         tokio::time::sleep(Duration::from_millis(AWAY_MS)).await;
     }
 }

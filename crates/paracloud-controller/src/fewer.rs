@@ -96,7 +96,11 @@ fn candidate(control: &Control, instance: String) -> (ordered::Candidate, Option
     let node = record.map(|record| record.owner.node);
     let in_flight = in_flight(control, &instance);
     let is_down = record.is_some_and(|record| record.served.is_none());
-    (ordered::Candidate { instance, node, in_flight, is_down, obstacle }, obstacle.map(|_| cut(why)))
+    let sessions = control.scaling.sessions(&instance);
+    (
+        ordered::Candidate { instance, node, in_flight, sessions, is_down, obstacle },
+        obstacle.map(|_| cut(why)),
+    )
 }
 
 /// What it has to do by its own word.

@@ -52,6 +52,28 @@ enum Stands {
     Taken,
 }
 
+/// Those that a piece of work waits for, and why; each with one reason once. There are no more than are configured, with a few
+/// reasons.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waits(Vec<(String, String)>);
+
+impl Waits {
+    /// Somebody is waited for. Whether that is new.
+    pub(crate) fn add(&mut self, who: &str, why: String) -> bool {
+        let wait = (who.to_owned(), why);
+        let is_new = !self.0.contains(&wait);
+        if is_new {
+            self.0.push(wait);
+        }
+        is_new
+    }
+
+    /// Those after the first ones: who, and why.
+    pub(crate) fn after(&self, first: usize) -> impl Iterator<Item = (String, String)> {
+        self.0.iter().skip(first).cloned()
+    }
+}
+
 /// A piece of work that somebody is to do.
 pub(crate) struct Taken<K, P> {
     pub(crate) of: K,

@@ -7,7 +7,7 @@
 mod one;
 
 use crate::control::Control;
-use crate::ongoing::{Ongoing, Taken, there};
+use crate::ongoing::{Ongoing, Taken, Waits, there};
 use crate::peers::Peer;
 use crate::person::refused;
 use crate::replacing;
@@ -46,18 +46,9 @@ pub(crate) struct Kept {
 pub(crate) struct Progress {
     /// What became of those that it is over with.
     pub(crate) updated: Vec<Updated>,
-    /// Those that are waited for, and why; each with one reason once.
-    pub(crate) waits: Vec<(String, String)>,
+    /// Those that are waited for.
+    pub(crate) waits: Waits,
     pub(crate) is_over: bool,
-}
-
-/// Says of an instance what it is waited for.
-fn waits(progress: &watch::Sender<Progress>, instance: &str, why: String) {
-    let told = (instance.to_owned(), why);
-    progress.send_if_modified(|it| {
-        let is_new = !it.waits.contains(&told);
-        is_new.then(|| it.waits.push(told)).is_some()
-    });
 }
 
 /// Updates apps for as long as the controller lives.
@@ -191,7 +182,7 @@ async fn update(control: Arc<Control>, taken: Taken<String, Progress>) {
                 for (instance, _) in all.iter().filter(is_open) {
                     let given_up = millis(bound_ms);
                     let why = format!("{instance}: it does not serve yet, and is given up after {given_up}");
-                    waits(&taken.progress, instance, why);
+                    taken.progress.send_if_modified(|it| it.waits.add(instance, why));
                 }
                 tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
                 continue;
@@ -209,7 +200,8 @@ async fn update(control: Arc<Control>, taken: Taken<String, Progress>) {
             Ended::Again => continue,
             // Nobody is there who could be told that it was given up.
             Ended::Away(_) if taken.was_kept && control.updates.terms(name).is_some() => {
-                waits(&taken.progress, instance, format!("{instance}: the agent of its node is away"));
+                let why = format!("{instance}: the agent of its node is away");
+                taken.progress.send_if_modified(|it| it.waits.add(instance, why));
                 tokio::time::sleep(Duration::from_millis(AWAY_MS)).await;
                 continue;
             }

@@ -171,7 +171,7 @@ async fn look(control: &Arc<Control>, askers: &mut BTreeMap<String, Asker>, begi
                 let begun = begin(&control, &name, &record, act).await;
                 if let Ok(operation) = begun {
                     let (decided_ms, instance) = (record.sight.now_ms, name.clone());
-                    let opened = Opened { decided_ms, instance, operation: Some(operation), kept: None };
+                    let opened = Opened { decided_ms, instance, operation: Some(operation), hindrance: None };
                     control.scaling.opened(&app, opened);
                 }
                 (name, kind, begun)

@@ -11,7 +11,7 @@ mod read;
 mod replay;
 
 pub use done::Done;
-pub use opened::{Kept, Opened};
+pub use opened::{Hindrance, Opened};
 pub use read::{Look, newest_first};
 pub use replay::{Replayed, replay};
 

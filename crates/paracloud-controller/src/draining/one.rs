@@ -14,7 +14,7 @@ use paracloud_core::ids::NodeId;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::ordered::Decision;
 use paracloud_core::register::{Mode, Step};
-use paracloud_substrate::decision::Kept;
+use paracloud_substrate::decision::Hindrance;
 use paracloud_substrate::draining::{Drained, End, Terms};
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::person::{Refused, Reply};
@@ -48,13 +48,13 @@ impl Going {
     }
 
     /// What keeps it there is kept with the order.
-    fn kept(&self, control: &Control, obstacle: Obstacle, why: &Refused, stays: bool) {
+    fn hindered(&self, control: &Control, obstacle: Obstacle, why: &Refused, stays: bool) {
         let until_unix_ms = match obstacle {
             Obstacle::Held(left_ms) => Some(now_unix_ms().saturating_add(left_ms)),
             Obstacle::Busy | Obstacle::Away | Obstacle::GivenUp(_) | Obstacle::Lasting => None,
         };
-        let kept = Kept { why: cut(why.message.clone()), until_unix_ms, stays };
-        self.order.iter().for_each(|order| order.kept(control, &self.instance, kept.clone()));
+        let hindrance = Hindrance { why: cut(why.message.clone()), until_unix_ms, stays };
+        self.order.iter().for_each(|order| order.hindered(control, &self.instance, hindrance.clone()));
     }
 
     pub(super) fn stays(&self, why: Refused) -> Drained {
@@ -133,13 +133,13 @@ pub(super) async fn go(
         };
         let left_ms = if is_rehearsal { 0 } else { terms.until_unix_ms.saturating_sub(now_unix_ms()) };
         let Some(wait_ms) = ask_again_ms(obstacle, left_ms) else {
-            going.kept(control, obstacle, &why, true);
+            going.hindered(control, obstacle, &why, true);
             return going.ends(ended.unwrap_or(End::Stays(why)));
         };
         if !is_told {
             is_told = true;
-            going.kept(control, obstacle, &why, false);
-            progress.send_modify(|it| it.waits.push((going.instance.clone(), why.message.clone())));
+            going.hindered(control, obstacle, &why, false);
+            progress.send_if_modified(|it| it.waits.add(&going.instance, why.message.clone()));
         }
         tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }

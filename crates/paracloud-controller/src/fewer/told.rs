@@ -105,7 +105,14 @@ mod tests {
     fn those_that_leave_come_first_each_with_what_it_said_or_why_it_was_not_asked() {
         let candidate = |instance: &str, obstacle| {
             let (node, in_flight) = (None, None);
-            ordered::Candidate { instance: instance.to_owned(), node, in_flight, is_down: false, obstacle }
+            ordered::Candidate {
+                instance: instance.to_owned(),
+                node,
+                in_flight,
+                sessions: None,
+                is_down: false,
+                obstacle,
+            }
         };
         let costs = |cost_ms| Some(Loss { cost_ms: Some(cost_ms), state_kib: Some(0), ..Loss::default() });
         let candidates = vec![
@@ -154,6 +161,7 @@ mod tests {
                     instance: instance.to_owned(),
                     node,
                     in_flight,
+                    sessions: None,
                     is_down: false,
                     obstacle,
                 }
@@ -219,6 +227,7 @@ mod tests {
                 instance: format!("web.{number}"),
                 node,
                 in_flight,
+                sessions: None,
                 is_down: false,
                 obstacle,
             }

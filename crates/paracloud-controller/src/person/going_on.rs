@@ -25,7 +25,7 @@ impl Person<'_> {
         let (mut waits, mut drained) = (0, 0);
         loop {
             let now = progress.borrow_and_update().clone();
-            for (instance, why) in now.waits.into_iter().skip(waits) {
+            for (instance, why) in now.waits.after(waits) {
                 waits += 1;
                 self.reply(&Reply::Waits { instance, why }).await?;
             }
@@ -54,7 +54,7 @@ impl Person<'_> {
         loop {
             let now: Vec<Updates> = apps.iter_mut().map(|(_, it)| it.borrow_and_update().clone()).collect();
             for (progress, waits) in now.iter().zip(&mut waits) {
-                for (instance, why) in progress.waits.iter().skip(*waits).cloned() {
+                for (instance, why) in progress.waits.after(*waits) {
                     *waits += 1;
                     self.reply(&Reply::Waits { instance, why }).await?;
                 }

@@ -67,7 +67,7 @@ mod tests {
             let (instance, operation) = (instance.to_owned(), Some(OperationNumber(operation)));
             log.write(
                 "pup",
-                Decision::Opened(&Opened { decided_ms: now_ms, instance, operation, kept: None }),
+                Decision::Opened(&Opened { decided_ms: now_ms, instance, operation, hindrance: None }),
             )
             .unwrap();
         }

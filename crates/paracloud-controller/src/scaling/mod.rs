@@ -47,7 +47,7 @@ use crate::journal::now_unix_ms;
 use crate::turns::Turns;
 use log::{Keeper, Sampling};
 use observe::Sources;
-use paracloud_core::ids::OperationNumber;
+use paracloud_core::ids::{InstanceNumber, OperationNumber};
 use paracloud_core::scaling::{Action, Record, plan};
 use paracloud_core::{ordered, wishes};
 use paracloud_substrate::decision::{Done, Opened};
@@ -134,6 +134,13 @@ impl Scaling {
     /// The last decisions of an app by this controller.
     fn last(&self, app: &str) -> Option<Last> {
         locked(&self.last).get(app).cloned()
+    }
+
+    /// Sessions that live in an instance, by its own word or as gateways see them: as they counted in the last decision of its app.
+    pub(crate) fn sessions(&self, instance: &str) -> Option<u32> {
+        let name = instance.parse::<InstanceName>().ok()?;
+        let Made { record, .. } = self.last(name.app())?.present;
+        record.observation.instances.get(&InstanceNumber(name.number()?))?.sessions
     }
 
     fn decided(&self, app: &str, made: Made) {

@@ -34,7 +34,7 @@ fn role(about: &About, app: &str, of: &str, record: &Record, opened: &[Opened]) 
         About::App => (of == app || record.drains(app)).then_some(Role::Acted),
         About::Instance(instance) => {
             let name = instance.to_string();
-            match opened.iter().find(|it| it.instance == name && it.kept.is_none()) {
+            match opened.iter().find(|it| it.instance == name && it.hindrance.is_none()) {
                 Some(Opened { operation: Some(_), .. }) => Some(Role::Changed),
                 Some(Opened { operation: None, .. }) => Some(Role::Started),
                 None => record.is_about(&name).then_some(Role::Looked),
@@ -55,14 +55,21 @@ mod tests {
     use paracloud_core::draining::Placed;
     use paracloud_core::ids::{NodeId, OperationNumber};
     use paracloud_core::ordered::{Candidate, Drain, Fewer, More};
-    use paracloud_substrate::decision::{self, Kept, Log};
+    use paracloud_substrate::decision::{self, Hindrance, Log};
     use std::path::Path;
 
     /// One is let go, then called back while another one is started.
     fn logged(directory: &Path) {
         let candidate = |instance: &str| {
             let (node, in_flight, obstacle) = (None, None, None);
-            Candidate { instance: instance.to_owned(), node, in_flight, is_down: false, obstacle }
+            Candidate {
+                instance: instance.to_owned(),
+                node,
+                in_flight,
+                sessions: None,
+                is_down: false,
+                obstacle,
+            }
         };
         let fewer = Fewer::of("web", 2, 1, vec![candidate("web.2"), candidate("web.1")], true);
         let fewer = Decision::Fewer(fewer.with(vec![0, 1], vec![None, None]).decided());
@@ -73,7 +80,7 @@ mod tests {
             log.write("web", decision::Decision::Ordered(&record)).unwrap();
             for (instance, operation) in opened {
                 let (instance, operation) = ((*instance).to_owned(), operation.map(OperationNumber));
-                let opened = Opened { decided_ms: at_ms, instance, operation, kept: None };
+                let opened = Opened { decided_ms: at_ms, instance, operation, hindrance: None };
                 log.write("web", decision::Decision::Opened(&opened)).unwrap();
             }
         };
@@ -95,8 +102,8 @@ mod tests {
         let mut log = Log::open(directory.path()).unwrap();
         log.write("", decision::Decision::Ordered(&record)).unwrap();
         let why = "web.1: it holds on to its place for 7.00 s: backup".to_owned();
-        let kept = Some(Kept { why, until_unix_ms: Some(7_003), stays: true });
-        let kept = Opened { decided_ms: 3, instance: "web.1".to_owned(), operation: None, kept };
+        let hindrance = Some(Hindrance { why, until_unix_ms: Some(7_003), stays: true });
+        let kept = Opened { decided_ms: 3, instance: "web.1".to_owned(), operation: None, hindrance };
         log.write("", decision::Decision::Opened(&kept)).unwrap();
         let about = About::Instance("web.1".parse().unwrap());
         let of_one = Scaled { app: "web", about: &about, directory: directory.path(), began_unix_ms: 0 };

@@ -1,6 +1,6 @@
 //! One instance comes to what counts.
 
-use super::{Progress, waits};
+use super::Progress;
 use crate::control::Control;
 use crate::decided::Decided;
 use crate::ended::outcome;
@@ -44,7 +44,8 @@ pub(super) async fn update(
 ) -> Ended {
     // A replacement that goes on is joined.
     if record.operation.is_some() && !control.has_replacement(instance) {
-        waits(progress, instance, format!("{instance}: another operation of it is open"));
+        let why = format!("{instance}: another operation of it is open");
+        progress.send_if_modified(|it| it.waits.add(instance, why));
         return other(control, instance, record).await;
     }
     match Box::pin(try_update(control, app, instance, progress)).await {
@@ -165,7 +166,8 @@ async fn replaced(
         match replacing::to_its_end(control, instance, order).await {
             // Others of its app make room when they have left.
             Err(why) if why.code == replacing::NO_ROOM && Instant::now() < until => {
-                waits(progress, instance, format!("{instance}: {}", why.message));
+                progress
+                    .send_if_modified(|it| it.waits.add(instance, format!("{instance}: {}", why.message)));
                 tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
             }
             ended => return ended.map(|Replaced { by, took_ms }| End::Replaced { by, took_ms }),

@@ -51,6 +51,9 @@ pub struct Candidate {
     pub node: Option<NodeId>,
     /// Requests in it, by its own word.
     pub in_flight: Option<u32>,
+    /// Sessions that live in it, by its last word or as gateways see them. What it says when it is asked goes before.
+    #[serde(default)]
+    pub sessions: Option<u32>,
     /// Its process does not serve: nothing is lost with it, and nobody is there who could say so.
     #[serde(default)]
     pub is_down: bool,
@@ -98,9 +101,13 @@ pub struct Fewer {
 }
 
 impl Candidate {
-    /// What it has to do, as far as that decides whom to ask first.
-    fn in_flight(&self) -> u32 {
-        if self.is_down { 0 } else { self.in_flight.unwrap_or(u32::MAX) }
+    /// Its sessions, and what it has to do, as far as they decide whom to ask first.
+    fn rank(&self) -> (u32, u32) {
+        if self.is_down {
+            (0, 0)
+        } else {
+            (self.sessions.unwrap_or(u32::MAX), self.in_flight.unwrap_or(u32::MAX))
+        }
     }
 }
 
@@ -112,8 +119,8 @@ impl Fewer {
         Self { app: app.into(), from, to, candidates, may_lose, rounds, chosen }
     }
 
-    /// Whom to ask, as long as too few of those that were can go and others were not: who has least to do first; who says
-    /// nothing of that is not idle. At least as many as are missing, because who is not asked does not leave. Otherwise who
+    /// Whom to ask, as long as too few of those that were can go and others were not: who has the fewest sessions first, then who
+    /// has least to do; who says nothing of that is not idle. At least as many as are missing, because who is not asked does not leave. Otherwise who
     /// leaves.
     #[must_use]
     pub fn next(&self) -> Next {
@@ -124,7 +131,7 @@ impl Fewer {
             self.candidates.iter().enumerate().filter(|(place, it)| {
                 it.obstacle.is_none() && self.heard().all(|(asked, _)| asked != *place)
             });
-        let mut able: Vec<_> = able.map(|(place, it)| (it.in_flight(), place)).collect();
+        let mut able: Vec<_> = able.map(|(place, it)| (it.rank(), place)).collect();
         able.sort_unstable();
         if missing == 0 || able.is_empty() || self.rounds.len() >= ROUNDS_MAX {
             return Next::Leave(self.choose());
@@ -181,6 +188,7 @@ impl Fewer {
         let asked = self.heard().map(|(place, said)| Asked {
             node: node(place),
             loss: loss(place, said),
+            sessions: self.candidates.get(place).and_then(|it| it.sessions),
             retires: false,
         });
         let asked: Vec<_> = asked.collect();
@@ -188,9 +196,13 @@ impl Fewer {
         chosen.filter_map(|(at, chosen)| Some((self.heard().nth(at)?.0, chosen))).collect()
     }
 
-    /// What is lost with one that said this: nothing, if it did not serve and so said nothing.
+    /// What is lost with one that said this: nothing, if it did not serve and so said nothing. Sessions that it does not say are
+    /// those that are known.
     fn loss(&self, place: usize, said: Option<Loss>) -> Option<Loss> {
-        said.or_else(|| self.candidates.get(place).filter(|it| it.is_down).map(|_| NOTHING))
+        let candidate = self.candidates.get(place);
+        let known = candidate.and_then(|it| it.sessions);
+        let said = said.map(|loss| Loss { sessions: loss.sessions.or(known), ..loss });
+        said.or_else(|| candidate.filter(|it| it.is_down).map(|_| NOTHING))
     }
 
     /// So many are to leave.

@@ -8,7 +8,14 @@ pub(super) fn candidate(
     in_flight: Option<u32>,
     obstacle: Option<Obstacle>,
 ) -> Candidate {
-    Candidate { instance: instance.into(), node: Some(NodeId(node)), in_flight, is_down: false, obstacle }
+    Candidate {
+        instance: instance.into(),
+        node: Some(NodeId(node)),
+        in_flight,
+        sessions: None,
+        is_down: false,
+        obstacle,
+    }
 }
 
 pub(super) fn costs(cost_ms: u32) -> Option<Loss> {

@@ -32,7 +32,7 @@ pub fn explain(record: &Record, instance: Option<&str>) -> String {
 fn fewer(page: &mut Page, fewer: &Fewer) {
     let Fewer { app, from, to, may_lose, .. } = fewer;
     page.head(&format!("{app}: {from} -> {to}, by a person's word"));
-    page.say("rule", "who has least in it is asked what losing it costs; of those first who has no sessions, then who costs least, then who would rather go, then who is where most are");
+    page.say("rule", "who has the fewest sessions, then who has least in it, is asked what losing it costs; of those first who has the fewest sessions, then who costs least, then who would rather go, then who is where most are");
     if !may_lose {
         page.say(
             "state",

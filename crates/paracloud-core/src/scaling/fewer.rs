@@ -47,6 +47,8 @@ pub struct Asked {
     pub node: Option<NodeId>,
     /// What it said. `None`: nothing that can be compared.
     pub loss: Option<Loss>,
+    /// Sessions that live in one that said nothing, as far as that is known.
+    pub sessions: Option<u32>,
     /// It asked to go.
     pub retires: bool,
 }
@@ -125,7 +127,10 @@ impl Loss {
 pub fn in_order(asked: &[Asked], mut on: BTreeMap<NodeId, usize>) -> Vec<usize> {
     let mut left: Vec<usize> = (0..asked.len()).collect();
     let mut order = Vec::with_capacity(left.len());
-    let rank = |one: &Asked| (one.loss.is_none(), !one.retires, one.loss.map(|loss| loss.rank()));
+    let rank = |one: &Asked| {
+        let known = Loss { sessions: one.sessions, ..Loss::default() };
+        (one.loss.is_none(), !one.retires, one.loss.unwrap_or(known).rank())
+    };
     while let Some((at, place, node)) = left
         .iter()
         .enumerate()
@@ -177,7 +182,7 @@ mod tests {
     }
 
     fn nowhere(losses: &[Option<Loss>]) -> Vec<Asked> {
-        losses.iter().map(|loss| Asked { node: None, loss: *loss, retires: false }).collect()
+        losses.iter().map(|loss| Asked { node: None, loss: *loss, sessions: None, retires: false }).collect()
     }
 
     /// Who goes, by place.
@@ -185,6 +190,13 @@ mod tests {
         let on = on.iter().map(|(node, count)| (NodeId(*node), *count)).collect();
         let chosen = choose(asked, excess, may_lose, on).into_iter();
         chosen.filter(|(_, it)| it.goes()).map(|(place, _)| place).collect()
+    }
+
+    #[test]
+    fn of_those_that_say_nothing_the_one_goes_in_which_the_fewest_sessions_are_known_to_live() {
+        let silent = [Some(2), None, Some(0)];
+        let all = silent.map(|sessions| Asked { node: None, loss: None, sessions, retires: false });
+        assert_eq!(gone(&all, 3, true, &[]), [2, 0, 1]);
     }
 
     #[test]
@@ -226,8 +238,12 @@ mod tests {
 
     #[test]
     fn of_those_that_are_alike_those_go_from_the_fullest_node_in_turn() {
-        let all =
-            [1, 2, 1, 2, 1].map(|node| Asked { node: Some(NodeId(node)), loss: costs(0), retires: false });
+        let all = [1, 2, 1, 2, 1].map(|node| Asked {
+            node: Some(NodeId(node)),
+            loss: costs(0),
+            sessions: None,
+            retires: false,
+        });
         let first = gone(&all, 3, false, &[(1, 3), (2, 2)]);
         assert_eq!(first, [0, 1, 2], "as many stay on each, as far as that goes");
         assert_eq!(gone(&all, 2, false, &[(1, 3), (2, 9)]), [1, 3]);

@@ -152,7 +152,7 @@ pub(super) fn asked(cost_ms: Option<u32>, instance: &Instance) -> Asked {
     let preference = instance.quote.map(|quote| quote.value.preference).unwrap_or_default();
     let state_kib = instance.quote.and_then(|quote| quote.value.state_kib);
     let loss = Loss { sessions: instance.sessions, cost_ms, preference, drain_ms: None, state_kib };
-    Asked { node: instance.node, loss: Some(loss), retires: instance.retires }
+    Asked { node: instance.node, loss: Some(loss), sessions: instance.sessions, retires: instance.retires }
 }
 
 /// How many are on each node.

@@ -16,13 +16,13 @@ pub struct Opened {
     pub operation: Option<OperationNumber>,
     /// What kept it from being begun. `None`: nothing did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<Kept>,
+    pub hindrance: Option<Hindrance>,
 }
 
 /// What kept something from being begun on an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Kept {
+pub struct Hindrance {
     /// Who, and why, in words.
     pub why: String,
     /// Until when a hold stands, in milliseconds since 1970. `None`: it was none.

@@ -37,6 +37,20 @@ fn who_has_least_in_it_is_asked_and_who_is_held_is_not() {
 }
 
 #[test]
+fn sessions_that_are_known_decide_whom_to_ask_and_who_leaves_where_nobody_says_how_many_it_has() {
+    let with = |name: &str, sessions| Candidate { sessions, ..candidate(name, 1, Some(0), None) };
+    let candidates =
+        list![with("web.5", Some(3)), with("web.4", None), with("web.3", Some(5)), with("web.1", Some(0))];
+    let fewer = of(3, candidates, true);
+    assert_eq!(fewer.next(), Next::Ask(list![3, 0, 2]), "who may have any is asked last");
+    let unsaid = costs(0).map(|loss| Loss { sessions: None, ..loss });
+    let chosen = |says: &[Option<Loss>]| asked(fewer.clone(), says).chosen[0];
+    assert_eq!(chosen(&[unsaid; 4]), (3, Chosen::Goes));
+    let more = costs(0).map(|loss| Loss { sessions: Some(9), ..loss });
+    assert_eq!(chosen(&[unsaid, unsaid, unsaid, more]), (0, Chosen::Goes), "its own word goes before");
+}
+
+#[test]
 fn a_few_for_each_that_is_to_leave_are_asked_and_never_fewer_than_are_to_leave() {
     let first = |excess| rounds(100, excess)[0];
     assert_eq!([1, 5, 20, 32, 56].map(first), [3, 15, 32, 32, 56]);

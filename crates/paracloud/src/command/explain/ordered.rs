@@ -4,7 +4,7 @@ use super::{broken, role};
 use crate::figures::{age, time_of_day};
 use crate::telling::plain;
 use paracloud_core::ordered;
-use paracloud_substrate::decision::{Kept, Opened};
+use paracloud_substrate::decision::{Hindrance, Opened};
 use paracloud_substrate::explained::{Explained, Ordered, Role};
 
 /// The most instances of which it is said what was begun.
@@ -37,7 +37,7 @@ pub(super) fn text(order: &Ordered, explained: &Explained) -> String {
 
 fn line(opened: &Opened, revokes: bool) -> String {
     let instance = &opened.instance;
-    if let Some(Kept { why, until_unix_ms, stays }) = &opened.kept {
+    if let Some(Hindrance { why, until_unix_ms, stays }) = &opened.hindrance {
         let label = if *stays { "stays" } else { "waited" };
         let until = until_unix_ms.map(|until| format!(", until {}", time_of_day(until)));
         // It begins with who it is.
@@ -60,8 +60,8 @@ mod tests {
     #[test]
     fn who_was_kept_from_leaving_is_told_with_the_hold_and_its_end() {
         let kept = |why: &str, until_unix_ms, stays| {
-            let kept = Some(Kept { why: why.to_owned(), until_unix_ms, stays });
-            line(&Opened { decided_ms: 1, instance: "web.1".to_owned(), operation: None, kept }, false)
+            let hindrance = Some(Hindrance { why: why.to_owned(), until_unix_ms, stays });
+            line(&Opened { decided_ms: 1, instance: "web.1".to_owned(), operation: None, hindrance }, false)
         };
         let why = "web.1: it holds on to its place for 7.00 s: backup";
         let held = "web.1, until 22:13:20.000Z: it holds on to its place for 7.00 s:\n            backup";
