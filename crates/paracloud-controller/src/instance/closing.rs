@@ -14,6 +14,9 @@ use std::collections::BTreeSet;
 
 impl Instance {
     pub(super) async fn note(&mut self, operation: Option<OperationNumber>, note: Note) -> Result<(), Gone> {
+        if self.is_undone(operation, &note) {
+            return Ok(());
+        }
         let current = |tracker: &&mut Tracker| operation.is_none_or(|number| number == tracker.operation);
         let closing = self.closing.as_mut().map(|(tracker, ..)| tracker);
         if let Some(tracker) = self.tracker.as_mut().or(closing).filter(current) {
@@ -49,6 +52,16 @@ impl Instance {
         }
         let what = What::Note(journal::kept(note));
         self.control.register.keep(journal::event(&self.app.name, operation, what)).await
+    }
+
+    /// Whether this says that limits are set of a change of size that is over, and another size stayed: it was set between the end
+    /// and the agent's hearing of it, and is put back.
+    fn is_undone(&self, operation: Option<OperationNumber>, note: &Note) -> bool {
+        let (Note::Sized(sizing), Some(record)) = (note, self.machine.machine().record()) else {
+            return false;
+        };
+        let is_open = record.operation.is_some() && Some(record.last_operation) == operation;
+        sizing.is_done() && !is_open && record.size != Some(sizing.to)
     }
 
     pub(super) fn tell_progress(&mut self) {

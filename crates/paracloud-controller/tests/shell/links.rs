@@ -2,13 +2,13 @@
 
 use crate::player::Agent;
 use crate::town::{Controller, Person, Town, soon};
-use paracloud_core::ids::{GatewayId, NodeId};
+use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::message::FromAgent;
 use paracloud_core::migration::shim::Generation;
-use paracloud_core::register::Record;
+use paracloud_core::register::{Record, Size};
 use paracloud_substrate::link::{self, BEAT_MS, LINE_BYTES_MAX, Reader, Writer};
-use paracloud_substrate::message::{Caller, FromAgentLine, Known};
-use paracloud_substrate::person::{Reply, Request};
+use paracloud_substrate::message::{Caller, FromAgentLine, Known, Note, Sizing};
+use paracloud_substrate::person::{Event, Reply, Request, What};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -151,6 +151,32 @@ async fn a_peer_that_says_nothing_is_dropped_and_one_that_beats_is_not() {
     assert!(status.gateways.iter().all(|(_, connected)| !connected), "{status:?}");
     let _again = dial(&town, &agent(1, 1)).await;
     soon(async { while !town.status().await.nodes[0].connected {} }).await;
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_size_was_set_of_a_change_that_was_given_up_before_is_not_in_the_journal() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let _people = town.populate();
+    town.until_swapped("serve").await;
+    let owner = town.web().await.record.unwrap().owner;
+    let (_reader, mut writer) = dial(&town, &agent(1, 9)).await;
+    let size = |mib: u32| Size { memory_kib: Some(mib << 10), cpu_milli: None };
+    let sized = |limit: Size, why: &str| {
+        let (from, to, why) = (size(128), size(64), why.to_owned());
+        let sizing = Sizing { start: owner.start, from, to, limit, used_kib: None, offered: None, why };
+        let (instance, note) = ("web".to_owned(), Note::Sized(sizing));
+        FromAgentLine::Note { instance, operation: Some(OperationNumber(7)), note }
+    };
+    writer.write(&sized(size(64), "set")).await.unwrap();
+    writer.write(&sized(size(128), "not set")).await.unwrap();
+    let why = |event: &Event| {
+        let What::Note(Note::Sized(sizing)) = &event.what else { return None };
+        Some(sizing.why.clone())
+    };
+    let told = town.until(|event| why(event).as_deref() == Some("not set")).await;
+    assert_eq!(told.iter().filter_map(why).collect::<Vec<_>>(), ["not set"]);
     controller.stop().await;
 }
 
