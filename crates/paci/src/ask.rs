@@ -82,7 +82,8 @@ impl Message for AskRequest {
         invalid::at_most("validForMs", self.valid_for_ms, bounds::ASK_MS_MAX)?;
         invalid::text("reason", &self.reason, bounds::MESSAGE_BYTES_MAX)?;
         let wish = self.wish.as_ref().ok_or(Invalid::new("wish", Problem::NoneOf { of: WISHES }))?;
-        wish.validate()
+        // Of one that is withdrawn only its kind counts.
+        if self.valid_for_ms == 0 { Ok(()) } else { wish.validate() }
     }
 }
 
@@ -166,6 +167,16 @@ mod tests {
         let both = AskRequest::read(br#"{"validForMs":1,"moveMe":{},"retireMe":{}}"#);
         let Err(ReadError::Shape(both)) = both else { panic!("{both:?}") };
         assert_eq!(both.to_string(), "moveMe and retireMe are both given, and only one of them may be");
+    }
+
+    #[test]
+    fn a_wish_that_is_withdrawn_needs_no_value() {
+        for kind in ["replicas", "size", "moveMe", "retireMe"] {
+            AskRequest::read(format!(r#"{{"validForMs":0,"{kind}":{{}}}}"#).as_bytes()).unwrap();
+        }
+        let stands = AskRequest::read(br#"{"validForMs":9000,"replicas":{}}"#).unwrap_err();
+        assert_eq!(stands.to_string(), "replicas.count: missing or 0, must be at least 1");
+        assert!(AskRequest::read(br#"{"validForMs":0}"#).is_err(), "which one is needed");
     }
 
     #[test]

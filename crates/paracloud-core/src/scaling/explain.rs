@@ -7,6 +7,7 @@ use super::policy::Work;
 use super::record::{
     Action, Alternative, Bound, Cut, Figure, Input, Instead, Reasons, Record, Rule, Subject, WhyNot,
 };
+use super::unseen::says_its_work;
 use crate::ids::InstanceNumber;
 use crate::page::{Page, WIDTH, time};
 use alloc::borrow::ToOwned;
@@ -40,7 +41,7 @@ pub fn explain(record: &Record, app: &str, until: Option<&str>) -> String {
     page.say("rule", &by(record, until));
     page.say("load", &load(record));
     page.say("needs", &needs(record));
-    page.say("silent", &silent(record));
+    page.say("silent", &silent(record, app));
     page.say("has", &has(record));
     there::say(&mut page, reasons, app);
     let steps = format!(
@@ -173,15 +174,16 @@ fn needs(record: &Record) -> String {
 }
 
 /// What those are taken for that do not say what they work on. Nothing, if all say it, or nobody.
-fn silent(record: &Record) -> String {
+fn silent(record: &Record, app: &str) -> String {
     let Some(silent) = record.reasons.silent.filter(|_| record.reasons.rule != Rule::Blind) else {
         return String::new();
     };
-    let who = match silent.count {
-        1 => "one does not say what it works on".to_owned(),
-        count => format!("{count} do not say what they work on"),
-    };
-    format!("{who}: {} slots of the load, by what others say", thousandths(silent.milli))
+    let ready = record.observation.ready();
+    let who: Vec<_> = ready.filter(|(_, it)| !says_its_work(it)).map(|(number, _)| number).collect();
+    let who = there::names(&who, app);
+    let says =
+        if silent.count == 1 { "does not say what it works on" } else { "do not say what they work on" };
+    format!("{who} {says}: {} slots of the load, by what others say", thousandths(silent.milli))
 }
 
 fn has(record: &Record) -> String {

@@ -44,7 +44,7 @@ pub(super) fn unseen(policy: &Policy, observation: &Observation, unit: &Unit) ->
 }
 
 /// Whether it says what it works on, and that still counts.
-fn says_its_work(instance: &Instance) -> bool {
+pub(super) fn says_its_work(instance: &Instance) -> bool {
     instance.report.is_some_and(|report| report.is_good() && report.value.in_flight.is_some())
 }
 

@@ -42,7 +42,8 @@ pub(super) fn say(page: &mut Page, reasons: &Reasons, app: &str) {
     }
 }
 
-fn names(numbers: &[InstanceNumber], app: &str) -> String {
+/// Those of an app, as many as fit.
+pub(super) fn names(numbers: &[InstanceNumber], app: &str) -> String {
     let shown: Vec<_> = numbers.iter().take(NAMES_MAX).map(|number| instance(app, *number)).collect();
     let hidden = numbers.len().saturating_sub(NAMES_MAX);
     let more = if hidden > 0 { format!(" and {hidden} more") } else { String::new() };
