@@ -344,7 +344,7 @@ pub struct Refused {
 }
 
 /// How everything is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Each instance.
     pub instances: Vec<Instance>,

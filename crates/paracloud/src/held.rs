@@ -85,14 +85,7 @@ mod tests {
             unready: None,
             unanswered: None,
         };
-        Status {
-            instances: vec![instance],
-            nodes: Vec::new(),
-            gateways: Vec::new(),
-            holds: Vec::new(),
-            scales: Vec::new(),
-            updating: Vec::new(),
-        }
+        Status { instances: vec![instance], ..Status::default() }
     }
 
     fn after(changes: &[Change]) -> Record {

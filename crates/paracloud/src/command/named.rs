@@ -73,14 +73,7 @@ mod tests {
             unanswered: None,
         };
         let instances = names.iter().map(instance).collect();
-        Status {
-            instances,
-            nodes: Vec::new(),
-            gateways: Vec::new(),
-            holds: Vec::new(),
-            scales: Vec::new(),
-            updating: Vec::new(),
-        }
+        Status { instances, ..Status::default() }
     }
 
     async fn meant(names: &[&str], name: &str) -> Result<String, Failure> {

@@ -224,14 +224,7 @@ mod tests {
             draining: false,
         };
         let nodes = vec![node(1, false), node(2, connected)];
-        let status = Status {
-            instances: vec![instance],
-            nodes,
-            gateways: Vec::new(),
-            holds: Vec::new(),
-            scales: Vec::new(),
-            updating: Vec::new(),
-        };
+        let status = Status { instances: vec![instance], nodes, ..Status::default() };
         stakes(&status, LOST).pop()
     }
 

@@ -217,14 +217,7 @@ mod tests {
         let cloud = crate::manifest::resolve(manifest, std::path::Path::new("/"), 2).unwrap().cloud;
         let names = ["sessions", "quits", "stays"];
         let instances = names.map(|name| instance(name, Some(record(1, true)), Phase::Idle)).to_vec();
-        let mut status = Status {
-            instances,
-            nodes: Vec::new(),
-            gateways: Vec::new(),
-            holds: Vec::new(),
-            scales: Vec::new(),
-            updating: Vec::new(),
-        };
+        let mut status = Status { instances, ..Status::default() };
         forget_the_gone(&mut status, &cloud, |app| app == "stays");
         let shown: Vec<_> = status.instances.iter().map(|instance| instance.name.as_str()).collect();
         assert_eq!(shown, ["sessions", "stays"]);

@@ -376,9 +376,7 @@ mod tests {
             instances: vec![instance],
             nodes: vec![node],
             gateways: vec![(1, connected)],
-            holds: Vec::new(),
-            scales: Vec::new(),
-            updating: Vec::new(),
+            ..Status::default()
         }
     }
 

@@ -133,14 +133,7 @@ mod tests {
             unready: None,
             unanswered: None,
         };
-        Reply::Status(Status {
-            instances: placed.iter().map(instance).collect(),
-            nodes: Vec::new(),
-            gateways: Vec::new(),
-            holds: Vec::new(),
-            scales: Vec::new(),
-            updating: Vec::new(),
-        })
+        Reply::Status(Status { instances: placed.iter().map(instance).collect(), ..Status::default() })
     }
 
     fn drains(instance: &str, end: End) -> Reply {
