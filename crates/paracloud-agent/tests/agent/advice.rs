@@ -81,7 +81,7 @@ fn announcements_and_asks_are_told_until_they_are_taken_back_and_again_on_a_new_
     assert!(all.announcements[0].begins_in_ms() <= 60_000);
     assert_eq!(all.asks.len(), 1);
     assert_eq!(said(shop, "PUT", "/v1/announcements/sale", &json!({"lastsMs": 0})).1["stands"], false);
-    let withdrawn = json!({"replicas": {"count": 3}});
+    let withdrawn = json!({"replicas": {}});
     assert_eq!(said(shop, "PUT", "/v1/ask", &withdrawn).1["grantedValidForMs"], 0);
     told(agent, "nothing", |advice| {
         (advice.announcements.is_empty() && advice.asks.is_empty()).then_some(())
@@ -237,13 +237,27 @@ fn what_is_wrong_is_refused_by_name_with_what_to_do_and_changes_nothing() {
         (
             "PUT",
             "/v1/ask",
-            r#"{"replicas":{"count":0}}"#,
+            r#"{"validForMs":1,"replicas":{"count":0}}"#,
             400,
             "OUT_OF_BOUNDS",
             "replicas.count: missing or 0",
         ),
-        ("PUT", "/v1/ask", r#"{"size":{"memoryKib":0}}"#, 400, "OUT_OF_BOUNDS", "size.memoryKib: 0, must be"),
-        ("PUT", "/v1/ask", r#"{"size":{}}"#, 400, "OUT_OF_BOUNDS", "size: none of memoryKib, cpuMillis"),
+        (
+            "PUT",
+            "/v1/ask",
+            r#"{"validForMs":1,"size":{"memoryKib":0}}"#,
+            400,
+            "OUT_OF_BOUNDS",
+            "size.memoryKib: 0, must be",
+        ),
+        (
+            "PUT",
+            "/v1/ask",
+            r#"{"validForMs":1,"size":{}}"#,
+            400,
+            "OUT_OF_BOUNDS",
+            "size: none of memoryKib, cpuMillis",
+        ),
         ("PUT", "/v1/state", r#"{"state":"PAUSING"}"#, 400, "OUT_OF_BOUNDS", "forMs: missing"),
         ("PUT", "/v1/state", r#"{"state":"PAUSING","forMs":60001}"#, 400, "OUT_OF_BOUNDS", "forMs"),
         ("PUT", "/v1/state", r#"{"state":"COLD"}"#, 400, "OUT_OF_BOUNDS", "warmupMs: missing"),

@@ -6,6 +6,7 @@ use super::quotes::Quotes;
 use crate::control::{Control, View};
 use crate::journal::now_unix_ms;
 use crate::peers::Peer;
+use crate::sizes::registered;
 use paci::announcement::AnnounceRequest;
 use paci::ask::Wish;
 use paci::report::{Report as Said, WORK_UNIT};
@@ -142,8 +143,7 @@ fn of_one(
     let phase_ms = sources.phases.since(number, phase, start, ready_ms, now_ms);
     let known = start.map(|start| quotes.of(number, start, policy.quotes.valid_ms, now)).unwrap_or_default();
     let usage = start.and_then(|start| control.scaling.usages.of(name, start)).map(|(usage, _)| usage);
-    let given =
-        || record.and_then(|record| record.size).map_or(app.resources.start.cpu_milli, |size| size.cpu_milli);
+    let given = record.and_then(|record| record.size).unwrap_or_else(|| registered(app.resources.start));
     let report = seen.report.as_ref();
     Instance {
         phase,
@@ -164,7 +164,8 @@ fn of_one(
         leaves_by_plan: control.leaving(name).is_some_and(|(leave, _)| control.scaling.let_go(name, leave)),
         quotes: !known.is_unable,
         sessions: sessions(report, known.sessions),
-        cpu_m: usage.and_then(|usage| usage.cpu_limit_milli).or_else(given),
+        cpu_m: usage.and_then(|usage| usage.cpu_limit_milli).or(given.cpu_milli),
+        memory_kib: given.memory_kib,
         counter_cpu_m: start.and_then(|start| control.scaling.sizes.least_cpu_m(name, start)),
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Known {
     pub(super) capacity: Capacity,
     /// The size at which that was seen.
     cpu_m: Option<u32>,
+    #[serde(default)]
+    memory_kib: Option<u32>,
     /// In its last window requests waited.
     waited: bool,
     window: Window,
@@ -62,6 +64,15 @@ pub(super) struct Capacity {
     pub(super) exact_milli: Option<u32>,
     /// The most that was ever done without being saturated.
     pub(super) least_milli: u32,
+}
+
+/// How large an instance is, as far as that says how much it can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(super) struct Extent {
+    /// Requests it works on at once, by its own word.
+    pub(super) slots: Option<u32>,
+    /// What it is given, in thousandths of a processor.
+    pub(super) cpu_m: Option<u32>,
 }
 
 /// Answers that are being counted.
@@ -88,6 +99,9 @@ struct Seen {
 pub(super) struct Fleet {
     /// What an instance can do.
     pub(super) capacity: Capacity,
+    /// How large the one is that did the most.
+    #[serde(default)]
+    pub(super) most_of: Extent,
     /// How long a request takes at best, in microseconds.
     pub(super) best_us: Option<u64>,
     /// How many were in an instance at once when that was seen, in thousandths: with more than it works on, some waited.
@@ -127,12 +141,17 @@ impl Known {
         Self { trust_permille, ..Self::default() }
     }
 
+    /// How large it is, if it says that it works on so many at once.
+    pub(super) fn extent(&self, slots: Option<u32>) -> Extent {
+        Extent { slots, cpu_m: self.cpu_m }
+    }
+
     /// Counts what was measured of this instance. A cold one teaches nothing: it is slow for another reason.
     pub(super) fn learn(&mut self, instance: &Instance, is_cold: bool, period_ms: u32, fleet: &mut Fleet) {
-        if self.cpu_m != instance.cpu_m {
+        if (self.cpu_m, self.memory_kib) != (instance.cpu_m, instance.memory_kib) {
             (self.window, self.capacity) = (Window::default(), Capacity::default());
             self.times = Times::default();
-            self.cpu_m = instance.cpu_m;
+            (self.cpu_m, self.memory_kib) = (instance.cpu_m, instance.memory_kib);
         }
         let Some(measured) = instance.measured else { return };
         if is_cold {
@@ -148,8 +167,13 @@ impl Known {
         let is_saturated = core::mem::replace(&mut self.waited, waits) && waits;
         let most = u64::from(fleet.capacity.least_milli);
         let rate = u64::from(seen.rate_milli);
+        let slots = instance.report.filter(|it| it.is_good()).and_then(|it| it.value.slots);
+        let extent = self.extent(slots);
         // What is slow without doing much is slow for another reason.
-        self.capacity.learn(seen.rate_milli, is_saturated && rate >= most / 2);
+        self.capacity.learn(seen.rate_milli, is_saturated && rate >= fleet.of(most, extent) / 2);
+        if rate >= most {
+            fleet.most_of = extent;
+        }
         fleet.capacity.learn(seen.rate_milli, is_saturated && rate >= most * 3 / 4);
     }
 }
@@ -225,6 +249,16 @@ impl Fleet {
         self.best_us.map(|us| Best { us, at_milli: self.best_at_milli })
     }
 
+    /// What of a figure of the one that did the most is to be had from one that is perhaps smaller: its part by what both
+    /// are given and by what both work on at once. Who is larger may do no more.
+    pub(super) fn of(&self, milli: u64, extent: Extent) -> u64 {
+        let part = |own: Option<u32>, most: Option<u32>| match (own, most) {
+            (Some(own), Some(most)) if own < most => milli.saturating_mul(own.into()) / u64::from(most),
+            _ => milli,
+        };
+        part(extent.slots, self.most_of.slots).min(part(extent.cpu_m, self.most_of.cpu_m))
+    }
+
     /// Whether requests that take this long wait for each other. The best time falls soon and rises slowly, however long
     /// they take: while they wait, nothing is learnt of how long one takes alone.
     fn judge(&mut self, seen: &Seen) -> bool {
@@ -265,6 +299,7 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scaling::observation::{Report, Told};
 
     fn second(completions: u32, service_ms: u64) -> Instance {
         let service_us_sum = u64::from(completions) * service_ms * 1_000;
@@ -358,8 +393,38 @@ mod tests {
     fn what_was_seen_at_another_size_is_forgotten() {
         let (mut known, mut fleet) = (Known::default(), Fleet::default());
         known.learn(&second(60, 100), false, 1_000, &mut fleet);
-        known.learn(&Instance { cpu_m: Some(500), ..Instance::default() }, false, 1_000, &mut fleet);
-        assert_eq!(known.capacity, Capacity::default());
+        for (cpu_m, memory_kib) in [(Some(500), None), (Some(500), Some(1_024)), (Some(500), Some(2_048))] {
+            known.learn(&Instance { cpu_m, memory_kib, ..second(60, 100) }, false, 1_000, &mut fleet);
+            known.learn(&Instance { cpu_m, memory_kib, ..second(10, 100) }, false, 1_000, &mut fleet);
+            assert_eq!(known.capacity.least_milli, 60_000, "what was done at this size");
+            known.learn(&Instance::default(), false, 1_000, &mut fleet);
+            assert_eq!(known.capacity, Capacity::default(), "{cpu_m:?} {memory_kib:?}");
+        }
+    }
+
+    fn sized(slots: u32, instance: Instance) -> Instance {
+        let value = Report { slots: Some(slots), ..Report::default() };
+        Instance { report: Some(Told { value, age_ms: 0, lease_ms: 3_000 }), ..instance }
+    }
+
+    #[test]
+    fn a_smaller_one_that_is_saturated_is_known_for_what_it_does_then_though_a_larger_one_does_more() {
+        let saturated = |slots, most_slots| {
+            let (mut large, mut small, mut fleet) = (Known::default(), Known::default(), Fleet::default());
+            large.learn(&sized(most_slots, second(100, 100)), false, 1_000, &mut fleet);
+            (0..4).for_each(|_| small.learn(&sized(slots, second(30, 400)), false, 1_000, &mut fleet));
+            assert_eq!(fleet.most_of.slots, Some(most_slots));
+            small.capacity.exact_milli
+        };
+        assert_eq!([saturated(2, 8), saturated(8, 8), saturated(8, 2)], [Some(30_000), None, None]);
+    }
+
+    #[test]
+    fn of_what_the_one_that_did_the_most_did_a_smaller_one_is_expected_to_do_its_part() {
+        let fleet = Fleet { most_of: Extent { slots: Some(8), cpu_m: Some(1_000) }, ..Fleet::default() };
+        let of = |slots, cpu_m| fleet.of(12_000, Extent { slots, cpu_m });
+        assert_eq!([of(Some(2), None), of(None, Some(500)), of(Some(2), Some(100))], [3_000, 6_000, 1_200]);
+        assert_eq!([of(None, None), of(Some(80), Some(9_000)), of(Some(8), None)], [12_000; 3]);
     }
 
     #[test]

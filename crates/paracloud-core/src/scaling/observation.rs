@@ -98,6 +98,9 @@ pub struct Instance {
     pub sessions: Option<u32>,
     /// What it is given, in thousandths of a processor. `None`: no limit, or not known.
     pub cpu_m: Option<u32>,
+    /// Memory that it is given, in KiB. `None`: no limit, or not known.
+    #[serde(default)]
+    pub memory_kib: Option<u32>,
     /// It refused to be smaller than this, in thousandths of a processor.
     pub counter_cpu_m: Option<Told<u32>>,
 }

@@ -72,9 +72,9 @@ impl Known {
         self.trust_permille = self.trust_permille.saturating_add(gained).min(TRUST_MAX_PERMILLE);
     }
 
-    /// A claim within the band around a measured figure.
-    fn within_band(&self, claim: u64, measured: u64) -> u64 {
-        let (low, high) = self.band(measured);
+    /// A claim no less than the band around one figure allows, and no more than that around another.
+    fn within_bands(&self, claim: u64, least: u64, most: u64) -> u64 {
+        let (low, high) = (self.band(least).0, self.band(most).1);
         claim.clamp(low, high.max(low))
     }
 
@@ -175,17 +175,22 @@ fn capacity(
     };
     let told = u64::from(told);
     let claim = told.min(CAPACITY_MILLI_MAX);
-    let done = least.max(fleet.capacity.least_milli.into());
-    if measured.is_some_and(|it| claim < it / 2 || claim > it * 2) || claim < done / 2 {
+    let kind_done = u64::from(fleet.capacity.least_milli);
+    let done = least.max(kind_done);
+    // The smaller one of its kind need not do what a larger one did.
+    let extent = known.extent(report.value.slots.filter(|_| report.is_good()));
+    let of_kind = |milli| fleet.of(milli, extent);
+    let expected = exact.or(kind.map(of_kind)).unwrap_or(0).max(least).max(of_kind(kind_done));
+    if claim < expected / 2 || measured.is_some_and(|it| claim > it * 2) {
         known.disagrees(elapsed_ms);
     }
     let (bounded, by) = match (exact, kind) {
-        (Some(exact), _) => (known.within_band(claim, exact), Bound::Measured),
-        (None, Some(kind)) => (known.within_band(claim, kind), Bound::Fleet),
+        (Some(exact), _) => (known.within_bands(claim, exact, exact), Bound::Measured),
+        (None, Some(kind)) => (known.within_bands(claim, of_kind(kind), kind), Bound::Fleet),
         (None, None) => (claim, Bound::Measured),
     };
     // What was done before can be done again, a tenth of it being chance; so can what others of its kind did, nearly.
-    let proven = (least * 9 / 10).max(known.band(fleet.capacity.least_milli.into()).0);
+    let proven = (least * 9 / 10).max(known.band(of_kind(kind_done)).0);
     let (bounded, by) = if bounded < proven { (proven, Bound::Done) } else { (bounded, by) };
     let most = most_by_slots(report, fleet, done).filter(|_| measured.is_none()).unwrap_or(u64::MAX);
     let (bounded, by) = if bounded > most { (most, Bound::Little) } else { (bounded, by) };
@@ -327,7 +332,7 @@ pub(super) fn queue_ms(
 mod tests {
     use super::*;
     use crate::ids::InstanceNumber;
-    use crate::scaling::measured::Capacity;
+    use crate::scaling::measured::{Capacity, Extent};
     use crate::scaling::observation::Measured;
 
     const OF: Subject = Subject::Instance(InstanceNumber(1));
@@ -383,6 +388,36 @@ mod tests {
         let (high, by) = believed(999_000, 0, &mut fresh.clone(), Some(60_000));
         assert!((115_000..=120_000).contains(&high) && by == Some(Bound::Fleet), "{high} {by:?}");
         assert_eq!(believed(50_000, 0, &mut fresh.clone(), Some(60_000)), (50_000, None), "half as fast");
+    }
+
+    #[test]
+    fn a_smaller_one_may_say_less_than_a_larger_one_of_its_kind_does_but_not_less_than_it_did_itself() {
+        let said = |claim, slots, exact_milli, least_milli| {
+            let capacity = Capacity { exact_milli, least_milli: 12_000 };
+            let most_of = Extent { slots: Some(8), cpu_m: None };
+            let fleet = Fleet { capacity, most_of, ..Fleet::default() };
+            let says = Report { capacity_milli: Some(claim), slots, ..Report::default() };
+            let mut known = Known::trusted(1_000);
+            known.capacity.least_milli = least_milli;
+            let notes = &mut Notes { inputs: &mut Vec::new() };
+            let figures = figures(OF, Some(&told(says, 0)), &mut known, fleet, &ASSUMED, 1_000, notes);
+            (figures.capacity.unwrap().0, known.trust_permille == 1_000)
+        };
+        for exact_milli in [None, Some(12_000)] {
+            assert_eq!(
+                said(3_000, Some(2), exact_milli, 0),
+                (3_000, true),
+                "a quarter of it, as it ought to be"
+            );
+            assert_eq!(said(1_000, Some(2), exact_milli, 0), (1_548, false), "half of its part is the least");
+            assert_eq!(said(1_000, Some(2), exact_milli, 5_000), (4_500, false), "it did more");
+            assert_eq!(said(3_000, None, exact_milli, 0), (6_195, false), "nothing says that it is smaller");
+            assert_eq!(
+                said(20_000, Some(2), exact_milli, 0),
+                (20_000, true),
+                "it may be quicker than its kind"
+            );
+        }
     }
 
     #[test]

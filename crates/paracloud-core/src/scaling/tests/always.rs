@@ -75,6 +75,7 @@ fn instance() -> impl Strategy<Value = Instance> {
         held_ms: is.1.filter(|it| it % 3 == 0),
         sessions: is.2.map(|it| it % 2),
         cpu_m: is.3,
+        memory_kib: is.1,
     })
 }
 
