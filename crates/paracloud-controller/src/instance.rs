@@ -388,6 +388,12 @@ impl Instance {
         self.take(Input::Command(Command::Cancel)).await
     }
 
+    /// How much is left of the open operation's own budget.
+    fn left_ms(&self) -> Option<u32> {
+        let left = self.called_back?.saturating_duration_since(Instant::now());
+        Some(u32::try_from(left.as_millis()).unwrap_or(u32::MAX))
+    }
+
     fn next_due(&self) -> Option<Instant> {
         let closing = self.closing.as_ref().map(|(.., until)| *until);
         let stuck = self.stuck.as_ref().map(|stuck| stuck.again);

@@ -131,13 +131,17 @@ pub enum Question {
     Resize(Resize),
 }
 
-/// What is agreed on for an open move and is not in its record, because it ends when the source may be sealed.
+/// What is agreed on for an open operation and is not in its record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// A person consented, with this very move, to losing the state.
     pub loss_accepted: bool,
     /// The form in which the source says that its state travels; the target is asked whether it can read it.
     pub schema: Option<Schema>,
+    /// How much is left of a budget that was given with a leave or a change of size, in milliseconds. Applications are told,
+    /// no more than the manifest's.
+    #[serde(default)]
+    pub left_ms: Option<u32>,
 }
 
 /// Agent → controller.

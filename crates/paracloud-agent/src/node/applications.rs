@@ -396,13 +396,13 @@ impl Node {
             Call::Resume { .. } | Call::Serve { .. } | Call::Abort => {}
         }
         let Some(instance) = self.instances.get(name) else { return };
-        let schema = instance.terms.schema.clone();
+        let (schema, ordered_ms) = (instance.terms.schema.clone(), instance.left_ms(now_ms));
         let told = instance.moving().filter(|(number, _)| *number == operation);
         let why = Why::call(instance.reason, told.map(|(_, operation)| operation), &call);
         if let Some(start) = self.starts.get_mut(&id) {
             let mut upcall = answers::upcall(operation, call, &token, schema.as_ref(), &budgets, why);
             if call == Call::Drain {
-                upcall.budget_ms = drain_ms.min(paci::bounds::DURATION_MS_MAX);
+                upcall.budget_ms = drain_ms.min(ordered_ms).clamp(1, paci::bounds::DURATION_MS_MAX);
             }
             start.session.ask(upcall, now_ms);
         }

@@ -50,6 +50,7 @@ impl Node {
             remembered,
             operation: None,
             terms: Terms::default(),
+            ordered_until_ms: None,
             reason: Reason::default(),
             ends: Ends::default(),
             failure: None,

@@ -102,6 +102,8 @@ struct Instance {
     operation: Option<(OperationNumber, Operation)>,
     /// What was agreed on for it.
     terms: Terms,
+    /// When the budget ends that its open operation was ordered with, in the node's milliseconds.
+    ordered_until_ms: Option<u64>,
     /// Why it was opened.
     reason: Reason,
     /// The size that its processes are started with; `None`: as the manifest says.
@@ -122,6 +124,12 @@ impl Instance {
     fn leave(&self) -> Option<(OperationNumber, &Leave)> {
         let (number, operation) = self.operation.as_ref()?;
         if let Operation::Leave(leave) = operation { Some((*number, leave)) } else { None }
+    }
+
+    /// What is left of the budget that its open operation was ordered with, in milliseconds. Without one: without end.
+    fn left_ms(&self, now_ms: u64) -> u32 {
+        let left_ms = self.ordered_until_ms.map(|until_ms| until_ms.saturating_sub(now_ms));
+        left_ms.and_then(|left_ms| u32::try_from(left_ms).ok()).unwrap_or(u32::MAX)
     }
 
     /// Whether clients may wait in a pause that a process has a part in.
@@ -356,6 +364,7 @@ impl Node {
             }
             ToAgentLine::Machine { instance: name, message, operation, terms, reason, size } => {
                 self.hear_of(&name)?;
+                let now_ms = self.now_ms();
                 let Some(instance) = self.instances.get_mut(&name) else {
                     tracing::warn!(
                         instance = name,
@@ -377,6 +386,7 @@ impl Node {
                     instance.reason = reason;
                     // A controller that was started meanwhile has forgotten what was agreed on.
                     if !is_known || terms != Terms::default() {
+                        instance.ordered_until_ms = terms.left_ms.map(|left_ms| now_ms + u64::from(left_ms));
                         instance.terms = terms;
                     }
                 }

@@ -185,7 +185,8 @@ impl Node {
     /// Asks the application for a size, or tells it of one. `false`: it cannot be asked.
     fn ask_to_resize(&mut self, name: &str, id: StartId) -> bool {
         let now_ms = self.now_ms();
-        let reason = self.instances.get(name).map(|instance| instance.reason).unwrap_or_default();
+        let Some(instance) = self.instances.get(name) else { return false };
+        let (reason, ordered_ms) = (instance.reason, instance.left_ms(now_ms));
         let Some(start) = self.starts.get_mut(&id) else { return false };
         let Some(open) = &start.size.open else { return false };
         let Some(asked) = question(open.from, open.to) else { return false };
@@ -196,7 +197,7 @@ impl Node {
         let Why { reason, message } = Why::size(reason);
         let upcall = Upcall {
             operation: open.operation.0,
-            budget_ms: left_ms.clamp(1, paci::bounds::DURATION_MS_MAX),
+            budget_ms: left_ms.min(ordered_ms).clamp(1, paci::bounds::DURATION_MS_MAX),
             reason,
             message,
             call: Some(call::Call::Resize(asked)),

@@ -451,7 +451,7 @@ fn one_that_claims_the_handoff_is_restarted_only_by_a_persons_word_on_this_move(
     let (mut rig, start, shop) = owner();
     shop.hello(CAPABILITIES);
     let estimate = ToAgent::Estimate { operation: OPERATION, start, mode: Mode::Restart };
-    rig.agents[0].tell_on(Terms { loss_accepted: true, schema: None }, estimate, operation);
+    rig.agents[0].tell_on(Terms { loss_accepted: true, ..Terms::default() }, estimate, operation);
     assert_eq!(offer(&mut rig), Offer::Accept);
 }
 

@@ -134,7 +134,7 @@ fn a_target_is_told_what_the_source_sends_and_its_refusal_names_both_schemas() {
     let (source, target) = (rig.fresh(), rig.fresh());
     let open = moving(source, target, "127.0.0.1:1".parse().unwrap(), MoveStep::Open);
     let schema = Schema { name: "ledger".to_owned(), version: 3 };
-    let terms = Terms { loss_accepted: false, schema: Some(schema) };
+    let terms = Terms { schema: Some(schema), ..Terms::default() };
     let prepare =
         ToAgent::Prepare { operation: OPERATION, start: target, side: Side::Target, mode: Mode::Handoff };
     rig.agents[1].tell_on(terms, prepare, open.operation.clone());

@@ -50,8 +50,8 @@ impl Instance {
                 }
                 Effect::Agent(node, message) => {
                     let operation = self.machine.machine().record().and_then(|it| it.operation.clone());
-                    let terms =
-                        self.tracker.as_ref().map(|tracker| tracker.terms.clone()).unwrap_or_default();
+                    let agreed = self.tracker.as_ref().map(|tracker| tracker.terms.clone());
+                    let terms = Terms { left_ms: self.left_ms(), ..agreed.unwrap_or_default() };
                     let reason = self.tracker.as_ref().map(|tracker| tracker.reason).unwrap_or_default();
                     let instance = self.app.name.clone();
                     let size = self.machine.machine().record().and_then(|record| record.size);
@@ -247,7 +247,7 @@ impl Instance {
         match change {
             Change::Open { .. } | Change::Leave | Change::Resize(_) => {
                 self.finish_closing().await?;
-                let terms = Terms { loss_accepted: self.ordered.loss_accepted, schema: None };
+                let terms = Terms { loss_accepted: self.ordered.loss_accepted, ..Terms::default() };
                 let reason = self.ordered.reason;
                 self.tracker = Some(Tracker::new(after.last_operation, self.command_begun, terms, reason));
                 let budget = self.ordered.budget_ms.map(u64::from).map(Duration::from_millis);

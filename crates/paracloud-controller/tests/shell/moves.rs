@@ -168,7 +168,7 @@ async fn an_app_that_hands_over_and_refuses_now_is_not_restarted_by_what_its_man
     let replies = town.ask(with_consent).await;
     let ended = outcome(&replies);
     assert_eq!((ended.mode, ended.committed, ended.state_lost), (Mode::Restart, true, true));
-    assert!(people.0.node.lock().unwrap().terms.contains(&Terms { loss_accepted: true, schema: None }));
+    assert!(people.0.node.lock().unwrap().terms.contains(&Terms { loss_accepted: true, ..Terms::default() }));
 
     // Of another program the manifest may say it once and for all, which is not taken for a person's word.
     let unaware = Preview { hands_over: false, offer: None, ..preview };
@@ -193,7 +193,7 @@ async fn the_target_is_told_which_schema_the_source_sends() {
     people.0.node.lock().unwrap().manners.schema = Some(schema.clone());
     assert!(outcome(&town.ask(Town::move_to(2)).await).committed);
     let told = people.1.node.lock().unwrap().terms.clone();
-    assert!(told.contains(&Terms { loss_accepted: false, schema: Some(schema) }), "{told:?}");
+    assert!(told.contains(&Terms { schema: Some(schema), ..Terms::default() }), "{told:?}");
     // The next source has its own, or none.
     people.0.node.lock().unwrap().terms.clear();
     assert!(outcome(&town.ask(Town::move_to(1)).await).committed);

@@ -277,9 +277,13 @@ fn who_does_not_leave_within_its_budget_serves_on_and_says_why() {
     let why = stays["error"]["why"].as_str().expect("a text");
     assert!(why.contains("phase did not end within its budget"), "{why}");
     assert_eq!(stays["scaled"]["leaves"][0]["outcome"]["committed"], false);
-    let sooner = rig.json_of_refused(&["scale", "jobs", "1", "--within", "50ms"], 1);
+    let told = unruly.budgets("jobs.2", "drain");
+    assert!(told.iter().all(|ms| *ms == 700) && !told.is_empty(), "the manifest's: {told:?}");
+    let sooner = rig.json_of_refused(&["scale", "jobs", "1", "--within", "300ms"], 1);
     let why = sooner["error"]["why"].as_str().expect("a text");
-    assert!(why.contains("it had not left within 50 ms"), "{why}");
+    assert!(why.contains("it had not left within 300 ms"), "{why}");
+    let own = unruly.budgets("jobs.2", "drain").split_off(told.len());
+    assert!(own.iter().all(|ms| *ms <= 300) && !own.is_empty(), "the order's: {own:?}");
     assert_eq!(serving(rig), ["jobs.1", "jobs.2"]);
     unruly.end();
 }

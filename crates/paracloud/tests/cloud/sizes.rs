@@ -191,6 +191,11 @@ fn a_change_of_size_is_given_up_after_the_budget_that_it_was_given() {
     );
     let told = explained(rig, &kept["outcome"]);
     assert!(told.contains("its limit is 256 MiB") && told.contains("not done within 300 ms"), "{told}");
+    let budgets = unruly.budgets("jobs", "resize");
+    assert!(
+        budgets.iter().all(|ms| (1..=300).contains(ms)) && !budgets.is_empty(),
+        "it is told: {budgets:?}"
+    );
     assert_eq!(limits(rig), (Some(256), Some(500)));
     unruly.end();
 }

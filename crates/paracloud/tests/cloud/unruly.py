@@ -16,7 +16,7 @@ instance, what RIG/orders-NAME.json says (orders-jobs.2.json) for one; both are 
     slow true           its process does not come up for as long as that is ordered
     drain ..            "refuse", "defer", "silent"; "never": it works on for as long as that is ordered
 
-What it was asked and did stands in RIG/did-NAME, a line each with its time in ms: `asked quote`, `begun 50`, `done 50`,
+What it was asked and did stands in RIG/did-NAME, a line each with its time in ms: `asked quote`, `within quote 1000`, `begun 50`, `done 50`,
 `stop 2` (so many jobs were at work when it was told to stop), `resized {..}`, `said /v1/state`, `denied 403 ..` (what the cloud did not take).
 RIG/obeys-NAME.json is what was last ordered of this one alone, once it is done.
 """
@@ -116,6 +116,7 @@ class Unruly(App):
     async def take(self, up, op):
         asked = (up.keys() & {"drain", "stop", "estimate", "quote", "resize", "abort"} or {"other"}).pop()
         did("asked", asked, "dry" if up.get("dryRun") else "")
+        did("within", asked, up.get("budgetMs"))
         order = self.orders.get(asked)
         if asked == "stop":
             did("stop", len(self.running))

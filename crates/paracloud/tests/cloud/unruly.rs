@@ -66,6 +66,13 @@ impl Unruly {
         text.lines().filter_map(words).collect()
     }
 
+    /// How long an instance was told that it has, in milliseconds, each time it was asked this.
+    pub(crate) fn budgets(&self, instance: &str, asked: &str) -> Vec<u32> {
+        let within = format!("within {asked} ");
+        let of = |line: &String| line.strip_prefix(&within).map(|ms| ms.parse().expect("milliseconds"));
+        self.did(instance).iter().filter_map(of).collect()
+    }
+
     /// Waits until an instance did this so many times.
     pub(crate) fn wait_did_times(&self, instance: &str, what: &str, times: usize) {
         let begins = |line: &&String| line.starts_with(what);
