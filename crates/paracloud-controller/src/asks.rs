@@ -9,7 +9,7 @@ use paci::answer::Answer;
 use paci::upcall::Reason;
 use paracloud_core::migration::message::ToAgent;
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::message::{Question, Terms, ToAgentLine, UNAWARE, Unasked};
+use paracloud_substrate::message::{Question, Terms, ToAgentLine, Unasked};
 use paracloud_substrate::person::Refused;
 use std::time::Duration;
 
@@ -98,30 +98,37 @@ pub(crate) async fn put(
 
 /// Why the application could not be asked, and whether that passes.
 fn not_asked(instance: &str, unasked: Unasked) -> Refused {
-    let could_not = |why: String| format!("{instance} could not be asked: {}", journal::cut(why));
+    let could_not = format!("{instance} could not be asked: {}", journal::cut(unasked.to_string()));
     match unasked {
         Unasked::Busy => {
             let message =
                 format!("{instance} is being asked something already, or an operation of it is open");
             refused("busy", message, "ask again in a moment; `paracloud ps` shows what is open")
         }
-        Unasked::Soon(why) => {
-            refused("not_answered", could_not(why), "it passes within seconds: ask again in a moment")
+        Unasked::Soon(_) => {
+            refused("not_answered", could_not, "it passes within seconds: ask again in a moment")
         }
-        Unasked::Ended(how) => {
+        Unasked::Ended(_) => {
             let next = format!("it is started anew: `paracloud events`, `paracloud logs {instance}`");
-            refused("not_answered", could_not(format!("its process ended: {how}")), next)
+            refused("not_answered", could_not, next)
         }
-        Unasked::Never(why) if why == UNAWARE => {
+        Unasked::Lacks(capability) => {
+            let next = format!(
+                "what the platform itself knows of it: `paracloud explain {instance}`; to be asked it has to claim \
+                 {capability} in Hello: docs/reference/paci-v1.md"
+            );
+            refused("unable", could_not, next)
+        }
+        Unasked::Unaware => {
             let next = format!(
                 "what the platform itself knows of it: `paracloud explain {instance}`, `paracloud ps`; to be asked it \
                  has to speak PaCI: docs/reference/paci-v1.md"
             );
-            refused("unaware", could_not(why), next)
+            refused("unaware", could_not, next)
         }
-        Unasked::Never(why) => {
+        Unasked::Never(_) => {
             let next = format!("look at `paracloud logs {instance}` and ask again");
-            refused("not_answered", could_not(why), next)
+            refused("not_answered", could_not, next)
         }
     }
 }
@@ -132,10 +139,12 @@ mod tests {
 
     #[test]
     fn of_who_does_not_speak_it_is_said_who_that_is_why_and_what_else_there_is() {
-        let unaware = not_asked("web", Unasked::Never(UNAWARE.to_owned()));
+        let unaware = not_asked("web", Unasked::Unaware);
         assert_eq!(unaware.message, "web could not be asked: it does not speak PaCI");
         assert!(unaware.next.contains("paracloud explain web") && !unaware.next.contains("ask again"));
-        let lacks = not_asked("web", Unasked::Never("it does not claim the capability quote".to_owned()));
-        assert_eq!((unaware.code.as_str(), lacks.code.as_str()), ("unaware", "not_answered"));
+        let lacks = not_asked("web", Unasked::Lacks("scale.quote".to_owned()));
+        assert_eq!(lacks.message, "web could not be asked: it does not claim the capability scale.quote");
+        assert!(lacks.next.contains("claim scale.quote in Hello") && !lacks.next.contains("ask again"));
+        assert_eq!((unaware.code.as_str(), lacks.code.as_str()), ("unaware", "unable"));
     }
 }

@@ -17,7 +17,7 @@ use paracloud_core::register::Record;
 use paracloud_core::scaling::fewer::{Loss, Preference};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::figures::millis;
-use paracloud_substrate::message::{HeldOp, Question, Unasked};
+use paracloud_substrate::message::{HeldOp, Question};
 use paracloud_substrate::names;
 use paracloud_substrate::person::Candidate;
 use std::collections::BTreeMap;
@@ -158,9 +158,7 @@ async fn price(control: &Control, instance: &str) -> Result<RemovalQuote, String
             Err(format!("it answers {}{own}", answer.verdict))
         }
         Err(NotAsked::Here(refused)) => Err(refused.message),
-        Err(NotAsked::Agent(Unasked::Busy)) => Err("it is being asked something already".to_owned()),
-        Err(NotAsked::Agent(Unasked::Ended(how))) => Err(format!("its process ended: {how}")),
-        Err(NotAsked::Agent(Unasked::Soon(why) | Unasked::Never(why))) => Err(why),
+        Err(NotAsked::Agent(unasked)) => Err(unasked.to_string()),
     }
 }
 

@@ -245,24 +245,24 @@ async fn ask(
 
 /// Why the application could not be asked, and whether that passes.
 fn not_asked(name: &str, app: &App, unasked: Unasked) -> Refused {
-    let could_not = |why: String| format!("{name} could not be asked: {}", crate::journal::cut(why));
+    let could_not = format!("{name} could not be asked: {}", crate::journal::cut(unasked.to_string()));
     match unasked {
         Unasked::Busy => {
             let message = format!("{name}: another move of it is being asked for");
             let next = format!("wait for it, or cancel it once it has begun: `paracloud cancel {name}`");
             refused("busy", message, next)
         }
-        Unasked::Soon(why) => {
-            refused("not_answered", could_not(why), "it passes within seconds: ask again in a moment")
+        Unasked::Soon(_) => {
+            refused("not_answered", could_not, "it passes within seconds: ask again in a moment")
         }
-        Unasked::Ended(how) => {
+        Unasked::Ended(_) => {
             let lost = if app.is_stateless() { "" } else { "; the state that only it held is lost" };
-            let message = could_not(format!("its process ended: {how}")) + lost;
+            let message = could_not + lost;
             let next = format!("it is started anew: `paracloud events`, `paracloud logs {name}`");
             refused("not_answered", message, next)
         }
-        Unasked::Never(why) => {
-            refused("not_answered", could_not(why), format!("look at `paracloud logs {name}` and ask again"))
+        Unasked::Unaware | Unasked::Lacks(_) | Unasked::Never(_) => {
+            refused("not_answered", could_not, format!("look at `paracloud logs {name}` and ask again"))
         }
     }
 }

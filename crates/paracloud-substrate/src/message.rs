@@ -243,7 +243,7 @@ pub struct Usage {
 /// Why a program is never asked that is none of the contract's.
 pub const UNAWARE: &str = "it does not speak PaCI";
 
-/// Why an application could not be asked what a move would cost.
+/// Why an application could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unasked {
@@ -253,8 +253,24 @@ pub enum Unasked {
     Soon(String),
     /// Its process ended meanwhile, and how.
     Ended(String),
+    /// It does not speak PaCI.
+    Unaware,
+    /// It does not claim this capability, which it takes to be asked that.
+    Lacks(String),
     /// It does not pass by itself.
     Never(String),
+}
+
+impl fmt::Display for Unasked {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => formatter.write_str("it is being asked something already"),
+            Self::Ended(how) => write!(formatter, "its process ended: {how}"),
+            Self::Unaware => formatter.write_str(UNAWARE),
+            Self::Lacks(capability) => write!(formatter, "it does not claim the capability {capability}"),
+            Self::Soon(why) | Self::Never(why) => formatter.write_str(why),
+        }
+    }
 }
 
 /// What an application can ask to be left alone from, as far as anybody here asks for it.

@@ -60,10 +60,10 @@ impl Node {
             return unable(UNAWARE.to_owned());
         }
         if !hands_over {
-            return unable(format!("it does not claim the capability {}", names::MOVE_HANDOFF));
+            return unable(Unasked::Lacks(names::MOVE_HANDOFF.to_owned()).to_string());
         }
         if !start.session.can(names::MOVE_ESTIMATE) {
-            let reason = format!("it does not claim the capability {}", names::MOVE_ESTIMATE);
+            let reason = Unasked::Lacks(names::MOVE_ESTIMATE.to_owned()).to_string();
             return Ok(Some(Preview { hands_over, offer: Some(Offer::Accept), estimate: None, reason }));
         }
         self.is_free(name, id, next)?;
@@ -92,10 +92,10 @@ impl Node {
         let start = self.starts.get_mut(&id).filter(|start| start.runs());
         let start = start.ok_or_else(|| Unasked::Never(format!("it does not run on {}", self.node.name)))?;
         if !start.session.aware {
-            return Err(Unasked::Never(UNAWARE.to_owned()));
+            return Err(Unasked::Unaware);
         }
         if let Some(lacking) = needed(&call).iter().find(|capability| !start.session.can(capability)) {
-            return Err(Unasked::Never(format!("it does not claim the capability {lacking}")));
+            return Err(Unasked::Lacks((*lacking).to_owned()));
         }
         let upcall = answers::question(next, &call, budget_ms, Why::question(reason, &call));
         // Its attempt is set when it is delivered.

@@ -29,7 +29,7 @@ fn answered(agent: &mut Agent, question: u64) -> Result<Answer, Unasked> {
 
 fn never(agent: &mut Agent, question: u64) -> String {
     match answered(agent, question) {
-        Err(Unasked::Never(why)) => why,
+        Err(unasked @ (Unasked::Never(_) | Unasked::Unaware | Unasked::Lacks(_))) => unasked.to_string(),
         other => panic!("it was asked: {other:?}"),
     }
 }

@@ -99,13 +99,11 @@ impl Quotes {
     ) {
         let Ok(_turn) = self.turns.acquire().await else { return };
         let Some(record) = control.views.of(&name).and_then(|view| view.record) else { return };
-        let begun = Instant::now();
         let answer = asks::put(&control, &name, Question::Quote, Reason::ScaleIn, budget_ms).await;
-        let was_quick = begun.elapsed() < Duration::from_millis(budget_ms.into());
         let said = match answer {
             Ok(answer) => said(&answer),
-            // It was not even asked. One that let its time pass is only silent.
-            Err(NotAsked::Agent(Unasked::Never(_))) if was_quick => Some(Said::Unable),
+            // One that let its time pass is only silent.
+            Err(NotAsked::Agent(Unasked::Unaware | Unasked::Lacks(_))) => Some(Said::Unable),
             Err(NotAsked::Agent(_) | NotAsked::Here(_)) => None,
         };
         match said {

@@ -181,7 +181,7 @@ impl Node {
                 return vec![FromAgentLine::Previewed { question, answer }];
             }
             ToAgentLine::Question { question, .. } => {
-                let answer = Err(Unasked::Never("it does not speak PaCI".to_owned()));
+                let answer = Err(Unasked::Unaware);
                 return vec![FromAgentLine::Answered { question, answer }];
             }
             ToAgentLine::Machine { instance, message, terms, operation, reason, .. } => {

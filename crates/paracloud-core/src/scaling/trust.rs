@@ -180,7 +180,8 @@ fn capacity(
     // The smaller one of its kind need not do what a larger one did.
     let extent = known.extent(report.value.slots.filter(|_| report.is_good()));
     let of_kind = |milli| fleet.of(milli, extent);
-    let expected = exact.or(kind.map(of_kind)).unwrap_or(0).max(least).max(of_kind(kind_done));
+    let seen = exact.or_else(|| kind.map(of_kind)).unwrap_or(0);
+    let expected = seen.max(least).max(of_kind(kind_done));
     if claim < expected / 2 || measured.is_some_and(|it| claim > it * 2) {
         known.disagrees(elapsed_ms);
     }

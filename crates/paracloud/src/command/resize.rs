@@ -119,8 +119,8 @@ fn report(context: &Context, instance: &str, outcome: &Outcome) -> Result<(), Fa
     let as_json = serde_json::to_value(outcome).map_err(|error| Failure::machine("outcome", &error))?;
     if !outcome.committed {
         let cause = outcome.cause.as_deref().unwrap_or("the cause was not heard");
-        let because = outcome.because.as_ref().map(|note| format!(" ({})", telling::note(note)));
-        let why = format!("its size stays: {}{}", telling::plain(cause), because.unwrap_or_default());
+        // What it said and what was measured was told when it was heard, and stands in the outcome.
+        let why = format!("its size stays: {}", telling::plain(cause));
         let next = format!("paracloud explain {instance} {} tells more", outcome.operation);
         let found = Some(Box::new(("outcome", as_json)));
         return Err(Failure { found, ..Failure::new(Exit::Failed, "size_kept", instance, why, next) });

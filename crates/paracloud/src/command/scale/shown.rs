@@ -64,7 +64,7 @@ fn cells(candidate: &Candidate, shown: impl Fn(NodeId) -> String) -> Vec<String>
         Standing::Stays => "stays",
         Standing::NotAsked => "not asked",
         Standing::Held => "held",
-        Standing::Silent => "no answer",
+        Standing::Silent => "no price",
         Standing::NeedsConsent => "needs consent",
         Standing::Busy => "busy",
     };
