@@ -314,3 +314,6 @@ fn load_milli(inputs: &Inputs, fleet: &Fleet, setting: Setting, clamps: &mut Cla
     let is_noise = others_milli.abs_diff(fleet.others_milli) <= 1_000;
     own_milli + if is_noise { fleet.others_milli } else { level(others_milli, fleet.others_milli) }
 }
+
+#[cfg(test)]
+mod tests;
