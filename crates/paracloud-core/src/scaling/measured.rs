@@ -391,14 +391,15 @@ mod tests {
 
     #[test]
     fn what_was_seen_at_another_size_is_forgotten() {
-        let (mut known, mut fleet) = (Known::default(), Fleet::default());
-        known.learn(&second(60, 100), false, 1_000, &mut fleet);
-        for (cpu_m, memory_kib) in [(Some(500), None), (Some(500), Some(1_024)), (Some(500), Some(2_048))] {
-            known.learn(&Instance { cpu_m, memory_kib, ..second(60, 100) }, false, 1_000, &mut fleet);
-            known.learn(&Instance { cpu_m, memory_kib, ..second(10, 100) }, false, 1_000, &mut fleet);
-            assert_eq!(known.capacity.least_milli, 60_000, "what was done at this size");
-            known.learn(&Instance::default(), false, 1_000, &mut fleet);
-            assert_eq!(known.capacity, Capacity::default(), "{cpu_m:?} {memory_kib:?}");
+        let sizes = [(None, None), (Some(500), None), (Some(500), Some(1_024)), (Some(500), Some(2_048))];
+        for pair in sizes.windows(2) {
+            let (mut known, mut fleet) = (Known::default(), Fleet::default());
+            let mut learn = |(cpu_m, memory_kib), seen| {
+                known.learn(&Instance { cpu_m, memory_kib, ..seen }, false, 1_000, &mut fleet);
+                known.capacity.least_milli
+            };
+            assert_eq!([learn(pair[0], second(60, 100)), learn(pair[0], second(10, 100))], [60_000; 2]);
+            assert_eq!(learn(pair[1], Instance::default()), 0, "{pair:?}");
         }
     }
 

@@ -127,4 +127,15 @@ mod tests {
         assert_eq!(learnt(&[(Starting, 700, None), (Ready, 0, None)]), Some(700));
         assert_eq!(learnt(&[(Ready, 900, None)]), None, "nobody knows");
     }
+
+    #[test]
+    fn time_goes_forward_and_who_slept_has_not_seen_more_than_a_few_seconds() {
+        let mut memory = Memory::default();
+        let mut at = |now_ms| {
+            let time = memory.time(&Observation { now_ms, ..Observation::default() });
+            (time.now_ms, time.elapsed_ms)
+        };
+        assert_eq!([at(9_000), at(12_000), at(72_000)], [(9_000, 0), (12_000, 3_000), (72_000, 5_000)]);
+        assert_eq!([at(1_000), at(73_000)], [(72_000, 0), (73_000, 1_000)], "a clock that was put back");
+    }
 }

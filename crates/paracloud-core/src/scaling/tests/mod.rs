@@ -1,6 +1,7 @@
 //! Sentences about whole decisions.
 
 mod always;
+mod holds;
 mod liars;
 mod moves;
 mod queues;
