@@ -2,7 +2,6 @@
 //! terms, is kept from its beginning until it is over. Who asks for one that goes on joins it.
 
 use crate::control::{Control, locked};
-use crate::journal::now_unix_ms;
 use crate::kept;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -270,8 +269,8 @@ pub(crate) async fn known(control: &Control) {
 }
 
 async fn within(control: &Control, bound_ms: u64, is_there: impl Fn() -> bool) {
-    let until = now_unix_ms() + bound_ms;
-    while now_unix_ms() < until {
+    let until = Instant::now() + Duration::from_millis(bound_ms);
+    while Instant::now() < until {
         let is_known = |name: &String| {
             control.views.of(name).is_some_and(|view| view.record.is_some())
                 || control.ordered.of(name).is_some()

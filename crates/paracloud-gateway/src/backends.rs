@@ -159,10 +159,10 @@ impl Backends {
         // What the application said with its reply.
         if matches!(came, Came::Answer(_))
             && let Some(control) = state.controls.get(&number)
-            && let Some(report) = said::with_reply(control)
+            && let Some((start, report)) = said::with_reply(control)
         {
             let lately = state.said.entry(number).or_default();
-            if lately.takes_reply(Instant::now()) {
+            if lately.takes_reply(start, Instant::now()) {
                 state.balancer.report(BackendId(number), report, now_us);
             }
         }

@@ -120,4 +120,16 @@ mod tests {
         loads.read(&HeaderMap::from_iter([(METRICS, HeaderValue::from_static("eps:NaN"))]), START);
         assert_eq!(loads.fresh(START).map(|(load, _)| load.eps_milli), Some(Some(1_000)));
     }
+
+    #[test]
+    fn what_was_reported_longer_ago_than_its_lease_counts_no_more() {
+        let loads = Loads::default();
+        let since = |ago: Duration| {
+            loads.state().read = Some((START, load(), Instant::now().checked_sub(ago).unwrap()));
+        };
+        since(LOAD_LEASE / 2);
+        assert!(loads.fresh(START).is_some_and(|(_, age)| age >= LOAD_LEASE / 2));
+        since(LOAD_LEASE);
+        assert_eq!(loads.fresh(START), None);
+    }
 }

@@ -37,9 +37,10 @@ impl Said {
         Some(advice.clone().aged(u32::try_from(at.elapsed().as_millis()).unwrap_or(u32::MAX)))
     }
 
-    /// Whether a report that came with a reply is to be taken. What was said by itself goes before.
-    pub(crate) fn takes_reply(&mut self, now: Instant) -> bool {
-        let says = self.words.iter().any(|(_, advice, _)| advice.report.is_some());
+    /// Whether a report that came with a reply of this process is to be taken. What it said by itself goes before, for as long
+    /// as that counts.
+    pub(crate) fn takes_reply(&mut self, start: StartId, now: Instant) -> bool {
+        let says = self.of(start).is_some_and(|advice| advice.report.is_some());
         let is_soon = self.reply.is_some_and(|last| now.duration_since(last) < REPLIES_EVERY);
         if says || is_soon {
             return false;
@@ -86,17 +87,18 @@ pub(crate) fn tell(balancer: &mut Balancer, id: BackendId, advice: &Advice, now_
     balancer.report(id, report.unwrap_or_default(), now_us);
 }
 
-/// What an application said of its load with its last reply.
-pub(crate) fn with_reply(control: &Control) -> Option<Report> {
+/// What the process that serves said of its load with its last reply.
+pub(crate) fn with_reply(control: &Control) -> Option<(StartId, Report)> {
     let start = control.view().borrow().route?.start;
     let (load, age) = control.loads.fresh(start)?;
     let used = load.application_permille.or(load.cpu_permille);
-    Some(Report {
+    let report = Report {
         valid_for_ms: millis(crate::bounds::LOAD_LEASE),
         age_ms: millis(age),
         utilisation_permille: used.map(|used| u32::try_from(used).unwrap_or(u32::MAX)),
         ..Report::default()
-    })
+    };
+    Some((start, report))
 }
 
 /// What a process told the cloud of its load is written into its replies, for as long as it counts.
@@ -129,11 +131,93 @@ fn millis(duration: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paci::report::Report as Reported;
+    use paracloud_core::balancing::{Inputs, Setting, Standing};
+    use paracloud_substrate::advice::{Aged, Leased};
+
+    const START: StartId = StartId(1);
+
+    fn reports(said: Reported, remaining_ms: u32) -> Advice {
+        let report = Some(Leased { said, age_ms: 0, remaining_ms });
+        Advice { report, ..Advice::default() }
+    }
+
+    /// What the balancer knows of one that says this.
+    fn told(advice: &Advice) -> Inputs {
+        let (mut balancer, id) = (Balancer::new(Setting::default()), BackendId(1));
+        balancer.add(id, 0);
+        tell(&mut balancer, id, advice, 0);
+        balancer.record(None, 0, 0).unwrap().inputs[0]
+    }
 
     #[test]
     fn the_owner_is_heard_beside_the_one_that_is_to_become_it_and_nobody_from_before() {
         let mut said = Said::default();
         [1, 2, 1, 3].into_iter().for_each(|start| said.hear(StartId(start), Advice::default()));
         assert_eq!([1, 2, 3].map(|start| said.of(StartId(start)).is_some()), [true, false, true]);
+    }
+
+    #[test]
+    fn who_says_that_it_is_not_ready_drains_or_stops_gets_nothing_new() {
+        let standing =
+            |said| told(&Advice { state: Some(Aged { age_ms: 0, said }), ..Advice::default() }).standing;
+        for said in [State::NotReady, State::Draining, State::Stopping] {
+            assert_eq!(standing(said), Standing::NotReady, "{said:?}");
+        }
+        for said in [State::Unspecified, State::Ready, State::Pausing, State::Cold] {
+            assert_eq!(standing(said), Standing::Open, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn of_work_that_is_no_requests_only_what_it_takes_of_the_instance_counts() {
+        let of_unit = |unit: &str| {
+            let said = Reported {
+                valid_for_ms: 60_000,
+                work_unit: unit.to_owned(),
+                concurrency: Some(4),
+                capacity_milli_per_s: Some(40_000),
+                in_flight: Some(3),
+                queued: Some(2),
+                backlog_ms: Some(900),
+                utilisation_permille: Some(700),
+                weight_permille: Some(2_000),
+                ..Reported::default()
+            };
+            told(&reports(said, 60_000)).claimed.unwrap().report
+        };
+        let all = Report {
+            valid_for_ms: 60_000,
+            age_ms: 0,
+            concurrency: Some(4),
+            capacity_milli_per_s: Some(40_000),
+            in_flight: Some(3),
+            queued: Some(2),
+            backlog_ms: Some(900),
+            utilisation_permille: Some(700),
+            weight_permille: Some(2_000),
+        };
+        assert_eq!(of_unit(WORK_UNIT), all);
+        let used = Report {
+            valid_for_ms: 60_000,
+            utilisation_permille: Some(700),
+            weight_permille: Some(2_000),
+            ..Report::default()
+        };
+        assert_eq!(of_unit("job"), used);
+    }
+
+    #[test]
+    fn a_report_that_came_with_a_reply_counts_where_the_process_has_not_reported_itself_and_not_too_often() {
+        let reported = || Reported { valid_for_ms: 60_000, ..Reported::default() };
+        let mut said = Said::default();
+        let now = Instant::now();
+        said.hear(StartId(2), reports(reported(), 60_000));
+        said.hear(START, reports(reported(), 0));
+        assert!(said.takes_reply(START, now), "another process said it, and what this one said is over");
+        assert!(!said.takes_reply(START, now + REPLIES_EVERY / 2));
+        assert!(said.takes_reply(START, now + REPLIES_EVERY));
+        said.hear(START, reports(reported(), 60_000));
+        assert!(!said.takes_reply(START, now + 2 * REPLIES_EVERY));
     }
 }

@@ -108,7 +108,8 @@ impl Balancer {
         });
     }
 
-    /// Which one gets a request; `None` if there is nobody. With `but`, that one only if there is no other.
+    /// Which one gets a request; `None` if there is nobody. With `but`, that one only if there is no other that is ready and
+    /// does not drain.
     pub fn choose(&mut self, but: Option<BackendId>, now_us: u64, random: u32) -> Option<Chosen> {
         let holds = self.drawn_us.is_some_and(|drawn_us| now_us.saturating_sub(drawn_us) < PICTURE_US);
         if !holds {

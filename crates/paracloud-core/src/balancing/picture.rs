@@ -55,10 +55,11 @@ impl Picture {
         }
     }
 
-    /// Leaves one of them out, if there is another as good or the next best.
+    /// Leaves one of them out, if there is another: one that is ready, and does not drain.
     pub(super) fn leave_out(&mut self, position: u32) {
         let others = || (0_u32..).zip(&self.judged).filter(|(it, _)| *it != position);
-        let Some(standing) = others().map(|(_, judged)| judged.standing).min() else { return };
+        let best = others().map(|(_, judged)| judged.standing).min();
+        let Some(standing) = best.filter(|standing| *standing < Standing::NotReady) else { return };
         let mut sum = 0;
         let left: Vec<_> = others().filter(|(_, judged)| judged.standing == standing).collect();
         self.standing = standing;

@@ -397,6 +397,16 @@ fn who_is_added_with_the_number_of_one_that_is_gone_is_another() {
 fn who_is_not_to_be_chosen_again_is_only_if_there_is_no_other() {
     let mut balancer = balancer(2, Setting::default());
     assert!((0..50).all(|random| balancer.choose(Some(id(1)), 0, random).unwrap().id == id(2)));
+    balancer.not_ready(id(2), Some(SECOND_US));
+    assert_eq!(balancer.choose(Some(id(1)), 0, 0).unwrap().id, id(1));
+    balancer.park(id(2), true);
+    assert_eq!(
+        balancer.choose(Some(id(1)), SECOND_US, 0).unwrap().id,
+        id(2),
+        "what waits there may be served"
+    );
+    balancer.drain(id(2), true);
+    assert_eq!(balancer.choose(Some(id(1)), SECOND_US, 0).unwrap().id, id(1));
     balancer.remove(id(2));
     assert_eq!(balancer.choose(Some(id(1)), 0, 0).unwrap().id, id(1));
 }

@@ -74,7 +74,7 @@ impl Backends {
     fn pick(&self, state: &mut State, but: Option<u32>, now_us: u64, unready: bool) -> Option<u32> {
         let now = Instant::now();
         let random = state.random();
-        let mut but = but.map(BackendId);
+        let but = but.map(BackendId);
         loop {
             let record = state.sampling.is_due(now).then(|| state.balancer.record(but, now_us, random));
             let (id, regime) = match &record {
@@ -86,7 +86,6 @@ impl Backends {
             // A table is in force before the balancer was told of it. Each turn leaves one out.
             let drains = state.controls.get(&id.0).is_some_and(|control| control.drains());
             match state.balancer.standing(id, now_us)? {
-                Standing::Draining | Standing::NotReady if but.is_some() => but = None,
                 Standing::Draining => return None,
                 Standing::NotReady if !unready => return None,
                 _ if drains => state.balancer.drain(id, true),

@@ -156,6 +156,10 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Fu
     state.count.send_modify(|count| *count += 1);
     state.busy.subscribe().wait_for(|busy| !busy).await.unwrap();
     let mut response = Response::builder().header("x-app", &state.name);
+    // It says so itself: `/answers/503`.
+    if let Some(status) = parts.uri.path().strip_prefix("/answers/") {
+        response = response.status(status.parse::<u16>().unwrap());
+    }
     if parts.uri.path() == "/login" {
         response = response.header("set-cookie", "theme=dark").header("set-cookie", "sid=abc; Path=/");
     }

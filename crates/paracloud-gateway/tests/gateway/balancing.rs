@@ -317,3 +317,47 @@ async fn a_client_is_kept_with_the_instance_that_gave_it_its_session() {
     assert_eq!(send(world.address, with_cookie("sid=7~abc")).await.status(), StatusCode::OK);
     world.end().await;
 }
+
+#[tokio::test]
+async fn an_error_of_the_server_is_a_failure_of_its_instance_and_any_other_answer_is_an_answer() {
+    let (world, mut controller) = World::scaled(State::None, None).await;
+    let application = Application::new(1).await;
+    controller.obeyed_by(ONE, 1, false, Some(application.route)).await;
+    for (status, counts) in [(200, (3, 0)), (404, (3, 0)), (500, (0, 3)), (503, (0, 3))] {
+        for _ in 0..3 {
+            let answer = send(world.address, get(&format!("/answers/{status}"))).await;
+            assert_eq!(answer.status().as_u16(), status);
+        }
+        let mut counted = (0, 0);
+        while counted.0 + counted.1 < 3 {
+            let FromGatewayLine::Measured { instances, .. } = controller.measured().await else { continue };
+            for instance in instances {
+                counted = (counted.0 + instance.completions, counted.1 + instance.failures);
+            }
+        }
+        assert_eq!(counted, counts, "{status}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_one_refused_waits_for_it_while_the_other_is_not_ready_or_leaves() {
+    for leaves in [false, true] {
+        let (world, mut controller, [one, other]) = two(State::None, None).await;
+        if leaves {
+            controller.drains(OTHER, 2, Some(other.route)).await;
+        } else {
+            let state = Some(Aged { age_ms: 0, said: paci::state::State::NotReady });
+            advises(&mut controller, OTHER, other.route.start, Advice { state, ..Advice::default() }).await;
+            controller.obeyed_by(OTHER, 2, false, Some(other.route)).await;
+        }
+        one.seal();
+        let client = spawn(world.address, get("/"));
+        one.refuses(2).await;
+        one.unseal();
+        controller.obeyed_by(ONE, 2, false, Some(one.route)).await;
+        assert_eq!(text(&answer(client).await), "app 1", "{leaves}");
+        assert!(other.seen().is_empty());
+        world.end().await;
+    }
+}

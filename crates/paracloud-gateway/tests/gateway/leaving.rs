@@ -269,6 +269,26 @@ async fn an_instance_with_a_session_is_not_drained_before_it_ends_and_one_withou
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_begins_with_a_request_that_was_there_when_its_instance_began_to_leave_is_waited_for()
+{
+    let (world, mut controller) = World::scaled_as(sessions(60_000)).await;
+    let applications = serving(&mut controller, 1).await;
+    applications[0].busy(true);
+    let login = spawn(world.address, get("/login"));
+    applications[0].counts(1).await;
+    controller.drains(ONE, 3, Some(applications[0].route)).await;
+    applications[0].busy(false);
+    let (_, id) = given(&answer(login).await);
+    // It ends: nothing but that lets the instance go.
+    let mut lines = controller.obeyed_by(OTHER, 1, true, None).await;
+    lines.extend(controller.obeyed_by(OTHER, 2, true, None).await);
+    assert!(!lines.iter().any(is_drained), "{lines:?}");
+    send(world.address, with_cookie("/logout", &format!("1~{id}"))).await;
+    controller.drained(ONE, 3).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_of_which_nothing_is_seen_for_long_enough_lets_its_instance_go() {
     let (world, mut controller) = World::scaled_as(sessions(300)).await;
     let applications = serving(&mut controller, 1).await;
