@@ -161,7 +161,10 @@ fn capacity(
     let exact = known.capacity.exact_milli.map(u64::from);
     let least = u64::from(known.capacity.least_milli);
     let kind = fleet.capacity.exact_milli.map(u64::from);
-    let measured = exact.or(kind);
+    // The smaller one of its kind need not do what a larger one did.
+    let extent = known.extent(report.and_then(|it| it.value.slots));
+    let of_kind = |milli| fleet.of(milli, extent);
+    let measured = exact.or_else(|| kind.map(of_kind));
     let alone = measured
         .map(|it| (it.max(1), Basis::Known))
         .or_else(|| (least > 0).then_some((least, Basis::AtLeast)));
@@ -177,12 +180,8 @@ fn capacity(
     let claim = told.min(CAPACITY_MILLI_MAX);
     let kind_done = u64::from(fleet.capacity.least_milli);
     let done = least.max(kind_done);
-    // The smaller one of its kind need not do what a larger one did.
-    let extent = known.extent(report.value.slots.filter(|_| report.is_good()));
-    let of_kind = |milli| fleet.of(milli, extent);
-    let seen = exact.or_else(|| kind.map(of_kind)).unwrap_or(0);
-    let expected = seen.max(least).max(of_kind(kind_done));
-    if claim < expected / 2 || measured.is_some_and(|it| claim > it * 2) {
+    let expected = measured.unwrap_or(0).max(least).max(of_kind(kind_done));
+    if claim < expected / 2 || exact.or(kind).is_some_and(|it| claim > it * 2) {
         known.disagrees(elapsed_ms);
     }
     let (bounded, by) = match (exact, kind) {

@@ -2,6 +2,7 @@
 
 use super::announcements::Now;
 use super::load::Rate;
+use super::measured::{Extent, Fleet};
 use super::memory::{Memory, Time};
 use super::observation::{Instance, Observation, Phase, Report};
 use super::policy::{INSTANCES_MAX, Policy, Work};
@@ -77,10 +78,14 @@ pub(super) fn understand(
     let rate = rate(policy, observation, memory, time, reasons);
     let (start, knows_start) = start(policy, observation, memory, reasons);
     let figures = figures(policy, observation, memory, time, reasons);
-    let (capacity_milli, known) = typical(policy, observation, memory, &figures);
+    let told_slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
+    let usual = Extent {
+        slots: told_slots.and_then(|slots| u32::try_from(slots).ok()),
+        cpu_m: policy.size.map(|size| size.base_cpu_m),
+    };
+    let (capacity_milli, known) = typical(policy, observation, memory.fleet, usual, &figures);
     // What waits and what is worked on is told in slots: what one does in a second does not matter then.
     let knowledge = if policy.work == Work::Queue { Knowledge::Known } else { known };
-    let told_slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
     let proven_milli = capacity_milli.map_or(0, |milli| milli.min(memory.fleet.capacity.proven_milli()));
     let milli = (memory.fleet.capacity.done_milli().min(proven_milli), capacity_milli.unwrap_or(0));
     let little = |best| told_slots.map(|told| trust::slots(told, milli, best));
@@ -295,7 +300,8 @@ fn figures(
 fn typical(
     policy: &Policy,
     observation: &Observation,
-    memory: &Memory,
+    fleet: Fleet,
+    usual: Extent,
     figures: &BTreeMap<InstanceNumber, Figures>,
 ) -> (Option<u64>, Knowledge) {
     let known = observation.live().filter_map(|(number, instance)| {
@@ -306,11 +312,14 @@ fn typical(
             usual.map_or(milli, |(size, cpu_m)| milli * u64::from(size.base_cpu_m) / u64::from(cpu_m));
         (basis == Basis::Known && instance.report.is_some()).then_some(milli.max(1))
     });
-    let fleet = memory.fleet.capacity;
-    match median(known).or_else(|| fleet.exact_milli.map(u64::from)) {
+    // What is known of all is what a large one did.
+    let of_usual = |milli: u32| fleet.of(milli.into(), usual);
+    match median(known).or_else(|| fleet.capacity.exact_milli.map(of_usual)) {
         Some(milli) => (Some(milli), Knowledge::Known),
-        None if fleet.least_milli > 0 => (Some(fleet.least_milli.into()), Knowledge::AtLeast),
-        None => (None, Knowledge::Nothing),
+        None => match of_usual(fleet.capacity.least_milli) {
+            0 => (None, Knowledge::Nothing),
+            least_milli => (Some(least_milli), Knowledge::AtLeast),
+        },
     }
 }
 

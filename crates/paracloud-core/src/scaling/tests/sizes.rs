@@ -1,5 +1,6 @@
 //! Larger and smaller instances.
 
+use super::super::measured::{Capacity, Extent};
 use super::super::policy::{Shape, SizeBounds};
 use super::*;
 
@@ -115,4 +116,21 @@ fn no_decision_makes_some_larger_and_others_smaller() {
         }
         app.instance(1).phase = Phase::Ready;
     }
+}
+
+#[test]
+fn of_those_that_only_say_how_many_they_work_on_the_usual_one_does_its_part_of_what_the_largest_did() {
+    let unit = |exact_milli| {
+        let mut app = App::stateless(1, 8, 3);
+        app.memory.fleet.capacity = Capacity { exact_milli, least_milli: 12_000 };
+        app.memory.fleet.most_of = Extent { slots: Some(8), cpu_m: None };
+        for (number, slots) in [(1, 2), (2, 2), (3, 8)] {
+            let value = Report { slots: Some(slots), in_flight: Some(1), ..Report::default() };
+            app.instance(number).report = Some(Told { value, age_ms: 0, lease_ms: 3_000 });
+        }
+        app.seen.traffic = Some(Traffic { over_ms: 1_000, arrivals: 3, ..Traffic::default() });
+        let unit = plan(&app.policy, &app.seen, &app.memory).2.reasons.unit.unwrap();
+        (unit.slots, unit.capacity_milli)
+    };
+    assert_eq!([unit(None), unit(Some(16_000))], [(2, 3_000), (2, 4_000)]);
 }
