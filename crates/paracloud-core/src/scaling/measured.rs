@@ -5,7 +5,7 @@
 //! which nothing says anything of itself can be planned too, more slowly: it must have been saturated once.
 
 use super::observation::{Instance, Measured};
-use super::trust::Best;
+use super::trust::{self, Best};
 use serde::{Deserialize, Serialize};
 
 /// Answers that make a window worth judging.
@@ -21,6 +21,12 @@ const FIGURE_MAX: u64 = 1_000_000_000;
 
 /// How long requests took counts for about so many periods.
 const TIMES_PERIODS: u64 = 30;
+
+/// Who had as many requests as it works on, at every look for so long, does all that it can, however little that is: then requests
+/// take longer than they did. In milliseconds.
+const FULL_MS: u64 = 10_000;
+/// What all of them do now is learnt by one of so many parts of the way each period.
+const SLOWER_PARTS: u32 = 8;
 
 /// What was once done is forgotten within about this time, in milliseconds.
 const FORGETS_MS: u64 = 3_600_000;
@@ -45,6 +51,9 @@ pub(super) struct Known {
     memory_kib: Option<u32>,
     /// In its last window requests waited.
     waited: bool,
+    /// For how long it has had as many requests as it works on, at every look, in milliseconds.
+    #[serde(default)]
+    full_ms: u64,
     window: Window,
     /// How long its requests took of late.
     pub(super) times: Times,
@@ -88,6 +97,7 @@ struct Window {
 /// A window that is worth judging.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
+    over_ms: u64,
     rate_milli: u32,
     mean_us: u64,
     completions: u64,
@@ -141,6 +151,11 @@ impl Known {
         Self { trust_permille, ..Self::default() }
     }
 
+    /// Whether what it does is all that it can do.
+    pub(super) fn is_full(&self) -> bool {
+        self.full_ms >= FULL_MS
+    }
+
     /// How large it is, if it says that it works on so many at once.
     pub(super) fn extent(&self, slots: Option<u32>) -> Extent {
         Extent { slots, cpu_m: self.cpu_m }
@@ -149,13 +164,13 @@ impl Known {
     /// Counts what was measured of this instance. A cold one teaches nothing: it is slow for another reason.
     pub(super) fn learn(&mut self, instance: &Instance, is_cold: bool, period_ms: u32, fleet: &mut Fleet) {
         if (self.cpu_m, self.memory_kib) != (instance.cpu_m, instance.memory_kib) {
-            (self.window, self.capacity) = (Window::default(), Capacity::default());
+            (self.window, self.capacity, self.full_ms) = (Window::default(), Capacity::default(), 0);
             self.times = Times::default();
             (self.cpu_m, self.memory_kib) = (instance.cpu_m, instance.memory_kib);
         }
         let Some(measured) = instance.measured else { return };
         if is_cold {
-            (self.window, self.times) = (Window::default(), Times::default());
+            (self.window, self.times, self.full_ms) = (Window::default(), Times::default(), 0);
             return;
         }
         self.times.add(&measured, period_ms);
@@ -169,8 +184,14 @@ impl Known {
         let rate = u64::from(seen.rate_milli);
         let slots = instance.report.filter(|it| it.is_good()).and_then(|it| it.value.slots);
         let extent = self.extent(slots);
-        // What is slow without doing much is slow for another reason.
-        self.capacity.learn(seen.rate_milli, is_saturated && rate >= fleet.of(most, extent) / 2);
+        let is_full = fleet.filled_by(slots).is_some_and(|slots| u64::from(seen.in_flight_min) >= slots);
+        self.full_ms = if is_full { self.full_ms.saturating_add(seen.over_ms) } else { 0 };
+        if self.is_full() {
+            self.capacity.least_milli = toward_rate(self.capacity.least_milli, seen.rate_milli, 4);
+        }
+        // What is slow without doing much is slow for another reason, unless it can do no more.
+        let does_much = is_saturated && rate >= fleet.of(most, extent) / 2;
+        self.capacity.learn(seen.rate_milli, does_much || self.is_full());
         if rate >= most {
             fleet.most_of = extent;
         }
@@ -205,6 +226,11 @@ fn raised(figure: u32, seen: u32) -> u32 {
     if figure == 0 { seen } else { figure + seen.saturating_sub(figure) / 4 }
 }
 
+/// The same down to a rate, if that is less.
+fn toward_rate(from_milli: u32, rate_milli: u32, parts: u32) -> u32 {
+    from_milli - from_milli.saturating_sub(rate_milli).div_ceil(parts)
+}
+
 /// One of so many parts of the way from a figure to another.
 fn toward(from: u64, to: u64, parts: u64) -> u64 {
     if to < from { from - (from - to).div_ceil(parts) } else { from + (to - from).div_ceil(parts) }
@@ -234,6 +260,7 @@ impl Window {
         }
         let rate_milli = (window.completions * 1_000_000).checked_div(window.over_ms)?;
         let seen = Seen {
+            over_ms: window.over_ms,
             rate_milli: u32::try_from(rate_milli).unwrap_or(u32::MAX),
             mean_us: window.service_us_sum.checked_div(window.completions)?,
             completions: window.completions,
@@ -277,6 +304,33 @@ impl Fleet {
         };
         (self.best_us, self.best_at_milli) = (Some(best_us), best_at_milli);
         mean_us >= best_us.saturating_mul(2)
+    }
+
+    /// How many requests fill one: those that it works on at once, told or by Little's law, or, while nobody was saturated, twice of
+    /// those that were there when they were at their best.
+    fn filled_by(&self, told: Option<u32>) -> Option<u64> {
+        let best = self.best()?;
+        let done_milli = self.capacity.done_milli();
+        Some(match (told, self.capacity.exact_milli) {
+            (Some(told), _) => trust::slots(told.into(), (done_milli, done_milli), Some(best)),
+            (None, Some(_)) => trust::at_once(done_milli, best.us),
+            (None, None) => best.at_milli.div_ceil(1_000).max(1) * 2,
+        })
+    }
+
+    /// Most of them are full and do no more than this, at so many at once: requests take longer than they did.
+    pub(super) fn is_slower(&mut self, rate_milli: u32, slots: Option<u32>) {
+        let Some(slots) = self.filled_by(slots) else { return };
+        let takes_us = (slots * 1_000_000_000).checked_div(rate_milli.into());
+        let Capacity { exact_milli, least_milli } = &mut self.capacity;
+        *least_milli = toward_rate(*least_milli, rate_milli, SLOWER_PARTS);
+        *exact_milli = exact_milli.map(|exact_milli| toward_rate(exact_milli, rate_milli, SLOWER_PARTS));
+        self.best_us = match (self.best_us, takes_us) {
+            (Some(best_us), Some(takes_us)) => {
+                Some(toward(best_us, takes_us.max(best_us), SLOWER_PARTS.into()))
+            }
+            (best_us, _) => best_us,
+        };
     }
 
     /// What an instance once did counts a little less each time: the app may have become slower.

@@ -283,6 +283,7 @@ fn figures(
             instance.phase != Phase::Ready || instance.phase_ms < warm_ms || instance.cold.is_some();
         known.learn(instance, is_cold, policy.period_ms, &mut memory.fleet);
     }
+    slower(observation, memory);
     let fleet = memory.fleet;
     let mut all = BTreeMap::new();
     for (number, instance) in observation.live().take(most) {
@@ -294,6 +295,20 @@ fn figures(
         all.insert(number, figures);
     }
     all
+}
+
+/// Where more than half of those that serve can do no more than they do, that is what all of them can do by now.
+fn slower(observation: &Observation, memory: &mut Memory) {
+    let known = |number| memory.instances.get(&number);
+    let full = || observation.ready().filter_map(|(number, _)| known(number).filter(|known| known.is_full()));
+    if full().count() * 2 <= observation.ready().count() {
+        return;
+    }
+    let does = median(full().filter_map(|known| known.capacity.exact_milli.map(u64::from)));
+    let slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
+    if let Some(does) = does.and_then(|milli| u32::try_from(milli).ok()) {
+        memory.fleet.is_slower(does, slots.and_then(|slots| u32::try_from(slots).ok()));
+    }
 }
 
 /// What a warm instance of the usual size can do: the lower median of those that serve.

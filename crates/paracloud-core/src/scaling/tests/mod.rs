@@ -7,6 +7,7 @@ mod moves;
 mod queues;
 mod silence;
 mod sizes;
+mod slower;
 mod texts;
 
 use super::observation::{Instance, Measured, Phase, Quote, Report, Told, Traffic};
@@ -16,8 +17,8 @@ use super::{Memory, Observation, plan};
 use crate::ids::InstanceNumber;
 use std::vec::Vec;
 
-/// An app whose instances work on four requests at once, a tenth of a second each, and are ready after two seconds. It
-/// does what is planned; gateways and instances say what is.
+/// An app whose instances work on four requests at once, a tenth of a second each unless it is said otherwise, and are ready after
+/// two seconds. It does what is planned; gateways and instances say what is.
 struct App {
     policy: Policy,
     memory: Memory,
@@ -26,7 +27,11 @@ struct App {
     rate: u32,
     /// Requests that wait in all instances.
     queued: u32,
+    /// How long one takes, in milliseconds.
+    work_ms: u32,
     reports: bool,
+    /// Its reports say what it can do.
+    claims: bool,
     measures: bool,
     last: Option<Record>,
 }
@@ -44,7 +49,9 @@ impl App {
             seen: Observation { now_ms: 1_000_000, instances, ..Observation::default() },
             rate: 0,
             queued: 0,
+            work_ms: 100,
             reports: true,
+            claims: true,
             measures: true,
             last: None,
         }
@@ -58,20 +65,20 @@ impl App {
     fn second(&mut self) -> Vec<Action> {
         self.seen.now_ms += 1_000;
         let serving = self.count(Phase::Ready).max(1);
-        let served = (self.rate + self.queued).min(40 * serving);
+        let served = (self.rate + self.queued).min(4_000 / self.work_ms * serving);
         self.queued = self.rate + self.queued - served;
         let (completions, queued) = (served / serving, self.queued.div_ceil(serving));
-        let in_flight = completions / 10 + queued;
-        let wait_us = u64::from(queued) * 25_000;
+        let in_flight = completions * self.work_ms / 1_000 + queued;
+        let (work_us, wait_us) = (u64::from(self.work_ms) * 1_000, u64::from(queued * self.work_ms) * 250);
         for instance in self.seen.instances.values_mut() {
             instance.phase_ms = instance.phase_ms.saturating_add(1_000);
             if instance.phase == Phase::Starting && instance.phase_ms >= 2_000 {
                 (instance.phase, instance.phase_ms, instance.quotes) = (Phase::Ready, 0, true);
             }
             let report = Report {
-                capacity_milli: Some(40_000),
+                capacity_milli: self.claims.then_some(4_000_000 / self.work_ms),
                 slots: Some(4),
-                backlog_ms: Some(queued * 100),
+                backlog_ms: Some(queued * self.work_ms),
                 warm_ms: Some(0),
                 ..Report::default()
             };
@@ -81,7 +88,7 @@ impl App {
             } else if let Some(report) = &mut instance.report {
                 report.age_ms += 1_000;
             }
-            let service_us_sum = u64::from(completions) * (100_000 + wait_us);
+            let service_us_sum = u64::from(completions) * (work_us + wait_us);
             let measured = Measured { age_ms: 0, over_ms: 1_000, completions, service_us_sum, in_flight };
             instance.measured = (self.measures && instance.phase == Phase::Ready).then_some(measured);
         }
