@@ -11,7 +11,12 @@ impl Decision<'_> {
         let more = planned.saturating_add(1);
         let whys = fewer.into_iter().chain([(more, self.why_not_more())]);
         let unit = self.reasons.unit;
-        let slots_milli = |count: u32| unit.map(|unit| unit.slots_milli().saturating_mul(count.into()));
+        // One fewer are those that are there; one more is the usual one.
+        let each_milli = self.view.each_milli;
+        let slots_milli = |count: u32| {
+            let each_milli = if count < planned { each_milli } else { unit?.slots_milli() };
+            unit.map(|_| each_milli.saturating_mul(count.into()))
+        };
         let alternatives =
             whys.map(|(count, why_not)| Alternative { count, slots_milli: slots_milli(count), why_not });
         self.reasons.alternatives = alternatives.collect();
@@ -32,7 +37,7 @@ impl Decision<'_> {
         if let Some(cut) = cut.filter(|_| count >= reasons.raw) {
             return WhyNot::Cut(*cut);
         }
-        let slots_milli = reasons.unit.map(|unit| unit.slots_milli().saturating_mul(count.into()));
+        let slots_milli = reasons.unit.map(|_| self.view.each_milli.saturating_mul(count.into()));
         match reasons.rule {
             Rule::Manual => WhyNot::Manual,
             Rule::Blind => WhyNot::Cut(Cut::Blind),

@@ -61,7 +61,7 @@ impl Decision<'_> {
         // is not needed any more.
         self.counts = match rule {
             Rule::Announced | Rule::Load | Rule::Queue => {
-                raw.min(staffing::instances(self.view.plain.least_milli(), &self.view.unit))
+                raw.min(self.of_these(self.view.plain.least_milli()))
             }
             Rule::Unusable
             | Rule::Manual
@@ -127,7 +127,7 @@ impl Decision<'_> {
         let is_untested = capacity.exact_milli.is_none() && capacity.least_milli == 0;
         if !need.misses(missing_milli) {
             // Those that are there will do, however many of the usual ones it would take.
-            let enough = staffing::instances(need.least_milli(), unit).min(count);
+            let enough = self.of_these(need.least_milli()).min(count);
             let fewest = self.fewest(count, enough);
             return (fewest, rule, (fewest > enough).then_some(Cut::Untested(fewest)).or(backlog));
         }
@@ -138,6 +138,11 @@ impl Decision<'_> {
         let works = unit.slots_milli().saturating_mul(count.into());
         let most = if waits < works { count } else { count.saturating_mul(2) }.max(1);
         if is_claim && most < raw { (most, rule, Some(Cut::Claim(most))) } else { (raw, rule, backlog) }
+    }
+
+    /// So many of those that are there do for a need: the usual ones may be able to do more, or less.
+    fn of_these(&self, need_milli: u64) -> u32 {
+        u32::try_from(need_milli.div_ceil(self.view.each_milli)).unwrap_or(u32::MAX)
     }
 
     /// Whether nothing comes, nothing waits, nothing is worked on and nobody asks for more: what an instance can do does not

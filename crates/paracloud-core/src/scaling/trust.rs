@@ -165,9 +165,12 @@ fn capacity(
     let extent = known.extent(report.and_then(|it| it.value.slots));
     let of_kind = |milli| fleet.of(milli, extent);
     let measured = exact.or_else(|| kind.map(of_kind));
+    let kind_done = u64::from(fleet.capacity.least_milli);
+    // What others of its kind did it can do, too, as far as anybody knows.
+    let at_least = least.max(of_kind(kind_done));
     let alone = measured
         .map(|it| (it.max(1), Basis::Known))
-        .or_else(|| (least > 0).then_some((least, Basis::AtLeast)));
+        .or_else(|| (least > 0).then_some((at_least, Basis::AtLeast)));
     // Who says that it can do nothing at all says that it is not ready, and that is said elsewhere.
     let told = report.and_then(|it| Some((it, it.value.capacity_milli.filter(|milli| *milli > 0)?)));
     let Some((report, told)) = told else {
@@ -178,9 +181,8 @@ fn capacity(
     };
     let told = u64::from(told);
     let claim = told.min(CAPACITY_MILLI_MAX);
-    let kind_done = u64::from(fleet.capacity.least_milli);
     let done = least.max(kind_done);
-    let expected = measured.unwrap_or(0).max(least).max(of_kind(kind_done));
+    let expected = measured.unwrap_or(0).max(at_least);
     if claim < expected / 2 || exact.or(kind).is_some_and(|it| claim > it * 2) {
         known.disagrees(elapsed_ms);
     }
@@ -418,6 +420,27 @@ mod tests {
                 "it may be quicker than its kind"
             );
         }
+    }
+
+    #[test]
+    fn who_was_never_saturated_can_do_at_least_what_others_of_its_kind_did_by_its_part() {
+        let capacity = |slots, least_milli| {
+            let most_of = Extent { slots: Some(8), cpu_m: None };
+            let fleet = Fleet {
+                capacity: Capacity { exact_milli: None, least_milli: 12_000 },
+                most_of,
+                ..Fleet::default()
+            };
+            let says = Report { slots: Some(slots), ..Report::default() };
+            let mut known = Known::trusted(1_000);
+            known.capacity.least_milli = least_milli;
+            let notes = &mut Notes { inputs: &mut Vec::new() };
+            figures(OF, Some(&told(says, 0)), &mut known, fleet, &ASSUMED, 1_000, notes).capacity
+        };
+        assert_eq!(capacity(8, 500), Some((12_000, Basis::AtLeast)));
+        assert_eq!(capacity(2, 500), Some((3_000, Basis::AtLeast)));
+        assert_eq!(capacity(2, 4_000), Some((4_000, Basis::AtLeast)), "it did more");
+        assert_eq!(capacity(8, 0), None, "of one that did nothing yet nothing is known");
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) enum Knowledge {
 pub(super) struct View {
     pub(super) knowledge: Knowledge,
     pub(super) unit: Unit,
+    /// What each of those that are there is counted on for once it is warm, in thousandths of a slot.
+    pub(super) each_milli: u64,
     /// Requests that an instance works on at once, as far as that is known.
     pub(super) at_once: Option<u64>,
     pub(super) start: Start,
@@ -144,6 +146,7 @@ pub(super) fn understand(
     let mut view = View {
         knowledge,
         unit,
+        each_milli: each_milli(observation, &figures, &unit),
         at_once,
         start,
         knows_start,
@@ -295,6 +298,20 @@ fn figures(
         all.insert(number, figures);
     }
     all
+}
+
+/// What one of those that are there is worth in the mean once it is warm, in thousandths of a slot: what the usual one is, where that
+/// is less by a tenth at most, which is chance, or more, since those that are worth more may be those that go.
+fn each_milli(observation: &Observation, figures: &BTreeMap<InstanceNumber, Figures>, unit: &Unit) -> u64 {
+    let usual_milli = unit.slots_milli();
+    let worth = |number| match figures.get(&number)?.capacity {
+        Some((milli, _)) => Some(staffing::offered_milli(milli, unit)),
+        None => Some(usual_milli),
+    };
+    let all = observation.live().filter_map(|(number, _)| worth(number));
+    let (sum, count) = all.fold((0_u64, 0_u64), |(sum, count), it| (sum.saturating_add(it), count + 1));
+    let mean_milli = sum.checked_div(count).unwrap_or(usual_milli).max(1);
+    if mean_milli >= usual_milli * 9 / 10 { usual_milli } else { mean_milli }
 }
 
 /// Where more than half of those that serve can do no more than they do, that is what all of them can do by now.
