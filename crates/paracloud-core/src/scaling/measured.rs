@@ -25,8 +25,6 @@ const TIMES_PERIODS: u64 = 30;
 /// Who had as many requests as it works on, at every look for so long, does all that it can, however little that is: then requests
 /// take longer than they did. In milliseconds.
 const FULL_MS: u64 = 10_000;
-/// What all of them do now is learnt by one of so many parts of the way each period.
-const SLOWER_PARTS: u32 = 8;
 
 /// What was once done is forgotten within about this time, in milliseconds.
 const FORGETS_MS: u64 = 3_600_000;
@@ -195,7 +193,8 @@ impl Known {
         if rate >= most {
             fleet.most_of = extent;
         }
-        fleet.capacity.learn(seen.rate_milli, is_saturated && rate >= most * 3 / 4);
+        let is_usual = fleet.does_much(seen.rate_milli);
+        fleet.capacity.learn(seen.rate_milli, is_saturated && is_usual);
     }
 }
 
@@ -318,19 +317,20 @@ impl Fleet {
         })
     }
 
-    /// Most of them are full and do no more than this, at so many at once: requests take longer than they did.
+    /// Whether it is not much less than one once did.
+    fn does_much(&self, rate_milli: u32) -> bool {
+        u64::from(rate_milli) >= u64::from(self.capacity.least_milli) * 3 / 4
+    }
+
+    /// Most of them are full and do no more than this, at so many at once. If that is much less than one once did, requests take
+    /// longer than they did.
     pub(super) fn is_slower(&mut self, rate_milli: u32, slots: Option<u32>) {
-        let Some(slots) = self.filled_by(slots) else { return };
-        let takes_us = (slots * 1_000_000_000).checked_div(rate_milli.into());
+        let Some(slots) = self.filled_by(slots).filter(|_| !self.does_much(rate_milli)) else { return };
         let Capacity { exact_milli, least_milli } = &mut self.capacity;
-        *least_milli = toward_rate(*least_milli, rate_milli, SLOWER_PARTS);
-        *exact_milli = exact_milli.map(|exact_milli| toward_rate(exact_milli, rate_milli, SLOWER_PARTS));
-        self.best_us = match (self.best_us, takes_us) {
-            (Some(best_us), Some(takes_us)) => {
-                Some(toward(best_us, takes_us.max(best_us), SLOWER_PARTS.into()))
-            }
-            (best_us, _) => best_us,
-        };
+        *least_milli = rate_milli.min(*least_milli);
+        *exact_milli = Some(exact_milli.map_or(rate_milli, |exact_milli| exact_milli.min(rate_milli)));
+        let takes_us = (slots * 1_000_000_000).checked_div(rate_milli.into()).unwrap_or(0);
+        self.best_us = self.best_us.map(|best_us| best_us.max(takes_us));
     }
 
     /// What an instance once did counts a little less each time: the app may have become slower.

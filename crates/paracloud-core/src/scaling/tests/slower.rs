@@ -51,3 +51,19 @@ fn where_some_of_them_do_a_quarter_of_the_others_as_many_stay_as_those_are_worth
 fn held_of(app: &App) -> u32 {
     app.record().reasons.hold.unwrap().1.need.min(app.record().reasons.raw)
 }
+
+#[test]
+fn clients_that_wait_for_each_answer_have_as_many_as_they_take_within_a_minute() {
+    let mut app = App::stateless(1, 30, 6);
+    // Sixteen clients, each of which asks again as soon as it has its answer.
+    app.run(60, 160);
+    app.work_ms *= 10;
+    app.run(60, 16);
+    let serving: Vec<_> = (0..240)
+        .map(|_| {
+            app.run(1, 16);
+            app.count(Phase::Ready)
+        })
+        .collect();
+    assert!(serving.iter().all(|count| (4..=7).contains(count)), "four are worked on in each: {serving:?}");
+}
