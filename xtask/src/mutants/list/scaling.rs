@@ -8,6 +8,7 @@ const DECIDE: &str = "crates/paracloud-core/src/scaling/decide.rs";
 const VICTIMS: &str = "crates/paracloud-core/src/scaling/victims.rs";
 const LIMITS: &str = "crates/paracloud-core/src/scaling/limits.rs";
 const VERTICAL: &str = "crates/paracloud-core/src/scaling/vertical.rs";
+const UNDERSTAND: &str = "crates/paracloud-core/src/scaling/understand.rs";
 const JUDGED: &str = "crates/paracloud-core/src/balancing/judged.rs";
 const CLAIM: &str = "crates/paracloud-core/src/balancing/claim.rs";
 
@@ -20,6 +21,26 @@ pub(super) const LIST: &[Mutant] = &[
         catch: unit(
             CORE,
             "scaling::tests::moves::however_little_there_is_to_do_the_least_that_there_must_be_stay",
+        ),
+    },
+    Mutant {
+        name: "what one once did holds however long requests take by now",
+        file: UNDERSTAND,
+        find: r"if full().count() * 2 <= observation.ready().count() {",
+        replace: r"if true || full().count() * 2 <= observation.ready().count() {",
+        catch: unit(
+            CORE,
+            "scaling::tests::slower::an_app_whose_requests_take_longer_than_before_gets_as_many_as_that_takes",
+        ),
+    },
+    Mutant {
+        name: "who is worth less than the usual one counts as much",
+        file: DECIDE,
+        find: r"let enough = self.of_these(need.least_milli()).min(count);",
+        replace: r"let enough = staffing::instances(need.least_milli(), unit).min(count);",
+        catch: unit(
+            CORE,
+            "scaling::tests::slower::where_some_of_them_do_a_quarter_of_the_others_as_many_stay_as_those_are_worth",
         ),
     },
     Mutant {
