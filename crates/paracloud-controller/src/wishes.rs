@@ -311,7 +311,7 @@ impl Asker {
         control.wishes.put(name, Told { unix_ms: now_unix_ms(), record: Arc::clone(&record) });
         let is_granted = record.verdict == Verdict::Grant;
         if is_new {
-            // Decided, then done: a decision that is carried out is in the log.
+            // Decided, then done: a decision that is carried out is in the log, also the same one once more.
             control.scaling.keep_wish(&app.name, &record).await;
         }
         if is_granted {
@@ -363,8 +363,11 @@ fn tell(control: &Control, node: NodeId, record: &Record, wish: ask::Wish) {
     control.peers.say(Peer::Agent(node), Out::ToAgent(line));
 }
 
-/// Whether nobody has to be told: how long a budget is spent still is no news.
+/// Whether nobody has to be told: how long a budget is spent still is no news. A grant always is: it is begun anew.
 fn is_same(one: &Verdict, other: &Verdict) -> bool {
+    if *other == Verdict::Grant {
+        return false;
+    }
     let spent = |verdict: &Verdict| matches!(verdict, Verdict::Waits(Wait::Budget(_)));
     let tried = |verdict: &Verdict| matches!(verdict, Verdict::Grant | Verdict::Underway);
     one == other || (spent(one) && spent(other)) || (tried(one) && *other == Verdict::Underway)
@@ -452,9 +455,11 @@ mod tests {
     }
 
     #[test]
-    fn that_it_is_carried_out_is_no_news_after_the_grant_and_what_it_waits_for_is() {
+    fn every_grant_is_news_that_it_is_carried_out_is_none_after_it_and_what_it_waits_for_is() {
         assert!(is_same(&Verdict::Grant, &Verdict::Underway));
-        assert!(!is_same(&Verdict::Underway, &Verdict::Grant), "it is begun anew");
+        for last in [Verdict::Underway, Verdict::Grant, Verdict::Done] {
+            assert!(!is_same(&last, &Verdict::Grant), "it is begun anew");
+        }
         let waits = |wait| Verdict::Waits(wait);
         assert!(is_same(&waits(Wait::Budget(9)), &waits(Wait::Budget(8))));
         assert!(!is_same(&waits(Wait::Starts), &waits(Wait::NoNode)));
