@@ -164,13 +164,17 @@ impl Control {
     /// A process asks to be left alone, or does not any more.
     pub(crate) fn hold(&self, instance: &str, start: StartId, op: HeldOp, hold: Option<Hold>) {
         if self.fleet.has(instance) {
-            locked(&self.words).hold(instance, start, op, hold);
+            locked(&self.words).hold(instance, (start, op), hold, now_unix_ms());
         }
     }
 
-    /// Instances that ask to be left alone now.
+    /// Instances that ask to be left alone now, each by the process that owns it. Where nobody knows which that is, each counts.
     pub(crate) fn holds(&self) -> Vec<HeldOff> {
-        locked(&self.words).holds_at(now_unix_ms())
+        let counts = |instance: &str, start| {
+            let record = self.views.of(instance).and_then(|view| view.record);
+            record.is_none_or(|record| !record.gone && record.owner.start == start)
+        };
+        locked(&self.words).holds_at(now_unix_ms(), counts)
     }
 
     /// A process is not ready, or is.

@@ -8,10 +8,12 @@ use paracloud_substrate::message::{HeldOp, Hold, Unready};
 use paracloud_substrate::person::{self, HeldOff, Unanswered};
 use std::collections::BTreeMap;
 
-/// Of each instance at most one hold on each kind of operation, one reason and one silence, and the process that they are of.
+/// Of each process at most one hold on each kind of operation; of each instance one reason and one silence, and the process that
+/// they are of.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
-    holds: BTreeMap<(String, HeldOp), (StartId, Hold)>,
+    /// Those of a process that takes over stand beside those of the one that it takes over from. What expired goes.
+    holds: BTreeMap<(String, HeldOp, StartId), Hold>,
     unready: BTreeMap<String, (StartId, Unready)>,
     /// With the operation that it was asked because of.
     unanswered: BTreeMap<String, (OperationNumber, Unanswered)>,
@@ -19,15 +21,33 @@ pub(crate) struct Words {
 
 impl Words {
     /// A process asks, or asks no more.
-    pub(crate) fn hold(&mut self, instance: &str, start: StartId, op: HeldOp, hold: Option<Hold>) {
-        let hold = hold.map(|hold| Hold { reason: cut(hold.reason), ..hold });
-        put(&mut self.holds, (instance.to_owned(), op), start, hold);
+    pub(crate) fn hold(
+        &mut self,
+        instance: &str,
+        (start, op): (StartId, HeldOp),
+        hold: Option<Hold>,
+        now_unix_ms: u64,
+    ) {
+        // Of a process that died with its node nobody says that it asks no more.
+        self.holds.retain(|_, hold| hold.until_unix_ms > now_unix_ms);
+        let whose = (instance.to_owned(), op, start);
+        match hold {
+            Some(hold) => drop(self.holds.insert(whose, Hold { reason: cut(hold.reason), ..hold })),
+            None => drop(self.holds.remove(&whose)),
+        }
     }
 
     /// A process is not ready, or is.
     pub(crate) fn unready(&mut self, instance: &str, start: StartId, unready: Option<Unready>) {
-        let kept = unready.map(cut_unready);
-        put(&mut self.unready, instance.to_owned(), start, kept);
+        match unready {
+            Some(unready) => drop(self.unready.insert(instance.to_owned(), (start, cut_unready(unready)))),
+            // The word of one that was there before takes nothing from the one that is.
+            None => {
+                if self.unready.get(instance).is_some_and(|(of, _)| *of == start) {
+                    self.unready.remove(instance);
+                }
+            }
+        }
     }
 
     /// A process does not answer what it is asked because of an operation.
@@ -50,9 +70,12 @@ impl Words {
         (awaited == (record.last_operation, person::delivery(record))).then(|| unanswered.clone())
     }
 
-    /// The holds that have not expired.
-    pub(crate) fn holds_at(&self, now_unix_ms: u64) -> Vec<HeldOff> {
-        let held = |((instance, op), (_, hold)): (&(String, HeldOp), &(StartId, Hold))| {
+    /// The holds of processes that count which have not expired. What another process said holds nothing off.
+    pub(crate) fn holds_at(&self, now_unix_ms: u64, counts: impl Fn(&str, StartId) -> bool) -> Vec<HeldOff> {
+        let held = |((instance, op, start), hold): (&(String, HeldOp, StartId), &Hold)| {
+            if !counts(instance, *start) {
+                return None;
+            }
             let remaining_ms = hold.until_unix_ms.checked_sub(now_unix_ms).filter(|left| *left > 0)?;
             Some(HeldOff { instance: instance.clone(), op: *op, remaining_ms, reason: hold.reason.clone() })
         };
@@ -70,18 +93,6 @@ pub(crate) fn cut_unready(unready: Unready) -> Unready {
     Unready { asked: cut(unready.asked), answered: cut(unready.answered), ..unready }
 }
 
-/// The last word of a process. That of one that was there before takes nothing from the one that is.
-fn put<K: Ord, V>(words: &mut BTreeMap<K, (StartId, V)>, key: K, start: StartId, word: Option<V>) {
-    match word {
-        Some(word) => drop(words.insert(key, (start, word))),
-        None => {
-            if words.get(&key).is_some_and(|(of, _)| *of == start) {
-                words.remove(&key);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,23 +101,41 @@ mod tests {
     use paracloud_core::register::{Change, Mode, Proposer};
 
     #[test]
-    fn a_hold_stands_until_it_expires_or_its_own_process_asks_no_more() {
+    fn a_hold_stands_until_it_expires_or_its_process_asks_no_more_or_owns_no_more() {
         let mut words = Words::default();
         let hold = |until_unix_ms| Some(Hold { until_unix_ms, reason: "month end".to_owned() });
-        words.hold("web", StartId(1), HeldOp::Stop, hold(500));
-        let (instance, reason) = ("web".to_owned(), "month end".to_owned());
-        let held = HeldOff { instance, op: HeldOp::Stop, remaining_ms: 100, reason };
-        assert_eq!(words.holds_at(400), std::slice::from_ref(&held));
-        assert_eq!(words.holds_at(500), []);
-        words.hold("web", StartId(2), HeldOp::Stop, hold(700));
-        words.hold("web", StartId(1), HeldOp::Stop, None);
-        words.hold("web", StartId(2), HeldOp::Move, None);
-        assert_eq!(words.holds_at(600), std::slice::from_ref(&held), "the one before it is dead");
-        words.hold("web", StartId(2), HeldOp::Move, hold(700));
-        assert_eq!(words.holds_at(600), [HeldOff { op: HeldOp::Move, ..held.clone() }, held]);
-        words.hold("web", StartId(2), HeldOp::Stop, None);
-        words.hold("web", StartId(2), HeldOp::Move, None);
-        assert_eq!(words.holds_at(600), []);
+        let held = |op, remaining_ms| HeldOff {
+            instance: "web".to_owned(),
+            op,
+            remaining_ms,
+            reason: "month end".to_owned(),
+        };
+        let at = |words: &Words, now, owner| words.holds_at(now, |_, start| start == StartId(owner));
+        words.hold("web", (StartId(1), HeldOp::Stop), hold(700), 0);
+        assert_eq!(at(&words, 600, 1), [held(HeldOp::Stop, 100)]);
+        assert_eq!(at(&words, 700, 1), []);
+        // Another process takes over, or does not.
+        words.hold("web", (StartId(2), HeldOp::Stop), hold(800), 0);
+        words.hold("web", (StartId(2), HeldOp::Move), None, 0);
+        assert_eq!(at(&words, 600, 1), [held(HeldOp::Stop, 100)]);
+        assert_eq!(at(&words, 600, 2), [held(HeldOp::Stop, 200)]);
+        assert_eq!(at(&words, 600, 3), [], "it never asked");
+        words.hold("web", (StartId(1), HeldOp::Stop), None, 0);
+        words.hold("web", (StartId(2), HeldOp::Move), hold(700), 0);
+        assert_eq!(at(&words, 600, 2), [held(HeldOp::Move, 100), held(HeldOp::Stop, 200)]);
+        words.hold("web", (StartId(2), HeldOp::Stop), None, 0);
+        words.hold("web", (StartId(2), HeldOp::Move), None, 0);
+        assert_eq!(at(&words, 600, 2), []);
+    }
+
+    #[test]
+    fn what_processes_that_are_gone_asked_is_kept_no_longer_than_it_stands() {
+        let mut words = Words::default();
+        for start in 1..=9 {
+            let hold = Hold { until_unix_ms: start * 100, reason: String::new() };
+            words.hold("web", (StartId(start), HeldOp::Move), Some(hold), 500);
+        }
+        assert_eq!(words.holds.len(), 4, "{words:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::town::{Controller, Person, Town, soon, swaps};
 use paracloud_core::ids::{NodeId, StartId};
 use paracloud_core::register::{Change, Proposer, Record};
 use paracloud_substrate::draining::Terms;
-use paracloud_substrate::message::Note;
+use paracloud_substrate::message::{FromAgentLine, HeldOp, Hold, Note};
 use paracloud_substrate::person::{Consent, Event, Loss, Reply, Request, What};
 
 const REPLACED: &str = "replace: a person gave its node up";
@@ -61,6 +61,27 @@ async fn an_instance_at_rest_on_a_node_that_is_given_up_is_started_anew_on_anoth
     };
     town.until(lost).await;
     assert!(!town.gates.lock().unwrap().doubled);
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_of_a_process_that_died_with_its_node_holds_nobody_after_it() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let (first, _second, _one, _two) = town.populate();
+    town.until_swapped("serve").await;
+    let (instance, start) = ("web".to_owned(), town.web().await.record.unwrap().owner.start);
+    let hold = Some(Hold { until_unix_ms: u64::MAX, reason: "month end".to_owned() });
+    let held = FromAgentLine::Held { instance, start, op: HeldOp::Stop, hold };
+    first.node.lock().unwrap().says.push(held);
+    town.ask(Request::Preview { instance: "web".to_owned(), to: None }).await;
+    soon(async { while town.status().await.holds.is_empty() {} }).await;
+    drop(first);
+    town.gates.lock().unwrap().open.clear();
+    give_up_first(&town).await;
+    assert_ne!(serves_on_second(&town).await.owner.start, start);
+    let holds = town.status().await.holds;
+    assert!(holds.is_empty(), "{holds:?}");
     controller.stop().await;
 }
 

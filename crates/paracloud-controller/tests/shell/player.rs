@@ -74,6 +74,8 @@ pub(crate) struct Node {
     pub(crate) terms: Vec<Terms>,
     /// Why the operations were opened that it was told of, line by line.
     pub(crate) reasons: Vec<Reason>,
+    /// What it says unasked, before its answer to what it is told next.
+    pub(crate) says: Vec<FromAgentLine>,
     gates: Arc<Mutex<Gates>>,
 }
 
@@ -116,6 +118,7 @@ impl Agent {
             manners: Manners::default(),
             terms: Vec::new(),
             reasons: Vec::new(),
+            says: Vec::new(),
             gates: Arc::clone(&town.gates),
         };
         let node = Arc::new(Mutex::new(node));
@@ -149,7 +152,12 @@ async fn live(layout: Layout, node: Arc<Mutex<Node>>, connected: watch::Sender<u
         let ask = FromAgentLine::Machine { instance: "web".to_owned(), message: FromAgent::Ask };
         let _ = writer.write(&ask).await;
         while let Some(line) = next(&mut reader, &mut writer, &FromAgentLine::Beat).await {
-            let replies = node.lock().unwrap().hear(line);
+            let replies = {
+                let mut node = node.lock().unwrap();
+                let mut says = std::mem::take(&mut node.says);
+                says.extend(node.hear(line));
+                says
+            };
             for reply in replies {
                 let _ = writer.write(&reply).await;
             }
