@@ -173,6 +173,17 @@ where
         Ok(())
     }
 
+    /// It has other terms already, by what was seen of it.
+    ///
+    /// # Errors
+    /// They cannot be kept: the next controller begins with those that it had, if nothing else is kept before.
+    pub(crate) fn became(&self, of: &K, change: impl FnOnce(&mut T)) -> io::Result<()> {
+        let mut all = locked(&self.all);
+        let Some(piece) = all.get_mut(of) else { return Ok(()) };
+        change(&mut piece.terms);
+        self.keep(&all, &BTreeMap::new())
+    }
+
     /// Nothing more of it is begun.
     ///
     /// # Errors
@@ -333,6 +344,20 @@ mod tests {
         assert_eq!(works.terms(&1), Some(false), "the next controller would go on");
         assert!(works.over(&works.take().remove(0), || true));
         assert_eq!(works.terms(&1), None, "who asks again begins another one");
+    }
+
+    #[test]
+    fn what_became_of_it_is_so_though_it_cannot_be_kept_and_is_kept_with_what_is_kept_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let works = load(directory.path());
+        works.begin(1, false).unwrap();
+        let full = directory.path().join("works.new");
+        std::fs::create_dir(&full).unwrap();
+        assert!(works.became(&1, |terms| *terms = true).is_err());
+        assert_eq!((works.terms(&1), load(directory.path()).terms(&1)), (Some(true), Some(false)));
+        std::fs::remove_dir(&full).unwrap();
+        works.begin(2, false).unwrap();
+        assert_eq!(load(directory.path()).terms(&1), Some(true));
     }
 
     #[test]

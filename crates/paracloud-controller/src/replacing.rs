@@ -159,7 +159,7 @@ async fn replace(control: Arc<Control>, taken: Taken<String, Progress>) {
         Err(why) if why.code == RESTARTS => std::future::pending().await,
         Err(why) if why.code == CALLED_BACK => {
             let why = why.clone();
-            if let Err(error) = control.replacements.change(instance, |kept| kept.step = Step::Stays(why)) {
+            if let Err(error) = control.replacements.became(instance, |kept| kept.step = Step::Stays(why)) {
                 tracing::warn!(%error, instance, "the next controller may replace it again");
             }
         }

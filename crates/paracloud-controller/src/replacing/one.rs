@@ -223,10 +223,12 @@ impl Work<'_> {
         // Both stay for a moment.
         let _turn = self.turn().await;
         let at = self.last_operation(&substitute);
-        let kept = self.keep(Step::Returns { substitute: substitute.clone(), at, why: why.clone() });
-        if let Err(unkept) = kept {
+        let step = Step::Returns { substitute: substitute.clone(), at, why: why.clone() };
+        // It is one of those that stay from now on, whether that is kept or not.
+        let kept = self.control.replacements.became(&self.instance.to_owned(), |kept| kept.step = step);
+        if let Err(error) = kept {
             let name = substitute.instance.as_str();
-            tracing::warn!(why = unkept.message, name, "the next controller may take it for one that comes");
+            tracing::warn!(%error, name, "the next controller may take it for one that comes");
         }
         self.undo(&substitute, at).await;
         why

@@ -104,6 +104,24 @@ fn who_was_started_for_an_update_leaves_again_under_the_next_controller_too() {
 }
 
 #[test]
+fn who_was_called_back_while_that_could_not_be_kept_stays_alone_and_is_replaced_when_it_is_ordered_again() {
+    let unruly = asked(|_| ());
+    let rig = &unruly.rig;
+    let mut drains = rig.start(&["drain-node", "n1"], Stdio::null());
+    wait_leaves(rig);
+    let full = Path::new(&rig.cloud()).join("replacing.new");
+    std::fs::create_dir(&full).expect("it can be made");
+    rig.json(&["cancel", "jobs.1"]);
+    assert_ne!(drains.ended(), 0, "the node is not drained");
+    wait_as_before(rig);
+    std::fs::remove_dir(&full).expect("it is there");
+    rig.json(&["node", "open", "n1"]);
+    drains_the_node(rig);
+    wait_leaves(rig);
+    unruly.end();
+}
+
+#[test]
 fn an_app_is_scaled_while_another_one_comes_in_the_place_of_one() {
     let scale = json!({ "scale": { "min": 1, "max": 4, "start": 1, "hold": "10m", "drain": "10m" } });
     let unruly = Unruly::up(&scale, &json!({}));
