@@ -16,7 +16,7 @@ use one::{Going, go};
 use paracloud_core::draining::{AWAY_MS, Placed};
 use paracloud_core::ids::NodeId;
 use paracloud_core::ordered::{Decision, Drain};
-use paracloud_substrate::draining::{Drained, PARALLEL_MAX, Terms};
+use paracloud_substrate::draining::{Drained, Terms};
 use paracloud_substrate::names;
 use paracloud_substrate::person::Refused;
 use std::collections::{BTreeMap, VecDeque};
@@ -61,7 +61,7 @@ pub(crate) async fn begin(
     terms: Terms,
 ) -> Result<watch::Receiver<Progress>, Refused> {
     known(control).await;
-    let terms = Terms { parallel: terms.parallel.clamp(1, PARALLEL_MAX), ..terms };
+    let terms = terms.bounded();
     if let Some(before) = control.drains.terms(&node)
         && (before.parallel, before.accept_loss) != (terms.parallel, terms.accept_loss)
     {
@@ -229,7 +229,7 @@ async fn each(
     loop {
         let node = queue.front().map(|(_, going)| going.from);
         let terms = rehearsal.or_else(|| control.drains.terms(&node?));
-        let parallel = terms.map_or(0, |terms| usize::try_from(terms.parallel).unwrap_or(1));
+        let parallel = terms.map_or(0, |terms| usize::try_from(terms.bounded().parallel).unwrap_or(1));
         while running.len() < parallel
             && let Some((place, going)) = queue.pop_front()
         {

@@ -87,10 +87,7 @@ impl Control {
         let least = app.scale.ok_or(Rejected::Full(Full::NotScaled))?.min;
         // Until the swap is done: whoever comes next sees it.
         let _retiring = self.retiring.take(&app.name).await;
-        let stays = self.staying(&app.name);
-        if stays.iter().any(|name| name == instance) && stays.len() <= least as usize {
-            return Err(Rejected::Fewest(least));
-        }
+        keeps(least, &self.staying(&app.name), instance)?;
         let Terms { budget_ms, loss_accepted } = terms;
         let order = Order { budget_ms, loss_accepted, ..by.orders(Command::Leave) };
         self.order(instance, order).await
@@ -179,9 +176,24 @@ impl Control {
     }
 }
 
+/// Whether an app has its fewest still when this one of those that stay goes. Who goes already is none of them.
+fn keeps(least: u32, stays: &[String], instance: &str) -> Result<(), Rejected> {
+    let is_one = stays.iter().any(|name| name == instance);
+    if is_one && stays.len() <= least as usize { Err(Rejected::Fewest(least)) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_app_keeps_its_fewest_and_who_goes_already_takes_nothing_from_them() {
+        let stays = ["web.1", "web.2"].map(str::to_owned);
+        assert!(keeps(1, &stays, "web.1").is_ok());
+        assert!(matches!(keeps(2, &stays, "web.1"), Err(Rejected::Fewest(2))));
+        assert!(matches!(keeps(3, &stays, "web.2"), Err(Rejected::Fewest(3))), "there are too few already");
+        assert!(keeps(2, &stays, "web.3").is_ok());
+    }
 
     #[test]
     fn a_call_back_is_about_the_operation_that_it_names_and_consents_to_nothing() {

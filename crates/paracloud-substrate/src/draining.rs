@@ -19,6 +19,14 @@ pub struct Terms {
     pub accept_loss: bool,
 }
 
+impl Terms {
+    /// The same, with at least one that leaves and no more at once than may.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        Self { parallel: self.parallel.clamp(1, PARALLEL_MAX), ..self }
+    }
+}
+
 /// What became of one instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Drained {

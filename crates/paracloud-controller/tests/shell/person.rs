@@ -4,6 +4,7 @@ use crate::player::Agent;
 use crate::town::{Controller, Person, Town, soon, swaps};
 use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_core::migration::message::Offer;
+use paracloud_substrate::draining::{End, Terms};
 use paracloud_substrate::message::Preview;
 use paracloud_substrate::person::{Event, Reply, Request, What};
 
@@ -119,5 +120,26 @@ async fn a_move_that_nobody_waits_for_is_answered_when_it_is_open() {
     let unattended = Request::Move { instance: "web".to_owned(), to: None, accept_loss: false, wait: false };
     assert_eq!(town.ask(unattended).await, [Reply::Begun(OperationNumber(1))]);
     town.until_swapped("close").await;
+    controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_of_no_more_than_none_at_once_takes_one_at_a_time_and_so_does_its_rehearsal() {
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let _people = town.populate();
+    town.until_swapped("serve").await;
+    let terms = Terms { parallel: 0, until_unix_ms: 0, accept_loss: false };
+    let drain = |dry_run| Request::DrainNode { node: NodeId(1), terms, dry_run, wait: true };
+    let rehearsed = town.ask(drain(true)).await;
+    assert!(
+        matches!(&rehearsed[..], [Reply::Drains(one), Reply::Drained { .. }] if matches!(one.end, End::CanGo { .. })),
+        "{rehearsed:?}"
+    );
+    let drained = town.ask(drain(false)).await;
+    assert!(
+        drained.iter().any(|it| matches!(it, Reply::Drains(one) if matches!(one.end, End::Moved(_)))),
+        "{drained:?}"
+    );
     controller.stop().await;
 }
