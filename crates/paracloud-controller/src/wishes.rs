@@ -80,8 +80,7 @@ impl Wishes {
 #[derive(Debug)]
 struct Asker {
     memory: Memory,
-    /// No decision is earlier, in milliseconds.
-    now_ms: u64,
+    clock: scaling::Clock,
     kinds: BTreeMap<u8, Kind>,
 }
 
@@ -222,9 +221,13 @@ fn came(refused: Refused) -> Came {
 impl Asker {
     /// With what decisions about it left, by whichever controller.
     async fn recalled(control: &Control, app: &str, name: &str) -> Self {
-        let last = scaling::recall_wish(control, app, name).await;
-        let (memory, now_ms) = last.map_or_else(Default::default, |it| (it.next, it.sight.now_ms));
-        Self { memory, now_ms, kinds: BTreeMap::new() }
+        Self::after(scaling::recall_wish(control, app, name).await)
+    }
+
+    /// With what this decision left.
+    fn after(last: Option<Record>) -> Self {
+        let (memory, left_ms) = last.map_or_else(Default::default, |it| (it.next, it.sight.now_ms));
+        Self { memory, clock: scaling::Clock::after(left_ms), kinds: BTreeMap::new() }
     }
 
     /// Looks what became of operations that were begun.
@@ -263,9 +266,10 @@ impl Asker {
             if stands(&record) {
                 continue;
             }
-            self.now_ms = self.now_ms.max(now_unix_ms());
             let size = registered.size.unwrap_or_else(|| sizes::registered(app.resources.start));
-            let Some(record) = settled(&record, &policy(app), (self.now_ms, size), came, &self.memory) else {
+            let Some(record) =
+                settled(&record, &policy(app), (self.clock.now_ms(), size), came, &self.memory)
+            else {
                 continue;
             };
             self.memory = record.next.clone();
@@ -284,8 +288,7 @@ impl Asker {
     ) -> Option<Arc<Record>> {
         let registered = view.record.as_ref()?;
         let wish = wish(said);
-        self.now_ms = self.now_ms.max(now_unix_ms());
-        let now_ms = self.now_ms;
+        let now_ms = self.clock.now_ms();
         let kind = self.kinds.entry(wish.kind()).or_default();
         let is_there = control.peers.is_there(Peer::Agent(node));
         let sight = Sight {
@@ -417,22 +420,42 @@ mod tests {
     use crate::person::refused;
     use paracloud_core::wishes::Refusal;
 
-    #[test]
-    fn an_ask_that_was_carried_out_is_done_though_nobody_asks_any_more() {
-        let size = Size { memory_kib: None, cpu_milli: None };
-        let policy = Policy { least: size, most: size, ..policy(&App::new("pup", vec!["pup".to_owned()])) };
-        let sight = Sight {
-            now_ms: 1_000,
+    fn moves(now_ms: u64) -> Sight {
+        Sight {
+            now_ms,
             wish: Wish::Move,
             reason: "the disk is slow".to_owned(),
             start: StartId(7),
             left_ms: 60_000,
             phase: Phase::Serves,
             elsewhere: 1,
-            size,
+            size: Size { memory_kib: None, cpu_milli: None },
             came: None,
+        }
+    }
+
+    #[test]
+    fn a_budget_that_was_spent_by_a_clock_that_was_ahead_is_there_again_after_its_time() {
+        let policy = Policy { acts: 1, ..policy(&App::new("pup", vec!["pup".to_owned()])) };
+        // Half an hour ahead: it was set right since.
+        let ahead_ms = now_unix_ms() + 1_800_000;
+        let last = decide("pup", &policy, &moves(ahead_ms), &Memory::default());
+        assert_eq!(last.verdict, Verdict::Grant);
+        let asker = Asker::after(Some(last));
+        let after = |passed_ms: u32| {
+            let now_ms = asker.clock.ms_after(Duration::from_millis(passed_ms.into()));
+            let another = Sight { start: StartId(8), ..moves(now_ms) };
+            decide("pup", &policy, &another, &asker.memory).verdict
         };
-        let granted = decide("pup", &policy, &sight, &Memory::default());
+        assert_eq!(after(ACTS_PER_MS - 1), Verdict::Waits(Wait::Budget(1)));
+        assert_eq!(after(ACTS_PER_MS), Verdict::Grant);
+    }
+
+    #[test]
+    fn an_ask_that_was_carried_out_is_done_though_nobody_asks_any_more() {
+        let size = Size { memory_kib: None, cpu_milli: None };
+        let policy = Policy { least: size, most: size, ..policy(&App::new("pup", vec!["pup".to_owned()])) };
+        let granted = decide("pup", &policy, &moves(1_000), &Memory::default());
         assert_eq!(granted.verdict, Verdict::Grant);
         let settled = |last: &Record, came| settled(last, &policy, (9_000, size), came, &granted.next);
         assert_eq!(settled(&granted, Came::Open), None, "it goes on");

@@ -17,12 +17,14 @@
 //! | `phases`, `observe` | how far instances are; all that is known, with ages |
 //! | `quotes`, `sizes` | what instances answered to what losing them costs, and to other sizes |
 //! | `acts` | what was decided is done |
+//! | `clock` | when it is decided, whatever becomes of the wall's clock |
 //! | `log`, `recall` | decisions with their reasons, and what the last one left |
 //! | `lookup`, `history` | decisions in the log, each with what came of it; what the journal has of an operation |
 //! | `explain`, `orders` | they are looked up for people, and what people's orders were made into |
 
 mod acts;
 mod asked;
+mod clock;
 mod explain;
 mod history;
 mod log;
@@ -37,6 +39,7 @@ mod recall;
 pub(crate) mod sizes;
 mod usage;
 
+pub(crate) use clock::Clock;
 pub(crate) use explain::explain;
 pub(crate) use measured::{Line, Measurements};
 pub(crate) use sizes::Sizes;
@@ -204,7 +207,7 @@ async fn scale(control: Arc<Control>, app: String) -> String {
     for (instance, leave) in recalled_leaves(&control, &app).await {
         control.scaling.lets_go(&instance, leave);
     }
-    let clock = Clock::new(left_ms);
+    let clock = Clock::after(left_ms);
     let (mut phases, quotes, mut sampling) =
         (Phases::default(), Arc::new(Quotes::default()), Sampling::default());
     let mut asking = JoinSet::new();
@@ -285,24 +288,7 @@ async fn recalled_leaves(control: &Control, app: &str) -> BTreeMap<String, Opera
 /// its app says so.
 pub(crate) async fn recall_wish(control: &Control, app: &str, instance: &str) -> Option<wishes::Record> {
     let (directory, app, instance) = (control.layout.decisions(), app.to_owned(), instance.to_owned());
-    let looked = tokio::task::spawn_blocking(move || recall::wish(&directory, &app, &instance)).await;
+    let look = move || recall::wish(&directory, &app, &instance, now_unix_ms());
+    let looked = tokio::task::spawn_blocking(look).await;
     looked.ok().flatten()
-}
-
-/// The clock of an app's decisions: the wall's when the controller began, and never before what was decided before.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    begun: Instant,
-    begun_ms: u64,
-}
-
-impl Clock {
-    fn new(left_ms: u64) -> Self {
-        Self { begun: Instant::now(), begun_ms: now_unix_ms().max(left_ms) }
-    }
-
-    fn now_ms(self) -> u64 {
-        let since_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.begun_ms.saturating_add(since_ms)
-    }
 }

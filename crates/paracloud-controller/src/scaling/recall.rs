@@ -102,14 +102,19 @@ fn look(directory: &Path, app: &str, now_ms: u64, skips_damaged: bool) -> Result
     newest_first(directory, LOOK_BYTES_MAX, look).map_err(|error| Lost::Unread(error.to_string()))?;
     let Some(record) = found.transpose()? else { return Ok(None) };
     let left_ms = record.observation.now_ms;
-    if left_ms > now_ms.saturating_add(AHEAD_MS_MAX) {
+    if is_ahead(left_ms, now_ms) {
         return Err(Lost::Damaged("its last decision was made in the future"));
     }
     Ok(Some(Recalled { memory: record.next, left_ms }))
 }
 
-/// The last decision about what an instance asked for, if it can be read and is made so.
-pub(super) fn wish(directory: &Path, app: &str, instance: &str) -> Option<wishes::Record> {
+/// Whether no decision is made so late.
+fn is_ahead(decided_ms: u64, now_ms: u64) -> bool {
+    decided_ms > now_ms.saturating_add(AHEAD_MS_MAX)
+}
+
+/// The last decision about what an instance asked for that can be read, is made so, and was not made in the future.
+pub(super) fn wish(directory: &Path, app: &str, instance: &str, now_ms: u64) -> Option<wishes::Record> {
     let last = |log: &Path| {
         let mut found = None;
         let look = |look: Look<'_>| {
@@ -118,7 +123,11 @@ pub(super) fn wish(directory: &Path, app: &str, instance: &str) -> Option<wishes
                 return ControlFlow::Continue(());
             }
             match serde_json::from_str::<wishes::Record>(line.record.get()) {
-                Ok(record) if record.instance == instance && record.replay() == record => {
+                Ok(record)
+                    if record.instance == instance
+                        && !is_ahead(record.sight.now_ms, now_ms)
+                        && record.replay() == record =>
+                {
                     found = Some(record);
                     ControlFlow::Break(())
                 }
@@ -259,6 +268,45 @@ mod tests {
                 assert!(found.wrong.unwrap().ends_with("begins anew"));
             }
         }
+    }
+
+    #[test]
+    fn the_last_ask_that_was_not_decided_in_the_future_is_recalled() {
+        use paracloud_core::ids::StartId;
+        use paracloud_core::register::Size;
+        use paracloud_core::wishes::{Phase, Policy, Sight, Wish, decide};
+        let directory = tempfile::tempdir().unwrap();
+        let size = Size { memory_kib: None, cpu_milli: None };
+        let policy = Policy {
+            is_scaled: false,
+            counts_reports: true,
+            cpu_follows_load: false,
+            least: size,
+            most: size,
+            acts: 3,
+            per_ms: 600_000,
+            refused_ms: 60_000,
+            again_ms: 2_000,
+        };
+        let mut log = Log::open(directory.path()).unwrap();
+        for now_ms in [1_000, 4_000_000] {
+            let sight = Sight {
+                now_ms,
+                wish: Wish::Move,
+                reason: "the disk is slow".to_owned(),
+                start: StartId(7),
+                left_ms: 60_000,
+                phase: Phase::Serves,
+                elsewhere: 1,
+                size,
+                came: None,
+            };
+            log.write("pup", Decision::Wish(&decide("pup", &policy, &sight, &wishes::Memory::default())))
+                .unwrap();
+        }
+        let recalled = |now_ms| wish(directory.path(), "pup", "pup", now_ms).map(|it| it.sight.now_ms);
+        assert_eq!(recalled(4_000_000 - AHEAD_MS_MAX), Some(4_000_000), "a clock may be a little behind");
+        assert_eq!(recalled(4_000_000 - AHEAD_MS_MAX - 1), Some(1_000));
     }
 
     #[test]
