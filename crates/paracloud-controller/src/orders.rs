@@ -9,7 +9,7 @@ use paracloud_core::ids::{NodeId, OperationNumber, Revision};
 use paracloud_core::migration::coordinator::Command;
 use paracloud_core::register::{Operation, Size, Step};
 use paracloud_substrate::config::App;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 /// A command for one instance.
 #[derive(Debug, Clone)]
@@ -63,15 +63,36 @@ pub(crate) struct Terms {
     pub(crate) loss_accepted: bool,
 }
 
+/// What an instance will answer to an order that it was handed. It carries it out whether that is heard or not.
+pub(crate) struct Answer(oneshot::Receiver<Result<OperationNumber, Rejected>>);
+
+impl Answer {
+    /// The number of the operation that was opened, or given up.
+    pub(crate) async fn heard(&mut self) -> Result<OperationNumber, Rejected> {
+        (&mut self.0).await.unwrap_or(Err(Rejected::Ending))
+    }
+
+    /// An answer, and who gives it.
+    pub(crate) fn awaited() -> (oneshot::Sender<Result<OperationNumber, Rejected>>, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(receiver))
+    }
+}
+
 impl Control {
     /// Hands an order to its instance: the number of the operation that it opened, or gave up.
     pub(crate) async fn order(&self, instance: &str, order: Order) -> Result<OperationNumber, Rejected> {
+        self.hand(instance, order).await?.heard().await
+    }
+
+    /// Hands an order to its instance.
+    async fn hand(&self, instance: &str, order: Order) -> Result<Answer, Rejected> {
         if !self.fleet.has(instance) {
             return Err(Rejected::Unknown);
         }
-        let (sender, receiver) = oneshot::channel();
+        let (sender, answer) = Answer::awaited();
         self.tell(instance, Told::Command(order, sender)).await;
-        receiver.await.unwrap_or(Err(Rejected::Ending))
+        Ok(answer)
     }
 
     /// Takes an instance away from its app: it is drained and ended, unless it is called back before. Its app keeps as many
@@ -82,15 +103,26 @@ impl Control {
         terms: Terms,
         by: &By,
     ) -> Result<OperationNumber, Rejected> {
+        let (_retiring, mut answer) = self.hand_leave(instance, terms, by).await?;
+        answer.heard().await
+    }
+
+    /// Tells an instance to leave, as [`Self::retire`]. Until what is returned is given up nobody else of its app is told to:
+    /// whoever comes next sees that it leaves.
+    pub(crate) async fn hand_leave(
+        &self,
+        instance: &str,
+        terms: Terms,
+        by: &By,
+    ) -> Result<(OwnedMutexGuard<()>, Answer), Rejected> {
         let cloud = self.cloud();
         let app = cloud.app_of(instance).ok_or(Rejected::Unknown)?;
         let least = app.scale.ok_or(Rejected::Full(Full::NotScaled))?.min;
-        // Until the swap is done: whoever comes next sees it.
-        let _retiring = self.retiring.take(&app.name).await;
+        let retiring = self.retiring.take(&app.name).await;
         keeps(least, &self.staying(&app.name), instance)?;
         let Terms { budget_ms, loss_accepted } = terms;
         let order = Order { budget_ms, loss_accepted, ..by.orders(Command::Leave) };
-        self.order(instance, order).await
+        Ok((retiring, self.hand(instance, order).await?))
     }
 
     /// Calls an instance back that is to leave. After its end was decided that is refused.

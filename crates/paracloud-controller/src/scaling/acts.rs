@@ -4,7 +4,7 @@
 use super::quotes::Quotes;
 use crate::control::Control;
 use crate::instance::Rejected;
-use crate::orders::{By, Terms};
+use crate::orders::{Answer, By, Terms};
 use crate::person::rejection;
 use crate::sizes;
 use paci::upcall::Reason;
@@ -25,7 +25,8 @@ const ACT_MS_MAX: u64 = 10_000;
 /// Nobody consented to losing what an instance holds that leaves, and its manifest says how long that may take.
 const LEAVES: Terms = Terms { budget_ms: None, loss_accepted: false };
 
-/// Carries a plan out, and says what became of each of its actions. Questions are asked meanwhile and later.
+/// Carries a plan out, and says what became of each of its actions. Questions are asked, and late answers heard, meanwhile and
+/// later.
 pub(super) async fn carry_out(
     control: &Arc<Control>,
     app: &App,
@@ -70,7 +71,17 @@ pub(super) async fn carry_out(
                 // A person consented in the manifest: then it is said that the state is lost.
                 let holds = record.observation.instances.get(number).is_some_and(|it| it.may_hold_state());
                 let loss_accepted = record.policy.accepts_loss && holds && app.state == State::Stateful;
-                let did = within(control.retire(&instance, Terms { loss_accepted, ..LEAVES }, &by)).await;
+                let handing = control.hand_leave(&instance, Terms { loss_accepted, ..LEAVES }, &by);
+                let (late, app, of) = (Arc::clone(control), app.name.clone(), instance.clone());
+                let action = action.clone();
+                let noted = move |leave| {
+                    late.scaling.lets_go(&of, leave);
+                    let (instance, operation) = (Some(of), Some(leave));
+                    late.scaling
+                        .keeper
+                        .done(&app, Done { decided_ms, action, instance, operation, refused: None });
+                };
+                let did = followed(handing, asking, noted).await;
                 if let Ok(leave) = did {
                     control.scaling.lets_go(&instance, leave);
                 }
@@ -115,11 +126,40 @@ pub(super) async fn carry_out(
 }
 
 async fn within<T>(acts: impl Future<Output = Result<T, Rejected>>) -> Result<T, Rejected> {
-    let bound = Duration::from_millis(ACT_MS_MAX);
-    tokio::time::timeout(bound, Box::pin(acts)).await.unwrap_or_else(|_| {
-        let why = "it did not take the command in time: it may still be carried out";
-        Err(Rejected::Undecided(why.to_owned()))
-    })
+    in_time(acts).await.unwrap_or_else(|| Err(late()))
+}
+
+async fn in_time<T>(acts: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(Duration::from_millis(ACT_MS_MAX), Box::pin(acts)).await.ok()
+}
+
+fn late() -> Rejected {
+    Rejected::Undecided("it did not take the command in time: it may still be carried out".to_owned())
+}
+
+/// Hears what an instance answers to an order. One that it was handed and does not answer in time is followed: what it opens
+/// is noted when it says so.
+async fn followed<T>(
+    handing: impl Future<Output = Result<(T, Answer), Rejected>>,
+    following: &mut JoinSet<()>,
+    noted: impl FnOnce(OperationNumber) + Send + 'static,
+) -> Result<OperationNumber, Rejected> {
+    let mut handed = None;
+    let heard = in_time(async {
+        let (_turn, answer) = handing.await?;
+        handed.insert(answer).heard().await
+    });
+    if let Some(did) = heard.await {
+        return did;
+    }
+    if let Some(mut answer) = handed {
+        following.spawn(async move {
+            if let Ok(operation) = answer.heard().await {
+                noted(operation);
+            }
+        });
+    }
+    Err(late())
 }
 
 fn done(
@@ -168,5 +208,28 @@ mod tests {
     #[test]
     fn what_is_decided_by_itself_consents_to_no_loss() {
         assert!(!LEAVES.loss_accepted && LEAVES.budget_ms.is_none());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_leave_that_is_answered_late_is_noted_then_and_one_that_nobody_was_told_of_is_none() {
+        let (noted, notes) = std::sync::mpsc::channel();
+        let note = |what: &'static str| {
+            let noted = noted.clone();
+            move |operation| noted.send((what, operation)).unwrap()
+        };
+        let mut following = JoinSet::new();
+        let (instance, answer) = Answer::awaited();
+        instance.send(Ok(OperationNumber(6))).unwrap();
+        let did = followed(std::future::ready(Ok(((), answer))), &mut following, note("in time")).await;
+        assert_eq!(did.unwrap(), OperationNumber(6));
+        let never = std::future::pending::<Result<((), Answer), Rejected>>();
+        let did = followed(never, &mut following, note("never")).await;
+        assert!(matches!(did, Err(Rejected::Undecided(_))) && following.is_empty());
+        let (instance, answer) = Answer::awaited();
+        let did = followed(std::future::ready(Ok(((), answer))), &mut following, note("late")).await;
+        assert!(matches!(did, Err(Rejected::Undecided(_))));
+        assert_eq!(notes.try_recv().ok(), None);
+        instance.send(Ok(OperationNumber(7))).unwrap();
+        assert!(following.join_next().await.unwrap().is_ok());
+        assert_eq!(notes.try_iter().collect::<Vec<_>>(), [("late", OperationNumber(7))]);
     }
 }
