@@ -381,7 +381,8 @@ impl Instance {
         };
         let budget = millis(self.ordered.budget_ms.unwrap_or_default().into());
         let why = format!("{missed} within {budget}");
-        if let Some((operation, sizing)) = self.unsized_yet(&why) {
+        let said = self.tracker.as_ref().and_then(Tracker::put_off).unwrap_or_default();
+        if let Some((operation, sizing)) = self.unsized_yet(&format!("{why}{said}")) {
             self.note(Some(operation), Note::Sized(sizing)).await?;
         }
         self.given_up(Some(why));

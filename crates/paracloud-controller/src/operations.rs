@@ -195,6 +195,25 @@ impl Tracker {
         }
     }
 
+    /// What the application answered last and did not consent with, as it goes on after why it was given up.
+    pub(crate) fn put_off(&self) -> Option<String> {
+        match self.because.as_ref()? {
+            Note::Reason(said) => Some(format!("; it said: {said}")),
+            Note::Breach { what, .. } => Some(format!("; it broke the contract: {what}")),
+            Note::Estimate(_)
+            | Note::Remark { .. }
+            | Note::Carried { .. }
+            | Note::Copying { .. }
+            | Note::Blocked { .. }
+            | Note::Ended { .. }
+            | Note::Unready { .. }
+            | Note::Unresponsive { .. }
+            | Note::Awaited { .. }
+            | Note::Failure { .. }
+            | Note::Sized(_) => None,
+        }
+    }
+
     /// The application said how large its state is, and in which form it travels.
     pub(crate) fn estimated(&mut self, estimate: &MoveEstimate) {
         self.state_bytes = estimate.state_kib.map(|kib| u64::from(kib) * 1024);

@@ -506,6 +506,9 @@ impl Node {
             Some((_, call)) if answers => format!("its answer to {call} was refused: {what}"),
             Some(_) | None => what,
         };
+        if answers {
+            self.resize_misanswered(id, &what);
+        }
         self.note(&name, asked.and_then(|(operation, _)| operation), Note::Breach { start: id, what });
     }
 

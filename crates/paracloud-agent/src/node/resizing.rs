@@ -60,6 +60,8 @@ struct Open {
     to: Size,
     until_ms: u64,
     step: Step,
+    /// Why it is not answered yet: what the application said when it put it off, or what of an answer could not be taken.
+    put_off: Option<String>,
 }
 
 #[derive(Debug)]
@@ -160,7 +162,7 @@ impl Node {
         let until_ms = now_ms + u64::from(instance.app.budgets.prepare_ms);
         let group = self.group_of(id);
         let Some(start) = self.starts.get_mut(&id) else { return };
-        start.size.open = Some(Open { operation, from, to, until_ms, step: Step::Asked });
+        start.size.open = Some(Open { operation, from, to, until_ms, step: Step::Asked, put_off: None });
         let Some(group) = group else {
             return self.resized(id, Some(Unfit::Unsupported), None, UNPLACED);
         };
@@ -248,7 +250,29 @@ impl Node {
             // It has its limits, whatever it makes of them.
             (Step::Told, Verdict::Done) => self.resized(id, None, None, ""),
             (Step::Told, _) if is_final => self.resized(id, None, None, &answers::reason(answer)),
+            // It is asked again, as it said when.
+            (Step::Asked | Step::Told, Verdict::Defer) => self.put_off(id, answers::reason(answer)),
             (Step::Asked | Step::Told | Step::Measured(_) | Step::Late | Step::Answered(_), _) => {}
+        }
+    }
+
+    /// It puts its answer off: why, people are told once, and again where it says something else.
+    fn put_off(&mut self, id: StartId, said: String) {
+        let Some(start) = self.starts.get_mut(&id) else { return };
+        let Some(open) = &mut start.size.open else { return };
+        if open.put_off.as_ref() == Some(&said) {
+            return;
+        }
+        open.put_off = Some(said.clone());
+        let (name, operation) = (start.instance.clone(), open.operation);
+        self.note(&name, Some(operation), Note::Reason(said));
+    }
+
+    /// What it answered to its size could not be taken.
+    pub(super) fn resize_misanswered(&mut self, id: StartId, what: &str) {
+        let open = self.starts.get_mut(&id).and_then(|start| start.size.open.as_mut());
+        if let Some(open) = open.filter(|open| matches!(open.step, Step::Asked | Step::Told)) {
+            open.put_off = Some(what.to_owned());
         }
     }
 
@@ -356,13 +380,15 @@ impl Node {
         }
         let Some(open) = &start.size.open else { return };
         let is_told = matches!(open.step, Step::Told);
+        let said = open.put_off.as_ref().map_or_else(String::new, |said| format!("; it said: {said}"));
         if start.session.desk.question().is_some_and(|asked| asked.operation == open.operation.0) {
             start.session.desk.withdraw();
         }
         if is_told {
-            return self.resized(id, None, None, "it did not say in time that it makes use of it");
+            let why = format!("it did not say in time that it makes use of it{said}");
+            return self.resized(id, None, None, &why);
         }
-        self.say_of_size(id, false, None, "it did not say in time whether it fits");
+        self.say_of_size(id, false, None, &format!("it did not say in time whether it fits{said}"));
         self.is_at(id, Step::Late);
     }
 

@@ -221,6 +221,42 @@ fn who_says_nothing_keeps_its_size_and_is_asked_for_another_one_later() {
 }
 
 #[test]
+fn who_puts_it_off_is_asked_again_when_it_says_and_what_it_said_is_told() {
+    let Some(mut owner) = Owner::with_time(1_500) else { return };
+    owner.shop.hello(ALL);
+    owner.swap(&Change::Resize(size(128, 500)));
+    let upcall = owner.shop.next();
+    let later = json!({"verdict": "DEFER", "message": "payroll is running", "retryAfterMs": 100});
+    assert_eq!(owner.shop.answer(&upcall, later.clone()).0, 200);
+    let said = owner.rig.agents[0].hear_note("why it is put off", |note| match note {
+        Note::Reason(said) => Some(said.clone()),
+        _ => None,
+    });
+    assert_eq!(said, "payroll is running");
+    let again = owner.shop.next();
+    assert_eq!((&again["operation"], &again["resize"]), (&upcall["operation"], &upcall["resize"]));
+    assert!(again["attempt"].as_u64() > upcall["attempt"].as_u64(), "{again}");
+    assert_eq!(owner.shop.answer(&again, later).0, 200);
+    let late = owner.told();
+    assert_eq!(late.why, "it did not say in time whether it fits; it said: payroll is running");
+    assert_eq!(late.limit, size(256, 500));
+}
+
+#[test]
+fn who_puts_it_off_and_consents_then_gets_its_size() {
+    let Some(mut owner) = Owner::start() else { return };
+    owner.shop.hello(ALL);
+    owner.swap(&Change::Resize(size(128, 500)));
+    let upcall = owner.shop.next();
+    let later = json!({"verdict": "DEFER", "message": "payroll is running", "retryAfterMs": 100});
+    assert_eq!(owner.shop.answer(&upcall, later).0, 200);
+    let again = owner.shop.next();
+    owner.answer(&again, Verdict::Done);
+    assert_eq!(owner.outcome(), Ok(()));
+    assert_eq!(owner.limits(), (Some(128), Some(500)));
+}
+
+#[test]
 fn an_agent_that_is_started_anew_asks_again_and_holds_whoever_runs_to_its_size() {
     let Some(mut owner) = Owner::start() else { return };
     owner.shop.hello(ALL);

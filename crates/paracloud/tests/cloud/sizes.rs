@@ -10,6 +10,7 @@ use rustix::fs::{Access, access};
 use rustix::process::{Signal, geteuid};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 const MIB: u64 = 1 << 20;
 
@@ -197,6 +198,47 @@ fn a_change_of_size_is_given_up_after_the_budget_that_it_was_given() {
         "it is told: {budgets:?}"
     );
     assert_eq!(limits(rig), (Some(256), Some(500)));
+    unruly.end();
+}
+
+#[test]
+fn what_an_app_says_that_puts_a_size_off_is_told_and_it_is_asked_again_until_it_consents() {
+    let later = |retry: Value| {
+        let mut answer = json!({ "verdict": "DEFER", "message": "payroll is running" });
+        answer.as_object_mut().expect("an object").extend(retry.as_object().expect("an object").clone());
+        json!({ "resize": answer })
+    };
+    let Some(unruly) = up(&later(json!({ "retryAfterMs": 50 })), &json!({ "move": { "prepare": "10m" } }))
+    else {
+        return;
+    };
+    let rig = &unruly.rig;
+    let asked = |rig: &Rig, budget: &str| {
+        let kept = rig.json_of_refused(&["resize", "jobs", "--memory", "64MiB", "--budget", budget], 1);
+        let why = kept["outcome"]["because"]["sized"]["why"].as_str().unwrap_or_default().to_owned();
+        (explained(rig, &kept["outcome"]), why, kept)
+    };
+    let (told, why, kept) = asked(rig, "900ms");
+    assert_eq!(why, "it was not done within 900 ms; it said: payroll is running", "{kept}");
+    assert!(told.contains("it said: payroll is running"), "{told}");
+    assert!(unruly.budgets("jobs", "resize").len() > 1, "{:?}", unruly.did("jobs"));
+    let shown = rig.run(&["resize", "jobs", "--memory", "64MiB", "--budget", "300ms"]);
+    assert!(shown.err.contains("it said: payroll is running"), "{}{}", shown.out, shown.err);
+    // One that does not say when it is to be asked again is no answer, and that is told.
+    unruly.order("jobs", &later(json!({})));
+    unruly.wait_obeys("jobs");
+    let (told, why, kept) = asked(rig, "300ms");
+    assert!(why.contains("it broke the contract: its answer to resize was refused"), "{kept}");
+    assert!(told.contains("retryAfterMs"), "{told}");
+    // Asked again, it consents.
+    unruly.order("jobs", &later(json!({ "retryAfterMs": 50 })));
+    unruly.wait_obeys("jobs");
+    let asked_before = unruly.budgets("jobs", "resize").len();
+    let mut shrinks = rig.start(&["resize", "jobs", "--memory", "64MiB", "--budget", "60s"], Stdio::null());
+    wait_until("it has put it off", || unruly.budgets("jobs", "resize").len() > asked_before + 1);
+    unruly.order("jobs", &json!({ "resize": null }));
+    assert_eq!(shrinks.ended(), 0);
+    assert_eq!(limits(rig).0, Some(64));
     unruly.end();
 }
 
