@@ -164,7 +164,8 @@ fn of_one(
         leaves_by_plan: control.leaving(name).is_some_and(|(leave, _)| control.scaling.let_go(name, leave)),
         quotes: !known.is_unable,
         sessions: sessions(report, known.sessions),
-        cpu_m: usage.and_then(|usage| usage.cpu_limit_milli).or(given.cpu_milli),
+        // What an agent measured is some seconds old: by that it would be asked again for what it has.
+        cpu_m: given.cpu_milli.or_else(|| usage.and_then(|usage| usage.cpu_limit_milli)),
         memory_kib: given.memory_kib,
         counter_cpu_m: start.and_then(|start| control.scaling.sizes.least_cpu_m(name, start)),
     }

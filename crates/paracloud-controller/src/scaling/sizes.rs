@@ -27,11 +27,17 @@ impl Sizes {
     /// How a change of size went.
     pub(crate) fn hear(&self, instance: &str, sizing: &Sizing) {
         let mut all = locked(&self.0);
+        let Sizing { start, from, to, offered, .. } = *sizing;
         if sizing.is_done() {
-            all.remove(instance);
+            // What it said that it needs counts for its time, until it does with less.
+            let needs = |missed: &Missed| {
+                missed.start == start && missed.least_cpu_m.is_some_and(|least| to.cpu_milli >= Some(least))
+            };
+            if !all.get(instance).is_some_and(needs) {
+                all.remove(instance);
+            }
             return;
         }
-        let Sizing { start, from, to, offered, .. } = *sizing;
         let is_less = to.cpu_milli.unwrap_or(u32::MAX) < from.cpu_milli.unwrap_or(u32::MAX);
         let own = offered.and_then(|size| size.cpu_milli);
         let least_cpu_m = own.or(from.cpu_milli).filter(|_| is_less);
@@ -91,6 +97,10 @@ mod tests {
         sizes.hear("worker.1", &sizing(500, 250, 500, Some(300)));
         assert_eq!((least(&sizes), sizes.rests("worker.1", StartId(1))), (Some(300), false));
         assert_eq!(sizes.least_cpu_m("worker.1", StartId(2)), None, "another process");
+        for (to, expected) in [(300, Some(300)), (900, Some(300)), (299, None)] {
+            sizes.hear("worker.1", &sizing(500, to, to, None));
+            assert_eq!(least(&sizes), expected, "what it said counts for its time: it has {to}");
+        }
         sizes.hear("worker.1", &sizing(500, 250, 500, None));
         assert_eq!(least(&sizes), Some(500), "who does not say less does with none");
         sizes.hear("worker.1", &sizing(500, 900, 500, None));

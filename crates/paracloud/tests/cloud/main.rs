@@ -32,6 +32,7 @@ mod refused;
 mod scale_in;
 mod scaling;
 mod secrets;
+mod shapes;
 mod sizes;
 mod sockets;
 mod streams;

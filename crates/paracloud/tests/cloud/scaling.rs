@@ -43,7 +43,12 @@ fn serving(rig: &Rig) -> usize {
 }
 
 /// Clients that send jobs one after the other, until they are told to end.
-fn clients<'s, 'r: 's>(scope: &'s Scope<'s, '_>, rig: &'r Rig, count: usize, ends: &'r AtomicBool) {
+pub(crate) fn clients<'s, 'r: 's>(
+    scope: &'s Scope<'s, '_>,
+    rig: &'r Rig,
+    count: usize,
+    ends: &'r AtomicBool,
+) {
     for client in 0..count {
         scope.spawn(move || {
             while !ends.load(Ordering::Relaxed) {
@@ -57,7 +62,7 @@ fn clients<'s, 'r: 's>(scope: &'s Scope<'s, '_>, rig: &'r Rig, count: usize, end
 }
 
 /// Ends clients also when a test fails.
-struct Ends<'a>(&'a AtomicBool);
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {

@@ -36,7 +36,7 @@ fn with_resources(fields: &Value) -> Value {
 
 /// Whether limits are enforced on the owner. Where they are not, nobody could.
 #[expect(clippy::print_stderr, reason = "who runs the tests is to see which of them tested nothing")]
-fn can_be_limited(rig: &Rig, instance: &str) -> bool {
+pub(crate) fn can_be_limited(rig: &Rig, instance: &str) -> bool {
     if group(rig).is_some_and(|group| group.memory.is_ok() && group.cpu.is_ok()) {
         return true;
     }
@@ -98,7 +98,7 @@ fn group(rig: &Rig) -> Option<Group> {
 }
 
 /// What the kernel enforces: MiB and thousandths of a processor.
-fn limits(rig: &Rig) -> (Option<u64>, Option<u32>) {
+pub(crate) fn limits(rig: &Rig) -> (Option<u64>, Option<u32>) {
     let group = group(rig).expect("a group");
     (group.memory_limit_bytes().map(|bytes| bytes / MIB), group.usage().cpu_limit_milli)
 }

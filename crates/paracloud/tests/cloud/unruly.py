@@ -12,6 +12,7 @@ instance, what RIG/orders-NAME.json says (orders-jobs.2.json) for one; both are 
     hold {KEY: {..}}    says these once each
     ballastMib 64       has so much memory beside what it needs
     resize ..           "keep": agrees to every size and lets go of nothing; {..}: this answer; "silent": none
+    leastCpu 400        refuses fewer thousandths of a processor, and offers those
     quote ..            {..}: these fields in its price; "refuse", "defer", "silent": it has none
     slow true           its process does not come up for as long as that is ordered
     drain ..            "refuse", "defer", "silent"; "never": it works on for as long as that is ordered
@@ -146,6 +147,11 @@ class Unruly(App):
         order = self.orders.get("resize")
         if isinstance(order, dict):
             return order
+        least, wanted = self.orders.get("leastCpu", 0), size.get("cpuMillis")
+        if wanted is not None and wanted < least:
+            did("refused", wanted)
+            fit = {"cpuMillis": least}
+            return {"verdict": "REFUSE", "code": "DOES_NOT_FIT", "message": "the index takes more", "fit": fit}
         answer = super().resize(size, dry)
         if order != "keep" and not dry and answer["verdict"] == "DONE" and "memoryKib" in size:
             room = max(0, size["memoryKib"] - NEEDS_KIB) << 10

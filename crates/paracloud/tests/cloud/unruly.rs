@@ -14,8 +14,13 @@ pub(crate) struct Unruly {
 impl Unruly {
     /// Starts it with these fields in its manifest and these orders for every instance, and waits until it is served.
     pub(crate) fn up(fields: &Value, orders: &Value) -> Self {
+        Self::up_in(fields, orders, &[])
+    }
+
+    /// The same, in this environment.
+    pub(crate) fn up_in(fields: &Value, orders: &Value, environment: &[(&str, &str)]) -> Self {
         let rig = Self::rig(fields, orders);
-        let mut up = rig.up(&[]);
+        let mut up = rig.up(environment);
         up.serving();
         Self { rig, up }
     }
