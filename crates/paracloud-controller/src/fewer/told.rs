@@ -20,10 +20,10 @@ pub(super) fn told(fewer: &Fewer, whys: &BTreeMap<String, String>, holds_state: 
             None => format!("it holds state, and did not say that it can go without it: {own}"),
         };
         let (standing, why) = match chosen {
-            Chosen::Goes if own.is_empty() => (Standing::Leaves, before(said, stays)),
+            Chosen::Goes if own.is_empty() => (Standing::Leaves, before(fewer, candidate, said, stays)),
             Chosen::Goes => (Standing::Leaves, own),
             Chosen::GoesUnheard => (Standing::Leaves, format!("too few others can go; {own}")),
-            Chosen::Stays => (Standing::Stays, behind(said, goes)),
+            Chosen::Stays => (Standing::Stays, behind(fewer, candidate, said, goes)),
             Chosen::Silent => (Standing::Silent, own),
             Chosen::NeedsConsent => (Standing::NeedsConsent, holds),
         };
@@ -57,7 +57,12 @@ fn shown(candidate: &ordered::Candidate, said: Option<Loss>, standing: Standing,
 type Outcome<'a> = (&'a ordered::Candidate, Option<Loss>, Chosen);
 
 /// Why one goes, where that one is the first of those that could and stay.
-fn before(said: Option<Loss>, stays: Option<Outcome<'_>>) -> String {
+fn before(
+    fewer: &Fewer,
+    candidate: &ordered::Candidate,
+    said: Option<Loss>,
+    stays: Option<Outcome<'_>>,
+) -> String {
     let Some((own, (other, theirs, _))) = said.zip(stays) else {
         return "all go that said that they can".to_owned();
     };
@@ -72,12 +77,20 @@ fn before(said: Option<Loss>, stays: Option<Outcome<'_>>) -> String {
         }
         Decides::Preference => format!("as dear as {name}, which would rather stay"),
         Decides::Drain => format!("as dear as {name}; drains sooner"),
+        Decides::Place if fewer.is_by_known_sessions(candidate, other) => {
+            format!("as dear as {name}; fewer sessions are known to live in it")
+        }
         Decides::Place => format!("as dear as {name}; {PLACE}"),
     }
 }
 
 /// Why one stays that could go, where that one is the last of those that do.
-fn behind(said: Option<Loss>, goes: Option<Outcome<'_>>) -> String {
+fn behind(
+    fewer: &Fewer,
+    candidate: &ordered::Candidate,
+    said: Option<Loss>,
+    goes: Option<Outcome<'_>>,
+) -> String {
     let Some((own, (other, theirs, _))) = said.zip(goes) else { return "nobody is to leave".to_owned() };
     let (name, theirs) = (&other.instance, theirs.unwrap_or_default());
     match decides(&theirs, &own) {
@@ -90,6 +103,9 @@ fn behind(said: Option<Loss>, goes: Option<Outcome<'_>>) -> String {
         }
         Decides::Preference => format!("as dear as {name}, which would rather go"),
         Decides::Drain => format!("as dear as {name}, which drains sooner"),
+        Decides::Place if fewer.is_by_known_sessions(other, candidate) => {
+            format!("as dear as {name}; more sessions are known to live in it")
+        }
         Decides::Place => format!("as dear as {name}; {PLACE}"),
     }
 }
@@ -214,6 +230,24 @@ mod tests {
         for (other, goes, stays) in cases {
             assert_eq!(whys(other), [goes, stays], "{other:?}");
         }
+        let known = |instance: &str, sessions| ordered::Candidate {
+            instance: instance.to_owned(),
+            node: None,
+            in_flight: None,
+            sessions: Some(sessions),
+            is_down: false,
+            obstacle: None,
+        };
+        let fewer = Fewer::of("web", 2, 1, vec![known("web.2", 3), known("web.1", 1)], true);
+        let fewer = fewer.with(vec![1, 0], vec![Some(five), Some(five)]).decided();
+        let told = told(&fewer, &BTreeMap::new(), false).into_iter().map(|it| it.candidate.why);
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                "as dear as web.2; fewer sessions are known to live in it",
+                "as dear as web.1; more sessions are known to live in it"
+            ]
+        );
         let [goes, stays] = whys(five);
         assert_eq!(goes, format!("web.2: as dear as web.1; {PLACE}"));
         assert_eq!(stays, format!("web.1: as dear as web.2; {PLACE}"));

@@ -219,6 +219,20 @@ impl Fewer {
         })
     }
 
+    /// Whether one goes before another, which says the same, because fewer sessions are known to live in it: it was asked
+    /// before, and is where no fewer are.
+    #[must_use]
+    pub fn is_by_known_sessions(&self, first: &Candidate, second: &Candidate) -> bool {
+        let is_it = |(place, _): &&(usize, Chosen)| self.candidates.get(*place) != Some(first);
+        let gone =
+            || self.chosen.iter().take_while(is_it).filter_map(|(place, _)| self.candidates.get(*place));
+        let on = |node: Option<NodeId>| {
+            let there = self.candidates.iter().filter(|it| it.node == node).count();
+            there.saturating_sub(gone().filter(|it| it.node == node).count())
+        };
+        on(first.node) == on(second.node) && first.rank().0 < second.rank().0
+    }
+
     /// Those that were not asked, in their order.
     pub fn unasked(&self) -> impl Iterator<Item = &Candidate> {
         let all = self.candidates.iter().enumerate();

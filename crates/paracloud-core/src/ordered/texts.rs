@@ -46,7 +46,7 @@ fn fewer(page: &mut Page, fewer: &Fewer) {
     let asked = fewer.outcome().map(|(candidate, said, chosen)| {
         let words = match said {
             Some(NOTHING) if candidate.is_down => "does not serve: nothing is lost with it".to_owned(),
-            Some(loss) => said_of(&loss),
+            Some(loss) => said_of(&loss, candidate.sessions),
             None => "said nothing that can be compared".to_owned(),
         };
         let words = match chosen {
@@ -91,7 +91,7 @@ fn became(chosen: Chosen) -> &'static str {
     }
 }
 
-fn said_of(loss: &Loss) -> String {
+fn said_of(loss: &Loss, known: Option<u32>) -> String {
     let Loss { sessions, cost_ms, preference, drain_ms, state_kib } = *loss;
     let cost = cost_ms
         .map_or_else(|| "does not say what it costs".to_owned(), |ms| format!("costs {}", time(ms.into())));
@@ -102,7 +102,13 @@ fn said_of(loss: &Loss) -> String {
     };
     let parts = [
         Some(cost),
-        sessions.map(|count| counted(count.into(), "session")),
+        sessions.map(|said| {
+            let own = counted(said.into(), "session");
+            known.filter(|known| *known != said).map_or_else(
+                || own.clone(),
+                |known| format!("{own} by its own word, {known} by what was known before"),
+            )
+        }),
         rather,
         drain_ms.map(|ms| format!("drains within {}", time(ms.into()))),
         Some(

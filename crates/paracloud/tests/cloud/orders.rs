@@ -1,6 +1,7 @@
 //! What a person's order was made into is kept with its reasons: it is explained, and made again from what went into it.
 
 use crate::rig::{Rig, wait_until};
+use crate::scaling::decided;
 use crate::unruly::Unruly;
 use paracloud_substrate::decision;
 use serde_json::{Value, json};
@@ -130,5 +131,28 @@ fn who_only_asks_what_would_become_of_a_number_keeps_nobody_from_deciding_it() {
     assert_eq!(more["starts"][0]["instance"], "jobs.5", "{more}");
     assert!(!asks.is_ended(), "it waits for answers still");
     assert_eq!(asks.ended(), 0);
+    unruly.end();
+}
+
+#[test]
+fn where_sessions_that_are_known_decided_they_are_what_is_told_and_not_that_it_says_none_when_it_is_asked() {
+    let fields = json!({ "scale": { "max": 2, "start": 2, "period": "200ms", "hold": "10m" } });
+    let unruly = Unruly::up(&fields, &json!({}));
+    let rig = &unruly.rig;
+    for (name, sessions) in [("jobs.1", 1), ("jobs.2", 3)] {
+        unruly.order(name, &json!({ "report": { "sessions": sessions }, "quote": { "sessions": 0 } }));
+    }
+    wait_until("it is known how many live in each", || {
+        let decided = decided(rig, &["jobs"], "present").unwrap_or_default();
+        let sessions =
+            |number: &str| decided["record"]["observation"]["instances"][number]["sessions"].clone();
+        [sessions("1"), sessions("2")] == [json!(1), json!(3)]
+    });
+    let scaled = rig.json(&["scale", "jobs", "1"]);
+    let looked: Vec<_> = ["instance", "why"].map(|field| scaled["looked_at"][0][field].clone()).into();
+    let why = "as dear as jobs.2; fewer sessions are known to live in it";
+    assert_eq!(looked, [json!("jobs.1"), json!(why)], "{scaled}");
+    let told = explained(rig, &["jobs.2"]);
+    assert!(told.contains("0 sessions by its own word, 3 by what was known before"), "{told}");
     unruly.end();
 }

@@ -51,6 +51,27 @@ fn sessions_that_are_known_decide_whom_to_ask_and_who_leaves_where_nobody_says_h
 }
 
 #[test]
+fn of_those_that_say_the_same_the_sessions_that_are_known_decide_and_are_told_unless_a_node_is_fuller() {
+    let with = |name: &str, node, sessions| Candidate { sessions, ..candidate(name, node, Some(0), None) };
+    let decided = |candidates: &[Candidate]| asked(of(1, candidates.to_vec(), true), &[costs(0); 3]);
+    let two = [with("web.2", 2, Some(3)), with("web.1", 1, Some(1))];
+    let fewer = Fewer { from: 2, ..decided(&two) };
+    assert_eq!(fewer.chosen, [(1, Chosen::Goes), (0, Chosen::Stays)]);
+    assert!(fewer.is_by_known_sessions(&two[1], &two[0]) && !fewer.is_by_known_sessions(&two[0], &two[1]));
+    let record = super::super::Record { at_ms: 0, decision: super::super::Decision::Fewer(fewer) };
+    let told = super::super::explain(&record, None);
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("0 sessions by its own word, 3 by what was known before"), "{told}");
+    // Where more are on a node, that decides, and sessions do only after it.
+    let three = [with("web.3", 1, Some(9)), with("web.2", 1, Some(8)), with("web.1", 2, Some(0))];
+    let fewer = Fewer { to: 2, ..decided(&three) };
+    let chosen: Vec<_> = fewer.chosen.iter().map(|(place, _)| *place).collect();
+    assert_eq!(chosen[0], 1, "of the fullest node, who has the fewest");
+    assert!(!fewer.is_by_known_sessions(&three[1], &three[2]));
+    assert!(fewer.is_by_known_sessions(&three[1], &three[0]));
+}
+
+#[test]
 fn a_few_for_each_that_is_to_leave_are_asked_and_never_fewer_than_are_to_leave() {
     let first = |excess| rounds(100, excess)[0];
     assert_eq!([1, 5, 20, 32, 56].map(first), [3, 15, 32, 32, 56]);
