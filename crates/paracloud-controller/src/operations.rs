@@ -141,6 +141,9 @@ impl Tracker {
     /// The register changed. The first cause is the one that counts.
     pub(crate) fn swapped(&mut self, change: &Change, before: &Record, record: &Record) {
         self.parks |= record.step() == Some(Step::Sealing);
+        if matches!(change, Change::Depart) {
+            self.stopped = self.stopped.or(Some(before.owner.start));
+        }
         let restarted = record.moving().filter(|it| it.mode == Mode::Restart && it.step == MoveStep::Sealing);
         self.stopped = self.stopped.or_else(|| restarted.map(|operation| operation.source.start));
         let cause = match change {
@@ -306,7 +309,10 @@ impl Tracker {
             mode,
             committed,
             state_lost: state_lost && !app.is_stateless(),
-            because: self.because.clone().filter(|note| cause.is_some() || note.is_new_size()),
+            because: self.because.clone().filter(|note| {
+                let died = closed.gone && note.is_end_of(open.owner.start);
+                cause.is_some() || note.is_new_size() || died
+            }),
             may_pass: self.may_pass && cause.is_some(),
             cause,
             node: closed.owner.node,

@@ -16,7 +16,7 @@ use crate::peers::Peer;
 use crate::person::{refused, unknown_instance};
 use one::Work;
 use paracloud_core::ids::{OperationNumber, Placement};
-use paracloud_substrate::person::{Refused, Starting};
+use paracloud_substrate::person::{Outcome, Refused, Starting};
 use serde::{Deserialize, Serialize};
 pub(crate) use serving::comes_up_ms;
 use std::sync::Arc;
@@ -79,6 +79,8 @@ pub(crate) struct Replaced {
     pub(crate) by: Starting,
     /// How long that took, in milliseconds.
     pub(crate) took_ms: u64,
+    /// How the process of the one that left ended while it was drained, if it did.
+    pub(crate) died: Option<String>,
 }
 
 /// Replaces instances for as long as the controller lives.
@@ -166,7 +168,11 @@ async fn replace(control: Arc<Control>, taken: Taken<String, Progress>) {
         Ok(_) | Err(_) => drop(control.replacements.over(&taken, || true)),
     }
     let took_ms = now_unix_ms().saturating_sub(kept.since_unix_ms);
-    let ended = ended.map(|by| Replaced { by, took_ms });
+    let outcome = control.views.of(instance).and_then(|view| view.outcome);
+    let died =
+        outcome.as_ref().filter(|it| it.because.as_ref().is_some_and(|it| it.is_end_of(kept.owner.start)));
+    let died = died.and_then(Outcome::died).map(str::to_owned);
+    let ended = ended.map(|by| Replaced { by, took_ms, died });
     taken.progress.send_modify(|progress| progress.0 = Some(ended));
 }
 

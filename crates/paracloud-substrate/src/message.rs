@@ -472,6 +472,11 @@ impl Note {
         matches!(self, Self::Failure { start, .. } if *start == process)
     }
 
+    /// Whether it says how this process ended.
+    pub fn is_end_of(&self, process: StartId) -> bool {
+        matches!(self, Self::Ended { start, .. } if *start == process)
+    }
+
     /// Whether it says which size an instance has from now on.
     pub fn is_new_size(&self) -> bool {
         matches!(self, Self::Sized(sizing) if sizing.is_done())

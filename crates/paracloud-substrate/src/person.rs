@@ -640,7 +640,8 @@ pub struct Outcome {
     /// from events.
     #[serde(default)]
     pub may_pass: bool,
-    /// The last trouble that was told before the cause: who blocked a seal, what a side said, how a process ended.
+    /// The last trouble that was told before the cause: who blocked a seal, what a side said, how a process ended. Of one that
+    /// has left: how its process ended while it was drained.
     #[serde(default)]
     pub because: Option<Note>,
     /// Where the instance is now.
@@ -670,6 +671,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// How the process ended of one that has left, if it did while it was drained and nobody had told it to.
+    pub fn died(&self) -> Option<&str> {
+        match &self.because {
+            Some(Note::Ended { how, .. }) if self.kind == Kind::Leave && self.committed => Some(how),
+            Some(_) | None => None,
+        }
+    }
+
     /// Takes in what gateways told.
     pub fn saw(&mut self, accounts: &Accounts) {
         let seen = accounts.seen();

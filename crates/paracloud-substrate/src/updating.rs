@@ -40,6 +40,9 @@ pub enum End {
         by: Starting,
         /// How long that took, in milliseconds.
         took_ms: u64,
+        /// How its process ended while it was drained, if it did.
+        #[serde(default)]
+        died: Option<String>,
     },
     /// It is there no more by nothing that was done here.
     Left {

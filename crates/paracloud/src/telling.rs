@@ -276,6 +276,11 @@ fn size(size: Size) -> String {
     if parts.is_empty() { "no limit".to_owned() } else { parts.join(" and ") }
 }
 
+/// That the process of one that has left ended before it was told to.
+pub fn died(how: &str) -> String {
+    format!("its process ended while it was drained: {}", plain(how))
+}
+
 /// Why a process is not ready, and for how long.
 pub fn unready_for(unready: &Unready, now_unix_ms: u64) -> String {
     let Unready { since_unix_ms, asked, answered } = unready;

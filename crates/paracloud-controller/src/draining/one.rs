@@ -226,7 +226,7 @@ async fn leave(control: &Arc<Control>, going: &Going, terms: Terms) -> Result<En
                     moved(control, &Going { order, way: Way::Move(to), ..going.clone() }, to, terms).await
                 }
                 Err(why) => Err(why),
-                Ok(Replaced { by, took_ms }) => Ok(End::Replaced { by, took_ms }),
+                Ok(Replaced { by, took_ms, died }) => Ok(End::Replaced { by, took_ms, died }),
             }
         }
     }

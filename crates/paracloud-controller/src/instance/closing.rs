@@ -17,6 +17,7 @@ impl Instance {
         if self.is_undone(operation, &note) {
             return Ok(());
         }
+        let operation = operation.or_else(|| self.dies_draining(&note));
         let current = |tracker: &&mut Tracker| operation.is_none_or(|number| number == tracker.operation);
         let closing = self.closing.as_mut().map(|(tracker, ..)| tracker);
         if let Some(tracker) = self.tracker.as_mut().or(closing).filter(current) {
@@ -52,6 +53,15 @@ impl Instance {
         }
         let what = What::Note(journal::kept(note));
         self.control.register.keep(journal::event(&self.app.name, operation, what)).await
+    }
+
+    /// The leave that this is about, if it says that the process ended that is being drained: nobody had told it to.
+    fn dies_draining(&self, note: &Note) -> Option<OperationNumber> {
+        let (Note::Ended { start, .. }, Some(record)) = (note, self.machine.machine().record()) else {
+            return None;
+        };
+        let is_it = record.step() == Some(Step::Draining) && record.owner.start == *start;
+        is_it.then_some(record.last_operation)
     }
 
     /// Whether this says that limits are set of a change of size that is over, and another size stayed: it was set between the end

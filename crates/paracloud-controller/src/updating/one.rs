@@ -170,7 +170,7 @@ async fn replaced(
                     .send_if_modified(|it| it.waits.add(instance, format!("{instance}: {}", why.message)));
                 tokio::time::sleep(Duration::from_millis(LOOK_AGAIN_MS)).await;
             }
-            ended => return ended.map(|Replaced { by, took_ms }| End::Replaced { by, took_ms }),
+            ended => return ended.map(|Replaced { by, took_ms, died }| End::Replaced { by, took_ms, died }),
         }
     }
 }

@@ -185,7 +185,10 @@ fn ended(explained: &Explained) -> String {
     match outcome.kind {
         _ if !outcome.committed => telling::why(&outcome).unwrap_or_else(|| "it was not done".to_owned()),
         Kind::Move => format!("it was done in {took}: on {node} since"),
-        Kind::Leave => format!("it was done in {took}: it has left {node}"),
+        Kind::Leave => {
+            let died = outcome.died().map_or_else(String::new, |how| format!("; {}", telling::died(how)));
+            format!("it was done in {took}: it has left {node}{died}")
+        }
         Kind::Resize => format!("it was done in {took}: it has its new size"),
     }
 }

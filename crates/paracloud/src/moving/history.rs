@@ -187,10 +187,10 @@ impl History {
             state_lost,
             cause: self.cause.clone().or_else(|| self.lost.map(str::to_owned)),
             may_pass: false,
-            because: self
-                .because
-                .clone()
-                .filter(|note| self.cause.is_some() || self.lost.is_some() || note.is_new_size()),
+            because: self.because.clone().filter(|note| {
+                let died = record.gone && note.is_end_of(record.owner.start);
+                self.cause.is_some() || self.lost.is_some() || note.is_new_size() || died
+            }),
             node: record.owner.node,
             incarnation: record.incarnation.0,
             phases: phases

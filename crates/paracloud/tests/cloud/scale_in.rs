@@ -3,7 +3,7 @@
 
 use crate::instances::another_controller;
 use crate::rig::{Rig, kill, wait_until};
-use crate::scaling::decided;
+use crate::scaling::{decided, explained};
 use crate::unruly::Unruly;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -285,6 +285,62 @@ fn who_does_not_leave_within_its_budget_serves_on_and_says_why() {
     let own = unruly.budgets("jobs.2", "drain").split_off(told.len());
     assert!(own.iter().all(|ms| *ms <= 300) && !own.is_empty(), "the order's: {own:?}");
     assert_eq!(serving(rig), ["jobs.1", "jobs.2"]);
+    unruly.end();
+}
+
+/// Kills the process of an instance once it is drained.
+fn kill_draining(rig: &Rig, name: &str) {
+    wait_until("it is drained", || record(rig, name)["operation"]["leave"]["step"] == "draining");
+    let start = record(rig, name)["owner"]["start"].as_str().expect("a start id").to_owned();
+    let of_it = |pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&environment).into_owned();
+        words.contains(&format!("PACI_INSTANCE={name}")) && words.contains(&start)
+    };
+    let all = rig.left().into_iter().map(|found| found.pid).filter(of_it);
+    all.for_each(|pid| kill(pid, Signal::KILL));
+}
+
+#[test]
+fn that_the_process_of_one_that_leaves_died_while_it_was_drained_is_told_wherever_its_end_is() {
+    let fields = json!({ "scale": { "max": 3, "start": 3, "drain": "60s", "hold": "10m" } });
+    let unruly = Unruly::up(&fields, &json!({ "drain": "never" }));
+    let rig = &unruly.rig;
+    let died = "its process ended while it was drained: killed by signal 9";
+    let mut waiting = rig.start_telling(&["scale", "jobs", "2"]);
+    waiting.tells("finishes what it has");
+    kill_draining(rig, "jobs.3");
+    waiting.tells(died);
+    assert_eq!(waiting.ended(), 0, "it has left");
+    let events = rig.events();
+    let leave = events.iter().find(|event| event["what"]["swapped"]["change"] == "leave").expect("it left");
+    let told = explained(rig, &["jobs.3", &format!("op-{}", leave["operation"])]);
+    assert!(told.contains(&format!("it has left n1; {died}")), "{told}");
+    assert_eq!(told.matches("signal 9").count(), 2, "and the entry is of the operation: {told}");
+    let outcome = std::thread::scope(|scope| {
+        let scaled = scope.spawn(|| rig.json(&["scale", "jobs", "1"])["leaves"][0]["outcome"].take());
+        kill_draining(rig, "jobs.2");
+        scaled.join().expect("it is told")
+    });
+    assert_eq!((&outcome["committed"], &outcome["cause"]), (&json!(true), &Value::Null), "{outcome}");
+    assert_eq!(outcome["because"]["ended"]["how"], "killed by signal 9", "{outcome}");
+    // Who leaves by its own word has died of nothing.
+    rig.json(&["scale", "jobs", "2"]);
+    wait_until("both serve", || serving(rig).len() == 2);
+    unruly.order("jobs.2", &json!({ "drain": null }));
+    unruly.wait_obeys("jobs.2");
+    let left = rig.json(&["scale", "jobs", "1"]);
+    assert_eq!(left["leaves"][0]["outcome"]["because"], Value::Null, "{left}");
+    // And so it is where another one came in its place.
+    let shown = std::thread::scope(|scope| {
+        let drained = scope.spawn(|| rig.run(&["drain-node", "n1"]));
+        kill_draining(rig, "jobs.1");
+        drained.join().expect("it is told")
+    });
+    assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
+    assert!(shown.err.contains(died), "{}", shown.err);
+    let table = shown.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(table.contains("killed by signal 9"), "{table}");
     unruly.end();
 }
 

@@ -167,7 +167,7 @@ mod tests {
         let outdated = ["web.1", "web.2", "web.3", "web.4"].map(outdated).to_vec();
         let changes = [Change { outdated, ..change() }];
         let by = Starting { instance: "web.5".to_owned(), node: NodeId(1) };
-        let replaced = || updated("web.1", End::Replaced { by: by.clone(), took_ms: 5 });
+        let replaced = || updated("web.1", End::Replaced { by: by.clone(), took_ms: 5, died: None });
         let ended = [updated("web.3", stays("held")), updated("web.4", stays(NOT_BEGUN))];
         let told = |one: &Updated| Reply::Updates(Box::new(one.clone()));
         let says = [

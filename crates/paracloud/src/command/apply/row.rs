@@ -93,7 +93,12 @@ impl Row {
         let row = Self::new(&updated.instance, change.process.clone());
         match &updated.end {
             End::InPlace(outcome) => row.ended(outcome),
-            End::Replaced { by, took_ms } => row.replaced(Some(&by.instance)).served(*took_ms),
+            End::Replaced { by, took_ms, died } => {
+                let row = row.replaced(Some(&by.instance)).served(*took_ms);
+                let died =
+                    died.as_deref().map_or_else(String::new, |how| format!("; {}", telling::died(how)));
+                Self { why: row.why.map(|why| why + &died), ..row }
+            }
             End::Left { why } => Self { done: true, possible: true, why: Some(why.clone()), ..row },
             End::Stays(refused) => {
                 let Failure { code, why, .. } = client::refusal(refused, &updated.instance);

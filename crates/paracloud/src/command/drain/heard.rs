@@ -148,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn who_hears_the_rest_from_the_next_controller_has_one_row_for_each_that_was_there() {
         let by = Starting { instance: "web.7".to_owned(), node: NodeId(2) };
-        let gone = End::Replaced { by, took_ms: 5 };
+        let gone = End::Replaced { by, took_ms: 5, died: None };
         let here = [("web.1", 1), ("web.2", 1), ("web.3", 1), ("web.4", 1), ("web.5", 1), ("web.6", 2)];
         let says = [
             vec![status(&here)],

@@ -50,8 +50,9 @@ impl Row {
                 why: telling::why(&outcome),
                 ..row
             },
-            End::Replaced { by, took_ms } => {
-                Self { to: Some(by.node), by: Some(by.instance), total_ms: Some(took_ms), ..row }
+            End::Replaced { by, took_ms, died } => {
+                let why = died.as_deref().map(telling::died);
+                Self { to: Some(by.node), by: Some(by.instance), total_ms: Some(took_ms), why, ..row }
             }
             End::Left { why } => Self { code: Some(LEFT.to_owned()), why: Some(why), ..row },
             End::CanGo { mode, says } => Self { mode, why: says, ..row },
@@ -103,7 +104,8 @@ impl Row {
         let Self { instance, to, .. } = self;
         let to = to.map_or_else(|| "another node".to_owned(), |to| to.to_string());
         if let (Some(by), Some(took)) = (&self.by, self.total_ms) {
-            return format!("{instance}: left in {}; {by} on {to} is in its place", millis(took));
+            let died = self.why.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+            return format!("{instance}: left in {}; {by} on {to} is in its place{died}", millis(took));
         }
         match (self.moved, self.total_ms) {
             (true, None) if self.is_left() => format!("{instance}: {}", self.why()),
@@ -231,7 +233,7 @@ mod tests {
         vec![
             moved("db", Mode::Handoff, false),
             moved("web.1", Mode::Restart, true),
-            row("web.3", 2, End::Replaced { by, took_ms: 812 }),
+            row("web.3", 2, End::Replaced { by, took_ms: 812, died: None }),
             row("web.4", 2, End::Left { why: "it has left meanwhile".to_owned() }),
             stays("web.2", "held", "web.2: it holds on to its place for 7.00 s: backup\u{1b}[2J"),
             stays("web.10", "consent_needed", "web.10: it does not speak PaCI, and it holds state"),

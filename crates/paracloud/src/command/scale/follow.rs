@@ -48,8 +48,9 @@ impl Left {
         let outcome = self.outcome.as_ref()?;
         let (name, took) = (&self.leaving.instance, millis(outcome.total_ms));
         let lost = if outcome.state_lost { "; its state was lost by consent" } else { "" };
+        let died = outcome.died().map_or_else(String::new, |how| format!("; {}", telling::died(how)));
         Some(if outcome.committed {
-            format!("{name}: left {} in {took}{lost}", outcome.node)
+            format!("{name}: left {} in {took}{lost}{died}", outcome.node)
         } else {
             format!("{name}: serves on after {took}: {}", why(outcome))
         })
