@@ -65,6 +65,13 @@ impl Unruly {
 
     /// What an instance was asked and did, the oldest first, without its times; of all processes that were this instance.
     pub(crate) fn did(&self, instance: &str) -> Vec<String> {
+        let mut all = self.wrote(instance);
+        all.retain(|line| !line.starts_with("within "));
+        all
+    }
+
+    /// The same, with how long it was told that it has.
+    fn wrote(&self, instance: &str) -> Vec<String> {
         let path = self.rig.path().join(format!("did-{instance}"));
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let words = |line: &str| Some(line.split_once(' ')?.1.trim_end().to_owned());
@@ -75,7 +82,7 @@ impl Unruly {
     pub(crate) fn budgets(&self, instance: &str, asked: &str) -> Vec<u32> {
         let within = format!("within {asked} ");
         let of = |line: &String| line.strip_prefix(&within).map(|ms| ms.parse().expect("milliseconds"));
-        self.did(instance).iter().filter_map(of).collect()
+        self.wrote(instance).iter().filter_map(of).collect()
     }
 
     /// Waits until an instance did this so many times.
