@@ -144,6 +144,8 @@ fn of_one(
     let known = start.map(|start| quotes.of(number, start, policy.quotes.valid_ms, now)).unwrap_or_default();
     let usage = start.and_then(|start| control.scaling.usages.of(name, start)).map(|(usage, _)| usage);
     let given = record.and_then(|record| record.size).unwrap_or_else(|| registered(app.resources.start));
+    // What an agent measured is some seconds old: by that it would be asked again for what it has.
+    let cpu_m = given.cpu_milli.or_else(|| usage.and_then(|usage| usage.cpu_limit_milli));
     let report = seen.report.as_ref();
     Instance {
         phase,
@@ -164,8 +166,9 @@ fn of_one(
         leaves_by_plan: control.leaving(name).is_some_and(|(leave, _)| control.scaling.let_go(name, leave)),
         quotes: !known.is_unable,
         sessions: sessions(report, known.sessions),
-        // What an agent measured is some seconds old: by that it would be asked again for what it has.
-        cpu_m: given.cpu_milli.or_else(|| usage.and_then(|usage| usage.cpu_limit_milli)),
+        cpu_m,
+        // What it used at another size says nothing of this one.
+        cpu_used_m: usage.filter(|usage| usage.cpu_limit_milli == cpu_m).and_then(|usage| usage.cpu_milli),
         memory_kib: given.memory_kib,
         counter_cpu_m: start.and_then(|start| control.scaling.sizes.least_cpu_m(name, start)),
     }

@@ -4,14 +4,12 @@ use super::limits;
 use super::load::Rate;
 use super::memory::{Memory, Time};
 use super::observation::{Instance, Observation, Phase};
-use super::policy::{Policy, Shape, SizeBounds, Work};
+use super::policy::{Policy, Shape, Work};
 use super::record::{Action, Bound, Cut, Figure, Input, Instead, Plan, Reasons, Rule, Subject};
 use super::staffing;
 use super::trust::{Notes, Said};
 use super::understand::{Knowledge, View};
-use super::vertical;
 use super::victims::{self, Standing};
-use alloc::vec::Vec;
 
 /// At most one of so many instances drains at a time.
 const DRAINS_ONE_OF: u32 = 4;
@@ -44,7 +42,7 @@ impl Decision<'_> {
         u32::try_from(self.observation.live().count()).unwrap_or(u32::MAX)
     }
 
-    fn in_phase(&self, phase: Phase) -> u32 {
+    pub(super) fn in_phase(&self, phase: Phase) -> u32 {
         let count = self.observation.instances.values().filter(|it| it.phase == phase).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
@@ -352,62 +350,5 @@ impl Decision<'_> {
             serving_milli -= worth_milli;
             choice.leave.push(number);
         }
-    }
-
-    fn resize(&mut self, plan: &mut Plan) {
-        let Some(bounds) = self.policy.size.filter(|_| self.policy.shape.resizes()) else { return };
-        if self.view.knowledge != Knowledge::Known || self.view.is_blind || self.reasons.serving_milli == 0 {
-            return;
-        }
-        let Some(mean_cpu_m) = self.mean_cpu_m() else { return };
-        let (need_milli, serving_milli) = (self.view.need.total_milli(), self.reasons.serving_milli);
-        let is_changing = !plan.actions.is_empty()
-            || self.in_phase(Phase::Starting)
-                + self.in_phase(Phase::Draining)
-                + self.in_phase(Phase::Leaving)
-                > 0;
-        let enough_cpu_m = u128::from(mean_cpu_m) * u128::from(need_milli) / u128::from(serving_milli);
-        let enough_cpu_m = u64::try_from(enough_cpu_m).unwrap_or(u64::MAX);
-        let hold_ms = self.reasons.hold.map_or(0, |(hold_ms, _)| hold_ms);
-        let Some(wanted_cpu_m) = self.wanted_cpu_m(&bounds, mean_cpu_m, enough_cpu_m, hold_ms) else {
-            return;
-        };
-        let grew_of_late =
-            self.memory.grown_ms.is_some_and(|grown_ms| grown_ms.saturating_add(hold_ms) > self.time.now_ms);
-        let terms = vertical::Terms {
-            bounds,
-            wanted_cpu_m,
-            may_shrink: !is_changing && !grew_of_late && self.reasons.silent.is_none(),
-        };
-        for (instance, cpu_m) in vertical::resize(self.observation, &terms) {
-            if wanted_cpu_m > mean_cpu_m {
-                self.memory.grown_ms = Some(self.time.now_ms);
-            }
-            plan.actions.push(Action::Resize { instance, cpu_m });
-        }
-    }
-
-    /// What each should have. `None`: what it has.
-    fn wanted_cpu_m(&mut self, bounds: &SizeBounds, mean: u64, enough: u64, hold_ms: u64) -> Option<u64> {
-        if self.policy.shape == Shape::Up {
-            let bounded = u32::try_from(enough).unwrap_or(u32::MAX).clamp(bounds.min_cpu_m, bounds.max_cpu_m);
-            return Some(self.memory.sizes.add(self.time.now_ms, hold_ms, bounded).need.into());
-        }
-        match () {
-            () if enough > mean => Some(enough),
-            () if enough <= bounds.base_cpu_m.into() => Some(bounds.base_cpu_m.into()),
-            () => None,
-        }
-    }
-
-    fn mean_cpu_m(&self) -> Option<u64> {
-        let sizes: Vec<u64> =
-            self.observation.ready().filter_map(|(_, it)| it.cpu_m.map(u64::from)).collect();
-        let count = u64::try_from(sizes.len()).unwrap_or(u64::MAX);
-        sizes
-            .iter()
-            .fold(0_u64, |sum, cpu_m| sum.saturating_add(*cpu_m))
-            .checked_div(count)
-            .filter(|mean| *mean > 0)
     }
 }

@@ -1,6 +1,7 @@
 //! A record as people read it: 80 columns, the decision first, then why, then what it was made from.
 
 mod leaving;
+mod sizes;
 mod there;
 
 use super::policy::Work;
@@ -49,6 +50,7 @@ pub fn explain(record: &Record, app: &str, until: Option<&str>) -> String {
         reasons.raw, reasons.bounded, reasons.planned
     );
     page.say("instances", &steps);
+    sizes::say(&mut page, reasons);
     for input in &reasons.inputs {
         page.say("announced", &announced(input, record, app));
     }
@@ -263,12 +265,8 @@ fn does(action: &Action, app: &str) -> String {
         }
         Action::Leave(number) => format!("lets {} drain and go", instance(app, *number)),
         Action::Resize { instance: number, cpu_m } => {
-            format!(
-                "proposes {}.{:03} processors to {}",
-                cpu_m / 1_000,
-                cpu_m % 1_000,
-                instance(app, *number)
-            )
+            let size = sizes::processors(u64::from(*cpu_m));
+            format!("proposes {size} processors to {}", instance(app, *number))
         }
     }
 }

@@ -48,7 +48,8 @@ pub mod memory;
 pub mod observation;
 pub mod policy;
 pub mod record;
-pub mod staffing;
+mod sizing;
+mod staffing;
 #[cfg(test)]
 mod tests;
 pub mod trust;

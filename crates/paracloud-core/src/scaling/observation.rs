@@ -98,6 +98,9 @@ pub struct Instance {
     pub sessions: Option<u32>,
     /// What it is given, in thousandths of a processor. `None`: no limit, or not known.
     pub cpu_m: Option<u32>,
+    /// What it used of its processors lately, at the size that it has, in thousandths of one. `None`: not measured.
+    #[serde(default)]
+    pub cpu_used_m: Option<u32>,
     /// Memory that it is given, in KiB. `None`: no limit, or not known.
     #[serde(default)]
     pub memory_kib: Option<u32>,

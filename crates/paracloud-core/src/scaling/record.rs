@@ -116,6 +116,46 @@ pub struct Reasons {
     pub standings: BTreeMap<InstanceNumber, Standing>,
     /// What else could have been done.
     pub alternatives: Vec<Alternative>,
+    /// How large those that serve were to be. `None`: their size stays, or nothing is known.
+    #[serde(default)]
+    pub sizing: Option<Sizing>,
+}
+
+/// How large each of those that serve was to be, in thousandths of a processor.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Sizing {
+    /// What they have in the mean.
+    pub mean_cpu_m: u64,
+    /// What they use of it in the mean. `None`: not measured.
+    pub used_cpu_m: Option<u64>,
+    /// What the load takes. `None`: nobody knows what they can do.
+    pub by_load_m: Option<u64>,
+    /// What they use takes. `None`: it does not count, or was not measured.
+    pub by_use_m: Option<u64>,
+    /// Within bounds and hold. `None`: what they have.
+    pub wanted_cpu_m: Option<u64>,
+    /// What cut it, in order.
+    pub cuts: Vec<SizeCut>,
+}
+
+/// What keeps a size from what was to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SizeCut {
+    /// It is never made smaller.
+    Min(u32),
+    /// It is never made larger.
+    Max(u32),
+    /// So much was needed of late.
+    Hold(Peak),
+    /// Nothing becomes smaller while an instance starts or leaves.
+    Changing,
+    /// Nothing becomes smaller so soon after something became larger.
+    Grew,
+    /// Nothing becomes smaller while it is not known what all work on.
+    Silent,
+    /// Less than a tenth is not worth the question; or who would be asked holds, is in an operation, or said what it needs.
+    Step,
 }
 
 /// What would be without a person's number.

@@ -76,6 +76,7 @@ fn instance() -> impl Strategy<Value = Instance> {
         sessions: is.2.map(|it| it % 2),
         cpu_m: is.3,
         memory_kib: is.1,
+        cpu_used_m: is.1,
     })
 }
 

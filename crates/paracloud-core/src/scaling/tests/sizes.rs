@@ -1,8 +1,10 @@
 //! Larger and smaller instances.
 
+use super::super::explain::explain;
 use super::super::measured::{Capacity, Extent};
 use super::super::policy::{Shape, SizeBounds};
 use super::*;
+use std::string::String;
 
 fn sized(shape: Shape, instances: u32, max: u32) -> App {
     let size = SizeBounds { base_cpu_m: 500, min_cpu_m: 250, max_cpu_m: 1_000 };
@@ -133,4 +135,52 @@ fn of_those_that_only_say_how_many_they_work_on_the_usual_one_does_its_part_of_w
         (unit.slots, unit.capacity_milli)
     };
     assert_eq!([unit(None), unit(Some(16_000))], [(2, 3_000), (2, 4_000)]);
+}
+
+/// One instance of which nobody knows what it can do, and what it was asked for in a second in which it used this much.
+fn uses(app: &mut App, used: Option<u32>) -> Option<u32> {
+    (app.reports, app.measures) = (false, true);
+    app.instance(1).cpu_used_m = used;
+    resized(&app.run(1, 0)).first().map(|(_, cpu_m)| *cpu_m)
+}
+
+/// What is said of it, in one line.
+fn told(app: &App) -> String {
+    let told = explain(app.record(), "up.", None);
+    told.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn who_uses_all_that_it_has_grows_by_half_and_again_until_it_has_the_most() {
+    assert_eq!(uses(&mut sized(Shape::Up, 1, 1), Some(449)), Some(641), "so that it is seven tenths");
+    let mut app = sized(Shape::Up, 1, 1);
+    assert_eq!(uses(&mut app, Some(450)), Some(750));
+    assert_eq!(uses(&mut app, None), None, "of its new size nothing is measured yet");
+    assert_eq!(uses(&mut app, Some(750)), Some(1_000));
+    let told = told(&app);
+    assert!(told.contains("1.125 by what is used; 1.000 within limits"), "{told}");
+    assert!(told.contains("size cut the most: 1.000"), "{told}");
+    assert_eq!(uses(&mut app, Some(1_000)), None);
+}
+
+#[test]
+fn who_uses_little_shrinks_to_where_that_is_seven_tenths_once_no_more_was_used_for_the_hold() {
+    let mut app = sized(Shape::Up, 1, 1);
+    let hold = 15;
+    let early: Vec<_> = (0..hold).filter_map(|_| uses(&mut app, Some(210))).collect();
+    assert!(early.is_empty(), "what is to come may be on its way: {early:?}");
+    assert!(told(&app).contains("0.300 by what is used; 0.500 within limits"), "{}", told(&app));
+    assert!(told(&app).contains("size cut hold: 0.500 were needed"), "{}", told(&app));
+    assert_eq!((0..10).find_map(|_| uses(&mut app, Some(210))), Some(300));
+}
+
+#[test]
+fn where_more_instances_may_come_what_one_uses_makes_none_larger() {
+    let mut app = sized(Shape::Both, 1, 8);
+    assert_eq!(uses(&mut app, Some(500)), None);
+    assert!(
+        told(&app).contains("each has 0.500 processors and uses 0.500; nobody knows what they can do"),
+        "{}",
+        told(&app)
+    );
 }
