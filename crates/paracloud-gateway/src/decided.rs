@@ -2,7 +2,7 @@
 //! it is chosen. They are written behind the requests' back, and what finds no room is not kept.
 
 use paracloud_core::balancing::{Record, Regime};
-use paracloud_substrate::decision::{Decision, Log};
+use paracloud_substrate::decision::{Decision, Fate, Writer};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -33,23 +33,19 @@ impl Decided {
     }
 }
 
-/// Writes to the log of this directory. If that cannot be opened, nothing is kept, and it is said.
+/// Writes to the log of this directory. What cannot be written is not kept, and it is said when that begins and when it is over.
 fn open(directory: &Path) -> mpsc::Sender<(String, Record)> {
     let (sender, mut records) = mpsc::channel::<(String, Record)>(QUEUE_MAX);
-    match Log::open(directory) {
-        Ok(mut log) => {
-            std::thread::spawn(move || {
-                while let Some((app, record)) = records.blocking_recv() {
-                    if let Err(error) = log.write(&app, Decision::Balancing(&record)) {
-                        tracing::warn!(app, %error, "a choice is not kept");
-                    }
-                }
-            });
+    let mut writer = Writer::new(directory);
+    std::thread::spawn(move || {
+        while let Some((app, record)) = records.blocking_recv() {
+            match writer.write(&app, Decision::Balancing(&record)) {
+                Fate::Kept | Fate::LostToo => {}
+                Fate::KeptAgain(lost) => tracing::info!(lost, "choices are kept again"),
+                Fate::Lost(error) => tracing::warn!(app, %error, "choices are not kept"),
+            }
         }
-        Err(error) => {
-            tracing::warn!(?directory, %error, "choices are not kept: their log cannot be opened");
-        }
-    }
+    });
     sender
 }
 

@@ -9,11 +9,13 @@ mod done;
 mod opened;
 mod read;
 mod replay;
+mod writer;
 
 pub use done::Done;
 pub use opened::{Hindrance, Opened};
 pub use read::{Look, newest_first};
 pub use replay::{Replayed, replay};
+pub use writer::{Fate, Writer};
 
 use paracloud_core::{balancing, ordered, scaling, wishes};
 use serde::{Deserialize, Serialize};

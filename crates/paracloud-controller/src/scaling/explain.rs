@@ -27,6 +27,9 @@ use std::path::Path;
 /// So much of each log is looked through, in bytes.
 pub(super) const LOOK_BYTES_MAX: u64 = 16 << 20;
 
+/// The longest answer: it is part of a line.
+const BYTES_MAX: usize = LINE_BYTES_MAX / 2;
+
 /// What is asked after.
 #[derive(Debug, Clone)]
 pub(super) enum About {
@@ -95,14 +98,33 @@ pub(crate) async fn explain(
         look_up(&layout, &scaled, &gateways, &mut explained);
         explained
     });
-    let explained = looked.await.map_err(|error| refused("failed", error.to_string(), "ask again"))?;
-    let bytes = serde_json::to_vec(&explained).map_or(usize::MAX, |text| text.len());
-    if bytes >= LINE_BYTES_MAX / 2 {
+    let mut explained = looked.await.map_err(|error| refused("failed", error.to_string(), "ask again"))?;
+    let bytes = made_to_fit(&mut explained, BYTES_MAX);
+    if bytes > BYTES_MAX {
         let message = format!("what is known of {name} takes {bytes} bytes, more than fits into an answer");
         let next = format!("read it in {}", control.layout.decisions().display());
         return Err(refused("too_large", message, next));
     }
     Ok(explained)
+}
+
+/// Leaves out the oldest choices of gateways, which are samples, until the rest fits into so many bytes. How many it takes then.
+fn made_to_fit(explained: &mut Explained, bytes_max: usize) -> usize {
+    let bytes = |explained: &Explained| serde_json::to_vec(explained).map_or(usize::MAX, |text| text.len());
+    let all = explained.choices.len();
+    while bytes(explained) > bytes_max {
+        let oldest = explained.choices.iter().enumerate().min_by_key(|(_, choice)| choice.unix_ms);
+        let Some((place, _)) = oldest else { break };
+        explained.choices.remove(place);
+        let without = all - explained.choices.len();
+        let gap =
+            format!("{without} of {all} choices of gateways are left out: more does not fit into an answer");
+        match explained.gaps.last_mut().filter(|_| without > 1) {
+            Some(last) => *last = gap,
+            None => explained.gaps.push(gap),
+        }
+    }
+    bytes(explained)
 }
 
 fn told(role: Role, made: Made) -> Decided {
@@ -287,6 +309,7 @@ fn choices(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use paracloud_core::balancing::{BackendId, Balancer, Setting};
     use paracloud_core::ids::{NodeId, Placement, StartId};
     use paracloud_core::migration::cause::Cause;
     use paracloud_core::register::{Change, Proposer};
@@ -373,5 +396,47 @@ mod tests {
         let is_now = |about: &About| [&served, &leaves, &stays].map(|record| about.is_now(record));
         assert_eq!(is_now(&About::Operation(instance(), OperationNumber(1))), [false, true, false]);
         assert_eq!(is_now(&About::Instance(instance())), [true; 3]);
+    }
+
+    /// What is told of an instance with choices that were made at these times.
+    fn with_choices(times: &[u64]) -> Explained {
+        let mut balancer = Balancer::new(Setting::default());
+        balancer.add(BackendId(1), 0);
+        let record = Box::new(balancer.record(None, 0, 0).expect("there is one"));
+        let choice =
+            |unix_ms: &u64| Choice { gateway: GatewayId(1), unix_ms: *unix_ms, record: record.clone() };
+        Explained {
+            name: "worker.1".to_owned(),
+            app: "worker".to_owned(),
+            operation: None,
+            now_unix_ms: 0,
+            decisions: Vec::new(),
+            orders: Vec::new(),
+            asked: None,
+            choices: times.iter().map(choice).collect(),
+            events: Vec::new(),
+            wishes: Vec::new(),
+            says: None,
+            unready: None,
+            usage: None,
+            gaps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn of_choices_that_do_not_fit_into_an_answer_the_oldest_are_left_out_and_it_is_said() {
+        let mut explained = with_choices(&[40, 10, 30, 20]);
+        let all = made_to_fit(&mut explained, usize::MAX);
+        assert_eq!((explained.choices.len(), explained.gaps.len()), (4, 0));
+        let bytes_max = all - 100;
+        assert!(made_to_fit(&mut explained, bytes_max) <= bytes_max);
+        let left: Vec<_> = explained.choices.iter().map(|choice| choice.unix_ms).collect();
+        assert_eq!(left, [40, 30, 20]);
+        assert_eq!(
+            explained.gaps,
+            ["1 of 4 choices of gateways are left out: more does not fit into an answer"]
+        );
+        // What is no choice stays, whether it fits or not.
+        assert!(made_to_fit(&mut explained, 1) > 1 && explained.choices.is_empty());
     }
 }

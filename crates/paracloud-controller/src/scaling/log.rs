@@ -5,9 +5,9 @@ use crate::control::locked;
 use paracloud_core::scaling::Record;
 use paracloud_core::scaling::record::{Cut, Rule};
 use paracloud_core::{ordered, wishes};
-use paracloud_substrate::decision::{Decision, Done, Log, Opened};
+use paracloud_substrate::decision::{Decision, Done, Fate, Opened, Writer};
 use std::mem::{Discriminant, discriminant};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -60,10 +60,10 @@ impl Keeper {
     /// Writes to the log of this directory.
     pub(super) fn new(directory: &Path) -> Self {
         let (sender, mut entries) = mpsc::channel::<Written>(QUEUE_MAX);
-        let mut writer = Writer { directory: directory.into(), log: None, fails: false };
+        let mut writer = Writer::new(directory);
         std::thread::spawn(move || {
             while let Some(Written { app, entry, written }) = entries.blocking_recv() {
-                writer.write(&app, &entry);
+                write(&mut writer, &app, &entry);
                 // Who waits for it goes on also where it could not be written.
                 drop(written);
             }
@@ -139,51 +139,20 @@ impl Keeper {
     }
 }
 
-#[derive(Debug)]
-struct Writer {
-    directory: PathBuf,
-    log: Option<Log>,
-    /// It was said that it fails.
-    fails: bool,
-}
-
-impl Writer {
-    fn write(&mut self, app: &str, entry: &Entry) {
-        let decision = match entry {
-            Entry::Decision(record) => Decision::Scaling(record),
-            Entry::Done(done) => Decision::Done(done),
-            Entry::Wish(record) => Decision::Wish(record),
-            Entry::Ordered(record) => Decision::Ordered(record),
-            Entry::Opened(opened) => Decision::Opened(opened),
-            Entry::BeginAnew => {
-                self.log = None;
-                return;
-            }
-        };
-        let written = self.open().and_then(|log| log.write(app, decision));
-        match written {
-            Ok(()) => {
-                if std::mem::take(&mut self.fails) {
-                    tracing::info!("decisions are kept again");
-                }
-            }
-            Err(error) => {
-                // Whatever is in its way may be gone the next time; what is half written is ended then.
-                self.log = None;
-                if !std::mem::replace(&mut self.fails, true) {
-                    let directory = self.directory.display();
-                    tracing::warn!(app, %error, %directory, "decisions are not kept; scaling goes on");
-                }
-            }
-        }
-    }
-
-    fn open(&mut self) -> std::io::Result<&mut Log> {
-        let log = match self.log.take() {
-            Some(log) => log,
-            None => Log::open(&self.directory)?,
-        };
-        Ok(self.log.insert(log))
+/// Writes an entry, and says when that begins to fail and when it is over.
+fn write(writer: &mut Writer, app: &str, entry: &Entry) {
+    let decision = match entry {
+        Entry::Decision(record) => Decision::Scaling(record),
+        Entry::Done(done) => Decision::Done(done),
+        Entry::Wish(record) => Decision::Wish(record),
+        Entry::Ordered(record) => Decision::Ordered(record),
+        Entry::Opened(opened) => Decision::Opened(opened),
+        Entry::BeginAnew => return writer.begin_anew(),
+    };
+    match writer.write(app, decision) {
+        Fate::Kept | Fate::LostToo => {}
+        Fate::KeptAgain(lost) => tracing::info!(lost, "decisions are kept again"),
+        Fate::Lost(error) => tracing::warn!(app, %error, "decisions are not kept; scaling goes on"),
     }
 }
 
