@@ -68,8 +68,8 @@ struct Since {
 }
 
 impl Phases {
-    /// For how long an instance has been this, in milliseconds. One that is ready is that since its process became ready, by
-    /// `ready_ms` if that is known.
+    /// For how long an instance has been this, in milliseconds. One that is ready is that since its process became ready: by
+    /// `ready_ms`, if that is known when it is first seen to be. From then on nobody who sets the wall's clock makes it colder.
     pub(super) fn since(
         &mut self,
         number: InstanceNumber,
@@ -89,7 +89,7 @@ impl Phases {
             && let Some(owner) = owner
         {
             let known = since.ready.filter(|(of, _)| *of == owner).map(|(_, at_ms)| at_ms);
-            at_ms = ready_ms.or(known).unwrap_or(at_ms);
+            at_ms = known.or(ready_ms).unwrap_or(at_ms).min(now_ms);
             since.ready = Some((owner, at_ms));
         }
         u32::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(u32::MAX)
@@ -181,8 +181,17 @@ mod tests {
         assert_eq!(at(Phase::Ready, 1, 62_000), 58_000, "since it became ready");
         assert_eq!(at(Phase::NotReady, 1, 63_000), 0);
         assert_eq!(at(Phase::Ready, 2, 70_000), 0, "another process");
-        assert_eq!(phases.since(NUMBER, Phase::Ready, Some(StartId(2)), Some(64_000), 71_000), 7_000);
-        phases.looked(71_000, |_| false);
-        assert_eq!(phases.since(NUMBER, Phase::Starting, None, None, 72_000), 1_000, "ordered by that look");
+        let mut noted = |start, ready_ms, now_ms| {
+            phases.since(NUMBER, Phase::Ready, Some(StartId(start)), Some(ready_ms), now_ms)
+        };
+        assert_eq!(noted(3, 64_000, 71_000), 7_000, "noted when it was first seen");
+        assert_eq!(
+            [noted(3, 72_000, 72_000), noted(3, 0, 73_000)],
+            [8_000, 9_000],
+            "the wall's clock was set"
+        );
+        assert_eq!(noted(4, 99_000, 74_000), 0, "no time is ahead");
+        phases.looked(75_000, |_| false);
+        assert_eq!(phases.since(NUMBER, Phase::Starting, None, None, 76_000), 1_000, "ordered by that look");
     }
 }
