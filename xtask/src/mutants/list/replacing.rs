@@ -105,7 +105,7 @@ pub(super) const LIST: &[Mutant] = &[
         catch: test(
             "paracloud",
             "cloud",
-            "updates::one_that_is_being_started_as_what_counted_before_is_updated_too",
+            "updates::who_applies_is_told_that_one_that_is_being_started_is_waited_for",
         ),
     },
 ];
