@@ -42,7 +42,9 @@ fn why(cut: &SizeCut) -> String {
         SizeCut::Changing => "one starts or leaves: nothing becomes smaller meanwhile".to_owned(),
         SizeCut::Grew => "one has become larger: nothing becomes smaller so soon after it".to_owned(),
         SizeCut::Silent => "not all say what they work on: nothing becomes smaller".to_owned(),
-        SizeCut::Step => "less than a tenth, or more than any may be asked for: nobody is asked".to_owned(),
+        SizeCut::Step => {
+            "nobody is asked: it is less than a tenth, or none of them may be asked for it now".to_owned()
+        }
     }
 }
 
