@@ -143,6 +143,15 @@ pub enum WorthBy {
     Leaves,
 }
 
+/// What an instance is worth once it is warm. One of which nothing is known is taken for the usual one, however much that can do by
+/// its size.
+pub(super) fn when_warm(figures: &Figures, unit: &Unit) -> Worth {
+    match figures.capacity {
+        Some((milli, _)) => Worth { milli: offered_milli(milli, unit), by: WorthBy::Capacity(milli) },
+        None => Worth { milli: unit.slots_milli(), by: WorthBy::Usual },
+    }
+}
+
 /// What an instance is worth in a time.
 pub(super) fn worth(
     instance: &Instance,
@@ -165,11 +174,7 @@ pub(super) fn worth(
         Phase::NotReady | Phase::Unknown => return nothing(WorthBy::Away),
         Phase::Draining | Phase::Leaving => return nothing(WorthBy::Leaves),
     };
-    // One of which nothing is known is taken for the usual one, however much that can do by its size.
-    let whole = match figures.capacity {
-        Some((milli, _)) => Worth { milli: offered_milli(milli, unit), by: WorthBy::Capacity(milli) },
-        None => Worth { milli: unit.slots_milli(), by: WorthBy::Usual },
-    };
+    let whole = when_warm(figures, unit);
     let cold = |permille: u32| {
         let (permille, warm_milli) = (permille.clamp(COLD_PERMILLE_MIN, 1_000), whole.milli);
         let milli = warm_milli * u64::from(permille) / 1_000;

@@ -80,21 +80,18 @@ pub(super) fn understand(
     let rate = rate(policy, observation, memory, time, reasons);
     let (start, knows_start) = start(policy, observation, memory, reasons);
     let figures = figures(policy, observation, memory, time, reasons);
-    let told_slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
-    let usual = Extent {
-        slots: told_slots.and_then(|slots| u32::try_from(slots).ok()),
-        cpu_m: policy.size.map(|size| size.base_cpu_m),
-    };
+    let told = told_slots(observation);
+    let usual = Extent { slots: told, cpu_m: policy.size.map(|size| size.base_cpu_m) };
     let (capacity_milli, known) = typical(policy, observation, memory.fleet, usual, &figures);
     // What waits and what is worked on is told in slots: what one does in a second does not matter then.
     let knowledge = if policy.work == Work::Queue { Knowledge::Known } else { known };
     let proven_milli = capacity_milli.map_or(0, |milli| milli.min(memory.fleet.capacity.proven_milli()));
     let milli = (memory.fleet.capacity.done_milli().min(proven_milli), capacity_milli.unwrap_or(0));
-    let little = |best| told_slots.map(|told| trust::slots(told, milli, best));
+    let little = |best| told.map(|told| trust::slots(told.into(), milli, best));
     let slots = little(memory.fleet.best());
-    if let (Some(told), Some(used)) = (told_slots, slots) {
+    if let (Some(told), Some(used)) = (told, slots) {
         let notes = &mut Notes { inputs: &mut reasons.inputs };
-        notes.told(Subject::App, Figure::Slots, Said::of_all(told, used, Bound::Little));
+        notes.told(Subject::App, Figure::Slots, Said::of_all(told.into(), used, Bound::Little));
     }
     let knows_slots = slots.is_some();
     let seen_at_once = match (known, capacity_milli, memory.fleet.best_us) {
@@ -232,6 +229,12 @@ fn reports(observation: &Observation) -> impl Iterator<Item = Report> {
         .filter_map(|(_, it)| it.report.filter(|report| report.is_good()).map(|report| report.value))
 }
 
+/// How many requests one works on at once, by what they say.
+fn told_slots(observation: &Observation) -> Option<u32> {
+    let told = reports(observation).filter_map(|report| report.slots.map(u64::from));
+    median(told).and_then(|slots| u32::try_from(slots).ok())
+}
+
 fn reports_are_good(observation: &Observation) -> bool {
     observation.ready().any(|(_, it)| it.report.is_some_and(|report| report.is_good()))
 }
@@ -304,10 +307,7 @@ fn figures(
 /// is less by a tenth at most, which is chance, or more, since those that are worth more may be those that go.
 fn each_milli(observation: &Observation, figures: &BTreeMap<InstanceNumber, Figures>, unit: &Unit) -> u64 {
     let usual_milli = unit.slots_milli();
-    let worth = |number| match figures.get(&number)?.capacity {
-        Some((milli, _)) => Some(staffing::offered_milli(milli, unit)),
-        None => Some(usual_milli),
-    };
+    let worth = |number| Some(staffing::when_warm(figures.get(&number)?, unit).milli);
     let all = observation.live().filter_map(|(number, _)| worth(number));
     let (sum, count) = all.fold((0_u64, 0_u64), |(sum, count), it| (sum.saturating_add(it), count + 1));
     let mean_milli = sum.checked_div(count).unwrap_or(usual_milli).max(1);
@@ -322,9 +322,8 @@ fn slower(observation: &Observation, memory: &mut Memory) {
         return;
     }
     let does = median(full().filter_map(|known| known.capacity.exact_milli.map(u64::from)));
-    let slots = median(reports(observation).filter_map(|report| report.slots.map(u64::from)));
     if let Some(does) = does.and_then(|milli| u32::try_from(milli).ok()) {
-        memory.fleet.is_slower(does, slots.and_then(|slots| u32::try_from(slots).ok()));
+        memory.fleet.is_slower(does, told_slots(observation));
     }
 }
 
