@@ -288,10 +288,16 @@ fn who_does_not_leave_within_its_budget_serves_on_and_says_why() {
     unruly.end();
 }
 
-/// Kills the process of an instance once it is drained.
-fn kill_draining(rig: &Rig, name: &str) {
-    wait_until("it is drained", || record(rig, name)["operation"]["leave"]["step"] == "draining");
-    let start = record(rig, name)["owner"]["start"].as_str().expect("a start id").to_owned();
+/// Kills the process of whoever is drained, once one is, and says who that was.
+fn kill_draining(rig: &Rig) -> String {
+    let draining = || records(rig).into_iter().find(|(_, it)| it["operation"]["leave"]["step"] == "draining");
+    let mut found = None;
+    wait_until("one is drained", || {
+        found = draining();
+        found.is_some()
+    });
+    let (name, record) = found.expect("it was waited for");
+    let start = record["owner"]["start"].as_str().expect("a start id").to_owned();
     let of_it = |pid: &i32| {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let words = String::from_utf8_lossy(&environment).into_owned();
@@ -299,6 +305,7 @@ fn kill_draining(rig: &Rig, name: &str) {
     };
     let all = rig.left().into_iter().map(|found| found.pid).filter(of_it);
     all.for_each(|pid| kill(pid, Signal::KILL));
+    name
 }
 
 #[test]
@@ -309,17 +316,17 @@ fn that_the_process_of_one_that_leaves_died_while_it_was_drained_is_told_whereve
     let died = "its process ended while it was drained: killed by signal 9";
     let mut waiting = rig.start_telling(&["scale", "jobs", "2"]);
     waiting.tells("finishes what it has");
-    kill_draining(rig, "jobs.3");
+    let name = kill_draining(rig);
     waiting.tells(died);
     assert_eq!(waiting.ended(), 0, "it has left");
     let events = rig.events();
     let leave = events.iter().find(|event| event["what"]["swapped"]["change"] == "leave").expect("it left");
-    let told = explained(rig, &["jobs.3", &format!("op-{}", leave["operation"])]);
+    let told = explained(rig, &[&name, &format!("op-{}", leave["operation"])]);
     assert!(told.contains(&format!("it has left n1; {died}")), "{told}");
     assert_eq!(told.matches("signal 9").count(), 2, "and the entry is of the operation: {told}");
     let outcome = std::thread::scope(|scope| {
         let scaled = scope.spawn(|| rig.json(&["scale", "jobs", "1"])["leaves"][0]["outcome"].take());
-        kill_draining(rig, "jobs.2");
+        kill_draining(rig);
         scaled.join().expect("it is told")
     });
     assert_eq!((&outcome["committed"], &outcome["cause"]), (&json!(true), &Value::Null), "{outcome}");
@@ -327,14 +334,17 @@ fn that_the_process_of_one_that_leaves_died_while_it_was_drained_is_told_whereve
     // Who leaves by its own word has died of nothing.
     rig.json(&["scale", "jobs", "2"]);
     wait_until("both serve", || serving(rig).len() == 2);
-    unruly.order("jobs.2", &json!({ "drain": null }));
-    unruly.wait_obeys("jobs.2");
+    serving(rig).iter().for_each(|name| unruly.order(name, &json!({ "drain": null })));
+    serving(rig).iter().for_each(|name| unruly.wait_obeys(name));
     let left = rig.json(&["scale", "jobs", "1"]);
     assert_eq!(left["leaves"][0]["outcome"]["because"], Value::Null, "{left}");
     // And so it is where another one came in its place.
+    let [last] = &serving(rig)[..] else { panic!("one is left") };
+    unruly.order(last, &json!({ "drain": "never" }));
+    unruly.wait_obeys(last);
     let shown = std::thread::scope(|scope| {
         let drained = scope.spawn(|| rig.run(&["drain-node", "n1"]));
-        kill_draining(rig, "jobs.1");
+        kill_draining(rig);
         drained.join().expect("it is told")
     });
     assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
