@@ -3,10 +3,13 @@
 use paci::bounds;
 use paci::error::{ErrorBody, ErrorCode};
 use paci::hold::{HoldRequest, HoldResponse};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-/// The holds of one process. Times are milliseconds since 1970, so that they outlast the agent.
+/// The holds of one process. Times are milliseconds since the machine began, so that they outlast the agent, and no clock that
+/// is set makes one longer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Holds(BTreeMap<String, Hold>);
@@ -14,8 +17,14 @@ pub(crate) struct Holds(BTreeMap<String, Hold>);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Hold {
     ops: Vec<String>,
-    until_unix_ms: u64,
+    until_boot_ms: u64,
     reason: String,
+}
+
+/// The time on the clock of holds, in milliseconds. It goes on while the machine sleeps.
+pub(crate) fn now_boot_ms() -> u64 {
+    let since = Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Holds {
@@ -23,8 +32,8 @@ impl Holds {
     ///
     /// # Errors
     /// There are as many as there may be.
-    pub(crate) fn put(&mut self, request: HoldRequest, now_unix_ms: u64) -> Result<HoldResponse, ErrorBody> {
-        self.0.retain(|_, hold| hold.until_unix_ms > now_unix_ms);
+    pub(crate) fn put(&mut self, request: HoldRequest, now_boot_ms: u64) -> Result<HoldResponse, ErrorBody> {
+        self.0.retain(|_, hold| hold.until_boot_ms > now_boot_ms);
         if request.ttl_ms == 0 {
             self.0.remove(&request.key);
             return Ok(HoldResponse::default());
@@ -33,21 +42,21 @@ impl Holds {
             let many = format!("{} holds stand already", self.0.len());
             return Err(ErrorBody::new(ErrorCode::HoldsFull, &many));
         }
-        let until_unix_ms = now_unix_ms + u64::from(request.ttl_ms);
-        self.0.insert(request.key, Hold { ops: request.ops, until_unix_ms, reason: request.reason });
+        let until_boot_ms = now_boot_ms + u64::from(request.ttl_ms);
+        self.0.insert(request.key, Hold { ops: request.ops, until_boot_ms, reason: request.reason });
         Ok(HoldResponse { granted_ttl_ms: request.ttl_ms, message: String::new() })
     }
 
     /// The longest that this kind of operation is held off, in milliseconds, and why.
-    pub(crate) fn against(&self, op: &str, now_unix_ms: u64) -> Option<(u32, String)> {
+    pub(crate) fn against(&self, op: &str, now_boot_ms: u64) -> Option<(u32, String)> {
         self.0
             .iter()
             .filter(|(_, hold)| hold.ops.is_empty() || hold.ops.iter().any(|held| held == op))
-            .filter(|(_, hold)| hold.until_unix_ms > now_unix_ms)
-            .max_by_key(|(_, hold)| hold.until_unix_ms)
+            .filter(|(_, hold)| hold.until_boot_ms > now_boot_ms)
+            .max_by_key(|(_, hold)| hold.until_boot_ms)
             .map(|(key, hold)| {
                 let remaining =
-                    u32::try_from(hold.until_unix_ms - now_unix_ms).unwrap_or(bounds::HOLD_MS_MAX);
+                    u32::try_from(hold.until_boot_ms - now_boot_ms).unwrap_or(bounds::HOLD_MS_MAX);
                 let why =
                     if hold.reason.is_empty() { key.clone() } else { format!("{key}: {}", hold.reason) };
                 (remaining.min(bounds::HOLD_MS_MAX), why)

@@ -3,6 +3,7 @@
 use super::{Node, Start, now_unix_ms};
 use crate::answers::{self, Why};
 use crate::doors::{Reply, Said};
+use crate::holds::now_boot_ms;
 use crate::leases::{Answered, Leases};
 use crate::session::Session;
 use crate::upcalls::Taken;
@@ -56,7 +57,7 @@ impl Node {
             Said::SetState(change) => self.set_state(id, &change),
             Said::Hold(request) => match self.pausing(id) {
                 Some((start, pauses)) => {
-                    let put = start.session.holds.put(request, now_unix_ms());
+                    let put = start.session.holds.put(request, now_boot_ms());
                     start.session.keep_soon(pauses);
                     self.tell_holds(id);
                     put.map(|granted| Some(granted.write()))
@@ -127,7 +128,7 @@ impl Node {
         for op in HeldOp::ALL {
             let Some(start) = self.starts.get(&id) else { return };
             let lives = start.may_come_to_live();
-            let held = lives.then(|| start.session.holds.against(op.name(), now_unix_ms)).flatten();
+            let held = lives.then(|| start.session.holds.against(op.name(), now_boot_ms())).flatten();
             let until = |remaining_ms: u32| now_unix_ms + u64::from(remaining_ms);
             let hold = held.map(|(remaining_ms, reason)| Hold { until_unix_ms: until(remaining_ms), reason });
             self.say(FromAgentLine::Held { instance: start.instance.clone(), start: id, op, hold });
@@ -379,7 +380,7 @@ impl Node {
                 }
             }
             Call::Drain => {
-                if let Some((remaining_ms, why)) = start.session.holds.against("drain", now_unix_ms()) {
+                if let Some((remaining_ms, why)) = start.session.holds.against("drain", now_boot_ms()) {
                     let rest = millis(remaining_ms.into());
                     let remark = format!("it holds on to its place for another {rest}: {why}");
                     self.note(name, Some(operation), answers::remark(remark));
@@ -413,7 +414,7 @@ impl Node {
     fn offer_unasked(&self, name: &str, id: StartId, mode: Mode) -> Option<(Offer, Option<String>)> {
         let session = &self.starts.get(&id)?.session;
         let loss_accepted = self.instances.get(name).is_some_and(|instance| instance.terms.loss_accepted);
-        if let Some((remaining_ms, why)) = session.holds.against("move", now_unix_ms()) {
+        if let Some((remaining_ms, why)) = session.holds.against("move", now_boot_ms()) {
             return Some((
                 Offer::Hold { remaining_ms },
                 Some(format!("it holds on to its place for another {}: {why}", millis(remaining_ms.into()))),

@@ -1,8 +1,9 @@
 //! Questions without any operation being open: what would a move cost, what would losing you cost, would you do with
 //! another size? They are asked under the number that the next operation will have, and nothing is done because of them.
 
-use super::{Node, now_unix_ms, resizing};
+use super::{Node, resizing};
 use crate::answers::{self, Why};
+use crate::holds::now_boot_ms;
 use crate::session::{Ahead, Words};
 use paci::answer::{Answer, Verdict};
 use paci::finding::Finding;
@@ -52,7 +53,7 @@ impl Node {
         let hands_over = start.session.aware && start.session.can(names::MOVE_HANDOFF);
         let unable = |reason: String| Ok(Some(Preview { hands_over, offer: None, estimate: None, reason }));
         // No Hello is needed for a hold, and it counts in every mode.
-        if let Some((remaining_ms, why)) = start.session.holds.against("move", now_unix_ms()) {
+        if let Some((remaining_ms, why)) = start.session.holds.against("move", now_boot_ms()) {
             let offer = Some(Offer::Hold { remaining_ms });
             return Ok(Some(Preview { hands_over, offer, estimate: None, reason: why }));
         }

@@ -113,11 +113,14 @@ pub(super) async fn carry_out(
                 if owner.is_some_and(|owner| control.scaling.sizes.rests(&instance, owner.start)) {
                     continue;
                 }
-                let did = within(control.resize(&instance, to, &by)).await.map(Some);
-                if let (Err(_), Some(owner)) = (&did, owner) {
-                    control.scaling.sizes.refused(&instance, owner.start);
+                let did = within(control.resize(&instance, to, &by)).await;
+                let sizes = &control.scaling.sizes;
+                match (&did, owner) {
+                    (Ok(operation), Some(owner)) => sizes.begun(&instance, owner.start, *operation),
+                    (Err(_), Some(owner)) => sizes.refused(&instance, owner.start),
+                    (_, None) => {}
                 }
-                (instance, did)
+                (instance, did.map(Some))
             }
         };
         all.push(done(control, decided_ms, action, instance, did));

@@ -238,6 +238,7 @@ async fn scale(control: Arc<Control>, app: String) -> String {
             phases: &mut phases,
         };
         sources.note_who_stayed();
+        sources.note_sizes();
         let observation = observe::observe(&mut sources, together, clock.now_ms());
         let (_, left, record) = plan(&policy, &observation, &memory);
         memory = left;

@@ -50,6 +50,15 @@ impl Sources<'_> {
             has_stayed
         });
     }
+
+    /// What became of sizes that were decided.
+    pub(super) fn note_sizes(&self) {
+        let Self { control, .. } = self;
+        control.scaling.sizes.ended(|instance, operation| {
+            let outcome = control.views.of(instance)?.outcome?;
+            (outcome.operation >= operation).then_some(outcome.operation == operation && outcome.committed)
+        });
+    }
 }
 
 /// All that is known at this time, on the clock of the decisions.

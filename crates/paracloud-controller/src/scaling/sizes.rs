@@ -1,7 +1,7 @@
 //! Sizes that did not come about: what an instance could live with instead, and that it is not asked again at once.
 
 use crate::control::locked;
-use paracloud_core::ids::StartId;
+use paracloud_core::ids::{OperationNumber, StartId};
 use paracloud_core::scaling::observation::Told;
 use paracloud_substrate::message::Sizing;
 use std::collections::BTreeMap;
@@ -13,7 +13,18 @@ const AGAIN_MS: u32 = 60_000;
 
 /// Of each instance that is configured the last one.
 #[derive(Debug, Default)]
-pub(crate) struct Sizes(Mutex<BTreeMap<String, Missed>>);
+pub(crate) struct Sizes {
+    missed: Mutex<BTreeMap<String, Missed>>,
+    /// The last one that was decided and began.
+    begun: Mutex<BTreeMap<String, Begun>>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    start: StartId,
+    operation: OperationNumber,
+    at: Instant,
+}
 
 #[derive(Debug)]
 struct Missed {
@@ -26,7 +37,7 @@ struct Missed {
 impl Sizes {
     /// How a change of size went.
     pub(crate) fn hear(&self, instance: &str, sizing: &Sizing) {
-        let mut all = locked(&self.0);
+        let mut all = locked(&self.missed);
         let Sizing { start, from, to, offered, .. } = *sizing;
         if sizing.is_done() {
             // What it said that it needs counts for its time, until it does with less.
@@ -47,7 +58,27 @@ impl Sizes {
     /// A change of size was not even begun.
     pub(super) fn refused(&self, instance: &str, start: StartId) {
         let missed = Missed { start, least_cpu_m: None, at: Instant::now() };
-        locked(&self.0).insert(instance.to_owned(), missed);
+        locked(&self.missed).insert(instance.to_owned(), missed);
+    }
+
+    /// It is being changed because that was decided.
+    pub(super) fn begun(&self, instance: &str, start: StartId, operation: OperationNumber) {
+        let begun = Begun { start, operation, at: Instant::now() };
+        locked(&self.begun).insert(instance.to_owned(), begun);
+    }
+
+    /// Of those that were decided here those that ended, each once. What did not come about and nobody said why, because it was
+    /// given up by a person or for lack of time, is tried again as little as what was refused.
+    pub(super) fn ended(&self, mut outcome: impl FnMut(&str, OperationNumber) -> Option<bool>) {
+        locked(&self.begun).retain(|instance, begun| {
+            let Some(is_done) = outcome(instance, begun.operation) else { return true };
+            let of_it = |missed: &Missed| missed.start == begun.start && missed.at >= begun.at;
+            let is_said = locked(&self.missed).get(instance).is_some_and(of_it);
+            if !is_done && !is_said {
+                self.refused(instance, begun.start);
+            }
+            false
+        });
     }
 
     /// The least that it said last that it could live with, as long as that is good.
@@ -62,7 +93,7 @@ impl Sizes {
     }
 
     fn of(&self, instance: &str, start: StartId) -> Option<(Option<u32>, u32)> {
-        let all = locked(&self.0);
+        let all = locked(&self.missed);
         let missed = all.get(instance).filter(|missed| missed.start == start)?;
         let age_ms = u32::try_from(missed.at.elapsed().as_millis()).unwrap_or(u32::MAX);
         (age_ms < AGAIN_MS).then_some((missed.least_cpu_m, age_ms))
@@ -109,5 +140,21 @@ mod tests {
         assert!(!sizes.rests("worker.1", StartId(1)), "it has it");
         sizes.refused("worker.1", StartId(1));
         assert!(sizes.rests("worker.1", StartId(1)));
+    }
+
+    #[test]
+    fn what_was_given_up_without_a_word_is_left_alone_and_what_was_done_or_answered_is_not() {
+        let rests = |said: Option<Sizing>, is_done| {
+            let sizes = Sizes::default();
+            sizes.begun("worker.1", StartId(1), OperationNumber(4));
+            said.iter().for_each(|said| sizes.hear("worker.1", said));
+            sizes.ended(|_, _| None);
+            sizes.ended(|_, operation| (operation == OperationNumber(4)).then_some(is_done));
+            assert!(locked(&sizes.begun).is_empty(), "once");
+            sizes.rests("worker.1", StartId(1))
+        };
+        assert!(rests(None, false), "it was called off");
+        assert!(!rests(None, true), "it has it");
+        assert!(!rests(Some(sizing(500, 250, 500, Some(300))), false), "it could do with more");
     }
 }

@@ -135,6 +135,30 @@ fn a_size_that_nothing_enforces_is_proposed_and_not_tried_again_at_once() {
 }
 
 #[test]
+fn a_size_that_a_person_calls_off_is_not_asked_for_again_at_once() {
+    let unruly = Unruly::up(&shaped("up", 1, "500m"), &orders(&json!({ "resize": "silent" })));
+    let rig = &unruly.rig;
+    if !can_be_limited(rig, "jobs.1") {
+        return unruly.end();
+    }
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&ends);
+        clients(scope, rig, 16, &ends);
+        let opened = || {
+            let events = rig.events();
+            events.iter().filter(|event| event["what"]["swapped"]["change"] == "resize").count()
+        };
+        wait_until("it is asked for", || opened() == 1);
+        rig.json(&["cancel", "jobs.1"]);
+        wait_decided(rig, 8, "it was proposed again", |sizes| !sizes.is_empty());
+        assert_eq!(opened(), 1, "it is left alone");
+        assert_eq!(registered(rig), None, "and has what it had");
+    });
+    unruly.end();
+}
+
+#[test]
 fn while_another_one_is_started_the_one_that_serves_grows_where_both_may_be() {
     let unruly = Unruly::up(&shaped("both", 2, "500m"), &orders(&json!({})));
     let rig = &unruly.rig;
