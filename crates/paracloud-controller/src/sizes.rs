@@ -141,6 +141,15 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_given_less_of_a_processor_than_a_system_enforces() {
+        let mut app = App::new("web", vec!["web".to_owned()]);
+        for (least, expected) in [(Some(1), Some(CPU_MILLI_MIN)), (Some(400), Some(400)), (None, None)] {
+            app.resources.least.cpu_milli = least;
+            assert_eq!(bounds(&app).0.cpu_milli, expected);
+        }
+    }
+
+    #[test]
     fn what_the_manifest_does_not_limit_is_not_changed_by_a_person() {
         let refused = allowed("web", "cpu", Some(500), (None, None)).unwrap_err();
         let why = "web: its manifest has no resources.cpu, so there is no limit to change";

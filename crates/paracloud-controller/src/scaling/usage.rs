@@ -42,4 +42,15 @@ mod tests {
         assert_eq!(usages.of("worker.1", StartId(2)), None);
         assert_eq!(usages.of("worker.2", StartId(1)), None);
     }
+
+    #[test]
+    fn what_was_measured_long_ago_says_nothing_of_now() {
+        let usages = Usages::default();
+        let ago_ms = |age_ms: u32| {
+            let at = Instant::now().checked_sub(std::time::Duration::from_millis(age_ms.into())).unwrap();
+            locked(&usages.0).insert("worker.1".to_owned(), (StartId(1), Usage::default(), at));
+            usages.of("worker.1", StartId(1)).is_some()
+        };
+        assert_eq!((ago_ms(AGE_MS_MAX / 2), ago_ms(AGE_MS_MAX + 1)), (true, false));
+    }
 }

@@ -144,6 +144,25 @@ fn under_load_instances_are_started_and_without_it_they_leave_and_each_says_why(
 }
 
 #[test]
+fn an_instance_that_says_that_it_is_cold_counts_as_that_and_how_long_it_took_to_start_is_known() {
+    let cold = json!({ "state": "COLD", "warmupMs": 600_000, "capacityPermille": 250 });
+    let unruly = Unruly::up(&scaled(&json!({})), &json!({ "state": cold }));
+    let rig = &unruly.rig;
+    let seen = || {
+        let present = decided(rig, &["jobs"], "present").unwrap_or_default();
+        present["record"]["observation"]["instances"]["1"].clone()
+    };
+    wait_until("it counts as cold", || !seen()["cold"].is_null());
+    let one = seen();
+    assert_eq!(one["cold"]["permille"], 250, "{one}");
+    let left_ms = one["cold"]["left_ms"].as_u64().expect("a figure");
+    assert!((1..=600_000).contains(&left_ms) && one["start_ms"].as_u64() > Some(0), "{one}");
+    let told = explained(rig, &["jobs.1"]);
+    assert!(told.contains("jobs.1 is cold, by its own word"), "{told}");
+    unruly.end();
+}
+
+#[test]
 fn a_decision_is_kept_across_a_controller_that_is_killed_and_a_log_that_is_damaged() {
     let unruly = Unruly::up(
         &scaled(&json!({ "max": 3 })),
