@@ -101,7 +101,12 @@ fn allowed(
     to: Option<u32>,
     bounds: (Option<u32>, Option<u32>),
 ) -> Result<(), Refused> {
-    let shown = |amount: u32| if what == "cpu" { format!("{amount}m") } else { format!("{amount} KiB") };
+    let shown = |amount: u32| match what {
+        "cpu" => format!("{amount}m"),
+        // As exact as the manifest has it.
+        _ if amount.is_multiple_of(1 << 10) => format!("{} MiB", amount >> 10),
+        _ => format!("{amount} KiB"),
+    };
     let Some(to) = to else { return Ok(()) };
     let (message, field) = match bounds {
         (Some(least), Some(_)) if to < least => {
@@ -134,6 +139,7 @@ mod tests {
         let of =
             |to, least, most| allowed("web", "memory", to, (least, most)).map_err(|refused| refused.message);
         assert_eq!(of(Some(64), Some(64), Some(64)), Ok(()));
+        assert!(of(Some(1), Some(1 << 20), Some(1 << 21)).unwrap_err().ends_with("less than 1024 MiB"));
         assert_eq!(of(None, Some(2), Some(3)), Ok(()), "it does not change");
         assert_eq!(of(None, None, None), Ok(()), "nor here");
         assert_eq!(of(Some(63), Some(64), Some(64)).unwrap_err(), "web: memory may not be less than 64 KiB");

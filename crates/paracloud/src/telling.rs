@@ -47,10 +47,11 @@ pub fn what(what: &What) -> String {
         }
         What::Concluded(Conclusion { carried_bytes, clients_known }) => {
             let whole = if *clients_known { "every gateway" } else { "not every gateway" };
-            format!(
-                "concluded: carried {}; {whole} has told all that its clients saw",
-                carried(*carried_bytes)
-            )
+            let carried = match carried_bytes {
+                Some(0) => String::new(),
+                bytes => format!("carried {}; ", carried(*bytes)),
+            };
+            format!("concluded: {carried}{whole} has told all that its clients saw")
         }
     }
 }
@@ -248,10 +249,18 @@ pub fn note(note: &Note) -> String {
     }
 }
 
+/// What a number of processors is of.
+const OF_PROCESSORS: &str = " of processors";
+
 /// How a change of size went.
 fn sized(sizing: &Sizing) -> String {
     let Sizing { start, from, to, limit, used_kib, offered, why } = sizing;
-    let mut parts = vec![format!("process {}, from {} to {}", short(*start), size(*from), size(*to))];
+    let before = match (from.cpu_milli, to.cpu_milli) {
+        // What it is of stands once.
+        (Some(_), Some(_)) => size(*from).replace(OF_PROCESSORS, ""),
+        (None, _) | (_, None) => size(*from),
+    };
+    let mut parts = vec![format!("process {}, from {before} to {}", short(*start), size(*to))];
     if !why.is_empty() {
         parts.push(plain(why));
     }
@@ -261,17 +270,18 @@ fn sized(sizing: &Sizing) -> String {
     if let Some(kib) = used_kib {
         parts.push(format!("{} of memory in use", bytes(kib << 10)));
     }
-    parts.push(match limit {
-        Size { memory_kib: None, cpu_milli: None } => "it has no limit".to_owned(),
-        limit => format!("its limit is {}", size(*limit)),
-    });
+    match limit {
+        Size { memory_kib: None, cpu_milli: None } => parts.push("it has no limit".to_owned()),
+        limit if limit == to => {}
+        limit => parts.push(format!("its limit is {}", size(*limit))),
+    }
     parts.join("; ")
 }
 
 /// A size that is enforced: what it does not name has no limit.
 fn size(size: Size) -> String {
     let memory = size.memory_kib.map(|kib| bytes(u64::from(kib) << 10));
-    let cpu = size.cpu_milli.map(|milli| format!("{milli}m of processors"));
+    let cpu = size.cpu_milli.map(|milli| format!("{milli}m{OF_PROCESSORS}"));
     let parts: Vec<_> = [memory, cpu].into_iter().flatten().collect();
     if parts.is_empty() { "no limit".to_owned() } else { parts.join(" and ") }
 }
@@ -352,4 +362,35 @@ pub fn why(outcome: &Outcome) -> Option<String> {
         return cause;
     }
     Some(format!("rolled back: {}", cause.as_deref().unwrap_or("the cause was not heard")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paracloud_core::ids::StartId;
+
+    #[test]
+    fn of_a_change_of_size_it_is_said_what_was_asked_and_the_limit_only_where_it_is_another_one() {
+        let of = |memory_kib, cpu_milli| Size { memory_kib, cpu_milli };
+        let told = |from, to, limit| {
+            let (used_kib, offered, why) = (Some(9 << 10), None, String::new());
+            sized(&Sizing { start: StartId(7), from, to, limit, used_kib, offered, why })
+        };
+        let (one, two) = (of(Some(1 << 18), Some(500)), of(Some(1 << 19), Some(250)));
+        let done = "from 256 MiB and 500m to 512 MiB and 250m of processors; 9.00 MiB of memory in use";
+        assert!(told(one, two, two).ends_with(done), "{}", told(one, two, two));
+        let stays = format!("{done}; its limit is 256 MiB and 500m of processors");
+        assert!(told(one, two, one).ends_with(&stays), "{}", told(one, two, one));
+        let unlimited = told(of(None, Some(500)), of(None, None), of(None, None));
+        assert!(unlimited.contains("from 500m of processors to no limit"), "{unlimited}");
+    }
+
+    #[test]
+    fn what_was_carried_is_said_where_anything_was_and_that_it_is_not_known() {
+        let said = |carried_bytes| what(&What::Concluded(Conclusion { carried_bytes, clients_known: true }));
+        let clients = "every gateway has told all that its clients saw";
+        assert_eq!(said(Some(0)), format!("concluded: {clients}"));
+        assert_eq!(said(Some(2048)), format!("concluded: carried 2.00 KiB; {clients}"));
+        assert!(said(None).contains("carried not known"));
+    }
 }
