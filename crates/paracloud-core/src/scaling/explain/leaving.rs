@@ -88,7 +88,9 @@ fn text(standing: Standing, others: &str) -> String {
         Standing::Unasked => "no: it may hold something and cannot be asked".to_owned(),
         Standing::HoldsState(Some(kib)) => format!("no: {kib} KiB of state would be lost with it"),
         Standing::HoldsState(None) => "no: it did not say that it holds no state".to_owned(),
-        Standing::Held(left_ms) => format!("no: held for {}", time(left_ms.into())),
+        Standing::Held(left_ms) => {
+            format!("no: left alone for {}: it holds, refused, or was not done in time", time(left_ms.into()))
+        }
         Standing::InOperation => "no: in an operation".to_owned(),
         Standing::Sessions(sessions) => {
             format!("no: not while it has {}", counted(sessions.into(), "session"))
