@@ -17,6 +17,7 @@ use crate::sizes;
 use paci::upcall::Reason;
 use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
 use paracloud_core::migration::coordinator::{Command, Refused as Machine};
+use paracloud_substrate::config::State;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::link::{LinkError, Reader, SILENT_MS, Writer};
 use paracloud_substrate::names::InstanceName;
@@ -602,7 +603,7 @@ async fn status(control: &Control) -> Status {
     // Nothing is left of one that left.
     let is_there = |(_, view): &(String, View)| !view.record.as_ref().is_some_and(|record| record.gone);
     let instance = |(name, view): (String, View)| Instance {
-        stateful: control.cloud().app_of(&name).is_none_or(|app| !app.is_stateless()),
+        state: control.cloud().app_of(&name).map_or(State::Stateful, |app| app.state),
         age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),
         unready: view.record.as_ref().and_then(|record| control.why_unready(&name, record)),
         unanswered: control.what_is_unanswered(&name),

@@ -1,6 +1,7 @@
 //! What a person's command says to the controller, and what it hears: one request a connection, and one or more
 //! replies until the controller closes it.
 
+use crate::config::State;
 use crate::draining;
 use crate::explained::Explained;
 use crate::message::{HeldOp, Note, Preview, Question, Unready};
@@ -397,8 +398,8 @@ pub struct Instance {
     pub phase: Phase,
     /// Why nothing can be decided, if so.
     pub unknown: Option<String>,
-    /// It holds state that a restart would lose.
-    pub stateful: bool,
+    /// What is lost when its process is.
+    pub state: State,
     /// Milliseconds since its owner began to serve, as far as known.
     pub age_ms: Option<u64>,
     /// Why its owner is not ready, if it ought to be and was waited for long enough to say so.

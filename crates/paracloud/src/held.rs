@@ -58,6 +58,7 @@ mod tests {
     use paracloud_core::ids::{NodeId, Placement, StartId};
     use paracloud_core::migration::Phase;
     use paracloud_core::register::{Change, Mode, Proposer, Record};
+    use paracloud_substrate::config::State;
     use paracloud_substrate::process::Identity;
     use std::path::Path;
     use std::time::SystemTime;
@@ -80,7 +81,7 @@ mod tests {
             record,
             phase,
             unknown,
-            stateful: true,
+            state: State::Stateful,
             age_ms: None,
             unready: None,
             unanswered: None,

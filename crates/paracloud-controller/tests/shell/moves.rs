@@ -30,7 +30,7 @@ async fn an_app_that_nobody_knows_is_started_once_on_its_node() {
     let web = town.web().await;
     let record = web.record.unwrap();
     assert_eq!((record.owner.node, record.incarnation), (NodeId(1), Incarnation(1)));
-    assert!(web.unknown.is_none() && web.stateful && web.age_ms.is_some());
+    assert!(web.unknown.is_none() && web.state == State::Stateful && web.age_ms.is_some());
     controller.stop().await;
 
     // The next controller finds it and starts nothing.

@@ -58,6 +58,7 @@ mod tests {
     use super::*;
     use crate::client::tests::controller;
     use paracloud_core::migration::Phase;
+    use paracloud_substrate::config::State;
     use paracloud_substrate::person::{Instance, Reply};
     use std::path::Path;
 
@@ -67,7 +68,7 @@ mod tests {
             record: None,
             phase: Phase::Idle,
             unknown: None,
-            stateful: false,
+            state: State::None,
             age_ms: None,
             unready: None,
             unanswered: None,

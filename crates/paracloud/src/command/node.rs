@@ -6,7 +6,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Format, say_object, say_words, tell};
 use paracloud_core::ids::NodeId;
 use paracloud_core::register::{Record, Step};
-use paracloud_substrate::config::Cloud;
+use paracloud_substrate::config::{Cloud, State};
 use paracloud_substrate::person::{Instance, Reply, Request, Status};
 use serde_json::json;
 use std::io::{IsTerminal, Write};
@@ -112,7 +112,7 @@ fn stakes(status: &Status, node: NodeId) -> Vec<Stake> {
 
 fn stake(instance: &Instance, node: NodeId, place: &str) -> Option<Stake> {
     let what = match (&instance.unknown, &instance.record) {
-        (Some(why), _) if instance.stateful => {
+        (Some(why), _) if instance.state != State::None => {
             format!("what it holds is not known ({why}); what only this node has of it is lost")
         }
         (Some(_), _) | (None, None) => {
@@ -122,10 +122,12 @@ fn stake(instance: &Instance, node: NodeId, place: &str) -> Option<Stake> {
         (None, Some(record)) if record.operation.is_some() => format!(
             "its move ends without this node; what only this node has of its state is lost, and without any it is started anew {place}"
         ),
-        (None, Some(_)) if !instance.stateful => format!("it is started anew {place}; it has no state"),
+        (None, Some(_)) if instance.state == State::None => {
+            format!("it is started anew {place}; it has no state")
+        }
         (None, Some(_)) => format!("it is started anew {place}, without its state: what it holds is lost"),
     };
-    Some(Stake { instance: instance.name.clone(), loses: instance.stateful, what })
+    Some(Stake { instance: instance.name.clone(), loses: instance.state != State::None, what })
 }
 
 /// Whether what the node has of an instance may be all there is.
@@ -203,19 +205,11 @@ mod tests {
         [serve].iter().chain(changes).fold(served, apply)
     }
 
-    fn told(record: Option<Record>, unknown: Option<&str>, stateful: bool, connected: bool) -> Option<Stake> {
+    fn told(record: Option<Record>, unknown: Option<&str>, state: State, connected: bool) -> Option<Stake> {
         let (name, phase) = ("web".to_owned(), Phase::Idle);
         let unknown = unknown.map(str::to_owned);
-        let instance = Instance {
-            name,
-            record,
-            phase,
-            unknown,
-            stateful,
-            age_ms: None,
-            unready: None,
-            unanswered: None,
-        };
+        let instance =
+            Instance { name, record, phase, unknown, state, age_ms: None, unready: None, unanswered: None };
         let node = |id, connected| Node {
             id: NodeId(id),
             name: format!("n{id}"),
@@ -235,14 +229,14 @@ mod tests {
         let serve = Change::Serve("127.0.1.2:20000".parse().unwrap());
         let said = |stake: Option<Stake>| stake.map(|stake| (stake.loses, stake.what));
         let rests = "it is started anew on another node, without its state: what it holds is lost";
-        assert_eq!(said(told(Some(after(&[])), None, true, true)), Some((true, rests.to_owned())));
+        assert_eq!(said(told(Some(after(&[])), None, State::Stateful, true)), Some((true, rests.to_owned())));
         let none = "it is started anew on another node, as soon as one is connected; it has no state";
-        assert_eq!(said(told(Some(after(&[])), None, false, false)), Some((false, none.to_owned())));
-        let moving = said(told(Some(after(&open)), None, true, true)).unwrap();
+        assert_eq!(said(told(Some(after(&[])), None, State::None, false)), Some((false, none.to_owned())));
+        let moving = said(told(Some(after(&open)), None, State::Stateful, true)).unwrap();
         assert!(moving.0 && moving.1.starts_with("its move ends without this node"), "{moving:?}");
         let moved = open.iter().cloned().chain([serve]).collect::<Vec<_>>();
-        assert_eq!(told(Some(after(&moved)), None, true, true), None, "it serves elsewhere");
-        let unknown = said(told(None, Some("waiting for n1"), true, true)).unwrap();
+        assert_eq!(told(Some(after(&moved)), None, State::Stateful, true), None, "it serves elsewhere");
+        let unknown = said(told(None, Some("waiting for n1"), State::Stateful, true)).unwrap();
         assert!(unknown.0 && unknown.1.contains("(waiting for n1)"), "{unknown:?}");
     }
 }

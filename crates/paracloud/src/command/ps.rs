@@ -9,7 +9,7 @@ use crate::processes::{self, Process};
 use crate::telling::{self, plain};
 use paracloud_core::migration::Phase;
 use paracloud_core::register::{LeaveStep, Operation, Record};
-use paracloud_substrate::config::Cloud;
+use paracloud_substrate::config::{Cloud, State};
 use paracloud_substrate::names;
 use paracloud_substrate::person::{HeldOff, Instance, Status};
 use std::collections::BTreeMap;
@@ -151,7 +151,12 @@ fn row(instance: &Instance, status: &Status, cloud: Option<&Cloud>, revisions: &
         instance.record.as_ref().map_or_else(dash, |record| record.incarnation.0.to_string()),
         revisions.get(&instance.name).map_or_else(dash, ToString::to_string),
         standing(instance),
-        if instance.stateful { "stateful" } else { "none" }.to_owned(),
+        match instance.state {
+            State::Stateful => "stateful",
+            State::Session => "session",
+            State::None => "none",
+        }
+        .to_owned(),
         instance.age_ms.map_or_else(dash, age),
         listen.unwrap_or_else(dash),
     ]
@@ -204,7 +209,7 @@ mod tests {
             record,
             phase,
             unknown: None,
-            stateful: true,
+            state: State::Stateful,
             age_ms: Some(125_000),
             unready: None,
             unanswered: None,

@@ -13,6 +13,7 @@ use paracloud_core::ids::{NodeId, OperationNumber, StartId};
 use paracloud_core::migration::Phase;
 use paracloud_core::migration::message::Offer;
 use paracloud_core::register::Mode;
+use paracloud_substrate::config::State;
 use paracloud_substrate::message::{Note, Preview};
 use paracloud_substrate::person::{Event, Outcome, Refused, Reply, Request, What};
 use serde_json::json;
@@ -209,7 +210,7 @@ fn cut_off(failure: Failure, history: &History) -> Failure {
 
 async fn holds_state(context: &Context, app: &str) -> Result<bool, Failure> {
     let status = client::status(&context.layout).await?;
-    Ok(status.instances.iter().any(|instance| instance.name == app && instance.stateful))
+    Ok(status.instances.iter().any(|instance| instance.name == app && instance.state != State::None))
 }
 
 /// What a move waits for without a bound.

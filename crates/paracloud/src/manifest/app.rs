@@ -5,7 +5,7 @@ use super::node::{Placed, quoted};
 use super::{LISTEN_MAX, Problem, scale};
 use paracloud_core::balancing::Policy;
 use paracloud_substrate::config::{
-    App, Balance, Budgets, Check, Node, Parking, Probe, Protocol, Session, State,
+    App, Balance, Budgets, Check, Node, Parking, Probe, Protocol, Resources, Session, State,
 };
 use paracloud_substrate::names::{self, APP_BYTES_MAX};
 use std::collections::BTreeMap;
@@ -93,11 +93,19 @@ pub(super) fn read(document: &Placed, base: &Path, nodes: &[Node]) -> Result<Rea
     let protocols = [("http1", Protocol::Http1), ("h2", Protocol::H2)];
     let protocol = fields.get("protocol").map_or(Ok(Protocol::Http1), |field| field.one_of(&protocols))?;
     let resources = fields.get("resources").map(|field| scale::resources(&field)).transpose()?;
-    let is_sized = resources.is_some_and(|resources| resources.start.cpu_milli.is_some());
-    if let Some(field) =
-        fields.get("scale").filter(|_| scale.is_some_and(|it| it.shape.goes_up()) && !is_sized)
-    {
-        return Err(field.problem("its shape changes what instances have of processors: give resources.cpu"));
+    if let Some(field) = fields.get("scale").filter(|_| scale.is_some_and(|it| it.shape.goes_up())) {
+        let Resources { start, least, most } = resources.unwrap_or_default();
+        let missing = match start.cpu_milli {
+            None => Some("resources.cpu"),
+            Some(_) if least.cpu_milli == most.cpu_milli => {
+                Some("resources.resizeMin.cpu or resources.resizeMax.cpu")
+            }
+            Some(_) => None,
+        };
+        if let Some(missing) = missing {
+            let what = format!("its shape changes what instances have of processors: give {missing}");
+            return Err(field.problem(what));
+        }
     }
     let check = |name: &str| fields.get(name).map(|field| check(&field, &place)).transpose();
     let (readiness, liveness) = (check("readiness")?, check("liveness")?);

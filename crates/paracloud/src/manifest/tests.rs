@@ -136,6 +136,7 @@ fn what_is_wrong_with_scale_resources_sessions_and_checks_is_said_with_line_colu
         with("scale: {max: 4, shape: sideways}"),
         with("scale: {max: 4, shape: up}"),
         with("scale: {max: 4, shape: both}\nresources: {memory: 1MiB}"),
+        with("scale: {max: 4, shape: up}\nresources: {cpu: 500m}"),
         with("scale: {max: 4, work: jobs}"),
         with("scale: {max: 4, work: queue, reports: ignored}"),
         with("scale: {max: 4, flap: {actions: 0}}"),

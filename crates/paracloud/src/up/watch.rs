@@ -350,6 +350,7 @@ mod tests {
     use paracloud_core::ids::{NodeId, Placement, StartId};
     use paracloud_core::migration::Phase;
     use paracloud_core::register::Record;
+    use paracloud_substrate::config::State;
     use paracloud_substrate::message::Unready;
     use paracloud_substrate::person::Node;
 
@@ -366,7 +367,7 @@ mod tests {
             record: Some(record),
             phase: Phase::Idle,
             unknown: None,
-            stateful: true,
+            state: State::Stateful,
             age_ms: None,
             unready: None,
             unanswered: None,

@@ -117,6 +117,7 @@ mod tests {
     use paracloud_core::ids::{Placement, StartId};
     use paracloud_core::migration::Phase;
     use paracloud_core::register::Record;
+    use paracloud_substrate::config::State;
     use paracloud_substrate::draining::{Drained, End, Terms};
     use paracloud_substrate::person::{Instance, Refused, Starting};
     use serde_json::json;
@@ -128,7 +129,7 @@ mod tests {
             record: Some(Record::first(Placement::new(NodeId(node), StartId(7)))),
             phase: Phase::Idle,
             unknown: None,
-            stateful: false,
+            state: State::None,
             age_ms: None,
             unready: None,
             unanswered: None,
