@@ -10,7 +10,7 @@ use crate::sizes;
 use paci::upcall::Reason;
 use paracloud_core::ids::{InstanceNumber, OperationNumber};
 use paracloud_core::register::Size;
-use paracloud_core::scaling::record::{Action, Record, Rule};
+use paracloud_core::scaling::record::{Action, Cut, Record, Rule};
 use paracloud_substrate::config::{App, State};
 use paracloud_substrate::decision::Done;
 use paracloud_substrate::figures::counted;
@@ -191,6 +191,9 @@ fn size(control: &Control, app: &App, instance: &str) -> Size {
 
 /// Why it was decided, in a few words.
 fn because(record: &Record) -> &'static str {
+    if record.reasons.cuts.iter().any(|cut| matches!(cut, Cut::Retiring(_))) {
+        return "another one comes in the place of one that asked to go";
+    }
     match record.reasons.rule {
         Rule::Manual => "a person set the number",
         Rule::Load => "enough for the requests that come",

@@ -376,6 +376,8 @@ fn who_asks_to_be_retired_though_as_many_are_needed_is_replaced() {
     let log = Path::new(&rig.cloud()).join("decisions").join("decisions.jsonl");
     let text = std::fs::read_to_string(log).expect("it is there");
     assert!(text.contains("\"retiring\":1") && replayed(rig) > 0);
+    let told = rig.run(&["events", "jobs.3"]).out;
+    assert!(told.contains("another one comes in the place of one that asked to go"), "{told}");
 }
 
 #[test]
