@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::journal;
 use crate::moves::unreachable;
 use crate::peers::{Out, Peer};
-use crate::person::{refused, unknown_instance};
+use crate::person::{has_left, refused, unknown_instance};
 use paci::answer::Answer;
 use paci::upcall::Reason;
 use paracloud_core::migration::message::ToAgent;
@@ -67,6 +67,9 @@ pub(crate) async fn put(
         let message = format!("it is not known yet where {instance} runs");
         return Err(refused("unknown", message, "wait until its nodes are connected").into());
     };
+    if record.gone {
+        return Err(has_left(control, instance).into());
+    }
     let node = record.owner.node;
     if !control.peers.is_there(Peer::Agent(node)) {
         return Err(unreachable(control, node).into());

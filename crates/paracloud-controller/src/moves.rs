@@ -5,7 +5,7 @@ use crate::control::Control;
 use crate::journal::now_unix_ms;
 use crate::orders::{By, Order};
 use crate::peers::{Out, Peer};
-use crate::person::{check, refused, rejection, unknown_instance, unknown_node};
+use crate::person::{check, has_left, refused, rejection, unknown_instance, unknown_node};
 use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber, Placement, Revision};
 use paracloud_core::migration::coordinator::Command;
@@ -166,6 +166,9 @@ async fn place(control: &Control, instance: &str, wanted: To) -> Result<Asked, R
     }
     control.shown(std::iter::once(instance)).await;
     let record = control.views.of(instance).and_then(|view| view.record);
+    if record.as_ref().is_some_and(|record| record.gone) {
+        return Err(has_left(control, instance));
+    }
     let from = record.as_ref().map(|record| record.owner.node);
     let others = || cloud.nodes.iter().map(|node| node.id).filter(|node| Some(*node) != from);
     let elsewhere = || {

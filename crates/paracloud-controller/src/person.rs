@@ -563,6 +563,11 @@ pub(crate) fn refused(code: &str, message: impl Into<String>, next: impl Into<St
     Refused { code: code.to_owned(), message: message.into(), next: next.into() }
 }
 
+/// There is nothing of it: it has left.
+pub(crate) fn has_left(control: &Control, instance: &str) -> Refused {
+    rejection(control, instance, Rejected::Refused(Machine::Gone))
+}
+
 /// There is no such instance, or it is not in the configuration any more.
 pub(crate) fn unknown_instance(control: &Control, instance: &str) -> Refused {
     let shown: String = instance.chars().take(64).collect();

@@ -3,7 +3,7 @@
 use crate::asks;
 use crate::control::Control;
 use crate::orders::{By, Order};
-use crate::person::{ASK_MS, refused, rejection, unknown_instance};
+use crate::person::{ASK_MS, has_left, refused, rejection, unknown_instance};
 use paci::answer::Answer;
 use paci::size::Resize;
 use paci::upcall::Reason;
@@ -78,6 +78,9 @@ fn to(control: &Control, wanted: &Wanted) -> Result<Size, Refused> {
     let cloud = control.cloud();
     let app = cloud.app_of(name).ok_or_else(unknown)?;
     let record = control.views.of(name).and_then(|view| view.record).ok_or_else(unknown)?;
+    if record.gone {
+        return Err(has_left(control, name));
+    }
     let resources = app.resources;
     let now = record.size.unwrap_or_else(|| registered(resources.start));
     let to = Size {

@@ -324,6 +324,10 @@ fn that_the_process_of_one_that_leaves_died_while_it_was_drained_is_told_whereve
     let told = explained(rig, &[&name, &format!("op-{}", leave["operation"])]);
     assert!(told.contains(&format!("it has left n1; {died}")), "{told}");
     assert_eq!(told.matches("signal 9").count(), 2, "and the entry is of the operation: {told}");
+    for words in [&["ask", &name, "quote"][..], &["resize", &name, "--memory", "64MiB"], &["move", &name]] {
+        let refused = rig.json_of_refused(words, 1);
+        assert_eq!(refused["error"]["code"], "gone", "{words:?}: {refused}");
+    }
     let outcome = std::thread::scope(|scope| {
         let scaled = scope.spawn(|| rig.json(&["scale", "jobs", "1"])["leaves"][0]["outcome"].take());
         kill_draining(rig);
