@@ -244,7 +244,11 @@ impl Node {
                     }
                     Some(_) | None => None,
                 };
-                let unfit = offered.map_or(Unfit::Refused, Unfit::Offers);
+                let unfit = match (offered, answer.verdict) {
+                    (Some(offered), _) => Unfit::Offers(offered),
+                    (None, Verdict::Failed) => Unfit::Failed,
+                    (None, _) => Unfit::Refused,
+                };
                 self.resized(id, Some(unfit), offered, &answers::reason(answer));
             }
             // It has its limits, whatever it makes of them.

@@ -65,7 +65,8 @@ impl Cause {
             | Self::EndedEarly
             | Self::SourceDied
             | Self::TargetDied
-            | Self::Failed(_) => true,
+            | Self::Failed(_)
+            | Self::Unfit(Unfit::Failed) => true,
             Self::Cancelled
             | Self::Refused
             | Self::Diverging
@@ -88,6 +89,9 @@ pub enum Unfit {
     /// The application refuses.
     #[error("the application refused another size")]
     Refused,
+    /// The application tried, and failed.
+    #[error("the application failed at another size")]
+    Failed,
     /// What it uses, as it was measured, did not fall below the new limit.
     #[error("what it uses did not fall below the new limit: the limit was not lowered")]
     Unmet,

@@ -268,6 +268,14 @@ fn a_shrink_that_is_refused_leaves_the_limit_and_the_counter_offer_is_told() {
     assert!(told.contains("it could do with 192 MiB") && told.contains("its limit is 256 MiB"), "{told}");
     let told = explained(rig, outcome);
     assert!(told.contains("it could do with 192 MiB") && told.contains("the index takes 180 MiB"), "{told}");
+    // Who fails at it has refused nothing.
+    unruly
+        .order("jobs", &json!({ "resize": { "verdict": "FAILED", "code": "DISK", "message": "no spool" } }));
+    unruly.wait_obeys("jobs");
+    let kept = rig.json_of_refused(&["resize", "jobs", "--memory", "64MiB"], 1);
+    let outcome = &kept["outcome"];
+    assert_eq!(outcome["because"]["sized"]["why"], "DISK: no spool", "{kept}");
+    assert_eq!(outcome["cause"], "the application failed at another size", "{kept}");
     unruly.end();
 }
 
