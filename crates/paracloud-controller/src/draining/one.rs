@@ -199,7 +199,9 @@ fn looked_at(control: &Control, going: &Going, why: Refused) -> Asked {
     let record = control.views.of(&going.instance).and_then(|view| view.record);
     let Some(record) = record.filter(|record| !record.gone) else { return left("it has left meanwhile") };
     match record.step() {
-        None if record.owner.node != going.from => left("it is elsewhere meanwhile"),
+        None if record.owner.node != going.from => {
+            left(&format!("it is on {} by now", control.node_name(record.owner.node)))
+        }
         Some(_) if matches!(why.code.as_str(), "busy" | "departed" | "overtaken") => {
             Asked::Waits(Obstacle::Busy, why)
         }
