@@ -1,10 +1,14 @@
 //! What people ask for: one request a connection.
 
 mod going_on;
+mod refusal;
+mod status;
+
+pub(crate) use refusal::{has_left, refused, rejection, unknown_instance, unknown_node};
 
 use crate::applying;
 use crate::asks;
-use crate::control::{Control, View};
+use crate::control::Control;
 use crate::draining;
 use crate::instance::{Rejected, Told};
 use crate::journal::{Heard, now_unix_ms};
@@ -15,15 +19,11 @@ use crate::scales;
 use crate::scaling;
 use crate::sizes;
 use paci::upcall::Reason;
-use paracloud_core::ids::{GatewayId, NodeId, OperationNumber};
-use paracloud_core::migration::coordinator::{Command, Refused as Machine};
-use paracloud_substrate::config::State;
+use paracloud_core::ids::{NodeId, OperationNumber};
+use paracloud_core::migration::coordinator::Command;
 use paracloud_substrate::figures::millis;
 use paracloud_substrate::link::{LinkError, Reader, SILENT_MS, Writer};
-use paracloud_substrate::names::InstanceName;
-use paracloud_substrate::person::{
-    Event, Instance, Node, Outcome, Refused, Reply, Request, Status, Unanswered,
-};
+use paracloud_substrate::person::{Event, Outcome, Refused, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -37,9 +37,6 @@ pub(crate) const ASK_MS: u32 = 10_000;
 
 /// A cancel that was asked for so long before it could be taken has an entry of its own, in milliseconds.
 pub(crate) const LATE_MS: u64 = 1_000;
-
-/// So many instances are named where one is not known; of more only how many there are is said.
-const NAMED_MAX: usize = 32;
 
 /// Why nobody is told anything any more.
 #[derive(Debug)]
@@ -96,7 +93,7 @@ impl Person<'_> {
     async fn serve(&mut self, request: Request) -> Result<(), Left> {
         match request {
             Request::Status => {
-                let status = status(self.control).await;
+                let status = status::of(self.control).await;
                 self.reply(&Reply::Status(status)).await
             }
             Request::Move { instance, to, accept_loss, wait } => {
@@ -470,167 +467,4 @@ pub(crate) async fn check(control: &Control, instance: &str, command: Command) -
     control.tell(instance, Told::Check(command, sender)).await;
     let answer = receiver.await.unwrap_or(Err(Rejected::Ending));
     answer.map_err(|rejected| rejection(control, instance, rejected))
-}
-
-/// Why a command was not taken, as people read it.
-pub(crate) fn rejection(control: &Control, instance: &str, rejected: Rejected) -> Refused {
-    let machine = match rejected {
-        Rejected::Unknown => return unknown_instance(control, instance),
-        Rejected::Over => {
-            let message = format!("{instance}: that operation is not open any more");
-            return refused("nothing_open", message, "look at `paracloud ps`, `paracloud events`");
-        }
-        Rejected::Fewest(least) => {
-            let message =
-                format!("{instance} stays: its app has {least} at least, and no more than that now");
-            return refused(
-                "out_of_bounds",
-                message,
-                "change scale in its manifest, or start another one first",
-            );
-        }
-        Rejected::Full(full) => {
-            let app = instance.parse::<InstanceName>().map(|name| name.app().to_owned());
-            return scales::not_added(control, app.as_deref().unwrap_or(instance), full);
-        }
-        Rejected::Ending => {
-            let message = format!("the controller lost its register before it could answer for {instance}");
-            return refused("controller_restarts", message, "ask again, and look at `paracloud events`");
-        }
-        Rejected::Undecided(why) => {
-            let message = format!("{instance} is unknown: {why}");
-            let next = "bring the nodes back or declare them lost; end a process too many, then reconsider";
-            return refused("unknown", message, next);
-        }
-        Rejected::NoSpace(full) => {
-            let message = format!("nothing was begun for {instance}: {full}");
-            return refused("no_space", message, full.hint().unwrap_or("free some space on that disk"));
-        }
-        Rejected::Overtaken => {
-            let message = format!("{instance} changed while the command was taken: another swap came first");
-            return refused("overtaken", message, "look at `paracloud ps` and ask again");
-        }
-        Rejected::Refused(machine) => machine,
-    };
-    let (code, next) = match machine {
-        Machine::Unready => ("unknown", "wait until its nodes are connected"),
-        Machine::Busy => {
-            let next = format!("wait for the open operation, or cancel it: `paracloud cancel {instance}`");
-            return refused("busy", format!("{instance}: {machine}"), next);
-        }
-        Machine::NotServing => {
-            let record = control.views.of(instance).and_then(|view| view.record);
-            let unready = record.and_then(|record| control.why_unready(instance, &record));
-            let why = unready.map_or_else(String::new, |unready| {
-                format!(": not ready yet: {}: {}", unready.asked, unready.answered)
-            });
-            let next = format!("wait until it serves: `paracloud ps`, `paracloud logs {instance}`");
-            return refused("not_serving", format!("{instance}: {machine}{why}"), next);
-        }
-        Machine::SameNode => ("same_node", "name another node with --to"),
-        Machine::UnknownNode => ("unknown_node", "`paracloud ps` lists the nodes"),
-        Machine::NothingOpen => ("nothing_open", "nothing needs to be done"),
-        Machine::Committed => ("committed", "wait for it to end; then move the instance back"),
-        Machine::Departed => ("departed", "wait until it is gone; then start another one"),
-        Machine::Returned => ("returned", "nothing needs to be done"),
-        Machine::Gone => ("gone", "start it anew, or name another instance: `paracloud ps`"),
-        Machine::NotGone => ("not_gone", "nothing needs to be done"),
-        Machine::LostNode => ("lost_node", "name another node, or bring that one back"),
-        Machine::SameSize => ("same_size", "nothing needs to be done"),
-        Machine::RolledBack => ("rolled_back", "wait for it to end: `paracloud ps`, `paracloud events`"),
-    };
-    let is_decided = matches!(machine, Machine::Committed | Machine::RolledBack);
-    match control.what_is_unanswered(instance).filter(|_| is_decided) {
-        Some(Unanswered { call, answered, .. }) => {
-            let told = answered.map_or_else(
-                || format!("does not answer {call}"),
-                |answered| format!("answers {call} with {answered}"),
-            );
-            let message = format!(
-                "{instance}: {machine}, but its owner {told}: it stays open until the owner does what it is told"
-            );
-            let next = format!(
-                "`paracloud logs {instance}` shows why; if it stays so, end its process, and the state in it goes with it"
-            );
-            refused(code, message, next)
-        }
-        None => refused(code, format!("{instance}: {machine}"), next),
-    }
-}
-
-/// Why a request was refused, in three parts.
-pub(crate) fn refused(code: &str, message: impl Into<String>, next: impl Into<String>) -> Refused {
-    Refused { code: code.to_owned(), message: message.into(), next: next.into() }
-}
-
-/// There is nothing of it: it has left.
-pub(crate) fn has_left(control: &Control, instance: &str) -> Refused {
-    rejection(control, instance, Rejected::Refused(Machine::Gone))
-}
-
-/// There is no such instance, or it is not in the configuration any more.
-pub(crate) fn unknown_instance(control: &Control, instance: &str) -> Refused {
-    let shown: String = instance.chars().take(64).collect();
-    if control.views.of(instance).is_some() {
-        let message = format!("{shown} is not in the configuration any more: nobody drives it");
-        return refused("not_configured", message, "put the app back into the manifest");
-    }
-    let names = control.fleet.there();
-    if control.cloud().app(instance).is_some() {
-        let own = names.iter().filter(|name| name.split_once('.').is_some_and(|(app, _)| app == instance));
-        let own: Vec<_> = own.map(String::as_str).collect();
-        let message = format!("{shown} is an app with numbered instances");
-        let next = match own.as_slice() {
-            [] => "none of them was started yet: look at `paracloud ps`".to_owned(),
-            some => format!("name one of them: {}", some.join(", ")),
-        };
-        return refused("several_instances", message, next);
-    }
-    let next = match names.as_slice() {
-        [] => "no app is configured".to_owned(),
-        all if all.len() <= NAMED_MAX => format!("there are: {}", all.join(", ")),
-        many => format!("there are {} (`paracloud ps` lists them)", many.len()),
-    };
-    refused("unknown_instance", format!("there is no instance {shown:?}"), next)
-}
-
-/// There is no such node.
-pub(crate) fn unknown_node(control: &Control, node: NodeId) -> Refused {
-    let cloud = control.cloud();
-    let names: Vec<_> = cloud.nodes.iter().map(|node| node.name.as_str()).collect();
-    refused("unknown_node", format!("there is no node {node}"), format!("there are: {}", names.join(", ")))
-}
-
-/// How everything is: as new as anything that was heard before it was asked for, if the instances have time to say.
-async fn status(control: &Control) -> Status {
-    let names = control.fleet.names();
-    control.shown(names.iter().map(String::as_str)).await;
-    // Nothing is left of one that left.
-    let is_there = |(_, view): &(String, View)| !view.record.as_ref().is_some_and(|record| record.gone);
-    let instance = |(name, view): (String, View)| Instance {
-        state: control.cloud().app_of(&name).map_or(State::Stateful, |app| app.state),
-        age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),
-        unready: view.record.as_ref().and_then(|record| control.why_unready(&name, record)),
-        unanswered: control.what_is_unanswered(&name),
-        name,
-        record: view.record,
-        phase: view.phase,
-        unknown: view.unknown,
-    };
-    let node = |node: &paracloud_substrate::config::Node| Node {
-        id: node.id,
-        name: node.name.clone(),
-        connected: control.peers.is_there(Peer::Agent(node.id)),
-        closed: control.closed.has(node.id),
-        draining: control.drains.terms(&node.id).is_some(),
-    };
-    let gateway = |gateway: &GatewayId| (gateway.0, control.peers.is_there(Peer::Gateway(*gateway)));
-    Status {
-        instances: control.views.all().into_iter().filter(is_there).map(instance).collect(),
-        nodes: control.cloud().nodes.iter().map(node).collect(),
-        gateways: control.cloud().gateways.iter().map(gateway).collect(),
-        holds: control.holds(),
-        scales: scales::kept(control),
-        updating: control.updates.going_on(),
-    }
 }
