@@ -23,7 +23,7 @@ use crate::choice::Session;
 use crate::loads::Loads;
 use crate::parked::Log;
 use crate::pause::Pause;
-use crate::sessions::Sessions;
+use crate::sessions::{SessionId, Sessions};
 use crate::streams::Streams;
 use crate::ticket::Heard;
 use crate::upstream::Pool;
@@ -225,7 +225,7 @@ impl Control {
         if let Some(Session { id, .. }) = session
             && !matches!(heard.verdict, Some(Verdict::Elsewhere))
         {
-            state.sessions.see(id, Instant::now());
+            state.sessions.begins(id, Instant::now());
             // It may be the first that lives there since the instance was to leave.
             if state.looks.as_ref().is_none_or(JoinHandle::is_finished) {
                 self.looks_on(&mut state);
@@ -240,12 +240,12 @@ impl Control {
         self.take(&mut state, input, own)
     }
 
-    /// Takes an input in from where nothing can be awaited. With `ended`, it is the last one of this request, whose
-    /// ticket may be used again.
-    pub(crate) fn input_now(&self, input: Input, ended: Option<Ticket>) {
+    /// Takes in the last input of a request, of this session, from where nothing can be awaited. Its ticket may be used again.
+    pub(crate) fn ends(&self, input: Input, ticket: Ticket, session: Option<SessionId>) {
         self.soon(move |me, state| {
+            session.into_iter().for_each(|id| state.sessions.ends(id, Instant::now()));
             let _ = me.take(state, input, None);
-            ended.into_iter().for_each(|ticket| state.release(ticket));
+            state.release(ticket);
         });
     }
 
@@ -262,8 +262,12 @@ impl Control {
     }
 
     /// The request has ended, and the machine knows it.
-    pub(crate) fn release(&self, ticket: Ticket) {
-        self.state().release(ticket);
+    pub(crate) fn release(&self, ticket: Ticket, session: Option<SessionId>) {
+        self.soon(move |me, state| {
+            session.into_iter().for_each(|id| state.sessions.ends(id, Instant::now()));
+            state.release(ticket);
+            me.look(state);
+        });
     }
 
     /// The state, unless the machine stands still for a test.

@@ -19,7 +19,7 @@ use crate::multiplexed::Multiplexed;
 use crate::passing::{Begun, Passing};
 use crate::room::Room;
 use crate::sessions::SessionId;
-use crate::sticky::{self, Given, Marked};
+use crate::sticky::{self, Marked};
 use crate::streams::{Cut, Streams, Way};
 use crate::ticket::{Ticketed, Witness};
 use crate::upload::{LATE, Source, Upload, Waits, given_up};
@@ -180,7 +180,7 @@ impl Proxy {
         if handshake && response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let (mut parts, _) = response.into_parts();
             head::to_client(parts.status, parts.version, &mut parts.headers);
-            let session = self.mark(&mut parts.headers, &request);
+            let session = self.mark(&mut parts.headers, &mut request);
             let control = Arc::clone(request.control());
             let tunnel = Tunnel {
                 counted: control.websocket(connection.start(), session),
@@ -309,16 +309,9 @@ impl Proxy {
     }
 
     /// Marks the session that the application names, if it has several instances. Returns in which one the client is then.
-    fn mark(&self, headers: &mut HeaderMap, request: &Ticketed) -> Option<SessionId> {
+    fn mark(&self, headers: &mut HeaderMap, request: &mut Ticketed) -> Option<SessionId> {
         let (sticky, number) = (self.sticky.as_ref()?, request.number()?);
-        let before = request.session();
-        let given = sticky::mark(sticky, headers, number);
-        request.control().answers_session(before, given);
-        match given {
-            Given::Nothing => before,
-            Given::Session(id) => Some(id),
-            Given::End => None,
-        }
+        request.is_given(sticky::mark(sticky, headers, number))
     }
 
     /// Reads a body after its wait; `None` if the route is not the one any more before it is all here.
@@ -447,7 +440,7 @@ impl Proxy {
         let endless = is_event_stream(&parts.headers);
         head::to_client(parts.status, parts.version, &mut parts.headers);
         control.loads.head(&mut parts.headers, connection.start());
-        let _ = self.mark(&mut parts.headers, &request);
+        let _ = self.mark(&mut parts.headers, &mut request);
         if body.is_end_stream() {
             control.pool.give(connection);
             request.replied();

@@ -4,6 +4,7 @@ use crate::choice::{Place, Tally};
 use crate::control::{Control, Verdict};
 use crate::parked::{End, ParkedLine, micros, unix_us};
 use crate::sessions::SessionId;
+use crate::sticky::Given;
 use hyper::StatusCode;
 use paracloud_core::migration::gateway::{Answer, Failure, Input, Ticket, Timer};
 use std::sync::{Arc, OnceLock};
@@ -39,7 +40,7 @@ pub(crate) struct Ticketed {
     latest: Option<Instant>,
     /// Its place among several instances.
     tally: Option<Tally>,
-    /// The session that its client says.
+    /// The session that it is of: what its client says, or its application.
     session: Option<SessionId>,
     /// It may be given to another of them while it waits.
     is_free: bool,
@@ -63,6 +64,7 @@ impl Ticketed {
         let Place { control, tally, is_free, session, latest: waited } = place;
         let latest = latest.or(waited);
         let (ticket, heard) = control.arrived(session).await;
+        let counts = !matches!(heard.verdict, Some(Verdict::Elsewhere));
         let mut request = Self {
             control,
             ticket,
@@ -71,7 +73,7 @@ impl Ticketed {
             deadline,
             latest,
             tally,
-            session: session.map(|session| session.id),
+            session: session.map(|session| session.id).filter(|_| counts),
             is_free,
             is_last: false,
             sent_on: None,
@@ -138,7 +140,7 @@ impl Ticketed {
     /// It is given to another instance. Which one it leaves, and when its wait has to end.
     pub(crate) fn elsewhere(mut self) -> (Option<u32>, Option<Instant>) {
         self.ended = true;
-        self.control.input_now(Input::Left(self.ticket), Some(self.ticket));
+        self.control.ends(Input::Left(self.ticket), self.ticket, self.session);
         self.log(End::Elsewhere);
         let waited = self.waits_since.map(|(since, _)| since + self.control.parked_wait_max());
         (self.tally.take().map(|tally| tally.number()), self.latest.or(waited))
@@ -149,8 +151,9 @@ impl Ticketed {
         self.tally.take()
     }
 
-    /// The session that its client says.
-    pub(crate) fn session(&self) -> Option<SessionId> {
+    /// The application said this of the session that it is of. Of which it is from now on.
+    pub(crate) fn is_given(&mut self, given: Given) -> Option<SessionId> {
+        self.session = self.control.answers_session(self.session, given);
         self.session
     }
 
@@ -251,14 +254,14 @@ impl Ticketed {
     /// The application answered.
     pub(crate) fn replied(mut self) {
         self.ended = true;
-        self.control.input_now(Input::Answered(self.ticket, Answer::Replied), Some(self.ticket));
+        self.control.ends(Input::Answered(self.ticket, Answer::Replied), self.ticket, self.session);
         self.log(End::Replied);
     }
 
     /// The gateway answered, as the machine said.
     pub(crate) fn failed(mut self) {
         self.ended = true;
-        self.control.release(self.ticket);
+        self.control.release(self.ticket, self.session);
         self.log(End::Failed);
     }
 
@@ -266,7 +269,7 @@ impl Ticketed {
     pub(crate) fn late(mut self) {
         self.ended = true;
         self.log(End::Failed);
-        self.control.late(self.ticket);
+        self.control.late(self.ticket, self.session);
     }
 
     /// How long its client still waits, if it has said so.
@@ -341,7 +344,7 @@ impl Witness {
 impl Drop for Ticketed {
     fn drop(&mut self) {
         if !self.ended {
-            self.control.input_now(Input::Left(self.ticket), Some(self.ticket));
+            self.control.ends(Input::Left(self.ticket), self.ticket, self.session);
             self.log(End::Left);
         }
     }

@@ -83,18 +83,20 @@ impl Control {
         Some(Input::Emptied(draining.order))
     }
 
-    /// The application answered a request, of this session, and said this of it.
-    pub(crate) fn answers_session(&self, session: Option<SessionId>, given: Given) {
-        let ends = match given {
-            Given::Nothing => return,
-            Given::Session(id) => session.filter(|before| *before != id),
-            Given::End => session,
+    /// The application answered a request, of this session, and said this of it. Of which it is from now on.
+    pub(crate) fn answers_session(&self, session: Option<SessionId>, given: Given) -> Option<SessionId> {
+        let (ended, begun) = match given {
+            Given::Session(id) if session != Some(id) => (session, Some(id)),
+            Given::Nothing | Given::Session(_) => return session,
+            Given::End => (session, None),
         };
-        let mut state = self.state();
-        ends.into_iter().for_each(|id| state.sessions.end(id));
-        if let Given::Session(id) = given {
-            state.sessions.see(id, Instant::now());
+        let (mut state, now) = (self.state(), Instant::now());
+        if let Some(id) = ended {
+            state.sessions.end(id);
+            state.sessions.ends(id, now);
         }
+        begun.into_iter().for_each(|id| state.sessions.begins(id, now));
+        begun
     }
 
     /// Whether something of this session was seen here.

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 impl Control {
     /// The deadline of a request was over before it could be sent on, and the gateway has answered.
-    pub(crate) fn late(&self, ticket: Ticket) {
-        self.input_now(Input::Left(ticket), Some(ticket));
+    pub(crate) fn late(&self, ticket: Ticket, session: Option<SessionId>) {
+        self.ends(Input::Left(ticket), ticket, session);
         let mut state = self.state();
         state.pause.failed();
         state.book.saw_if_open(|seen| seen.failed += 1);
@@ -76,9 +76,7 @@ impl Control {
     pub(crate) fn websocket(self: &Arc<Self>, start: StartId, session: Option<SessionId>) -> WebSocket {
         let mut state = self.state();
         state.book.websocket_begins(start);
-        if session.is_some() {
-            state.sessions.websocket_begins();
-        }
+        session.into_iter().for_each(|id| state.sessions.begins(id, Instant::now()));
         drop(state);
         WebSocket { control: Arc::clone(self), start, session }
     }
@@ -145,10 +143,10 @@ impl Drop for WebSocket {
     fn drop(&mut self) {
         let mut state = self.control.state();
         state.book.websocket_ends(self.start);
-        if let Some(session) = self.session {
-            state.sessions.websocket_ends(session, Instant::now());
-        }
+        self.session.into_iter().for_each(|id| state.sessions.ends(id, Instant::now()));
         self.control.settle(&mut state);
+        drop(state);
+        self.control.soon(Control::look);
     }
 }
 

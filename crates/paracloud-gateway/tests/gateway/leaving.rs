@@ -305,6 +305,26 @@ async fn a_session_of_which_nothing_is_seen_for_long_enough_lets_its_instance_go
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_idle_from_when_its_last_request_was_answered_and_not_from_when_that_came() {
+    let (world, mut controller) = World::scaled_as(sessions(1_000)).await;
+    let applications = serving(&mut controller, 2).await;
+    applications[0].busy(true);
+    let long = spawn(world.address, with_cookie("/", "1~abc"));
+    applications[0].counts(1).await;
+    // What is seen later of another one is idle for long enough by now.
+    send(world.address, with_cookie("/", "2~def")).await;
+    controller.drains(OTHER, 3, Some(applications[1].route)).await;
+    controller.drained(OTHER, 3).await;
+    applications[0].busy(false);
+    assert_eq!(text(&answer(long).await), "app 1");
+    let mut lines = controller.drains(ONE, 3, Some(applications[0].route)).await;
+    lines.extend(controller.obeyed_by(THIRD, 1, true, None).await);
+    assert!(!lines.iter().any(is_drained), "{lines:?}");
+    controller.drained(ONE, 3).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_began_after_an_instance_does_not_say_that_no_session_is_there() {
     let (world, mut controller) = World::scaled_as(sessions(60_000)).await;
     let (one, other) = (Application::new(1).await, Application::new(2).await);
