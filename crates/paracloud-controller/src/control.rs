@@ -296,6 +296,8 @@ pub(crate) struct View {
     pub(crate) phase: Phase,
     pub(crate) unknown: Option<String>,
     pub(crate) served_unix_ms: Option<u64>,
+    /// Its owner's process has ended and no operation is open: whatever the record says, another one is started.
+    pub(crate) is_dead: bool,
     /// How long it took until its first process served, in milliseconds.
     pub(crate) start_ms: Option<u32>,
     pub(crate) outcome: Option<Outcome>,
@@ -319,6 +321,7 @@ impl Views {
             phase: Phase::Idle,
             unknown: Some(unknown.to_owned()),
             served_unix_ms: None,
+            is_dead: false,
             start_ms: None,
             outcome: None,
         };
@@ -327,6 +330,13 @@ impl Views {
 
     pub(crate) fn of(&self, instance: &str) -> Option<View> {
         locked(&self.0).get(instance).cloned()
+    }
+
+    /// Whether one serves: its process has begun to, and lives as far as is known.
+    pub(crate) fn serves(&self, instance: &str) -> bool {
+        let serves =
+            |view: &View| !view.is_dead && view.record.as_ref().is_some_and(|it| it.served.is_some());
+        locked(&self.0).get(instance).is_some_and(serves)
     }
 
     pub(crate) fn all(&self) -> BTreeMap<String, View> {

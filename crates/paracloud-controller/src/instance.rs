@@ -460,6 +460,7 @@ impl Instance {
             phase: machine.phase(),
             unknown,
             served_unix_ms: self.history.served_unix_ms,
+            is_dead: machine.owner_is_dead() && machine.record().is_some_and(|it| it.operation.is_none()),
             start_ms: self.history.start_ms,
             outcome: self.last_outcome.clone(),
         };

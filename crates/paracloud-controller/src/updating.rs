@@ -168,8 +168,8 @@ async fn update(control: Arc<Control>, taken: Taken<String, Progress>) {
             let most = app.scale.map_or(0, |scale| usize::try_from(scale.max).unwrap_or(usize::MAX));
             app.is_stateless() && control.staying(name).len() < most
         });
-        let is_ready = |(_, record): &&(String, Record)| {
-            record.served.is_some() || record.operation.is_some() || has_room
+        let is_ready = |(instance, record): &&(String, Record)| {
+            control.views.serves(instance) || record.operation.is_some() || has_room
         };
         let is_next = |it: &&(String, Record)| is_open(it) && is_ready(it);
         let counts = || control.cloud().app(name).map(|app| app.revision) == revision;

@@ -83,6 +83,7 @@ mod tests {
             unknown,
             state: State::Stateful,
             age_ms: None,
+            restarts: false,
             unready: None,
             unanswered: None,
         };

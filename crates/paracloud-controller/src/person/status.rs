@@ -16,7 +16,11 @@ pub(super) async fn of(control: &Control) -> Status {
     let is_there = |(_, view): &(String, View)| !view.record.as_ref().is_some_and(|record| record.gone);
     let instance = |(name, view): (String, View)| Instance {
         state: control.cloud().app_of(&name).map_or(State::Stateful, |app| app.state),
-        age_ms: view.served_unix_ms.map(|since| now_unix_ms().saturating_sub(since)),
+        age_ms: view
+            .served_unix_ms
+            .filter(|_| !view.is_dead)
+            .map(|since| now_unix_ms().saturating_sub(since)),
+        restarts: view.is_dead,
         unready: view.record.as_ref().and_then(|record| control.why_unready(&name, record)),
         unanswered: control.what_is_unanswered(&name),
         name,

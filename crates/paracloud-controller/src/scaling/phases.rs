@@ -120,6 +120,7 @@ mod tests {
             phase: Machine::Idle,
             unknown: None,
             served_unix_ms: None,
+            is_dead: false,
             start_ms: None,
             outcome: None,
         }

@@ -94,8 +94,9 @@ fn looked_at(control: &Control, instance: &str, record: &Record, why: Refused) -
     match now {
         None => so(left()),
         Some(now) if now.operation.is_some() && now.last_operation != record.last_operation => Ended::Again,
-        // Another process is it by now, and runs the same.
+        // Another process is it by now, or will be, and runs the same.
         Some(now) if now.owner.start != record.owner.start => Ended::Again,
+        Some(_) if why.code == "not_serving" && !control.views.serves(instance) => Ended::Again,
         Some(_) if why.code == "node_unreachable" => Ended::Away(why),
         Some(_) => so(End::Stays(why)),
     }
@@ -121,8 +122,7 @@ async fn try_update(
     let accept_loss = control.updates.terms(&app.name).unwrap_or_default().terms.accept_loss;
     let count = control.staying(&app.name).len();
     // Nobody has to be asked whose process does not serve, and who has nothing to hand over.
-    let serves =
-        control.views.of(instance).and_then(|view| view.record).is_some_and(|it| it.served.is_some());
+    let serves = control.views.serves(instance);
     let standing = Standing {
         is_stateless: app.is_stateless(),
         count: u32::try_from(count).unwrap_or(u32::MAX),

@@ -115,6 +115,11 @@ impl Coordinator {
         self.record.as_ref()
     }
 
+    /// Whether the process that owns the instance is dead: what serves next is another one.
+    pub fn owner_is_dead(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| self.is_dead(record.owner.start))
+    }
+
     /// Takes one input in. `fresh` is a start id never used before, for a process this step may name.
     pub fn step(&mut self, setting: &Setting, input: Input, fresh: StartId, effects: &mut Vec<Effect>) {
         match input {

@@ -67,11 +67,21 @@ pub struct Instance {
     pub state: State,
     /// Milliseconds since its owner began to serve, as far as known.
     pub age_ms: Option<u64>,
+    /// Its owner's process has ended, whatever the record says: another one is started in its place.
+    #[serde(default)]
+    pub restarts: bool,
     /// Why its owner is not ready, if it ought to be and was waited for long enough to say so.
     pub unready: Option<Unready>,
     /// What keeps its operation open though the outcome is decided, if its owner does not answer.
     #[serde(default)]
     pub unanswered: Option<Unanswered>,
+}
+
+impl Instance {
+    /// Whether it serves.
+    pub fn serves(&self) -> bool {
+        !self.restarts && self.record.as_ref().is_some_and(|record| record.served.is_some())
+    }
 }
 
 /// An owner that does not answer what was decided: it is told again until it does.

@@ -70,6 +70,7 @@ mod tests {
             unknown: None,
             state: State::None,
             age_ms: None,
+            restarts: false,
             unready: None,
             unanswered: None,
         };

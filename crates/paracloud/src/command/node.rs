@@ -208,8 +208,17 @@ mod tests {
     fn told(record: Option<Record>, unknown: Option<&str>, state: State, connected: bool) -> Option<Stake> {
         let (name, phase) = ("web".to_owned(), Phase::Idle);
         let unknown = unknown.map(str::to_owned);
-        let instance =
-            Instance { name, record, phase, unknown, state, age_ms: None, unready: None, unanswered: None };
+        let instance = Instance {
+            name,
+            record,
+            phase,
+            unknown,
+            state,
+            age_ms: None,
+            restarts: false,
+            unready: None,
+            unanswered: None,
+        };
         let node = |id, connected| Node {
             id: NodeId(id),
             name: format!("n{id}"),

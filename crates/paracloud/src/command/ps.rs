@@ -179,7 +179,7 @@ pub fn standing(instance: &Instance) -> String {
         (Some(record @ Record { operation: None, .. }), Phase::Idle | Phase::Release)
             if record.served.is_some() =>
         {
-            "serving".to_owned()
+            if instance.restarts { "restarting" } else { "serving" }.to_owned()
         }
         (Some(Record { operation: None, .. }), Phase::Release) | (Some(_), Phase::Idle | Phase::Start) => {
             "starting".to_owned()
@@ -211,6 +211,7 @@ mod tests {
             unknown: None,
             state: State::Stateful,
             age_ms: Some(125_000),
+            restarts: false,
             unready: None,
             unanswered: None,
         }

@@ -369,6 +369,7 @@ mod tests {
             unknown: None,
             state: State::Stateful,
             age_ms: None,
+            restarts: false,
             unready: None,
             unanswered: None,
         };

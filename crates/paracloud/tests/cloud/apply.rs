@@ -113,6 +113,30 @@ fn what_the_new_process_cannot_read_is_refused_before_a_byte_moves_and_a_better_
 }
 
 #[test]
+fn a_version_that_crashes_after_it_has_served_is_put_right_by_applying_a_better_one() {
+    let rig = Rig::new("state: none\nstopGrace: 1s\nscale: {min: 2, max: 3, start: 2}");
+    let mut up = rig.up(&[]);
+    up.serving();
+    let crashes = "command: [sh, -c, 'python3 web.py & while [ ! -e crash ]; do sleep 0.1; done; sleep 1; kill $!; exit 7']";
+    rewrite(&rig, "command: [python3, web.py]", crashes);
+    assert_eq!(apply(&rig, &[])["changes"].as_array().map(Vec::len), Some(2));
+    std::fs::write(rig.path().join("crash"), "").expect("it can be written");
+    let all = || rig.json(&["ps"])["instances"].as_array().expect("a list").clone();
+    wait_until("both have served, and their processes are dead", || {
+        let is_down = |it: &Value| it["restarts"] == true && !it["record"]["served"].is_null();
+        all().iter().all(is_down)
+    });
+    let shown = rig.run(&["ps"]).out;
+    assert!(shown.contains("restarting"), "{shown}");
+    rewrite(&rig, crashes, "command: [python3, web.py]");
+    let applied = apply(&rig, &[]);
+    assert_eq!(applied["ok"], true, "{applied}");
+    let is_good = |it: &Value| it["restarts"] == false && it["revision"] == 3;
+    assert!(all().len() == 2 && all().iter().all(is_good), "{:?}", all());
+    (0..2).for_each(|gateway| assert_eq!(rig.get(gateway), "hello\n"));
+}
+
+#[test]
 fn a_state_that_cannot_be_handed_over_is_lost_with_consent_only() {
     let rig = Rig::new("stopGrace: 1s\nacceptLoss: false");
     let mut up = rig.up(&[]);

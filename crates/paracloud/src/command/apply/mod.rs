@@ -175,6 +175,8 @@ async fn ask(
     match failure.code.as_str() {
         // What a restart costs is said when it is done.
         "consent_needed" | "refused" if accept_loss => (row.going(Some(Mode::Restart)), Some(Mode::Restart)),
+        // It has nothing, and has died since it was looked at.
+        "not_serving" if change.app.is_stateless() => (row.going(Some(Mode::Restart)), Some(Mode::Restart)),
         // What is open is waited for, and may be its update.
         "busy" | "departed" | "overtaken" if change.is_updating => (row.going(None), None),
         _ => (row, None),
@@ -257,7 +259,7 @@ async fn served(context: &Context, app: &App, row: Row, began: Instant) -> Resul
 
 fn serving(status: &Status, app: &str) -> usize {
     let own = status.instances.iter().filter(|instance| super::named::is_meant(&instance.name, app));
-    own.filter(|instance| instance.record.as_ref().is_some_and(|record| record.served.is_some())).count()
+    own.filter(|instance| instance.serves()).count()
 }
 
 /// The person left while these were to be updated: it goes on.

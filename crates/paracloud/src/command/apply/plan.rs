@@ -123,9 +123,11 @@ fn change(
     }
     let app = App { revision: known.revision, floor: known.floor, ..wanted.clone() };
     let own = status.instances.iter().filter(|instance| is_of(&instance.name, &app.name));
-    let mut serving: Vec<_> = own.filter_map(|it| Some((it.name.as_str(), it.record.as_ref()?))).collect();
-    let records = serving.len();
-    serving.retain(|(_, record)| record.served.is_some());
+    let known_of: Vec<_> = own.filter(|it| it.record.is_some()).collect();
+    let records = known_of.len();
+    let serving = known_of.into_iter().filter(|it| it.serves());
+    let mut serving: Vec<_> =
+        serving.filter_map(|it| Some((it.name.as_str(), it.record.as_ref()?))).collect();
     serving.sort_by(|(left, _), (right, _)| names::order(left, right));
     let mut outdated = Vec::new();
     for (name, record) in &serving {
