@@ -128,7 +128,7 @@ impl Backends {
         let control = Control::new(&self.making, &name, &self.made);
         let (id, now_us) = (BackendId(number), self.now_us());
         state.balancer.add(id, now_us);
-        state.balancer.park(id, true);
+        state.balancer.absent(id, true);
         state.controls.insert(number, Arc::clone(&control));
         drop(state);
         tokio::spawn(follow(self.me.clone(), number, control.view()));
@@ -185,7 +185,9 @@ impl Backends {
                 *start = Some(route.start);
                 self.say(&mut state, number, *start);
             }
-            state.balancer.park(id, view.parks || view.route.is_none());
+            state.balancer.park(id, view.parks);
+            // Between two processes of it, it serves again soon.
+            state.balancer.absent(id, start.is_none());
             state.balancer.drain(id, view.drains);
         }
         self.opens(&state, number);

@@ -80,6 +80,11 @@ impl Balancer {
         self.change(id, |backend| backend.said.parked = parks);
     }
 
+    /// Whether it has not served yet, as far as is known.
+    pub fn absent(&mut self, id: BackendId, is_absent: bool) {
+        self.change(id, |backend| backend.said.absent = is_absent);
+    }
+
     /// Whether it is to end, and gets nothing new.
     pub fn drain(&mut self, id: BackendId, drains: bool) {
         self.change(id, |backend| backend.said.draining = drains);

@@ -87,7 +87,9 @@ pub(super) fn decide(picture: &Picture, setting: Setting, random: u32, turn: u32
     let regime = match picture.standing() {
         Standing::Open if knows => Regime::Reports,
         Standing::Open => Regime::Silent,
-        Standing::Pausing | Standing::Parked | Standing::NotReady | Standing::Draining => Regime::LeastBad,
+        Standing::Pausing | Standing::Parked | Standing::NotReady | Standing::Absent | Standing::Draining => {
+            Regime::LeastBad
+        }
     };
     let (position, rule) = match setting.policy {
         Policy::Random => (any(picture, &mut dice), Rule::Random),

@@ -59,7 +59,10 @@ impl Picture {
     pub(super) fn leave_out(&mut self, position: u32) {
         let others = || (0_u32..).zip(&self.judged).filter(|(it, _)| *it != position);
         let best = others().map(|(_, judged)| judged.standing).min();
-        let Some(standing) = best.filter(|standing| *standing < Standing::NotReady) else { return };
+        let Some(standing) = best.filter(|best| !matches!(best, Standing::NotReady | Standing::Draining))
+        else {
+            return;
+        };
         let mut sum = 0;
         let left: Vec<_> = others().filter(|(_, judged)| judged.standing == standing).collect();
         self.standing = standing;

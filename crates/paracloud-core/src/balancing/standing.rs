@@ -12,10 +12,12 @@ pub enum Standing {
     Open,
     /// It pauses, or would before a request ended.
     Pausing,
-    /// Its requests wait at the gateway: it moves, or nobody serves.
+    /// Its requests wait at the gateway: it moves, or is between two processes.
     Parked,
     /// It is not ready.
     NotReady,
+    /// It has never served: its requests wait at the gateway until it does.
+    Absent,
     /// It is to end.
     Draining,
 }
@@ -56,6 +58,7 @@ impl Cold {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Said {
     pub(super) parked: bool,
+    pub(super) absent: bool,
     pub(super) draining: bool,
     not_ready_until_us: Option<u64>,
     pause_us: Option<(u64, u64)>,
@@ -66,7 +69,8 @@ pub(super) struct Said {
 impl Said {
     /// What holds of another process of the instance too.
     pub(super) fn of_another(self) -> Self {
-        Self { parked: self.parked, draining: self.draining, ..Self::default() }
+        let Self { parked, absent, draining, .. } = self;
+        Self { parked, absent, draining, ..Self::default() }
     }
 
     pub(super) fn not_ready(&mut self, until_us: Option<u64>) {
@@ -92,6 +96,8 @@ impl Said {
         let not_ready = self.not_ready_until_us.is_some_and(|until_us| now_us < until_us);
         if self.draining {
             Standing::Draining
+        } else if self.absent {
+            Standing::Absent
         } else if not_ready {
             Standing::NotReady
         } else if self.parked {

@@ -405,10 +405,35 @@ fn who_is_not_to_be_chosen_again_is_only_if_there_is_no_other() {
         id(2),
         "what waits there may be served"
     );
+    balancer.park(id(2), false);
+    balancer.absent(id(2), true);
+    assert_eq!(balancer.choose(Some(id(1)), SECOND_US, 0).unwrap().id, id(2), "and who waits until it runs");
     balancer.drain(id(2), true);
     assert_eq!(balancer.choose(Some(id(1)), SECOND_US, 0).unwrap().id, id(1));
     balancer.remove(id(2));
     assert_eq!(balancer.choose(Some(id(1)), 0, 0).unwrap().id, id(1));
+}
+
+#[test]
+fn who_runs_and_is_not_ready_is_asked_rather_than_one_that_does_not_run_yet() {
+    let mut balancer = balancer(3, Setting::default());
+    (1..=3).for_each(|number| balancer.absent(id(number), true));
+    let chosen = |balancer: &mut Balancer| {
+        let chosen = (0..50).filter_map(|random| balancer.choose(None, 0, random));
+        chosen.map(|chosen| chosen.id).collect::<alloc::collections::BTreeSet<_>>()
+    };
+    assert_eq!(chosen(&mut balancer), [id(1), id(2), id(3)].into(), "one of them is waited for");
+    balancer.not_ready(id(2), Some(SECOND_US));
+    assert_eq!(balancer.standing(id(2), 0), Some(Standing::Absent));
+    balancer.absent(id(2), false);
+    assert_eq!(chosen(&mut balancer), [id(2)].into());
+    balancer.park(id(3), true);
+    balancer.absent(id(3), false);
+    assert_eq!(chosen(&mut balancer), [id(3)].into(), "who moves serves soon");
+    // Another process of it is no less absent until it is said to run.
+    balancer.absent(id(3), true);
+    balancer.turn(id(3), 0);
+    assert_eq!(balancer.standing(id(3), 0), Some(Standing::Absent));
 }
 
 /// Any history, with every kind of word in it.

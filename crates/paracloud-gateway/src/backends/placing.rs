@@ -89,7 +89,11 @@ impl Backends {
                 Standing::Draining => return None,
                 Standing::NotReady if !unready => return None,
                 _ if drains => state.balancer.drain(id, true),
-                Standing::Open | Standing::Pausing | Standing::Parked | Standing::NotReady => {
+                Standing::Open
+                | Standing::Pausing
+                | Standing::Parked
+                | Standing::NotReady
+                | Standing::Absent => {
                     match record.flatten() {
                         Some(record) => {
                             state.sampling.kept(regime, now);

@@ -404,5 +404,9 @@ async fn while_nobody_is_ready_a_request_waits_and_at_its_bound_whoever_is_there
     ready(&mut controller, 3, ONE, &applications[0], false).await;
     assert_eq!(send(world.address, get("/")).await.status(), StatusCode::OK);
     assert_eq!(applications[0].seen().len(), 1);
+    // Another one that is being started could not decide.
+    controller.obeyed_by(OTHER, 1, true, None).await;
+    assert_eq!(send(world.address, get("/")).await.status(), StatusCode::OK);
+    assert_eq!(applications[0].seen().len(), 2);
     world.end().await;
 }

@@ -86,6 +86,7 @@ fn remarks(judged: &Judged, is_compared: bool) -> String {
         Standing::Pausing => Some("it pauses"),
         Standing::Parked => Some("its requests wait"),
         Standing::NotReady => Some("it is not ready"),
+        Standing::Absent => Some("it does not run yet"),
         Standing::Draining => Some("it drains"),
     };
     let cuts: Vec<_> = Vec::<Clamp>::from(judged.clamps).into_iter().map(clamp).collect();
