@@ -3,7 +3,7 @@
 use super::{FRESH_US, REPORT_MS_MAX};
 use serde::{Deserialize, Serialize};
 
-/// Of what is used less than this, in thousandths, it is not known how much there is.
+/// What is used less counts as used so far, in thousandths: by less of it nobody knows how much there is.
 const USED_PERMILLE_MIN: u64 = 100;
 
 /// What one report says. Absent is unknown.
@@ -69,7 +69,7 @@ impl Claimed {
             let used = u64::from(report.utilisation_permille?);
             // Who does not say what it works on has what the gateway had there.
             let busy_milli = report.in_flight.map_or(self.own_milli, |busy| u64::from(busy) * 1_000);
-            (busy_milli >= 1_000 && used >= USED_PERMILLE_MIN).then(|| (busy_milli / used).max(1))
+            (busy_milli >= 1_000).then(|| (busy_milli / used.max(USED_PERMILLE_MIN)).max(1))
         };
         report.concurrency.filter(|places| *places > 0).map(u64::from).or_else(by_use)
     }

@@ -130,6 +130,21 @@ fn by_a_word_that_is_believed_less_than_half_nobody_is_full() {
 }
 
 #[test]
+fn how_many_one_works_on_at_once_follows_from_how_far_it_is_used_and_less_than_a_tenth_is_a_tenth() {
+    let places = |in_flight, used| {
+        let report = Report { in_flight, utilisation_permille: Some(used), ..Report::default() };
+        Claimed { own_milli: 3_000, ..said(report) }.places()
+    };
+    let table =
+        [(600, Some(5)), (200, Some(15)), (100, Some(30)), (50, Some(30)), (0, Some(30)), (9_000, Some(1))];
+    for (used, expected) in table {
+        assert_eq!(places(Some(3), used), expected, "{used}");
+        assert_eq!(places(None, used), expected, "by what the gateway had there: {used}");
+    }
+    assert_eq!(places(Some(0), 50), None, "nothing follows from nothing");
+}
+
+#[test]
 fn who_says_that_all_of_it_is_used_is_full_where_anybody_says_how_much_that_is() {
     let is_hot = |utilisation_permille, places| {
         let report = Report { utilisation_permille: Some(utilisation_permille), ..Report::default() };
