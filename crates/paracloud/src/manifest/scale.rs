@@ -143,11 +143,47 @@ fn fits(small: Size, large: Size) -> bool {
     small.memory_bytes <= large.memory_bytes && small.cpu_milli <= large.cpu_milli
 }
 
+/// Headers that say how a message is read, who it is for and what it is: no session is told by them.
+const NOT_OF_SESSIONS: [&str; 22] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "endpoint-load-metrics",
+    "endpoint-load-metrics-bin",
+    "expect",
+    "host",
+    "keep-alive",
+    "location",
+    "paci-not-applied",
+    "paci-outcome",
+    "proxy-connection",
+    "range",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 pub(super) fn session(field: &Field<'_>) -> Result<Session, Problem> {
     let fields = field.fields(SESSION)?;
     let sticky = match (fields.get("cookie"), fields.get("header")) {
         (Some(cookie), None) => Sticky::Cookie(token(&cookie)?.to_owned()),
-        (None, Some(header)) => Sticky::Header(token(&header)?.to_ascii_lowercase()),
+        (None, Some(header)) => {
+            let name = token(&header)?.to_ascii_lowercase();
+            if NOT_OF_SESSIONS.contains(&name.as_str()) {
+                let what = format!(
+                    "{} has a meaning of its own in HTTP: wants another one, such as Session-Id",
+                    quoted(&name)
+                );
+                return Err(header.problem(what));
+            }
+            Sticky::Header(name)
+        }
         (Some(_), Some(_)) | (None, None) => {
             return Err(field.problem("wants one of {cookie: NAME} and {header: NAME}"));
         }

@@ -155,6 +155,8 @@ fn what_is_wrong_with_scale_resources_sessions_and_checks_is_said_with_line_colu
         with("state: session"),
         with("session: {cookie: sid}"),
         with("state: session\nsession: {cookie: sid, header: x}"),
+        with("state: session\nsession: {header: Content-Length}"),
+        with("state: session\nsession: {header: HOST}"),
         with("state: session\nsession: {idle: 1m}"),
         with("state: session\nsession: {cookie: 'a b'}"),
         with("state: session\nsession: {cookie: ''}"),
