@@ -25,6 +25,10 @@ impl Decision<'_> {
     /// Why not this many, which is one fewer: what keeps more than the rule takes, or the rule.
     fn why_not_fewer(&self, count: u32) -> WhyNot {
         let reasons = &*self.reasons;
+        // Whatever else there is, it would not be allowed.
+        if count < self.policy.min {
+            return WhyNot::Cut(Cut::Min(self.policy.min));
+        }
         // Who asked to go keeps only who comes instead. Without those who serve now nobody can go, whatever else there is.
         // Of the others each is narrower than the one before it.
         let keeps = |cut: &Cut| {

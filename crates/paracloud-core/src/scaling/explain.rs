@@ -85,7 +85,9 @@ fn list(page: &mut Page, inputs: &[Input], app: &str) {
         let told = input.told.map_or_else(|| "seen".to_owned(), |told| value(input.figure, told));
         let used = value(input.figure, input.used);
         let age = input.age_ms.map_or_else(|| "-".to_owned(), |age_ms| time(age_ms.into()));
-        let trust = input.trust_permille.map_or_else(|| "-".to_owned(), |it| format!("{} %", it / 10));
+        // What is over, or nearly, counts by its age, and not by whose word it is.
+        let trust = input.trust_permille.filter(|_| input.bound != Some(Bound::Lease));
+        let trust = trust.map_or_else(|| "-".to_owned(), |it| format!("{} %", it / 10));
         let of: String = of.chars().take(23).collect();
         let line = format!(
             "    {of:<23} {told:>9} {used:>9} {age:>9} {trust:>6}  {}",
@@ -318,7 +320,7 @@ fn is_short(reasons: &Reasons) -> bool {
 
 fn bound(bound: Bound) -> &'static str {
     match bound {
-        Bound::Lease => "lease over",
+        Bound::Lease => "its lease",
         Bound::Measured => "seen",
         Bound::Done => "more done",
         Bound::Fleet => "others",

@@ -3,7 +3,7 @@
 use super::{COLUMNS, broken};
 use crate::figures::{age, millis, time_of_day};
 use crate::output::{short, table_with_why};
-use paracloud_core::balancing::{BackendId, Clamp, Judged, Regime, Rule, Standing};
+use paracloud_core::balancing::{BackendId, Clamp, Inputs, Judged, Regime, Rule, Standing};
 use paracloud_substrate::explained::{Choice, Explained};
 
 /// Columns before what is continued.
@@ -51,7 +51,7 @@ pub(super) fn text(choice: &Choice, explained: &Explained) -> String {
             cost(judged.raw),
             cost(judged.seen),
             cost(judged.cost),
-            remarks(judged, record.compared.contains(&inputs.id)),
+            remarks(inputs, judged, record.compared.contains(&inputs.id)),
         ]
     });
     let rows: Vec<_> = rows.collect();
@@ -80,7 +80,7 @@ fn short_name(app: &str, id: BackendId) -> String {
     format!("{}.{number}", short(app, app_max))
 }
 
-fn remarks(judged: &Judged, is_compared: bool) -> String {
+fn remarks(inputs: &Inputs, judged: &Judged, is_compared: bool) -> String {
     let standing = match judged.standing {
         Standing::Open => None,
         Standing::Pausing => Some("it pauses"),
@@ -91,10 +91,14 @@ fn remarks(judged: &Judged, is_compared: bool) -> String {
     };
     let cuts: Vec<_> = Vec::<Clamp>::from(judged.clamps).into_iter().map(clamp).collect();
     let cut = (!cuts.is_empty()).then(|| format!("cut: {}", cuts.join(", ")));
+    let debt = inputs.debt_milli;
+    let failed =
+        (debt >= 100).then(|| format!("failed lately: as {}.{} more", debt / 1_000, debt % 1_000 / 100));
     let said = [
         (!is_compared).then(|| "not compared".to_owned()),
         standing.map(str::to_owned),
         judged.is_hot.then(|| "one more would wait".to_owned()),
+        failed,
         cut,
     ];
     said.into_iter().flatten().collect::<Vec<_>>().join("; ")
@@ -105,7 +109,7 @@ fn rule(rule: Rule) -> &'static str {
         Rule::Only => "there was one",
         Rule::Cold => "the least cost of those where it need not wait",
         Rule::Hot => "it waits everywhere, and there least",
-        Rule::LeastLoaded => "the least in flight of those that were compared",
+        Rule::LeastLoaded => "the least load of those that were compared",
         Rule::LeastInFlight => "the least of its own in flight",
         Rule::RoundRobin => "its turn",
         Rule::Random => "by chance",

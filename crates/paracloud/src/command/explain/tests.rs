@@ -194,6 +194,22 @@ fn a_choice_fits_whatever_the_instances_are_called_and_cost_and_tells_them_apart
 }
 
 #[test]
+fn of_who_failed_lately_it_is_said_that_this_is_what_keeps_requests_away() {
+    let mut balancer = Balancer::new(balancing::Setting::default());
+    let [fails, other] = [1, 2].map(balancing::BackendId);
+    [fails, other].into_iter().for_each(|number| balancer.add(number, 0));
+    let sent = balancer.sent(fails, 0).expect("it is there");
+    balancer.ended(sent, balancing::End::Failed, 1_000);
+    assert!(balancer.sent(other, 1_000).is_some());
+    let record = Box::new(balancer.record(None, 1_000, 7).expect("there are two"));
+    let choice = Choice { gateway: GatewayId(1), unix_ms: NOW, record };
+    let shown = text(&Explained { choices: vec![choice], ..explained("worker.1", Vec::new()) });
+    assert!(shown.contains("failed lately: as 1.0 more"), "{shown}");
+    assert!(!shown.contains("the least in flight"), "{shown}");
+    fits(&shown);
+}
+
+#[test]
 fn an_operation_is_named_as_events_name_it() {
     assert_eq!(operation("op-3"), Ok(OperationNumber(3)));
     assert_eq!(operation("3"), Ok(OperationNumber(3)));
