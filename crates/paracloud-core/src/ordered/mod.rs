@@ -7,7 +7,7 @@ mod fewer;
 mod texts;
 
 pub use fewer::{Candidate, Fewer, Next, Obstacle, Round};
-pub use texts::explain;
+pub use texts::{Of, explain};
 
 use crate::draining::{self, Placed, Way};
 use crate::ids::{NodeId, Revision};

@@ -61,19 +61,20 @@ fn drain() -> Drain {
 
 #[test]
 fn a_drain_says_why_each_is_moved_and_of_who_came_how_the_others_are_replaced() {
-    let explained = |drain: Drain, instance: Option<&str>| {
-        explain(&Record { at_ms: 0, decision: Decision::Drain(drain) }, instance)
-    };
-    let alone = explained(drain(), Some("db"));
+    let explained =
+        |drain: Drain, of: Of<'_>| explain(&Record { at_ms: 0, decision: Decision::Drain(drain) }, of);
+    let alone = explained(drain(), Of::One("db"));
     assert!(alone.contains("  move      db to n2: it is alone: its manifest has no scale\n"), "{alone}");
     let holds = drain().with_state([String::from("db")].into());
     let replayed = Record { at_ms: 0, decision: Decision::Drain(holds.clone()) }.replay();
     assert_eq!(replayed.decision, Decision::Drain(holds.clone()));
-    let holds = explained(holds, Some("db"));
+    let holds = explained(holds, Of::One("db"));
     assert!(holds.contains("  move      db to n2: it holds state, by its manifest\n"), "{holds}");
-    let came = explained(drain(), Some("web.4"));
+    let came = explained(drain(), Of::One("web.4"));
     assert!(came.contains("  replace   web.1 to n3: 3 of at most 4 of web are there\n"), "{came}");
     assert!(!came.contains("  move  "), "{came}");
+    // Whoever had its name before was another one.
+    assert_eq!(explained(drain(), Of::New), came);
 }
 
 fn update(offered: Option<Mode>) -> Update {
@@ -153,8 +154,8 @@ fn a_decision_is_about_those_whom_it_names() {
 fn each_is_explained_within_80_columns() {
     let texts: Vec<_> = all()
         .into_iter()
-        .map(|decision| explain(&Record { at_ms: 0, decision }, None))
-        .chain([explain(&Record { at_ms: 0, decision: Decision::Drain(drain()) }, Some("web.1"))])
+        .map(|decision| explain(&Record { at_ms: 0, decision }, Of::All))
+        .chain([explain(&Record { at_ms: 0, decision: Decision::Drain(drain()) }, Of::One("web.1"))])
         .collect();
     let text = texts.join("\n");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
@@ -170,14 +171,14 @@ fn who_does_not_serve_is_taken_first_and_is_not_said_to_have_said_so() {
     let came_up = asked.iter().map(|place| (*place == 2).then(Loss::default)).collect();
     let came_up = fewer.clone().with(asked.clone(), came_up).decided();
     assert_eq!(came_up.chosen[0].0, 2, "it serves by now, and is the only one that says anything");
-    let told = explain(&Record { at_ms: 0, decision: Decision::Fewer(came_up) }, None);
+    let told = explain(&Record { at_ms: 0, decision: Decision::Fewer(came_up) }, Of::All);
     assert!(told.contains("web.1 on n1: does not say what it costs"), "{told}");
     let said = vec![None; asked.len()];
     let fewer = fewer.with(asked, said).decided();
     assert_eq!(fewer.chosen[0], (2, crate::scaling::fewer::Chosen::Goes), "it is no silent one");
     assert!(fewer.rounds.iter().flat_map(|it| &it.said).all(Option::is_none), "it said nothing");
     let record = Record { at_ms: 0, decision: Decision::Fewer(fewer) };
-    let told = explain(&record, None);
+    let told = explain(&record, Of::All);
     assert!(told.contains("web.1 on n1: does not serve: nothing is lost with it"), "{told}");
     assert_eq!(record.replay(), record);
 }

@@ -16,14 +16,25 @@ use alloc::vec::Vec;
 /// The most instances that are shown of one decision.
 const SHOWN_MAX: usize = 24;
 
-/// What was decided, and why. `instance`: of a decision about many what is shown is about this one; `None`: all are.
+/// About whom of a decision about many is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of<'a> {
+    /// All of them.
+    All,
+    /// This one, which was there.
+    One(&'a str),
+    /// One that came by it, whatever its name was another's before.
+    New,
+}
+
+/// What was decided, and why.
 #[must_use]
-pub fn explain(record: &Record, instance: Option<&str>) -> String {
+pub fn explain(record: &Record, of: Of<'_>) -> String {
     let mut page = Page::default();
     match &record.decision {
         Decision::Fewer(it) => fewer(&mut page, it),
         Decision::More(it) => more(&mut page, it),
-        Decision::Drain(it) => drain(&mut page, it, instance),
+        Decision::Drain(it) => drain(&mut page, it, of),
         Decision::Update(it) => update(&mut page, it),
     }
     page.lines
@@ -146,7 +157,7 @@ fn names(names: &[String]) -> String {
     }
 }
 
-fn drain(page: &mut Page, drain: &Drain, instance: Option<&str>) {
+fn drain(page: &mut Page, drain: &Drain, of: Of<'_>) {
     let Drain { node, placed, open, most, stateful, ways } = drain;
     let Some(ways) = ways else {
         page.head(&format!("{node} is drained: what it has can go nowhere"));
@@ -156,12 +167,12 @@ fn drain(page: &mut Page, drain: &Drain, instance: Option<&str>) {
     let are = if ways.len() == 1 { "is" } else { "are" };
     page.head(&format!("{node} is drained: {} {are} to leave it", ways.len()));
     page.say("rule", "who holds nothing, of an app that may have one more, is replaced; the others are moved; each to the node with the fewest of its app, then with the fewest of all");
-    // Who came in the place of another is none of those that were there: how those are replaced is why it came.
+    // How those are replaced that were there is why another one came.
     let leaves = |name: &str| ways.iter().any(|(it, _)| it == name);
-    let shown = |(name, way): &&(String, draining::Way)| match instance {
-        Some(asked) if leaves(asked) => name == asked,
-        Some(_) => matches!(way, draining::Way::Replace(_)),
-        None => true,
+    let shown = |(name, way): &&(String, draining::Way)| match of {
+        Of::One(asked) if leaves(asked) => name == asked,
+        Of::One(_) | Of::New => matches!(way, draining::Way::Replace(_)),
+        Of::All => true,
     };
     let all: Vec<_> = ways.iter().filter(shown).collect();
     for (name, way) in all.iter().take(SHOWN_MAX) {

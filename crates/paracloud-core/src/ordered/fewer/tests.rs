@@ -59,7 +59,7 @@ fn of_those_that_say_the_same_the_sessions_that_are_known_decide_and_are_told_un
     assert_eq!(fewer.chosen, [(1, Chosen::Goes), (0, Chosen::Stays)]);
     assert!(fewer.is_by_known_sessions(&two[1], &two[0]) && !fewer.is_by_known_sessions(&two[0], &two[1]));
     let record = super::super::Record { at_ms: 0, decision: super::super::Decision::Fewer(fewer) };
-    let told = super::super::explain(&record, None);
+    let told = super::super::explain(&record, super::super::Of::All);
     let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(told.contains("0 sessions by its own word, 3 by what was known before"), "{told}");
     // Where more are on a node, that decides, and sessions do only after it.

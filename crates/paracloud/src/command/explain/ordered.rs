@@ -23,7 +23,12 @@ pub(super) fn text(order: &Ordered, explained: &Explained) -> String {
     let head = format!("{what}, {} ({ago} ago)", time_of_day(*unix_ms));
     let is_app = explained.name == explained.app && explained.operation.is_none();
     let asked = (!is_app).then_some(explained.name.as_str());
-    let mut lines = vec![head, ordered::explain(record, asked).trim_end().to_owned()];
+    let of = match (asked, order.role) {
+        (None, _) => ordered::Of::All,
+        (Some(_), Role::Started) => ordered::Of::New,
+        (Some(name), _) => ordered::Of::One(name),
+    };
+    let mut lines = vec![head, ordered::explain(record, of).trim_end().to_owned()];
     // Who is asked after is not left out.
     let mut begun: Vec<_> = opened.iter().collect();
     begun.sort_by_key(|it| Some(it.instance.as_str()) != asked);
