@@ -90,6 +90,9 @@ pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now
             is_replaced: control.is_replaced(&name),
         };
         let Some(phase) = phase(&sight) else { continue };
+        let pauses = owner.filter(|_| phase == Phase::Ready && advice.pause.is_some_and(|it| it.in_ms == 0));
+        let pauses_on = sources.phases.pauses_on(number, pauses.map(|owner| owner.start), now_ms);
+        let phase = if pauses_on { Phase::NotReady } else { phase };
         for leased in &advice.announcements {
             announce(&mut announced, leased);
         }

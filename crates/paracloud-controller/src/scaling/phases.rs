@@ -51,10 +51,15 @@ pub(super) fn phase(sight: &Sight<'_>) -> Option<Phase> {
     Some(if sight.is_unready || wants_none { Phase::NotReady } else { Phase::Ready })
 }
 
+/// Who pauses for so long without an end, in milliseconds, is not ready, whatever it says: gateways send it nothing.
+const PAUSES_MS_MAX: u64 = 10_000;
+
 /// Since when each instance is what it is, on one clock in milliseconds.
 #[derive(Debug, Default)]
 pub(super) struct Phases {
     all: BTreeMap<InstanceNumber, Since>,
+    /// Those that pause, and since when.
+    pauses: BTreeMap<InstanceNumber, (StartId, u64)>,
     /// When it was looked the last time.
     looked_ms: Option<u64>,
 }
@@ -95,10 +100,24 @@ impl Phases {
         u32::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(u32::MAX)
     }
 
+    /// Whether one pauses without an end. `pauses`: which process of it is in a pause now.
+    pub(super) fn pauses_on(&mut self, number: InstanceNumber, pauses: Option<StartId>, now_ms: u64) -> bool {
+        let Some(start) = pauses else {
+            self.pauses.remove(&number);
+            return false;
+        };
+        let since = self.pauses.entry(number).or_insert((start, now_ms));
+        if since.0 != start {
+            *since = (start, now_ms);
+        }
+        now_ms.saturating_sub(since.1) >= PAUSES_MS_MAX
+    }
+
     /// All were looked at: forgets those that are not there any more.
     pub(super) fn looked(&mut self, now_ms: u64, is_there: impl Fn(InstanceNumber) -> bool) {
         self.looked_ms = Some(now_ms);
         self.all.retain(|number, _| is_there(*number));
+        self.pauses.retain(|number, _| is_there(*number));
     }
 }
 
@@ -168,6 +187,19 @@ mod tests {
         assert_eq!(seen(&after(&departs)), Some(Phase::Leaving));
         let gone = [departs.as_slice(), &[Change::Gone]].concat();
         assert_eq!(seen(&after(&gone)), None);
+    }
+
+    #[test]
+    fn who_pauses_again_and_again_without_an_end_between_is_not_counted_on() {
+        let mut phases = Phases::default();
+        let mut at = |pauses: Option<u64>, now_ms| phases.pauses_on(NUMBER, pauses.map(StartId), now_ms);
+        assert!(!at(Some(1), 1_000) && !at(Some(1), 1_000 + PAUSES_MS_MAX - 1));
+        assert!(at(Some(1), 1_000 + PAUSES_MS_MAX));
+        assert!(!at(Some(2), 12_000), "another process");
+        assert!(!at(None, 20_000) && !at(Some(2), 22_000), "it was ready between them");
+        assert!(at(Some(2), 32_000));
+        phases.looked(33_000, |_| false);
+        assert!(!phases.pauses_on(NUMBER, Some(StartId(2)), 34_000), "it was gone");
     }
 
     #[test]
