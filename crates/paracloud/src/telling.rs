@@ -291,11 +291,15 @@ pub fn died(how: &str) -> String {
     format!("its process ended while it was drained: {}", plain(how))
 }
 
+/// So much of what a probe answered is shown, in letters.
+const ANSWERED_LETTERS_MAX: usize = 200;
+
 /// Why a process is not ready, and for how long.
 pub fn unready_for(unready: &Unready, now_unix_ms: u64) -> String {
     let Unready { since_unix_ms, asked, answered } = unready;
     let waited = age(now_unix_ms.saturating_sub(*since_unix_ms));
-    format!("not ready for {waited}: {}: {}", plain(asked), plain(answered))
+    let answered = output::short(&plain(answered), ANSWERED_LETTERS_MAX);
+    format!("not ready for {waited}: {}: {answered}", plain(asked))
 }
 
 /// Which call an owner does not answer, and since when it is said to be silent.
