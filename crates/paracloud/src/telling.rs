@@ -298,7 +298,8 @@ const ANSWERED_LETTERS_MAX: usize = 200;
 pub fn unready_for(unready: &Unready, now_unix_ms: u64) -> String {
     let Unready { since_unix_ms, asked, answered } = unready;
     let waited = age(now_unix_ms.saturating_sub(*since_unix_ms));
-    let answered = output::short(&plain(answered), ANSWERED_LETTERS_MAX);
+    let answered = plain(answered);
+    let answered = output::short(&answered, ANSWERED_LETTERS_MAX);
     format!("not ready for {waited}: {}: {answered}", plain(asked))
 }
 
