@@ -303,4 +303,24 @@ pub(super) const LIST: &[Mutant] = &[
             "applying::what_cannot_count_is_refused_and_nothing_is_changed",
         ),
     },
+    Mutant {
+        name: "a session is idle from when its last request came, and not from its end",
+        file: "crates/paracloud-gateway/src/sessions.rs",
+        find: r"            seen.last = now;",
+        replace: "",
+        catch: unit(
+            "paracloud-gateway",
+            "sessions::tests::a_session_is_seen_for_as_long_as_anything_of_it_is_open_and_idle_only_after_that",
+        ),
+    },
+    Mutant {
+        name: "a request is kept for one that is being started, though others run",
+        file: "crates/paracloud-core/src/balancing/standing.rs",
+        find: r"} else if self.absent {",
+        replace: r"} else if false {",
+        catch: unit(
+            "paracloud-core",
+            "balancing::tests::who_runs_and_is_not_ready_is_asked_rather_than_one_that_does_not_run_yet",
+        ),
+    },
 ];
