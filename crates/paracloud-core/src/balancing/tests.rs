@@ -1,5 +1,7 @@
 //! What holds of every choice.
 
+mod another;
+
 use super::*;
 use std::vec::Vec;
 
@@ -365,32 +367,6 @@ fn who_had_room_by_its_word_and_was_slow_all_the_same_is_believed_less_for_a_tim
     let later_us = after_us + 60 * SECOND_US;
     all_say(&mut balancer, later_us);
     assert!(trust(&mut balancer, later_us)[0] > 950);
-}
-
-#[test]
-fn another_process_begins_anew_and_answers_of_the_one_before_say_nothing_of_it() {
-    let mut balancer = balancer(2, Setting::default());
-    let sent = balancer.sent(id(1), 0).unwrap();
-    balancer.turn(id(1), SECOND_US);
-    assert_eq!(balancer.in_flight(id(1)), 0);
-    balancer.ended(sent, End::Answered { at_us: 2 * SECOND_US }, 2 * SECOND_US);
-    let inputs = balancer.record(None, 2 * SECOND_US, 0).unwrap().inputs[0];
-    assert_eq!((inputs.own, inputs.answered, inputs.measured), (0, 0, None));
-}
-
-#[test]
-fn who_is_added_with_the_number_of_one_that_is_gone_is_another() {
-    let mut balancer = balancer(2, Setting::default());
-    let sent = balancer.sent(id(1), 0).unwrap();
-    balancer.remove(id(1));
-    assert_eq!(balancer.standing(id(1), 0), None);
-    balancer.add(id(1), SECOND_US);
-    let own = balancer.sent(id(1), SECOND_US).unwrap();
-    balancer.ended(sent, End::Answered { at_us: 2 * SECOND_US }, 2 * SECOND_US);
-    let inputs = balancer.record(None, 2 * SECOND_US, 0).unwrap().inputs[0];
-    assert_eq!((inputs.own, inputs.answered, inputs.measured), (1, 0, None));
-    balancer.ended(own, End::Left, 2 * SECOND_US);
-    assert_eq!((balancer.in_flight(id(1)), balancer.standing(id(1), 0)), (0, Some(Standing::Open)));
 }
 
 #[test]

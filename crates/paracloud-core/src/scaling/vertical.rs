@@ -94,6 +94,14 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_serve_is_left_alone() {
+        use Phase::{Draining, Leaving, NotReady, Ready, Starting, Unknown};
+        let all = [Starting, Ready, NotReady, Unknown, Draining, Leaving];
+        let app = all.map(|phase| Instance { phase, ..sized(250) });
+        assert_eq!(proposed(&app, 500, true), [(2, 500)]);
+    }
+
+    #[test]
     fn who_is_in_an_operation_or_has_no_known_size_is_left_alone() {
         let moving = Instance { in_operation: true, ..sized(250) };
         assert_eq!(proposed(&[moving, Instance { cpu_m: None, ..sized(1) }], 500, true), []);

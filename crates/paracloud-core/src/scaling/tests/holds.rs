@@ -63,3 +63,14 @@ fn who_asks_to_go_where_all_are_needed_and_no_more_may_be_is_not_replaced() {
     };
     assert_eq!([bounded(5), bounded(4)], [(5, true), (4, false)]);
 }
+
+#[test]
+fn a_hold_keeps_who_is_there_and_starts_nobody_for_who_was_taken_away() {
+    let mut app = App::stateless(1, 8, 6);
+    app.policy.hold.min_ms = 60_000;
+    app.run(60, 165);
+    assert_eq!(app.run(40, 20), []);
+    app.seen.instances.retain(|number, _| number.0 <= 4);
+    assert_eq!(app.run(5, 20), []);
+    assert_eq!((raw(&app), held(&app), app.record().reasons.bounded), (1, 6, 4));
+}

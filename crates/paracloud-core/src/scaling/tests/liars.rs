@@ -110,6 +110,21 @@ fn a_queue_of_another_unit_without_end_starts_no_more_at_once_than_serve_and_no_
 }
 
 #[test]
+fn work_that_gateways_see_and_that_an_app_tells_of_as_unseen_counts_once() {
+    let offered_milli = |backlog_ms| {
+        let mut app = App::stateless(1, 4, 4);
+        app.run(60, 100);
+        for instance in app.seen.instances.values_mut() {
+            let told = instance.report.as_mut().unwrap();
+            (told.value.backlog_ms, told.value.is_unseen) = (Some(backlog_ms), true);
+        }
+        plan(&app.policy, &app.seen, &app.memory).2.reasons.need.offered_milli
+    };
+    // Ten are at work. What waits for each catch-up, once in each of them, is four.
+    assert_eq!([0, 5_000, 20_000].map(offered_milli), [10_000, 10_000, 16_000]);
+}
+
+#[test]
 fn slots_that_are_stated_are_contradicted_by_what_was_done_and_not_by_a_claim() {
     let mut app = App::stateless(1, 1, 1);
     // On its way a request takes a little longer than it is worked on.

@@ -2,6 +2,7 @@
 
 mod always;
 mod holds;
+mod kept;
 mod liars;
 mod moves;
 mod queues;

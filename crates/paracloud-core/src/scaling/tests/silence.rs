@@ -1,7 +1,7 @@
 //! Of a queue that no gateway sees, those that say nothing are no proof that there is nothing to do.
 
 use super::super::explain::explain;
-use super::super::policy::{Flap, Work};
+use super::super::policy::{Flap, Shape, SizeBounds, Work};
 use super::super::record::Reasons;
 use super::*;
 use proptest::prelude::*;
@@ -95,6 +95,22 @@ fn who_tells_what_waits_and_not_what_it_works_on_may_work_on_anything() {
     app.seen.now_ms += 1_000;
     let (plan, _, record) = plan(&app.policy, &app.seen, &app.memory);
     assert_eq!((plan.actions.as_slice(), record.reasons.cuts.last()), (&[][..], Some(&Cut::Silent(4))));
+}
+
+#[test]
+fn while_one_of_them_says_nothing_of_a_queue_nobody_is_made_smaller() {
+    let smaller = |words: [Word; 4]| {
+        let mut app = idle(4);
+        app.policy.shape = Shape::Up;
+        app.policy.size = Some(SizeBounds { base_cpu_m: 500, min_cpu_m: 250, max_cpu_m: 1_000 });
+        for instance in app.seen.instances.values_mut() {
+            instance.cpu_m = Some(900);
+        }
+        (0..60).flat_map(|_| decide(&mut app, &words)).count()
+    };
+    let said = Some((0, 0));
+    assert_eq!(smaller([None, said, said, said]), 0);
+    assert!(smaller([said; 4]) > 0);
 }
 
 #[test]

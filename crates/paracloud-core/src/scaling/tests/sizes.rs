@@ -184,3 +184,34 @@ fn where_more_instances_may_come_what_one_uses_makes_none_larger() {
         told(&app)
     );
 }
+
+#[test]
+fn an_app_of_which_nothing_is_known_is_left_alone_whoever_asks_for_more_or_to_go_and_whatever_is_used() {
+    for shape in [Shape::Out, Shape::Both, Shape::Up] {
+        let mut app = sized(shape, 4, 8);
+        app.run(60, 100);
+        (app.reports, app.measures) = (false, false);
+        app.run(60, 0);
+        app.seen.asked = Some(Told { value: 8, age_ms: 0, lease_ms: 60_000 });
+        app.instance(2).retires = true;
+        for instance in app.seen.instances.values_mut() {
+            (instance.cpu_m, instance.cpu_used_m) = (Some(900), Some(900));
+        }
+        assert_eq!(app.run(60, 0), [], "{shape:?}");
+        assert_eq!(app.cuts(), [Cut::Blind], "{shape:?}");
+    }
+}
+
+#[test]
+fn as_long_as_it_is_not_known_of_each_what_it_uses_no_size_follows_from_it() {
+    let used = |of_both: [Option<u32>; 2]| {
+        let mut app = sized(Shape::Up, 2, 2);
+        app.reports = false;
+        for (instance, used) in app.seen.instances.values_mut().zip(of_both) {
+            instance.cpu_used_m = used;
+        }
+        resized(&app.run(1, 0))
+    };
+    assert_eq!(used([Some(500), None]), []);
+    assert_eq!(used([Some(500); 2]), [(1, 750), (2, 750)]);
+}

@@ -163,7 +163,22 @@ fn who_claims_more_than_its_slots_can_do_is_taken_for_twice_of_that_or_of_what_w
 }
 
 fn queue(claim: Option<u32>, in_flight: u32, known: &mut Known, has_surplus: bool) -> (u64, Option<Bound>) {
-    let report = claim.map(|it| told(Report { backlog_ms: Some(it), ..Report::default() }, 0));
+    queue_by(
+        claim.map(|it| Report { backlog_ms: Some(it), ..Report::default() }),
+        in_flight,
+        known,
+        has_surplus,
+    )
+}
+
+/// The same by what it says.
+fn queue_by(
+    says: Option<Report>,
+    in_flight: u32,
+    known: &mut Known,
+    has_surplus: bool,
+) -> (u64, Option<Bound>) {
+    let report = says.map(|says| told(says, 0));
     let measured = Some(Measured { in_flight, over_ms: 1_000, ..Measured::default() });
     let instance = Instance { report, measured, ..Instance::default() };
     let unit = Unit { slots: 4, capacity_milli: 40_000 };
@@ -207,6 +222,20 @@ fn a_queue_that_is_worked_off_costs_no_trust() {
         queue(Some(40_000 - second * 4_000), 4, &mut known, true);
     }
     assert!(known.trust_permille >= 900, "{}", known.trust_permille);
+}
+
+#[test]
+fn what_gateways_cannot_see_neither_costs_trust_nor_buys_it() {
+    let trust = |is_unseen, before| {
+        let mut known = Known::trusted(before);
+        for backlog_ms in [0, 1_000, u32::MAX, 0] {
+            let says = Report { backlog_ms: Some(backlog_ms), is_unseen, ..Report::default() };
+            queue_by(Some(says), 4, &mut known, true);
+        }
+        known.trust_permille
+    };
+    assert_eq!([500, 1_000].map(|before| trust(true, before)), [500, 1_000]);
+    assert_ne!(trust(false, 500), 500, "of requests they see");
 }
 
 #[test]
