@@ -334,6 +334,7 @@ fn bound(bound: Bound) -> &'static str {
         Bound::Ahead(_) => "not yet",
         Bound::NoLoad => "not its load",
         Bound::NotShown => "no show",
+        Bound::TooMany => "too many",
         Bound::Quarter => "a quarter",
         Bound::Bounds => "bounds",
     }

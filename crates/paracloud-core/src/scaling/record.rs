@@ -298,6 +298,8 @@ pub enum Bound {
     NoLoad,
     /// It was announced and did not come.
     NotShown,
+    /// So many of those that were announced are not over that it could not be held against what comes.
+    TooMany,
     /// An app's wish adds a quarter, no more.
     Quarter,
     /// Outside of what there is.
