@@ -3,6 +3,7 @@
 mod advice;
 mod agents;
 mod application;
+mod balancing;
 mod coordinator;
 mod copies;
 mod crash;
@@ -33,6 +34,7 @@ pub(super) fn all() -> Vec<Mutant> {
         leave::LIST,
         fewer::LIST,
         scaling::LIST,
+        balancing::LIST,
         http2::LIST,
         application::LIST,
         sdk::LIST,

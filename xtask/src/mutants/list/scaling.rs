@@ -1,4 +1,4 @@
-//! How many instances there are, how large they are, and which one a request goes to.
+//! How many instances there are, and how large they are.
 
 use super::super::Mutant;
 use super::unit;
@@ -9,8 +9,6 @@ const VICTIMS: &str = "crates/paracloud-core/src/scaling/victims.rs";
 const LIMITS: &str = "crates/paracloud-core/src/scaling/limits.rs";
 const VERTICAL: &str = "crates/paracloud-core/src/scaling/vertical.rs";
 const UNDERSTAND: &str = "crates/paracloud-core/src/scaling/understand.rs";
-const JUDGED: &str = "crates/paracloud-core/src/balancing/judged.rs";
-const CLAIM: &str = "crates/paracloud-core/src/balancing/claim.rs";
 
 pub(super) const LIST: &[Mutant] = &[
     Mutant {
@@ -253,6 +251,36 @@ pub(super) const LIST: &[Mutant] = &[
         catch: unit(CORE, "scaling::tests::moves::stops_spend_the_budget_and_use_half_of_it_at_most"),
     },
     Mutant {
+        name: "a hold starts who was taken away",
+        file: DECIDE,
+        find: r"peak.need.min(count).max(first.min(policy.start))",
+        replace: r"peak.need.max(first.min(policy.start))",
+        catch: unit(
+            CORE,
+            "scaling::tests::holds::a_hold_keeps_who_is_there_and_starts_nobody_for_who_was_taken_away",
+        ),
+    },
+    Mutant {
+        name: "another one goes for who asks to go and may not be touched",
+        file: DECIDE,
+        find: r"(bounded, only_retiring) = (count - 1, true);",
+        replace: r"(bounded, only_retiring) = (count - 1, false);",
+        catch: unit(
+            CORE,
+            "scaling::tests::kept::who_asks_to_go_and_may_not_be_touched_makes_nobody_else_go_before_the_hold_is_over",
+        ),
+    },
+    Mutant {
+        name: "each that goes is held against those that served before the others went",
+        file: DECIDE,
+        find: r"serving_milli -= worth_milli;",
+        replace: r"serving_milli -= 0;",
+        catch: unit(
+            CORE,
+            "scaling::tests::kept::of_two_that_are_over_only_one_goes_where_those_that_serve_do_without_one_and_not_without_both",
+        ),
+    },
+    Mutant {
         name: "half of all instances drain at a time",
         file: DECIDE,
         find: r"const DRAINS_ONE_OF: u32 = 4;",
@@ -281,61 +309,6 @@ pub(super) const LIST: &[Mutant] = &[
         catch: unit(
             CORE,
             "scaling::victims::tests::who_has_the_fewest_sessions_drains_where_their_end_is_waited_for_and_nobody_with_one_elsewhere",
-        ),
-    },
-    Mutant {
-        name: "a request is sent into a pause that was announced",
-        file: JUDGED,
-        find: r"pause.begins_in_us <= lead_us.min(PAUSE_LEAD_US_MAX)",
-        replace: r"pause.begins_in_us == 0",
-        catch: unit(CORE, "balancing::tests::a_pause_is_kept_to_before_it_begins_and_is_over_with_its_lease"),
-    },
-    Mutant {
-        name: "all may pause at once",
-        file: JUDGED,
-        find: r"if fleet.pausing <= fleet.pausing_max {",
-        replace: r"if fleet.pausing > 0 {",
-        catch: unit(CORE, "balancing::tests::more_pauses_at_once_than_may_be_are_kept_to_in_proportion"),
-    },
-    Mutant {
-        name: "a weight that is claimed has no bound",
-        file: JUDGED,
-        find: r"let bounded = raw.clamp(ordinary / TRUST, ordinary * TRUST);",
-        replace: r"let bounded = raw.max(1);",
-        catch: unit(
-            CORE,
-            "balancing::tests::a_weight_that_is_claimed_counts_four_times_at_most_and_a_quarter_at_least",
-        ),
-    },
-    Mutant {
-        name: "a report is believed though its lease ends",
-        file: CLAIM,
-        find: r"(self.left_us.saturating_mul(2_000) / lease_us).min(1_000)",
-        replace: r"1_000 * u64::from(lease_us > 0)",
-        catch: unit(CORE, "balancing::tests::what_one_claims_counts_four_times_what_is_measured_at_most"),
-    },
-    Mutant {
-        name: "a claim counts as it stands beside what was measured",
-        file: JUDGED,
-        find: r"judged.bounded = judged.raw.clamp(judged.seen / TRUST, judged.seen * TRUST);",
-        replace: r"judged.bounded = judged.raw;",
-        catch: unit(CORE, "balancing::tests::what_one_claims_counts_four_times_what_is_measured_at_most"),
-    },
-    Mutant {
-        name: "one that fails at once looks idle",
-        file: JUDGED,
-        find: r"load_milli: u64::from(inputs.own) * 1_000 + inputs.debt_milli + others_milli,",
-        replace: r"load_milli: u64::from(inputs.own) * 1_000 + others_milli,",
-        catch: unit(CORE, "balancing::tests::one_that_fails_fast_draws_no_more_than_the_others"),
-    },
-    Mutant {
-        name: "a new instance gets as much as one that is warm",
-        file: JUDGED,
-        find: r"judged.is_hot |= inputs.answered < 255 && inputs.own > inputs.answered;",
-        replace: "",
-        catch: unit(
-            CORE,
-            "balancing::tests::a_new_one_that_states_nothing_gets_one_request_more_than_it_has_answered",
         ),
     },
     Mutant {

@@ -1,0 +1,66 @@
+//! Which instance a request goes to.
+
+use super::super::Mutant;
+use super::unit;
+
+const CORE: &str = "paracloud-core";
+const JUDGED: &str = "crates/paracloud-core/src/balancing/judged.rs";
+const CLAIM: &str = "crates/paracloud-core/src/balancing/claim.rs";
+
+pub(super) const LIST: &[Mutant] = &[
+    Mutant {
+        name: "a request is sent into a pause that was announced",
+        file: JUDGED,
+        find: r"pause.begins_in_us <= lead_us.min(PAUSE_LEAD_US_MAX)",
+        replace: r"pause.begins_in_us == 0",
+        catch: unit(CORE, "balancing::tests::a_pause_is_kept_to_before_it_begins_and_is_over_with_its_lease"),
+    },
+    Mutant {
+        name: "all may pause at once",
+        file: JUDGED,
+        find: r"if fleet.pausing <= fleet.pausing_max {",
+        replace: r"if fleet.pausing > 0 {",
+        catch: unit(CORE, "balancing::tests::more_pauses_at_once_than_may_be_are_kept_to_in_proportion"),
+    },
+    Mutant {
+        name: "a weight that is claimed has no bound",
+        file: JUDGED,
+        find: r"let bounded = raw.clamp(ordinary / TRUST, ordinary * TRUST);",
+        replace: r"let bounded = raw.max(1);",
+        catch: unit(
+            CORE,
+            "balancing::tests::a_weight_that_is_claimed_counts_four_times_at_most_and_a_quarter_at_least",
+        ),
+    },
+    Mutant {
+        name: "a report is believed though its lease ends",
+        file: CLAIM,
+        find: r"(self.left_us.saturating_mul(2_000) / lease_us).min(1_000)",
+        replace: r"1_000 * u64::from(lease_us > 0)",
+        catch: unit(CORE, "balancing::tests::what_one_claims_counts_four_times_what_is_measured_at_most"),
+    },
+    Mutant {
+        name: "a claim counts as it stands beside what was measured",
+        file: JUDGED,
+        find: r"judged.bounded = judged.raw.clamp(judged.seen / TRUST, judged.seen * TRUST);",
+        replace: r"judged.bounded = judged.raw;",
+        catch: unit(CORE, "balancing::tests::what_one_claims_counts_four_times_what_is_measured_at_most"),
+    },
+    Mutant {
+        name: "one that fails at once looks idle",
+        file: JUDGED,
+        find: r"load_milli: u64::from(inputs.own) * 1_000 + inputs.debt_milli + others_milli,",
+        replace: r"load_milli: u64::from(inputs.own) * 1_000 + others_milli,",
+        catch: unit(CORE, "balancing::tests::one_that_fails_fast_draws_no_more_than_the_others"),
+    },
+    Mutant {
+        name: "a new instance gets as much as one that is warm",
+        file: JUDGED,
+        find: r"judged.is_hot |= inputs.answered < 255 && inputs.own > inputs.answered;",
+        replace: "",
+        catch: unit(
+            CORE,
+            "balancing::tests::a_new_one_that_states_nothing_gets_one_request_more_than_it_has_answered",
+        ),
+    },
+];
