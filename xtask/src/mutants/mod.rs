@@ -282,6 +282,18 @@ fn say(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    #[test]
+    fn every_mutant_has_its_place_once_in_the_tree_as_it_is() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let text = |mutant: &Mutant| fs::read_to_string(root.join(mutant.file)).unwrap_or_default();
+        let is_lost = |mutant: &&Mutant| text(mutant).matches(mutant.find).count() != 1;
+        let all = list::all();
+        let lost: Vec<_> = all.iter().filter(is_lost).map(|it| (it.file, it.name)).collect();
+        assert_eq!(lost, []);
+    }
 
     #[test]
     fn every_mutant_has_its_turn_and_is_looked_at_meanwhile() {

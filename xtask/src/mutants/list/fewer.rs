@@ -128,8 +128,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "who does not say how much is in it is asked first",
         file: ROUNDS,
-        find: r"it.in_flight.unwrap_or(u32::MAX)",
-        replace: r"it.in_flight.unwrap_or(0)",
+        find: r"self.in_flight.unwrap_or(u32::MAX)",
+        replace: r"self.in_flight.unwrap_or(0)",
         catch: unit(
             "paracloud-core",
             "ordered::fewer::tests::who_has_least_in_it_is_asked_and_who_is_held_is_not",
@@ -178,7 +178,7 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a drain takes as many at once as there are",
         file: DRAINS,
-        find: r"let parallel = terms.map_or(0, |terms| usize::try_from(terms.parallel).unwrap_or(1));",
+        find: r"let parallel = terms.map_or(0, |terms| usize::try_from(terms.bounded().parallel).unwrap_or(1));",
         replace: r"let parallel = terms.map_or(0, |_| 64);",
         catch: test(
             "paracloud",
@@ -189,7 +189,7 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "a drain takes one after the other whatever was asked for",
         file: DRAINS,
-        find: r"let parallel = terms.map_or(0, |terms| usize::try_from(terms.parallel).unwrap_or(1));",
+        find: r"let parallel = terms.map_or(0, |terms| usize::try_from(terms.bounded().parallel).unwrap_or(1));",
         replace: r"let parallel = terms.map_or(0, |_| 1);",
         catch: test(
             "paracloud",

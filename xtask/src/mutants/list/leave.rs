@@ -5,6 +5,7 @@ use super::{seeds, unit};
 
 const DECIDE: &str = "crates/paracloud-core/src/migration/coordinator/decide.rs";
 const GATEWAY: &str = "crates/paracloud-core/src/migration/gateway.rs";
+const WORDS: &str = "crates/paracloud-core/src/migration/gateway/words.rs";
 const REGISTER: &str = "crates/paracloud-core/src/register/leave.rs";
 
 pub(super) const LIST: &[Mutant] = &[
@@ -31,7 +32,7 @@ pub(super) const LIST: &[Mutant] = &[
     },
     Mutant {
         name: "a gateway sends new requests to who leaves",
-        file: GATEWAY,
+        file: WORDS,
         find: r"!self.parks && !self.drains",
         replace: r"!self.parks",
         catch: seeds(&["I4", "I6"]),
