@@ -7,6 +7,7 @@ use crate::draining::Drains;
 use crate::fleet::{Fleet, Places};
 use crate::instance::Told;
 use crate::journal::{self, Heard, now_unix_ms};
+use crate::marks::Marks;
 use crate::ordered::Ordered;
 use crate::peers::{Out, Peer, Peers};
 use crate::refusals::Refusals;
@@ -75,6 +76,8 @@ pub(crate) struct Control {
     pub(crate) updates: Updates,
     /// One after the other takes instances of an app away: so each counts those that stay.
     pub(crate) retiring: Turns,
+    /// Those of them that were told to leave and have not answered yet.
+    pub(crate) told_to_leave: Marks,
     refusals: Mutex<Refusals>,
     lost: Mutex<BTreeSet<NodeId>>,
     words: Mutex<Words>,
@@ -110,6 +113,7 @@ impl Control {
             drains: Drains::load(layout.draining(), "which nodes are being drained"),
             updates: Updates::load(layout.updating(), "which apps are being updated"),
             retiring: Turns::default(),
+            told_to_leave: Marks::default(),
             refusals: Mutex::default(),
             lost: Mutex::default(),
             words: Mutex::default(),

@@ -74,7 +74,8 @@ pub(crate) async fn look(
 /// What is known of an instance before anybody asks it, and why it is not asked.
 fn candidate(control: &Control, instance: String) -> (ordered::Candidate, Option<String>) {
     let view = control.views.of(&instance);
-    let record = view.as_ref().and_then(|view| view.record.as_ref());
+    // One that left and stays all the same is being started anew.
+    let record = view.as_ref().and_then(|view| view.record.as_ref()).filter(|record| !record.gone);
     // Who only wants to stay where it is may leave all the same.
     let holds = control.holds().into_iter();
     let holds = holds.filter(|hold| hold.instance == instance && hold.op != HeldOp::Move);
@@ -197,6 +198,19 @@ pub(crate) fn preference(said: finding::Preference) -> Preference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::{Stage, gone, serves, worker};
+    use paracloud_substrate::config::Scale;
+
+    #[tokio::test]
+    async fn one_that_left_and_is_being_started_anew_is_no_candidate_for_leaving() {
+        let stage = Stage::of(worker(Scale { max: 2, ..Scale::default() }), [serves(1), gone(2)]);
+        let (control, cloud) = (&stage.control, stage.control.cloud());
+        let app = cloud.app("worker").unwrap();
+        let _added = control.fleet.add(app, &control.nodes_there(), &control.owners());
+        assert_eq!(control.staying("worker"), ["worker.1", "worker.2"]);
+        let obstacle = |name: &str| candidate(control, name.to_owned()).0.obstacle;
+        assert_eq!((obstacle("worker.1"), obstacle("worker.2")), (None, Some(Obstacle::Starts)));
+    }
 
     #[test]
     fn a_price_is_told_in_words_and_what_is_not_said_is_not() {

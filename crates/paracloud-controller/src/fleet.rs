@@ -9,6 +9,7 @@
 
 use crate::control::locked;
 use crate::instance::Told;
+use crate::marks::{Mark, Marks};
 use paracloud_core::draining;
 use paracloud_core::ids::{NodeId, OperationNumber};
 use paracloud_core::register::Record;
@@ -51,16 +52,17 @@ struct Parts {
     /// Those that left, as their records say.
     gone: BTreeSet<String>,
     /// Those of them that are being started anew.
-    claimed: BTreeSet<String>,
+    claimed: Marks,
 }
 
 /// An instance that an app gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Added {
     pub(crate) name: String,
     pub(crate) node: NodeId,
-    /// There was one of this name, which left: it is to be told to start.
-    pub(crate) anew: bool,
+    /// There was one of this name, which left: it is to be told to start. Until that is answered or given up it is held, and
+    /// the app has it.
+    pub(crate) anew: Option<Mark>,
 }
 
 /// Why no instance can be added to an app.
@@ -165,11 +167,6 @@ impl Fleet {
         }
     }
 
-    /// One that was added anew was told so, and has answered.
-    pub(crate) fn unclaim(&self, name: &str) {
-        locked(&self.parts).claimed.remove(name);
-    }
-
     /// A node says what it knows. Those are all instances that are to hear of it.
     pub(crate) fn introduce(&self, cloud: &Cloud, node: NodeId, known: &[Known]) -> Vec<String> {
         let mut parts = locked(&self.parts);
@@ -211,15 +208,13 @@ impl Fleet {
         }
     }
 
-    /// Adds an instance to an app: under the lowest number that is free, on the node of these that has the fewest. Who is
-    /// added anew is claimed until that is taken back.
+    /// Adds an instance to an app: under the lowest number that is free, on the node of these that has the fewest.
     pub(crate) fn add(&self, app: &App, nodes: &[NodeId], owners: &Places) -> Result<Added, Full> {
         let mut parts = locked(&self.parts);
         let (name, node) = parts.plan(app, 1, nodes, owners)?.pop().ok_or(Full::NoNode)?;
         parts.has_run.insert(app.name.clone());
-        let anew = parts.inboxes.contains_key(&name);
-        if anew {
-            parts.claimed.insert(name.clone());
+        let anew = parts.inboxes.contains_key(&name).then(|| parts.claimed.set(&name));
+        if anew.is_some() {
             parts.places.insert(name.clone(), node);
         } else {
             self.bear(&mut parts, app, &name, node);
@@ -270,7 +265,7 @@ impl Parts {
     }
 
     fn is_there(&self, name: &str) -> bool {
-        !self.gone.contains(name) || self.claimed.contains(name)
+        !self.gone.contains(name) || self.claimed.has(name)
     }
 
     fn is_free(&self, name: &str) -> bool {
@@ -313,140 +308,4 @@ fn says_something(known: &Known) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use paracloud_core::ids::{Placement, StartId};
-    use paracloud_substrate::config::{Node, Scale};
-
-    fn cloud(start: u32) -> Cloud {
-        let node = |id: u32| Node { id: NodeId(id), name: format!("n{id}"), host: [127, 0, 1, 1].into() };
-        let scale = Some(Scale { max: 4, start, ..Scale::default() });
-        let worker = App { scale, ..App::new("worker", vec!["worker".to_owned()]) };
-        let web = App::new("web", vec!["web".to_owned()]);
-        Cloud { nodes: vec![node(1), node(2), node(3)], gateways: Vec::new(), apps: vec![web, worker] }
-    }
-
-    fn there(name: &str) -> (String, Record) {
-        (name.to_owned(), Record::first(Placement::new(NodeId(1), StartId(1))))
-    }
-
-    fn left(name: &str) -> (String, Record) {
-        let (name, record) = there(name);
-        (name, Record { gone: true, ..record })
-    }
-
-    fn each(records: &[(String, Record)]) -> impl Iterator<Item = (&String, &Record)> {
-        records.iter().map(|(name, record)| (name, record))
-    }
-
-    fn there_are(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    fn added(name: &str, node: u32, anew: bool) -> Added {
-        Added { name: name.to_owned(), node: NodeId(node), anew }
-    }
-
-    fn nodes() -> [NodeId; 3] {
-        [1, 2, 3].map(NodeId)
-    }
-
-    fn born(births: &mut mpsc::UnboundedReceiver<Birth>) -> Vec<(String, u32)> {
-        std::iter::from_fn(|| births.try_recv().ok()).map(|birth| (birth.name, birth.node.0)).collect()
-    }
-
-    fn at(places: &[(&str, u32)]) -> Vec<(String, u32)> {
-        places.iter().map(|(name, node)| ((*name).to_owned(), *node)).collect()
-    }
-
-    #[test]
-    fn an_app_that_has_never_run_gets_its_first_instances_once_every_node_was_heard() {
-        let cloud = cloud(3);
-        let (fleet, mut births) = Fleet::new(&cloud, std::iter::empty(), &[]);
-        assert_eq!(born(&mut births), at(&[("web", 1)]));
-        let (lost, owners) = (BTreeSet::from([NodeId(3)]), Places::new());
-        fleet.introduce(&cloud, NodeId(1), &[nothing("web"), nothing("worker.2")]);
-        fleet.found(&cloud, &lost, &owners, |_| false);
-        assert!(born(&mut births).is_empty(), "one node was not heard");
-        assert_eq!(fleet.introduce(&cloud, NodeId(2), &[]), ["web"]);
-        fleet.found(&cloud, &lost, &owners, |_| true);
-        assert!(born(&mut births).is_empty(), "no node takes any");
-        fleet.found(&cloud, &lost, &owners, |_| false);
-        let first = at(&[("worker.1", 2), ("worker.2", 1), ("worker.3", 2)]);
-        assert_eq!(born(&mut births), first, "spread over those that are there, the fewest first");
-        fleet.found(&cloud, &BTreeSet::new(), &owners, |_| false);
-        assert!(born(&mut births).is_empty(), "once and for all");
-    }
-
-    #[test]
-    fn what_the_register_or_a_node_knows_of_is_there_and_nothing_is_added_to_it() {
-        let cloud = cloud(3);
-        let records = ["worker.4", "worker", "gone.1"].map(there);
-        let (fleet, mut births) = Fleet::new(&cloud, each(&records), &[]);
-        assert_eq!(born(&mut births), at(&[("web", 1), ("worker.4", 1)]));
-        let lives = Known { alive: vec![(StartId(7), false)], ..nothing("worker.2") };
-        let foreign = Known { alive: vec![(StartId(8), false)], ..nothing("other.1") };
-        let told = fleet.introduce(&cloud, NodeId(1), &[lives, foreign, nothing("worker.1")]);
-        assert_eq!(told, ["web", "worker.2", "worker.4"]);
-        for node in nodes() {
-            fleet.introduce(&cloud, node, &[]);
-        }
-        fleet.found(&cloud, &BTreeSet::new(), &Places::new(), |_| false);
-        assert_eq!(born(&mut births), at(&[("worker.2", 1)]));
-    }
-
-    #[test]
-    fn one_that_is_added_gets_the_lowest_free_number_and_the_emptiest_node_within_the_bound() {
-        let cloud = cloud(1);
-        let records = ["worker.1", "worker.3"].map(there);
-        let (fleet, mut births) = Fleet::new(&cloud, each(&records), &[]);
-        born(&mut births);
-        let app = cloud.app("worker").unwrap();
-        let owners = Places::from([("worker.1".to_owned(), NodeId(2)), ("worker.3".to_owned(), NodeId(3))]);
-        assert_eq!(fleet.add(app, &nodes(), &owners), Ok(added("worker.2", 1, false)));
-        assert_eq!(fleet.add(app, &nodes()[1..], &owners), Ok(added("worker.4", 2, false)));
-        assert_eq!(fleet.add(app, &nodes(), &owners), Err(Full::Most(4)));
-        assert_eq!(fleet.add(cloud.app("web").unwrap(), &nodes(), &owners), Err(Full::NotScaled));
-    }
-
-    #[test]
-    fn the_number_of_one_that_left_is_the_first_to_be_used_again_and_it_is_none_that_the_app_has() {
-        let cloud = cloud(1);
-        let records = [there("worker.1"), left("worker.2"), there("worker.3"), left("worker.4")];
-        let (fleet, mut births) = Fleet::new(&cloud, each(&records), &[]);
-        assert_eq!(births.try_recv().unwrap().name, "web");
-        assert_eq!(born(&mut births).len(), 4, "they are driven all the same");
-        let app = cloud.app("worker").unwrap();
-        assert_eq!((fleet.there(), fleet.names().len()), (there_are(&["web", "worker.1", "worker.3"]), 5));
-        let owners = Places::from([("worker.1".to_owned(), NodeId(2)), ("worker.3".to_owned(), NodeId(3))]);
-        let planned = fleet.plan(app, 2, &nodes(), &owners).unwrap();
-        assert_eq!(planned, [("worker.2".to_owned(), NodeId(1)), ("worker.4".to_owned(), NodeId(2))]);
-        assert_eq!(fleet.add(app, &nodes(), &owners), Ok(added("worker.2", 1, true)));
-        // Its record says that it left until it was told to start: it is not given away twice meanwhile.
-        fleet.mark("worker.2", true);
-        assert_eq!(fleet.there(), there_are(&["web", "worker.1", "worker.2", "worker.3"]));
-        assert_eq!(fleet.add(app, &nodes(), &owners), Ok(added("worker.4", 2, true)));
-        assert_eq!(fleet.add(app, &nodes(), &owners), Err(Full::Most(4)));
-        // It could not be started: its name is free again.
-        fleet.unclaim("worker.2");
-        assert_eq!(fleet.there(), there_are(&["web", "worker.1", "worker.3", "worker.4"]));
-        fleet.mark("worker.4", false);
-        fleet.unclaim("worker.4");
-        assert_eq!(fleet.there(), there_are(&["web", "worker.1", "worker.3", "worker.4"]));
-    }
-
-    #[test]
-    fn who_was_heard_before_an_instance_was_heard_of_knew_nothing_of_it() {
-        let cloud = cloud(1);
-        let (fleet, mut births) = Fleet::new(&cloud, std::iter::empty(), &[]);
-        born(&mut births);
-        fleet.introduce(&cloud, NodeId(1), &[]);
-        let app = cloud.app("worker").unwrap();
-        assert_eq!(fleet.add(app, &[], &Places::new()), Err(Full::NoNode));
-        fleet.add(app, &nodes(), &Places::new()).unwrap();
-        let mut birth = births.try_recv().unwrap();
-        let told = birth.inbox.try_recv().unwrap();
-        assert!(matches!(told, Told::Known(NodeId(1), known) if known == nothing("worker.1")));
-        assert!(birth.inbox.try_recv().is_err());
-    }
-}
+mod tests;

@@ -18,7 +18,7 @@ use crate::control::{Control, View};
 use crate::fleet::Full;
 use crate::journal::{self, Allowance};
 use crate::operations::Tracker;
-use crate::orders::Order;
+use crate::orders::{Answering, Order};
 use crate::recovery::History;
 use crate::register::Gone;
 use crate::sizes;
@@ -75,7 +75,7 @@ pub(crate) enum Told {
     /// Could this command be taken now?
     Check(Command, oneshot::Sender<Result<(), Rejected>>),
     /// A command: the operation it opened, or ended.
-    Command(Order, oneshot::Sender<Result<OperationNumber, Rejected>>),
+    Command(Order, Answering),
 }
 
 /// Why a command was not taken.
@@ -273,7 +273,7 @@ impl Instance {
             Told::Command(order, answer) => {
                 let answered = self.command(order).await?;
                 self.publish();
-                let _ = answer.send(answered);
+                answer.give(answered);
             }
         }
         Ok(())

@@ -43,6 +43,7 @@ mod fleet;
 mod instance;
 mod journal;
 mod kept;
+mod marks;
 mod moves;
 mod ongoing;
 mod operations;
@@ -58,6 +59,8 @@ mod scales;
 mod scaling;
 mod server;
 mod sizes;
+#[cfg(test)]
+mod stage;
 pub mod store;
 mod turns;
 mod updating;

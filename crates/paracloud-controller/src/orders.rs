@@ -4,6 +4,7 @@
 use crate::control::Control;
 use crate::fleet::{Added, Full};
 use crate::instance::{Rejected, Told};
+use crate::marks::Mark;
 use paci::upcall::Reason;
 use paracloud_core::ids::{NodeId, OperationNumber, Revision};
 use paracloud_core::migration::coordinator::Command;
@@ -73,25 +74,53 @@ impl Answer {
     }
 
     /// An answer, and who gives it.
-    pub(crate) fn awaited() -> (oneshot::Sender<Result<OperationNumber, Rejected>>, Self) {
+    pub(crate) fn awaited() -> (Answering, Self) {
+        Self::holding(None)
+    }
+
+    fn holding(held: Option<Held>) -> (Answering, Self) {
         let (sender, receiver) = oneshot::channel();
-        (sender, Self(receiver))
+        (Answering { sender, held }, Self(receiver))
+    }
+}
+
+/// What an instance answers an order with. What stands until it has answered stands whether anybody still listens or not.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    sender: oneshot::Sender<Result<OperationNumber, Rejected>>,
+    held: Option<Held>,
+}
+
+/// What stands for as long as an order is not answered.
+#[derive(Debug)]
+enum Held {
+    /// Its name is given to nobody else.
+    Start { _name: Mark },
+    /// It counts as one that leaves, and nobody else of its app is told to.
+    Leave { _turn: OwnedMutexGuard<()>, _leaves: Mark },
+}
+
+impl Answering {
+    /// It is carried out, or refused, and shown.
+    pub(crate) fn give(self, answered: Result<OperationNumber, Rejected>) {
+        drop(self.held);
+        let _ = self.sender.send(answered);
     }
 }
 
 impl Control {
     /// Hands an order to its instance: the number of the operation that it opened, or gave up.
     pub(crate) async fn order(&self, instance: &str, order: Order) -> Result<OperationNumber, Rejected> {
-        self.hand(instance, order).await?.heard().await
+        self.hand(instance, order, None).await?.heard().await
     }
 
     /// Hands an order to its instance.
-    async fn hand(&self, instance: &str, order: Order) -> Result<Answer, Rejected> {
+    async fn hand(&self, instance: &str, order: Order, held: Option<Held>) -> Result<Answer, Rejected> {
         if !self.fleet.has(instance) {
             return Err(Rejected::Unknown);
         }
-        let (sender, answer) = Answer::awaited();
-        self.tell(instance, Told::Command(order, sender)).await;
+        let (answering, answer) = Answer::holding(held);
+        self.tell(instance, Told::Command(order, answering)).await;
         Ok(answer)
     }
 
@@ -103,26 +132,21 @@ impl Control {
         terms: Terms,
         by: &By,
     ) -> Result<OperationNumber, Rejected> {
-        let (_retiring, mut answer) = self.hand_leave(instance, terms, by).await?;
-        answer.heard().await
+        self.hand_leave(instance, terms, by).await?.heard().await
     }
 
-    /// Tells an instance to leave, as [`Self::retire`]. Until what is returned is given up nobody else of its app is told to:
-    /// whoever comes next sees that it leaves.
-    pub(crate) async fn hand_leave(
-        &self,
-        instance: &str,
-        terms: Terms,
-        by: &By,
-    ) -> Result<(OwnedMutexGuard<()>, Answer), Rejected> {
+    /// Tells an instance to leave, as [`Self::retire`]. Until it has answered, whether that is heard or not, it is none of those
+    /// that stay, and nobody else of its app is told to leave.
+    pub(crate) async fn hand_leave(&self, instance: &str, terms: Terms, by: &By) -> Result<Answer, Rejected> {
         let cloud = self.cloud();
         let app = cloud.app_of(instance).ok_or(Rejected::Unknown)?;
         let least = app.scale.ok_or(Rejected::Full(Full::NotScaled))?.min;
-        let retiring = self.retiring.take(&app.name).await;
+        let turn = self.retiring.take(&app.name).await;
         keeps(least, &self.staying(&app.name), instance)?;
         let Terms { budget_ms, loss_accepted } = terms;
         let order = Order { budget_ms, loss_accepted, ..by.orders(Command::Leave) };
-        Ok((retiring, self.hand(instance, order).await?))
+        let held = Held::Leave { _turn: turn, _leaves: self.told_to_leave.set(instance) };
+        self.hand(instance, order, Some(held)).await
     }
 
     /// Calls an instance back that is to leave. After its end was decided that is refused.
@@ -170,12 +194,10 @@ impl Control {
             self.ordered.done(&name);
         }
         let Added { name, node, anew } = added.map_err(Rejected::Full)?;
-        if anew {
+        if let Some(mark) = anew {
             let revision = Revision(app.revision);
             let order = by.orders(Command::Start { to: node, revision });
-            let started = self.order(&name, order).await;
-            self.fleet.unclaim(&name);
-            started?;
+            self.hand(&name, order, Some(Held::Start { _name: mark })).await?.heard().await?;
         }
         Ok((name, node))
     }
@@ -185,9 +207,16 @@ impl Control {
         self.cloud().app_of(instance).is_some_and(|it| it.name == app)
     }
 
-    /// Whether an instance is on its way out. Who is being replaced is that as soon as another one is on its way in.
+    /// Whether an instance is on its way out. Who is told to leave is that before it has answered, and who is being replaced as
+    /// soon as another one is on its way in.
     pub(crate) fn is_going(&self, instance: &str) -> bool {
-        self.leaving(instance).is_some() || self.is_replaced(instance)
+        // In this order: it is told to until it has shown that it leaves.
+        self.is_about_to_leave(instance) || self.leaving(instance).is_some()
+    }
+
+    /// Whether that is so though no leave of it is open yet.
+    pub(crate) fn is_about_to_leave(&self, instance: &str) -> bool {
+        self.told_to_leave.has(instance) || self.is_replaced(instance)
     }
 
     /// Instances of an app that are there and not on their way out, by their names.
@@ -215,23 +244,4 @@ fn keeps(least: u32, stays: &[String], instance: &str) -> Result<(), Rejected> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_app_keeps_its_fewest_and_who_goes_already_takes_nothing_from_them() {
-        let stays = ["web.1", "web.2"].map(str::to_owned);
-        assert!(keeps(1, &stays, "web.1").is_ok());
-        assert!(matches!(keeps(2, &stays, "web.1"), Err(Rejected::Fewest(2))));
-        assert!(matches!(keeps(3, &stays, "web.2"), Err(Rejected::Fewest(3))), "there are too few already");
-        assert!(keeps(2, &stays, "web.3").is_ok());
-    }
-
-    #[test]
-    fn a_call_back_is_about_the_operation_that_it_names_and_consents_to_nothing() {
-        let by = By { reason: Reason::ScaleOut, why: "more comes".to_owned() };
-        let order = by.calls_back(OperationNumber(7));
-        assert_eq!((order.command, order.only), (Command::Cancel, Some(OperationNumber(7))));
-        assert!(!order.loss_accepted);
-    }
-}
+mod tests;

@@ -78,6 +78,12 @@ impl std::fmt::Debug for Job {
 }
 
 impl Register {
+    /// One whose thread has ended.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        Self(mpsc::channel(1).0)
+    }
+
     /// Swaps a record together with the entries that say so, and what follows from it, a few: all of it is on disk, or
     /// nothing. The only error in the answer is a full disk.
     pub(crate) async fn swap(

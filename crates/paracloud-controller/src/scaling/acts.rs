@@ -142,16 +142,13 @@ fn late() -> Rejected {
 
 /// Hears what an instance answers to an order. One that it was handed and does not answer in time is followed: what it opens
 /// is noted when it says so.
-async fn followed<T>(
-    handing: impl Future<Output = Result<(T, Answer), Rejected>>,
+async fn followed(
+    handing: impl Future<Output = Result<Answer, Rejected>>,
     following: &mut JoinSet<()>,
     noted: impl FnOnce(OperationNumber) + Send + 'static,
 ) -> Result<OperationNumber, Rejected> {
     let mut handed = None;
-    let heard = in_time(async {
-        let (_turn, answer) = handing.await?;
-        handed.insert(answer).heard().await
-    });
+    let heard = in_time(async { handed.insert(handing.await?).heard().await });
     if let Some(did) = heard.await {
         return did;
     }
@@ -208,34 +205,4 @@ fn because(record: &Record) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_decided_by_itself_consents_to_no_loss() {
-        assert!(!LEAVES.loss_accepted && LEAVES.budget_ms.is_none());
-    }
-    #[tokio::test(start_paused = true)]
-    async fn a_leave_that_is_answered_late_is_noted_then_and_one_that_nobody_was_told_of_is_none() {
-        let (noted, notes) = std::sync::mpsc::channel();
-        let note = |what: &'static str| {
-            let noted = noted.clone();
-            move |operation| noted.send((what, operation)).unwrap()
-        };
-        let mut following = JoinSet::new();
-        let (instance, answer) = Answer::awaited();
-        instance.send(Ok(OperationNumber(6))).unwrap();
-        let did = followed(std::future::ready(Ok(((), answer))), &mut following, note("in time")).await;
-        assert_eq!(did.unwrap(), OperationNumber(6));
-        let never = std::future::pending::<Result<((), Answer), Rejected>>();
-        let did = followed(never, &mut following, note("never")).await;
-        assert!(matches!(did, Err(Rejected::Undecided(_))) && following.is_empty());
-        let (instance, answer) = Answer::awaited();
-        let did = followed(std::future::ready(Ok(((), answer))), &mut following, note("late")).await;
-        assert!(matches!(did, Err(Rejected::Undecided(_))));
-        assert_eq!(notes.try_recv().ok(), None);
-        instance.send(Ok(OperationNumber(7))).unwrap();
-        assert!(following.join_next().await.unwrap().is_ok());
-        assert_eq!(notes.try_iter().collect::<Vec<_>>(), [("late", OperationNumber(7))]);
-    }
-}
+mod tests;

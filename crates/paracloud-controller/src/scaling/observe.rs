@@ -69,6 +69,9 @@ pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now
         Some(Together { traffic, instances, sessions }) => (Some(traffic), instances, sessions),
         None => (None, BTreeMap::new(), BTreeMap::new()),
     };
+    // In this order: who is told to leave is that until it has shown that it leaves.
+    let mut about_to_leave = control.fleet.there();
+    about_to_leave.retain(|name| control.is_about_to_leave(name));
     let views = control.views.all();
     let held = held(control.holds());
     let mut instances = BTreeMap::new();
@@ -77,7 +80,8 @@ pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now
     for name in control.fleet.there() {
         let parsed = name.parse::<InstanceName>().ok().filter(|parsed| parsed.app() == app.name);
         let Some(number) = parsed.and_then(|parsed| parsed.number()).map(InstanceNumber) else { continue };
-        let view = views.get(&name);
+        // One that left and is there all the same is being started anew: what it was says nothing of it.
+        let view = views.get(&name).filter(|view| view.record.as_ref().is_none_or(|record| !record.gone));
         let owner = view.and_then(|view| view.record.as_ref()).map(|record| record.owner);
         let said = owner.and_then(|owner| control.advised.of(&name, owner.start));
         let (advice, report) = counting(app, said.unwrap_or_default());
@@ -87,9 +91,9 @@ pub(super) fn observe(sources: &mut Sources<'_>, together: Option<Together>, now
             is_connected: owner.is_some_and(|owner| control.peers.is_there(Peer::Agent(owner.node))),
             is_unready: record.is_some_and(|record| control.why_unready(&name, record).is_some()),
             state: advice.state.as_ref().map(|state| state.said),
-            is_replaced: control.is_replaced(&name),
+            is_about_to_leave: about_to_leave.contains(&name),
         };
-        let Some(phase) = phase(&sight) else { continue };
+        let phase = phase(&sight);
         let pauses = owner.filter(|_| phase == Phase::Ready && advice.pause.is_some_and(|it| it.in_ms == 0));
         let pauses_on = sources.phases.pauses_on(number, pauses.map(|owner| owner.start), now_ms);
         let phase = if pauses_on { Phase::NotReady } else { phase };
@@ -268,118 +272,4 @@ fn small(ms: u64) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use paci::state::State;
-    use paracloud_core::ids::{NodeId, Placement};
-    use paracloud_core::register::{Change, Proposer};
-    use paracloud_substrate::advice::Aged;
-    use paracloud_substrate::config::Scale;
-
-    fn sale(id: &str, age_ms: u32, begins_in_ms: u32, unit: &str) -> Leased<AnnounceRequest> {
-        let said = AnnounceRequest {
-            id: id.to_owned(),
-            begins_in_ms,
-            lasts_ms: 500,
-            demand_milli_per_s: 9_000,
-            work_unit: unit.to_owned(),
-            ..AnnounceRequest::default()
-        };
-        Leased { age_ms, remaining_ms: 1_000, said }
-    }
-
-    #[test]
-    fn an_announcement_counts_once_whoever_says_it_and_begins_when_it_was_said_to() {
-        let mut announced = BTreeMap::new();
-        for leased in [sale("sale", 300, 900, ""), sale("sale", 100, 1_000, ""), sale("jobs", 0, 0, "job")] {
-            announce(&mut announced, &leased);
-        }
-        let [one] = &announcements(announced, 10_000)[..] else { panic!("another unit is no request") };
-        assert_eq!((one.start_ms, one.end_ms, one.confidence_permille), (10_900, 11_400, None));
-    }
-
-    #[test]
-    fn no_more_announcements_are_looked_at_than_are_planned_with_those_that_begin_first() {
-        let mut announced = BTreeMap::new();
-        for number in 0..40 {
-            announce(&mut announced, &sale(&format!("id-{number}"), 0, 40 - number, ""));
-        }
-        let all = announcements(announced, 0);
-        assert_eq!((all.len(), all[0].start_ms), (ANNOUNCEMENTS_MAX, 1));
-    }
-
-    #[test]
-    fn what_is_said_of_other_work_than_requests_says_nothing_of_requests() {
-        let said = Said { capacity_milli_per_s: Some(7), concurrency: Some(2), ..Said::default() };
-        assert_eq!((figures(&said).capacity_milli, figures(&said).slots), (Some(7), Some(2)));
-        assert!(!figures(&said).is_unseen);
-        let jobs = Said { work_unit: "job".to_owned(), ..said };
-        assert_eq!((figures(&jobs).capacity_milli, figures(&jobs).slots), (None, Some(2)));
-        assert!(figures(&jobs).is_unseen, "and what waits is nothing that gateways see");
-    }
-
-    #[test]
-    fn who_holds_its_end_off_is_left_alone_for_the_longest_that_it_said_and_a_hold_of_moves_is_none() {
-        let hold = |instance: &str, op, remaining_ms| HeldOff {
-            instance: instance.to_owned(),
-            op,
-            remaining_ms,
-            reason: String::new(),
-        };
-        let holds = vec![
-            hold("jobs.1", HeldOp::Move, 9_000),
-            hold("jobs.2", HeldOp::Drain, 3_000),
-            hold("jobs.2", HeldOp::Stop, 5_000),
-            hold("jobs.2", HeldOp::Move, 7_000),
-            hold("jobs.3", HeldOp::Drain, u64::MAX),
-        ];
-        let expected = [("jobs.2".to_owned(), 5_000), ("jobs.3".to_owned(), u32::MAX)];
-        assert_eq!(held(holds), BTreeMap::from(expected));
-    }
-
-    #[test]
-    fn sessions_are_by_a_good_report_or_else_by_the_answer_and_are_unknown_without_either() {
-        let report =
-            |sessions, age_ms| Told { value: Said { sessions, ..Said::default() }, age_ms, lease_ms: 10 };
-        let (good, over, none) = (report(Some(4), 0), report(Some(4), 10), report(None, 0));
-        let table = [
-            (Some(&good), Some(9), Some(4)),
-            (Some(&over), Some(9), Some(9)),
-            (Some(&none), Some(9), Some(9)),
-            (Some(&over), None, None),
-            (None, Some(0), Some(0)),
-            (None, None, None),
-        ];
-        for (report, answered, expected) in table {
-            assert_eq!(sessions(report, answered), expected, "{report:?} {answered:?}");
-        }
-    }
-
-    #[test]
-    fn whatever_operation_is_open_is_one_except_the_way_out() {
-        let owner = Placement::new(NodeId(1), StartId(1));
-        let idle = Record::first(owner)
-            .apply(&Change::Serve("127.0.1.1:20000".parse().unwrap()), Proposer::Coordinator)
-            .unwrap();
-        let leaves = idle.apply(&Change::Leave, Proposer::Coordinator).unwrap();
-        assert!(!is_in_operation(None, Phase::Starting) && !is_in_operation(Some(&idle), Phase::Ready));
-        assert!(is_in_operation(Some(&leaves), Phase::Ready), "it returns");
-        assert!(!is_in_operation(Some(&leaves), Phase::Draining));
-        assert!(!is_in_operation(Some(&leaves), Phase::Leaving));
-    }
-
-    #[test]
-    fn where_reports_are_ignored_no_figure_counts_and_how_far_an_instance_is_does() {
-        let counts = |reports| {
-            let scale = Some(Scale { reports, ..Scale::default() });
-            let app = App { scale, ..App::new("worker", Vec::new()) };
-            let state = Some(Aged { age_ms: 0, said: State::Cold });
-            let advice = Advice { announcements: vec![sale("sale", 0, 0, "")], state, ..Advice::default() };
-            let report = Told { value: Said::default(), age_ms: 0, lease_ms: 1 };
-            let (advice, report) = counting(&app, (advice, Some(report)));
-            (advice.announcements.len(), advice.state.is_some(), report.is_some())
-        };
-        assert_eq!(counts(Reports::Used), (1, true, true));
-        assert_eq!(counts(Reports::Ignored), (0, true, false));
-    }
-}
+mod tests;

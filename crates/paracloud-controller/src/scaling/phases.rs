@@ -17,38 +17,35 @@ pub(super) struct Sight<'a> {
     pub(super) is_unready: bool,
     /// The state that it said last.
     pub(super) state: Option<State>,
-    /// Another one comes in its place.
-    pub(super) is_replaced: bool,
+    /// It was told to leave, or another one comes in its place.
+    pub(super) is_about_to_leave: bool,
 }
 
-/// How far it is. `None`: it left, and nobody owns it.
-pub(super) fn phase(sight: &Sight<'_>) -> Option<Phase> {
+/// How far it is. One of which nobody has heard is ordered.
+pub(super) fn phase(sight: &Sight<'_>) -> Phase {
     let Some((view, record)) = sight.view.and_then(|view| Some((view, view.record.as_ref()?))) else {
-        return Some(Phase::Starting);
+        return Phase::Starting;
     };
-    if record.gone {
-        return None;
-    }
     match (&record.operation, record.step()) {
-        (Some(Operation::Leave(_)), Some(Step::Leaving)) => return Some(Phase::Leaving),
-        (Some(Operation::Leave(_)), Some(Step::Draining)) => return Some(Phase::Draining),
+        (Some(Operation::Leave(_)), Some(Step::Leaving)) => return Phase::Leaving,
+        (Some(Operation::Leave(_)), Some(Step::Draining)) => return Phase::Draining,
         _ => {}
     }
     if view.unknown.is_some() || !sight.is_connected {
-        return Some(Phase::Unknown);
+        return Phase::Unknown;
     }
     if record.served.is_none() {
-        return Some(Phase::Starting);
+        return Phase::Starting;
     }
-    // It goes when the other one serves. Until then it is as one that drains: nothing is counted on it.
-    if sight.is_replaced {
-        return Some(Phase::Draining);
+    // It goes when it has heard of it, or when the other one serves. Until then it is as one that drains: nothing is counted on it.
+    if sight.is_about_to_leave {
+        return Phase::Draining;
     }
     let wants_none = match sight.state {
         Some(State::NotReady | State::Stopping | State::Draining) => true,
         Some(State::Ready | State::Cold | State::Pausing | State::Unspecified) | None => false,
     };
-    Some(if sight.is_unready || wants_none { Phase::NotReady } else { Phase::Ready })
+    if sight.is_unready || wants_none { Phase::NotReady } else { Phase::Ready }
 }
 
 /// Who pauses for so long without an end, in milliseconds, is not ready, whatever it says: gateways send it nothing.
@@ -145,48 +142,52 @@ mod tests {
         }
     }
 
-    fn seen(view: &View) -> Option<Phase> {
+    fn seen(view: &View) -> Phase {
         phase(&Sight {
             view: Some(view),
             is_connected: true,
             is_unready: false,
             state: None,
-            is_replaced: false,
+            is_about_to_leave: false,
         })
     }
 
     #[test]
     fn how_far_an_instance_is_follows_its_record_its_node_and_its_own_word() {
         let served = Change::Serve("127.0.1.1:20000".parse().unwrap());
-        let none =
-            Sight { view: None, is_connected: true, is_unready: false, state: None, is_replaced: false };
-        assert_eq!(phase(&none), Some(Phase::Starting), "it is ordered");
-        assert_eq!(seen(&after(&[])), Some(Phase::Starting));
+        let none = Sight {
+            view: None,
+            is_connected: true,
+            is_unready: false,
+            state: None,
+            is_about_to_leave: false,
+        };
+        assert_eq!(phase(&none), Phase::Starting, "it is ordered");
+        assert_eq!(seen(&after(&[])), Phase::Starting);
         let ready = after(std::slice::from_ref(&served));
-        assert_eq!(seen(&ready), Some(Phase::Ready));
+        assert_eq!(seen(&ready), Phase::Ready);
         let sight = Sight {
             view: Some(&ready),
             is_connected: true,
             is_unready: false,
             state: None,
-            is_replaced: false,
+            is_about_to_leave: false,
         };
-        assert_eq!(phase(&Sight { is_connected: false, ..sight }), Some(Phase::Unknown));
-        assert_eq!(phase(&Sight { is_unready: true, ..sight }), Some(Phase::NotReady));
+        assert_eq!(phase(&Sight { is_connected: false, ..sight }), Phase::Unknown);
+        assert_eq!(phase(&Sight { is_unready: true, ..sight }), Phase::NotReady);
         let states = [(State::Draining, Phase::NotReady), (State::Cold, Phase::Ready)];
         for (state, expected) in states {
-            assert_eq!(phase(&Sight { state: Some(state), ..sight }), Some(expected), "{state:?}");
+            assert_eq!(phase(&Sight { state: Some(state), ..sight }), expected, "{state:?}");
         }
+        assert_eq!(phase(&Sight { is_about_to_leave: true, ..sight }), Phase::Draining);
         let unknown = View { unknown: Some("two processes".to_owned()), ..ready.clone() };
-        assert_eq!(seen(&unknown), Some(Phase::Unknown));
+        assert_eq!(seen(&unknown), Phase::Unknown);
         let leaves = [served, Change::Leave];
-        assert_eq!(seen(&after(&leaves)), Some(Phase::Draining));
+        assert_eq!(seen(&after(&leaves)), Phase::Draining);
         let returns = [leaves.as_slice(), &[Change::Return(Cause::Cancelled)]].concat();
-        assert_eq!(seen(&after(&returns)), Some(Phase::Ready));
+        assert_eq!(seen(&after(&returns)), Phase::Ready);
         let departs = [leaves.as_slice(), &[Change::Depart]].concat();
-        assert_eq!(seen(&after(&departs)), Some(Phase::Leaving));
-        let gone = [departs.as_slice(), &[Change::Gone]].concat();
-        assert_eq!(seen(&after(&gone)), None);
+        assert_eq!(seen(&after(&departs)), Phase::Leaving);
     }
 
     #[test]
