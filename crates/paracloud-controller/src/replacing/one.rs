@@ -250,3 +250,36 @@ impl Work<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Kept;
+    use super::*;
+    use crate::stage::{Stage, drains, serves, worker};
+    use paracloud_core::ids::NodeId;
+    use paracloud_core::migration::coordinator::Command;
+    use paracloud_substrate::config::Scale;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_leaves_for_one_that_leaves_itself_by_then() {
+        let mut stage =
+            Stage::of(worker(Scale { min: 1, max: 3, ..Scale::default() }), [serves(1), drains(2)]);
+        let control = std::sync::Arc::clone(&stage.control);
+        let substitute = Starting { instance: "worker.2".to_owned(), node: NodeId(1) };
+        let (owner, step) = (serves(1).owner, Step::Comes(substitute.clone()));
+        let kept = Kept { owner, order: None, since_unix_ms: 0, step };
+        let _progress = control.replacements.begin("worker.1".to_owned(), kept).unwrap();
+        let work = Work { control: &control, instance: "worker.1", order: None };
+        let minute = Duration::from_secs(60);
+        let leaves = tokio::time::timeout(minute, work.leaves(&substitute)).await;
+        let refused = leaves.map(|left| left.map(|(_, leave)| leave).unwrap_err()).unwrap();
+        assert_eq!(refused.code, "not_serving", "{refused:?}");
+        assert!(refused.message.contains("worker.2 leaves already"), "{refused:?}");
+        assert!(stage.handed("worker.1").is_none(), "it is told nothing");
+        // One that serves and stays is what it leaves for.
+        stage.shows("worker.2", serves(2));
+        assert!(tokio::time::timeout(minute, work.leaves(&substitute)).await.is_err(), "nobody answers");
+        assert_eq!(stage.handed("worker.1").unwrap().0.command, Command::Leave);
+    }
+}

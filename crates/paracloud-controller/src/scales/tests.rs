@@ -1,4 +1,5 @@
 use super::*;
+use crate::stage::{Stage, drains, serves, worker};
 
 #[test]
 fn what_a_person_wants_is_kept_across_a_restart_and_over_with_its_time() {
@@ -23,4 +24,38 @@ fn what_a_person_wants_is_kept_across_a_restart_and_over_with_its_time() {
     assert_eq!((restarted.of("web", 2_000), Scales::load(&layout).of("web", 2_000)), (None, None));
     std::fs::write(layout.scales(), "{").unwrap();
     assert_eq!(Scales::load(&layout).of("web", 2_000), None, "torn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_fewer_and_no_more_are_set_than_the_manifest_says_whoever_asks_for_it() {
+    let app = worker(Scale { min: 2, max: 3, ..Scale::default() });
+    let stage = Stage::of(app, [serves(1), serves(2)]);
+    for to in [0, 1, 4] {
+        for dry_run in [true, false] {
+            let wanted =
+                Wanted { app: "worker", to, hold_ms: None, dry_run, accept_loss: true, within_ms: None };
+            let refused = scale(&stage.control, &wanted).await.unwrap_err();
+            assert_eq!(refused.code, "out_of_bounds", "{to}: {refused:?}");
+            assert!(refused.message.contains("may have 2 to 3 instances, not"), "{refused:?}");
+        }
+    }
+    assert_eq!(stage.control.scales.of("worker", 0), None, "nothing is kept");
+}
+
+#[tokio::test]
+async fn of_one_that_is_called_back_it_is_one_more_that_is_wanted_and_no_more_than_there_may_be() {
+    let wanted = |max, staying: usize, of: u32| {
+        let app = worker(Scale { min: 1, max, ..Scale::default() });
+        let stage = Stage::of(app, std::iter::once(drains(1)).chain((0..staying).map(|_| serves(2))));
+        let manual = Manual { instances: of, until_unix_ms: u64::MAX };
+        assert!(keep_or_say(&stage.control, "worker", manual));
+        let raised = one_more(&stage.control, "worker.1").map(|(_, _, raised)| raised.instances);
+        assert_eq!(stage.control.scales.of("worker", 0).unwrap().instances, raised.unwrap_or(of));
+        raised
+    };
+    assert_eq!(wanted(4, 2, 2), Some(3));
+    assert_eq!(wanted(4, 2, 3), None, "so many are wanted already");
+    // The manifest allows fewer by now than are there.
+    assert_eq!(wanted(2, 2, 2), None);
+    assert_eq!(wanted(2, 2, 1), Some(2));
 }

@@ -68,9 +68,8 @@ pub(super) async fn carry_out(
             Action::Leave(number) => {
                 let by = By { reason: Reason::ScaleIn, why: why("one fewer") };
                 let instance = name(*number);
-                // A person consented in the manifest: then it is said that the state is lost.
                 let holds = record.observation.instances.get(number).is_some_and(|it| it.may_hold_state());
-                let loss_accepted = record.policy.accepts_loss && holds && app.state == State::Stateful;
+                let loss_accepted = is_lost(record.policy.accepts_loss, app.state, holds);
                 let handing = control.hand_leave(&instance, Terms { loss_accepted, ..LEAVES }, &by);
                 let (late, app, of) = (Arc::clone(control), app.name.clone(), instance.clone());
                 let action = action.clone();
@@ -126,6 +125,12 @@ pub(super) async fn carry_out(
         all.push(done(control, decided_ms, action, instance, did));
     }
     all
+}
+
+/// Whether it is said of one that leaves that its state is lost: a person consented to that in the manifest, and there may be
+/// some.
+fn is_lost(is_accepted: bool, state: State, may_hold_state: bool) -> bool {
+    is_accepted && state == State::Stateful && may_hold_state
 }
 
 async fn within<T>(acts: impl Future<Output = Result<T, Rejected>>) -> Result<T, Rejected> {

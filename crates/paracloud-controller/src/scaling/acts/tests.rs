@@ -7,6 +7,20 @@ fn what_is_decided_by_itself_consents_to_no_loss() {
     assert!(!LEAVES.loss_accepted && LEAVES.budget_ms.is_none());
 }
 
+#[test]
+fn a_loss_is_one_by_the_word_of_the_manifest_where_there_may_be_something_to_lose() {
+    let table = [
+        (true, State::Stateful, true, true),
+        (false, State::Stateful, true, false),
+        (true, State::Stateful, false, false),
+        (true, State::Session, true, false),
+        (true, State::None, true, false),
+    ];
+    for (is_accepted, state, holds, expected) in table {
+        assert_eq!(is_lost(is_accepted, state, holds), expected, "{is_accepted} {state:?} {holds}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leave_that_is_answered_late_is_noted_then_and_one_that_nobody_was_told_of_is_none() {
     let (noted, notes) = std::sync::mpsc::channel();
