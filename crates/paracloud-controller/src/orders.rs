@@ -73,12 +73,8 @@ impl Answer {
         (&mut self.0).await.unwrap_or(Err(Rejected::Ending))
     }
 
-    /// An answer, and who gives it.
-    pub(crate) fn awaited() -> (Answering, Self) {
-        Self::holding(None)
-    }
-
-    fn holding(held: Option<Held>) -> (Answering, Self) {
+    /// An answer, and who gives it and holds this until then.
+    pub(crate) fn awaited(held: Option<Held>) -> (Answering, Self) {
         let (sender, receiver) = oneshot::channel();
         (Answering { sender, held }, Self(receiver))
     }
@@ -93,7 +89,7 @@ pub(crate) struct Answering {
 
 /// What stands for as long as an order is not answered.
 #[derive(Debug)]
-enum Held {
+pub(crate) enum Held {
     /// Its name is given to nobody else.
     Start { _name: Mark },
     /// It counts as one that leaves, and nobody else of its app is told to.
@@ -119,7 +115,7 @@ impl Control {
         if !self.fleet.has(instance) {
             return Err(Rejected::Unknown);
         }
-        let (answering, answer) = Answer::holding(held);
+        let (answering, answer) = Answer::awaited(held);
         self.tell(instance, Told::Command(order, answering)).await;
         Ok(answer)
     }

@@ -106,9 +106,8 @@ impl Stage {
     /// The order that an instance was handed and that nobody has carried out.
     pub(crate) fn handed(&mut self, instance: &str) -> Option<(Order, Answering)> {
         let inbox = self.inboxes.get_mut(instance).unwrap();
-        std::iter::from_fn(|| inbox.try_recv().ok()).find_map(|told| match told {
-            Told::Command(order, answering) => Some((order, answering)),
-            _ => None,
-        })
+        let order =
+            |told| if let Told::Command(order, answering) = told { Some((order, answering)) } else { None };
+        std::iter::from_fn(|| inbox.try_recv().ok()).find_map(order)
     }
 }

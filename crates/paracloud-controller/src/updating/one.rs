@@ -181,15 +181,33 @@ async fn offered(control: &Control, instance: &str, accept_loss: bool) -> Result
     let Reply::Previewed { mode, obstacle, .. } = previewed else { return Ok(None) };
     match obstacle {
         None => Ok(mode),
-        Some(why) if accept_loss && matches!(why.code.as_str(), "consent_needed" | "refused") => {
-            Ok(Some(Mode::Restart))
-        }
+        Some(why) if is_overruled(&why, accept_loss) => Ok(Some(Mode::Restart)),
         Some(why) => Err(why),
     }
+}
+
+/// Whether what stands in the way stands there only as long as nobody consents to losing the state.
+fn is_overruled(why: &Refused, accept_loss: bool) -> bool {
+    accept_loss && matches!(why.code.as_str(), "consent_needed" | "refused")
 }
 
 /// Why one was not begun of which nothing serves.
 pub(super) fn not_serving(instance: &str) -> Refused {
     let message = format!("{instance}: it does not serve: its process is started again as what it was");
     refused("not_serving", message, format!("look at paracloud logs {instance}, and apply it again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_refuses_for_its_state_is_overruled_by_a_consent_and_by_nothing_else() {
+        let cases = [("consent_needed", true), ("refused", true), ("held", false), ("busy", false)];
+        for (code, for_its_state) in cases {
+            let why = refused(code, "no", "ask again");
+            let overruled = [true, false].map(|accept_loss| is_overruled(&why, accept_loss));
+            assert_eq!(overruled, [for_its_state, false], "{code}");
+        }
+    }
 }

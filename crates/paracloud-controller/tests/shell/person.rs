@@ -143,3 +143,25 @@ async fn a_drain_of_no_more_than_none_at_once_takes_one_at_a_time_and_so_does_it
     );
     controller.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsed_drain_of_what_would_lose_its_state_says_that_a_consent_is_needed_and_so_does_the_drain()
+{
+    let town = Town::new();
+    let controller = Controller::start(&town);
+    let people = town.populate();
+    town.until_swapped("serve").await;
+    let unaware = Preview { hands_over: false, offer: None, estimate: None, reason: String::new() };
+    people.0.node.lock().unwrap().manners.preview = Ok(unaware);
+    let terms = Terms { parallel: 1, until_unix_ms: 0, accept_loss: false };
+    for dry_run in [true, false] {
+        let drained = town.ask(Request::DrainNode { node: NodeId(1), terms, dry_run, wait: true }).await;
+        let end = |reply: &Reply| if let Reply::Drains(one) = reply { Some(one.end.clone()) } else { None };
+        let ends: Vec<_> = drained.iter().filter_map(end).collect();
+        let [End::Stays(why)] = &ends[..] else { panic!("{drained:?}") };
+        assert_eq!(why.code, "consent_needed", "{why:?}");
+        assert!(why.message.contains("loses the state"), "{why:?}");
+    }
+    assert_eq!(town.web().await.record.unwrap().owner.node, NodeId(1), "it stays");
+    controller.stop().await;
+}

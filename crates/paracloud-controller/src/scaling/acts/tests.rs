@@ -29,14 +29,14 @@ async fn a_leave_that_is_answered_late_is_noted_then_and_one_that_nobody_was_tol
         move |operation| noted.send((what, operation)).unwrap()
     };
     let mut following = JoinSet::new();
-    let (instance, answer) = Answer::awaited();
+    let (instance, answer) = Answer::awaited(None);
     instance.give(Ok(OperationNumber(6)));
     let did = followed(std::future::ready(Ok(answer)), &mut following, note("in time")).await;
     assert_eq!(did.unwrap(), OperationNumber(6));
     let never = std::future::pending::<Result<Answer, Rejected>>();
     let did = followed(never, &mut following, note("never")).await;
     assert!(matches!(did, Err(Rejected::Undecided(_))) && following.is_empty());
-    let (instance, answer) = Answer::awaited();
+    let (instance, answer) = Answer::awaited(None);
     let did = followed(std::future::ready(Ok(answer)), &mut following, note("late")).await;
     assert!(matches!(did, Err(Rejected::Undecided(_))));
     assert_eq!(notes.try_recv().ok(), None);
