@@ -76,7 +76,7 @@ pub struct Refusal {
     pub accept_loss: bool,
     /// The process that was asked; `None`: it was refused before anybody was.
     pub asked: Option<Placement>,
-    /// A word for programs, as in [`Refused`].
+    /// A word for programs, as in [`Refused`](super::Refused).
     pub code: String,
     /// What is wrong, naming who.
     pub message: String,
