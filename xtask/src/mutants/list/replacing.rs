@@ -34,8 +34,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "who is to leave for another one counts until it drains",
         file: ORDERS,
-        find: r"self.leaving(instance).is_some() || self.is_replaced(instance)",
-        replace: r"self.leaving(instance).is_some()",
+        find: r"self.told_to_leave.has(instance) || self.is_replaced(instance)",
+        replace: r"self.told_to_leave.has(instance)",
         catch: test(
             "paracloud",
             "cloud",
