@@ -52,6 +52,28 @@ pub struct Explained {
     pub gaps: Vec<String>,
 }
 
+impl Explained {
+    /// Of what nothing is known yet.
+    pub fn of(name: &str, app: &str, operation: Option<OperationNumber>, now_unix_ms: u64) -> Self {
+        Self {
+            name: name.to_owned(),
+            app: app.to_owned(),
+            operation,
+            now_unix_ms,
+            decisions: Vec::new(),
+            orders: Vec::new(),
+            asked: None,
+            choices: Vec::new(),
+            events: Vec::new(),
+            wishes: Vec::new(),
+            says: None,
+            unready: None,
+            usage: None,
+            gaps: Vec::new(),
+        }
+    }
+}
+
 /// A decision about the number of an app's instances.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decided {

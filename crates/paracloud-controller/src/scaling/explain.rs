@@ -49,22 +49,7 @@ pub(crate) async fn explain(
 ) -> Result<Explained, Refused> {
     let cloud = control.cloud();
     let (app, about) = about(control, &cloud, name, operation)?;
-    let mut explained = Explained {
-        name: name.to_owned(),
-        app: app.name.clone(),
-        operation,
-        now_unix_ms: now_unix_ms(),
-        decisions: Vec::new(),
-        orders: Vec::new(),
-        asked: None,
-        choices: Vec::new(),
-        events: Vec::new(),
-        wishes: Vec::new(),
-        says: None,
-        unready: None,
-        usage: None,
-        gaps: Vec::new(),
-    };
+    let mut explained = Explained::of(name, &app.name, operation, now_unix_ms());
     if let Some(last) = control.scaling.last(&app.name) {
         explained.decisions = about.of_its_app(last);
     }
@@ -406,20 +391,8 @@ mod tests {
         let choice =
             |unix_ms: &u64| Choice { gateway: GatewayId(1), unix_ms: *unix_ms, record: record.clone() };
         Explained {
-            name: "worker.1".to_owned(),
-            app: "worker".to_owned(),
-            operation: None,
-            now_unix_ms: 0,
-            decisions: Vec::new(),
-            orders: Vec::new(),
-            asked: None,
             choices: times.iter().map(choice).collect(),
-            events: Vec::new(),
-            wishes: Vec::new(),
-            says: None,
-            unready: None,
-            usage: None,
-            gaps: Vec::new(),
+            ..Explained::of("worker.1", "worker", None, 0)
         }
     }
 

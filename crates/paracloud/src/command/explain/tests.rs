@@ -43,22 +43,7 @@ fn decided(role: Role, at_ms: u64) -> Decided {
 }
 
 fn explained(name: &str, decisions: Vec<Decided>) -> Explained {
-    Explained {
-        name: name.to_owned(),
-        app: "worker".to_owned(),
-        operation: None,
-        now_unix_ms: NOW,
-        decisions,
-        orders: Vec::new(),
-        asked: None,
-        choices: Vec::new(),
-        events: Vec::new(),
-        wishes: Vec::new(),
-        says: None,
-        unready: None,
-        usage: None,
-        gaps: Vec::new(),
-    }
+    Explained { decisions, ..Explained::of(name, "worker", None, NOW) }
 }
 
 fn fits(text: &str) {
