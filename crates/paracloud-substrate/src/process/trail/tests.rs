@@ -9,6 +9,9 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 
+/// How often one that changes all the while is looked at.
+const LOOKS: usize = 300;
+
 const NAME: &str = "PARACLOUD_TEST_TRAIL";
 
 /// A session of two, its leader a shell that waits for a line; all of them are killed when it is dropped.
@@ -231,4 +234,20 @@ fn what_this_user_is_not_shown_has_another_environment() {
         assert!(said(os(unknown)).is_err(), "{unknown}");
     }
     assert_eq!(said(ErrorKind::TimedOut.into()).unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn who_replaces_its_program_again_and_again_is_seen_at_each_look() {
+    // A shell that becomes itself for ever; `setsid` has taken it out of every session that could tell.
+    let mut other = Command::new("setsid")
+        .args(["sh", "-c", "exec sh -c \"$AGAIN\""])
+        .env("AGAIN", "exec sh -c \"$AGAIN\"")
+        .env(NAME, "again")
+        .spawn()
+        .unwrap();
+    let leader = Identity { pid: i32::MAX, start_ticks: 0, boot_id: boot_id().unwrap() };
+    let missed = (0..LOOKS).filter(|_| left_by(leader.clone(), "again").is_empty()).count();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(missed, 0, "of {LOOKS} looks");
 }
