@@ -264,11 +264,21 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "whoever cannot be looked at is taken for gone",
         file: TRAIL,
-        find: r"shown(process.stat())?.filter(",
-        replace: r"process.stat().ok().filter(",
+        find: r"let stat = shown(process.stat())?.filter(",
+        replace: r"let stat = process.stat().ok().filter(",
         catch: unit(
             "paracloud-substrate",
             "process::trail::tests::what_cannot_be_looked_at_is_not_taken_for_gone",
+        ),
+    },
+    Mutant {
+        name: "who replaces its program has another environment",
+        file: TRAIL,
+        find: r"if is_whole || (",
+        replace: r"if true || (",
+        catch: unit(
+            "paracloud-substrate",
+            "process::trail::tests::who_replaces_its_program_again_and_again_is_seen_at_each_look",
         ),
     },
     Mutant {
