@@ -1,5 +1,6 @@
 use super::*;
 use crate::stage::{Stage, drains, serves, worker};
+use paracloud_core::migration::coordinator::Command;
 
 #[test]
 fn what_a_person_wants_is_kept_across_a_restart_and_over_with_its_time() {
@@ -58,4 +59,29 @@ async fn of_one_that_is_called_back_it_is_one_more_that_is_wanted_and_no_more_th
     // The manifest allows fewer by now than are there.
     assert_eq!(wanted(2, 2, 2), None);
     assert_eq!(wanted(2, 2, 1), Some(2));
+}
+
+#[tokio::test]
+async fn of_a_call_back_that_fails_the_number_that_was_raised_for_it_is_taken_back() {
+    let app = worker(Scale { min: 1, max: 4, ..Scale::default() });
+    let mut stage = Stage::of(app, [drains(1), serves(2), serves(3)]);
+    let manual = Manual { instances: 2, until_unix_ms: u64::MAX };
+    for answered in [Err(Rejected::Over), Ok(OperationNumber(1))] {
+        assert!(keep_or_say(&stage.control, "worker", manual));
+        let control = Arc::clone(&stage.control);
+        let order = Order::of_person(Command::Cancel);
+        let calling = tokio::spawn(async move { call_back(&control, "worker.1", order).await });
+        let answering = loop {
+            match stage.handed("worker.1") {
+                Some((_, answering)) => break answering,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let wanted = || stage.control.scales.of("worker", 0).unwrap().instances;
+        assert_eq!(wanted(), 3, "it is kept first");
+        let is_back = answered.is_ok();
+        answering.give(answered);
+        assert_eq!(calling.await.unwrap().is_ok(), is_back);
+        assert_eq!(wanted(), if is_back { 3 } else { 2 });
+    }
 }
