@@ -186,6 +186,7 @@ impl Backends {
                 self.say(&mut state, number, *start);
             }
             state.balancer.park(id, view.parks);
+            state.balancer.moves(id, view.moves);
             // Between two processes of it, it serves again soon.
             state.balancer.absent(id, start.is_none());
             state.balancer.drain(id, view.drains);

@@ -355,6 +355,10 @@ impl Control {
                     Effect::Elsewhere(ticket) => deliver(state, &mut heard, ticket, Verdict::Elsewhere),
                     Effect::Leave(order) => {
                         state.leaving = Some(order);
+                        let is_over =
+                            state.machine.machine().table().is_some_and(|table| table.order > order);
+                        self.view
+                            .send_if_modified(|view| std::mem::replace(&mut view.moves, !is_over) == is_over);
                         next = self.streams.is_empty().then_some(Input::Drained(order));
                     }
                     Effect::Parked(_) => {
@@ -408,7 +412,8 @@ impl Control {
         if state.leaving.is_some_and(|order| order < table.order) {
             state.leaving = None;
         }
-        let now = View { parks: table.parks, drains: table.drains, route: table.route };
+        let (parks, drains, route) = (table.parks, table.drains, table.route);
+        let now = View { parks, drains, moves: state.leaving.is_some(), route };
         let waiting = machine.parked();
         let order = table.order;
         state.sessions_by(&now);

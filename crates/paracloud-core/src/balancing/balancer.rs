@@ -80,6 +80,11 @@ impl Balancer {
         self.change(id, |backend| backend.said.parked = parks);
     }
 
+    /// Whether it is about to move: until then its requests are served.
+    pub fn moves(&mut self, id: BackendId, moves: bool) {
+        self.change(id, |backend| backend.said.moving = moves);
+    }
+
     /// Whether it has not served yet, as far as is known.
     pub fn absent(&mut self, id: BackendId, is_absent: bool) {
         self.change(id, |backend| backend.said.absent = is_absent);

@@ -10,7 +10,7 @@ pub enum Standing {
     /// It takes new ones.
     #[default]
     Open,
-    /// It pauses, or would before a request ended.
+    /// It pauses, or would before a request ended; or it is about to move.
     Pausing,
     /// Its requests wait at the gateway: it moves, or is between two processes.
     Parked,
@@ -60,6 +60,8 @@ pub(super) struct Said {
     pub(super) parked: bool,
     pub(super) absent: bool,
     pub(super) draining: bool,
+    /// It is about to move: its requests are going to wait, nobody knows how long.
+    pub(super) moving: bool,
     not_ready_until_us: Option<u64>,
     pause_us: Option<(u64, u64)>,
     /// And until when.
@@ -107,7 +109,11 @@ impl Said {
         }
     }
 
+    /// Whoever is about to move pauses as long as anybody may, until that is over.
     pub(super) fn pause(&self, now_us: u64) -> Option<Pause> {
+        if self.moving {
+            return Some(Pause { begins_in_us: 0, ends_in_us: u64::from(PAUSE_MS_MAX) * 1_000 });
+        }
         let (from_us, until_us) = self.pause_us.filter(|(_, until_us)| now_us < *until_us)?;
         Some(Pause { begins_in_us: from_us.saturating_sub(now_us), ends_in_us: until_us - now_us })
     }

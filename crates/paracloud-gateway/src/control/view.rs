@@ -10,6 +10,8 @@ pub(crate) struct View {
     pub(crate) parks: bool,
     /// The instance leaves, or has left: what is new goes to another one.
     pub(crate) drains: bool,
+    /// The instance is about to move: what is new goes to another one, where enough others are open.
+    pub(crate) moves: bool,
     /// Where requests go.
     pub(crate) route: Option<Route>,
 }

@@ -2,10 +2,11 @@
 
 use crate::application::Application;
 use crate::client::{Answer, Raw, answer, get, send, spawn, text};
-use crate::world::{Controller, World, soon};
+use crate::world::{Controller, World, order, soon};
 use hyper::StatusCode;
 use paci::report::Report;
 use paracloud_core::ids::StartId;
+use paracloud_core::migration::message::{FromGateway, ToGateway};
 use paracloud_substrate::advice::{Advice, Aged, Leased, Pause};
 use paracloud_substrate::config::{State, Sticky};
 use paracloud_substrate::message::{FromGatewayLine, ToGatewayLine};
@@ -106,16 +107,44 @@ async fn requests_go_to_all_instances_and_to_none_that_parks() {
     world.end().await;
 }
 
+/// An instance is about to move: what lives long there is to end.
+async fn leaves(controller: &mut Controller, instance: &str, n: u32) {
+    let message = ToGateway::Leave { order: order(n) };
+    controller.writer.write(&ToGatewayLine::Machine { instance: instance.into(), message }).await.unwrap();
+    let message = FromGateway::Drained { order: order(n) };
+    controller.hears_line(FromGatewayLine::Machine { instance: instance.into(), message }).await;
+}
+
+#[tokio::test]
+async fn nothing_new_goes_to_an_instance_that_is_about_to_move_until_it_has_or_the_move_is_off() {
+    let (world, mut controller, [one, other]) = two(State::None, None).await;
+    let both = answering(world.address, 40).await;
+    assert_eq!(both.len(), 2);
+    leaves(&mut controller, ONE, 1).await;
+    let among = async |names: &BTreeSet<String>| {
+        soon("who is chosen", async { while answering(world.address, 20).await != *names {} }).await;
+    };
+    among(&BTreeSet::from(["app 2".to_owned()])).await;
+    // It is off: the record has changed, and the route has not.
+    controller.obeyed_by(ONE, 2, false, Some(one.route)).await;
+    among(&both).await;
+    // One that comes late, of a move that is over.
+    leaves(&mut controller, ONE, 1).await;
+    among(&both).await;
+    // There is nobody else: it serves until its requests wait.
+    leaves(&mut controller, ONE, 2).await;
+    controller.obeyed_by(OTHER, 2, true, Some(other.route)).await;
+    among(&BTreeSet::from(["app 1".to_owned()])).await;
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_request_that_waits_at_an_instance_is_given_to_another_that_opens() {
     let (world, mut controller) = World::scaled(State::None, None).await;
     let applications = [Application::new(1).await, Application::new(2).await];
     controller.obeyed_by(ONE, 1, true, Some(applications[0].route)).await;
     let client = spawn(world.address, get("/"));
-    let asks = FromGatewayLine::Machine {
-        instance: ONE.to_owned(),
-        message: paracloud_core::migration::message::FromGateway::Ask,
-    };
+    let asks = FromGatewayLine::Machine { instance: ONE.to_owned(), message: FromGateway::Ask };
     controller.hears_line(asks).await;
     controller.obeyed_by(OTHER, 1, false, Some(applications[1].route)).await;
     assert_eq!(answer(client).await.status(), StatusCode::OK);
@@ -140,10 +169,7 @@ async fn where_instances_hold_state_a_request_stays_with_the_one_it_was_sent_to(
     let applications = [Application::new(1).await, Application::new(2).await];
     controller.obeyed_by(ONE, 1, true, Some(applications[0].route)).await;
     let client = spawn(world.address, get("/"));
-    let asks = FromGatewayLine::Machine {
-        instance: ONE.to_owned(),
-        message: paracloud_core::migration::message::FromGateway::Ask,
-    };
+    let asks = FromGatewayLine::Machine { instance: ONE.to_owned(), message: FromGateway::Ask };
     controller.hears_line(asks).await;
     controller.obeyed_by(OTHER, 1, false, Some(applications[1].route)).await;
     controller.obeyed_by(ONE, 2, false, Some(applications[0].route)).await;
@@ -305,10 +331,7 @@ async fn a_client_is_kept_with_the_instance_that_gave_it_its_session() {
     let instance = format!("shop.{number}");
     controller.obeyed_by(&instance, 2, true, Some(own.route)).await;
     let client = spawn(world.address, with_cookie(&format!("sid={cookie}")));
-    let asks = FromGatewayLine::Machine {
-        instance: instance.clone(),
-        message: paracloud_core::migration::message::FromGateway::Ask,
-    };
+    let asks = FromGatewayLine::Machine { instance: instance.clone(), message: FromGateway::Ask };
     controller.hears_line(asks).await;
     assert_eq!(answering(world.address, 10).await.len(), 1);
     controller.obeyed_by(&instance, 3, false, Some(own.route)).await;

@@ -1,7 +1,7 @@
 //! Which instance a request goes to.
 
 use super::super::Mutant;
-use super::unit;
+use super::{test, unit};
 
 const CORE: &str = "paracloud-core";
 const JUDGED: &str = "crates/paracloud-core/src/balancing/judged.rs";
@@ -14,6 +14,17 @@ pub(super) const LIST: &[Mutant] = &[
         find: r"pause.begins_in_us <= lead_us.min(PAUSE_LEAD_US_MAX)",
         replace: r"pause.begins_in_us == 0",
         catch: unit(CORE, "balancing::tests::a_pause_is_kept_to_before_it_begins_and_is_over_with_its_lease"),
+    },
+    Mutant {
+        name: "what is new goes on to who is about to move",
+        file: "crates/paracloud-gateway/src/backends.rs",
+        find: r"state.balancer.moves(id, view.moves);",
+        replace: r"state.balancer.moves(id, false);",
+        catch: test(
+            "paracloud-gateway",
+            "gateway",
+            "balancing::nothing_new_goes_to_an_instance_that_is_about_to_move_until_it_has_or_the_move_is_off",
+        ),
     },
     Mutant {
         name: "all may pause at once",

@@ -50,3 +50,26 @@ fn another_process_drains_and_parks_as_the_one_before_and_inherits_nothing_that_
     balancer.turn(one, 0);
     assert_eq!(balancer.standing(one, 0), Some(Standing::Draining));
 }
+
+#[test]
+fn who_is_about_to_move_gets_nothing_new_while_enough_others_are_open_and_all_of_it_where_none_is() {
+    let mut balancer = balancer(4, Setting { policy: Policy::Used, balancers: 1 });
+    let chosen = |balancer: &mut Balancer| {
+        let chosen = (0..100).filter_map(|random| balancer.choose(None, 0, random));
+        chosen.map(|chosen| chosen.id).collect::<alloc::collections::BTreeSet<_>>()
+    };
+    balancer.moves(id(1), true);
+    assert_eq!(balancer.standing(id(1), 0), Some(Standing::Open), "who waits may be sent there");
+    assert_eq!(chosen(&mut balancer), [id(2), id(3), id(4)].into());
+    balancer.moves(id(1), false);
+    assert_eq!(chosen(&mut balancer).len(), 4);
+    // Where more than a few are about to move, the others are not left to carry all of it.
+    (1..=3).for_each(|number| balancer.moves(id(number), true));
+    assert_eq!(chosen(&mut balancer).len(), 4);
+    (2..=4).for_each(|number| balancer.park(id(number), true));
+    assert_eq!(chosen(&mut balancer), [id(1)].into(), "it serves, and the others do not");
+    // Another process of it is there: it has moved.
+    balancer.turn(id(1), 0);
+    let inputs = balancer.record(None, 0, 0).unwrap().inputs[0];
+    assert_eq!(inputs.pause, None);
+}
