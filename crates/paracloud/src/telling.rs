@@ -2,6 +2,7 @@
 
 use crate::figures::{age, bytes, counted, micros, millis, time_of_day};
 use crate::output;
+use paci::names::AnswerCode;
 use paracloud_core::ids::StartId;
 use paracloud_core::register::{LeaveStep, Mode, Move, MoveStep, Operation, Record, Size};
 use paracloud_substrate::message::{Note, Sizing, Unready};
@@ -239,11 +240,12 @@ pub fn note(note: &Note) -> String {
                 millis(*silent_ms)
             )
         }
-        Note::Failure { start, code, message } if message.is_empty() => {
-            format!("process {} failed: {}", short(*start), plain(code))
-        }
         Note::Failure { start, code, message } => {
-            format!("process {} failed: {}: {}", short(*start), plain(code), plain(message))
+            let said = if message.is_empty() { String::new() } else { format!(": {}", plain(message)) };
+            // Its other end may have died, which takes longer to be known for sure.
+            let is_channel = code == AnswerCode::ChannelLost.as_str();
+            let other = if is_channel { "; the process at its other end may have ended" } else { "" };
+            format!("process {} failed: {}{said}{other}", short(*start), plain(code))
         }
         Note::Sized(sizing) => sized(sizing),
     }
@@ -388,6 +390,17 @@ mod tests {
         assert!(told(one, two, one).ends_with(&stays), "{}", told(one, two, one));
         let unlimited = told(of(None, Some(500)), of(None, None), of(None, None));
         assert!(unlimited.contains("from 500m of processors to no limit"), "{unlimited}");
+    }
+
+    #[test]
+    fn who_lost_a_channel_is_not_said_to_be_the_only_one_who_may_have_failed() {
+        let said = |code: &str, message: &str| {
+            note(&Note::Failure { start: StartId(7), code: code.into(), message: message.into() })
+        };
+        let channel = said("CHANNEL_LOST", "broken pipe");
+        let end = "failed: CHANNEL_LOST: broken pipe; the process at its other end may have ended";
+        assert!(channel.ends_with(end), "{channel}");
+        assert!(said("APP_TIRED", "").ends_with("failed: APP_TIRED"));
     }
 
     #[test]

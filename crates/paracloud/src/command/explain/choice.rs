@@ -83,7 +83,7 @@ fn short_name(app: &str, id: BackendId) -> String {
 fn remarks(inputs: &Inputs, judged: &Judged, is_compared: bool) -> String {
     let standing = match judged.standing {
         Standing::Open => None,
-        Standing::Pausing => Some("it pauses"),
+        Standing::Pausing => Some("it pauses, or is about to"),
         Standing::Parked => Some("its requests wait"),
         Standing::NotReady => Some("it is not ready"),
         Standing::Absent => Some("it does not run yet"),
