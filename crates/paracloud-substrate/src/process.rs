@@ -2,12 +2,15 @@
 //! A pid alone may be somebody else by now.
 
 mod ending;
+mod environment;
 mod trail;
 
 pub use ending::{Ending, signal_each};
+pub use environment::Environment;
 pub use trail::{Number, Trail};
 
-use procfs::process::Process;
+use procfs::process::{Process, Stat};
+use procfs::{ProcError, ProcResult};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -109,27 +112,43 @@ fn boot_id() -> io::Result<String> {
 }
 
 /// Whether it says that there is no such process, or none any more: the files of one that ends meanwhile say so too.
-fn is_gone(error: &procfs::ProcError) -> bool {
+fn is_gone(error: &ProcError) -> bool {
     match error {
-        procfs::ProcError::NotFound(_) => true,
-        procfs::ProcError::Io(error, _) => {
-            error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
-        }
-        procfs::ProcError::PermissionDenied(_)
-        | procfs::ProcError::Incomplete(_)
-        | procfs::ProcError::Other(_)
-        | procfs::ProcError::InternalError(_) => false,
+        ProcError::NotFound(_) => true,
+        ProcError::Io(error, _) => error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()),
+        ProcError::PermissionDenied(_)
+        | ProcError::Incomplete(_)
+        | ProcError::Other(_)
+        | ProcError::InternalError(_) => false,
     }
 }
 
-pub(crate) fn into_io(error: procfs::ProcError) -> io::Error {
+/// What there was to be seen of a process. `None`: it is gone, or this user is not shown it, now or later.
+///
+/// # Errors
+/// It is there, and could not be looked at.
+fn shown<T>(looked: ProcResult<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(seen) => Ok(Some(seen)),
+        Err(ProcError::PermissionDenied(_)) => Ok(None),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(into_io(error)),
+    }
+}
+
+/// Whether a process acts no more: a zombie does not.
+pub fn is_dead(stat: &Stat) -> bool {
+    matches!(stat.state, 'Z' | 'X' | 'x')
+}
+
+pub(crate) fn into_io(error: ProcError) -> io::Error {
     match error {
-        procfs::ProcError::Io(error, _) => error,
-        procfs::ProcError::NotFound(_) => io::Error::from(io::ErrorKind::NotFound),
-        procfs::ProcError::PermissionDenied(_) => io::Error::from(io::ErrorKind::PermissionDenied),
-        other @ (procfs::ProcError::Incomplete(_)
-        | procfs::ProcError::Other(_)
-        | procfs::ProcError::InternalError(_)) => io::Error::other(other),
+        ProcError::Io(error, _) => error,
+        ProcError::NotFound(_) => io::Error::from(io::ErrorKind::NotFound),
+        ProcError::PermissionDenied(_) => io::Error::from(io::ErrorKind::PermissionDenied),
+        other @ (ProcError::Incomplete(_) | ProcError::Other(_) | ProcError::InternalError(_)) => {
+            io::Error::other(other)
+        }
     }
 }
 

@@ -20,27 +20,18 @@
 //! So it counts as one that has another environment; in the session it is found all the same, unless `/proc` is mounted
 //! so that it hides who belongs to others altogether.
 
-use super::{Identity, boot_id, into_io, is_gone};
+use super::environment::Environment;
+use super::{Identity, boot_id, into_io, is_dead, is_gone, shown};
 use procfs::process::{Process, Stat};
-use procfs::{ProcError, ProcResult};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::Metadata;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The longest chain of parents that is followed.
 const ANCESTORS_MAX: usize = 64;
-
-/// How often the environment of a process that replaces its program is looked at within one look.
-const ENVIRONMENT_LOOKS_MAX: u32 = 50;
-
-/// The time between these.
-const ENVIRONMENT_LOOK: Duration = Duration::from_millis(1);
-
-/// Of [`Stat::flags`]: it is the kernel's own, and has no environment (`PF_KTHREAD` of Linux's `sched.h`).
-const IS_KERNELS: u32 = 0x0020_0000;
 
 /// Who has the pid of a process now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,29 +224,8 @@ impl Trail {
 
     fn is_in_environment(&self, process: &Process) -> io::Result<bool> {
         let (name, value) = &self.variable;
-        let wanted = format!("{name}={value}");
-        let mut last = None;
-        for _ in 0..ENVIRONMENT_LOOKS_MAX {
-            let Some(variables) = shown(environment(process))? else { return Ok(false) };
-            if variables.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
-                return Ok(true);
-            }
-            // Looked at after it was read: so all of it was, if that is as long.
-            let Some(stat) = shown(process.stat())?.filter(|stat| !is_dead(stat)) else { return Ok(false) };
-            let (start, end) = (stat.env_start.unwrap_or(0), stat.env_end.unwrap_or(0));
-            let length = u64::try_from(variables.len()).unwrap_or(u64::MAX);
-            let is_whole = length != 0 && Some(length) == end.checked_sub(start);
-            // It has none yet while it ends nowhere (0), and is empty until its variables are counted.
-            let seen = (end != 0).then_some((start, end, length));
-            if is_whole || (seen.is_some() && seen == last) || stat.flags & IS_KERNELS != 0 {
-                return Ok(false);
-            }
-            last = seen;
-            std::thread::sleep(ENVIRONMENT_LOOK);
-        }
-        let text =
-            format!("process {} replaces its program on and on: its environment is not seen", process.pid);
-        Err(io::Error::new(io::ErrorKind::WouldBlock, text))
+        let environment = Environment::of(process)?;
+        Ok(environment.is_some_and(|it| it.get(name).is_some_and(|found| found == OsStr::new(value))))
     }
 
     /// Whether this member of a session of its number shows that the session is its own, and is in it on.
@@ -304,32 +274,6 @@ impl Identity {
             Err(error) => Err(into_io(error)),
         }
     }
-}
-
-/// What there was to be seen of a process. `None`: it is gone, or this user is not shown it, now or later.
-///
-/// # Errors
-/// It is there, and could not be looked at.
-fn shown<T>(looked: ProcResult<T>) -> io::Result<Option<T>> {
-    match looked {
-        Ok(seen) => Ok(Some(seen)),
-        Err(ProcError::PermissionDenied(_)) => Ok(None),
-        Err(error) if is_gone(&error) => Ok(None),
-        Err(error) => Err(into_io(error)),
-    }
-}
-
-/// The environment of a process as the kernel shows it, each variable ended by a zero. It is not said in what
-/// encoding, and a program may have written something else there.
-fn environment(process: &Process) -> ProcResult<Vec<u8>> {
-    let mut variables = Vec::new();
-    process.open_relative("environ")?.read_to_end(&mut variables)?;
-    Ok(variables)
-}
-
-/// A zombie is dead: it acts no more.
-fn is_dead(stat: &Stat) -> bool {
-    matches!(stat.state, 'Z' | 'X' | 'x')
 }
 
 fn key(identity: &Identity) -> (i32, u64) {

@@ -4,11 +4,9 @@
 
 use super::{Process, groups, seen};
 use paci::env::ENDPOINT;
-use paracloud_substrate::process::{Ending, Identity, Trail, signal_each};
-use procfs::process::Stat;
+use paracloud_substrate::process::{Ending, Environment, Identity, Trail, is_dead, signal_each};
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
 
@@ -136,16 +134,10 @@ fn living() -> io::Result<Vec<Living>> {
         let stat = process.stat().ok().filter(|stat| !is_dead(stat))?;
         let identity = Identity { pid: stat.pid, start_ticks: stat.starttime, boot_id: boot_id.clone() };
         let serves = process.cmdline().ok().and_then(|words| seen::served(&words)).map(PathBuf::from);
-        let environment = process.environ().unwrap_or_default();
-        let endpoint =
-            environment.get(OsStr::new(ENDPOINT)).and_then(|value| Some(value.to_str()?.to_owned()));
+        let environment = Environment::of(&process).ok().flatten();
+        let endpoint = environment.and_then(|it| Some(it.get(ENDPOINT)?.to_str()?.to_owned()));
         Some(Living { identity, session: stat.session, endpoint, serves })
     };
     let all = procfs::process::all_processes().map_err(io::Error::other)?;
     Ok(all.flatten().filter_map(look_at).collect())
-}
-
-/// A zombie acts no more.
-pub(super) fn is_dead(stat: &Stat) -> bool {
-    matches!(stat.state, 'Z' | 'X' | 'x')
 }

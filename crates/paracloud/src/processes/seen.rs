@@ -2,11 +2,10 @@
 //! long as they are there: who removed them has ended nothing by that.
 
 use super::Process;
-use super::left::is_dead;
 use paci::env::{ENDPOINT, Endpoint, INSTANCE};
 use paracloud_core::ids::StartId;
 use paracloud_substrate::layout::Layout;
-use paracloud_substrate::process::Identity;
+use paracloud_substrate::process::{Environment, Identity, is_dead};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::time::SystemTime;
@@ -36,8 +35,8 @@ fn see(layout: &Layout, process: &procfs::process::Process, known: &mut Vec<Proc
     if !leads && acts(stat.session) {
         return;
     }
-    let Ok(environment) = process.environ() else { return };
-    let text = |name: &str| environment.get(OsStr::new(name)).and_then(|value| value.to_str());
+    let Ok(Some(environment)) = Environment::of(process) else { return };
+    let text = |name: &str| environment.get(name).and_then(|value| value.to_str());
     let Some(endpoint) = text(ENDPOINT).and_then(|value| Endpoint::parse(value).ok()) else { return };
     let Some((node, start)) = endpoint.path().parent().and_then(|sockets| place(layout, sockets)) else {
         return;

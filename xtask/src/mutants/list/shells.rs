@@ -264,8 +264,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "whoever cannot be looked at is taken for gone",
         file: TRAIL,
-        find: r"let stat = shown(process.stat())?.filter(",
-        replace: r"let stat = process.stat().ok().filter(",
+        find: r"shown(process.stat())?.filter(",
+        replace: r"process.stat().ok().filter(",
         catch: unit(
             "paracloud-substrate",
             "process::trail::tests::what_cannot_be_looked_at_is_not_taken_for_gone",
@@ -273,7 +273,7 @@ pub(super) const LIST: &[Mutant] = &[
     },
     Mutant {
         name: "who replaces its program has another environment",
-        file: TRAIL,
+        file: "crates/paracloud-substrate/src/process/environment.rs",
         find: r"if is_whole || (",
         replace: r"if true || (",
         catch: unit(
