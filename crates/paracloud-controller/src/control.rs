@@ -193,6 +193,11 @@ impl Control {
         locked(&self.crashes).ended(instance, owner, how, served_unix_ms, now_unix_ms());
     }
 
+    /// An instance has left.
+    pub(crate) fn left(&self, instance: &str) {
+        locked(&self.crashes).forget(instance);
+    }
+
     /// Why the owner of an instance is not ready, as far as its agent said.
     pub(crate) fn why_unready(&self, instance: &str, record: &Record) -> Option<Unready> {
         let owner = record.owner.start;

@@ -49,6 +49,11 @@ impl Crashes {
         self.0.insert(instance.to_owned(), crash);
     }
 
+    /// An instance has left: whoever has its number next is another one.
+    pub(crate) fn forget(&mut self, instance: &str) {
+        self.0.remove(instance);
+    }
+
     /// Why an owner does not serve: it ended, or the one before it did and it `serves` not yet.
     pub(crate) fn why(
         &self,
@@ -102,6 +107,16 @@ mod tests {
         let last = said(&crashes, 19, true, 19_000).unwrap();
         assert_eq!(last, "exited with status 4, started 19 times; next try in 10.00 s");
         assert_eq!(crashes.why("web", StartId(19), false, 0).unwrap().since_unix_ms, 1_000);
+    }
+
+    #[test]
+    fn of_one_that_has_left_nothing_is_said_of_the_next_one_of_its_number() {
+        let mut crashes = Crashes::default();
+        crashes.ended("web", StartId(1), HOW, None, 1_000);
+        crashes.forget("web");
+        assert_eq!(said(&crashes, 2, false, 2_000), None);
+        crashes.ended("web", StartId(2), HOW, None, 3_000);
+        assert!(said(&crashes, 2, false, 3_000).unwrap().contains("started once"));
     }
 
     #[test]

@@ -382,6 +382,11 @@ impl Node {
         if start.size.due_ms().is_none_or(|due_ms| due_ms > now_ms) {
             return;
         }
+        // How that ended is said by how the process did.
+        if start.is_dead() {
+            start.size.open = None;
+            return;
+        }
         let Some(open) = &start.size.open else { return };
         let is_told = matches!(open.step, Step::Told);
         let said = open.put_off.as_ref().map_or_else(String::new, |said| format!("; it said: {said}"));

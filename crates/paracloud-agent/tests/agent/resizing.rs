@@ -12,6 +12,7 @@ use paracloud_substrate::config::{self, Cloud};
 use paracloud_substrate::message::{FromAgentLine, Note, Sizing, ToAgentLine};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 const ALL: &[&str] = &["resize.memory", "resize.cpu"];
@@ -356,4 +357,21 @@ fn where_nothing_can_be_limited_another_size_is_refused_with_the_reason() {
         _ => None,
     });
     assert_eq!(unfit, Unfit::Unsupported);
+}
+
+#[test]
+fn of_one_that_died_before_it_answered_nothing_is_said_when_its_time_is_over() {
+    let Some(mut owner) = Owner::with_time(300) else { return };
+    owner.shop.hello(ALL);
+    owner.swap(&Change::Resize(size(128, 500)));
+    owner.shop.next();
+    let asked = Instant::now();
+    kill(owner.shop.pid(), Signal::KILL);
+    let agent = owner.rig.agents.last_mut().unwrap();
+    agent.hear_death(owner.start);
+    agent.hear_line("a beat after its time", |line| match line {
+        FromAgentLine::Note { note: Note::Sized(sizing), .. } => panic!("{sizing:?}"),
+        FromAgentLine::Beat => (asked.elapsed() > Duration::from_millis(600)).then_some(()),
+        _ => None,
+    });
 }

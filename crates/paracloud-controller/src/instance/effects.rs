@@ -260,7 +260,10 @@ impl Instance {
                 self.history.lost |= self.loses_at_rest(before);
                 self.history.comes_again();
             }
-            Change::Gone => self.history.goes(),
+            Change::Gone => {
+                self.history.goes();
+                self.control.left(&self.app.name);
+            }
             Change::Start(_) => self.history.ordered(journal::now_unix_ms()),
             Change::Seal
             | Change::Commit

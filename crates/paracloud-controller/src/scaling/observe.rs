@@ -17,7 +17,7 @@ use paracloud_core::scaling::observation::{
 };
 use paracloud_core::scaling::{Observation, Policy};
 use paracloud_substrate::advice::{Advice, Leased};
-use paracloud_substrate::config::{App, Reports};
+use paracloud_substrate::config::{self, App, Reports};
 use paracloud_substrate::message::HeldOp;
 use paracloud_substrate::names::InstanceName;
 use paracloud_substrate::person::HeldOff;
@@ -181,7 +181,7 @@ fn of_one(
         in_operation: is_in_operation(record, phase),
         leaves_by_plan: control.leaving(name).is_some_and(|(leave, _)| control.scaling.let_go(name, leave)),
         quotes: !known.is_unable,
-        sessions: sessions(report, known.sessions),
+        sessions: sessions(app.state, report, known.sessions),
         cpu_m,
         // What it used at another size says nothing of this one.
         cpu_used_m: usage.filter(|usage| usage.cpu_limit_milli == cpu_m).and_then(|usage| usage.cpu_milli),
@@ -206,9 +206,11 @@ fn is_in_operation(record: Option<&Record>, phase: Phase) -> bool {
     is_operated && !matches!(phase, Phase::Draining | Phase::Leaving)
 }
 
-/// Sessions that live in it, by its report as long as that is good, or else by what it answered.
-fn sessions(report: Option<&Told<Said>>, answered: Option<u32>) -> Option<u32> {
-    report.filter(|told| told.is_good()).and_then(|told| told.value.sessions).or(answered)
+/// Sessions that live in it, by its report as long as that is good, or else by what it answered. Of an app that is not said to
+/// have any, who was asked once is not held against who was not.
+fn sessions(state: config::State, report: Option<&Told<Said>>, answered: Option<u32>) -> Option<u32> {
+    let reported = report.filter(|told| told.is_good()).and_then(|told| told.value.sessions);
+    reported.or(answered.filter(|_| state == config::State::Session))
 }
 
 /// What a report says that a decision is made from. What counts other work than gateways do says nothing of requests, and

@@ -45,8 +45,9 @@ pub fn explain(record: &Record, app: &str, until: Option<&str>) -> String {
     page.say("silent", &silent(record, app));
     page.say("has", &has(record));
     there::say(&mut page, reasons, app);
+    let by = if reasons.rule == Rule::Manual { "a person's word" } else { "the rule" };
     let steps = format!(
-        "{} by the rule, {} within limits, {} by this plan",
+        "{} by {by}, {} within limits, {} by this plan",
         reasons.raw, reasons.bounded, reasons.planned
     );
     page.say("instances", &steps);

@@ -109,7 +109,8 @@ pub(super) struct Notes<'a> {
 
 impl Notes<'_> {
     pub(super) fn told(&mut self, of: Subject, figure: Figure, said: Said) {
-        let bound = (said.told != said.used).then_some(said.by);
+        // What counts no more counts for nothing also where that is what was said.
+        let bound = (said.told != said.used || said.by == Bound::Lease).then_some(said.by);
         let (age_ms, trust_permille) = (Some(said.age_ms), Some(said.trust_permille));
         self.inputs.push(Input {
             of,
@@ -293,7 +294,9 @@ pub(super) fn queue_ms(
     notes: &mut Notes<'_>,
 ) -> u64 {
     let &QueueBounds { unit, at_once, beyond_ms, unseen_ms, has_surplus, work, elapsed_ms } = bounds;
-    let outstanding = instance.measured.map_or(0, |it| u64::from(it.in_flight));
+    // Requests that come beside a queue are no work of it.
+    let measured = instance.measured.filter(|_| work == Work::Requests);
+    let outstanding = measured.map_or(0, |it| u64::from(it.in_flight));
     let seen = at_once.map_or(0, |at_once| outstanding.saturating_sub(at_once));
     let seen_ms = seen.saturating_mul(unit.work_ms()).min(QUEUE_MS_MAX);
     let told = instance.report.and_then(|it| Some((it, u64::from(it.value.backlog_ms?))));
@@ -302,7 +305,7 @@ pub(super) fn queue_ms(
         return seen_ms;
     };
     let is_unseen = is_unseen(work, &report.value);
-    let is_seen = !is_unseen && instance.measured.is_some();
+    let is_seen = !is_unseen && measured.is_some();
     let beyond_ms = if is_unseen { unseen_ms } else { beyond_ms }.min(QUEUE_MS_MAX);
     let claim_ms = told_ms.min(TIME_MS_MAX.into()) * report.weight_permille() / 1_000;
     let slack_ms = 2 * unit.slots * unit.work_ms();
@@ -320,7 +323,7 @@ pub(super) fn queue_ms(
     let trusted_ms = beyond_ms * u64::from(known.trust_permille) / 1_000;
     let ceiling_ms = if is_seen { 2 * seen_ms + slack_ms } else { seen_ms } + trusted_ms;
     let (used, by) = match (claim_ms < seen_ms, claim_ms > ceiling_ms) {
-        (true, _) => (seen_ms, Bound::GatewaysSeeMore),
+        (true, _) => (seen_ms, if report.is_good() { Bound::GatewaysSeeMore } else { Bound::Lease }),
         (false, true) if is_seen => (ceiling_ms, Bound::GatewaysSeeLess),
         (false, true) => (ceiling_ms, Bound::Doubling),
         (false, false) => (claim_ms, if report.is_good() { Bound::Bounds } else { Bound::Lease }),

@@ -89,10 +89,6 @@ pub(super) fn understand(
     let milli = (memory.fleet.capacity.done_milli().min(proven_milli), capacity_milli.unwrap_or(0));
     let little = |best| told.map(|told| trust::slots(told.into(), milli, best));
     let slots = little(memory.fleet.best());
-    if let (Some(told), Some(used)) = (told, slots) {
-        let notes = &mut Notes { inputs: &mut reasons.inputs };
-        notes.told(Subject::App, Figure::Slots, Said::of_all(told.into(), used, Bound::Little));
-    }
     let knows_slots = slots.is_some();
     let seen_at_once = match (known, capacity_milli, memory.fleet.best_us) {
         // By a claim that nobody has tested nothing would wait.
@@ -102,7 +98,13 @@ pub(super) fn understand(
     let at_once = slots.or(seen_at_once);
     // Slots for other work than requests are nothing that the time of a request says anything of.
     let are_unseen = reports(observation).all(|report| trust::is_unseen(policy.work, &report));
-    let slots = slots.filter(|_| !are_unseen).or_else(|| little(None)).unwrap_or(1);
+    let slots = slots.filter(|_| !are_unseen).or_else(|| little(None));
+    if let (Some(told), Some(used)) = (told, slots) {
+        let notes = &mut Notes { inputs: &mut reasons.inputs };
+        let by = if slots == little(None) { Bound::Bounds } else { Bound::Little };
+        notes.told(Subject::App, Figure::Slots, Said::of_all(told.into(), used, by));
+    }
+    let slots = slots.unwrap_or(1);
     let capacity_milli = capacity_milli.unwrap_or(slots * 1_000_000 / WORK_MS).max(1);
     let unit = Unit { slots, capacity_milli };
 
@@ -133,7 +135,8 @@ pub(super) fn understand(
     let by_gateways = |rate_milli| if knows_load { offered(rate_milli) } else { 0 };
     // An app may tell of what gateways see under a name of its own: the same work counts once.
     let offered_milli = by_gateways(expected_milli).max(unseen_milli);
-    let waiting = observation.traffic.map_or(0, |it| u64::from(it.waiting));
+    let traffic = observation.traffic.filter(|_| policy.work == Work::Requests);
+    let waiting = traffic.map_or(0, |it| u64::from(it.waiting));
     let is_blind = match policy.work {
         Work::Requests => rate.is_none() && !reports_are_good(observation),
         Work::Queue => !tells_of_work(observation),
@@ -212,12 +215,12 @@ fn rate(
     let age_ms = observation.traffic.map_or(0, |it| u64::from(it.age_ms)).saturating_add(silent_ms);
     let age_ms = Some(u32::try_from(age_ms).unwrap_or(u32::MAX));
     let mut notes = Notes { inputs: &mut reasons.inputs };
-    // Of a queue it counts for nothing.
+    // Of a queue both count for nothing.
     if policy.work == Work::Requests {
         notes.taken(Subject::Gateways, Figure::Rate, rate.planned_milli, age_ms);
-    }
-    if let Some(traffic) = observation.traffic.filter(|it| it.waiting > 0) {
-        notes.taken(Subject::Gateways, Figure::Waiting, traffic.waiting.into(), Some(traffic.age_ms));
+        if let Some(traffic) = observation.traffic.filter(|it| it.waiting > 0) {
+            notes.taken(Subject::Gateways, Figure::Waiting, traffic.waiting.into(), Some(traffic.age_ms));
+        }
     }
     Some(rate)
 }

@@ -103,7 +103,15 @@ fn text(
         say(format!("{app}: its instances are being updated, one after the other"));
     }
     for node in status.nodes.iter().filter(|node| node.closed) {
-        let how = if node.draining { "is being drained" } else { "was drained" };
+        let is_on_it = |it: &&Instance| it.record.as_ref().is_some_and(|record| record.owner.node == node.id);
+        let how = match status.instances.iter().filter(is_on_it).count() {
+            _ if node.draining => "is being drained".to_owned(),
+            0 => "was drained".to_owned(),
+            stays => format!(
+                "was drained but for {}",
+                counted(u64::try_from(stays).unwrap_or(u64::MAX), "instance")
+            ),
+        };
         say(format!("node {0}: {how}, and gets no new instances until: paracloud node open {0}", node.name));
     }
     for node in status.nodes.iter().filter(|node| !node.connected) {
@@ -283,7 +291,7 @@ mod tests {
                 silent,
                 lost,
             ],
-            nodes: vec![node(1, true), node(2, false), node(3, true)],
+            nodes: vec![node(1, true), node(2, false), node(3, true), node(4, true)],
             gateways: vec![(1, true), (2, false)],
             holds: vec![held(HeldOp::Move, 11_200), held(HeldOp::Stop, 3_600_000)],
             scales: vec![Kept { app: "web".to_owned(), instances: 3, remaining_ms: 125_000 }],

@@ -161,7 +161,10 @@ fn sessions_are_by_a_good_report_or_else_by_the_answer_and_are_unknown_without_e
         (None, None, None),
     ];
     for (report, answered, expected) in table {
-        assert_eq!(sessions(report, answered), expected, "{report:?} {answered:?}");
+        let of = |state| sessions(state, report, answered);
+        assert_eq!(of(config::State::Session), expected, "{report:?} {answered:?}");
+        // Who was asked is not known better than who was not, where nothing is said to live.
+        assert_eq!(of(config::State::None), expected.filter(|_| expected == Some(4)));
     }
 }
 

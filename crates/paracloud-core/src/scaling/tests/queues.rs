@@ -2,7 +2,7 @@
 
 use super::super::explain::explain;
 use super::super::policy::Work;
-use super::super::record::WhyNot;
+use super::super::record::{Bound, Figure, Subject, WhyNot};
 use super::*;
 
 /// An app that takes its work from a queue: its instances work on four jobs at once.
@@ -12,13 +12,15 @@ pub(super) struct Queue {
     pub(super) waiting_ms: u32,
     /// It says that they are no requests.
     pub(super) is_unseen: bool,
+    /// Requests that are in each instance, and that wait in gateways.
+    polls: u32,
 }
 
 impl Queue {
     pub(super) fn new(work: Work, max: u32, instances: u32) -> Self {
         let mut app = App::stateless(1, max, instances);
         app.policy.work = work;
-        Self { app, waiting_ms: 0, is_unseen: false }
+        Self { app, waiting_ms: 0, is_unseen: false, polls: 0 }
     }
 
     /// So many seconds, in each of which so much work comes, in milliseconds of a slot. Gateways see nothing of it.
@@ -47,7 +49,11 @@ impl Queue {
                 says.in_flight = Some(at_work.min(done_ms.div_ceil(1_000 * serving.max(1))));
                 at_work -= says.in_flight.filter(|_| is_ready).unwrap_or(0);
                 instance.report = is_ready.then_some(Told { value: says, age_ms: 0, lease_ms: 3_000 });
-                instance.measured = Some(Measured { over_ms: 1_000, ..Measured::default() });
+                let completions = self.polls.min(1);
+                let service_us_sum = 10_000 * u64::from(completions);
+                let in_flight = self.polls;
+                let measured = Measured { age_ms: 0, over_ms: 1_000, completions, service_us_sum, in_flight };
+                instance.measured = Some(measured);
             }
             // Those that drained have left.
             self.app.seen.instances.retain(|_, it| it.phase != Phase::Draining);
@@ -57,7 +63,7 @@ impl Queue {
     }
 
     fn plan(&mut self) -> Vec<Action> {
-        self.app.seen.traffic = Some(Traffic { over_ms: 1_000, ..Traffic::default() });
+        self.app.seen.traffic = Some(Traffic { over_ms: 1_000, waiting: self.polls, ..Traffic::default() });
         let (plan, memory, record) = plan(&self.app.policy, &self.app.seen, &self.app.memory);
         (self.app.memory, self.app.last) = (memory, Some(record));
         plan.actions.iter().for_each(|action| self.app.does(action));
@@ -91,6 +97,42 @@ fn a_queue_is_explained_by_what_counts_for_it_and_one_more_than_may_be_by_that()
         "{text}"
     );
     assert!(!text.contains("/s") && !text.contains("gateways rate"), "a rate counts for nothing: {text}");
+}
+
+#[test]
+fn requests_that_come_beside_a_queue_count_for_nothing_however_long_they_last() {
+    let with = |polls| {
+        let mut queue = Queue::new(Work::Queue, 8, 2);
+        queue.polls = polls;
+        (queue.run(120, 10_000), queue)
+    };
+    let ((without, _), (all, queue)) = (with(0), with(3_000));
+    assert_eq!(all, without);
+    assert!(starts(&all) > 0, "it is scaled by its work");
+    let inputs = &queue.app.record().reasons.inputs;
+    assert!(inputs.iter().all(|input| input.bound != Some(Bound::GatewaysSeeMore)), "{inputs:?}");
+    assert!(inputs.iter().all(|input| input.of != Subject::Gateways), "{inputs:?}");
+    let slots = inputs.iter().find(|input| input.figure == Figure::Slots).unwrap();
+    assert_eq!((slots.told, slots.used, slots.bound), (Some(4), 4, None));
+}
+
+#[test]
+fn what_was_told_for_a_time_that_is_over_is_said_to_count_no_more_also_where_it_was_nothing() {
+    let mut queue = Queue::new(Work::Queue, 8, 2);
+    queue.run(30, 2_000);
+    queue.app.seen.now_ms += 60_000;
+    queue
+        .app
+        .seen
+        .instances
+        .values_mut()
+        .filter_map(|it| it.report.as_mut())
+        .for_each(|it| it.age_ms = 60_000);
+    queue.plan();
+    let inputs = &queue.app.record().reasons.inputs;
+    let mut backlogs = inputs.iter().filter(|input| input.figure == Figure::Backlog).peekable();
+    assert!(backlogs.peek().is_some());
+    assert!(backlogs.all(|it| (it.told, it.bound) == (Some(0), Some(Bound::Lease))), "{inputs:?}");
 }
 
 /// The policy has no room for one more.

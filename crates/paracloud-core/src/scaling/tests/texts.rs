@@ -102,6 +102,11 @@ fn a_persons_number_is_explained_with_when_it_is_over_and_what_the_rule_would_ha
     let set = "  rule      a person set the number,";
     assert_eq!(rule(None), Some(format!("{set} for 1 m 05 s more; {would}")));
     assert_eq!(rule(Some("12:40:00Z")), Some(format!("{set} until 12:40:00Z (in 1 m 05 s); {would}")));
+    let text = told(&app);
+    assert!(
+        text.contains("7 by a person's word, 7 within limits") && !text.contains("by the rule"),
+        "{text}"
+    );
 }
 
 #[test]

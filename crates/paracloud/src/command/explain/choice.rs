@@ -24,7 +24,7 @@ pub(super) fn text(choice: &Choice, explained: &Explained) -> String {
         time_of_day(*unix_ms),
         rule(record.rule),
         regime(record.regime),
-        record.alternative.map_or_else(String::new, |other| format!("; without that, {}", name(other)))
+        record.alternative.map_or_else(String::new, |other| format!("; next best: {}", name(other)))
     );
     let mut lines = vec![broken(&head, UNDER)];
     let mut shown: Vec<_> = record.inputs.iter().zip(&record.judged).collect();
