@@ -210,7 +210,7 @@ fn is_in_operation(record: Option<&Record>, phase: Phase) -> bool {
 /// have any, who was asked once is not held against who was not.
 fn sessions(state: config::State, report: Option<&Told<Said>>, answered: Option<u32>) -> Option<u32> {
     let reported = report.filter(|told| told.is_good()).and_then(|told| told.value.sessions);
-    reported.or(answered.filter(|_| state == config::State::Session))
+    reported.or_else(|| answered.filter(|_| state == config::State::Session))
 }
 
 /// What a report says that a decision is made from. What counts other work than gateways do says nothing of requests, and

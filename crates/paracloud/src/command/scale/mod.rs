@@ -103,16 +103,14 @@ fn object(scaled: &Scaled, leaves: &[Left], dry_run: bool) -> Result<Value, Fail
 fn verdict(context: &Context, scaled: &Scaled, leaves: &[Left]) -> Option<Failure> {
     let (app, hint) = (&scaled.app, context.hint());
     let events = format!("paracloud events {app}{hint} tells how it went");
+    let stands = format!(
+        "while the number stands (`paracloud ps` shows it) who can leave later does; paracloud scale {app} --auto{hint} takes \
+         it back"
+    );
     let staying: Vec<_> = leaves.iter().filter_map(Left::stays).collect();
     if !staying.is_empty() {
         let why = staying.join("; ");
-        return Some(Failure::new(
-            Exit::Failed,
-            "called_back",
-            app,
-            why,
-            format!("{events}; then ask again"),
-        ));
+        return Some(Failure::new(Exit::Failed, "called_back", app, why, format!("{stands}; {events}")));
     }
     let missing = scaled.from.saturating_sub(scaled.to) as usize;
     if missing <= scaled.leaves.len() {
@@ -132,8 +130,7 @@ fn verdict(context: &Context, scaled: &Scaled, leaves: &[Left]) -> Option<Failur
         held => ("held", format!("asked to be left alone: {}", names(held))),
     };
     let why = format!("{short} of {missing} that were to leave stay: {who}");
-    let next = format!("ask again when that is over: paracloud scale {app} {}{hint}", scaled.to);
-    Some(Failure::new(Exit::Failed, code, app, why, next))
+    Some(Failure::new(Exit::Failed, code, app, why, stands))
 }
 
 /// The person left: what was begun goes on.
