@@ -206,8 +206,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "sessions that nobody knows of are none",
         file: "crates/paracloud-controller/src/scaling/observe.rs",
-        find: r".and_then(|told| told.value.sessions).or(answered)",
-        replace: r".and_then(|told| told.value.sessions).or(answered).or(Some(0))",
+        find: r"reported.or_else(|| answered.filter(|_| state == config::State::Session))",
+        replace: r"reported.or(answered).or(Some(0))",
         catch: unit(
             "paracloud-controller",
             "scaling::observe::tests::sessions_are_by_a_good_report_or_else_by_the_answer_and_are_unknown_without_either",
