@@ -234,6 +234,10 @@ mod tests {
         let text = std::fs::read(&file).unwrap();
         std::fs::write(&file, &text[..text.len() - 20]).unwrap();
         assert_eq!(replay(&file).unwrap(), [("scaling", 1)].into(), "the last line is torn");
+        let whole = std::fs::read(&file).unwrap();
+        std::fs::write(&file, [&whole[..], b"\xc3"].concat()).unwrap();
+        assert_eq!(replay(&file).unwrap(), [("scaling", 1)].into(), "it is torn within a character");
+        std::fs::write(&file, whole).unwrap();
         written(directory.path(), 1, FILE_BYTES_MAX);
         assert!(matches!(replay(&file), Err(ReplayError::Form { line: 2, .. })), "said, and not passed over");
     }

@@ -56,7 +56,9 @@ impl Node {
         let Some(instance) = self.instances.get(&start.instance) else { return false };
         let record = instance.machine.machine().record();
         let owns = record.is_some_and(|record| record.owner.start == id);
-        let was_ready = start.was_ready || start.session.state == Some(State::Ready);
+        // The register knows it of one that was started under the agent before, or has said since that it is not ready.
+        let has_served = record.is_some_and(|record| record.served.is_some());
+        let was_ready = has_served || start.was_ready || start.session.state == Some(State::Ready);
         let is_ending = self.ending.is_some() || start.parting != Parting::None;
         owns && was_ready && !is_ending && !instance.pauses(id)
     }

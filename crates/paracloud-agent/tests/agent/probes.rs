@@ -4,7 +4,7 @@ use crate::rig::{Agent, N1, Rig, is_alive, moving_in, puppet, until};
 use paci::state::State;
 use paracloud_core::ids::{Incarnation, Placement, StartId};
 use paracloud_core::migration::message::FromAgent;
-use paracloud_core::register::{Mode, MoveStep, Record};
+use paracloud_core::register::{Change, Mode, MoveStep, Proposer, Record};
 use paracloud_substrate::config::{App, Check, Probe};
 use paracloud_substrate::message::{FromAgentLine, Note, Speaker};
 use std::path::Path;
@@ -229,5 +229,24 @@ fn an_aware_application_is_taken_by_its_word_but_for_its_life() {
     let upcall = shop.next();
     assert!(upcall["stop"].is_object(), "it is told to stop first: {upcall}");
     assert_eq!(upcall["message"], "its liveness probe fails");
+    assert!(hear_end(&mut rig.agents[0], start).contains("HTTP 500"));
+}
+
+#[test]
+fn one_that_served_is_looked_after_under_the_next_agent_whatever_it_says_and_though_it_is_never_ready_again()
+{
+    let mut rig = Rig::with(|app| {
+        app.readiness = often(http());
+        app.liveness = Some(often(http()));
+    });
+    rig.agent(N1);
+    let (start, shop) = rig.owner(N1);
+    let served = Record::first(Placement::new(N1, start))
+        .apply(&Change::Serve(shop.address), Proposer::Coordinator)
+        .unwrap();
+    rig.kill_agent(0);
+    shop.say("health 500");
+    rig.agent(N1);
+    rig.agents[0].own(&served);
     assert!(hear_end(&mut rig.agents[0], start).contains("HTTP 500"));
 }

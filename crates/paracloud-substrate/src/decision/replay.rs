@@ -18,12 +18,12 @@ pub type Replayed = BTreeMap<&'static str, usize>;
 pub fn replay(path: &Path) -> Result<Replayed, ReplayError> {
     let read = |source| ReplayError::Read { path: path.into(), source };
     let mut replayed = Replayed::new();
-    let mut lines = BufReader::new(File::open(path).map_err(read)?).lines().enumerate().peekable();
+    let mut lines = BufReader::new(File::open(path).map_err(read)?).split(b'\n').enumerate().peekable();
     while let Some((index, text)) = lines.next() {
         let number = index + 1;
         let form = |source| ReplayError::Form { path: path.into(), line: number, source };
         let text = text.map_err(read)?;
-        let line: Line<'_> = match serde_json::from_str(&text) {
+        let line: Line<'_> = match serde_json::from_slice(&text) {
             Ok(line) => line,
             Err(error) if error.is_eof() && lines.peek().is_none() => break,
             Err(error) => return Err(form(error)),
