@@ -325,16 +325,16 @@ impl Memory {
             }
             Wish::Move | Wish::Size(_) => {}
         }
+        let size = if let Wish::Size(to) = sight.wish { Some(to) } else { None };
+        // Also while another size is open: what it asks for now it will not get.
+        if let Some(refusal) = size.and_then(|to| beyond(policy, to)) {
+            return Verdict::Refused(refusal);
+        }
         if sight.came == Some(Came::Open) {
             return Verdict::Underway;
         }
-        if let Wish::Size(to) = sight.wish {
-            if let Some(refusal) = beyond(policy, to) {
-                return Verdict::Refused(refusal);
-            }
-            if whole(to, sight.size) == sight.size {
-                return Verdict::Done;
-            }
+        if size.is_some_and(|to| whole(to, sight.size) == sight.size) {
+            return Verdict::Done;
         }
         match (&sight.came, self.rest_ms(policy, sight)) {
             (Some(Came::Failed(why)), Some(_)) => return Verdict::Refused(Refusal::Tried(why.clone())),

@@ -99,6 +99,12 @@ fn a_size_beyond_the_manifest_is_refused_with_the_bound() {
     assert_eq!(refused(cpu(2_001)), Refusal::TooLarge(Resource::Cpu, 2_000));
     assert_eq!(of(&asks(cpu(100))), Verdict::Grant);
     assert_eq!(of(&asks(cpu(2_000))), Verdict::Grant);
+    // Nor is it granted because another one is open.
+    let (_, _, memory) = verdict(&policy(), &asks(memory_kib(4_096)), &Memory::default());
+    let open = |wish| Sight { came: Some(Came::Open), phase: Phase::InOperation, ..asks(wish) };
+    let more = verdict(&policy(), &open(memory_kib(8_193)), &memory).0;
+    assert_eq!(more, Verdict::Refused(Refusal::TooLarge(Resource::Memory, 8_192)));
+    assert_eq!(verdict(&policy(), &open(memory_kib(8_192)), &memory).0, Verdict::Underway);
     let unlimited = Policy { least: Size { memory_kib: None, ..policy().least }, ..policy() };
     let (got, again_ms, _) = verdict(&unlimited, &asks(memory_kib(4_096)), &Memory::default());
     assert_eq!(got, Verdict::Refused(Refusal::Unlimited(Resource::Memory)));
