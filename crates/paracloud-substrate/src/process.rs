@@ -62,7 +62,7 @@ impl Identity {
             return Ok(false);
         }
         match Process::new(self.pid).and_then(|process| process.stat()) {
-            Ok(stat) => Ok(stat.starttime == self.start_ticks && !matches!(stat.state, 'Z' | 'X' | 'x')),
+            Ok(stat) => Ok(stat.starttime == self.start_ticks && !is_dead(&stat)),
             Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(into_io(error)),
         }
