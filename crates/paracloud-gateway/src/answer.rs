@@ -67,6 +67,11 @@ pub(crate) fn late() -> Response<Reply> {
     refused(StatusCode::GATEWAY_TIMEOUT, grpc::LATE)
 }
 
+/// The answer to a call whose deadline came after it was sent on.
+pub(crate) fn overdue() -> Response<Reply> {
+    own(StatusCode::GATEWAY_TIMEOUT, UNKNOWN_OUTCOME, grpc::OVERDUE)
+}
+
 /// The same answer as the client of this request reads it.
 pub(crate) fn to_call<B>(request: &Request<B>, response: Response<Reply>) -> Response<Reply> {
     if grpc::is_call(request.version(), request.headers()) { grpc::to_call(response) } else { response }

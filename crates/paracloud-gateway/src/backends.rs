@@ -215,12 +215,13 @@ impl Backends {
 
     fn say(&self, state: &mut State, number: u32, serving: Option<StartId>) {
         let now_us = self.now_us();
-        let Some(start) = serving else { return };
-        let Some(advice) = state.said.get(&number).and_then(|said| said.of(start)) else { return };
-        if let Some(control) = state.controls.get(&number) {
+        let State { said, balancer, controls, .. } = state;
+        let (Some(start), Some(said)) = (serving, said.get_mut(&number)) else { return };
+        let Some(advice) = said.of(start) else { return };
+        if let Some(control) = controls.get(&number) {
             said::tell_clients(control, start, &advice);
         }
-        said::tell(&mut state.balancer, BackendId(number), &advice, now_us);
+        said.tell(&advice, balancer, BackendId(number), now_us);
     }
 
     /// What was measured since it was said last.

@@ -26,6 +26,9 @@ pub(crate) const CUT: &str =
     "the reply was cut because its instance moves; the request may have been applied";
 /// What is said of a reply that broke off.
 pub(crate) const BROKEN: &str = "the reply broke off; the request may have been applied";
+/// What is said of a call that was sent on and not answered in time.
+pub(crate) const OVERDUE: &str =
+    "the application did not answer this call before its deadline; it may have been applied";
 /// What is said of a call that was not sent on in time.
 pub(crate) const LATE: &str = "nobody could serve this call before its deadline; it was not sent on";
 
@@ -56,6 +59,14 @@ impl Status {
             _ => Self::Unknown,
         }
     }
+}
+
+/// Whether a call failed for its server's sake, by what is said at its end: with a status that stands for one of HTTP's from
+/// 500 on (`google/rpc/code.proto`), or with none that there is.
+pub(crate) fn has_failed(trailers: Option<&HeaderMap>) -> bool {
+    let status = trailers.and_then(|trailers| trailers.get(STATUS)?.to_str().ok()?.parse::<u32>().ok());
+    // UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS; the last that there is is 16.
+    matches!(status, None | Some(2 | 4 | 12..=15 | 17..))
 }
 
 /// Whether a request is a call.
@@ -199,6 +210,20 @@ mod tests {
         for none in ["application/grpc-web", "application/json", "application/grp", ""] {
             assert!(!is(none, Version::HTTP_2), "{none}");
         }
+    }
+
+    #[test]
+    fn a_call_fails_for_its_servers_sake_by_some_statuses_and_without_one() {
+        let failed = |status: &str| {
+            has_failed(Some(&HeaderMap::from_iter([(STATUS, HeaderValue::try_from(status).unwrap())])))
+        };
+        for status in ["2", "4", "12", "13", "14", "15", "17", "99999999999", "-1", "x", ""] {
+            assert!(failed(status), "{status}");
+        }
+        for status in ["0", "1", "3", "5", "6", "7", "8", "9", "10", "11", "16"] {
+            assert!(!failed(status), "{status}");
+        }
+        assert!(has_failed(None) && has_failed(Some(&HeaderMap::new())));
     }
 
     #[test]

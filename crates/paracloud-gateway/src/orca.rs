@@ -101,7 +101,7 @@ pub(crate) fn is_there(headers: &HeaderMap) -> bool {
 
 impl Load {
     /// In ORCA's native form. A name that cannot be said in it is left out.
-    pub(crate) fn header(&self) -> Option<HeaderValue> {
+    pub(crate) fn text(&self) -> Option<HeaderValue> {
         let mut text = String::from("TEXT ");
         let own = [
             ("cpu_utilization", self.cpu_permille),
@@ -123,6 +123,11 @@ impl Load {
             }
         }
         if between.is_empty() { None } else { HeaderValue::try_from(text).ok() }
+    }
+
+    /// As the message itself, in base64.
+    pub(crate) fn message(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(proto::write(self)).ok()
     }
 
     /// Takes a figure up. `None`: what is not known is ignored, so that a newer form can say more.

@@ -6,7 +6,6 @@
 
 use crate::body::BodyError;
 use crate::grpc;
-use crate::head;
 use crate::streams::{Cut, Stream, Streams, Way};
 use crate::ticket::Ticketed;
 use crate::upstream::{Coming, Connection};
@@ -97,19 +96,18 @@ impl Passing {
         }
         let ended = slot.take();
         drop(slot);
-        if let Some(Content { connection, request, .. }) = ended {
-            if let Some(Ok(frame)) = &mut frame
-                && let Some(trailers) = frame.trailers_mut()
-            {
-                head::trailers(trailers);
-                request.control().loads.read(trailers, connection.start());
-            }
-            if matches!(frame, None | Some(Ok(_))) {
+        if let Some(Content { connection, mut request, .. }) = ended {
+            let start = connection.start();
+            if let None | Some(Ok(_)) = &frame {
+                let trailers = frame.as_mut().and_then(|frame| frame.as_mut().ok()?.trailers_mut());
+                request.trailed(trailers, start, self.is_call);
                 self.ended.store(true, Ordering::Relaxed);
                 request.control().pool.give(connection);
-            } else if request.control().moves_from(connection.start()) {
+            } else if request.control().moves_from(start) {
                 // Its process went in the move, before this was old enough to be cut.
                 request.control().saw(|seen| seen.streams_cut += 1);
+            } else {
+                request.let_down();
             }
             request.replied();
         }

@@ -33,10 +33,12 @@ use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use paracloud_core::migration::gateway::{Answer, Failure, Route};
 use paracloud_substrate::config::Sticky;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{sleep_until, timeout_at};
 
 /// Why a request was sent to no instance.
 const NOBODY: &str =
@@ -114,6 +116,10 @@ enum Unserved {
     Refused(Answer),
     /// A byte may have been sent, and for this reason there is no answer.
     Lost(&'static str),
+    /// Its client waits no longer, and nothing was sent.
+    Late,
+    /// Its client waits no longer, and a byte may have been sent.
+    Overdue,
 }
 
 impl Proxy {
@@ -233,14 +239,14 @@ impl Proxy {
         let mut wish = Wish { session, but: None, is_new: true, deadline, latest: None };
         let place = self.instances.place(wish).await.map_err(unplaced)?;
         let (mut ticketed, mut verdict) = Ticketed::arrive(place, deadline, None).await;
-        let mut reason = None;
+        let (mut reason, mut overdue) = (None, false);
         let mut times = 1;
         loop {
             let route = match verdict {
                 Verdict::Forward(route) => route,
                 Verdict::Fail(failure) => {
                     ticketed.failed();
-                    return Err(answer::failure(failure, reason));
+                    return Err(if overdue { answer::overdue() } else { answer::failure(failure, reason) });
                 }
                 Verdict::Late => {
                     ticketed.late();
@@ -280,15 +286,6 @@ impl Proxy {
                 Content::Upload(Some(_)) => ticketed.uploads(),
                 Content::Upload(None) | Content::Whole(_) | Content::Unread(_) => {}
             }
-            match ticketed.time_left() {
-                Some(Duration::ZERO) => {
-                    ticketed.late();
-                    return Err(answer::late());
-                }
-                // The application is not told of time that was waited away.
-                Some(left) => _ = passed.parts.headers.insert(grpc::TIMEOUT, grpc::left(left)),
-                None => {}
-            }
             let witness = ticketed.witness();
             let control = Arc::clone(ticketed.control());
             let attempt = pin!(self.attempt(&control, route, passed, &mut content, &witness));
@@ -302,6 +299,15 @@ impl Proxy {
                 Err(Unserved::Lost(why)) => {
                     reason = Some(why);
                     Answer::Lost
+                }
+                Err(Unserved::Overdue) => {
+                    overdue = true;
+                    Answer::Lost
+                }
+                Err(Unserved::Late) => {
+                    ticketed.let_down();
+                    ticketed.late();
+                    return Err(answer::late());
                 }
             };
             verdict = ticketed.answered(answer).await;
@@ -344,10 +350,12 @@ impl Proxy {
     ) -> Result<Replied, Unserved> {
         let mut again = 0;
         loop {
-            // An upload has one attempt, which must not meet a connection that was closed meanwhile.
-            let connection = match content {
-                Content::Upload(_) | Content::Again(_) => control.pool.open(route, passed.worker).await,
-                Content::Whole(_) | Content::Unread(_) => control.pool.take(route, passed.worker).await,
+            let connection = match passed.deadline {
+                None => reach(control, route, passed.worker, content).await,
+                Some(deadline) => {
+                    let reached = Box::pin(reach(control, route, passed.worker, content));
+                    timeout_at(deadline.into(), reached).await.map_err(|_| Unserved::Late)?
+                }
             };
             let mut connection = match connection {
                 Ok(connection) => connection,
@@ -356,6 +364,11 @@ impl Proxy {
                     return Err(Unserved::Refused(Answer::NotApplied));
                 }
             };
+            let left = passed.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                control.pool.give(connection);
+                return Err(Unserved::Late);
+            }
             let source = match content {
                 Content::Whole(_) => None,
                 Content::Unread(_) => return Err(Unserved::Refused(Answer::NotApplied)),
@@ -377,16 +390,25 @@ impl Proxy {
             // On a shared connection there is no end to what others do meanwhile.
             let may_be_tried = connection.is_used() && (!connection.is_shared() || again < AGAIN_MAX);
             again += 1;
-            let request = Request::from_parts(passed.parts.clone(), body);
+            let mut request = Request::from_parts(passed.parts.clone(), body);
+            if let Some(left) = left {
+                // The application is not told of time that was waited away.
+                request.headers_mut().insert(grpc::TIMEOUT, grpc::left(left));
+            }
             let exchanged = match upload {
-                None => connection.exchange(request, witness, Some(self.waits.reply)).await,
+                None => {
+                    let within = left.map_or(self.waits.reply, |left| left.min(self.waits.reply));
+                    connection.exchange(request, witness, Some(within)).await
+                }
                 Some(upload) => {
                     // What is seldom done is apart from the future of each request.
                     let given_up = Box::pin(given_up(upload, self.waits));
+                    let overdue = Box::pin(comes(passed.deadline));
                     tokio::select! {
                         biased;
                         exchanged = Box::pin(connection.exchange(request, witness, None)) => exchanged,
                         why = given_up => return Err(Unserved::Lost(why)),
+                        () = overdue => return Err(Unserved::Overdue),
                     }
                 }
             };
@@ -399,6 +421,9 @@ impl Proxy {
                 Ok(response) => Err(Box::pin(self.refusal(control, connection, response, content)).await),
                 Err(Broken::Unsent) if content.is_kept() && may_be_tried => continue,
                 Err(Broken::Unsent | Broken::Refused) => Err(refused(content)),
+                Err(Broken::Late) if left.is_some_and(|left| left <= self.waits.reply) => {
+                    Err(Unserved::Overdue)
+                }
                 Err(Broken::Late) => Err(Unserved::Lost(LATE)),
                 Err(Broken::Sent(error)) => {
                     tracing::debug!(instance = control.instance(), ?error, "no answer");
@@ -439,9 +464,13 @@ impl Proxy {
         let length = body.size_hint().exact();
         let endless = is_event_stream(&parts.headers);
         head::to_client(parts.status, parts.version, &mut parts.headers);
-        control.loads.head(&mut parts.headers, connection.start());
+        control.loads.head(&mut parts.headers, connection.start(), is_call);
         let _ = self.mark(&mut parts.headers, &mut request);
         if body.is_end_stream() {
+            // A call that ends with its head has there what others have in their trailers.
+            if is_call {
+                request.trailed(Some(&mut parts.headers), connection.start(), is_call);
+            }
             control.pool.give(connection);
             request.replied();
             return Response::from_parts(parts, Reply::held(Bytes::new()));
@@ -454,12 +483,8 @@ impl Proxy {
                 }
                 Coming::One(_) | Coming::Two(_) => Looked::default(),
             };
-            if let Looked { bytes, end: Some(trailers) } = first {
-                let trailers = trailers.map(|mut trailers| {
-                    head::trailers(&mut trailers);
-                    control.loads.read(&trailers, connection.start());
-                    trailers
-                });
+            if let Looked { bytes, end: Some(mut trailers) } = first {
+                request.trailed(trailers.as_deref_mut(), connection.start(), is_call);
                 request.replied();
                 return Response::from_parts(parts, Reply::Trailed(bytes, trailers));
             }
@@ -482,6 +507,22 @@ impl Proxy {
         };
         request.failed();
         answer::failure(failure, Some("the answer broke off; the request may have been applied"))
+    }
+}
+
+/// A connection to the process of this route. An upload has one attempt, which must not meet one that was closed meanwhile.
+async fn reach(control: &Control, route: Route, worker: Worker, content: &Content) -> io::Result<Connection> {
+    match content {
+        Content::Upload(_) | Content::Again(_) => control.pool.open(route, worker).await,
+        Content::Whole(_) | Content::Unread(_) => control.pool.take(route, worker).await,
+    }
+}
+
+/// Ready at this deadline, if there is one.
+async fn comes(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }
 

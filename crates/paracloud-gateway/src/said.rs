@@ -21,6 +21,8 @@ const PROCESSES_MAX: usize = 2;
 pub(crate) struct Said {
     words: Vec<(StartId, Advice, Instant)>,
     reply: Option<Instant>,
+    /// What the balancer has of it is what it said by itself, and not what came with a reply.
+    is_own: bool,
 }
 
 impl Said {
@@ -45,13 +47,23 @@ impl Said {
         if says || is_soon {
             return false;
         }
-        self.reply = Some(now);
+        (self.reply, self.is_own) = (Some(now), false);
         true
+    }
+
+    /// Tells the balancer what counts of this process by its own word. Who says nothing of its load there has not taken back
+    /// what it said with a reply.
+    pub(crate) fn tell(&mut self, advice: &Advice, balancer: &mut Balancer, id: BackendId, now_us: u64) {
+        tell(balancer, id, advice, now_us);
+        let reports = advice.report.is_some();
+        if std::mem::replace(&mut self.is_own, reports) || reports {
+            balancer.report(id, report(advice), now_us);
+        }
     }
 }
 
-/// Tells the balancer what counts of one instance.
-pub(crate) fn tell(balancer: &mut Balancer, id: BackendId, advice: &Advice, now_us: u64) {
+/// Tells the balancer what counts of one instance but its load.
+fn tell(balancer: &mut Balancer, id: BackendId, advice: &Advice, now_us: u64) {
     let wants_none = advice.state.as_ref().is_some_and(|state| match state.said {
         State::NotReady | State::Stopping | State::Draining => true,
         State::Unspecified | State::Ready | State::Pausing | State::Cold => false,
@@ -67,6 +79,10 @@ pub(crate) fn tell(balancer: &mut Balancer, id: BackendId, advice: &Advice, now_
         .cold
         .map(|cold| Cold { ends_in_us: us(cold.warmup_ms), capacity_permille: cold.capacity_permille });
     balancer.cold(id, cold, now_us);
+}
+
+/// The load that it reports, as the balancer has it; of who reports none, one that counts for nothing.
+fn report(advice: &Advice) -> Report {
     let report = advice.report.as_ref().map(|leased| {
         let said = &leased.said;
         // Of work that is no requests a gateway knows nothing; what it takes of the instance it does.
@@ -84,14 +100,14 @@ pub(crate) fn tell(balancer: &mut Balancer, id: BackendId, advice: &Advice, now_
             weight_permille: said.weight_permille,
         }
     });
-    balancer.report(id, report.unwrap_or_default(), now_us);
+    report.unwrap_or_default()
 }
 
 /// What the process that serves said of its load with its last reply.
 pub(crate) fn with_reply(control: &Control) -> Option<(StartId, Report)> {
     let start = control.view().borrow().route?.start;
     let (load, age) = control.loads.fresh(start)?;
-    let used = load.application_permille.or(load.cpu_permille);
+    let used = used(&load);
     let report = Report {
         valid_for_ms: millis(crate::bounds::LOAD_LEASE),
         age_ms: millis(age),
@@ -99,6 +115,12 @@ pub(crate) fn with_reply(control: &Control) -> Option<(StartId, Report)> {
         ..Report::default()
     };
     Some((start, report))
+}
+
+/// How far an instance is used: as it counts itself, or else its processors. Zero is what a client of gRPC takes for no word
+/// (gRFC A58).
+fn used(load: &Load) -> Option<u64> {
+    load.application_permille.filter(|used| *used > 0).or(load.cpu_permille).or(load.application_permille)
 }
 
 /// What a process told the cloud of its load is written into its replies, for as long as it counts.
@@ -146,7 +168,7 @@ mod tests {
     fn told(advice: &Advice) -> Inputs {
         let (mut balancer, id) = (Balancer::new(Setting::default()), BackendId(1));
         balancer.add(id, 0);
-        tell(&mut balancer, id, advice, 0);
+        Said::default().tell(advice, &mut balancer, id, 0);
         balancer.record(None, 0, 0).unwrap().inputs[0]
     }
 
@@ -205,6 +227,43 @@ mod tests {
             ..Report::default()
         };
         assert_eq!(of_unit("job"), used);
+    }
+
+    #[test]
+    fn how_far_one_is_used_it_says_itself_or_its_processors_do_and_a_zero_beside_them_is_no_word() {
+        let load = |application_permille, cpu_permille| {
+            used(&Load { application_permille, cpu_permille, ..Load::default() })
+        };
+        assert_eq!(load(Some(300), Some(900)), Some(300));
+        assert_eq!([load(None, Some(900)), load(Some(0), Some(900))], [Some(900); 2]);
+        assert_eq!([load(Some(0), None), load(None, None)], [Some(0), None]);
+    }
+
+    #[test]
+    fn what_came_with_a_reply_counts_on_though_the_process_speaks_of_something_else_and_its_own_word_can_be_taken_back()
+     {
+        let (mut balancer, id) = (Balancer::new(Setting::default()), BackendId(1));
+        balancer.add(id, 0);
+        let with_reply = Report { valid_for_ms: 2_000, utilisation_permille: Some(700), ..Report::default() };
+        let mut said = Said::default();
+        let used = |balancer: &mut Balancer| {
+            let claimed = balancer.record(None, 0, 0).unwrap().inputs[0].claimed;
+            claimed.and_then(|claimed| claimed.report.utilisation_permille)
+        };
+        assert!(said.takes_reply(START, Instant::now()));
+        balancer.report(id, with_reply, 0);
+        said.tell(&Advice::default(), &mut balancer, id, 0);
+        assert_eq!(used(&mut balancer), Some(700), "a pause, say, and no word of its load");
+        let own = Reported {
+            valid_for_ms: 60_000,
+            work_unit: WORK_UNIT.to_owned(),
+            utilisation_permille: Some(200),
+            ..Reported::default()
+        };
+        said.tell(&reports(own, 60_000), &mut balancer, id, 0);
+        assert_eq!(used(&mut balancer), Some(200));
+        said.tell(&Advice::default(), &mut balancer, id, 0);
+        assert_eq!(used(&mut balancer), None, "it is taken back");
     }
 
     #[test]

@@ -2,13 +2,16 @@
 
 use crate::choice::{Place, Tally};
 use crate::control::{Control, Verdict};
+use crate::grpc;
+use crate::head;
 use crate::parked::{End, ParkedLine, micros, unix_us};
 use crate::sessions::SessionId;
 use crate::sticky::Given;
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
+use paracloud_core::ids::StartId;
 use paracloud_core::migration::gateway::{Answer, Failure, Input, Ticket, Timer};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
@@ -90,7 +93,7 @@ impl Ticketed {
         if answer == Answer::NotApplied {
             self.wait_goes_on();
         }
-        self.tally.iter_mut().for_each(Tally::failed);
+        self.let_down();
         let heard = self.control.input(Input::Answered(self.ticket, answer), Some(self.ticket)).await;
         self.verdict(heard).await
     }
@@ -236,6 +239,22 @@ impl Ticketed {
         }
     }
 
+    /// What this process says after its reply passes. That is where a call says what came of it, whatever its head said.
+    pub(crate) fn trailed(&mut self, trailers: Option<&mut HeaderMap>, start: StartId, is_call: bool) {
+        if is_call && grpc::has_failed(trailers.as_deref()) {
+            self.let_down();
+        }
+        if let Some(trailers) = trailers {
+            head::trailers(trailers);
+            self.control.loads.trailers(trailers, start, is_call);
+        }
+    }
+
+    /// Its instance did not take it, or has failed it though its reply has begun.
+    pub(crate) fn let_down(&mut self) {
+        self.tally.iter_mut().for_each(Tally::failed);
+    }
+
     /// Its body is passed on as it comes, from now on.
     pub(crate) fn uploads(&self) {
         self.control.uploads(self.ticket);
@@ -270,11 +289,6 @@ impl Ticketed {
         self.ended = true;
         self.log(End::Failed);
         self.control.late(self.ticket, self.session);
-    }
-
-    /// How long its client still waits, if it has said so.
-    pub(crate) fn time_left(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     fn log(&self, end: End) {

@@ -1,4 +1,4 @@
-//! The message itself, `xds.data.orca.v3.OrcaLoadReport`: eight fields of one kind, read here without a generator.
+//! The message itself, `xds.data.orca.v3.OrcaLoadReport`: eight fields of one kind, read and written here without a generator.
 
 use super::{Load, Refused};
 use base64::Engine;
@@ -8,8 +8,22 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 /// gRPC leaves the padding out, others do not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// The fields of a figure, of an entry of a map, and of what is in an entry.
+const CPU: u64 = 1;
+const MEMORY: u64 = 2;
+const REQUEST_COST: u64 = 4;
+const UTILIZATION: u64 = 5;
+const RPS: u64 = 6;
+const EPS: u64 = 7;
+const NAMED_METRICS: u64 = 8;
+const APPLICATION: u64 = 9;
+const ENTRY_NAME: u64 = 1;
+const ENTRY_VALUE: u64 = 2;
 
 const CUT: Refused = Refused::Form("the message is cut off");
 
@@ -20,14 +34,14 @@ pub(super) fn read(report: &str) -> Result<Load, Refused> {
     let mut rest = Reader(&bytes);
     while let Some((field, value)) = rest.field()? {
         match (field, value) {
-            (1, Value::Double(value)) => load.take("cpu_utilization", value)?,
-            (2, Value::Double(value)) => load.take("mem_utilization", value)?,
-            (6, Value::Double(value)) => load.take("rps_fractional", value)?,
-            (7, Value::Double(value)) => load.take("eps", value)?,
-            (9, Value::Double(value)) => load.take("application_utilization", value)?,
-            (4, Value::Bytes(entry)) => entry_of(&mut load, "request_cost", entry)?,
-            (5, Value::Bytes(entry)) => entry_of(&mut load, "utilization", entry)?,
-            (8, Value::Bytes(entry)) => entry_of(&mut load, "named_metrics", entry)?,
+            (CPU, Value::Double(value)) => load.take("cpu_utilization", value)?,
+            (MEMORY, Value::Double(value)) => load.take("mem_utilization", value)?,
+            (RPS, Value::Double(value)) => load.take("rps_fractional", value)?,
+            (EPS, Value::Double(value)) => load.take("eps", value)?,
+            (APPLICATION, Value::Double(value)) => load.take("application_utilization", value)?,
+            (REQUEST_COST, Value::Bytes(entry)) => entry_of(&mut load, "request_cost", entry)?,
+            (UTILIZATION, Value::Bytes(entry)) => entry_of(&mut load, "utilization", entry)?,
+            (NAMED_METRICS, Value::Bytes(entry)) => entry_of(&mut load, "named_metrics", entry)?,
             // Of a newer form, or the requests a second as they were said before 6 was.
             _ => {}
         }
@@ -35,20 +49,68 @@ pub(super) fn read(report: &str) -> Result<Load, Refused> {
     Ok(load)
 }
 
-/// An entry of a map: 1 is its name, 2 its number.
+/// An entry of a map.
 fn entry_of(load: &mut Load, map: &str, entry: &[u8]) -> Result<(), Refused> {
     let (mut name, mut number) = ("", 0.0);
     let mut rest = Reader(entry);
     while let Some((field, value)) = rest.field()? {
         match (field, value) {
-            (1, Value::Bytes(bytes)) => {
+            (ENTRY_NAME, Value::Bytes(bytes)) => {
                 name = std::str::from_utf8(bytes).map_err(|_| Refused::Form("a name is no text"))?;
             }
-            (2, Value::Double(value)) => number = value,
+            (ENTRY_VALUE, Value::Double(value)) => number = value,
             _ => {}
         }
     }
     load.take(&format!("{map}.{name}"), number)
+}
+
+/// A report as it is read here.
+pub(super) fn write(load: &Load) -> String {
+    let mut bytes = Vec::new();
+    let own = [
+        (CPU, load.cpu_permille),
+        (MEMORY, load.memory_permille),
+        (RPS, load.rps_milli),
+        (EPS, load.eps_milli),
+        (APPLICATION, load.application_permille),
+    ];
+    own.into_iter().for_each(|(field, value)| double(&mut bytes, field, value));
+    for (name, value) in &load.others {
+        let Some((map, name)) = name.split_once('.') else { continue };
+        let map = match map {
+            "request_cost" => REQUEST_COST,
+            "utilization" => UTILIZATION,
+            _ => NAMED_METRICS,
+        };
+        let mut entry = Vec::new();
+        length_delimited(&mut entry, ENTRY_NAME, name.as_bytes());
+        double(&mut entry, ENTRY_VALUE, Some(*value));
+        length_delimited(&mut bytes, map, &entry);
+    }
+    BASE64.encode(bytes)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "what is too large to be exact is no figure of a load")]
+fn double(to: &mut Vec<u8>, field: u64, milli: Option<u64>) {
+    if let Some(milli) = milli {
+        varint(to, field << 3 | 1);
+        to.extend((milli as f64 / 1_000.0).to_le_bytes());
+    }
+}
+
+fn length_delimited(to: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+    varint(to, field << 3 | 2);
+    varint(to, bytes.len() as u64);
+    to.extend(bytes);
+}
+
+fn varint(to: &mut Vec<u8>, mut value: u64) {
+    while value > 0x7f {
+        to.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    to.push(value.to_le_bytes()[0]);
 }
 
 enum Value<'a> {

@@ -69,11 +69,14 @@ fn a_report_says_the_same_in_each_of_its_forms() {
 
 #[test]
 fn what_is_written_is_read_as_the_same() {
-    let header = full().header().unwrap();
+    let header = full().text().unwrap();
     assert_eq!(words(header.to_str().unwrap()), Ok(Some(full())));
-    assert_eq!(Load::default().header(), None, "nothing to say");
+    let message = full().message().unwrap();
+    let message = message.to_str().unwrap();
+    assert_eq!(read(&headers(&[("endpoint-load-metrics-bin", message)])), Ok(Some(full())));
+    assert_eq!(Load::default().text(), None, "nothing to say");
     let odd = Load { others: [("named_metrics.a:b,c".into(), 1)].into(), ..Load::default() };
-    assert_eq!(odd.header(), None, "a name that would say something else");
+    assert_eq!(odd.text(), None, "a name that would say something else");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use paracloud_core::migration::gateway::Route;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -169,7 +169,9 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Fu
     // Who is named is at its limit, and the others have little to do.
     if let Some(full) = parts.uri.path().strip_prefix("/full/") {
         let used = if state.name.ends_with(full) { "1.0" } else { "0.1" };
-        response = response.header("endpoint-load-metrics", format!("TEXT application_utilization:{used}"));
+        // In this figure: `/full/1?cpu_utilization`.
+        let figure = parts.uri.query().unwrap_or("application_utilization");
+        response = response.header("endpoint-load-metrics", format!("TEXT {figure}:{used}"));
     }
     Ok(response.body(Full::from(state.name.clone())).unwrap())
 }
@@ -197,5 +199,42 @@ impl RawApplication {
     pub(crate) async fn is_alone(&self) -> bool {
         let accepted = std::future::poll_fn(|cx| std::task::Poll::Ready(self.listener.poll_accept(cx))).await;
         accepted.is_pending()
+    }
+}
+
+/// Somebody who listens and, until it accepts what was first, takes no connection: a client of it waits.
+pub(crate) struct Clogged {
+    pub(crate) listener: TcpListener,
+    _first: TcpStream,
+}
+
+impl Clogged {
+    pub(crate) async fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let first = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        Self { listener, _first: first }
+    }
+
+    pub(crate) fn route(&self) -> Route {
+        route(1, self.listener.local_addr().unwrap())
+    }
+
+    /// Waits until somebody dials it, and waits.
+    pub(crate) async fn is_dialled(&self) {
+        const SYN_SENT: &str = "02";
+        let port = format!(":{:04X}", self.listener.local_addr().unwrap().port());
+        soon("somebody who dials", async {
+            loop {
+                let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+                let mut rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+                if rows.any(|row| row[2].ends_with(&port) && row[3] == SYN_SENT) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 }

@@ -1,6 +1,7 @@
 //! An app with several instances: which of them requests go to.
 
 use crate::application::Application;
+use crate::calls::counts;
 use crate::client::{Answer, Raw, answer, get, send, spawn, text};
 use crate::world::{Controller, World, order, soon};
 use hyper::StatusCode;
@@ -46,7 +47,7 @@ async fn name(address: SocketAddr) -> String {
 }
 
 /// A process says this of itself. What is said after it is heard after it.
-async fn advises(controller: &mut Controller, instance: &str, start: StartId, advice: Advice) {
+pub(crate) async fn advises(controller: &mut Controller, instance: &str, start: StartId, advice: Advice) {
     let line = ToGatewayLine::Advice { instance: instance.to_owned(), start, advice: Box::new(advice) };
     controller.writer.write(&line).await.unwrap();
 }
@@ -205,17 +206,23 @@ async fn one_that_says_that_it_pauses_or_is_not_ready_gets_nothing_for_as_long()
 /// Waits until it is kept of a choice that these parts of a thousand of the first and of the second instance are used, by
 /// their word. Meanwhile requests go to this path.
 async fn until_used(world: &World, path: &str, wanted: [u64; 2]) {
+    until_used_by(world, async || _ = answering_at(world.address, path, 4).await, &wanted).await;
+}
+
+/// The same of all instances, whatever the requests are.
+pub(crate) async fn until_used_by(world: &World, mut asks: impl AsyncFnMut(), wanted: &[u64]) {
     let log = world.layout.gateway(paracloud_core::ids::GatewayId(1)).join("decisions.jsonl");
+    let wanted: Vec<_> = wanted.iter().copied().map(Some).collect();
     let used = |line: &str| {
         let kept: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
         let inputs = kept["record"]["inputs"].as_array().cloned().unwrap_or_default();
         inputs.iter().map(|it| it["claimed"]["report"]["utilisation_permille"].as_u64()).collect::<Vec<_>>()
     };
-    soon(path, async {
+    soon("what is used", async {
         loop {
-            answering_at(world.address, path, 4).await;
+            asks().await;
             let text = std::fs::read_to_string(&log).unwrap_or_default();
-            if text.lines().last().is_some_and(|line| used(line) == wanted.map(Some)) {
+            if text.lines().last().is_some_and(|line| used(line) == wanted) {
                 return;
             }
         }
@@ -228,12 +235,26 @@ async fn what_an_application_says_of_its_load_with_its_replies_counts_and_its_wo
 {
     let (world, mut controller, applications) = two(State::None, None).await;
     until_used(&world, "/full/1", [1_000, 100]).await;
-    until_used(&world, "/full/2", [100, 1_000]).await;
+    until_used(&world, "/full/2?cpu_utilization", [100, 1_000]).await;
+    until_used(&world, "/full/1?application_utilization:0,cpu_utilization", [1_000, 100]).await;
     let said = Report { valid_for_ms: 60_000, utilisation_permille: Some(300), ..Report::default() };
     let report = Some(Leased { said, age_ms: 0, remaining_ms: 60_000 });
     let advice = Advice { report, ..Advice::default() };
     advises(&mut controller, ONE, applications[0].route.start, advice).await;
     until_used(&world, "/full/1", [300, 100]).await;
+    // And its clients are told so in the replies in which it says nothing itself.
+    soon("a reply of the first", async {
+        loop {
+            let answer = send(world.address, get("/")).await;
+            let told = answer.headers().get("endpoint-load-metrics");
+            if text(&answer) == "app 1" {
+                assert_eq!(told.unwrap(), "TEXT application_utilization:0.300");
+                return;
+            }
+            assert_eq!(told, None);
+        }
+    })
+    .await;
     world.end().await;
 }
 
@@ -346,19 +367,12 @@ async fn an_error_of_the_server_is_a_failure_of_its_instance_and_any_other_answe
     let (world, mut controller) = World::scaled(State::None, None).await;
     let application = Application::new(1).await;
     controller.obeyed_by(ONE, 1, false, Some(application.route)).await;
-    for (status, counts) in [(200, (3, 0)), (404, (3, 0)), (500, (0, 3)), (503, (0, 3))] {
+    for (status, wanted) in [(200, (3, 0)), (404, (3, 0)), (500, (0, 3)), (503, (0, 3))] {
         for _ in 0..3 {
             let answer = send(world.address, get(&format!("/answers/{status}"))).await;
             assert_eq!(answer.status().as_u16(), status);
         }
-        let mut counted = (0, 0);
-        while counted.0 + counted.1 < 3 {
-            let FromGatewayLine::Measured { instances, .. } = controller.measured().await else { continue };
-            for instance in instances {
-                counted = (counted.0 + instance.completions, counted.1 + instance.failures);
-            }
-        }
-        assert_eq!(counted, counts, "{status}");
+        assert_eq!(counts(&mut controller, 3).await, wanted, "{status}");
     }
     world.end().await;
 }

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use paracloud_core::migration::gateway::Route;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -55,7 +56,8 @@ fn whole(read: &mut BytesMut) -> BytesMut {
 }
 
 /// The service: `/echo/Unary` answers when all has come, `/echo/Stream` each part as it comes, `/echo/Endless` begins to
-/// answer and never ends.
+/// answer and never ends; `/echo/Head` ends with its head, and `/echo/Broken` begins to answer and breaks off. A query is the
+/// status that a call ends with, `/echo/Unary?14`; without one it ends well, and says how much is used.
 pub(crate) struct Echo {
     pub(crate) route: Route,
     state: Arc<State>,
@@ -72,7 +74,11 @@ struct State {
 
 impl Echo {
     pub(crate) async fn new(start: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(start, TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// Where somebody listens already.
+    pub(crate) fn on(start: u64, listener: TcpListener) -> Self {
         let route = route(start, listener.local_addr().unwrap());
         let state = Arc::new(State {
             incarnation: route.incarnation.0,
@@ -119,11 +125,16 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-fn end() -> Frame<Bytes> {
+/// How much of itself it says that it uses.
+pub(crate) const USED_PERMILLE: u64 = 500;
+
+fn end(status: Option<&str>) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", "0".parse().unwrap());
-    trailers.insert("endpoint-load-metrics", "TEXT application_utilization:0.5".parse().unwrap());
-    Frame::trailers(trailers)
+    trailers.insert("grpc-status", status.unwrap_or("0").parse().unwrap());
+    if status.is_none() {
+        trailers.insert("endpoint-load-metrics", "TEXT application_utilization:0.5".parse().unwrap());
+    }
+    trailers
 }
 
 async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Parts>, Infallible> {
@@ -135,7 +146,8 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
     }
     let (head, mut body) = request.into_parts();
     state.heads.lock().unwrap().push(head.headers);
-    let response = Response::builder().header("content-type", "application/grpc").body(parts).unwrap();
+    let mut response = Response::builder().header("content-type", "application/grpc").body(parts).unwrap();
+    let end = end(head.uri.query());
     let apply = move |bytes: &[u8], state: &State| {
         for message in messages(bytes) {
             *state.applied.lock().unwrap().entry(message).or_default() += 1;
@@ -146,8 +158,8 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
             let Ok(body) = body.collect().await else { return Ok(response) };
             let bytes = body.to_bytes();
             apply(&bytes, &state);
-            says.send(Frame::data(bytes)).await.unwrap();
-            says.send(end()).await.unwrap();
+            says.send(Ok(Frame::data(bytes))).await.unwrap();
+            says.send(Ok(Frame::trailers(end))).await.unwrap();
         }
         "/echo/Stream" => {
             tokio::spawn(async move {
@@ -156,17 +168,28 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
                     let Ok(data) = frame.into_data() else { continue };
                     read.extend_from_slice(&data);
                     apply(&whole(&mut read), &state);
-                    if !data.is_empty() && says.send(Frame::data(data)).await.is_err() {
+                    if !data.is_empty() && says.send(Ok(Frame::data(data))).await.is_err() {
                         return;
                     }
                 }
-                let _ = says.send(end()).await;
+                let _ = says.send(Ok(Frame::trailers(end))).await;
             });
         }
         "/echo/Endless" => {
             tokio::spawn(async move {
-                let _ = says.send(Frame::data(message("begun"))).await;
+                let _ = says.send(Ok(Frame::data(message("begun")))).await;
                 says.closed().await;
+            });
+        }
+        "/echo/Head" => {
+            let _ = body.collect().await;
+            response.headers_mut().extend(end);
+        }
+        "/echo/Broken" => {
+            tokio::spawn(async move {
+                let _ = says.send(Ok(Frame::data(message("begun")))).await;
+                let _ = body.collect().await;
+                let _ = says.send(Err(io::ErrorKind::BrokenPipe.into())).await;
             });
         }
         path => panic!("{path}"),
@@ -175,17 +198,19 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
 }
 
 /// A body in parts.
-struct Parts(mpsc::Receiver<Frame<Bytes>>);
+struct Parts(mpsc::Receiver<io::Result<Frame<Bytes>>>);
 
 impl Body for Parts {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(cx)
+    }
+
+    /// Of one of which nothing came and nothing is to come, its head is the end.
+    fn is_end_stream(&self) -> bool {
+        self.0.is_closed() && self.0.is_empty()
     }
 }
 

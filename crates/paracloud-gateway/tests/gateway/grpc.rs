@@ -1,8 +1,8 @@
 //! Calls of gRPC, through moves too.
 
-use crate::application::RawApplication;
+use crate::application::{Clogged, RawApplication};
 use crate::echo::{Client, Echo, call, message, messages, part, rest, timed};
-use crate::frames::Two;
+use crate::frames::{RST_STREAM, Two};
 use crate::world::{World, soon};
 use paracloud_core::migration::gateway::Route;
 use paracloud_core::migration::message::FromGateway;
@@ -12,6 +12,9 @@ use paracloud_substrate::seen::Seen;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// Why a stream was reset (RFC 9113, 7).
+const CANCEL: u32 = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_of_each_kind_pass_with_their_trailers() {
@@ -106,6 +109,86 @@ async fn a_call_waits_no_longer_than_its_deadline_and_is_not_sent_after_it() {
     assert_eq!(source.applied(), [("waits".to_owned(), 1)].into(), "nothing else was sent");
     let seen = controller.whole_pause().await.seen;
     assert_eq!((seen.failed, seen.requests), (2, 3), "{seen:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_waits_no_longer_than_its_deadline_for_a_connection_either() {
+    let (world, mut controller) = World::two().await;
+    let clogged = Clogged::new().await;
+    controller.obeyed(1, false, Some(clogged.route())).await;
+    let mut client = Client::connect(world.address).await;
+    let mut patient = client.begin(call("/echo/Unary")).unwrap();
+    patient.sends.send_data(message("patient"), true).unwrap();
+    let patient = tokio::spawn(patient.ended());
+    clogged.is_dialled().await;
+    let mut late = client.begin(timed("/echo/Unary", Some("50m"))).unwrap();
+    late.sends.send_data(message("late"), true).unwrap();
+    // Nobody asks before the gateway gives up to dial.
+    tokio::select! {
+        late = late.ended() => {
+            let late = late.unwrap();
+            assert_eq!((late.field("grpc-status"), late.field("paci-outcome")), ("4", "not_applied"));
+        }
+        () = controller.parked() => panic!("it waits for as long as it is dialled"),
+    }
+    let source = Echo::on(1, clogged.listener);
+    controller.obeyed(2, false, Some(source.route)).await;
+    assert_eq!(patient.await.unwrap().unwrap().echoed(), ["patient"]);
+    assert_eq!(source.applied(), [("patient".to_owned(), 1)].into());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_is_not_told_of_time_that_went_by_while_it_was_dialled() {
+    let (world, mut controller) = World::two().await;
+    let clogged = Clogged::new().await;
+    controller.obeyed(1, false, Some(clogged.route())).await;
+    let mut client = Client::connect(world.address).await;
+    let mut dials = client.begin(timed("/echo/Unary", Some("60S"))).unwrap();
+    dials.sends.send_data(message("dials"), true).unwrap();
+    let dials = tokio::spawn(dials.ended());
+    clogged.is_dialled().await;
+    let source = Echo::on(1, clogged.listener);
+    assert_eq!(dials.await.unwrap().unwrap().echoed(), ["dials"]);
+    let left = source.heads()[0]["grpc-timeout"].to_str().unwrap().to_owned();
+    let micros: u64 = left.strip_suffix('u').unwrap().parse().unwrap();
+    // It was dialled again after a second, as TCP does.
+    assert!(micros < 59_500_000 && micros > 30_000_000, "{left}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_was_sent_on_is_waited_for_until_its_deadline_and_given_up_then() {
+    let (world, mut controller) = World::two().await;
+    let source = RawApplication::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let mut client = Client::connect(world.address).await;
+    let mut application = None;
+    for is_whole in [true, false] {
+        let mut overdue = client.begin(timed("/echo/Unary", Some("2S"))).unwrap();
+        overdue.sends.send_data(message("overdue"), is_whole).unwrap();
+        let (overdue, said) = tokio::join!(overdue.ended(), async {
+            if application.is_none() {
+                application = Some(Two::accept(&source).await);
+            }
+            let application = application.as_mut().unwrap();
+            let stream = application.request().await;
+            loop {
+                let frame = application.next().await.unwrap();
+                if frame.kind == RST_STREAM && frame.stream == stream {
+                    return frame.number(0);
+                }
+            }
+        });
+        let overdue = overdue.unwrap();
+        assert_eq!(
+            (overdue.status(), overdue.field("grpc-status"), overdue.field("paci-outcome")),
+            (200, "4", "unknown"),
+            "{is_whole}"
+        );
+        assert_eq!(said, CANCEL, "the application is told that nobody waits");
+    }
     world.end().await;
 }
 

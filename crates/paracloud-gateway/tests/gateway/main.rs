@@ -4,6 +4,7 @@
 mod application;
 mod bad_input;
 mod balancing;
+mod calls;
 mod client;
 mod echo;
 mod failpoint;
