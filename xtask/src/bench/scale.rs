@@ -6,7 +6,7 @@
 //! ignored}`; `hpa` is Kubernetes' autoscaler before the same gateway ([`peer`]); `floor` is a cloud that has as many
 //! instances as there may be all the time: what is late there, nobody who decides can help. The step goes back down, so that
 //! instances leave, and beside the load there is always a long job or two: it is counted who had a job when it was told to
-//! stop.
+//! stop (`busy_killed`), also if that job ended in the grace that everybody has: a job that did not is in `lost` too.
 //!
 //! Time goes faster than usual, by the same factor for all: periods, syncs, windows, holds and graces are so many times
 //! shorter ([`setting`]); the work of a request, and when it is late, are not. How long an instance takes to start is the

@@ -109,9 +109,6 @@ pub(super) async fn carry_out(
                 let to = Size { cpu_milli: Some(*cpu_m), ..size(control, app, &instance) };
                 let owner =
                     control.views.of(&instance).and_then(|view| view.record).map(|record| record.owner);
-                if owner.is_some_and(|owner| control.scaling.sizes.rests(&instance, owner.start)) {
-                    continue;
-                }
                 let did = within(control.resize(&instance, to, &by)).await;
                 let sizes = &control.scaling.sizes;
                 match (&did, owner) {

@@ -187,6 +187,7 @@ fn of_one(
         cpu_used_m: usage.filter(|usage| usage.cpu_limit_milli == cpu_m).and_then(|usage| usage.cpu_milli),
         memory_kib: given.memory_kib,
         counter_cpu_m: start.and_then(|start| control.scaling.sizes.least_cpu_m(name, start)),
+        size_rests: start.is_some_and(|start| control.scaling.sizes.rests(name, start)),
     }
 }
 

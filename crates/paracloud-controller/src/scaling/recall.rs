@@ -3,14 +3,14 @@
 use paracloud_core::ids::OperationNumber;
 use paracloud_core::scaling::{Action, Memory, Record};
 use paracloud_core::wishes;
-use paracloud_substrate::decision::{Done, Look, newest_first};
+use paracloud_substrate::decision::{Done, FILE_BYTES_MAX, FILES_MAX, Look, newest_first};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-/// So much of the log is looked through, in bytes.
-const LOOK_BYTES_MAX: u64 = 16 << 20;
+/// So much of the log is looked through, in bytes: all of it.
+const LOOK_BYTES_MAX: u64 = FILE_BYTES_MAX * (FILES_MAX as u64 + 1);
 /// Decisions are not further ahead of the clock than this, in milliseconds.
 const AHEAD_MS_MAX: u64 = 3_600_000;
 

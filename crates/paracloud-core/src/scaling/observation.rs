@@ -106,6 +106,9 @@ pub struct Instance {
     pub memory_kib: Option<u32>,
     /// It refused to be smaller than this, in thousandths of a processor.
     pub counter_cpu_m: Option<Told<u32>>,
+    /// It did not take another size of late: it is not asked for one yet.
+    #[serde(default)]
+    pub size_rests: bool,
 }
 
 impl Instance {

@@ -23,7 +23,8 @@ pub(super) struct Terms {
 
 /// The sizes to propose. Growing ones come first; if there are any, nothing shrinks.
 pub(super) fn resize(observation: &Observation, terms: &Terms) -> Vec<(InstanceNumber, u32)> {
-    let able = || observation.ready().filter(|(_, it)| !it.in_operation && it.held_ms.is_none());
+    let able =
+        || observation.ready().filter(|(_, it)| !it.in_operation && !it.size_rests && it.held_ms.is_none());
     let sized = able().filter_map(|(number, it)| Some((number, it, it.cpu_m.filter(|cpu_m| *cpu_m > 0)?)));
     let (mut grow, mut shrink) = (Vec::new(), Vec::new());
     for (number, instance, cpu_m) in sized {
@@ -102,8 +103,9 @@ mod tests {
     }
 
     #[test]
-    fn who_is_in_an_operation_or_has_no_known_size_is_left_alone() {
+    fn who_is_in_an_operation_or_did_not_take_one_of_late_or_has_no_known_size_is_left_alone() {
         let moving = Instance { in_operation: true, ..sized(250) };
-        assert_eq!(proposed(&[moving, Instance { cpu_m: None, ..sized(1) }], 500, true), []);
+        let rests = Instance { size_rests: true, ..sized(250) };
+        assert_eq!(proposed(&[moving, rests, Instance { cpu_m: None, ..sized(1) }], 500, true), []);
     }
 }

@@ -165,25 +165,35 @@ impl Standing {
 
     /// Says all that still counts, to an agent that has forgotten it.
     async fn say_again(&mut self, agent: &mut Agent) {
-        self.announcements.retain(|_, (request, at)| ms(at.elapsed()) < request.ends_in_ms());
-        self.asks.retain(|_, (request, at)| ms(at.elapsed()) < request.valid_for_ms);
+        self.announcements.retain(|_, (request, at)| announced(request, ms(at.elapsed())).is_some());
+        self.asks.retain(|_, (request, at)| asked(request, ms(at.elapsed())).is_some());
         for (request, at) in self.announcements.values() {
-            let passed_ms = ms(at.elapsed());
-            let begun_ms = passed_ms.saturating_sub(request.begins_in_ms);
-            let begins_in_ms = request.begins_in_ms.saturating_sub(passed_ms);
-            let lasts_ms = request.lasts_ms.saturating_sub(begun_ms);
-            let request = AnnounceRequest { begins_in_ms, lasts_ms, ..request.clone() };
-            if let Err(error) = announce(agent, &request).await {
+            let Some(left) = announced(request, ms(at.elapsed())) else { continue };
+            if let Err(error) = announce(agent, &left).await {
                 tracing::debug!(%error, "an announcement was not taken");
             }
         }
         for (request, at) in self.asks.values() {
-            let valid_for_ms = request.valid_for_ms.saturating_sub(ms(at.elapsed()));
-            if let Err(error) = ask(agent, &AskRequest { valid_for_ms, ..request.clone() }).await {
+            let Some(left) = asked(request, ms(at.elapsed())) else { continue };
+            if let Err(error) = ask(agent, &left).await {
                 tracing::debug!(%error, "an ask was not taken");
             }
         }
     }
+}
+
+/// What is left of an announcement so long after it was made, if anything is.
+fn announced(request: &AnnounceRequest, passed_ms: u32) -> Option<AnnounceRequest> {
+    let begun_ms = passed_ms.saturating_sub(request.begins_in_ms);
+    let begins_in_ms = request.begins_in_ms.saturating_sub(passed_ms);
+    let lasts_ms = request.lasts_ms.saturating_sub(begun_ms);
+    (passed_ms < request.ends_in_ms()).then(|| AnnounceRequest { begins_in_ms, lasts_ms, ..request.clone() })
+}
+
+/// What is left of an ask so long after it was made, if anything is.
+fn asked(request: &AskRequest, passed_ms: u32) -> Option<AskRequest> {
+    let valid_for_ms = request.valid_for_ms.saturating_sub(passed_ms);
+    (valid_for_ms > 0).then(|| AskRequest { valid_for_ms, ..request.clone() })
 }
 
 /// Whether what was told counts, or will once there is an agent to tell.
@@ -221,6 +231,23 @@ mod tests {
                 return;
             }
         }
+    }
+
+    #[test]
+    fn of_an_announcement_first_what_is_before_it_passes_and_then_itself() {
+        let request = AnnounceRequest { begins_in_ms: 1_000, lasts_ms: 500, ..AnnounceRequest::default() };
+        let left = |passed_ms| announced(&request, passed_ms).map(|left| (left.begins_in_ms, left.lasts_ms));
+        assert_eq!([left(0), left(1_000)], [Some((1_000, 500)), Some((0, 500))]);
+        assert_eq!([left(400), left(1_499)], [Some((600, 500)), Some((0, 1))]);
+        assert_eq!([left(1_500), left(u32::MAX)], [None; 2]);
+    }
+
+    #[test]
+    fn an_ask_counts_as_long_as_it_did_before() {
+        let request = AskRequest { valid_for_ms: 1_000, ..AskRequest::default() };
+        let left = |passed_ms| asked(&request, passed_ms).map(|left| left.valid_for_ms);
+        assert_eq!([left(0), left(999)], [Some(1_000), Some(1)]);
+        assert_eq!([left(1_000), left(u32::MAX)], [None; 2], "0 would take it back");
     }
 
     #[tokio::test]

@@ -83,7 +83,9 @@ async fn what_one_uses_counts_at_the_size_that_it_has_and_what_it_cannot_do_with
     let (from, offered, why) = (cpu(500), Some(cpu(300)), String::new());
     let missed = Sizing { start: StartId(1), from, to: cpu(250), limit: from, used_kib: None, offered, why };
     sizes.hear("worker.1", &missed);
-    assert_eq!(one().counter_cpu_m.map(|told| told.value), Some(300));
+    assert_eq!((one().counter_cpu_m.map(|told| told.value), one().size_rests), (Some(300), false));
+    sizes.refused("worker.1", StartId(1));
+    assert_eq!((one().counter_cpu_m, one().size_rests), (None, true));
 }
 
 fn sale(id: &str, age_ms: u32, begins_in_ms: u32, unit: &str) -> Leased<AnnounceRequest> {

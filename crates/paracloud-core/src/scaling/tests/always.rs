@@ -68,6 +68,7 @@ fn instance() -> impl Strategy<Value = Instance> {
         measured: says.1,
         quote: says.2,
         counter_cpu_m: says.3,
+        size_rests: is.0[0],
         retires: is.0[1] && is.0[2],
         in_operation: is.0[2] && is.0[3],
         leaves_by_plan: is.0[4],
