@@ -44,6 +44,13 @@ use tokio::time::{sleep_until, timeout_at};
 const NOBODY: &str =
     "no instance of this app takes requests: each is not there yet, leaves or has left; send it again";
 
+/// Why no request was sent to an application that answers the first bytes of HTTP/2 with something else, or closes.
+const NO_HTTP2: &str =
+    "the application does not answer in HTTP/2, which it speaks by its manifest (`protocol: h2`)";
+/// Why there is no answer of one that answers something else.
+const NO_HTTP1: &str = "what the application answered is no HTTP/1.1; one that speaks HTTP/2 wants `protocol: h2` in its \
+                        manifest; the request may have been applied";
+
 /// What serves the clients of one app.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
@@ -114,6 +121,8 @@ type Replied = (Connection, Response<Coming>);
 enum Unserved {
     /// As the machine is told.
     Refused(Answer),
+    /// It was not sent, because its application speaks something else than its manifest says.
+    Misspoken,
     /// A byte may have been sent, and for this reason there is no answer.
     Lost(&'static str),
     /// Its client waits no longer, and nothing was sent.
@@ -246,6 +255,7 @@ impl Proxy {
                 Verdict::Forward(route) => route,
                 Verdict::Fail(failure) => {
                     ticketed.failed();
+                    let reason = reason.filter(|_| failure != Failure::Full);
                     return Err(if overdue { answer::overdue() } else { answer::failure(failure, reason) });
                 }
                 Verdict::Late => {
@@ -296,6 +306,10 @@ impl Proxy {
                     return Ok((connection, response, ticketed));
                 }
                 Err(Unserved::Refused(answer)) => answer,
+                Err(Unserved::Misspoken) => {
+                    reason = Some(NO_HTTP2);
+                    Answer::NotApplied
+                }
                 Err(Unserved::Lost(why)) => {
                     reason = Some(why);
                     Answer::Lost
@@ -361,7 +375,12 @@ impl Proxy {
                 Ok(connection) => connection,
                 Err(error) => {
                     tracing::debug!(instance = control.instance(), address = %route.address, %error, "not reached");
-                    return Err(Unserved::Refused(Answer::NotApplied));
+                    let is_other = error.kind() == io::ErrorKind::InvalidData;
+                    return Err(if is_other {
+                        Unserved::Misspoken
+                    } else {
+                        Unserved::Refused(Answer::NotApplied)
+                    });
                 }
             };
             let left = passed.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -425,6 +444,7 @@ impl Proxy {
                     Err(Unserved::Overdue)
                 }
                 Err(Broken::Late) => Err(Unserved::Lost(LATE)),
+                Err(broken) if broken.is_misspoken() => Err(Unserved::Lost(NO_HTTP1)),
                 Err(Broken::Sent(error)) => {
                     tracing::debug!(instance = control.instance(), ?error, "no answer");
                     Err(Unserved::Refused(Answer::Lost))

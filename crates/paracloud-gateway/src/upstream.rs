@@ -58,6 +58,13 @@ pub(crate) enum Broken {
     Sent(Option<BodyError>),
 }
 
+impl Broken {
+    /// Whether what came is not what the application speaks by its manifest.
+    pub(crate) fn is_misspoken(&self) -> bool {
+        matches!(self, Self::Sent(Some(BodyError::Broken(error))) if error.is_parse())
+    }
+}
+
 /// The body of a reply, as it comes.
 #[derive(Debug)]
 pub(crate) enum Coming {

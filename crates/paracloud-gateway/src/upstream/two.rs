@@ -51,7 +51,7 @@ impl Connection {
     /// Dials the process of a route, and hears it answer.
     ///
     /// # Errors
-    /// Nobody accepts, or who does speaks no HTTP/2.
+    /// Nobody accepts, or who does answers no HTTP/2: [`io::ErrorKind::InvalidData`].
     pub(super) async fn open(route: Route) -> io::Result<Arc<Self>> {
         timeout(CONNECT_WAIT, Self::dial(route)).await?
     }
@@ -94,7 +94,7 @@ impl Connection {
         };
         // Whoever answers speaks HTTP/2, and has said before how many streams it takes.
         if let Some(mut pings) = pings {
-            pings.ping(Ping::opaque()).await.map_err(io::Error::other)?;
+            pings.ping(Ping::opaque()).await.map_err(unheard)?;
         }
         Ok(Arc::new(connection))
     }
@@ -130,6 +130,11 @@ impl Connection {
     fn ends(&self) {
         self.over.store(true, Ordering::Release);
     }
+}
+
+/// Why who accepted has not answered: it said something else, or nothing, and closed.
+fn unheard(error: h2::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 /// One request's place on a connection.

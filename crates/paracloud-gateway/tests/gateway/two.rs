@@ -187,7 +187,22 @@ async fn an_application_that_speaks_no_http2_gets_nothing_of_a_request() {
         (answer.status().as_u16(), &answer.headers()["paci-outcome"]),
         (503, &"not_applied".parse().unwrap())
     );
+    assert!(text(&answer).contains("`protocol: h2`"), "{}", text(&answer));
     assert!(source.seen().is_empty(), "{:?}", source.seen());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_application_that_speaks_http2_alone_it_is_said_what_its_manifest_wants() {
+    let (world, mut controller) = World::usual().await;
+    let source = echo::Echo::new(1).await;
+    controller.obeyed(1, false, Some(source.route)).await;
+    let answer = send(world.address, post("/order", "one")).await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["paci-outcome"]),
+        (502, &"unknown".parse().unwrap())
+    );
+    assert!(text(&answer).contains("`protocol: h2`"), "{}", text(&answer));
     world.end().await;
 }
 
