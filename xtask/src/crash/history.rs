@@ -5,7 +5,7 @@ use crate::rig::Rig;
 use anyhow::{Result, bail};
 use paracloud_core::ids::StartId;
 use paracloud_core::migration::promises::Promise;
-use paracloud_core::register::{Mode, Move, MoveStep, Record};
+use paracloud_core::register::{Mode, Move, MoveStep, Record, Step};
 use paracloud_substrate::person::{Event, Reply, Request, What};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -85,6 +85,11 @@ fn promise_of(name: &str) -> Option<Promise> {
 /// What was decided, in this order.
 pub(super) fn decided(history: &[Swap]) -> Vec<Promise> {
     history.iter().map(|swap| swap.change).collect()
+}
+
+/// The same, each with the step of the operation that it was done at.
+pub(super) fn steps(history: &[Swap]) -> Vec<(Option<Step>, Promise)> {
+    history.iter().map(|swap| (swap.before.step(), swap.change)).collect()
 }
 
 /// Who owned, in this order, from this record on.

@@ -7,7 +7,7 @@ use crate::rig::{Rig, Who};
 use anyhow::{Context, Result, ensure};
 use paracloud_core::ids::Revision;
 use paracloud_core::migration::promises::Promise;
-use paracloud_core::register::Record;
+use paracloud_core::register::{Record, Step};
 use paracloud_substrate::config::{App, Cloud};
 use paracloud_substrate::person::{Reply, Request, Revised};
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub(super) fn judge(
     all: &[Swap],
 ) {
     let (before, after) = told;
-    let wanted = revision_of(&history::decided(all), before.owner.revision, applied);
+    let wanted = revision_of(&history::steps(all), before.owner.revision, applied);
     let found = after.owner.revision;
     if found != wanted {
         verdict.is_broken_by(format!("it is of revision {found:?} and was to be of {wanted:?}"));
@@ -55,10 +55,14 @@ pub(super) fn judge(
     }
 }
 
-/// The revision after these decisions: the new one if what came last was to go to it.
-fn revision_of(decided: &[Promise], before: Revision, applied: Revision) -> Revision {
-    let last = decided.iter().rev().find(|it| matches!(it, Promise::Commit | Promise::Promote));
-    if last == Some(&Promise::Commit) { applied } else { before }
+/// The revision after these decisions, each with the step that it was made at: the new one from where that is committed, unless
+/// it is given up before it serves.
+fn revision_of(decided: &[(Option<Step>, Promise)], before: Revision, applied: Revision) -> Revision {
+    decided.iter().fold(before, |revision, (step, change)| match (change, step) {
+        (Promise::Commit, _) => applied,
+        (Promise::Promote, _) | (Promise::Restart, Some(Step::Switch | Step::Doomed)) => before,
+        _ => revision,
+    })
 }
 
 /// What is wrong with the environment of the owner's process, which tells of which revision it really is.
@@ -84,12 +88,19 @@ mod tests {
 
     #[test]
     fn whoever_was_committed_last_says_of_which_revision_the_instance_is() {
-        let of = |decided: &[Promise]| revision_of(decided, Revision(1), Revision(2)).0;
+        use Promise::{Close, Commit, Doom, Open, Promote, Restart, RollBack, Seal, Serve};
+        use Step::{Doomed, Retire, Sealing, Switch, Undo};
+        let of = |decided: &[(Option<Step>, Promise)]| revision_of(decided, Revision(1), Revision(2)).0;
+        let (open, seal, commit) = ((None, Open), (Some(Step::Open), Seal), (Some(Sealing), Commit));
         assert_eq!(of(&[]), 1);
-        assert_eq!(of(&[Promise::Open, Promise::RollBack, Promise::Close]), 1);
-        assert_eq!(of(&[Promise::Open, Promise::Seal, Promise::Commit, Promise::Serve]), 2);
-        assert_eq!(of(&[Promise::Commit, Promise::Doom, Promise::Promote, Promise::Close]), 1);
-        assert_eq!(of(&[Promise::Commit, Promise::Restart]), 2, "a new process of the same");
+        assert_eq!(of(&[open, (Some(Step::Open), RollBack), (Some(Undo), Close)]), 1);
+        let served = [open, seal, commit, (Some(Switch), Serve)];
+        assert_eq!(of(&served), 2);
+        let doomed = [open, seal, commit, (Some(Switch), Doom)];
+        assert_eq!(of(&[&doomed[..], &[(Some(Doomed), Promote), (Some(Undo), Close)]].concat()), 1);
+        assert_eq!(of(&[&doomed[..], &[(Some(Doomed), Restart)]].concat()), 1, "it is given up");
+        assert_eq!(of(&[open, seal, commit, (Some(Switch), Restart)]), 1, "and did not serve");
+        assert_eq!(of(&[&served[..], &[(Some(Retire), Restart)]].concat()), 2, "a new process of the same");
     }
 
     #[test]
