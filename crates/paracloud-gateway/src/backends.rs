@@ -157,7 +157,7 @@ impl Backends {
         state.balancer.ended(sent, end, now_us);
         state.measuring.ended(number, came, sent.elapsed_us(now_us));
         // What the application said with its reply.
-        if matches!(came, Came::Answer(_))
+        if !matches!(came, Came::Nothing)
             && let Some(control) = state.controls.get(&number)
             && let Some((start, report)) = said::with_reply(control)
         {

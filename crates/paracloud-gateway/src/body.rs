@@ -30,6 +30,13 @@ pub(crate) enum BodyError {
     Cut,
 }
 
+impl BodyError {
+    /// Whether what came is no HTTP/1.1, where that was to come.
+    pub(crate) fn is_other_protocol(&self) -> bool {
+        matches!(self, Self::Broken(error) if error.is_parse() && !error.is_parse_too_large())
+    }
+}
+
 /// What an application gets.
 #[derive(Debug)]
 pub(crate) enum Outgoing {

@@ -60,16 +60,25 @@ impl Loads {
         self.says.store(state.said.is_some(), Ordering::Relaxed);
     }
 
-    /// The head of a reply of this process passes. Clients of gRPC look for a report at the end of a call.
-    pub(crate) fn head(&self, headers: &mut HeaderMap, start: StartId, is_call: bool) {
-        if !self.read(headers, start) && !is_call {
-            self.with_word(start, |word| headers.insert(METRICS, word.text.clone()));
-        }
+    /// What was told counts no more.
+    pub(crate) fn unsay(&self) {
+        self.state().said = None;
+        self.says.store(false, Ordering::Relaxed);
     }
 
-    /// The trailers of a reply of this process pass.
-    pub(crate) fn trailers(&self, trailers: &mut HeaderMap, start: StartId, is_call: bool) {
-        if !self.read(trailers, start) && is_call {
+    /// The head of a reply of this process passes. Clients of gRPC look for a report at the end of a call. Whether the
+    /// application wrote one.
+    pub(crate) fn head(&self, headers: &mut HeaderMap, start: StartId, is_call: bool) -> bool {
+        let says = self.read(headers, start);
+        if !says && !is_call {
+            self.with_word(start, |word| headers.insert(METRICS, word.text.clone()));
+        }
+        says
+    }
+
+    /// The trailers of a reply of this process pass; they are to say what it told the cloud if they are `silent`.
+    pub(crate) fn trailers(&self, trailers: &mut HeaderMap, start: StartId, silent: bool) {
+        if !self.read(trailers, start) && silent {
             self.with_word(start, |word| trailers.insert(METRICS_BIN, word.message.clone()));
         }
     }

@@ -44,9 +44,9 @@ use tokio::time::{sleep_until, timeout_at};
 const NOBODY: &str =
     "no instance of this app takes requests: each is not there yet, leaves or has left; send it again";
 
-/// Why no request was sent to an application that answers the first bytes of HTTP/2 with something else, or closes.
-const NO_HTTP2: &str =
-    "the application does not answer in HTTP/2, which it speaks by its manifest (`protocol: h2`)";
+/// Why no request was sent to an application that does not answer the first bytes of HTTP/2 as one that speaks it.
+const NO_HTTP2: &str = "by its manifest the application speaks HTTP/2 (`protocol: h2`); to its first bytes it answers something \
+                        else, or closes";
 /// Why there is no answer of one that answers something else.
 const NO_HTTP1: &str = "what the application answered is no HTTP/1.1; one that speaks HTTP/2 wants `protocol: h2` in its \
                         manifest; the request may have been applied";
@@ -127,6 +127,8 @@ enum Unserved {
     Lost(&'static str),
     /// Its client waits no longer, and nothing was sent.
     Late,
+    /// Nor that, because nobody took a connection until then.
+    Unreached,
     /// Its client waits no longer, and a byte may have been sent.
     Overdue,
 }
@@ -305,7 +307,10 @@ impl Proxy {
                     ticketed.served(&witness, response.status());
                     return Ok((connection, response, ticketed));
                 }
-                Err(Unserved::Refused(answer)) => answer,
+                Err(Unserved::Refused(answer)) => {
+                    reason = None;
+                    answer
+                }
                 Err(Unserved::Misspoken) => {
                     reason = Some(NO_HTTP2);
                     Answer::NotApplied
@@ -318,8 +323,10 @@ impl Proxy {
                     overdue = true;
                     Answer::Lost
                 }
-                Err(Unserved::Late) => {
-                    ticketed.let_down();
+                Err(late @ (Unserved::Late | Unserved::Unreached)) => {
+                    if matches!(late, Unserved::Unreached) {
+                        ticketed.let_down();
+                    }
                     ticketed.late();
                     return Err(answer::late());
                 }
@@ -366,9 +373,10 @@ impl Proxy {
         loop {
             let connection = match passed.deadline {
                 None => reach(control, route, passed.worker, content).await,
+                Some(deadline) if deadline <= Instant::now() => return Err(Unserved::Late),
                 Some(deadline) => {
                     let reached = Box::pin(reach(control, route, passed.worker, content));
-                    timeout_at(deadline.into(), reached).await.map_err(|_| Unserved::Late)?
+                    timeout_at(deadline.into(), reached).await.map_err(|_| Unserved::Unreached)?
                 }
             };
             let mut connection = match connection {
@@ -444,10 +452,10 @@ impl Proxy {
                     Err(Unserved::Overdue)
                 }
                 Err(Broken::Late) => Err(Unserved::Lost(LATE)),
-                Err(broken) if broken.is_misspoken() => Err(Unserved::Lost(NO_HTTP1)),
                 Err(Broken::Sent(error)) => {
                     tracing::debug!(instance = control.instance(), ?error, "no answer");
-                    Err(Unserved::Refused(Answer::Lost))
+                    let is_other = error.is_some_and(|error| error.is_other_protocol());
+                    Err(if is_other { Unserved::Lost(NO_HTTP1) } else { Unserved::Refused(Answer::Lost) })
                 }
             };
         }
@@ -484,7 +492,7 @@ impl Proxy {
         let length = body.size_hint().exact();
         let endless = is_event_stream(&parts.headers);
         head::to_client(parts.status, parts.version, &mut parts.headers);
-        control.loads.head(&mut parts.headers, connection.start(), is_call);
+        request.headed(&mut parts.headers, connection.start(), is_call);
         let _ = self.mark(&mut parts.headers, &mut request);
         if body.is_end_stream() {
             // A call that ends with its head has there what others have in their trailers.

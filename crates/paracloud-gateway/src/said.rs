@@ -125,7 +125,7 @@ fn used(load: &Load) -> Option<u64> {
 
 /// What a process told the cloud of its load is written into its replies, for as long as it counts.
 pub(crate) fn tell_clients(control: &Control, start: StartId, advice: &Advice) {
-    let Some(leased) = &advice.report else { return };
+    let Some(leased) = &advice.report else { return control.loads.unsay() };
     let said = &leased.said;
     let mut load = Load { application_permille: said.utilisation_permille.map(u64::from), ..Load::default() };
     let mut others = BTreeMap::new();

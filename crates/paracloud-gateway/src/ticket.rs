@@ -43,6 +43,8 @@ pub(crate) struct Ticketed {
     latest: Option<Instant>,
     /// Its place among several instances.
     tally: Option<Tally>,
+    /// The head of its reply says how far its application is used.
+    says_load: bool,
     /// The session that it is of: what its client says, or its application.
     session: Option<SessionId>,
     /// It may be given to another of them while it waits.
@@ -76,6 +78,7 @@ impl Ticketed {
             deadline,
             latest,
             tally,
+            says_load: false,
             session: session.map(|session| session.id).filter(|_| counts),
             is_free,
             is_last: false,
@@ -239,6 +242,11 @@ impl Ticketed {
         }
     }
 
+    /// The head of the reply of this process passes.
+    pub(crate) fn headed(&mut self, headers: &mut HeaderMap, start: StartId, is_call: bool) {
+        self.says_load = self.control.loads.head(headers, start, is_call);
+    }
+
     /// What this process says after its reply passes. That is where a call says what came of it, whatever its head said.
     pub(crate) fn trailed(&mut self, trailers: Option<&mut HeaderMap>, start: StartId, is_call: bool) {
         if is_call && grpc::has_failed(trailers.as_deref()) {
@@ -246,7 +254,7 @@ impl Ticketed {
         }
         if let Some(trailers) = trailers {
             head::trailers(trailers);
-            self.control.loads.trailers(trailers, start, is_call);
+            self.control.loads.trailers(trailers, start, is_call && !self.says_load);
         }
     }
 

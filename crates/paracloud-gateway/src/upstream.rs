@@ -58,13 +58,6 @@ pub(crate) enum Broken {
     Sent(Option<BodyError>),
 }
 
-impl Broken {
-    /// Whether what came is not what the application speaks by its manifest.
-    pub(crate) fn is_misspoken(&self) -> bool {
-        matches!(self, Self::Sent(Some(BodyError::Broken(error))) if error.is_parse())
-    }
-}
-
 /// The body of a reply, as it comes.
 #[derive(Debug)]
 pub(crate) enum Coming {
@@ -196,9 +189,9 @@ impl From<Protocol> for Speaks {
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     speaks: Speaks,
-    open: Mutex<Open>,
+    open: Arc<Mutex<Open>>,
     /// Who has it opens a shared connection; whoever waits for it meanwhile uses that one.
-    opening: tokio::sync::Mutex<()>,
+    opening: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -231,7 +224,7 @@ impl Pool {
     }
 
     fn state(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        state(&self.open)
     }
 
     /// Forgets the connections to other processes: shared ones end with their last request.
@@ -344,17 +337,27 @@ impl Pool {
     }
 
     async fn open_shared(&self, route: Route) -> io::Result<two::Exchange> {
-        let _opening = self.opening.lock().await;
+        let opening = Arc::clone(&self.opening).lock_owned().await;
         let is_full = self.state().shared.len() >= UPSTREAM_CONNECTIONS_MAX;
         if let Some(place) = self.place(route, is_full) {
             return Ok(place);
         }
-        let connection = two::Connection::open(route).await?;
-        let place = two::Exchange::on(Arc::clone(&connection));
-        let mut open = self.state();
-        if open.start == Some(route.start) {
-            open.shared.push(connection);
-        }
-        Ok(place)
+        let open = Arc::clone(&self.open);
+        // Whoever asked for it may wait no longer: it is opened for the others too.
+        let opened = tokio::spawn(async move {
+            let _opening = opening;
+            let connection = two::Connection::open(route).await?;
+            let place = two::Exchange::on(Arc::clone(&connection));
+            let mut open = state(&open);
+            if open.start == Some(route.start) {
+                open.shared.push(connection);
+            }
+            Ok(place)
+        });
+        opened.await.map_err(io::Error::other)?
     }
+}
+
+fn state(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -55,14 +55,21 @@ pub(super) fn judge(
     }
 }
 
-/// The revision after these decisions, each with the step that it was made at: the new one from where that is committed, unless
-/// it is given up before it serves.
+/// The revision after these decisions, each with the step that it was made at: the new one from where that is committed, or
+/// again what it was when the operation began that is given up before its target serves.
 fn revision_of(decided: &[(Option<Step>, Promise)], before: Revision, applied: Revision) -> Revision {
-    decided.iter().fold(before, |revision, (step, change)| match (change, step) {
-        (Promise::Commit, _) => applied,
-        (Promise::Promote, _) | (Promise::Restart, Some(Step::Switch | Step::Doomed)) => before,
-        _ => revision,
-    })
+    let (mut revision, mut at_open) = (before, before);
+    for (step, change) in decided {
+        match (change, step) {
+            (Promise::Open, _) => at_open = revision,
+            (Promise::Commit, _) => revision = applied,
+            (Promise::Promote, _) | (Promise::Restart, Some(Step::Switch | Step::Doomed)) => {
+                revision = at_open;
+            }
+            _ => {}
+        }
+    }
+    revision
 }
 
 /// What is wrong with the environment of the owner's process, which tells of which revision it really is.

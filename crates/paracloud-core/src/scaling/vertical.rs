@@ -23,8 +23,7 @@ pub(super) struct Terms {
 
 /// The sizes to propose. Growing ones come first; if there are any, nothing shrinks.
 pub(super) fn resize(observation: &Observation, terms: &Terms) -> Vec<(InstanceNumber, u32)> {
-    let able =
-        || observation.ready().filter(|(_, it)| !it.in_operation && !it.size_rests && it.held_ms.is_none());
+    let able = || observation.ready().filter(|(_, it)| !it.in_operation && it.held_ms.is_none());
     let sized = able().filter_map(|(number, it)| Some((number, it, it.cpu_m.filter(|cpu_m| *cpu_m > 0)?)));
     let (mut grow, mut shrink) = (Vec::new(), Vec::new());
     for (number, instance, cpu_m) in sized {
@@ -35,11 +34,14 @@ pub(super) fn resize(observation: &Observation, terms: &Terms) -> Vec<(InstanceN
         }
         if wanted > cpu_m { grow.push((number, wanted)) } else { shrink.push((number, wanted)) }
     }
-    match (grow.is_empty(), terms.may_shrink) {
+    let mut proposed = match (grow.is_empty(), terms.may_shrink) {
         (false, _) => grow,
         (true, true) => shrink,
         (true, false) => Vec::new(),
-    }
+    };
+    // Who is to grow keeps the others from shrinking also while it is not asked.
+    proposed.retain(|(number, _)| observation.instances.get(number).is_some_and(|it| !it.size_rests));
+    proposed
 }
 
 /// Within the policy's bounds, and not below what it answered last that it can live with.
@@ -106,6 +108,8 @@ mod tests {
     fn who_is_in_an_operation_or_did_not_take_one_of_late_or_has_no_known_size_is_left_alone() {
         let moving = Instance { in_operation: true, ..sized(250) };
         let rests = Instance { size_rests: true, ..sized(250) };
-        assert_eq!(proposed(&[moving, rests, Instance { cpu_m: None, ..sized(1) }], 500, true), []);
+        let all = [moving, rests, Instance { cpu_m: None, ..sized(1) }, sized(1_000)];
+        assert_eq!(proposed(&all, 500, true), [], "the second is to grow, if not now: nobody shrinks");
+        assert_eq!(proposed(&all[2..], 500, true), [(2, 500)]);
     }
 }

@@ -242,19 +242,25 @@ async fn what_an_application_says_of_its_load_with_its_replies_counts_and_its_wo
     let advice = Advice { report, ..Advice::default() };
     advises(&mut controller, ONE, applications[0].route.start, advice).await;
     until_used(&world, "/full/1", [300, 100]).await;
-    // And its clients are told so in the replies in which it says nothing itself.
-    soon("a reply of the first", async {
-        loop {
-            let answer = send(world.address, get("/")).await;
-            let told = answer.headers().get("endpoint-load-metrics");
-            if text(&answer) == "app 1" {
-                assert_eq!(told.unwrap(), "TEXT application_utilization:0.300");
-                return;
+    // And its clients are told so in the replies in which it says nothing itself, for as long as it says so.
+    let told = async || {
+        soon("a reply of the first", async {
+            loop {
+                let answer = send(world.address, get("/")).await;
+                let told = answer.headers().get("endpoint-load-metrics").cloned();
+                if text(&answer) == "app 1" {
+                    return told;
+                }
+                assert_eq!(told, None);
             }
-            assert_eq!(told, None);
-        }
-    })
-    .await;
+        })
+        .await
+    };
+    assert_eq!(told().await.unwrap(), "TEXT application_utilization:0.300");
+    let [one, _] = &applications;
+    advises(&mut controller, ONE, one.route.start, Advice::default()).await;
+    controller.obeyed_by(ONE, 2, false, Some(one.route)).await;
+    assert_eq!(told().await, None);
     world.end().await;
 }
 

@@ -84,16 +84,32 @@ async fn an_instance_that_takes_no_connection_before_the_deadline_of_a_call_has_
     let clogged = Clogged::new().await;
     controller.obeyed_by(ONE, 1, false, Some(clogged.route())).await;
     let mut client = Client::connect(world.address).await;
-    let mut late = client.begin(timed("/echo/Unary", Some("50m"))).unwrap();
+    let mut late = client.begin(timed("/echo/Unary", Some("500m"))).unwrap();
     late.sends.send_data(message("late"), true).unwrap();
     assert_eq!(late.ended().await.unwrap().field("grpc-status"), "4");
     assert_eq!(counts(&mut controller, 1).await, (0, 1));
+    // Who had no time to take one has not.
+    let echo = Echo::on(1, clogged.listener);
+    for timeout in ["0n", "1n", "60S"] {
+        let mut call = client.begin(timed("/echo/Unary?0", Some(timeout))).unwrap();
+        drop(call.sends.send_data(message("one"), true));
+        let status = if timeout == "60S" { "0" } else { "4" };
+        assert_eq!(call.ended().await.unwrap().field("grpc-status"), status, "{timeout}");
+    }
+    assert_eq!(counts(&mut controller, 1).await, (1, 0));
+    assert_eq!(echo.applied().len(), 1);
     world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_application_says_of_its_load_at_the_end_of_a_call_counts() {
-    for (path, in_parts) in [("/echo/Unary", false), ("/echo/Head", false), ("/echo/Stream", true)] {
+    for (path, in_parts) in [
+        ("/echo/Unary", false),
+        ("/echo/Unary?14&used", false),
+        ("/echo/Unary?0&headed", false),
+        ("/echo/Head", false),
+        ("/echo/Stream", true),
+    ] {
         let (world, _controller, _echo, mut client) = one().await;
         let asks = async || match in_parts {
             true => calls_in_parts(&mut client, path).await,
@@ -118,8 +134,10 @@ async fn what_an_application_told_the_cloud_of_its_load_its_calls_say_at_their_e
         assert_eq!(ended.field("endpoint-load-metrics-bin"), message, "{ended:?}");
         assert_eq!(ended.field("endpoint-load-metrics"), "");
     }
-    let ended = calls(&mut client, "/echo/Unary").await.unwrap();
-    assert_eq!(ended.field("endpoint-load-metrics"), "TEXT application_utilization:0.5", "its own");
-    assert_eq!(ended.field("endpoint-load-metrics-bin"), "");
+    for path in ["/echo/Unary", "/echo/Unary?0&headed"] {
+        let ended = calls(&mut client, path).await.unwrap();
+        assert_eq!(ended.field("endpoint-load-metrics"), "TEXT application_utilization:0.5", "its own");
+        assert_eq!(ended.field("endpoint-load-metrics-bin"), "", "{path}");
+    }
     world.end().await;
 }

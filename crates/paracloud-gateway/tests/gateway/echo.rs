@@ -56,8 +56,9 @@ fn whole(read: &mut BytesMut) -> BytesMut {
 }
 
 /// The service: `/echo/Unary` answers when all has come, `/echo/Stream` each part as it comes, `/echo/Endless` begins to
-/// answer and never ends; `/echo/Head` ends with its head, and `/echo/Broken` begins to answer and breaks off. A query is the
-/// status that a call ends with, `/echo/Unary?14`; without one it ends well, and says how much is used.
+/// answer and never ends; `/echo/Head` ends with its head, and `/echo/Broken` begins to answer and breaks off. A query
+/// has the status that a call ends with, and where it says how much is used, `/echo/Unary?14&used`, `/echo/Unary?0&headed`;
+/// without one it ends well, and says so at its end.
 pub(crate) struct Echo {
     pub(crate) route: Route,
     state: Arc<State>,
@@ -128,13 +129,20 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 /// How much of itself it says that it uses.
 pub(crate) const USED_PERMILLE: u64 = 500;
 
-fn end(status: Option<&str>) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", status.unwrap_or("0").parse().unwrap());
-    if status.is_none() {
-        trailers.insert("endpoint-load-metrics", "TEXT application_utilization:0.5".parse().unwrap());
+/// What stands in the head of an answer, and at its end.
+fn ends(query: &str) -> [HeaderMap; 2] {
+    let (status, used) = query.split_once('&').unwrap_or((query, ""));
+    let (mut head, mut end) = (HeaderMap::new(), HeaderMap::new());
+    end.insert("grpc-status", status.parse().unwrap());
+    let says = match used {
+        "headed" => Some(&mut head),
+        "used" => Some(&mut end),
+        _ => None,
+    };
+    if let Some(says) = says {
+        says.insert("endpoint-load-metrics", "TEXT application_utilization:0.5".parse().unwrap());
     }
-    trailers
+    [head, end]
 }
 
 async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Response<Parts>, Infallible> {
@@ -147,7 +155,8 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Respons
     let (head, mut body) = request.into_parts();
     state.heads.lock().unwrap().push(head.headers);
     let mut response = Response::builder().header("content-type", "application/grpc").body(parts).unwrap();
-    let end = end(head.uri.query());
+    let [begin, end] = ends(head.uri.query().unwrap_or("0&used"));
+    response.headers_mut().extend(begin);
     let apply = move |bytes: &[u8], state: &State| {
         for message in messages(bytes) {
             *state.applied.lock().unwrap().entry(message).or_default() += 1;

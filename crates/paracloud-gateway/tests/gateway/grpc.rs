@@ -12,6 +12,7 @@ use paracloud_substrate::seen::Seen;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// Why a stream was reset (RFC 9113, 7).
 const CANCEL: u32 = 8;
@@ -140,6 +141,22 @@ async fn a_call_waits_no_longer_than_its_deadline_for_a_connection_either() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_opened_for_the_others_though_who_asked_for_it_first_waits_no_longer() {
+    let (world, mut controller) = World::two().await;
+    let clogged = Clogged::new().await;
+    controller.obeyed(1, false, Some(clogged.route())).await;
+    let mut client = Client::connect(world.address).await;
+    let mut late = client.begin(timed("/echo/Unary", Some("500m"))).unwrap();
+    late.sends.send_data(message("late"), true).unwrap();
+    clogged.is_dialled().await;
+    assert_eq!(late.ended().await.unwrap().field("grpc-status"), "4");
+    for what in ["what was first", "what the gateway dialled"] {
+        soon(what, clogged.listener.accept()).await.unwrap();
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_application_is_not_told_of_time_that_went_by_while_it_was_dialled() {
     let (world, mut controller) = World::two().await;
     let clogged = Clogged::new().await;
@@ -164,15 +181,21 @@ async fn a_call_that_was_sent_on_is_waited_for_until_its_deadline_and_given_up_t
     let source = RawApplication::new(1).await;
     controller.obeyed(1, false, Some(source.route)).await;
     let mut client = Client::connect(world.address).await;
-    let mut application = None;
+    let mut first = client.begin(call("/echo/Unary")).unwrap();
+    first.sends.send_data(message("first"), true).unwrap();
+    let (first, mut application) = tokio::join!(first.ended(), async {
+        let mut application = Two::accept(&source).await;
+        let stream = application.request().await;
+        application.answer(stream, "").await;
+        application
+    });
+    first.unwrap();
+    const DEADLINE: Duration = Duration::from_secs(2);
     for is_whole in [true, false] {
+        let begun = Instant::now();
         let mut overdue = client.begin(timed("/echo/Unary", Some("2S"))).unwrap();
         overdue.sends.send_data(message("overdue"), is_whole).unwrap();
         let (overdue, said) = tokio::join!(overdue.ended(), async {
-            if application.is_none() {
-                application = Some(Two::accept(&source).await);
-            }
-            let application = application.as_mut().unwrap();
             let stream = application.request().await;
             loop {
                 let frame = application.next().await.unwrap();
@@ -187,6 +210,7 @@ async fn a_call_that_was_sent_on_is_waited_for_until_its_deadline_and_given_up_t
             (200, "4", "unknown"),
             "{is_whole}"
         );
+        assert!(begun.elapsed() >= DEADLINE, "no sooner");
         assert_eq!(said, CANCEL, "the application is told that nobody waits");
     }
     world.end().await;

@@ -27,6 +27,38 @@ pub(super) const LIST: &[Mutant] = &[
         ),
     },
     Mutant {
+        name: "a call that failed counts as one that was answered",
+        file: "crates/paracloud-gateway/src/ticket.rs",
+        find: r"if is_call && grpc::has_failed(trailers.as_deref()) {",
+        replace: r"if is_call && grpc::has_failed(trailers.as_deref()) && false {",
+        catch: test(
+            "paracloud-gateway",
+            "gateway",
+            "calls::a_call_that_ends_with_an_error_of_the_server_or_not_at_all_is_a_failure_of_its_instance",
+        ),
+    },
+    Mutant {
+        name: "an application is told of time that its call has waited away",
+        file: "crates/paracloud-gateway/src/proxy.rs",
+        find: r"request.headers_mut().insert(grpc::TIMEOUT, grpc::left(left));",
+        replace: r"let _ = grpc::left(left);",
+        catch: test(
+            "paracloud-gateway",
+            "gateway",
+            "grpc::an_application_is_not_told_of_time_that_went_by_while_it_was_dialled",
+        ),
+    },
+    Mutant {
+        name: "who has not taken another size of late is asked for one again at once",
+        file: "crates/paracloud-core/src/scaling/vertical.rs",
+        find: r"is_some_and(|it| !it.size_rests)",
+        replace: r"is_some()",
+        catch: unit(
+            CORE,
+            "scaling::vertical::tests::who_is_in_an_operation_or_did_not_take_one_of_late_or_has_no_known_size_is_left_alone",
+        ),
+    },
+    Mutant {
         name: "all may pause at once",
         file: JUDGED,
         find: r"if fleet.pausing <= fleet.pausing_max {",

@@ -51,8 +51,8 @@ pub(super) const LIST: &[Mutant] = &[
     Mutant {
         name: "an update may end with any revision",
         file: UPDATING,
-        find: r"matches!(it, Promise::Commit | Promise::Promote)",
-        replace: r"matches!(it, Promise::Commit)",
+        find: r"(Promise::Promote, _) | (Promise::Restart,",
+        replace: r"(Promise::Restart,",
         catch: command(
             "crash::updating::tests::whoever_was_committed_last_says_of_which_revision_the_instance_is",
         ),
