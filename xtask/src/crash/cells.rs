@@ -71,7 +71,7 @@ impl Cell {
             let is_killed = it.point == Point::AfterSend && it.fault == Fault::Kill;
             match it.course {
                 Course::Handoff | Course::Restart => it.fault == Fault::Cut || is_killed,
-                Course::Update => it.promise == Promise::Commit && is_killed,
+                Course::Update | Course::UpdateRestart => it.promise == Promise::Commit && is_killed,
                 Course::Leave => it.promise == Promise::Emptied && is_killed,
                 Course::Revoked => it.promise == Promise::Return && is_killed,
                 Course::Raced => {
@@ -79,7 +79,7 @@ impl Cell {
                     it.promise == Promise::Depart && is_killed && it.victim == Victim::Controller
                 }
                 Course::Shrink => it.promise == Promise::Resize && is_killed,
-                Course::UpdateRestart | Course::Grow | Course::Unkept => false,
+                Course::Grow | Course::Unkept => false,
             }
         };
         Self::all().into_iter().filter(is_smoke).collect()
