@@ -154,8 +154,9 @@ pub enum SizeCut {
     Grew,
     /// Nothing becomes smaller while it is not known what all work on.
     Silent,
-    /// Less than a tenth is not worth the question; or who would be asked holds, is in an operation, said what it needs, or did not take one
-    /// of late.
+    /// It did not take another size of late: it is not asked for one yet.
+    Rests,
+    /// Less than a tenth is not worth the question; or who would be asked holds, is in an operation, or said what it needs.
     Step,
 }
 

@@ -53,13 +53,14 @@ impl Decision<'_> {
         };
         let proposed = vertical::resize(self.observation, &terms);
         if proposed.is_empty() && wanted_cpu_m != sizing.mean_cpu_m {
-            let whys = [
-                (is_changing, SizeCut::Changing),
-                (grew_of_late, SizeCut::Grew),
-                (is_silent, SizeCut::Silent),
-            ];
             let shrinks = wanted_cpu_m < sizing.mean_cpu_m;
-            let why = whys.into_iter().find(|(is, _)| *is && shrinks);
+            let whys = [
+                (is_changing && shrinks, SizeCut::Changing),
+                (grew_of_late && shrinks, SizeCut::Grew),
+                (is_silent && shrinks, SizeCut::Silent),
+                (self.observation.ready().any(|(_, it)| it.size_rests), SizeCut::Rests),
+            ];
+            let why = whys.into_iter().find(|(is, _)| *is);
             sizing.cuts.push(why.map_or(SizeCut::Step, |(_, cut)| cut));
         }
         for (instance, cpu_m) in proposed {

@@ -43,20 +43,25 @@ fn proposed(rig: &Rig) -> Vec<(u64, u64)> {
     sized.collect()
 }
 
-/// When it was decided last, and the sizes that were proposed then.
-fn proposes(rig: &Rig) -> (u64, Vec<u64>) {
-    let Some(decided) = decided(rig, &["jobs"], "present") else { return (0, Vec::new()) };
-    let actions = decided["record"]["plan"]["actions"].as_array().cloned().unwrap_or_default();
-    let sizes = actions.iter().filter_map(|action| action["resize"]["cpu_m"].as_u64());
-    (decided["unix_ms"].as_u64().expect("a time"), sizes.collect())
+/// Whether a decision proposes no size.
+fn proposes_none(record: &Value) -> bool {
+    let actions = record["plan"]["actions"].as_array();
+    actions.is_none_or(|actions| actions.iter().all(|action| action["resize"].is_null()))
 }
 
-/// Waits until it was decided so many times more where this holds of what was proposed.
-fn wait_decided(rig: &Rig, times: u32, what: &str, holds: impl Fn(&[u64]) -> bool) {
-    let (mut last, mut seen) = (0, 0);
+/// Whether a decision would have another size, and leaves alone who did not take it.
+fn rests(record: &Value) -> bool {
+    let cuts = record["reasons"]["sizing"]["cuts"].as_array();
+    proposes_none(record) && cuts.is_some_and(|cuts| cuts.contains(&json!("rests")))
+}
+
+/// Waits until it was decided so many times more where this holds of the decision.
+fn wait_decided(rig: &Rig, times: u32, what: &str, holds: impl Fn(&Value) -> bool) {
+    let (mut last, mut seen) = (Value::Null, 0);
     wait_until(what, || {
-        let (at, sizes) = proposes(rig);
-        seen += u32::from(at != last && holds(&sizes));
+        let Some(mut decided) = decided(rig, &["jobs"], "present") else { return false };
+        let at = decided["unix_ms"].take();
+        seen += u32::from(at != last && holds(&decided["record"]));
         last = at;
         seen >= times
     });
@@ -91,7 +96,7 @@ fn one_grows_under_load_and_shrinks_after_it_as_far_as_it_says_that_it_can() {
     // Of what is less than a step nobody is asked.
     let is_least = |cpu_m: &u64| (least..least + least / 9 + 1).contains(cpu_m);
     wait_until("it has what it needs", || registered(rig).as_ref().is_some_and(is_least));
-    wait_decided(rig, 8, "it was decided again and nothing was proposed", <[u64]>::is_empty);
+    wait_decided(rig, 8, "it was decided again and nothing was proposed", proposes_none);
     let all = proposed(rig);
     let ordered = all.iter().rposition(|(from, to)| to > from).expect("it grew");
     let below: Vec<_> = all[ordered..].iter().filter(|(_, to)| *to < least).collect();
@@ -112,7 +117,7 @@ fn one_grows_under_load_and_shrinks_after_it_as_far_as_it_says_that_it_can() {
 }
 
 #[test]
-fn a_size_that_nothing_enforces_is_proposed_and_not_tried_again_at_once() {
+fn a_size_that_nothing_enforces_is_tried_once_and_rests_then() {
     let fields = shaped("up", 1, "500m");
     let unruly = Unruly::up_in(&fields, &orders(&json!({})), &[("PARACLOUD_CGROUPS", "off")]);
     let rig = &unruly.rig;
@@ -121,9 +126,11 @@ fn a_size_that_nothing_enforces_is_proposed_and_not_tried_again_at_once() {
         let _ends = Ends(&ends);
         clients(scope, rig, 16, &ends);
         wait_until("it was tried", || !proposed(rig).is_empty());
-        wait_decided(rig, 8, "it was proposed again", |sizes| !sizes.is_empty());
+        wait_decided(rig, 8, "it rests", rests);
         let all = proposed(rig);
         assert_eq!(all.len(), 1, "it rests: {all:?}");
+        let told = explained(rig, &["jobs"]);
+        assert!(told.contains("did not take another size of late"), "{told}");
     });
     let told = explained(rig, &["jobs.1"]);
     assert!(told.contains("processors to jobs.1"), "{told}");
@@ -151,7 +158,7 @@ fn a_size_that_a_person_calls_off_is_not_asked_for_again_at_once() {
         };
         wait_until("it is asked for", || opened() == 1);
         rig.json(&["cancel", "jobs.1"]);
-        wait_decided(rig, 8, "it was proposed again", |sizes| !sizes.is_empty());
+        wait_decided(rig, 8, "it rests", rests);
         assert_eq!(opened(), 1, "it is left alone");
         assert_eq!(registered(rig), None, "and has what it had");
     });

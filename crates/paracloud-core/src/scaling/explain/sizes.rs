@@ -42,6 +42,7 @@ fn why(cut: &SizeCut) -> String {
         SizeCut::Changing => "one starts or leaves: nothing becomes smaller meanwhile".to_owned(),
         SizeCut::Grew => "one has become larger: nothing becomes smaller so soon after it".to_owned(),
         SizeCut::Silent => "not all say what they work on: nothing becomes smaller".to_owned(),
+        SizeCut::Rests => "it did not take another size of late: it is not asked for one yet".to_owned(),
         SizeCut::Step => {
             "nobody is asked: it is less than a tenth, or none of them may be asked for it now".to_owned()
         }

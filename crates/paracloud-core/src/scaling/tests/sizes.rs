@@ -164,6 +164,16 @@ fn who_uses_all_that_it_has_grows_by_half_and_again_until_it_has_the_most() {
 }
 
 #[test]
+fn who_did_not_take_another_size_of_late_is_not_asked_for_one_and_it_is_said_why() {
+    let mut app = sized(Shape::Up, 1, 1);
+    app.instance(1).size_rests = true;
+    assert_eq!(uses(&mut app, Some(450)), None);
+    assert!(told(&app).contains("size cut it did not take another size of late"), "{}", told(&app));
+    app.instance(1).size_rests = false;
+    assert_eq!(uses(&mut app, Some(450)), Some(750));
+}
+
+#[test]
 fn who_uses_little_shrinks_to_where_that_is_seven_tenths_once_no_more_was_used_for_the_hold() {
     let mut app = sized(Shape::Up, 1, 1);
     let hold = 15;
