@@ -114,6 +114,17 @@ struct Passed {
     session: Option<Marked>,
 }
 
+impl Passed {
+    /// As the application gets it, which is not told of time that was waited away.
+    fn request(&self, body: Outgoing, left: Option<Duration>) -> Request<Outgoing> {
+        let mut request = Request::from_parts(self.parts.clone(), body);
+        if let Some(left) = left {
+            request.headers_mut().insert(grpc::TIMEOUT, grpc::left(left));
+        }
+        request
+    }
+}
+
 /// An attempt that the application answered.
 type Replied = (Connection, Response<Coming>);
 
@@ -417,11 +428,7 @@ impl Proxy {
             // On a shared connection there is no end to what others do meanwhile.
             let may_be_tried = connection.is_used() && (!connection.is_shared() || again < AGAIN_MAX);
             again += 1;
-            let mut request = Request::from_parts(passed.parts.clone(), body);
-            if let Some(left) = left {
-                // The application is not told of time that was waited away.
-                request.headers_mut().insert(grpc::TIMEOUT, grpc::left(left));
-            }
+            let request = passed.request(body, left);
             let exchanged = match upload {
                 None => {
                     let within = left.map_or(self.waits.reply, |left| left.min(self.waits.reply));
